@@ -1,0 +1,45 @@
+"""A language and compiler for feature-preserving circuits in CNNs.
+
+`run` does what a spec says; `load` reads what a run left; `compile` stops at the plan.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from circuitlang.errors import CircuitError, InputError, OutputError, SpecError
+from circuitlang.source import Source
+
+if TYPE_CHECKING:
+    from circuitlang.compiler.plan import Plan
+    from circuitlang.engine.result import Result
+
+__version__ = "0.1.0"
+__all__ = ["CircuitError", "InputError", "OutputError", "SpecError", "compile", "load", "run"]
+
+
+def compile(text: str, folder: str | Path = ".") -> Plan:
+    """The plan of a spec's text, its paths relative to `folder`. Raises SpecError with every mistake."""
+    from circuitlang.pipeline import compile_source
+
+    return compile_source(Source("<text>", text, Path(folder))).plan
+
+
+def run(spec: str | Path, out: str | Path = "runs") -> list[Result]:
+    """Run a spec or plan file (a Path, or a string that names one), or a spec's text, and give back its circuits.
+
+    Finished circuits are read rather than done again. Raises CircuitError.
+    """
+    from circuitlang import pipeline
+
+    is_file = isinstance(spec, Path) or (spec.endswith((".circuit", ".yaml")) and "\n" not in spec)
+    source = pipeline.open_source(Path(spec)) if is_file else Source("<text>", str(spec))
+    return [outcome.result for outcome in pipeline.run(source, Path(out))]
+
+
+def load(folder: str | Path) -> Result:
+    """A finished circuit from its folder; needs no torch. Raises InputError."""
+    from circuitlang.output.read import read
+
+    return read(Path(folder))

@@ -1,0 +1,120 @@
+"""Reading one value of the language as a Python value, or saying what is wrong with it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from circuitlang.compiler import syntax
+from circuitlang.compiler.program import Choice
+from circuitlang.errors import Finding, SpecError, did_you_mean, listing
+from circuitlang.registry import Declaration, Value
+
+_WORDS: Mapping[str, bool] = {"true": True, "false": False}
+
+
+def scalar(node: syntax.Value) -> Value:
+    """A number, word, string or path as int, float, bool or str. Raises SpecError for lists and calls."""
+    match node:
+        case syntax.Number(text=text):
+            return number(node) if re.search(r"[.eE%]", text) else int(text)
+        case syntax.Name(text=text):
+            return _WORDS.get(text, text)
+        case syntax.String(text=text) | syntax.Path(text=text):
+            return text
+    raise wrong(node, "one value", "a single number, word or string goes here")
+
+
+def number(node: syntax.Value) -> float:
+    """A number or percentage. Raises SpecError for anything else and for numbers such as `.1`."""
+    if not isinstance(node, syntax.Number):
+        raise wrong(node, "a number")
+    digits = node.text.rstrip("%")
+    if digits.lstrip("+-").startswith("."):
+        written = node.text.replace(".", "0.", 1)
+        raise SpecError(Finding("E207", f"'{node.text}' lacks a digit", node.span, "", f"write {written}"))
+    return float(f"{digits}e-2") if node.text.endswith("%") and "e" not in digits.lower() else float(digits)
+
+
+def fraction(node: syntax.Value, lowest: float, highest: float) -> float:
+    """A number in `[lowest, highest]`, or in `(0, highest]` where `lowest` is 0 and means nothing."""
+    value = number(node)
+    if not lowest <= value <= highest:
+        percent = f"did you mean {node.span.text}%?" if highest < value <= 100 else ""
+        allowed = f"a fraction from {lowest:g} to {highest:g}, or a percentage"
+        raise SpecError(Finding("E203", f"{node.span.text} is out of range", node.span, allowed, percent))
+    return value
+
+
+def whole(node: syntax.Value, lowest: int) -> int:
+    """A whole number of at least `lowest`."""
+    value = scalar(node)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise wrong(node, "a whole number")
+    if value < lowest:
+        raise SpecError(Finding("E203", f"{value} is out of range", node.span, f"at least {lowest}"))
+    return value
+
+
+def choice(node: syntax.Value, kind: str, code: str, known: Mapping[str, Declaration]) -> Choice:
+    """`NAME` or `NAME(parameter=value, ...)` of a kind of extension, its parameters completed by their defaults."""
+    arguments: tuple[syntax.Value | syntax.Keyword, ...] = ()
+    if isinstance(node, syntax.Name):
+        name = node
+    elif isinstance(node, syntax.Call):
+        name, arguments = node.name, node.arguments
+    else:
+        raise wrong(node, f"the name of {_a(kind)}", f"one of {listing(sorted(known), 'or')}")
+    declaration = known.get(name.text)
+    if declaration is None:
+        label = f"there {'are' if len(known) > 1 else 'is'} {listing(sorted(known))}"
+        cure = did_you_mean(name.text, known)
+        raise SpecError(Finding(code, f"unknown {kind} '{name.text}'", name.span, label, cure))
+    parameters = {parameter.name: parameter.default for parameter in declaration.parameters}
+    findings: list[Finding] = []
+    given: set[str] = set()
+    for argument in arguments:
+        try:
+            word, value = _argument(argument, declaration)
+            if word in given:
+                raise SpecError(Finding("E206", f"'{word}' is given twice", argument.span))
+            given.add(word)
+            parameters[word] = value
+        except SpecError as error:
+            findings.extend(error.findings)
+    if findings:
+        raise SpecError(findings)
+    return Choice(name.text, parameters, node.span)
+
+
+def _argument(argument: syntax.Value | syntax.Keyword, declaration: Declaration) -> tuple[str, Value]:
+    words = [parameter.name for parameter in declaration.parameters]
+    takes = f"{declaration.name} takes {listing(words) if words else 'no parameters'}"
+    if not isinstance(argument, syntax.Keyword):
+        cure = f"write {words[0]}={argument.span.text}" if words else ""
+        raise SpecError(Finding("E202", "a parameter needs its name", argument.span, takes, cure))
+    parameter = declaration.parameter(argument.name.text)
+    if parameter is None:
+        message = f"{declaration.name} has no parameter '{argument.name.text}'"
+        cure = did_you_mean(argument.name.text, words)
+        raise SpecError(Finding("E105", message, argument.name.span, takes, cure))
+    value = scalar(argument.value)
+    if not parameter.accepts(value):
+        raise wrong(argument.value, {"int": "a whole number", "float": "a number", "bool": "true or false"}.get(
+            parameter.type, "a word or a string"
+        ))
+    return parameter.name, float(value) if parameter.type == "float" else value
+
+
+def wrong(node: syntax.Node, expected: str, cure: str = "") -> SpecError:
+    """The error for a value of the wrong type."""
+    return SpecError(Finding("E202", f"expected {expected}", node.span, f"this is {_kind(node)}", cure))
+
+
+def _kind(node: syntax.Node) -> str:
+    word = type(node).__name__.lower()
+    return f"{_a(word)} ({node.span.text})" if isinstance(node, syntax.Number) else _a(word)
+
+
+def _a(word: str) -> str:
+    return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"

@@ -1,0 +1,1 @@
+"""Plan → result. Nothing is imported here, so that reading a finished result needs no torch."""

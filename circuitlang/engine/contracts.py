@@ -1,0 +1,175 @@
+"""What a criterion, a schedule, an ablation, a metric and a model source are.
+
+To add one, write a file in the folder of its kind with one decorated function of the file's name. Its keyword
+parameters, typed `int`, `float`, `str` or `bool` and with defaults, are its arguments in the language; its docstring
+is its page. Torch is imported here for types only: the compiler reads what there is from these registries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, Protocol, TypeVar
+
+from circuitlang.registry import Registry, Value
+
+if TYPE_CHECKING:
+    from torch import Generator, Tensor, nn
+
+    from circuitlang.engine.images import Preprocess
+
+    # One pass: a batch's contribution to the scores of a layer [O, I / groups], summed over the batch's images. Each
+    # image is reduced by itself, or the score would depend on the batch size.
+    Reduction = Callable[Concatenate["Observation", ...], Tensor]
+    # Any way to scores that isn't one pass: none (magnitude), or many (force).
+    Procedure = Callable[Concatenate["Scoring", ...], "Scores"]
+    # From a layer's weight [O, I / groups, h, w], what stands in for each removed kernel: constants [O, I / groups].
+    Ablation = Callable[Concatenate[Tensor, ...], Tensor]
+    # How well a feature is preserved: from the network's and the circuit's responses, float64 [images, positions].
+    Metric = Callable[[Tensor, Tensor], float]
+    # Builds the network of a name with arguments; the last argument turns a path of the spec into one of this
+    # machine. Raises InputError where that isn't possible.
+    ModelSource = Callable[[str, Mapping[str, Any], Callable[[str], Path]], "LoadedModel"]
+
+    # The gradient of the objective with respect to the feature map [N, H, W].
+    Cotangent = Callable[[Tensor, Generator], Tensor]
+
+    R = TypeVar("R", bound=Reduction)
+    P = TypeVar("P", bound=Procedure)
+    A = TypeVar("A", bound=Ablation)
+    M = TypeVar("M", bound=Metric)
+    S = TypeVar("S", bound=ModelSource)
+
+T = TypeVar("T")
+
+# By the path of a layer's module: a number, or yes and no, for each of its kernels [out, in / groups].
+Scores = Mapping[str, "Tensor"]
+Masks = Mapping[str, "Tensor"]
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What flows through one layer for a batch of N images.
+
+    A linear layer is a 1 x 1 convolution of a 1 x 1 map. `weight` [O, I / groups, h, w] is the original weight, also
+    of kernels that are masked in this pass; `input` [N, I, H, W] is padded already, in the layer's own padding mode;
+    `gradient` [N, O, H', W'] is that of the objective with respect to the layer's output. In the layer of the target
+    O is 1: the target's row alone.
+    """
+
+    weight: Tensor
+    input: Tensor
+    gradient: Tensor
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    groups: int
+
+
+class Scoring(Protocol):
+    """What a schedule works with: the network up to the target, the images, and the budget."""
+
+    relevant: Masks
+    weights: Mapping[str, Tensor]
+    budget: int
+    generator: Generator
+
+    def score(self, criterion: str, masks: Masks | None = None, **parameters: Value) -> Scores:
+        """The scores by another criterion; where masks are given, in the network so masked."""
+
+    def select(self, scores: Scores, budget: int) -> Masks:
+        """The `budget` best relevant kernels."""
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """A registered one-pass criterion."""
+
+    reduce: Reduction
+    cotangent: Cotangent
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A registered criterion of its own number of passes."""
+
+    run: Procedure
+
+
+@dataclass(frozen=True)
+class MetricEntry:
+    """A registered metric; `better` is the side on which a value is better."""
+
+    measure: Metric
+    better: Literal["higher", "lower"]
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A network ready for use: in evaluation mode of its own accord or not, it is never changed."""
+
+    module: nn.Module
+    preprocess: Preprocess
+    classes: tuple[str, ...] = ()
+
+
+class Track(Protocol):
+    """Shows progress: passes items on, knowing what is done with them and how many will come."""
+
+    def __call__(self, items: Iterator[T], label: str, total: int, /) -> Iterator[T]: ...
+
+
+def untracked(items: Iterator[T], _label: str, _total: int, /) -> Iterator[T]:
+    """Progress that nobody sees."""
+    return items
+
+
+CRITERIA: Registry[Criterion | Schedule] = Registry(
+    "criterion", "circuitlang.engine.criteria", "circuitlang.criteria"
+)
+ABLATIONS: Registry[Ablation] = Registry("ablation", "circuitlang.engine.ablations", "circuitlang.ablations")
+METRICS: Registry[MetricEntry] = Registry("metric", "circuitlang.engine.metrics", "circuitlang.metrics")
+MODELS: Registry[ModelSource] = Registry("model source", "circuitlang.engine.models", "circuitlang.models")
+
+
+def absolute(feature: Tensor, _: Generator) -> Tensor:
+    """The cotangent of the sum of absolute values, the paper's objective: the sign of the feature."""
+    return feature.sign()
+
+
+def criterion(cotangent: Cotangent = absolute) -> Callable[[R], R]:
+    """Register a one-pass criterion, scored with this cotangent on the feature map."""
+
+    def register(reduction: R) -> R:
+        CRITERIA.add(reduction.__name__, reduction.__module__, Criterion(reduction, cotangent))
+        return reduction
+
+    return register
+
+
+def schedule(procedure: P) -> P:
+    """Register a criterion that arranges its own passes."""
+    CRITERIA.add(procedure.__name__, procedure.__module__, Schedule(procedure))
+    return procedure
+
+
+def ablation(function: A) -> A:
+    """Register an ablation."""
+    ABLATIONS.add(function.__name__, function.__module__, function)
+    return function
+
+
+def metric(better: Literal["higher", "lower"]) -> Callable[[M], M]:
+    """Register a metric."""
+
+    def register(function: M) -> M:
+        METRICS.add(function.__name__, function.__module__, MetricEntry(function, better))
+        return function
+
+    return register
+
+
+def model_source(function: S) -> S:
+    """Register a model source."""
+    MODELS.add(function.__name__, function.__module__, function)
+    return function

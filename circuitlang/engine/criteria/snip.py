@@ -1,0 +1,20 @@
+import torch
+from torch import Tensor
+
+from circuitlang.engine.contracts import Observation, criterion
+from circuitlang.engine.observe import weight_gradients
+
+
+@criterion()
+def snip(kernels: Observation) -> Tensor:
+    """How much the feature would change, to first order, if the kernel's weights were turned down.
+
+    Sum over images of the mean over the kernel's weights of |w dL/dw|, with L the sum of the feature's absolute
+    values. Lee, Ajanthan and Torr, "SNIP", ICLR 2019, eq. 4; as a score of kernels: Hamblin et al. 2022, section 3.
+    The absolute value is taken image by image; the published code takes it of a batch's sum, which makes scores
+    depend on the batch size. Cost: one pass.
+    """
+    scores = torch.zeros(kernels.weight.shape[:2], dtype=torch.float64, device=kernels.weight.device)
+    for gradient in weight_gradients(kernels):
+        scores += (kernels.weight * gradient).abs().mean((-2, -1))
+    return scores

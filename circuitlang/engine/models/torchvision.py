@@ -1,0 +1,94 @@
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+
+import torch
+from PIL import Image
+from torch import nn
+from torchvision import models
+from torchvision.transforms._presets import ImageClassification
+
+from circuitlang.engine.contracts import LoadedModel, model_source
+from circuitlang.engine.images import Preprocess
+from circuitlang.engine.weights import fill, read
+from circuitlang.errors import Finding, InputError, did_you_mean, listing
+
+_FILES = (".safetensors", ".pt", ".pth")
+
+
+@model_source
+def torchvision(name: str, arguments: Mapping[str, Any], locate: Callable[[str], Path]) -> LoadedModel:
+    """Any torchvision builder: `alexnet(weights="IMAGENET1K_V1")`.
+
+    `weights` is a name torchvision knows (DEFAULT, its best, where nothing is said), a `.safetensors` or state dict
+    file, or `none` for random ones. Other arguments go to the builder.
+    """
+    builders = models.list_models()
+    if name not in builders:
+        cure = did_you_mean(name, builders, "`python -c 'import torchvision; print(torchvision.models.list_models())'`")
+        raise InputError(Finding("E109", f"torchvision has no model '{name}'", None, "", cure))
+    options = {word: value for word, value in arguments.items() if word != "weights"}
+    wanted = str(arguments.get("weights", "DEFAULT"))
+    known = models.get_model_weights(name)
+    file = locate(wanted) if wanted.endswith(_FILES) else None
+    chosen = None
+    if file is None and wanted != "none":
+        chosen = _weights(name, wanted)
+        options.setdefault("num_classes", len(chosen.meta["categories"]))
+    state = read(file)[0] if file else _download(chosen) if chosen else None
+    module = _build(name, options)
+    if state is not None:
+        fill(module, state, file.name if file else str(chosen))
+    about = chosen or next(iter(known), None)
+    classes = about.meta.get("categories", ()) if about else ()
+    preset = about.transforms() if about else None
+    preprocess = _preprocess(preset) if isinstance(preset, ImageClassification) else Preprocess(256, 224, _MEAN, _STD)
+    return LoadedModel(module, preprocess, tuple(classes))
+
+
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def _weights(name: str, wanted: str) -> models.WeightsEnum:
+    known = models.get_model_weights(name)
+    if wanted not in known.__members__:
+        names = list(known.__members__)
+        cure = did_you_mean(wanted, names, "a file's name ends in .safetensors, .pt or .pth")
+        raise InputError(Finding("E304", f"{name} has no weights '{wanted}'", None, f"there are {listing(names)}", cure))
+    found: models.WeightsEnum = known[wanted]
+    return found
+
+
+def _download(weights: models.WeightsEnum) -> Mapping[str, torch.Tensor]:
+    """From torch's hub cache, or the network; read as tensors alone and checked against the name's hash."""
+    try:
+        # The keyword reaches torch.load through load_state_dict_from_url.
+        state: Mapping[str, torch.Tensor] = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except (URLError, OSError, RuntimeError) as error:
+        target = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
+        cure = f"download {weights.url} yourself, to {target}"
+        raise InputError(Finding("E304", f"the weights {weights} can't be had", None, str(error), cure)) from None
+    return state
+
+
+def _build(name: str, options: Mapping[str, Any]) -> nn.Module:
+    """The model with random weights, drawn the same every time and without moving the global generator."""
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            module: nn.Module = models.get_model(name, weights=None, **options)
+            return module
+    except (TypeError, ValueError) as error:
+        raise InputError(Finding("E307", f"{name} can't be built: {error}")) from None
+
+
+def _preprocess(preset: ImageClassification) -> Preprocess:
+    resample = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+    return Preprocess(
+        preset.resize_size[0],
+        preset.crop_size[0],
+        (preset.mean[0], preset.mean[1], preset.mean[2]),
+        (preset.std[0], preset.std[1], preset.std[2]),
+        resample.get(preset.interpolation.value, Image.Resampling.BILINEAR),
+    )

@@ -1,0 +1,110 @@
+"""What a run finds, as plain values and arrays: no torch, so that a finished run is shown in no time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from circuitlang.compiler.plan import Circuit as CircuitPlan
+from circuitlang.compiler.plan import Model
+
+
+class Layer(msgspec.Struct, frozen=True, kw_only=True):
+    """A layer of the circuit and its part of the budget.
+
+    `name` is what users write (`conv5`), `path` the module's (`features.10`). `relevant` kernels have a path from
+    the image to the target; `zero` of them have no weight but zero in the network already.
+    """
+
+    name: str
+    path: str
+    kind: str
+    out_channels: int
+    in_channels: int
+    groups: int
+    relevant: int
+    zero: int
+    kept: int
+    effective: int
+
+
+class Fidelity(msgspec.Struct, frozen=True, kw_only=True):
+    """How well the circuit's feature matches the network's, on some images: metrics by name."""
+
+    images: int
+    metrics: dict[str, float]
+
+
+class Provenance(msgspec.Struct, frozen=True, kw_only=True):
+    """What a result came from: contents by hash, never paths or times."""
+
+    identity: str
+    weights: str
+    train_images: str
+    test_images: str
+    versions: dict[str, str]
+    unreadable: list[str] = []
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """A result without its arrays: what `circuit.json` holds."""
+
+    plan: CircuitPlan
+    model: Model
+    relevant: int
+    asked: int
+    kept: int
+    effective: int
+    layers: list[Layer]
+    train: Fidelity
+    test: Fidelity | None
+    provenance: Provenance
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """The kept kernels of one layer, strongest first; n of them, each `h` x `w` (1 x 1 in a linear layer).
+
+    `source[n]` is the input channel in the whole layer (not within its group).
+    """
+
+    target: NDArray[np.int64]
+    source: NDArray[np.int64]
+    score: NDArray[np.float64]
+    weight: NDArray[np.float32]
+    effective: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Wire:
+    """How one layer's input channels are fed without a kernel in between: through pooling, add, concatenation.
+
+    Input channel `source[k]` carries channel `channel[k]` of `layers[origin[k]]`, or of the image where origin is -1.
+    """
+
+    source: NDArray[np.int64]
+    origin: NDArray[np.int64]
+    channel: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Circuit:
+    """The kept kernels of every layer, in execution order, and how the layers are wired. Aligned with `layers`."""
+
+    kernels: tuple[Kernels, ...]
+    wires: tuple[Wire, ...]
+
+
+@dataclass(frozen=True)
+class Result:
+    """One finished circuit: what was asked, what was found, how good it is.
+
+    `exemplars[layer, channel]` is the part of a picture that excites a channel most, uint8 `[h, w, 3]`.
+    """
+
+    summary: Summary
+    circuit: Circuit
+    exemplars: dict[tuple[int, int], NDArray[np.uint8]] = field(default_factory=dict)

@@ -1,0 +1,72 @@
+"""State dicts from files of strangers: read as data, never as code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from circuitlang.compiler.plan import digest
+from circuitlang.errors import Finding, InputError, listing
+
+
+def read(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
+    """The tensors of a `.safetensors`, `.pt` or `.pth` file by name, and its metadata.
+
+    Raises InputError where the file is missing, damaged, or holds anything but tensors.
+    """
+    if not path.is_file():
+        raise InputError(Finding("E304", f"there is no weights file '{path.name}'", None, f"in {path.parent.resolve()}"))
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="pt") as file:
+                return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except SafetensorError as error:
+        raise InputError(Finding("E306", f"'{path.name}' is not a safetensors file", None, str(error))) from None
+    except UnpicklingError:
+        label = "it holds more than tensors, and loading it would run code"
+        cure = "save model.state_dict() alone, best as .safetensors"
+        raise InputError(Finding("E306", f"'{path.name}' is refused", None, label, cure)) from None
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise InputError(Finding("E306", f"'{path.name}' can't be read", None, reason)) from None
+    for key in ("state_dict", "model"):
+        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
+            state = state[key]
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise InputError(Finding("E306", f"'{path.name}' holds no state dict", None, f"but a {type(state).__name__}"))
+    return dict(state), {}
+
+
+def fill(module: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
+    """Load a state dict that must fit exactly. Raises InputError saying what is missing, too many or misshapen."""
+    own = module.state_dict()
+    problems = []
+    for word, keys in (("missing", own.keys() - state.keys()), ("unexpected", state.keys() - own.keys())):
+        if keys:
+            problems.append(f"{word}: {listing(sorted(keys), limit=4)}")
+    misshapen = [
+        f"{key} is {'x'.join(map(str, state[key].shape))}, not {'x'.join(map(str, own[key].shape))}"
+        for key in own
+        if key in state and state[key].shape != own[key].shape
+    ]
+    if misshapen:
+        problems.append(listing(misshapen, limit=4))
+    if problems:
+        message = f"'{name}' does not fit the model {type(module).__name__}"
+        raise InputError(Finding("E305", message, None, "; ".join(problems), "is it of another model?"))
+    module.load_state_dict(dict(state))
+
+
+def fingerprint(module: nn.Module) -> str:
+    """A hash of every parameter and buffer, by name, type, shape and content; the same on every machine."""
+    parts = []
+    for name, tensor in sorted(module.state_dict().items()):
+        array = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        parts.append(f"{name} {tensor.dtype} {tuple(tensor.shape)} {digest(array.tobytes())}")
+    return digest("\n".join(parts).encode())

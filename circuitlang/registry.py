@@ -1,0 +1,144 @@
+"""Extensions by name: one file, one registered function.
+
+A registry answers two questions at two prices. *What is there?* is read from the files' text (name, typed keyword
+parameters, docstring), so that the compiler knows every word without importing torch. *Give me it* imports the
+one file that is asked for.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from circuitlang.errors import CircuitError, Finding
+
+Value = int | float | str | bool
+E = TypeVar("E")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A keyword parameter of an extension: an argument in the language."""
+
+    name: str
+    type: str
+    default: Value
+
+    def accepts(self, value: Value) -> bool:
+        """Whether a value of the language fits; whole numbers fit where numbers are wanted."""
+        match self.type:
+            case "bool":
+                return isinstance(value, bool)
+            case "int":
+                return isinstance(value, int) and not isinstance(value, bool)
+            case "float":
+                return isinstance(value, (int, float)) and not isinstance(value, bool)
+            case _:
+                return isinstance(value, str)
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What can be known of an extension without importing it."""
+
+    name: str
+    module: str
+    doc: str
+    parameters: tuple[Parameter, ...]
+
+    @property
+    def summary(self) -> str:
+        return self.doc.split("\n\n")[0].replace("\n", " ")
+
+    def parameter(self, name: str) -> Parameter | None:
+        return next((parameter for parameter in self.parameters if parameter.name == name), None)
+
+
+@dataclass
+class Registry(Generic[E]):
+    """The extensions of one kind: the files of `package`, and the entry points of `group`.
+
+    The decorator of the kind calls `add`; everybody else calls `declarations` and `load`.
+    """
+
+    kind: str
+    package: str
+    group: str
+    _loaded: dict[str, E] = field(default_factory=dict)
+    _modules: dict[str, str] = field(default_factory=dict)
+
+    def add(self, name: str, module: str, extension: E) -> E:
+        """Register an extension that `module` defines; a second of that name is refused."""
+        holder = self._modules.setdefault(name, module)
+        if holder != module:
+            raise TypeError(f"{self.kind} '{name}' is registered by {holder} already")
+        self._loaded[name] = extension
+        return extension
+
+    @cached_property
+    def declarations(self) -> Mapping[str, Declaration]:
+        """Every extension there is, by name, read without importing any."""
+        found = [_declaration(path.stem, f"{self.package}.{path.stem}", path) for path in self._files()]
+        for point in entry_points(group=self.group):
+            found.append(_declaration(point.name, point.module, _entry_point_file(point)))
+        table: dict[str, Declaration] = {}
+        for declaration in found:
+            if declaration.name in table:
+                both = f"{table[declaration.name].module} and {declaration.module} register it"
+                raise CircuitError(Finding("E121", f"{self.kind} '{declaration.name}' is there twice: {both}"))
+            table[declaration.name] = declaration
+        return table
+
+    def load(self, name: str) -> E:
+        """What is registered as `name`; KeyError when there is none."""
+        if name not in self._loaded:
+            module = self.declarations[name].module
+            importlib.import_module(module)
+            if name not in self._loaded:
+                raise CircuitError(Finding("E123", f"{module} does not register its {self.kind} '{name}'"))
+        return self._loaded[name]
+
+    def _files(self) -> list[Path]:
+        spec = importlib.util.find_spec(self.package)
+        folders = spec.submodule_search_locations if spec else None
+        return sorted(
+            path for folder in folders or () for path in Path(folder).glob("*.py") if path.stem != "__init__"
+        )
+
+
+def _entry_point_file(point: EntryPoint) -> Path:
+    """The file of a third party's module; only its top package is looked up, nothing of it is run."""
+    top, *rest = point.module.split(".")
+    spec = importlib.util.find_spec(top)
+    if spec is None or spec.origin is None:
+        message = f"the entry point '{point.name}' names {point.module}, which isn't there"
+        raise CircuitError(Finding("E122", message))
+    path = Path(spec.origin).parent.joinpath(*rest) if rest else Path(spec.origin)
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def _declaration(name: str, module: str, path: Path) -> Declaration:
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef) and node.name == name:
+            parameters = zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
+            return Declaration(
+                name,
+                module,
+                ast.get_docstring(node) or "",
+                tuple(
+                    Parameter(
+                        argument.arg,
+                        ast.unparse(argument.annotation) if argument.annotation else "str",
+                        ast.literal_eval(default) if default else "",
+                    )
+                    for argument, default in parameters
+                ),
+            )
+    raise CircuitError(Finding("E123", f"{module} has no function called '{name}' to register"))
