@@ -108,9 +108,7 @@ class Registry(Generic[E]):
     def _files(self) -> list[Path]:
         spec = importlib.util.find_spec(self.package)
         folders = spec.submodule_search_locations if spec else None
-        return sorted(
-            path for folder in folders or () for path in Path(folder).glob("*.py") if path.stem != "__init__"
-        )
+        return sorted(path for folder in folders or () for path in Path(folder).glob("*.py") if path.stem != "__init__")
 
 
 def _entry_point_file(point: EntryPoint) -> Path:

@@ -75,9 +75,11 @@ class _Check:
         self._file = file
         self._vocabulary = vocabulary
         self._findings: list[Finding] = list(file.findings)
-        self._sets: dict[str, ImageSet | None] = dict.fromkeys(file.broken)
-        self._model: Model | None = BUNDLED
-        self._defaults = _Clauses()
+        self._sets: dict[str, ImageSet | None] = {
+            name: None for keyword, _, name in map(_words, file.broken) if keyword == "images"
+        }
+        self._model: Model | None = None if "model" in file.broken else BUNDLED
+        self._defaults = _Clauses(spoiled="defaults" in file.broken)
         self._circuits: list[Preserve] = []
 
     def program(self) -> Program:
@@ -104,7 +106,7 @@ class _Check:
         if isinstance(node, syntax.Name):
             if node.text not in self._sets:
                 known = sorted(name for name in self._sets if self._sets[name])
-                label = f"there are {listing(known)}" if known else "no image set is defined"
+                label = f"image sets: {listing(known)}" if known else "no image set is defined"
                 cure = did_you_mean(node.text, known, f"a path has a '/': {node.text}/*")
                 raise SpecError(Finding("E101", f"unknown image set '{node.text}'", node.span, label, cure))
             return self._sets[node.text]
@@ -157,7 +159,9 @@ class _Check:
             sources = sorted(self._vocabulary.models)
             label = f"models come from {listing(sources)}"
             raise SpecError(
-                Finding("E109", f"unknown model source '{source}'", call.name.span, label, did_you_mean(source, sources))
+                Finding(
+                    "E109", f"unknown model source '{source}'", call.name.span, label, did_you_mean(source, sources)
+                )
             )
         arguments: dict[str, Value | tuple[Value, ...]] = {}
         for argument in call.arguments:
@@ -172,7 +176,7 @@ class _Check:
     def _images(self, statement: syntax.Images) -> None:
         name = statement.name.text
         read = self._clauses(statement.clauses, IMAGES)
-        if name in self._sets and name not in self._file.broken:
+        if self._sets.get(name) is not None:
             self._add("E107", f"the image set '{name}' is defined twice", statement.name.span, "the second time")
         found = self._attempt(lambda: self.image_set(statement.value))
         unwanted = statement.excluded
@@ -295,6 +299,10 @@ class _Check:
 
     def _add(self, code: str, message: str, span: Span, label: str = "", cure: str = "") -> None:
         self._findings.append(Finding(code, message, span, label, cure))
+
+
+def _words(text: str) -> tuple[str, str, str]:
+    return text.partition(" ")
 
 
 def _sparsity(node: syntax.Value) -> Sparsity:

@@ -36,11 +36,10 @@ def lower(program: of.Program) -> tuple[to.Plan, to.Origins]:
                 statement=asked.span.text,
             )
         )
-        at = ("circuits", name)
-        origins[at] = asked.span
-        origins[*at, "target", "layer"] = asked.layer_span
-        origins[*at, "target", "unit"] = asked.unit_span
-        origins[*at, "size"] = asked.size_span
+        origins["circuits", name] = asked.span
+        origins["circuits", name, "target", "layer"] = asked.layer_span
+        origins["circuits", name, "target", "unit"] = asked.unit_span
+        origins["circuits", name, "size"] = asked.size_span
     model = program.model
     if model.span is not None:
         origins["model",] = model.span
@@ -71,9 +70,7 @@ def _image_set(used: of.ImageSet, sets: dict[str, to.Images]) -> str:
 _MARKS: tuple[Callable[[of.Preserve], str], ...] = (
     lambda asked: f"{asked.layer}_{asked.unit}",
     lambda asked: _choice(asked.criterion),
-    lambda asked: (
-        f"{asked.size.fraction:g}" if isinstance(asked.size, of.Sparsity) else f"{asked.size.count}kernels"
-    ),
+    lambda asked: f"{asked.size.fraction:g}" if isinstance(asked.size, of.Sparsity) else f"{asked.size.count}kernels",
     lambda asked: "" if asked.ablation.name == "zero" else _choice(asked.ablation),
     lambda asked: asked.images.name,
     lambda asked: f"seed{asked.seed}",

@@ -65,7 +65,7 @@ def parse(source: Source) -> syntax.File:
         result = mistake or _statement(source, start, end)
         if isinstance(result, Finding):
             findings.append(result)
-            broken.update(_defined(source.text[start:end]))
+            broken.add(_about(source.text[start:end]))
         else:
             statements.append(result)
             findings.extend(_spaces(result))
@@ -105,11 +105,9 @@ def _unclosed(source: Source, opened: list[int]) -> Finding | None:
     return Finding("E003", f"'{span.text}' is never closed", span, f"no '{_BRACKETS[span.text]}' follows")
 
 
-def _stretch(
-    text: str, start: int, end: int, mistake: Finding | None
-) -> Iterator[tuple[int, int, Finding | None]]:
+def _stretch(text: str, start: int, end: int, mistake: Finding | None) -> Iterator[tuple[int, int, Finding | None]]:
     """The stretch, unless nothing but comments and white space is in it."""
-    lines = [line.strip("\ufeff \t\f") for line in text[start:end].split("\n")]
+    lines = [line.replace("\ufeff", " ").strip() for line in text[start:end].split("\n")]
     if any(line and not line.startswith("#") for line in lines):
         yield start, end, mistake
 
@@ -139,14 +137,14 @@ def _explain(source: Source, start: int, end: int, error: UnexpectedInput) -> Fi
     stop = start + len(text[start:end].rstrip())
     if isinstance(error, UnexpectedCharacters):
         at = error.pos_in_stream or start
-        return Finding("E005", f"'{text[at]}' has no meaning here", Span(source, at, at + 1), _expected(error.allowed))
+        return Finding("E005", f"'{text[at]}' has no meaning here", Span(source, at, at + 1))
     assert isinstance(error, UnexpectedToken)
     token: Token = error.token
     if token.type == "$END":
-        last = max(stop - 1, start)
-        return Finding("E006", "the statement ends too early", Span(source, last, stop), _expected(error.accepts))
+        return Finding("E006", "the statement ends too early", Span(source, stop, stop), _expected(error.accepts))
     at = token.start_pos if token.start_pos is not None else start
-    span = Span(source, at, at + len(token))
+    word = re.compile(r'[^\s"#;,\[\](){}<>=]*').match(text, at)
+    span = Span(source, at, max(at + len(token), word.end() if word else at))
     run_on = re.search(r"\S*[*?/](\w+)\Z", text[start:at])
     if token in ("<=", ">=", "=", "<", ">", "==") and run_on:
         clause = Span(source, start + run_on.start(1), at)
@@ -156,9 +154,9 @@ def _explain(source: Source, start: int, end: int, error: UnexpectedInput) -> Fi
             f"a space is missing before '{run_on[1]}'",
             clause,
             "this runs on from the path",
-            f"write {pattern} {run_on[1]}{token}",
+            f"write {pattern} {text[clause.start : stop].split()[0]}",
         )
-    return Finding("E005", f"'{token}' is not expected here", span, _expected(error.accepts))
+    return Finding("E005", f"'{span.text}' is not expected here", span, _expected(error.accepts))
 
 
 def _expected(terminals: set[str] | None) -> str:
@@ -167,10 +165,13 @@ def _expected(terminals: set[str] | None) -> str:
     return f"expected {listing(words, 'or')}" if 0 < len(words) <= 8 else ""
 
 
-def _defined(text: str) -> set[str]:
-    """The name a statement that can't be read would have given, so that its uses aren't reported too."""
-    match = re.match(r"\s*(?:#[^\n]*\s*)*(?:images|circuit|\w+)\s+(\w+)\s*=", text)
-    return {match[1]} if match else set()
+def _about(text: str) -> str:
+    """What a statement that can't be read would have defined: `images dogs`, `model`, `defaults`."""
+    match = re.match(r"(?:\s|\ufeff|#[^\n]*)*(\w+)(?:\s+(\w+))?", text)
+    if match is None:
+        return ""
+    keyword = did_you_mean(match[1], STATEMENTS).removeprefix("did you mean '").removesuffix("'?")
+    return f"{keyword} {match[2]}" if keyword in ("images", "circuit") else keyword
 
 
 def _spaces(statement: syntax.Statement) -> Iterator[Finding]:

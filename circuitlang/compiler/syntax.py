@@ -104,7 +104,10 @@ Statement = Model | Images | Defaults | Preserve | Circuit
 
 @dataclass(frozen=True)
 class File:
-    """The statements that could be read, the mistakes in the others, and the names those would have defined."""
+    """The statements that could be read, the mistakes in the others, and what those would have defined.
+
+    `broken` holds `model`, `defaults` or `images NAME`, so that what depends on them isn't reported as well.
+    """
 
     source: Source
     statements: tuple[Statement, ...]

@@ -100,9 +100,12 @@ def _argument(argument: syntax.Value | syntax.Keyword, declaration: Declaration)
         raise SpecError(Finding("E105", message, argument.name.span, takes, cure))
     value = scalar(argument.value)
     if not parameter.accepts(value):
-        raise wrong(argument.value, {"int": "a whole number", "float": "a number", "bool": "true or false"}.get(
-            parameter.type, "a word or a string"
-        ))
+        raise wrong(
+            argument.value,
+            {"int": "a whole number", "float": "a number", "bool": "true or false"}.get(
+                parameter.type, "a word or a string"
+            ),
+        )
     return parameter.name, float(value) if parameter.type == "float" else value
 
 

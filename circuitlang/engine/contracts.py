@@ -124,9 +124,7 @@ def untracked(items: Iterator[T], _label: str, _total: int, /) -> Iterator[T]:
     return items
 
 
-CRITERIA: Registry[Criterion | Schedule] = Registry(
-    "criterion", "circuitlang.engine.criteria", "circuitlang.criteria"
-)
+CRITERIA: Registry[Criterion | Schedule] = Registry("criterion", "circuitlang.engine.criteria", "circuitlang.criteria")
 ABLATIONS: Registry[Ablation] = Registry("ablation", "circuitlang.engine.ablations", "circuitlang.ablations")
 METRICS: Registry[MetricEntry] = Registry("metric", "circuitlang.engine.metrics", "circuitlang.metrics")
 MODELS: Registry[ModelSource] = Registry("model source", "circuitlang.engine.models", "circuitlang.models")

@@ -1,11 +1,11 @@
-"""Plan → results: prepare everything once, so that every mistake is found before work begins; then circuit by circuit."""
+"""Plan → results: everything prepared, so that every mistake is found before work begins; then circuit by circuit."""
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from circuitlang.compiler.plan import Circuit as CircuitPlan
 from circuitlang.compiler.plan import Key, Origins, Plan, digest
 from circuitlang.engine import exemplars
 from circuitlang.engine.contracts import ABLATIONS, MODELS, LoadedModel, Masks, Scores, Track, untracked
-from circuitlang.engine.graph import Graph, Layer
+from circuitlang.engine.graph import Layer, Step
 from circuitlang.engine.images import Pictures, find, load
 from circuitlang.engine.intervene import Section, Target
 from circuitlang.engine.measure import measure, responses
@@ -49,14 +49,13 @@ class Job:
     provenance: Provenance
 
 
-@dataclass
+@dataclass(frozen=True)
 class Prepared:
     """A plan with its model, its pictures and its targets found and sound."""
 
     plan: Plan
     model: LoadedModel
-    graph: Graph
-    jobs: list[Job] = field(default_factory=list)
+    jobs: list[Job]
 
 
 def prepare(plan: Plan, folder: Path, origins: Origins, options: Options) -> Prepared:
@@ -72,35 +71,32 @@ def prepare(plan: Plan, folder: Path, origins: Origins, options: Options) -> Pre
             with _collect(findings, origins, ("images", name)):
                 find(images, folder)
         raise InputError(findings)
-    sets: dict[str, tuple[Pictures, list[str]]] = {}
-    for name, images in plan.images.items():
-        with _collect(findings, origins, ("images", name)):
-            paths = find(images, folder)
-            shown = options.track(iter(paths), f"reading {name}", len(paths))
-            pictures, bad = load(shown, model.preprocess, options.skip_unreadable)
-            sets[name] = replace(pictures, batch_size=options.batch_size, track=options.track), bad
-    targets: dict[tuple[str, int], Target] = {}
+    sets = _sets(plan, folder, model, origins, options, findings)
+    targets: dict[str, Target] = {}
     for circuit in plan.circuits:
-        with _collect(findings, origins, ("circuits", circuit.id, "target", "layer")):
+        key: Key = ("circuits", circuit.id, "target")
+        with _collect(findings, origins, (*key, "layer")):
             step = graph.find(circuit.target.layer)
-            with _collect(findings, origins, ("circuits", circuit.id, "target", "unit")):
-                targets[circuit.target.layer, circuit.target.unit] = _channel(step.width, circuit, Target(step, circuit.target.unit))
+            with _collect(findings, origins, (*key, "unit")):
+                targets[circuit.id] = _channel(step, circuit.target.unit, circuit.target.layer)
     if findings:
         raise InputError(findings)
-    prepared = Prepared(plan, model, graph)
     weights = fingerprint(model.module)
-    sections = {key: Section(graph, target) for key, target in targets.items()}
+    # Circuits of one target share a section; what is masked in it is undone after each use.
+    sections = {(target.step.name, target.unit): Section(graph, target) for target in targets.values()}
+    jobs = []
     for circuit in plan.circuits:
+        target = targets[circuit.id]
         train, unreadable = sets[circuit.images]
-        test: Pictures | None = sets[circuit.test][0] if circuit.test else None
+        test: Pictures | None
         if circuit.test is None:
             train, test = train.split(circuit.holdout, circuit.seed)
         else:
-            unreadable = [*unreadable, *sets[circuit.test][1]]
+            test, more = sets[circuit.test]
+            unreadable = [*unreadable, *more]
         provenance = _provenance(plan, circuit, weights, train, test, unreadable)
-        section = sections[circuit.target.layer, circuit.target.unit]
-        prepared.jobs.append(Job(circuit, section, train, test, provenance))
-    return prepared
+        jobs.append(Job(circuit, sections[target.step.name, target.unit], train, test, provenance))
+    return Prepared(plan, model, jobs)
 
 
 def execute(prepared: Prepared, job: Job) -> Result:
@@ -152,11 +148,26 @@ def _model(plan: Plan, folder: Path) -> LoadedModel:
     return replace(model, preprocess=preprocess)
 
 
-def _channel(width: int, circuit: CircuitPlan, target: Target) -> Target:
-    if not 0 <= target.unit < width:
-        message = f"{circuit.target.layer} has no channel {target.unit}"
-        raise InputError(Finding("E111", message, None, f"its channels are 0 to {width - 1}"))
-    return target
+def _sets(
+    plan: Plan, folder: Path, model: LoadedModel, origins: Origins, options: Options, findings: list[Finding]
+) -> dict[str, tuple[Pictures, list[str]]]:
+    """The pictures of every image set, and what is wrong with those that were left out."""
+    sets = {}
+    for name, images in plan.images.items():
+        with _collect(findings, origins, ("images", name)):
+            paths = find(images, folder)
+            shown = options.track(iter(paths), f"reading {name}", len(paths))
+            pictures, bad = load(shown, model.preprocess, options.skip_unreadable)
+            sets[name] = replace(pictures, batch_size=options.batch_size, track=options.track), bad
+    return sets
+
+
+def _channel(step: Step, unit: int, layer: str) -> Target:
+    if not 0 <= unit < step.width:
+        raise InputError(
+            Finding("E111", f"{layer} has no channel {unit}", None, f"its channels are 0 to {step.width - 1}")
+        )
+    return Target(step, unit)
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -22,38 +24,41 @@ def collect(section: Section, images: Pictures, circuit: Circuit) -> dict[tuple[
 
     Keys are the layer's number in the circuit and the channel. Parts beyond the picture's border are grey.
     """
-    best: dict[str, tuple[Tensor, Tensor]] = {}
-    widths: dict[str, int] = {}
+    best: dict[str, _Best] = {}
     start = 0
 
     def watcher(layer: Layer, output: Tensor) -> None:
-        """Keep the highest value of each channel, and where it was: image, row and column as one number."""
-        count, channels, height, width = output.shape
-        flat = output.transpose(0, 1).reshape(channels, -1).cpu()
-        value, index = flat.max(1)
-        index = index + start * height * width
-        widths[layer.path] = width
+        channels, height, width = output.shape[1:]
+        value, place = output.transpose(0, 1).reshape(channels, -1).cpu().max(1)
+        place = place + start * height * width
         if layer.path in best:
-            held, place = best[layer.path]
-            value, index = torch.maximum(held, value), torch.where(value > held, index, place)
-        best[layer.path] = value, index
-        heights[layer.path] = height
+            held = best[layer.path]
+            value, place = torch.maximum(held.value, value), torch.where(value > held.value, place, held.place)
+        best[layer.path] = _Best(value, place, height, width)
 
-    heights: dict[str, int] = {}
     for batch in images.batches("exemplars"):
         section.watch(batch, watcher)
         start += len(batch)
     found: dict[tuple[int, int], NDArray[np.uint8]] = {}
-    sliced = section.target.step.layer
     for number, (layer, kernels) in enumerate(zip(section.layers, circuit.kernels, strict=True)):
-        _, index = best[layer.path]
-        height, width = heights[layer.path], widths[layer.path]
+        seen = best[layer.path]
         for channel in np.unique(kernels.target[kernels.effective]).tolist():
-            place = int(index[0 if layer == sliced else channel])
-            image, row, column = place // (height * width), place // width % height, place % width
-            box = section.graph.receptive_field(layer.node, row, column)
+            # Of the target's own layer one row was computed, not all.
+            place = int(seen.place[0 if layer == section.target.step.layer else channel])
+            image, position = divmod(place, seen.height * seen.width)
+            box = section.graph.receptive_field(layer.node, position // seen.width, position % seen.width)
             found[number, channel] = _crop(images.picture(image), box)
     return found
+
+
+@dataclass(frozen=True)
+class _Best:
+    """Of each channel of a layer, its highest value so far and where: image, row and column as one number."""
+
+    value: Tensor
+    place: Tensor
+    height: int
+    width: int
 
 
 def _crop(picture: NDArray[np.uint8], box: tuple[int, int, int, int] | None) -> NDArray[np.uint8]:

@@ -147,7 +147,8 @@ def _matches(pattern: str, folder: Path) -> list[Path]:
     """Files that match; `*` stays in one folder, `**` descends. A path without wildcards is taken to the letter."""
     if (folder / pattern).is_file():
         return [folder / pattern]
-    names = glob.glob(pattern, root_dir=folder, recursive=True)
+    # Unlike Path.glob, this leaves out hidden files, as a shell does.
+    names = glob.glob(pattern, root_dir=folder, recursive=True)  # noqa: PTH207
     return sorted((path for name in names if (path := folder / name).is_file()), key=lambda path: bytes(path))
 
 
@@ -171,9 +172,7 @@ def _before_wildcard(parts: Sequence[str]) -> Iterator[str]:
         yield part
 
 
-def load(
-    paths: Iterable[Path], preprocess: Preprocess, skip_unreadable: bool = False
-) -> tuple[Pictures, list[str]]:
+def load(paths: Iterable[Path], preprocess: Preprocess, skip_unreadable: bool = False) -> tuple[Pictures, list[str]]:
     """Read every picture once: a set, and what is wrong with those that are left out.
 
     Raises InputError naming all unreadable pictures at once, unless they are to be skipped.

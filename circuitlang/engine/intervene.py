@@ -75,9 +75,7 @@ class _KernelLayer(nn.Module):
             x = x[:, self.channels]
         if any(self.padding):
             x = functional.pad(x, self.padding, self.mode)
-        y = functional.conv2d(
-            x, self.effective_weight, self.bias, self.stride, 0, self.dilation, self.groups
-        )
+        y = functional.conv2d(x, self.effective_weight, self.bias, self.stride, 0, self.dilation, self.groups)
         if self.stand_in is not None:
             y = y + self.stand_in[:, None, None]
         if self.watcher is not None:

@@ -42,13 +42,17 @@ def trace(model: nn.Module, size: tuple[int, int]) -> Graph:
 
 
 def _private(module: nn.Module, known: dict[int, nn.Module]) -> nn.Module:
-    """The same tree of modules over the same tensors: what is set on it is not set on the user's."""
+    """The same tree of modules over the same storage: what is set on it, gradients too, is not set on the user's."""
     if id(module) not in known:
         twin = module.__new__(type(module))
         twin.__dict__.update(module.__dict__)
         known[id(module)] = twin
         children = {name: child and _private(child, known) for name, child in module._modules.items()}
         twin.__dict__["_modules"] = children
+        twin.__dict__["_parameters"] = {
+            name: each if each is None else nn.Parameter(each.detach(), requires_grad=False)
+            for name, each in module._parameters.items()
+        }
         if getattr(twin, "inplace", False) is True:
             twin.__dict__["inplace"] = False
     return known[id(module)]
@@ -227,9 +231,7 @@ def _pool(kernel: Any, stride: Any, padding: Any, dilation: Any = 1) -> Windows:
         value if isinstance(value, (tuple, list)) else (value, value)
         for value in (kernel, kernel if stride is None else stride, padding, dilation)
     )
-    vertical, horizontal = (
-        Window(holes[axis] * (sizes[axis] - 1) + 1, steps[axis], edges[axis]) for axis in (0, 1)
-    )
+    vertical, horizontal = (Window(holes[axis] * (sizes[axis] - 1) + 1, steps[axis], edges[axis]) for axis in (0, 1))
     return vertical, horizontal
 
 

@@ -20,11 +20,13 @@ def read(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
     Raises InputError where the file is missing, damaged, or holds anything but tensors.
     """
     if not path.is_file():
-        raise InputError(Finding("E304", f"there is no weights file '{path.name}'", None, f"in {path.parent.resolve()}"))
+        raise InputError(
+            Finding("E304", f"there is no weights file '{path.name}'", None, f"in {path.parent.resolve()}")
+        )
     try:
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as file:
-                return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}
+                return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
         state = torch.load(path, map_location="cpu", weights_only=True)
     except SafetensorError as error:
         raise InputError(Finding("E306", f"'{path.name}' is not a safetensors file", None, str(error))) from None

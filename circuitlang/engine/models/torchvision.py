@@ -55,7 +55,9 @@ def _weights(name: str, wanted: str) -> models.WeightsEnum:
     if wanted not in known.__members__:
         names = list(known.__members__)
         cure = did_you_mean(wanted, names, "a file's name ends in .safetensors, .pt or .pth")
-        raise InputError(Finding("E304", f"{name} has no weights '{wanted}'", None, f"there are {listing(names)}", cure))
+        raise InputError(
+            Finding("E304", f"{name} has no weights '{wanted}'", None, f"there are {listing(names)}", cure)
+        )
     found: models.WeightsEnum = known[wanted]
     return found
 

@@ -1,0 +1,1 @@
+"""One file each: a registered function that turns a result into files."""

@@ -1,0 +1,21 @@
+import msgspec
+from safetensors.numpy import save
+
+from circuitlang.engine.result import Result
+from circuitlang.output.contracts import output_format
+
+
+@output_format
+def circuit(result: Result) -> dict[str, bytes]:
+    """The circuit itself: `circuit.json` (what it is, how it was found) and `circuit.safetensors` (its kernels).
+
+    By layer path: `PATH.kernel.target`, `.source`, `.score`, `.weight`, `.effective` of the n kept kernels, strongest
+    first, and `PATH.wire.source`, `.origin`, `.channel`, what carries each input channel.
+    """
+    arrays = {}
+    layers = zip(result.summary.layers, result.circuit.kernels, result.circuit.wires, strict=True)
+    for layer, kernels, wire in layers:
+        arrays.update({f"{layer.path}.kernel.{name}": array for name, array in vars(kernels).items()})
+        arrays.update({f"{layer.path}.wire.{name}": array for name, array in vars(wire).items()})
+    summary = msgspec.json.format(msgspec.json.encode(result.summary), indent=2)
+    return {"circuit.json": summary + b"\n", "circuit.safetensors": save(arrays)}

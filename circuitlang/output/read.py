@@ -1,0 +1,51 @@
+"""Folder → result: what `write` wrote, read back without torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from circuitlang.engine.result import Circuit, Kernels, Result, Summary, Wire
+from circuitlang.errors import Finding, InputError
+
+_KERNEL = ("target", "source", "score", "weight", "effective")
+_WIRE = ("source", "origin", "channel")
+
+
+def read_summary(folder: Path) -> Summary:
+    """What `circuit.json` says. Raises InputError where it isn't there or isn't one."""
+    path = folder / "circuit.json"
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Summary)
+    except FileNotFoundError:
+        cure = "give the folder of a circuit, or of a run"
+        raise InputError(Finding("E312", f"{folder} holds no circuit", None, "circuit.json is missing", cure)) from None
+    except (OSError, msgspec.DecodeError) as error:
+        raise InputError(Finding("E312", f"{path} can't be read", None, str(error))) from None
+
+
+def read(folder: Path) -> Result:
+    """A finished result, without its exemplars. Raises InputError."""
+    summary = read_summary(folder)
+    path = folder / "circuit.safetensors"
+    try:
+        arrays = load_file(path)
+        kernels = tuple(
+            Kernels(**{name: arrays[f"{layer.path}.kernel.{name}"] for name in _KERNEL}) for layer in summary.layers
+        )
+        wires = tuple(Wire(**{name: arrays[f"{layer.path}.wire.{name}"] for name in _WIRE}) for layer in summary.layers)
+    except (OSError, SafetensorError) as error:
+        raise InputError(Finding("E312", f"{path} can't be read", None, str(error))) from None
+    except KeyError as error:
+        raise InputError(Finding("E312", f"{path} lacks {error}", None, "it is not of this circuit.json")) from None
+    return Result(summary, Circuit(kernels, wires))
+
+
+def circuits(folder: Path) -> list[Path]:
+    """The folders of circuits: `folder` itself, or those in it, by name."""
+    if (folder / "circuit.json").is_file():
+        return [folder]
+    return sorted(path.parent for path in folder.glob("*/circuit.json") if not path.parent.name.startswith("."))

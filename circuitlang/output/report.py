@@ -1,0 +1,219 @@
+"""The report a researcher reads in the terminal: the claim first, then what it stands on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from rich import box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from circuitlang.compiler.plan import Choice, Sparsity
+from circuitlang.engine.result import Layer, Result, Summary
+from circuitlang.errors import listing
+
+_BAR = 24
+_STRONGEST = 8
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+_HEAT = ("#b35806", "#e08214", "#fdb863", "#888888", "#92c5de", "#4393c3", "#2166ac")
+
+
+def render(result: Result, folder: Path | None = None) -> RenderableType:
+    """The report of one circuit; `folder` is where its files are, if they were written."""
+    parts: list[RenderableType] = [_claim(result.summary), *_notes(result.summary), _fidelity(result.summary)]
+    parts.append(_layers(result.summary))
+    if result.summary.kept:
+        parts.append(_strongest(result))
+    parts.append(_origin(result.summary, folder))
+    return Group(*(Padding(part, (0, 0, 1, 0)) for part in parts[:-1]), parts[-1])
+
+
+def overview(summaries: list[Summary]) -> RenderableType:
+    """The circuits of a run, a line each."""
+    table = _table()
+    for title, justify in (("circuit", "left"), ("feature", "left"), ("kept", "right"), ("of relevant", "right")):
+        table.add_column(title, justify="right" if justify == "right" else "left")
+    names = list(summaries[0].train.metrics)
+    for name in names:
+        table.add_column(name, justify="right")
+    table.add_column("measured", style="dim")
+    for summary in summaries:
+        fidelity = summary.test or summary.train
+        share = summary.kept / summary.relevant if summary.relevant else 0
+        values = [f"{fidelity.metrics[name]:.3f}" for name in names]
+        where = "held-out" if summary.test else "in-sample"
+        table.add_row(summary.plan.id, str(summary.plan.target), f"{summary.kept:,}", f"{share:.1%}", *values, where)
+    return _section("circuits", f"{len(summaries)} of this run", table)
+
+
+def _claim(summary: Summary) -> RenderableType:
+    plan, fidelity = summary.plan, summary.test or summary.train
+    pearson = fidelity.metrics.get("pearson", 0.0)
+    share = summary.kept / summary.relevant if summary.relevant else 0
+    text = Text()
+    text.append(f"{plan.target}", "bold")
+    text.append(f" of {summary.model.name}, on {plan.images}\n", "dim")
+    text.append(f"{summary.kept:,} of {summary.relevant:,} kernels", "bold cyan")
+    text.append(f" ({share:.1%})", "cyan")
+    text.append(" keep it at ")
+    text.append(f"pearson {pearson:.3f}", f"bold {_grade(pearson)}")
+    if summary.test:
+        text.append(f" on {summary.test.images} held-out pictures")
+    else:
+        text.append(f" on the {summary.train.images} pictures it was found on")
+    return Panel(text, title=plan.id, title_align="left", box=box.ROUNDED, border_style="dim", padding=(0, 1))
+
+
+def _notes(summary: Summary) -> Iterator[RenderableType]:
+    """What a reader must not overlook."""
+    notes = []
+    if summary.effective == 0:
+        notes.append("The circuit has collapsed: no kept kernel lies on a path from the image to the feature.")
+    if summary.kept < summary.asked:
+        notes.append(
+            f"{summary.asked:,} kernels were allowed, but only {summary.kept:,} score above zero; "
+            "none is kept to fill up."
+        )
+    if summary.test is None:
+        notes.append("Nothing was held out: the fidelity is that of the pictures the circuit was found on.")
+    if bad := summary.provenance.unreadable:
+        notes.append(f"{len(bad)} unreadable pictures were left out: {listing(bad, limit=5)}")
+    for note in notes:
+        yield Text(f"! {note}", "yellow")
+
+
+def _fidelity(summary: Summary) -> RenderableType:
+    table = _table()
+    table.add_column("")
+    table.add_column("in-sample", justify="right")
+    table.add_column("held-out", justify="right")
+    table.add_row(
+        Text("images", "dim"),
+        Text(str(summary.train.images), "dim"),
+        Text(str(summary.test.images) if summary.test else "-", "dim"),
+    )
+    for name, value in sorted(summary.train.metrics.items()):
+        held = summary.test.metrics.get(name) if summary.test else None
+        style = "bold" if name == "pearson" else ""
+        table.add_row(Text(name, style), f"{value:.3f}", Text("-" if held is None else f"{held:.3f}", style))
+    return _section("fidelity", "circuit's feature map against the network's, all positions", table)
+
+
+def _layers(summary: Summary) -> RenderableType:
+    table = _table()
+    table.add_column("layer")
+    paths = any(layer.path != layer.name for layer in summary.layers)
+    if paths:
+        table.add_column("module", style="dim")
+    for title in ("relevant", "zero", "kept", "effective"):
+        table.add_column(title, justify="right", style="dim" if title == "zero" else "")
+    table.add_column(" kept, by share")
+    for layer in summary.layers:
+        path = [layer.path] if paths else []
+        numbers = [f"{value:,}" for value in (layer.relevant, layer.zero, layer.kept, layer.effective)]
+        table.add_row(layer.name, *path, *numbers, _bar(layer))
+    table.add_section()
+    zero = sum(layer.zero for layer in summary.layers)
+    totals = [f"{value:,}" for value in (summary.relevant, zero, summary.kept, summary.effective)]
+    asked = Text(f" asked for {summary.asked:,}: {_size(summary)}", "dim")
+    table.add_row(Text("all", "bold"), *([""] if paths else []), *(Text(total, "bold") for total in totals), asked)
+    return _section("kernels", "relevant: on a path to the feature; effective: kept, on a live path", table)
+
+
+def _strongest(result: Result) -> RenderableType:
+    table = _table()
+    for title in ("layer", "from", "", "to", "weights", " score"):
+        table.add_column(title, justify="right" if title in ("from",) else "left")
+    ranked = [
+        (float(score), number, index)
+        for number, kernels in enumerate(result.circuit.kernels)
+        for index, score in enumerate(kernels.score[:_STRONGEST])
+    ]
+    ranked.sort(key=lambda entry: (-entry[0], entry[1], entry[2]))
+    for score, number, index in ranked[:_STRONGEST]:
+        kernels = result.circuit.kernels[number]
+        weight = kernels.weight[index]
+        sign = "+" if float(weight.sum()) >= 0 else "-"
+        table.add_row(
+            result.summary.layers[number].name,
+            str(kernels.source[index]),
+            Text("→", "dim"),
+            str(kernels.target[index]),
+            _heat(weight, sign),
+            Text.assemble(" ", _filled(score / ranked[0][0], 16), f" {score / ranked[0][0]:.2f}"),
+        )
+    return _section("strongest kernels", "score of the strongest is 1; + excites, - inhibits", table)
+
+
+def _origin(summary: Summary, folder: Path | None) -> RenderableType:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim")
+    grid.add_column(overflow="fold")
+    plan = summary.plan
+    if plan.statement:
+        grid.add_row("spec", Text(" ".join(plan.statement.split())))
+    grid.add_row("criterion", _choice(plan.criterion))
+    grid.add_row("ablation", _choice(plan.ablation))
+    hashes = f"weights {summary.provenance.weights[:12]}, images {summary.provenance.train_images[:12]}"
+    grid.add_row("provenance", f"{hashes}, circuitlang {summary.provenance.versions.get('circuitlang', '?')}")
+    if folder is not None:
+        grid.add_row("files", Text(f"{folder}/", "bold"))
+        names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+        grid.add_row("", "  ".join(names))
+    return grid
+
+
+def _section(title: str, caption: str, body: RenderableType) -> RenderableType:
+    return Group(Text.assemble((title, "bold"), ("  " + caption, "dim")), body)
+
+
+def _table() -> Table:
+    return Table(box=box.SIMPLE_HEAD, pad_edge=False)
+
+
+def _bar(layer: Layer) -> Text:
+    """Kept kernels as a share of the relevant; the part that is effective is solid."""
+    kept = layer.kept / layer.relevant if layer.relevant else 0
+    effective = layer.effective / layer.relevant if layer.relevant else 0
+    solid = _filled(effective, _BAR)
+    rest = max(0, round(kept * _BAR) - len(solid.plain.rstrip()))
+    return Text.assemble(" ", (solid.plain.rstrip(), "cyan"), ("░" * rest, "cyan"), (f" {kept:.1%}", "dim"))
+
+
+def _filled(share: float, width: int) -> Text:
+    eighths = round(min(max(share, 0.0), 1.0) * width * 8)
+    full, part = divmod(eighths, 8)
+    return Text(("█" * full + (_EIGHTHS[part] if part else "")).ljust(width), "cyan")
+
+
+def _heat(weight: np.ndarray, sign: str) -> Text:
+    """The kernel's sign and a strip of its weights, row by row, in the diagram's colours."""
+    text = Text(f"{sign} ")
+    largest = float(np.abs(weight).max()) or 1.0
+    rows = weight if weight.shape[0] <= 3 else weight[:0]
+    for row in rows:
+        for value in row:
+            text.append("■", _HEAT[round((float(value) / largest + 1) * 3)])
+        text.append(" ")
+    if not len(rows):
+        text.append(f"{weight.shape[0]}x{weight.shape[1]}", "dim")
+    return text
+
+
+def _grade(value: float) -> str:
+    return "green" if value >= 0.9 else "yellow" if value >= 0.6 else "red"
+
+
+def _size(summary: Summary) -> str:
+    size = summary.plan.size
+    return f"sparsity<={size.at_most:g}" if isinstance(size, Sparsity) else f"kernels<={size.at_most}"
+
+
+def _choice(choice: Choice) -> str:
+    inside = ", ".join(f"{name}={value}" for name, value in choice.parameters.items())
+    return f"{choice.name}({inside})" if inside else choice.name

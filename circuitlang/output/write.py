@@ -1,0 +1,144 @@
+"""Result → folder, whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from circuitlang.engine.result import Result
+from circuitlang.errors import Finding, OutputError
+from circuitlang.output.contracts import FORMATS
+
+_PARTIAL = ".partial-"
+_OLD = ".old-"
+
+
+def write(result: Result, folder: Path) -> None:
+    """Every registered format's files in `folder`, in place of what was there. Raises OutputError."""
+    files: dict[str, bytes] = {}
+    for name in FORMATS.declarations:
+        files.update(FORMATS.load(name)(result))
+    with _errors(folder):
+        write_folder(folder, files)
+
+
+def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Put files into a folder that appears, or is replaced, in one step."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f"{_PARTIAL}{os.getpid()}-", dir=folder.parent))
+    try:
+        for name, content in files.items():
+            _write_through(partial / name, content)
+        partial.chmod(0o777 & ~_umask())
+        with _lock(folder.parent):
+            clean(folder.parent)
+            _swap(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _swap(partial: Path, folder: Path) -> None:
+    if not folder.exists():
+        partial.rename(folder)
+        return
+    # A folder can't be renamed onto another; the old one steps aside under a name that `clean` knows.
+    aside = folder.with_name(f"{_OLD}{folder.name}")
+    folder.rename(aside)
+    try:
+        partial.rename(folder)
+    except BaseException:
+        aside.rename(folder)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def _lock(parent: Path) -> Iterator[None]:
+    """Two runs that finish the same circuit take turns; where folders can't be locked, they hope for the best."""
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    descriptor = os.open(parent, os.O_RDONLY)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """One file, in place of what was there, in one step. Raises OutputError."""
+    with _errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f"{_PARTIAL}{os.getpid()}-", dir=path.parent)
+        os.close(descriptor)
+        partial = Path(name)
+        try:
+            _write_through(partial, content)
+            partial.chmod(0o666 & ~_umask())
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def clean(parent: Path) -> None:
+    """Remove what killed runs left half done, and bring back a folder that one was about to replace."""
+    for path in parent.glob(f"{_PARTIAL}*"):
+        owner = path.name.removeprefix(_PARTIAL).split("-")[0]
+        if owner.isdigit() and not _alive(int(owner)):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    for path in parent.glob(f"{_OLD}*"):
+        original = path.with_name(path.name.removeprefix(_OLD))
+        if original.exists():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.rename(original)
+
+
+def _write_through(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+@contextmanager
+def _errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        cures = {
+            errno.ENOSPC: "make room, then run again: finished circuits are kept",
+            errno.EACCES: "choose another folder with --out",
+            errno.EROFS: "choose another folder with --out",
+            errno.EPERM: "choose another folder with --out",
+            errno.ENOTDIR: "a file is in the way: choose another folder with --out",
+            errno.EEXIST: "a file is in the way: choose another folder with --out",
+        }
+        cure = cures.get(error.errno or 0, "")
+        raise OutputError(Finding("E390", f"can't write {path}", None, error.strerror or str(error), cure)) from None

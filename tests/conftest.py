@@ -1,0 +1,42 @@
+"""Options and fixtures of all tests.
+
+What some tests want and a machine may lack must be there in CI, so that no test is skipped unseen.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="write what is said now into the golden cases")
+
+
+def _missing(what: str) -> None:
+    if os.environ.get("CI"):
+        pytest.fail(f"{what} is missing, and in CI it must not be", pytrace=False)
+    pytest.skip(f"{what} is missing")
+
+
+@pytest.fixture(scope="session")
+def real() -> Path:
+    """The folder of a real network and real photographs, which is kept beside the project."""
+    folder = ROOT.parent / "shared" / "real"
+    if not folder.is_dir():
+        _missing("the folder ../shared/real")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def browser() -> str:
+    """The path of a browser that can run without a screen."""
+    path = shutil.which("chromium")
+    if path is None:
+        _missing("the browser chromium")
+    return path or ""

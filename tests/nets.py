@@ -1,0 +1,158 @@
+"""Small networks with everything that is easy to get wrong, and a naive way to run them masked."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+SIZE = 12
+
+
+class Chain(nn.Module):
+    """Convolutions, in-place activations, pooling, and linear layers behind a flatten."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 4, 3, padding=1)
+        self.relu1 = nn.ReLU(inplace=True)
+        self.pool = nn.MaxPool2d(2)
+        self.conv2 = nn.Conv2d(4, 5, 3, stride=2)
+        self.relu2 = nn.ReLU(inplace=True)
+        self.fc1 = nn.Linear(5 * 4, 6)
+        self.fc2 = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.relu2(self.conv2(self.pool(self.relu1(self.conv1(x)))))
+        return self.fc2(torch.relu(self.fc1(torch.flatten(x, 1))))
+
+
+class Branches(nn.Module):
+    """Two branches of unequal depth, concatenated; one channel of the result is never read by the target's row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.squeeze = nn.Conv2d(3, 3, 1)
+        self.left = nn.Conv2d(3, 4, 1)
+        self.right = nn.Conv2d(3, 3, 3, padding=1, padding_mode="reflect")
+        self.act = nn.ReLU(inplace=True)
+        self.head = nn.Conv2d(7, 5, 3, dilation=2, padding="same")
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.act(self.squeeze(x))
+        return self.head(torch.cat([self.act(self.left(x)), self.act(self.right(x))], 1))
+
+
+class Residual(nn.Module):
+    """A residual add with an in-place sum, batch norm, and average pooling with padding and ceil mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(4)
+        self.body = nn.Conv2d(4, 4, 3, padding=1, padding_mode="circular")
+        self.relu = nn.ReLU(inplace=True)
+        self.pool = nn.AvgPool2d(3, 2, padding=1, ceil_mode=True)
+        self.head = nn.Conv2d(4, 3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.relu(self.norm(self.stem(x)))
+        y = self.body(x)
+        y += x
+        return self.head(self.pool(self.relu(y)))
+
+
+class Groups(nn.Module):
+    """Grouped, depthwise, strided and dilated convolutions; unequal kernel sides; replicated borders."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 6, (3, 1), padding=(1, 0), padding_mode="replicate")
+        self.depthwise = nn.Conv2d(6, 6, 3, padding=1, groups=6)
+        self.grouped = nn.Conv2d(6, 4, 3, stride=2, dilation=2, padding=2, groups=2)
+        self.point = nn.Conv2d(4, 4, 1, groups=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.stem(x))
+        x = torch.nn.functional.relu(self.depthwise(x), inplace=True)
+        return self.point(torch.relu(self.grouped(x)))
+
+
+# A network and targets in it: module path and channel.
+CASES: list[tuple[type[nn.Module], str, int]] = [
+    (Chain, "conv1", 1),
+    (Chain, "conv2", 2),
+    (Chain, "fc1", 3),
+    (Chain, "fc2", 0),
+    (Branches, "left", 3),
+    (Branches, "head", 4),
+    (Residual, "body", 1),
+    (Residual, "head", 2),
+    (Groups, "depthwise", 5),
+    (Groups, "grouped", 3),
+    (Groups, "point", 2),
+]
+IDS = [f"{net.__name__}-{path}-{unit}" for net, path, unit in CASES]
+
+
+def build(net: type[nn.Module], dtype: torch.dtype = torch.float64) -> nn.Module:
+    """A network with random weights, and statistics of batch norm that aren't those of a fresh one."""
+    torch.manual_seed(7)
+    module = net().to(dtype)
+    for layer in module.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.running_mean.uniform_(-0.5, 0.5)
+            layer.running_var.uniform_(0.5, 2)
+            nn.init.uniform_(layer.weight, 0.5, 1.5)
+            nn.init.uniform_(layer.bias, -0.5, 0.5)
+    return module
+
+
+def images(count: int = 5, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(count, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(3)).to(dtype)
+
+
+def layers(module: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
+    return {path: each for path, each in module.named_modules() if isinstance(each, (nn.Conv2d, nn.Linear))}
+
+
+def naive(module: nn.Module, path: str, unit: int, x: Tensor, masks: dict[str, Tensor] | None = None) -> Tensor:
+    """The target's map [N, ...] by hooks on a masked deep copy: the plain, slow way, with weights that take gradients."""
+    return naive_trace(module, path, unit, x, masks)[0]
+
+
+def naive_trace(
+    module: nn.Module, path: str, unit: int, x: Tensor, masks: dict[str, Tensor] | None = None
+) -> tuple[Tensor, nn.Module, dict[str, tuple[Tensor, Tensor]]]:
+    """The target's map, the copy that was run, and every layer's input and output."""
+    twin = copy.deepcopy(module).eval()
+    for each in twin.modules():
+        if hasattr(each, "inplace"):
+            each.inplace = False
+    for name, mask in (masks or {}).items():
+        layer = layers(twin)[name]
+        layer.weight.data *= mask.reshape(*mask.shape, *[1] * (layer.weight.dim() - 2))
+    seen: dict[str, tuple[Tensor, Tensor]] = {}
+    for name, layer in layers(twin).items():
+
+        def hook(_module: nn.Module, inputs: tuple[Tensor], output: Tensor, name: str = name) -> Tensor:
+            output.retain_grad()
+            seen[name] = inputs[0], output
+            # What follows may write into its input; it gets a copy.
+            return output.clone()
+
+        layer.register_forward_hook(hook)
+    twin(x)
+    return seen[path][1][:, unit], twin, seen
+
+
+class Fixed:
+    """Images that are tensors already, in batches of a size."""
+
+    def __init__(self, tensor: Tensor, batch_size: int = 2) -> None:
+        self.tensor = tensor
+        self.batch_size = batch_size
+
+    def batches(self, label: str) -> list[Tensor]:
+        return list(self.tensor.split(self.batch_size))

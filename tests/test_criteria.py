@@ -1,0 +1,172 @@
+"""Every criterion against a naive float64 rewrite of its formula, on networks with everything that is easy to get wrong."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from circuitlang.engine.contracts import CRITERIA
+from circuitlang.engine.intervene import Section, Target
+from circuitlang.engine.score import score
+from circuitlang.engine.select import count
+from circuitlang.engine.trace import trace
+from tests.nets import CASES, IDS, SIZE, Branches, Chain, Fixed, build, images, layers, naive_trace
+
+
+def section(module: nn.Module, path: str, unit: int) -> Section:
+    graph = trace(module, (SIZE, SIZE))
+    return Section(graph, Target(graph.find(path), unit))
+
+
+def naive_snip(module, path, unit, x, masks=None) -> dict[str, Tensor]:
+    """Image by image: mean over the kernel of |w dL/dw|, with the unmasked weight and the masked network's gradient."""
+    sums = {name: torch.zeros(layer.weight.shape[:2]).double() for name, layer in layers(module).items()}
+    for image in x.split(1):
+        feature, twin, _ = naive_trace(module, path, unit, image, masks)
+        feature.abs().sum().backward()
+        for name, layer in layers(twin).items():
+            if layer.weight.grad is not None:
+                weight = layers(module)[name].weight
+                product = (weight * layer.weight.grad).abs().detach()
+                sums[name] += product.reshape(*product.shape[:2], -1).mean(-1)
+    return sums
+
+
+def naive_actgrad(module, path, unit, x) -> dict[str, Tensor]:
+    """Kernel by kernel: its own output map times the gradient of the layer's output, absolute, mean over positions."""
+    sums = {name: torch.zeros(layer.weight.shape[:2]).double() for name, layer in layers(module).items()}
+    for image in x.split(1):
+        feature, twin, seen = naive_trace(module, path, unit, image)
+        feature.abs().sum().backward()
+        for name, layer in layers(twin).items():
+            given, output = seen[name]
+            if output.grad is None:
+                continue
+            out, inner = layer.weight.shape[:2]
+            groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
+            for o in range(out):
+                for i in range(inner):
+                    channel = o // (out // groups) * inner + i
+                    alone = torch.zeros_like(given)
+                    alone[:, channel] = given[:, channel].detach()
+                    with torch.no_grad():
+                        bias = layer.bias
+                        layer.bias = None
+                        # Only this kernel's input is there, so channel o of the layer's output is the kernel's own.
+                        response = layer.forward(alone)[:, o]
+                        layer.bias = bias
+                    sums[name][o, i] += (response * output.grad[:, o]).abs().mean()
+    return sums
+
+
+def best(scores: dict[str, Tensor], relevant: dict[str, Tensor], k: int) -> dict[str, Tensor]:
+    """The k best kernels by plain sorting."""
+    entries = [
+        (-float(scores[name][o, i]), number, o, i, name)
+        for number, name in enumerate(relevant)
+        for o, i in relevant[name].nonzero().tolist()
+        if scores[name][o, i] > 0
+    ]
+    masks = {name: torch.zeros_like(mask) for name, mask in relevant.items()}
+    for _, _, o, i, name in sorted(entries)[:k]:
+        masks[name][o, i] = True
+    return masks
+
+
+def naive_force(module, path, unit, x, relevant, k, steps) -> dict[str, Tensor]:
+    total, masks = count(relevant), None
+    for step in range(1, steps + 1):
+        scores = naive_snip(module, path, unit, x, masks)
+        kept = round(math.exp(step / steps * math.log(k) + (1 - step / steps) * math.log(total)))
+        masks = best(scores, relevant, kept)
+    return scores
+
+
+def assert_scores(found, expected, relevant) -> None:
+    assert found.keys() == relevant.keys()
+    for name, mask in relevant.items():
+        torch.testing.assert_close(found[name], expected[name].double() * mask, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(("net", "path", "unit"), CASES, ids=IDS)
+def test_snip(net, path, unit):
+    module, x = build(net), images()
+    part = section(module, path, unit)
+    found = score(part, Fixed(x), "snip", {}, 5, 0)
+    assert_scores(found, naive_snip(module, path, unit, x), part.relevant)
+
+
+@pytest.mark.parametrize(("net", "path", "unit"), CASES, ids=IDS)
+def test_actgrad(net, path, unit):
+    module, x = build(net), images(3)
+    part = section(module, path, unit)
+    found = score(part, Fixed(x), "actgrad", {}, 5, 0)
+    assert_scores(found, naive_actgrad(module, path, unit, x), part.relevant)
+
+
+@pytest.mark.parametrize(("net", "path", "unit"), [CASES[1], CASES[3], CASES[5], CASES[7], CASES[10]])
+def test_force(net, path, unit):
+    module, x = build(net), images(3)
+    part = section(module, path, unit)
+    found = score(part, Fixed(x), "force", {"steps": 4}, 6, 0)
+    expected = naive_force(module, path, unit, x, part.relevant, 6, 4)
+    assert_scores(found, expected, part.relevant)
+
+
+def test_force_lets_masked_kernels_return():
+    """Scores of the last step cover kernels that the step before had masked."""
+    module, x = build(Branches), images(3)
+    part = section(module, "head", 4)
+    last = score(part, Fixed(x), "force", {"steps": 3}, 8, 0)
+    scored = sum(int((each > 0).sum()) for each in last.values())
+    assert scored > 8
+
+
+@pytest.mark.parametrize(("net", "path", "unit"), CASES, ids=IDS)
+def test_magnitude(net, path, unit):
+    module = build(net)
+    part = section(module, path, unit)
+    expected = {
+        name: torch.tensor([[kernel.abs().mean().item() for kernel in row] for row in layer.weight], dtype=torch.float64)
+        for name, layer in layers(module).items()
+    }
+    assert_scores(score(part, Fixed(images(1)), "magnitude", {}, 5, 0), expected, part.relevant)
+
+
+def test_random_is_drawn_by_the_seed_and_leaves_the_global_generator_alone():
+    part = section(build(Chain), "conv2", 2)
+    before = torch.random.get_rng_state()
+    one, same, other = (score(part, Fixed(images(1)), "random", {}, 5, seed) for seed in (1, 1, 2))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert not all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("criterion", sorted(CRITERIA.declarations))
+def test_scores_depend_on_neither_batch_size_nor_order(criterion):
+    part = section(build(Branches), "head", 4)
+    x = images(5)
+    whole = score(part, Fixed(x, 5), criterion, {}, 9, 0)
+    single = score(part, Fixed(x.flip(0), 1), criterion, {}, 9, 0)
+    for name in whole:
+        torch.testing.assert_close(whole[name], single[name], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("criterion", ["snip", "actgrad"])
+def test_an_image_twice_counts_twice(criterion):
+    part = section(build(Chain), "conv2", 2)
+    x = images(2)
+    one, two, both = (
+        score(part, Fixed(each), criterion, {}, 5, 0) for each in (x[:1], x[1:], torch.cat([x[:1], x[:1], x[1:]]))
+    )
+    for name in one:
+        torch.testing.assert_close(both[name], 2 * one[name] + two[name], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("criterion", sorted(CRITERIA.declarations))
+def test_scores_are_never_negative_and_zero_where_irrelevant(criterion):
+    part = section(build(Branches), "left", 3)
+    for name, scores in score(part, Fixed(images(2)), criterion, {}, 3, 0).items():
+        assert (scores >= 0).all()
+        assert (scores[~part.relevant[name]] == 0).all()

@@ -1,0 +1,147 @@
+"""The documentation says what is so: its specs check, its commands print what stands below them."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from circuitlang import pipeline
+from circuitlang.source import Source
+
+ROOT = Path(__file__).resolve().parents[1]
+SPECS = sorted([*ROOT.glob("specs/**/*.circuit"), *ROOT.glob("examples/*.circuit")])
+TOLERANCE = 0.02  # of a printed number: another build of PyTorch rounds differently
+
+
+def _load() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("renew", ROOT / "docs" / "renew.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["renew"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+renew = _load()
+PAGES = renew.pages()
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def blocks(language: str) -> list:
+    found = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        all_blocks = renew.blocks(text)
+        for block, following in zip(all_blocks, [*all_blocks[1:], None], strict=False):
+            if block.language == language:
+                line = text.count("\n", 0, block.start) + 1
+                found.append(pytest.param(block.text, following, id=f"{name(page)}:{line}"))
+    return found
+
+
+@pytest.mark.parametrize("path", SPECS, ids=name)
+def test_every_spec_checks_without_a_warning(path: Path) -> None:
+    compiled = pipeline.compile_source(pipeline.open_source(path))
+    assert compiled.plan.circuits
+    assert not compiled.warnings
+
+
+@pytest.mark.parametrize("path", SPECS, ids=name)
+def test_every_spec_says_first_what_it_asks(path: Path) -> None:
+    assert path.read_text(encoding="utf-8").startswith("# ")
+
+
+@pytest.mark.parametrize("path", [path for path in SPECS if "photos" not in path.read_text("utf-8")], ids=name)
+def test_the_pictures_of_a_spec_for_the_bundled_network_are_there(path: Path) -> None:
+    from circuitlang.engine.images import find
+
+    plan = pipeline.compile_source(pipeline.open_source(path)).plan
+    assert plan.model.source == "bundled"
+    for images in plan.images.values():
+        assert len(find(images, path.parent)) > 1
+
+
+@pytest.mark.parametrize(("text", "following"), blocks("circuit"))
+def test_every_circuit_block_checks(text: str, following: object) -> None:
+    compiled = pipeline.compile_source(Source("spec.circuit", text, ROOT / "examples"))
+    assert not compiled.warnings
+
+
+@pytest.mark.parametrize(("text", "following"), blocks("circuit-error"))
+def test_every_mistake_is_answered_as_printed(text: str, following) -> None:
+    assert following is not None
+    assert following.language == "text"
+    assert renew.findings(text)
+    assert following.text == renew.findings(text)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_every_command_prints_what_stands_below_it(page: Path, tmp_path: Path) -> None:
+    folder = renew.sandbox(tmp_path, page)
+    for block in renew.blocks(page.read_text(encoding="utf-8")):
+        if block.language == "console":
+            for step in renew.steps(block):
+                printed = renew.cut(renew.run(step.command, folder), step.output)
+                assert difference(step.output, printed) == "", f"{step.command}; `make renew` may be due"
+
+
+def test_the_page_of_extensions_is_fresh() -> None:
+    assert ROOT.joinpath("docs", "criteria.md").read_text(encoding="utf-8") == renew.criteria()
+
+
+def test_no_link_of_a_page_leads_nowhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8")):
+            assert "://" in target or page.parent.joinpath(target).exists(), f"{name(page)}: {target}"
+
+
+def difference(expected: tuple[str, ...], printed: tuple[str, ...]) -> str:
+    """The first lines that differ by more than rounding, hashes and the length of bars; nothing where none do."""
+    for left, right in zip(expected, printed, strict=False):
+        if not alike(left.split(), right.split()):
+            return f"{left!r} stands there, {right!r} is printed"
+    return "" if len(expected) == len(printed) else f"{len(expected)} lines stand there, {len(printed)} are printed"
+
+
+def alike(left: list[str], right: list[str]) -> bool:
+    left, right = ([word for word in words if not re.fullmatch("[█▏▎▍▌▋▊▉─]+", word)] for words in (left, right))
+    return len(left) == len(right) and all(map(same, left, right))
+
+
+def same(left: str, right: str) -> bool:
+    if re.fullmatch(r"[0-9a-f]{12},?", left):
+        return bool(re.fullmatch(r"[0-9a-f]{12},?", right))
+    try:
+        a, b = (float(word.replace(",", "").rstrip("%")) for word in (left, right))
+    except ValueError:
+        return left == right
+    return abs(a - b) <= TOLERANCE * max(abs(a), 1)
+
+
+@pytest.mark.parametrize(
+    ("expected", "printed", "fine"),
+    [
+        ("pearson 0.999 on 8", "pearson 0.998 on 8", True),
+        ("conv1  39  ███▌ 81.2%", "conv1  39  ███▏ 81.3%", True),
+        ("weights aaa994f747b1, images", "weights 503f85486f90, images", True),
+        ("pearson 0.999", "pearson 0.9", False),
+        ("kept 676", "kept 700", False),
+        ("criterion snip", "criterion force", False),
+    ],
+)
+def test_what_counts_as_rounding(expected: str, printed: str, fine: bool) -> None:
+    assert (difference((expected,), (printed,)) == "") is fine
+
+
+def test_lines_that_are_missing_count() -> None:
+    assert difference(("a",), ("a", "b"))
+    assert difference(("a", "b"), ("a",))

@@ -1,0 +1,139 @@
+"""A result folder appears whole or not at all, whatever happens."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from circuitlang.errors import OutputError
+from circuitlang.output import write as module
+from circuitlang.output.write import clean, write_file, write_folder
+
+FILES = {"a.txt": b"new", "b.txt": b"new too"}
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def strays(parent: Path) -> list[str]:
+    return [path.name for path in parent.iterdir() if path.name.startswith(".")]
+
+
+def test_a_folder_is_made_with_its_parents(tmp_path):
+    write_folder(tmp_path / "runs" / "x" / "one", FILES)
+    assert content(tmp_path / "runs" / "x" / "one") == FILES
+    assert strays(tmp_path / "runs" / "x") == []
+
+
+def test_a_folder_is_replaced_whole(tmp_path):
+    write_folder(tmp_path / "one", {"old.txt": b"old", "a.txt": b"old"})
+    write_folder(tmp_path / "one", FILES)
+    assert content(tmp_path / "one") == FILES
+    assert strays(tmp_path) == []
+
+
+@pytest.mark.parametrize("failing", range(6))
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+def test_whatever_call_fails_there_is_the_old_folder_or_the_new(tmp_path, monkeypatch, failing, error):
+    """The n-th write, sync or rename fails."""
+    old = {"old.txt": b"old"}
+    write_folder(tmp_path / "one", old)
+    calls = iter(range(100))
+
+    def faulty(function):
+        def call(*args, **kwargs):
+            if next(calls) == failing:
+                raise error
+            return function(*args, **kwargs)
+
+        return call
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "_write_through", faulty(module._write_through))
+        patched.setattr(os, "fsync", faulty(os.fsync))
+        patched.setattr(Path, "rename", faulty(Path.rename))
+        try:
+            write_folder(tmp_path / "one", FILES)
+            failed = False
+        except (OSError, KeyboardInterrupt):
+            failed = True
+    assert failed == (failing < 6)
+    clean(tmp_path)
+    assert content(tmp_path / "one") == old
+    assert strays(tmp_path) == []
+
+
+def test_a_full_disk_is_an_error_with_a_cure(tmp_path, monkeypatch):
+    def full(path, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    write_file(tmp_path / "plan.yaml", b"old")
+    monkeypatch.setattr(module, "_write_through", full)
+    with pytest.raises(OutputError) as caught:
+        write_file(tmp_path / "plan.yaml", b"new")
+    assert "make room" in caught.value.findings[0].help
+    assert content(tmp_path) == {"plan.yaml": b"old"}
+
+
+def test_a_file_in_the_way_is_an_error_with_a_cure(tmp_path):
+    (tmp_path / "runs").write_bytes(b"mine")
+    with pytest.raises(OutputError) as caught:
+        write_file(tmp_path / "runs" / "x" / "plan.yaml", b"new")
+    assert "--out" in caught.value.findings[0].help
+    assert (tmp_path / "runs").read_bytes() == b"mine"
+
+
+def test_what_a_killed_writer_left_is_tidied_by_the_next(tmp_path):
+    """SIGKILL while it writes: nothing half-written stands under the folder's name, and the next write cleans up."""
+    script = textwrap.dedent(
+        """
+        import sys, time
+        from pathlib import Path
+        from circuitlang.output import write as module
+
+        through = module._write_through
+        def slow(path, content):
+            through(path, content)
+            print("writing", flush=True)
+            time.sleep(60)
+        module._write_through = slow
+        module.write_folder(Path(sys.argv[1]), {"a.txt": b"half", "b.txt": b"never"})
+        """
+    )
+    process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path / "one")], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "one").exists()
+    assert len(strays(tmp_path)) == 1
+    write_folder(tmp_path / "one", FILES)
+    assert content(tmp_path / "one") == FILES
+    assert strays(tmp_path) == []
+
+
+def test_what_another_writer_is_busy_with_is_left_alone(tmp_path):
+    busy = tmp_path / f".partial-{os.getpid()}-x"
+    busy.mkdir()
+    write_folder(tmp_path / "one", FILES)
+    assert busy.is_dir()
+
+
+def test_two_writers_at_once_leave_one_whole_folder(tmp_path):
+    script = (
+        "import sys; from pathlib import Path; from circuitlang.output.write import write_folder\n"
+        "for _ in range(30): write_folder(Path(sys.argv[1]), {n: sys.argv[2].encode() for n in 'abc'})"
+    )
+    target = tmp_path / "one"
+    writers = [subprocess.Popen([sys.executable, "-c", script, str(target), word]) for word in ("x", "y")]
+    assert [writer.wait() for writer in writers] == [0, 0]
+    time.sleep(0.01)
+    assert len(set(content(target).values())) == 1
+    assert strays(tmp_path) == []
