@@ -118,7 +118,7 @@ def layers(module: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
 
 
 def naive(module: nn.Module, path: str, unit: int, x: Tensor, masks: dict[str, Tensor] | None = None) -> Tensor:
-    """The target's map [N, ...] by hooks on a masked deep copy: the plain, slow way, with weights that take gradients."""
+    """The target's map [N, ...] by hooks on a masked deep copy: the plain, slow way."""
     return naive_trace(module, path, unit, x, masks)[0]
 
 

@@ -1,4 +1,4 @@
-"""Every criterion against a naive float64 rewrite of its formula, on networks with everything that is easy to get wrong."""
+"""Every criterion against a naive float64 rewrite of its formula, on networks with all that is easy to get wrong."""
 
 import math
 
@@ -128,7 +128,9 @@ def test_magnitude(net, path, unit):
     module = build(net)
     part = section(module, path, unit)
     expected = {
-        name: torch.tensor([[kernel.abs().mean().item() for kernel in row] for row in layer.weight], dtype=torch.float64)
+        name: torch.tensor(
+            [[kernel.abs().mean().item() for kernel in row] for row in layer.weight], dtype=torch.float64
+        )
         for name, layer in layers(module).items()
     }
     assert_scores(score(part, Fixed(images(1)), "magnitude", {}, 5, 0), expected, part.relevant)

@@ -150,7 +150,11 @@ def fingerprint(module: nn.Module):
             getattr(each, "inplace", None),
             sorted(key for key in vars(each) if key != "_modules"),
             len(each._forward_hooks) + len(each._forward_pre_hooks) + len(each._backward_hooks),
-            {key: (value.data_ptr(), value.clone(), value.requires_grad, value.grad) for key, value in each._parameters.items() if value is not None},
+            {
+                key: (value.data_ptr(), value.clone(), value.requires_grad, value.grad)
+                for key, value in each._parameters.items()
+                if value is not None
+            },
             {key: value.clone() for key, value in each._buffers.items() if value is not None},
             "forward" in vars(each),
         )

@@ -142,7 +142,9 @@ def test_preparing_is_what_torchvision_does(size, resize, crop):
     expected = functional.center_crop(functional.resize(picture, [resize]), [crop])
     prepared = preprocess.prepare(picture)
     assert np.array_equal(prepared, np.asarray(expected))
-    tensor = functional.normalize(functional.to_dtype(functional.to_image(expected), torch.float32, scale=True), mean, std)
+    tensor = functional.normalize(
+        functional.to_dtype(functional.to_image(expected), torch.float32, scale=True), mean, std
+    )
     torch.testing.assert_close(preprocess.normalise(torch.from_numpy(prepared[None]))[0], tensor)
 
 

@@ -19,7 +19,9 @@ def naive_pearson(f, c):
 
 
 def ranks(values):
-    return [sum(other < value for other in values) + (sum(other == value for other in values) + 1) / 2 for value in values]
+    return [
+        sum(other < value for other in values) + (sum(other == value for other in values) + 1) / 2 for value in values
+    ]
 
 
 def naive(name, f, c):

@@ -11,7 +11,10 @@ from circuitlang.compiler.plan import Kernels, Sparsity
 from circuitlang.engine.select import budget, count, select
 
 SHAPES = {"a": (2, 3), "b": (1, 4)}
-RELEVANT = {"a": torch.tensor([[True, True, False], [True, True, True]]), "b": torch.tensor([[True, False, True, True]])}
+RELEVANT = {
+    "a": torch.tensor([[True, True, False], [True, True, True]]),
+    "b": torch.tensor([[True, False, True, True]]),
+}
 PLACES = [(name, o, i) for name, mask in RELEVANT.items() for o, i in mask.nonzero().tolist()]
 
 

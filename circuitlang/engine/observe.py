@@ -18,7 +18,7 @@ _BLOCK = 1 << 20
 def weight_gradients(kernels: Observation) -> Iterator[Tensor]:
     """Of each image, the gradient of the objective with respect to the weight [O, I / groups, h, w]."""
     for image in range(len(kernels.input)):
-        yield conv2d_weight(
+        yield conv2d_weight(  # type: ignore[no-untyped-call]
             kernels.input[image : image + 1],
             kernels.weight.shape,
             kernels.gradient[image : image + 1],

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import fx, nn
-from torch.fx.passes.shape_prop import ShapeProp, TensorMetadata
 from torch.nn import functional
 
 from circuitlang.engine.graph import Graph, Layer, Link, Step, Window, Windows
@@ -33,7 +32,7 @@ def trace(model: nn.Module, size: tuple[int, int]) -> Graph:
     dtype = next((parameter.dtype for parameter in model.parameters()), torch.float32)
     with torch.no_grad():
         try:
-            ShapeProp(module).propagate(torch.zeros(1, 3, *size, device=device, dtype=dtype))
+            _Shapes(module).run(torch.zeros(1, 3, *size, device=device, dtype=dtype))
         except RuntimeError as error:
             reason = str(error).strip().split("\n")[0]
             message = f"the network can't take images of {size[0]} x {size[1]} pixels: {reason}"
@@ -71,6 +70,16 @@ def _not_in_place(module: fx.GraphModule) -> None:
         if node.kwargs.get("inplace") is True:
             node.kwargs = {**node.kwargs, "inplace": False}
     module.recompile()
+
+
+class _Shapes(fx.Interpreter):
+    """Runs a traced network and notes the shape of every tensor."""
+
+    def run_node(self, n: fx.Node) -> Any:
+        value = super().run_node(n)
+        if isinstance(value, torch.Tensor):
+            n.meta["shape"] = value.shape
+        return value
 
 
 class _Reader:
@@ -191,8 +200,8 @@ def _layer_names(module: fx.GraphModule) -> dict[str, str]:
 
 
 def _shape(node: fx.Node) -> torch.Size:
-    meta = node.meta.get("tensor_meta")
-    return meta.shape if isinstance(meta, TensorMetadata) else torch.Size()
+    """The shape of a step's output for one image; empty where it isn't a tensor."""
+    return node.meta.get("shape", torch.Size())  # type: ignore[no-any-return]
 
 
 def _padding(module: nn.Conv2d) -> tuple[int, int]:
@@ -205,7 +214,7 @@ def _padding(module: nn.Conv2d) -> tuple[int, int]:
 
 _ONE = (Window(1, 1, 0), Window(1, 1, 0))
 # A rule's answer for what it can't follow; told apart from None, the whole input, by identity.
-_UNKNOWN: Any = (Window(0, 0, 0), Window(0, 0, 0))
+_UNKNOWN: Windows = (Window(0, 0, 0), Window(0, 0, 0))
 
 _ELEMENTWISE = (
     nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Sigmoid, nn.Tanh,

@@ -20,7 +20,9 @@ from circuitlang.errors import listing
 _BAR = 24
 _STRONGEST = 8
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
-_HEAT = ("#b35806", "#e08214", "#fdb863", "#888888", "#92c5de", "#4393c3", "#2166ac")
+# A weight from strongly negative to strongly positive: in shape too, for those who see or print no colour.
+_SHAPES = "▼▽▿·▵△▲"
+_HEAT = ("#2166ac", "#4393c3", "#92c5de", "#888888", "#fdb863", "#e08214", "#b35806")
 
 
 def render(result: Result, folder: Path | None = None) -> RenderableType:
@@ -198,7 +200,8 @@ def _heat(weight: np.ndarray, sign: str) -> Text:
     rows = weight if weight.shape[0] <= 3 else weight[:0]
     for row in rows:
         for value in row:
-            text.append("■", _HEAT[round((float(value) / largest + 1) * 3)])
+            level = round((float(value) / largest + 1) * 3)
+            text.append(_SHAPES[level], _HEAT[level])
         text.append(" ")
     if not len(rows):
         text.append(f"{weight.shape[0]}x{weight.shape[1]}", "dim")

@@ -1,5 +1,6 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 from urllib.error import URLError
 
@@ -64,11 +65,16 @@ def _weights(name: str, wanted: str) -> models.WeightsEnum:
 
 def _download(weights: models.WeightsEnum) -> Mapping[str, torch.Tensor]:
     """From torch's hub cache, or the network; read as tensors alone and checked against the name's hash."""
+    target = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
     try:
         # The keyword reaches torch.load through load_state_dict_from_url.
         state: Mapping[str, torch.Tensor] = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except UnpicklingError:
+        label = f"{target} holds more than tensors, and loading it would run code"
+        raise InputError(
+            Finding("E306", f"the weights {weights} are refused", None, label, "remove the file")
+        ) from None
     except (URLError, OSError, RuntimeError) as error:
-        target = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
         cure = f"download {weights.url} yourself, to {target}"
         raise InputError(Finding("E304", f"the weights {weights} can't be had", None, str(error), cure)) from None
     return state

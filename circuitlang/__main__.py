@@ -1,0 +1,3 @@
+from circuitlang.cli import main
+
+main(prog_name="circuitlang")
