@@ -22,11 +22,23 @@ preserve conv5:34 on dogs sparsity<=10%
 circuit face = preserve conv4:3 on pets { kernels<=250
   criterion=force(steps=5) }; preserve conv1:1 on dogs sparsity<=0.5 test=pets
 """
-PIECES = st.sampled_from(
-    [*STATEMENTS]
-    + 'on except dogs conv5:34 images/* " ( ) [ ] { } = <= , ; # sparsity<=0.1 10% .1 force(steps=2) 1e999'.split()
-    + ["\n", " ", "\t", "犬", "\ufeff", "\x00", "\xa0", "9" * 400]
-)
+WORDS = ["on", "except", "dogs", "conv5:34", "images/*", '"', "(", ")", "[", "]", "{", "}", "=", "<=", ",", ";", "#"]
+ODDITIES = [
+    "sparsity<=0.1",
+    "10%",
+    ".1",
+    "force(steps=2)",
+    "1e999",
+    "\n",
+    " ",
+    "\t",
+    "犬",
+    "\ufeff",
+    "\x00",
+    "\xa0",
+    "9" * 400,
+]
+PIECES = st.sampled_from([*STATEMENTS, *WORDS, *ODDITIES])
 
 
 def findings_of(source: Source) -> tuple[Finding, ...]:
