@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from circuitlang.engine.contracts import Track
+    from circuitlang.output.listing import Listing
+    from circuitlang.pipeline import Verdict
 
 T = TypeVar("T")
 
@@ -51,7 +53,7 @@ def run(spec: Path | None, text: str | None, out: Path, skip_unreadable: bool) -
 
         compiled = pipeline.compile_source(source)
         _say(compiled.warnings)
-        from circuitlang.engine.execute import Options
+        from circuitlang.engine.prepare import Options
         from circuitlang.output.report import overview, render
 
         console, summaries = _stdout(), []
@@ -70,22 +72,90 @@ def run(spec: Path | None, text: str | None, out: Path, skip_unreadable: bool) -
 
 
 @main.command()
-@click.argument("specs", nargs=-1, required=True, type=click.Path(path_type=Path))
-def check(specs: tuple[Path, ...]) -> None:
-    """Name every mistake in SPECS, without loading a model."""
-    failed = False
-    for path in specs:
-        try:
-            from circuitlang import pipeline
+@click.argument("specs", nargs=-1, required=True, metavar="SPEC...", type=click.Path(path_type=Path))
+@click.option("--deep", is_flag=True, help="Look at the model, the weights and the pictures too, as `run` would.")
+@click.option(
+    "--format",
+    "style",
+    default="full",
+    show_default=True,
+    type=click.Choice(["full", "concise", "json", "github", "sarif"]),
+    help="How findings are written.",
+)
+def check(specs: tuple[Path, ...], deep: bool, style: str) -> None:
+    """Name every mistake in each SPEC, without loading a model.
 
-            compiled = pipeline.compile_source(pipeline.open_source(path))
-            _print_findings(_stdout(), compiled.warnings)
-            number = len(compiled.plan.circuits)
-            click.echo(f"{path}: {number} circuit{'' if number == 1 else 's'}, no mistakes")
-        except CircuitError as error:
-            failed = True
-            _print_findings(_stdout(), error.findings)
-    sys.exit(1 if failed else 0)
+    A SPEC is a file, a folder for all *.circuit in it, or - for standard input. The layers of models that were looked
+    at before are known.
+    """
+    with _findings():
+        verdicts = []
+        for verdict in _verdicts(specs, deep):
+            verdicts.append(verdict)
+            if style == "full":
+                _print_verdict(verdict)
+        if style != "full":
+            from circuitlang.output.findings import MACHINE
+
+            found = [finding for verdict in verdicts for finding in verdict.findings]
+            click.echo(MACHINE[style](found), nl=False)
+    sys.exit(0 if all(verdict.sound for verdict in verdicts) else 1)
+
+
+@main.command()
+@click.argument("word", metavar="CODE|NAME")
+def explain(word: str) -> None:
+    """Tell more about a finding's CODE or a NAME.
+
+    The name is that of a criterion, an ablation, a metric, a model source or an output format.
+    """
+    with _findings():
+        from circuitlang.output.explain import explain, render
+
+        console = _stdout()
+        console.print(render(explain(word), console.is_terminal), soft_wrap=not console.is_terminal)
+
+
+@main.command()
+def criteria() -> None:
+    """List the criteria, ablations and metrics there are to write."""
+    from circuitlang.engine.contracts import ABLATIONS, CRITERIA, METRICS
+    from circuitlang.output.listing import extensions
+
+    with _findings():
+        for registry in (CRITERIA, ABLATIONS, METRICS):
+            _list(extensions(registry.kind, registry.declarations))
+            click.echo()
+        _hint("`circuitlang explain NAME` tells more.")
+
+
+@main.command()
+def models() -> None:
+    """List where models come from, and those whose names are known."""
+    from circuitlang.engine.catalogue import names
+    from circuitlang.engine.contracts import MODELS
+    from circuitlang.output.listing import columns, extensions
+
+    with _findings():
+        console = _stdout()
+        _list(extensions(MODELS.kind, MODELS.declarations))
+        click.echo()
+        console.print(columns(names(), console.is_terminal))
+        _hint("\n`circuitlang layers MODEL` lists what a target may name in one.")
+
+
+@main.command()
+@click.argument("model")
+def layers(model: str) -> None:
+    """List the layers of a MODEL.
+
+    It is written as in a spec: 'squeezenet1_0', 'alexnet(weights=none)'. Its weights are not needed.
+    """
+    from circuitlang import pipeline
+    from circuitlang.output import listing
+
+    with _findings():
+        _list(listing.layers(pipeline.look(model)))
 
 
 @main.command()
@@ -129,6 +199,39 @@ def show(folder: Path) -> None:
             console.print()
         if len(results) > 1:
             console.print(overview([result.summary for result, _ in results]))
+
+
+def _verdicts(paths: tuple[Path, ...], deep: bool) -> Iterator[Verdict]:
+    from circuitlang import pipeline
+
+    if not deep:
+        yield from map(pipeline.judge, pipeline.specs(paths))
+        return
+    from circuitlang.engine.prepare import Options
+
+    for path in pipeline.specs(paths):
+        with _progress() as (_, track):
+            verdict = pipeline.judge(path, Options(track=track))
+        yield verdict
+
+
+def _print_verdict(verdict: Verdict) -> None:
+    _print_findings(_stdout(), verdict.findings)
+    if verdict.sound:
+        number = verdict.circuits
+        click.echo(f"{verdict.path}: {number} circuit{'' if number == 1 else 's'}, no mistakes")
+
+
+def _hint(text: str) -> None:
+    """What a person may do next; pipes are spared it."""
+    console = _stdout()
+    if console.is_terminal:
+        console.print(text)
+
+
+def _list(listing: Listing) -> None:
+    console = _stdout()
+    console.print(listing.render(console.is_terminal), soft_wrap=not console.is_terminal)
 
 
 def _source(spec: Path | None, text: str | None) -> Source:

@@ -23,8 +23,8 @@ class Source:
 
     def position(self, offset: int) -> tuple[int, int]:
         """Line and column of a character, both from 1; an offset past the end is the end."""
-        starts = self._line_starts
-        line = bisect_right(starts, min(offset, len(self.text)))
+        starts, offset = self._line_starts, min(offset, len(self.text))
+        line = bisect_right(starts, offset)
         return line, offset - starts[line - 1] + 1
 
     def line(self, number: int) -> str:
@@ -61,9 +61,10 @@ class Span:
 
 
 def read(path: Path) -> Source:
-    """The source in a file, decoded as UTF-8 (a byte order mark is dropped).
+    """The source in a file. Raises OSError or UnicodeDecodeError as `Path.read_bytes` and `decode` do."""
+    return Source(str(path), decode(path.read_bytes()), path.parent)
 
-    Raises OSError or UnicodeDecodeError as `Path.read_bytes` and `bytes.decode` do.
-    """
-    text = path.read_bytes().decode("utf-8-sig")
-    return Source(str(path), text.replace("\r\n", "\n").replace("\r", "\n"), path.parent)
+
+def decode(content: bytes) -> str:
+    """UTF-8 as text: a byte order mark is dropped, lines end in a newline whatever they ended in."""
+    return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")

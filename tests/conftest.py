@@ -40,3 +40,12 @@ def browser() -> str:
     if path is None:
         _missing("the browser chromium")
     return path or ""
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each test remembers models for itself, and nothing in the cache of whoever runs it."""
+    place = tmp_path_factory.getbasetemp() / "cache" / str(abs(hash(request.node.nodeid)))
+    monkeypatch.setenv("CIRCUITLANG_CACHE", str(place))

@@ -109,3 +109,21 @@ def test_a_folder_is_not_a_weights_file(tmp_path):
     (tmp_path / "x.safetensors").mkdir()
     with pytest.raises(InputError, match="no weights file"):
         read(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_published_weights_that_want_another_normalisation_get_it(hub, name):
+    """torchvision sets transform_input with these weights; normalising with halves gives the network the same input."""
+    builder = getattr(models, name)
+    torch.manual_seed(5)
+    original = builder(init_weights=False)
+    url = models.get_model_weights(name).DEFAULT.url
+    torch.save(original.state_dict(), hub / Path(url).name)
+    loaded = load(name, {})
+    theirs = builder(weights="DEFAULT").eval()
+    picture = torch.randint(0, 255, (1, 96, 96, 3), dtype=torch.uint8)
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    usual = ((picture.float() / 255 - torch.tensor(mean)) / torch.tensor(std)).permute(0, 3, 1, 2)
+    torch.testing.assert_close(
+        loaded.preprocess.normalise(picture), theirs._transform_input(usual), rtol=1e-4, atol=1e-5
+    )

@@ -36,7 +36,13 @@ def unpacked(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_wheel_carries_what_is_not_python(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-    wanted = {"grammar/circuit.lark", "py.typed", "bundled/weights.safetensors", "bundled/MODEL_CARD.md"}
+    wanted = {
+        "grammar/circuit.lark",
+        "py.typed",
+        "codes/E102.md",
+        "bundled/weights.safetensors",
+        "bundled/MODEL_CARD.md",
+    }
     assert {f"circuitlang/{each}" for each in wanted} <= names
     assert any(each.endswith("licenses/LICENSE") for each in names)
 

@@ -35,7 +35,12 @@ def imported(arguments: list[str], folder: Path) -> list[str]:
         ["run", "--help"],
         ["check", "good.circuit"],
         ["check", "bad.circuit"],
+        ["check", "--format", "sarif", "bad.circuit"],
         ["plan", "good.circuit"],
+        ["explain", "E102"],
+        ["explain", "force"],
+        ["criteria"],
+        ["models"],
     ],
     ids=" ".join,
 )

@@ -5,13 +5,20 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from circuitlang.compiler.program import Layers
 
-def layers() -> dict[str, int]:
-    """Output channels by layer, in execution order."""
+# What is in the network beside its layers, and the layer whose channels each has.
+_BESIDE = {**{f"relu{number}": f"conv{number}" for number in range(1, 6)}, "pool1": "conv1", "pool2": "conv2"}
+_BESIDE |= {"pool5": "conv5", "flatten": "conv5"}
+
+
+def layers() -> Layers:
+    """Output channels by layer, in execution order, then those of what stands between the layers."""
     content = Path(__file__).with_name("weights.safetensors").read_bytes()
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    return {
+    widths = {
         name.removesuffix(".weight"): int(about["shape"][0])
         for name, about in sorted(header.items())
         if name.endswith(".weight")
     }
+    return Layers({**widths, **{name: widths[of] for name, of in _BESIDE.items()}}, tuple(widths))

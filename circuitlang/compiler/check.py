@@ -239,16 +239,16 @@ class _Check:
     def _layer(self, target: syntax.Target, unit: int | None) -> None:
         """Layer and channel, where the model was looked at before; else the engine says it."""
         layers = self._vocabulary.layers.get(self._model.key) if self._model else None
-        if not layers or self._model is None:
+        if layers is None or self._model is None:
             return
         layer = target.layer
-        if layer.text not in layers:
-            label = f"{self._model.name} has {listing(list(layers))}"
-            cure = did_you_mean(layer.text, layers)
+        if layer.text not in layers.widths:
+            label = f"{self._model.name} has {listing(layers.short)}"
+            cure = did_you_mean(layer.text, layers.widths)
             self._add("E102", f"unknown layer '{layer.text}'", layer.span, label, cure)
-        elif unit is not None and unit >= layers[layer.text]:
+        elif unit is not None and unit >= layers.widths[layer.text]:
             message = f"{layer.text} has no channel {unit}"
-            self._add("E111", message, target.unit.span, f"its channels are 0 to {layers[layer.text] - 1}")
+            self._add("E111", message, target.unit.span, f"its channels are 0 to {layers.widths[layer.text] - 1}")
 
     def _clauses(self, clauses: Iterable[syntax.Clause], rules: Mapping[str, Rule]) -> _Clauses:
         read = _Clauses()
@@ -275,7 +275,11 @@ class _Check:
             read.values[word], read.spans[word] = value, clause.span
             if isinstance(value, Sparsity) and value.fraction > 0.5:
                 kept = f"this keeps {value.fraction:.0%} of the kernels"
-                cure = f"to remove {value.fraction:.0%}, write sparsity<={1 - value.fraction:g}"
+                cure = (
+                    f"to remove {value.fraction:.0%}, write sparsity<={1 - value.fraction:g}"
+                    if value.fraction < 1
+                    else ""
+                )
                 self._add("W201", "sparsity is the fraction that is kept", clause.span, kept, cure)
 
     def _repeats(self) -> None:

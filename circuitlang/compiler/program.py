@@ -9,18 +9,37 @@ from circuitlang.errors import Finding
 from circuitlang.registry import Declaration, Value
 from circuitlang.source import Source, Span
 
+# Arguments of a model that change what it computes, or on what, but not which layers it has.
+_NOT_STRUCTURE = ("weights", "resize", "crop", "mean", "std")
+
+
+def model_key(source: str, name: str, arguments: Mapping[str, object]) -> str:
+    """What models of the same layers have in common: `torchvision.resnet18(num_classes=10)`."""
+    structure = {word: value for word, value in sorted(arguments.items()) if word not in _NOT_STRUCTURE}
+    lists = {word: list(value) if isinstance(value, tuple) else value for word, value in structure.items()}
+    inner = ", ".join(f"{word}={value}" for word, value in lists.items())
+    return f"{source}.{name}({inner})" if inner else f"{source}.{name}"
+
+
+@dataclass(frozen=True)
+class Layers:
+    """What a target may name in a model: channels by every name, and the names that are short enough to list."""
+
+    widths: Mapping[str, int]
+    short: tuple[str, ...]
+
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The words a program may use: extensions by name, and the layers (with their widths) of known models.
+    """The words a program may use: extensions by name, and the layers of the models that are known.
 
-    `layers` is keyed by `SOURCE.NAME`; a model that isn't in it is not an error, it was just never looked at.
+    `layers` is keyed by `model_key`; a model that isn't in it is not an error, it was just never looked at.
     """
 
     criteria: Mapping[str, Declaration]
     ablations: Mapping[str, Declaration]
     models: Mapping[str, Declaration]
-    layers: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    layers: Mapping[str, Layers] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -34,7 +53,7 @@ class Model:
 
     @property
     def key(self) -> str:
-        return f"{self.source}.{self.name}"
+        return model_key(self.source, self.name, self.arguments)
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ def choice(node: syntax.Value, kind: str, code: str, known: Mapping[str, Declara
     given: set[str] = set()
     for argument in arguments:
         try:
-            word, value = _argument(argument, declaration)
+            word, value = _argument(argument, declaration, known)
             if word in given:
                 raise SpecError(Finding("E206", f"'{word}' is given twice", argument.span))
             given.add(word)
@@ -87,7 +87,9 @@ def choice(node: syntax.Value, kind: str, code: str, known: Mapping[str, Declara
     return Choice(name.text, parameters, node.span)
 
 
-def _argument(argument: syntax.Value | syntax.Keyword, declaration: Declaration) -> tuple[str, Value]:
+def _argument(
+    argument: syntax.Value | syntax.Keyword, declaration: Declaration, known: Mapping[str, Declaration]
+) -> tuple[str, Value]:
     words = [parameter.name for parameter in declaration.parameters]
     takes = f"{declaration.name} takes {listing(words) if words else 'no parameters'}"
     if not isinstance(argument, syntax.Keyword):
@@ -99,6 +101,10 @@ def _argument(argument: syntax.Value | syntax.Keyword, declaration: Declaration)
         cure = did_you_mean(argument.name.text, words)
         raise SpecError(Finding("E105", message, argument.name.span, takes, cure))
     value = scalar(argument.value)
+    if parameter.type == "CriterionName" and value not in known:
+        label = f"there are {listing(sorted(known))}"
+        cure = did_you_mean(str(value), known)
+        raise SpecError(Finding("E103", f"unknown criterion '{value}'", argument.value.span, label, cure))
     if not parameter.accepts(value):
         raise wrong(
             argument.value,

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     # How well a feature is preserved: from the network's and the circuit's responses, float64 [images, positions].
     Metric = Callable[[Tensor, Tensor], float]
     # Builds the network of a name with arguments; the last argument turns a path of the spec into one of this
-    # machine. Raises InputError where that isn't possible.
+    # machine. Under `torch.device("meta")` shapes are enough (see `weights.outlining`). Raises InputError where that
+    # isn't possible.
     ModelSource = Callable[[str, Mapping[str, Any], Callable[[str], Path]], "LoadedModel"]
 
     # The gradient of the objective with respect to the feature map [N, H, W].
@@ -46,6 +47,10 @@ T = TypeVar("T")
 # By the path of a layer's module: a number, or yes and no, for each of its kernels [out, in / groups].
 Scores = Mapping[str, "Tensor"]
 Masks = Mapping[str, "Tensor"]
+
+
+# A parameter of this type takes the name of a registered criterion.
+CriterionName = str
 
 
 @dataclass(frozen=True)

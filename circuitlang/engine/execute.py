@@ -1,102 +1,20 @@
-"""Plan → results: everything prepared, so that every mistake is found before work begins; then circuit by circuit."""
+"""Plan → results, circuit by circuit."""
 
 from __future__ import annotations
-
-import platform
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from importlib.metadata import version
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from circuitlang.compiler.plan import Circuit as CircuitPlan
-from circuitlang.compiler.plan import Key, Origins, Plan, digest
 from circuitlang.engine import exemplars
-from circuitlang.engine.contracts import ABLATIONS, MODELS, LoadedModel, Masks, Scores, Track, untracked
-from circuitlang.engine.graph import Layer, Step
-from circuitlang.engine.images import Pictures, find, load
-from circuitlang.engine.intervene import Section, Target
+from circuitlang.engine.contracts import ABLATIONS, Masks, Scores
+from circuitlang.engine.graph import Layer
+from circuitlang.engine.intervene import Section
 from circuitlang.engine.measure import measure, responses
-from circuitlang.engine.result import Circuit, Kernels, Provenance, Result, Summary, Wire
+from circuitlang.engine.prepare import Job, Prepared
+from circuitlang.engine.result import Circuit, Kernels, Result, Summary, Wire
 from circuitlang.engine.result import Layer as LayerResult
 from circuitlang.engine.score import score
 from circuitlang.engine.select import budget, count, select
-from circuitlang.engine.trace import trace
-from circuitlang.engine.weights import fingerprint
-from circuitlang.errors import Finding, InputError
-
-
-@dataclass(frozen=True)
-class Options:
-    """What has no say in the result: how it is shown, and whether broken pictures stop the run."""
-
-    skip_unreadable: bool = False
-    batch_size: int = 16
-    track: Track = untracked
-
-
-@dataclass(frozen=True)
-class Job:
-    """A circuit that is ready to be computed; `provenance.identity` tells whether it was before."""
-
-    plan: CircuitPlan
-    section: Section
-    train: Pictures
-    test: Pictures | None
-    provenance: Provenance
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A plan with its model, its pictures and its targets found and sound."""
-
-    plan: Plan
-    model: LoadedModel
-    jobs: list[Job]
-
-
-def prepare(plan: Plan, folder: Path, origins: Origins, options: Options) -> Prepared:
-    """Load the model, read the pictures, find the targets. Raises InputError with everything that is wrong, each at
-    the words it is about."""
-    findings: list[Finding] = []
-    with _collect(findings, origins, ("model",)):
-        model = _model(plan, folder)
-        graph = trace(model.module, (model.preprocess.crop, model.preprocess.crop))
-    if findings:
-        # Pictures and targets can't be judged without a model; files can.
-        for name, images in plan.images.items():
-            with _collect(findings, origins, ("images", name)):
-                find(images, folder)
-        raise InputError(findings)
-    sets = _sets(plan, folder, model, origins, options, findings)
-    targets: dict[str, Target] = {}
-    for circuit in plan.circuits:
-        key: Key = ("circuits", circuit.id, "target")
-        with _collect(findings, origins, (*key, "layer")):
-            step = graph.find(circuit.target.layer)
-            with _collect(findings, origins, (*key, "unit")):
-                targets[circuit.id] = _channel(step, circuit.target.unit, circuit.target.layer)
-    if findings:
-        raise InputError(findings)
-    weights = fingerprint(model.module)
-    # Circuits of one target share a section; what is masked in it is undone after each use.
-    sections = {(target.step.name, target.unit): Section(graph, target) for target in targets.values()}
-    jobs = []
-    for circuit in plan.circuits:
-        target = targets[circuit.id]
-        train, unreadable = sets[circuit.images]
-        test: Pictures | None
-        if circuit.test is None:
-            train, test = train.split(circuit.holdout, circuit.seed)
-        else:
-            test, more = sets[circuit.test]
-            unreadable = [*unreadable, *more]
-        provenance = _provenance(plan, circuit, weights, train, test, unreadable)
-        jobs.append(Job(circuit, sections[target.step.name, target.unit], train, test, provenance))
-    return Prepared(plan, model, jobs)
 
 
 def execute(prepared: Prepared, job: Job) -> Result:
@@ -130,73 +48,6 @@ def execute(prepared: Prepared, job: Job) -> Result:
     )
     found = _circuit(section, scores, masks, effective)
     return Result(summary, found, exemplars.collect(section, job.train, found))
-
-
-def _model(plan: Plan, folder: Path) -> LoadedModel:
-    """The network, with the preprocessing that the model statement overrides."""
-    arguments = dict(plan.model.arguments)
-    overrides = {word: arguments.pop(word) for word in ("resize", "crop", "mean", "std") if word in arguments}
-    if plan.model.source not in MODELS.declarations:
-        raise InputError(Finding("E109", f"unknown model source '{plan.model.source}'"))
-    source = MODELS.load(plan.model.source)
-    model = source(plan.model.name, arguments, lambda path: folder / path)
-    changes = {word: tuple(value) if isinstance(value, list) else value for word, value in overrides.items()}
-    preprocess = replace(model.preprocess, **changes)  # type: ignore[arg-type]
-    if preprocess.crop > preprocess.resize:
-        message = f"crop ({preprocess.crop}) is larger than resize ({preprocess.resize})"
-        raise InputError(Finding("E203", message, None, "", f"add resize={preprocess.crop}"))
-    return replace(model, preprocess=preprocess)
-
-
-def _sets(
-    plan: Plan, folder: Path, model: LoadedModel, origins: Origins, options: Options, findings: list[Finding]
-) -> dict[str, tuple[Pictures, list[str]]]:
-    """The pictures of every image set, and what is wrong with those that were left out."""
-    sets = {}
-    for name, images in plan.images.items():
-        with _collect(findings, origins, ("images", name)):
-            paths = find(images, folder)
-            shown = options.track(iter(paths), f"reading {name}", len(paths))
-            pictures, bad = load(shown, model.preprocess, options.skip_unreadable)
-            sets[name] = replace(pictures, batch_size=options.batch_size, track=options.track), bad
-    return sets
-
-
-def _channel(step: Step, unit: int, layer: str) -> Target:
-    if not 0 <= unit < step.width:
-        raise InputError(
-            Finding("E111", f"{layer} has no channel {unit}", None, f"its channels are 0 to {step.width - 1}")
-        )
-    return Target(step, unit)
-
-
-@contextmanager
-def _collect(findings: list[Finding], origins: Origins, key: Key) -> Iterator[None]:
-    """What goes wrong inside becomes findings at the place that a key of the plan came from."""
-    try:
-        yield
-    except InputError as error:
-        for finding in error.findings:
-            span = finding.span
-            for length in range(len(key), 0, -1):
-                span = span or origins.get(key[:length])
-            findings.append(replace(finding, span=span))
-
-
-def _provenance(
-    plan: Plan, circuit: CircuitPlan, weights: str, train: Pictures, test: Pictures | None, unreadable: list[str]
-) -> Provenance:
-    versions = {name: version(name) for name in ("circuitlang", "torch", "torchvision", "pillow")}
-    versions["python"] = platform.python_version()
-    parts = (plan.identity(circuit), weights, train.digest, test.digest if test else "", versions["circuitlang"])
-    return Provenance(
-        identity=digest("\n".join(parts).encode()),
-        weights=weights,
-        train_images=train.digest,
-        test_images=test.digest if test else "",
-        versions=versions,
-        unreadable=unreadable,
-    )
 
 
 def _layer(section: Section, layer: Layer, masks: Masks, effective: Masks) -> LayerResult:

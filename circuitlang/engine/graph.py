@@ -95,10 +95,7 @@ class Graph:
 
         Raises InputError for a name that isn't there, and where the channels on the way can't be followed.
         """
-        nodes = {layer.name: layer.node for layer in self.layers}
-        for node in self.module.graph.nodes:
-            if node.op == "call_module":
-                nodes[str(node.target)] = node.name
+        nodes = self._nodes
         if word not in nodes:
             names = [layer.name for layer in self.layers]
             label = f"the layers are {listing(names)}"
@@ -106,6 +103,20 @@ class Graph:
         if nodes[word] not in self.steps:
             raise InputError(Finding("E308", self._obstacle(nodes[word]), None, f"'{word}' lies behind it"))
         return self.steps[nodes[word]]
+
+    def widths(self) -> dict[str, int]:
+        """Channels by every word a target may use; those of what lies behind an obstacle too."""
+        known = {node.name: node.meta.get("shape", ()) for node in self.module.graph.nodes}
+        return {word: known[name][1] for word, name in self._nodes.items() if len(known[name]) > 1}
+
+    @cached_property
+    def _nodes(self) -> dict[str, str]:
+        """Steps by the words a target may use: layers by name, modules by path."""
+        nodes = {layer.name: layer.node for layer in self.layers}
+        for node in self.module.graph.nodes:
+            if node.op == "call_module":
+                nodes[str(node.target)] = node.name
+        return nodes
 
     def _obstacle(self, name: str) -> str:
         """The first operation on the way to a step whose channels can't be followed."""

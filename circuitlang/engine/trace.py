@@ -33,7 +33,7 @@ def trace(model: nn.Module, size: tuple[int, int]) -> Graph:
     with torch.no_grad():
         try:
             _Shapes(module).run(torch.zeros(1, 3, *size, device=device, dtype=dtype))
-        except RuntimeError as error:
+        except (RuntimeError, AssertionError) as error:
             reason = str(error).strip().split("\n")[0]
             message = f"the network can't take images of {size[0]} x {size[1]} pixels: {reason}"
             raise InputError(Finding("E308", message)) from None

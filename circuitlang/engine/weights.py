@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -14,8 +15,13 @@ from circuitlang.compiler.plan import digest
 from circuitlang.errors import Finding, InputError, listing
 
 
+def outlining() -> bool:
+    """Whether shapes alone are wanted: under `torch.device("meta")` nothing is downloaded and no weight is kept."""
+    return torch.empty(0).device.type == "meta"
+
+
 def read(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
-    """The tensors of a `.safetensors`, `.pt` or `.pth` file by name, and its metadata.
+    """The tensors of a `.safetensors`, `.pt` or `.pth` file by name, and its metadata; see `outlining`.
 
     Raises InputError where the file is missing, damaged, or holds anything but tensors.
     """
@@ -26,8 +32,9 @@ def read(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
     try:
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as file:
-                return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-        state = torch.load(path, map_location="cpu", weights_only=True)
+                one = _shaped if outlining() else type(file).get_tensor
+                return {name: one(file, name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
+        state = torch.load(path, map_location="meta" if outlining() else "cpu", weights_only=True)
     except SafetensorError as error:
         raise InputError(Finding("E306", f"'{path.name}' is not a safetensors file", None, str(error))) from None
     except UnpicklingError:
@@ -43,6 +50,11 @@ def read(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise InputError(Finding("E306", f"'{path.name}' holds no state dict", None, f"but a {type(state).__name__}"))
     return dict(state), {}
+
+
+def _shaped(file: Any, name: str) -> Tensor:
+    """A tensor of the shape that the file's header gives; its content is not read."""
+    return torch.empty(file.get_slice(name).get_shape(), device="meta")
 
 
 def fill(module: nn.Module, state: Mapping[str, Tensor], name: str) -> None:

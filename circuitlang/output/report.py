@@ -39,7 +39,7 @@ def overview(summaries: list[Summary]) -> RenderableType:
     """The circuits of a run, a line each."""
     table = _table()
     for title, justify in (("circuit", "left"), ("feature", "left"), ("kept", "right"), ("of relevant", "right")):
-        table.add_column(title, justify="right" if justify == "right" else "left")
+        table.add_column(title, justify="right" if justify == "right" else "left", overflow="fold")
     names = list(summaries[0].train.metrics)
     for name in names:
         table.add_column(name, justify="right")

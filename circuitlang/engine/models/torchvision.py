@@ -1,4 +1,6 @@
+import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -12,7 +14,7 @@ from torchvision.transforms._presets import ImageClassification
 
 from circuitlang.engine.contracts import LoadedModel, model_source
 from circuitlang.engine.images import Preprocess
-from circuitlang.engine.weights import fill, read
+from circuitlang.engine.weights import fill, outlining, read
 from circuitlang.errors import Finding, InputError, did_you_mean, listing
 
 _FILES = (".safetensors", ".pt", ".pth")
@@ -37,7 +39,7 @@ def torchvision(name: str, arguments: Mapping[str, Any], locate: Callable[[str],
     if file is None and wanted != "none":
         chosen = _weights(name, wanted)
         options.setdefault("num_classes", len(chosen.meta["categories"]))
-    state = read(file)[0] if file else _download(chosen) if chosen else None
+    state = read(file)[0] if file else _published(name, chosen, options) if chosen else None
     module = _build(name, options)
     if state is not None:
         fill(module, state, file.name if file else str(chosen))
@@ -45,9 +47,14 @@ def torchvision(name: str, arguments: Mapping[str, Any], locate: Callable[[str],
     classes = about.meta.get("categories", ()) if about else ()
     preset = about.transforms() if about else None
     preprocess = _preprocess(preset) if isinstance(preset, ImageClassification) else Preprocess(256, 224, _MEAN, _STD)
+    if chosen is not None and name in _HALF:
+        preprocess = replace(preprocess, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
     return LoadedModel(module, preprocess, tuple(classes))
 
 
+# With published weights torchvision has these renormalise their input, from ImageNet's statistics to halves
+# (`transform_input`); the same is done by normalising with halves in the first place.
+_HALF = ("googlenet", "inception_v3")
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -61,6 +68,14 @@ def _weights(name: str, wanted: str) -> models.WeightsEnum:
         )
     found: models.WeightsEnum = known[wanted]
     return found
+
+
+def _published(name: str, weights: models.WeightsEnum, options: Mapping[str, Any]) -> Mapping[str, torch.Tensor] | None:
+    """The tensors of named weights. Where shapes alone are wanted, those of a model of as many classes; nothing if
+    other options could be what the weights want."""
+    if not outlining():
+        return _download(weights)
+    return _build(name, {"num_classes": len(weights.meta["categories"])}).state_dict() if len(options) == 1 else None
 
 
 def _download(weights: models.WeightsEnum) -> Mapping[str, torch.Tensor]:
@@ -83,12 +98,24 @@ def _download(weights: models.WeightsEnum) -> Mapping[str, torch.Tensor]:
 def _build(name: str, options: Mapping[str, Any]) -> nn.Module:
     """The model with random weights, drawn the same every time and without moving the global generator."""
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            # Of a changed default of weights that are replaced anyway.
+            warnings.simplefilter("ignore", FutureWarning)
             torch.manual_seed(0)
-            module: nn.Module = models.get_model(name, weights=None, **options)
-            return module
+            return _built(name, options)
     except (TypeError, ValueError) as error:
         raise InputError(Finding("E307", f"{name} can't be built: {error}")) from None
+
+
+def _built(name: str, options: Mapping[str, Any]) -> nn.Module:
+    module: nn.Module
+    try:
+        module = models.get_model(name, weights=None, **options)
+    except NotImplementedError:
+        # Builders that compute with tensors (RegNet's do) can't do so with tensors that hold nothing.
+        with torch.device("cpu"):
+            module = models.get_model(name, weights=None, **options).to("meta")
+    return module
 
 
 def _preprocess(preset: ImageClassification) -> Preprocess:

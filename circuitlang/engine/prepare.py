@@ -1,0 +1,201 @@
+"""Plan → jobs: the model loaded, the pictures read, the targets found, so that every mistake is found before work
+begins. `survey` finds the same mistakes without the weights."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from circuitlang.compiler.plan import Circuit as CircuitPlan
+from circuitlang.compiler.plan import Key, Model, Origins, Plan, digest
+from circuitlang.engine.contracts import MODELS, LoadedModel, Track, untracked
+from circuitlang.engine.graph import Graph, Step
+from circuitlang.engine.images import Pictures, Preprocess, find, load
+from circuitlang.engine.intervene import Section, Target
+from circuitlang.engine.known import remember
+from circuitlang.engine.result import Provenance
+from circuitlang.engine.trace import trace
+from circuitlang.engine.weights import fingerprint
+from circuitlang.errors import Finding, InputError
+
+# Of each image set its pictures, and what is wrong with those that were left out.
+Sets = dict[str, tuple[Pictures, list[str]]]
+# Pictures are looked at even where there is no model to say how to prepare them.
+_ANY = Preprocess(1, 1, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+@dataclass(frozen=True)
+class Options:
+    """What has no say in the result: how it is shown, and whether broken pictures stop the run."""
+
+    skip_unreadable: bool = False
+    batch_size: int = 16
+    track: Track = untracked
+
+
+@dataclass(frozen=True)
+class Job:
+    """A circuit that is ready to be computed; `provenance.identity` tells whether it was before."""
+
+    plan: CircuitPlan
+    section: Section
+    train: Pictures
+    test: Pictures | None
+    provenance: Provenance
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A plan with its model, its pictures and its targets found and sound."""
+
+    plan: Plan
+    model: LoadedModel
+    jobs: list[Job]
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What a plan stands on, found and sound."""
+
+    model: LoadedModel
+    graph: Graph
+    sets: Sets
+    targets: dict[str, Target]
+
+
+def prepare(plan: Plan, folder: Path, origins: Origins, options: Options) -> Prepared:
+    """Load the model, read the pictures, find the targets. Raises InputError with everything that is wrong, each at
+    the words it is about."""
+    ground = _ground(plan, folder, origins, options, load_model)
+    weights = fingerprint(ground.model.module)
+    # Circuits of one target share a section; what is masked in it is undone after each use.
+    sections = {(target.step.name, target.unit): Section(ground.graph, target) for target in ground.targets.values()}
+    jobs = []
+    for circuit in plan.circuits:
+        target = ground.targets[circuit.id]
+        train, unreadable = ground.sets[circuit.images]
+        test: Pictures | None
+        if circuit.test is None:
+            train, test = train.split(circuit.holdout, circuit.seed)
+        else:
+            test, more = ground.sets[circuit.test]
+            unreadable = [*unreadable, *more]
+        provenance = _provenance(plan, circuit, weights, train, test, unreadable)
+        jobs.append(Job(circuit, sections[target.step.name, target.unit], train, test, provenance))
+    return Prepared(plan, ground.model, jobs)
+
+
+def survey(plan: Plan, folder: Path, origins: Origins, options: Options) -> None:
+    """Look at all that a run would use, without downloading or loading weights. Raises InputError as `prepare` does."""
+    _ground(plan, folder, origins, options, outline)
+
+
+def load_model(model: Model, folder: Path) -> LoadedModel:
+    """The network, with the preprocessing that the model statement overrides. Raises InputError."""
+    arguments = dict(model.arguments)
+    overrides = {word: arguments.pop(word) for word in ("resize", "crop", "mean", "std") if word in arguments}
+    if model.source not in MODELS.declarations:
+        raise InputError(Finding("E109", f"unknown model source '{model.source}'"))
+    source = MODELS.load(model.source)
+    loaded = source(model.name, arguments, lambda path: folder / path)
+    changes = {word: tuple(value) if isinstance(value, list) else value for word, value in overrides.items()}
+    preprocess = replace(loaded.preprocess, **changes)  # type: ignore[arg-type]
+    if preprocess.crop > preprocess.resize:
+        message = f"crop ({preprocess.crop}) is larger than resize ({preprocess.resize})"
+        raise InputError(Finding("E203", message, None, "", f"add resize={preprocess.crop}"))
+    return replace(loaded, preprocess=preprocess)
+
+
+def outline(model: Model, folder: Path) -> LoadedModel:
+    """The network without its weights: tensors have shapes and nothing in them. Raises InputError."""
+    with torch.device("meta"):
+        return load_model(model, folder)
+
+
+def read_model(model: Model, folder: Path, load: Callable[[Model, Path], LoadedModel]) -> tuple[LoadedModel, Graph]:
+    """The network and what was found by tracing it, which is remembered for the compiler. Raises InputError."""
+    loaded = load(model, folder)
+    graph = trace(loaded.module, (loaded.preprocess.crop, loaded.preprocess.crop))
+    remember(model, graph.widths(), [layer.name for layer in graph.layers])
+    return loaded, graph
+
+
+def _ground(
+    plan: Plan, folder: Path, origins: Origins, options: Options, load: Callable[[Model, Path], LoadedModel]
+) -> Ground:
+    findings: list[Finding] = []
+    read: tuple[LoadedModel, Graph] | None = None
+    with _collect(findings, origins, ("model",)):
+        read = read_model(plan.model, folder, load)
+    sets = _sets(plan, folder, read[0].preprocess if read else _ANY, origins, options, findings)
+    targets = _targets(plan, read[1], origins, findings) if read else {}
+    if findings or read is None:
+        raise InputError(findings)
+    return Ground(*read, sets, targets)
+
+
+def _targets(plan: Plan, graph: Graph, origins: Origins, findings: list[Finding]) -> dict[str, Target]:
+    targets: dict[str, Target] = {}
+    for circuit in plan.circuits:
+        key: Key = ("circuits", circuit.id, "target")
+        with _collect(findings, origins, (*key, "layer")):
+            step = graph.find(circuit.target.layer)
+            with _collect(findings, origins, (*key, "unit")):
+                targets[circuit.id] = _channel(step, circuit.target.unit, circuit.target.layer)
+    return targets
+
+
+def _sets(
+    plan: Plan, folder: Path, preprocess: Preprocess, origins: Origins, options: Options, findings: list[Finding]
+) -> Sets:
+    sets: Sets = {}
+    for name, images in plan.images.items():
+        with _collect(findings, origins, ("images", name)):
+            paths = find(images, folder)
+            shown = options.track(iter(paths), f"reading {name}", len(paths))
+            pictures, bad = load(shown, preprocess, options.skip_unreadable)
+            sets[name] = replace(pictures, batch_size=options.batch_size, track=options.track), bad
+    return sets
+
+
+def _channel(step: Step, unit: int, layer: str) -> Target:
+    if not 0 <= unit < step.width:
+        raise InputError(
+            Finding("E111", f"{layer} has no channel {unit}", None, f"its channels are 0 to {step.width - 1}")
+        )
+    return Target(step, unit)
+
+
+@contextmanager
+def _collect(findings: list[Finding], origins: Origins, key: Key) -> Iterator[None]:
+    """What goes wrong inside becomes findings at the place that a key of the plan came from."""
+    try:
+        yield
+    except InputError as error:
+        for finding in error.findings:
+            span = finding.span
+            for length in range(len(key), 0, -1):
+                span = span or origins.get(key[:length])
+            findings.append(replace(finding, span=span))
+
+
+def _provenance(
+    plan: Plan, circuit: CircuitPlan, weights: str, train: Pictures, test: Pictures | None, unreadable: list[str]
+) -> Provenance:
+    versions = {name: version(name) for name in ("circuitlang", "torch", "torchvision", "pillow")}
+    versions["python"] = platform.python_version()
+    parts = (plan.identity(circuit), weights, train.digest, test.digest if test else "", versions["circuitlang"])
+    return Provenance(
+        identity=digest("\n".join(parts).encode()),
+        weights=weights,
+        train_images=train.digest,
+        test_images=test.digest if test else "",
+        versions=versions,
+        unreadable=unreadable,
+    )

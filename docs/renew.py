@@ -1,0 +1,194 @@
+"""Write into the documentation what its commands print today: `make renew`, then read the diff.
+
+Three kinds of text are made here, and compared by the tests with what stands in the pages:
+
+- the output below each `$ command` of a fenced `console` block, where a line `...` stands for what is cut out;
+- the findings in the `text` block below a fenced `circuit-error` block;
+- the page `criteria.md`, from the docstrings of the extensions.
+
+A page's commands run one after the other in a copy of the project's examples and specs: those of the README at the
+top, those of `specs/` there, all others in `examples/`.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from circuitlang import pipeline
+from circuitlang.engine.contracts import ABLATIONS, CRITERIA, METRICS, MODELS
+from circuitlang.errors import CircuitError
+from circuitlang.output.contracts import FORMATS
+from circuitlang.output.findings import render
+from circuitlang.registry import Declaration
+from circuitlang.source import Source
+
+ROOT = Path(__file__).resolve().parents[1]
+WIDTH = 100
+CUT = "..."
+HOME = "/home/you/circuitlang"
+_FENCE = re.compile(r"^```(?P<language>[\w-]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+_PAGES = ("README.md", "CONTRIBUTING.md", "docs/*.md", "examples/*.md", "specs/*.md")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: its language, its text, and where that text stands in the page."""
+
+    language: str
+    text: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """A command of a console block and the lines printed below it."""
+
+    command: str
+    output: tuple[str, ...]
+
+
+def pages() -> list[Path]:
+    """Every page that is written by hand."""
+    found = [path for pattern in _PAGES for path in sorted(ROOT.glob(pattern))]
+    return [path for path in found if path.name != "criteria.md"]
+
+
+def blocks(page: str) -> list[Block]:
+    """The fenced blocks of a page."""
+    return [Block(match["language"], match["text"], *match.span("text")) for match in _FENCE.finditer(page)]
+
+
+def steps(block: Block) -> list[Step]:
+    """The commands of a console block, each with what is printed below it."""
+    parts = re.split(r"^\$ ", block.text, flags=re.MULTILINE)[1:]
+    split = [part.rstrip("\n").split("\n") for part in parts]
+    return [Step(command, tuple(output)) for command, *output in split]
+
+
+def findings(text: str) -> str:
+    """What `circuitlang check spec.circuit` says of a text, or nothing."""
+    try:
+        found = pipeline.compile_source(Source("spec.circuit", text)).warnings
+    except CircuitError as error:
+        found = error.findings
+    if not found:
+        return ""
+    paper = io.StringIO()
+    Console(file=paper, width=WIDTH, highlight=False, color_system=None).print(render(found), soft_wrap=True)
+    return paper.getvalue().rstrip() + "\n"
+
+
+def run(command: str, folder: Path) -> tuple[str, ...]:
+    """The lines a command prints, stdout and stderr together."""
+    variables = {**os.environ, "COLUMNS": str(WIDTH), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=folder,
+        env=variables,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    # Where the project lies is nobody's business.
+    printed = done.stdout.replace(str(ROOT), HOME)
+    lines = [line.rstrip() for line in printed.rstrip().split("\n")]
+    return tuple(lines) if lines != [""] else ()
+
+
+def cut(lines: tuple[str, ...], like: tuple[str, ...]) -> tuple[str, ...]:
+    """Output with as many lines before and after the cut as a page shows now; all of it where nothing is cut."""
+    if CUT not in like:
+        return lines
+    before = like.index(CUT)
+    after = len(like) - before - 1
+    return (*lines[:before], CUT, *(lines[-after:] if after else ()))
+
+
+def sandbox(folder: Path, page: Path) -> Path:
+    """A copy of the specs and examples, pictures linked; gives back where this page's commands run."""
+    for name in ("examples", "specs"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("images", "runs"))
+    (folder / "examples" / "images").symlink_to(ROOT / "examples" / "images")
+    at = page.relative_to(ROOT).parent.name
+    return folder / {"": "", "specs": "specs"}.get(at, "examples")
+
+
+def renewed(page: Path) -> str:
+    """The page with every output as it is now."""
+    text = page.read_text(encoding="utf-8")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = sandbox(Path(temporary), page)
+        changes = list(_changes(blocks(text), folder))
+    for block, new in reversed(changes):
+        text = text[: block.start] + new + text[block.end :]
+    return text
+
+
+def _changes(found: list[Block], folder: Path) -> Iterator[tuple[Block, str]]:
+    for block, following in zip(found, [*found[1:], None], strict=False):
+        if block.language == "console":
+            parts = []
+            for step in steps(block):
+                parts += [f"$ {step.command}", *cut(run(step.command, folder), step.output)]
+            yield block, "\n".join(parts) + "\n"
+        elif block.language == "circuit-error" and following is not None:
+            yield following, findings(block.text)
+
+
+def criteria() -> str:
+    """The page of everything that can be named in a spec, or is written by a run."""
+    sections: tuple[tuple[str, str, Mapping[str, Declaration]], ...] = (
+        ("Criteria", "`criterion=NAME`: how kernels are ranked.", CRITERIA.declarations),
+        ("Ablations", "`ablation=NAME`: what stands in for a removed kernel's output.", ABLATIONS.declarations),
+        ("Metrics", "How well a circuit keeps its feature; every run reports all of them.", METRICS.declarations),
+        ("Model sources", "`model SOURCE.NAME(...)`: where networks come from.", MODELS.declarations),
+        ("Output formats", "What a run writes for each circuit.", FORMATS.declarations),
+    )
+    lines = ["# What there is to name", ""]
+    lines += ["This page is made from the docstrings of the extensions by `make renew`.", ""]
+    for title, about, declarations in sections:
+        lines += [f"## {title}", "", about, ""]
+        for name, declaration in declarations.items():
+            lines += [f"### {name}", ""]
+            if declaration.parameters:
+                defaults = ", ".join(f"{each.name}={each.default}" for each in declaration.parameters)
+                lines += [f"`{name}({defaults})`", ""]
+            lines += [declaration.doc, ""]
+    return "\n".join(lines)
+
+
+def diagram() -> bytes:
+    """The diagram that README and documentation show, drawn by a run of `examples/dogs.circuit`."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = sandbox(Path(temporary), ROOT / "examples" / "README.md")
+        run("circuitlang run dogs.circuit", folder)
+        return (folder / "runs" / "dogs" / "sketch" / "diagram.svg").read_bytes()
+
+
+def main() -> None:
+    """Renew every page, and name those that changed."""
+    (ROOT / "docs" / "images" / "diagram.svg").write_bytes(diagram())
+    (ROOT / "docs" / "criteria.md").write_text(criteria(), encoding="utf-8")
+    for page in pages():
+        before = page.read_text(encoding="utf-8")
+        after = renewed(page)
+        if after != before:
+            page.write_text(after, encoding="utf-8")
+        print(f"{'renewed' if after != before else 'fresh'}  {page.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()
