@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from circuitlang.engine.contracts import Track
+    from circuitlang.engine.result import Summary
     from circuitlang.output.listing import Listing
-    from circuitlang.pipeline import Verdict
+    from circuitlang.pipeline import Compiled, Verdict
 
 T = TypeVar("T")
 
@@ -69,6 +70,7 @@ def run(spec: Path | None, text: str | None, out: Path, skip_unreadable: bool) -
                 progress.start()
         if len(summaries) > 1:
             console.print(overview(summaries))
+        _promises(compiled, summaries)
 
 
 @main.command()
@@ -199,6 +201,15 @@ def show(folder: Path) -> None:
             console.print()
         if len(results) > 1:
             console.print(overview([result.summary for result, _ in results]))
+
+
+def _promises(compiled: Compiled, summaries: list[Summary]) -> None:
+    """Bounds and expectations that weren't met end the command with 1."""
+    from circuitlang.engine.unmet import unmet
+
+    broken = tuple(unmet(compiled.plan, {summary.plan.id: summary for summary in summaries}, compiled.origins))
+    if broken:
+        raise CircuitError(broken)
 
 
 def _verdicts(paths: tuple[Path, ...], deep: bool) -> Iterator[Verdict]:

@@ -17,11 +17,12 @@ import msgspec
 
 from circuitlang.bundled.layers import layers
 from circuitlang.compiler.check import check
+from circuitlang.compiler.include import include
 from circuitlang.compiler.lower import lower
 from circuitlang.compiler.parse import parse
 from circuitlang.compiler.plan import Origins, Plan, read_plan, write_plan
 from circuitlang.compiler.program import Vocabulary
-from circuitlang.engine.contracts import ABLATIONS, CRITERIA, MODELS
+from circuitlang.engine.contracts import ABLATIONS, CRITERIA, METRICS, MODELS
 from circuitlang.engine.known import known
 from circuitlang.errors import CircuitError, Finding, InputError, Severity, SpecError
 from circuitlang.source import Source, Span, decode, read
@@ -71,6 +72,7 @@ def vocabulary() -> Vocabulary:
     return Vocabulary(
         criteria=CRITERIA.declarations,
         ablations=ABLATIONS.declarations,
+        metrics=METRICS.declarations,
         models=MODELS.declarations,
         layers={**known(), "bundled.doodle": layers()},
     )
@@ -105,7 +107,7 @@ def compile_source(source: Source, words: Vocabulary | None = None) -> Compiled:
     if source.name.endswith((".yaml", ".yml")):
         plan, origins = read_plan(source)
         return Compiled(plan, origins, (), source.folder / plan.base)
-    program = check(parse(source), words or vocabulary())
+    program = check(include(parse(source), open_source), words or vocabulary())
     plan, origins = lower(program)
     return Compiled(plan, origins, program.warnings, source.folder)
 

@@ -52,6 +52,8 @@ class Declaration:
     module: str
     doc: str
     parameters: tuple[Parameter, ...]
+    # What the decorator was given, where it is a literal: `@metric("higher")`.
+    options: tuple[object, ...] = ()
 
     @property
     def summary(self) -> str:
@@ -137,6 +139,13 @@ def _declaration(name: str, module: str, path: Path) -> Declaration:
                         ast.literal_eval(default) if default else "",
                     )
                     for argument, default in parameters
+                ),
+                tuple(
+                    argument.value
+                    for decorator in node.decorator_list
+                    if isinstance(decorator, ast.Call)
+                    for argument in decorator.args
+                    if isinstance(argument, ast.Constant)
                 ),
             )
     raise CircuitError(Finding("E123", f"{module} has no function called '{name}' to register"))

@@ -257,7 +257,15 @@ def test_a_run_that_is_killed_leaves_nothing_half_done_and_goes_on_where_it_was(
     (here / "three.circuit").write_text(spec)
     command = [sys.executable, "-m", "circuitlang", "run", "three.circuit"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+        text=True,
+        # What runs in a shell's background is born deaf to SIGINT, and so would be its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     first = here / "runs" / "three" / "conv5_34-force-30kernels" / "circuit.json"
     deadline = time.monotonic() + 120
     while not first.exists() and time.monotonic() < deadline:

@@ -41,7 +41,7 @@ def result(layers: list[Made], unit: int, target: str | None = None) -> Result:
     summary = Summary(
         plan=plan.Circuit(
             id="test",
-            target=plan.Target(target or names[-1], unit),
+            target=plan.Channel(target or names[-1], unit),
             images="dogs",
             size=plan.Kernels(1),
             criterion=plan.Choice("snip"),
@@ -412,7 +412,7 @@ def test_names_of_users_are_text(name: str) -> None:
 
 def test_the_target_may_be_named_by_its_path() -> None:
     made = chain()
-    circuit = msgspec.structs.replace(made.summary.plan, target=plan.Target("features.2", 6))
+    circuit = msgspec.structs.replace(made.summary.plan, target=plan.Channel("features.2", 6))
     drawn = Drawn(replace(made, summary=msgspec.structs.replace(made.summary, plan=circuit)))
     assert set(drawn.nodes) == set(Drawn(chain()).nodes)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable
+from pathlib import PurePath
 
 from circuitlang.compiler import plan as to
 from circuitlang.compiler import program as of
@@ -14,47 +15,97 @@ from circuitlang.source import Span
 def lower(program: of.Program) -> tuple[to.Plan, to.Origins]:
     """The plan of a program, and the words each of its values came from."""
     sets: dict[str, to.Images] = {}
-    circuits: list[to.Circuit] = []
     origins: dict[to.Key, Span] = {}
-    names = _names(program.circuits)
-    for asked, name in zip(program.circuits, names, strict=True):
+    ids = dict(zip(map(id, program.circuits), _names(program.circuits), strict=True))
+    circuits = []
+    for asked in program.circuits:
         images, test = _image_set(asked.images, sets), _image_set(asked.test, sets) if asked.test else None
         for key, used in ((images, asked.images), (test, asked.test)):
             if key is not None and used is not None:
                 origins.setdefault(("images", key), used.span)
-        circuits.append(
-            to.Circuit(
-                id=name,
-                target=to.Target(asked.layer, asked.unit),
-                images=images,
-                test=test,
-                holdout=asked.holdout,
-                size=_size(asked.size),
-                criterion=to.Choice(asked.criterion.name, dict(asked.criterion.parameters)),
-                ablation=to.Choice(asked.ablation.name, dict(asked.ablation.parameters)),
-                seed=asked.seed,
-                statement=asked.span.text,
-            )
-        )
-        origins["circuits", name] = asked.span
-        origins["circuits", name, "target", "layer"] = asked.layer_span
-        origins["circuits", name, "target", "unit"] = asked.unit_span
-        origins["circuits", name, "size"] = asked.size_span
+        circuits.append(_circuit(asked, ids[id(asked)], images, test))
+        at = ids[id(asked)]
+        origins["circuits", at] = asked.span
+        origins["circuits", at, "target", "layer"] = asked.target.layer_span
+        origins["circuits", at, "target", "unit"] = asked.target.unit_span
+        origins.update({("circuits", at, word): span for word, span in asked.given.items()})
     model = program.model
     if model.span is not None:
         origins["model",] = model.span
+    for number, comparison in enumerate(program.comparisons):
+        origins["comparisons", str(number)] = comparison.span
+    for number, expected in enumerate(program.expectations):
+        origins["expectations", str(number)] = expected.span
     arguments = {word: list(v) if isinstance(v, tuple) else v for word, v in model.arguments.items()}
     lowered = to.Plan(
         base=str(program.source.folder),
         model=to.Model(model.source, model.name, arguments),
         images=sets,
         circuits=circuits,
+        comparisons=[[ids[id(each)] for each in comparison.circuits] for comparison in program.comparisons],
+        expectations=[
+            to.Expectation([ids[id(each)] for each in wanted.circuits], wanted.measure, wanted.relation, wanted.value)
+            for wanted in program.expectations
+        ],
     )
     return lowered, origins
 
 
-def _size(size: of.Sparsity | of.Kernels) -> to.Sparsity | to.Kernels:
-    return to.Sparsity(size.fraction) if isinstance(size, of.Sparsity) else to.Kernels(size.count)
+# What a circuit's values are called in the plan, and by which clauses they are given.
+_CLAUSES = ("size", "criterion", "ablation", "calibrate", "refill", "structure", "holdout", "seed")
+
+
+def _circuit(asked: of.Preserve, name: str, images: str, test: str | None) -> to.Circuit:
+    given = {"size" if word in ("sparsity", "kernels") else word: _line(span) for word, span in asked.given.items()}
+    origin = {"circuit": _line(asked.span), **{word: given.get(word, "default") for word in _CLAUSES}}
+    if asked.size is None:
+        del origin["size"]
+    return to.Circuit(
+        id=name,
+        name=asked.name or "",
+        values=dict(asked.values),
+        target=_target(asked.target),
+        images=images,
+        test=test,
+        holdout=asked.holdout,
+        size=_size(asked.size),
+        bounds=[to.Bound(each.metric, each.sample, each.relation, each.value) for each in asked.bounds],
+        criterion=to.Choice(asked.criterion.name, dict(asked.criterion.parameters)),
+        ablation=to.Choice(asked.ablation.name, dict(asked.ablation.parameters)),
+        calibrate=asked.calibrate,  # type: ignore[arg-type]
+        refill=asked.refill,  # type: ignore[arg-type]
+        structure=asked.structure,  # type: ignore[arg-type]
+        seed=asked.seed,
+        into=asked.into,
+        statement=asked.span.text,
+        origin=origin,
+    )
+
+
+def _target(target: of.Target) -> to.Target:
+    match target:
+        case of.Channel():
+            return to.Channel(target.layer, target.unit, target.position)
+        case of.Joint():
+            return to.Joint(target.layer, list(target.units), target.position)
+        case of.Direction():
+            return to.Direction(target.layer, [to.Term(unit, times) for unit, times in target.terms], target.position)
+        case of.ClassOutput():
+            return to.ClassOutput(target.label)
+
+
+def _line(span: Span) -> str:
+    """`file:line`, without the folder: a plan says the same on every machine."""
+    return f"{PurePath(span.source.name).name}:{span.source.position(span.start)[0]}"
+
+
+def _size(size: of.Sparsity | of.Kernels | None) -> to.Sparsity | to.Kernels | None:
+    match size:
+        case of.Sparsity(fraction=fraction):
+            return to.Sparsity(fraction)
+        case of.Kernels(count=count):
+            return to.Kernels(count)
+    return None
 
 
 def _image_set(used: of.ImageSet, sets: dict[str, to.Images]) -> str:
@@ -68,25 +119,43 @@ def _image_set(used: of.ImageSet, sets: dict[str, to.Images]) -> str:
 
 # What tells circuits apart, in the order in which it is worth saying.
 _MARKS: tuple[Callable[[of.Preserve], str], ...] = (
-    lambda asked: f"{asked.layer}_{asked.unit}",
-    lambda asked: _choice(asked.criterion),
-    lambda asked: f"{asked.size.fraction:g}" if isinstance(asked.size, of.Sparsity) else f"{asked.size.count}kernels",
-    lambda asked: "" if asked.ablation.name == "zero" else _choice(asked.ablation),
+    lambda asked: str(_target(asked.target)),
+    lambda asked: f"into_{asked.into}" if asked.into else "",
+    lambda asked: asked.criterion.name,
+    lambda asked: _amount(asked),
+    lambda asked: "" if asked.ablation.name == "zero" else asked.ablation.name,
+    lambda asked: "" if asked.calibrate == "none" else f"calibrated_{asked.calibrate}",
+    lambda asked: "" if asked.structure == "kernel" else asked.structure,
+    lambda asked: "" if asked.refill == "none" else asked.refill,
     lambda asked: asked.images.name,
     lambda asked: f"seed{asked.seed}",
     lambda asked: f"holdout{asked.holdout:g}",
     lambda asked: f"test_{asked.test.name}" if asked.test else "",
-    lambda asked: "_".join(f"{word}{value}" for word, value in asked.criterion.parameters.items()),
+    lambda asked: "_".join(f"{word}{value}" for word, value in asked.criterion.parameters),
 )
-_ALWAYS = 4
+_ALWAYS = 8
+
+
+def _amount(asked: of.Preserve) -> str:
+    match asked.size:
+        case of.Sparsity(fraction=fraction):
+            return f"{fraction:g}"
+        case of.Kernels(count=count):
+            return f"{count}kernels"
+    return "_".join(f"{bound.metric}{bound.value:g}" for bound in asked.bounds)
 
 
 def _names(circuits: tuple[of.Preserve, ...]) -> list[str]:
-    """A file name for each circuit: the one it was given, or its values, as many as it takes to be unique."""
+    """A file name for each circuit: the one it was given with what tells the members of its sweep apart, or its
+    values, as many as it takes to be unique."""
     marks = [[_slug(mark(asked)) for mark in _MARKS] for asked in circuits]
+    names: list[str] = []
     for count in range(_ALWAYS, len(_MARKS) + 1):
         names = [
-            asked.name or "-".join(filter(None, parts[:count])) for asked, parts in zip(circuits, marks, strict=True)
+            "-".join([asked.name, *(_slug(value) for _, value in asked.values)])
+            if asked.name
+            else "-".join(filter(None, parts[:count]))
+            for asked, parts in zip(circuits, marks, strict=True)
         ]
         if len(set(names)) == len(names):
             return names
@@ -95,10 +164,6 @@ def _names(circuits: tuple[of.Preserve, ...]) -> list[str]:
         taken[name] += 1
         names[index] = name if taken[name] == 1 else f"{name}-{taken[name]}"
     return names
-
-
-def _choice(choice: of.Choice) -> str:
-    return choice.name
 
 
 def _slug(text: str) -> str:

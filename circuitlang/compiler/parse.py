@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,7 +25,18 @@ from circuitlang.compiler import syntax
 from circuitlang.errors import Finding, did_you_mean, listing
 from circuitlang.source import Source, Span
 
-STATEMENTS = ("model", "images", "defaults", "preserve", "circuit")
+STATEMENTS = (
+    "model",
+    "images",
+    "target",
+    "defaults",
+    "preserve",
+    "split",
+    "circuit",
+    "compare",
+    "expect",
+    "include",
+)
 
 N = TypeVar("N", bound=syntax.Node)
 
@@ -43,6 +55,12 @@ _ENGLISH = {
     "COMMA": "','",
     "COLON": "':'",
     "EQUAL": "'='",
+    "STAR": "'*'",
+    "PLUS": "'+'",
+    "MINUS": "'-'",
+    "AT": "'@'",
+    "__ANON_0": "'..'",
+    "SUFFIX": "a metric, as .pearson",
     "LESSTHAN": "'<='",
     "MORETHAN": "'>='",
     "$END": "the end of the statement",
@@ -161,6 +179,8 @@ def _explain(source: Source, start: int, end: int, error: UnexpectedInput) -> Fi
 
 def _expected(terminals: set[str] | None) -> str:
     """What may stand here; a name that begins a clause says so, a longer list would not help."""
+    if "ON" in (terminals or ()):
+        return "expected 'on' and the pictures"
     words = sorted({_ENGLISH[name] if name in _ENGLISH else f"'{name.lower()}'" for name in terminals or ()})
     return f"expected {listing(words, 'or')}" if 0 < len(words) <= 8 else ""
 
@@ -171,16 +191,20 @@ def _about(text: str) -> str:
     if match is None:
         return ""
     keyword = did_you_mean(match[1], STATEMENTS).removeprefix("did you mean '").removesuffix("'?")
-    return f"{keyword} {match[2]}" if keyword in ("images", "circuit") else keyword
+    return f"{keyword} {match[2]}" if keyword in ("images", "target", "circuit") else keyword
 
 
 def _spaces(statement: syntax.Statement) -> Iterator[Finding]:
-    preserve = statement.preserve if isinstance(statement, syntax.Circuit) else statement
-    if isinstance(preserve, syntax.Preserve):
-        target = preserve.target
-        if any(character.isspace() for character in target.span.text) and not isinstance(target.layer, syntax.String):
-            cure = f"write {target.layer.text}:{target.unit.text}"
-            yield Finding("E007", "a target is written without spaces", target.span, "LAYER:CHANNEL", cure)
+    """Spaces where a target must have none: around its ':'."""
+    asked = statement.asked if isinstance(statement, syntax.Circuit) else statement
+    if not isinstance(asked, (syntax.Preserve, syntax.Split, syntax.Direction)):
+        return
+    for target in (term.of for term in asked.feature.terms if isinstance(term.of, syntax.Target)):
+        between = Span(target.span.source, target.layer.span.end, target.unit.span.start)
+        if between.text != ":":
+            span = Span(target.span.source, target.layer.span.start, target.unit.span.end)
+            cure = f"write {target.layer.span.text}:{target.unit.span.text}"
+            yield Finding("E007", "a target is written without spaces", span, "LAYER:CHANNEL", cure)
 
 
 @cache
@@ -212,9 +236,37 @@ class _Build(Transformer[Token, Any]):
     def path(self, meta: Meta, children: Sequence[Token]) -> syntax.Path:
         return syntax.Path(self._span(meta), str(children[0]))
 
+    def range(self, meta: Meta, children: Sequence[Any]) -> syntax.Range:
+        return syntax.Range(self._span(meta), *children)
+
     def layer(self, meta: Meta, children: Sequence[Token]) -> syntax.Name | syntax.String:
         token = children[0]
         return self.string(meta, children) if token.type == "STRING" else self.name(meta, children)
+
+    def every(self, meta: Meta, children: Sequence[Token]) -> syntax.Every:
+        return syntax.Every(self._span(meta))
+
+    def selector(self, meta: Meta, children: Sequence[Any]) -> Any:
+        return children[0]
+
+    def position(self, meta: Meta, children: Sequence[Any]) -> syntax.Position:
+        if isinstance(children[0], syntax.Name):
+            return syntax.Position(self._span(meta), children[0], None)
+        return syntax.Position(self._span(meta), None, (children[0], children[1]))
+
+    def sign(self, meta: Meta, children: Sequence[Token]) -> str:
+        return str(children[0])
+
+    def term(self, meta: Meta, children: Sequence[Any]) -> syntax.Term:
+        return syntax.Term(self._span(meta), False, *children)
+
+    def feature(self, meta: Meta, children: Sequence[Any]) -> syntax.Feature:
+        signed = zip(children[::2], children[1::2], strict=True)
+        terms = tuple(replace(term, negative=sign == "-") for sign, term in signed)
+        return syntax.Feature(self._span(meta), terms)
+
+    def pictures(self, meta: Meta, children: Sequence[Any]) -> syntax.Pictures:
+        return syntax.Pictures(self._span(meta), *children)
 
     def relation(self, meta: Meta, children: Sequence[Token]) -> str:
         return str(children[0])
@@ -246,11 +298,34 @@ class _Build(Transformer[Token, Any]):
     def images(self, meta: Meta, children: Sequence[Any]) -> syntax.Images:
         return syntax.Images(self._span(meta), *children)
 
+    def direction(self, meta: Meta, children: Sequence[Any]) -> syntax.Direction:
+        return syntax.Direction(self._span(meta), *children)
+
     def defaults(self, meta: Meta, children: Sequence[Any]) -> syntax.Defaults:
         return syntax.Defaults(self._span(meta), *children)
 
     def preserve(self, meta: Meta, children: Sequence[Any]) -> syntax.Preserve:
         return syntax.Preserve(self._span(meta), *children)
 
+    def split(self, meta: Meta, children: Sequence[Any]) -> syntax.Split:
+        return syntax.Split(self._span(meta), *children)
+
     def circuit(self, meta: Meta, children: Sequence[Any]) -> syntax.Circuit:
         return syntax.Circuit(self._span(meta), *children)
+
+    def member(self, meta: Meta, children: Sequence[Any]) -> syntax.Member:
+        name, *given = children
+        return syntax.Member(self._span(meta), name, tuple(filter(None, given)))
+
+    def compare(self, meta: Meta, children: Sequence[syntax.Member]) -> syntax.Compare:
+        return syntax.Compare(self._span(meta), tuple(children))
+
+    def measure(self, meta: Meta, children: Sequence[Any]) -> syntax.Measure:
+        name, *given, suffix = children
+        return syntax.Measure(self._span(meta), name, tuple(filter(None, given)), str(suffix or ""))
+
+    def expect(self, meta: Meta, children: Sequence[Any]) -> syntax.Expect:
+        return syntax.Expect(self._span(meta), *children)
+
+    def include(self, meta: Meta, children: Sequence[Any]) -> syntax.Include:
+        return syntax.Include(self._span(meta), *children)

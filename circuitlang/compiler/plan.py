@@ -55,35 +55,120 @@ class Images(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed: int = 0
 
 
-class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+# Where in a feature map: its centre, where it is largest, `[row, column]`, or all of it.
+Position = Literal["center", "max"] | tuple[int, int] | None
+
+
+class Channel(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="channel", tag_field="kind"):
     """A channel of a layer. Layer and channel are separate: `10:34` would be a base-60 number in YAML 1.1."""
 
     layer: str
     unit: int
+    at: Position = None
 
     def __str__(self) -> str:
-        return f"{self.layer}:{self.unit}"
+        return f"{self.layer}:{self.unit}{_at(self.at)}"
+
+
+class Joint(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="joint", tag_field="kind"):
+    """Several channels of a layer that one circuit preserves."""
+
+    layer: str
+    units: list[int]
+    at: Position = None
+
+    def __str__(self) -> str:
+        return f"{self.layer}:joint({', '.join(map(str, self.units))}){_at(self.at)}"
+
+
+class Term(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A channel of a direction and its coefficient."""
+
+    unit: int
+    times: float
+
+
+class Direction(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="direction", tag_field="kind"):
+    """A linear combination of channels of a layer."""
+
+    layer: str
+    terms: list[Term]
+    at: Position = None
+
+    def __str__(self) -> str:
+        text = "".join(f"{term.times:+g}*{self.layer}:{term.unit}" for term in self.terms)
+        return text.removeprefix("+") + _at(self.at)
+
+
+class ClassOutput(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="class", tag_field="kind"):
+    """The output for a class, by number or name."""
+
+    label: int | str
+
+    def __str__(self) -> str:
+        return f"class({self.label})"
+
+
+Target = Channel | Joint | Direction | ClassOutput
+
+
+def _at(position: Position) -> str:
+    if position is None:
+        return ""
+    return f"@{position}" if isinstance(position, str) else f"@({position[0]}, {position[1]})"
+
+
+class Bound(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A fidelity that the circuit must reach."""
+
+    metric: str
+    sample: Literal["test", "train"]
+    relation: Literal["<=", ">="]
+    value: float
 
 
 class Circuit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One circuit that is to be found; `id` names its folder, `statement` is the text that asked for it."""
+    """One circuit that is to be found; with `into`, one for each kind of image.
+
+    `id` names its folder, `name` is what the spec calls it, `values` tell it from the others of its sweep.
+    `statement` is the text that asked for it, `origin` where each of its values was written: `file:line`, or
+    `default`.
+    """
 
     id: str
+    name: str = ""
+    values: dict[str, str] = {}
     target: Target
     images: str
     test: str | None = None
     holdout: float = 0.2
-    size: Sparsity | Kernels
+    size: Sparsity | Kernels | None = None
+    bounds: list[Bound] = []
     criterion: Choice
     ablation: Choice
+    calibrate: Literal["none", "bias", "affine", "kernels"] = "none"
+    refill: Literal["none", "live"] = "none"
+    structure: Literal["kernel", "weight", "channel"] = "kernel"
     seed: int = 0
+    into: int | Literal["auto"] | None = None
     statement: str = ""
+    origin: dict[str, str] = {}
+
+
+class Expectation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What must hold of a measurement (a key of metrics.json) of each of some circuits."""
+
+    circuits: list[str]
+    measure: str
+    relation: Literal["<=", ">="]
+    value: float
 
 
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Everything a run needs, independent of comments, the order of clauses and the machine.
 
-    `base` is the folder the patterns are relative to, itself relative to the plan's file.
+    `base` is the folder the patterns are relative to, itself relative to the plan's file. `comparisons` are lists of
+    circuits by id.
     """
 
     version: Literal[1] = 1
@@ -91,11 +176,26 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     model: Model
     images: dict[str, Images]
     circuits: list[Circuit]
+    comparisons: list[list[str]] = []
+    expectations: list[Expectation] = []
 
     def identity(self, circuit: Circuit) -> str:
-        """A hash of everything in the plan that has a say in this circuit's result, but not of its name."""
+        """A hash of everything in the plan that has a say in this circuit's result, but not of its name.
+
+        A bound beside a size has none: it is held against the result.
+        """
         sets = [self.images[name] for name in (circuit.images, circuit.test) if name is not None]
-        what = msgspec.structs.replace(circuit, id="", images="", test=None, statement="")
+        what = msgspec.structs.replace(
+            circuit,
+            id="",
+            name="",
+            values={},
+            images="",
+            test=None,
+            bounds=[] if circuit.size is not None else circuit.bounds,
+            statement="",
+            origin={},
+        )
         return digest(msgspec.json.encode([self.version, self.model, sets, circuit.test is None, what], order="sorted"))
 
 
@@ -105,10 +205,19 @@ def digest(content: bytes) -> str:
 
 
 def write_plan(plan: Plan) -> str:
-    """The plan as YAML: deterministic, every value written out."""
+    """The plan as YAML: deterministic, every value written out but for those that say nothing."""
     header = "# What was run. `circuitlang run` takes this file like a spec.\n"
-    body: str = yaml.safe_dump(msgspec.to_builtins(plan), sort_keys=False, allow_unicode=True, width=110)
+    content = {"images": {}, "circuits": [], **_said(msgspec.to_builtins(plan))}
+    ordered = {field: content[field] for field in Plan.__struct_fields__ if field in content}
+    body: str = yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True, width=110)
     return header + body
+
+
+def _said(value: Any) -> Any:
+    """A mapping without what is empty, which reads back the same: it is the default."""
+    if isinstance(value, dict):
+        return {key: _said(each) for key, each in value.items() if each not in (None, "", [], {})}
+    return [_said(each) for each in value] if isinstance(value, list) else value
 
 
 def read_plan(source: Source) -> tuple[Plan, Origins]:
@@ -157,6 +266,15 @@ def _consistent(plan: Plan, origins: Origins) -> None:
                 Finding("E311", f"the id '{circuit.id}' {problem}", origins.get(("circuits", circuit.id, "id")))
             )
         seen.add(circuit.id)
+    for word, lists in (
+        ("comparisons", plan.comparisons),
+        ("expectations", [each.circuits for each in plan.expectations]),
+    ):
+        for number, names in enumerate(lists):
+            for name in names:
+                if name not in seen:
+                    span = origins.get((word, str(number)))
+                    findings.append(Finding("E115", f"unknown circuit '{name}'", span))
     if findings:
         raise SpecError(findings)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from circuitlang.errors import Finding
 from circuitlang.registry import Declaration, Value
@@ -38,6 +39,7 @@ class Vocabulary:
 
     criteria: Mapping[str, Declaration]
     ablations: Mapping[str, Declaration]
+    metrics: Mapping[str, Declaration]
     models: Mapping[str, Declaration]
     layers: Mapping[str, Layers] = field(default_factory=dict)
 
@@ -56,9 +58,58 @@ class Model:
         return model_key(self.source, self.name, self.arguments)
 
 
+# Where in a feature map: its centre, where it is largest, a row and column, or all of it.
+Position = Literal["center", "max"] | tuple[int, int] | None
+
+
+@dataclass(frozen=True)
+class Channel:
+    """One channel of a layer."""
+
+    layer: str
+    unit: int
+    position: Position
+    layer_span: Span = field(compare=False)
+    unit_span: Span = field(compare=False)
+
+
+@dataclass(frozen=True)
+class Joint:
+    """Several channels of a layer, all of them preserved by one circuit."""
+
+    layer: str
+    units: tuple[int, ...]
+    position: Position
+    layer_span: Span = field(compare=False)
+    unit_span: Span = field(compare=False)
+
+
+@dataclass(frozen=True)
+class Direction:
+    """A linear combination of channels of one layer: (channel, coefficient)."""
+
+    layer: str
+    terms: tuple[tuple[int, float], ...]
+    position: Position
+    layer_span: Span = field(compare=False)
+    unit_span: Span = field(compare=False)
+
+
+@dataclass(frozen=True)
+class ClassOutput:
+    """The output for a class, by number or name."""
+
+    label: int | str
+    layer_span: Span = field(compare=False)
+    unit_span: Span = field(compare=False)
+
+
+Target = Channel | Joint | Direction | ClassOutput
+
+
 @dataclass(frozen=True)
 class ImageSet:
-    """Pictures by patterns, relative to the source they stand in; `limit` is a sample drawn by `seed`."""
+    """Pictures by patterns, relative to the program's source; `limit` is a sample drawn by `seed`."""
 
     name: str
     include: tuple[str, ...]
@@ -73,7 +124,7 @@ class Choice:
     """An extension by name, with its parameters complete."""
 
     name: str
-    parameters: Mapping[str, Value]
+    parameters: tuple[tuple[str, Value], ...]
     span: Span | None = field(default=None, compare=False)
 
 
@@ -92,22 +143,58 @@ class Kernels:
 
 
 @dataclass(frozen=True)
+class Bound:
+    """A fidelity that must be reached, on the pictures of `sample`."""
+
+    metric: str
+    sample: Literal["test", "train"]
+    relation: Literal["<=", ">="]
+    value: float
+
+
+@dataclass(frozen=True)
 class Preserve:
-    """One circuit that is asked for."""
+    """One circuit that is asked for, or, where `into` says so, one for each kind of image.
+
+    `name` is shared by the members of a sweep; `values` tell them apart. `given` says where each clause stands,
+    whether in the statement or in the defaults; what isn't in it is built in.
+    """
 
     name: str | None
-    layer: str
-    layer_span: Span = field(compare=False)
-    unit: int
-    unit_span: Span = field(compare=False)
+    values: tuple[tuple[str, str], ...]
+    target: Target
     images: ImageSet
     test: ImageSet | None
     holdout: float
-    size: Sparsity | Kernels
-    size_span: Span = field(compare=False)
+    size: Sparsity | Kernels | None
+    bounds: tuple[Bound, ...]
     criterion: Choice
     ablation: Choice
+    calibrate: str
+    refill: str
+    structure: str
     seed: int
+    into: int | Literal["auto"] | None
+    given: Mapping[str, Span] = field(compare=False)
+    span: Span = field(compare=False)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Circuits to be compared."""
+
+    circuits: tuple[Preserve, ...]
+    span: Span = field(compare=False)
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What must hold of each of some circuits, or the run fails. `measure` is a key of `metrics.json`."""
+
+    circuits: tuple[Preserve, ...]
+    measure: str
+    relation: Literal["<=", ">="]
+    value: float
     span: Span = field(compare=False)
 
 
@@ -116,4 +203,6 @@ class Program:
     source: Source
     model: Model
     circuits: tuple[Preserve, ...]
+    comparisons: tuple[Comparison, ...]
+    expectations: tuple[Expectation, ...]
     warnings: tuple[Finding, ...]

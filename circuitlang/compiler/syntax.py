@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from circuitlang.errors import Finding
 from circuitlang.source import Source, Span
@@ -52,7 +53,15 @@ class Call(Node):
     arguments: tuple[Value | Keyword, ...]
 
 
-Value = Number | String | Name | Path | List | Call
+@dataclass(frozen=True)
+class Range(Node):
+    """`30..40`, both ends included."""
+
+    first: Number
+    last: Number
+
+
+Value = Number | String | Name | Path | List | Call | Range
 
 
 @dataclass(frozen=True)
@@ -63,9 +72,47 @@ class Clause(Node):
 
 
 @dataclass(frozen=True)
+class Every(Node):
+    """`*`: every channel of a layer."""
+
+
+@dataclass(frozen=True)
+class Position(Node):
+    """`@center`, `@max` or `@(row, column)`: one of the two is there."""
+
+    name: Name | None
+    place: tuple[Number, Number] | None
+
+
+@dataclass(frozen=True)
 class Target(Node):
+    """`LAYER:UNIT@POSITION`."""
+
     layer: Name | String
-    unit: Number
+    unit: Number | List | Call | Every
+    position: Position | None
+
+
+@dataclass(frozen=True)
+class Term(Node):
+    """One summand of a feature: its sign, its coefficient, and a target, a class or the name of a direction."""
+
+    negative: bool
+    coefficient: Number | None
+    of: Target | Call | Name
+
+
+@dataclass(frozen=True)
+class Feature(Node):
+    terms: tuple[Term, ...]
+
+
+@dataclass(frozen=True)
+class Pictures(Node):
+    """A path, a name or a list of them, less some."""
+
+    value: Value
+    excluded: Value | None
 
 
 @dataclass(frozen=True)
@@ -76,9 +123,16 @@ class Model(Node):
 @dataclass(frozen=True)
 class Images(Node):
     name: Name
-    value: Value
-    excluded: Value | None
+    pictures: Pictures
     clauses: tuple[Clause, ...]
+
+
+@dataclass(frozen=True)
+class Direction(Node):
+    """A `target` statement."""
+
+    name: Name
+    feature: Feature
 
 
 @dataclass(frozen=True)
@@ -88,18 +142,61 @@ class Defaults(Node):
 
 @dataclass(frozen=True)
 class Preserve(Node):
-    target: Target
-    images: Value
+    feature: Feature
+    pictures: Pictures
+    clauses: tuple[Clause, ...]
+
+
+@dataclass(frozen=True)
+class Split(Node):
+    feature: Feature
+    pictures: Pictures
+    into: Number | Name
     clauses: tuple[Clause, ...]
 
 
 @dataclass(frozen=True)
 class Circuit(Node):
     name: Name
-    preserve: Preserve
+    asked: Preserve | Split
 
 
-Statement = Model | Images | Defaults | Preserve | Circuit
+@dataclass(frozen=True)
+class Member(Node):
+    """A circuit by name; of a sweep, the members that have these values."""
+
+    name: Name
+    values: tuple[Keyword, ...]
+
+
+@dataclass(frozen=True)
+class Compare(Node):
+    members: tuple[Member, ...]
+
+
+@dataclass(frozen=True)
+class Measure(Node):
+    """`CIRCUIT.METRIC`, or `SWEEP[unit=30].METRIC`: the name, the values, and what follows the bracket."""
+
+    name: Name
+    values: tuple[Keyword, ...]
+    suffix: str
+
+
+@dataclass(frozen=True)
+class Expect(Node):
+    measure: Measure
+    relation: str
+    value: Number
+
+
+@dataclass(frozen=True)
+class Include(Node):
+    path: String
+    namespace: Name | None
+
+
+Statement = Model | Images | Direction | Defaults | Preserve | Split | Circuit | Compare | Expect | Include
 
 
 @dataclass(frozen=True)
@@ -107,9 +204,11 @@ class File:
     """The statements that could be read, the mistakes in the others, and what those would have defined.
 
     `broken` holds `model`, `defaults` or `images NAME`, so that what depends on them isn't reported as well.
+    `included` holds the files that include statements name, by the statement.
     """
 
     source: Source
     statements: tuple[Statement, ...]
     findings: tuple[Finding, ...] = ()
     broken: frozenset[str] = frozenset()
+    included: Mapping[Include, File] = field(default_factory=dict)

@@ -84,7 +84,7 @@ def choice(node: syntax.Value, kind: str, code: str, known: Mapping[str, Declara
             findings.extend(error.findings)
     if findings:
         raise SpecError(findings)
-    return Choice(name.text, parameters, node.span)
+    return Choice(name.text, tuple(parameters.items()), node.span)
 
 
 def _argument(

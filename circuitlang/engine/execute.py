@@ -20,11 +20,12 @@ from circuitlang.engine.select import budget, count, select
 def execute(prepared: Prepared, job: Job) -> Result:
     """Find one circuit and measure it."""
     section, plan = job.section, job.plan
+    assert plan.size is not None, "prepare refuses circuits without a size"
     relevant = count(section.relevant)
     asked = budget(plan.size, relevant)
     scores = score(section, job.train, plan.criterion.name, plan.criterion.parameters, asked, plan.seed)
     masks = select(scores, section.relevant, asked)
-    units = torch.tensor([plan.target.unit])
+    units = torch.tensor([section.target.unit])
     effective = section.graph.live(section.target.step.name, units, masks)
     stand_in = ABLATIONS.load(plan.ablation.name)
     stand_ins = {path: stand_in(weight, **plan.ablation.parameters) for path, weight in section.weights.items()}

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
+from circuitlang.compiler.plan import Channel, Key, Model, Origins, Plan, digest
 from circuitlang.compiler.plan import Circuit as CircuitPlan
-from circuitlang.compiler.plan import Key, Model, Origins, Plan, digest
 from circuitlang.engine.contracts import MODELS, LoadedModel, Track, untracked
 from circuitlang.engine.graph import Graph, Step
 from circuitlang.engine.images import Pictures, Preprocess, find, load
@@ -72,6 +72,8 @@ class Ground:
 def prepare(plan: Plan, folder: Path, origins: Origins, options: Options) -> Prepared:
     """Load the model, read the pictures, find the targets. Raises InputError with everything that is wrong, each at
     the words it is about."""
+    if refused := list(_refused(plan, origins)):
+        raise InputError(refused)
     ground = _ground(plan, folder, origins, options, load_model)
     weights = fingerprint(ground.model.module)
     # Circuits of one target share a section; what is masked in it is undone after each use.
@@ -144,6 +146,8 @@ def _targets(plan: Plan, graph: Graph, origins: Origins, findings: list[Finding]
     targets: dict[str, Target] = {}
     for circuit in plan.circuits:
         key: Key = ("circuits", circuit.id, "target")
+        if not isinstance(circuit.target, Channel):
+            continue
         with _collect(findings, origins, (*key, "layer")):
             step = graph.find(circuit.target.layer)
             with _collect(findings, origins, (*key, "unit")):
@@ -162,6 +166,27 @@ def _sets(
             pictures, bad = load(shown, preprocess, options.skip_unreadable)
             sets[name] = replace(pictures, batch_size=options.batch_size, track=options.track), bad
     return sets
+
+
+def _refused(plan: Plan, origins: Origins) -> Iterator[Finding]:
+    """What the language can say and this version can't do yet."""
+    for circuit in plan.circuits:
+        reasons = {
+            "target": "" if isinstance(circuit.target, Channel) else f"the target {circuit.target}",
+            "at": "one position of a map" if isinstance(circuit.target, Channel) and circuit.target.at else "",
+            "size": "" if circuit.size is not None else "the search for the smallest circuit",
+            "into": "split" if circuit.into else "",
+            "calibrate": f"calibrate={circuit.calibrate}" if circuit.calibrate != "none" else "",
+            "refill": f"refill={circuit.refill}" if circuit.refill != "none" else "",
+            "structure": f"structure={circuit.structure}" if circuit.structure != "kernel" else "",
+        }
+        for word, reason in reasons.items():
+            if reason:
+                span = origins.get(("circuits", circuit.id, word)) or origins.get(("circuits", circuit.id))
+                yield Finding("E320", f"this version can't run {reason}", span, "it can be checked and planned")
+    for number, _ in enumerate(plan.comparisons):
+        span = origins.get(("comparisons", str(number)))
+        yield Finding("E320", "this version can't run compare", span, "it can be checked and planned")
 
 
 def _channel(step: Step, unit: int, layer: str) -> Target:

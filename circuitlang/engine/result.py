@@ -63,6 +63,15 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     test: Fidelity | None
     provenance: Provenance
 
+    def flat(self) -> dict[str, float]:
+        """Every number by one key, as in `metrics.json`: `kept`, `train.images`, `test.pearson`, ..."""
+        numbers: dict[str, float] = {name: getattr(self, name) for name in ("relevant", "asked", "kept", "effective")}
+        for sample, fidelity in (("train", self.train), ("test", self.test)):
+            if fidelity is not None:
+                numbers[f"{sample}.images"] = fidelity.images
+                numbers.update({f"{sample}.{name}": value for name, value in fidelity.metrics.items()})
+        return numbers
+
 
 @dataclass(frozen=True)
 class Kernels:

@@ -214,6 +214,8 @@ def _grade(value: float) -> str:
 
 def _size(summary: Summary) -> str:
     size = summary.plan.size
+    if size is None:
+        return "as few as hold"
     return f"sparsity<={size.at_most:g}" if isinstance(size, Sparsity) else f"kernels<={size.at_most}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from xml.etree.ElementTree import Element
 
+from circuitlang.compiler import plan
 from circuitlang.engine.result import Layer, Result
 from circuitlang.output.contracts import output_format
 from circuitlang.output.drawing import captions
@@ -60,6 +61,7 @@ def diagram(result: Result) -> dict[str, bytes]:
 
 def _target(result: Result) -> Channel:
     target, layers = result.summary.plan.target, result.summary.layers
+    assert isinstance(target, plan.Channel), "nothing else is executed yet"
     named = [place for place, layer in enumerate(layers) if target.layer in (layer.name, layer.path)]
     return (named or [len(layers) - 1])[-1], target.unit
 

@@ -1,0 +1,142 @@
+"""How: the clauses of a statement, what each is written with, and how its value is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from circuitlang.compiler import syntax, values
+from circuitlang.compiler.pictures import image_set
+from circuitlang.compiler.program import Bound, Kernels, Sparsity
+from circuitlang.compiler.scope import Scope
+from circuitlang.errors import Finding, SpecError, did_you_mean, listing
+from circuitlang.source import Span
+
+# Another word for the same clause or metric.
+ALIASES = {"keep": "sparsity", "correlation": "pearson"}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A clause: the relation it is written with, how its value is read, and an example for the error."""
+
+    relation: str
+    read: Callable[[syntax.Value, Scope], Any]
+    example: str
+
+
+@dataclass
+class Clauses:
+    """The clauses of one statement that could be read, by name."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    spans: dict[str, Span] = field(default_factory=dict)
+    bounds: list[Bound] = field(default_factory=list)
+    spoiled: bool = False
+
+
+def _word(*options: str) -> Callable[[syntax.Value, Scope], str]:
+    def read(node: syntax.Value, _: Scope) -> str:
+        if not isinstance(node, syntax.Name) or node.text not in options:
+            cure = did_you_mean(node.span.text, options)
+            raise SpecError(
+                Finding("E212", f"unknown value '{node.span.text}'", node.span, listing(options, "or"), cure)
+            )
+        return node.text
+
+    return read
+
+
+def _sparsity(node: syntax.Value, _: Scope) -> Sparsity:
+    value = values.fraction(node, 0, 1)
+    if value == 0:
+        raise SpecError(Finding("E203", "a circuit of nothing", node.span, "more than 0"))
+    return Sparsity(value)
+
+
+PRESERVE: Mapping[str, Rule] = {
+    "sparsity": Rule("<=", _sparsity, "sparsity<=0.1"),
+    "kernels": Rule("<=", lambda node, _: Kernels(values.whole(node, 1)), "kernels<=250"),
+    "criterion": Rule(
+        "=", lambda node, scope: values.choice(node, "criterion", "E103", scope.vocabulary.criteria), "criterion=snip"
+    ),
+    "ablation": Rule(
+        "=", lambda node, scope: values.choice(node, "ablation", "E104", scope.vocabulary.ablations), "ablation=zero"
+    ),
+    "calibrate": Rule("=", _word("none", "bias", "affine", "kernels"), "calibrate=none"),
+    "refill": Rule("=", _word("none", "live"), "refill=none"),
+    "structure": Rule("=", _word("kernel", "weight", "channel"), "structure=kernel"),
+    "holdout": Rule("=", lambda node, _: values.fraction(node, 0, 0.9), "holdout=20%"),
+    "test": Rule("=", image_set, "test=images/others/*"),
+    "seed": Rule("=", lambda node, _: values.whole(node, 0), "seed=0"),
+}
+IMAGES: Mapping[str, Rule] = {
+    "limit": Rule("=", lambda node, _: values.whole(node, 1), "limit=200"),
+    "seed": Rule("=", lambda node, _: values.whole(node, 0), "seed=0"),
+}
+
+
+def word(clause: syntax.Clause) -> str:
+    """The name of a clause, whichever word for it was written."""
+    return ALIASES.get(clause.name.text, clause.name.text)
+
+
+def read_clauses(clauses: Iterable[syntax.Clause], rules: Mapping[str, Rule], scope: Scope) -> Clauses:
+    """Every clause that can be read; mistakes are findings of the scope."""
+    read = Clauses()
+    for clause in clauses:
+        before = len(scope.findings.errors)
+        scope.findings.attempt(partial(_clause, clause, rules, scope, read))
+        read.spoiled |= len(scope.findings.errors) > before
+    return read
+
+
+def _clause(clause: syntax.Clause, rules: Mapping[str, Rule], scope: Scope, read: Clauses) -> None:
+    name = word(clause)
+    if name in read.spans:
+        raise SpecError(Finding("E206", f"'{name}' is given twice", clause.span, "the second time"))
+    read.spans[name] = clause.span
+    if rules is PRESERVE and (bound := _bound(clause, scope)):
+        read.bounds.append(bound)
+        return
+    rule = rules.get(name)
+    if rule is None:
+        known = [*rules, *(sorted(scope.vocabulary.metrics) if rules is PRESERVE else ())]
+        label = f"expected {listing(list(rules), 'or')}" + (", or a metric" if rules is PRESERVE else "")
+        cure = did_you_mean(name, [*known, *ALIASES])
+        raise SpecError(Finding("E106", f"unknown clause '{clause.name.text}'", clause.name.span, label, cure))
+    relation(clause.relation, (rule.relation,), clause, rule.example)
+    value = rule.read(clause.value, scope)
+    read.values[name] = value
+    if isinstance(value, Sparsity) and value.fraction > 0.5:
+        kept = f"this keeps {value.fraction:.0%} of the kernels"
+        cure = f"to remove {value.fraction:.0%}, write sparsity<={1 - value.fraction:g}" if value.fraction < 1 else ""
+        scope.findings.add("W201", "sparsity is the fraction that is kept", clause.span, kept, cure)
+
+
+def _bound(clause: syntax.Clause, scope: Scope) -> Bound | None:
+    """A clause that names a metric, of held-out pictures or, as `train.METRIC`, of the others."""
+    sample, _, metric = clause.name.text.rpartition(".")
+    metric = ALIASES.get(metric, metric)
+    declaration = scope.vocabulary.metrics.get(metric)
+    if declaration is None or sample not in ("", "train", "test"):
+        return None
+    side = better(declaration.options)
+    relation(clause.relation, (side,), clause, f"{clause.name.text}{side}0.9")
+    return Bound(metric, "train" if sample == "train" else "test", side, values.number(clause.value))
+
+
+def better(options: tuple[object, ...]) -> Any:
+    """The relation in which a metric is bounded: scores from below, errors from above."""
+    return "<=" if "lower" in options else ">="
+
+
+def relation(written: str, right: tuple[str, ...], clause: syntax.Clause | syntax.Expect, example: str) -> None:
+    """Raises SpecError where a relation isn't the right one."""
+    if written not in right:
+        name = clause.name.text if isinstance(clause, syntax.Clause) else clause.measure.span.text
+        message = f"'{name}' is written with {listing([f'{each!r}' for each in right], 'or')}, not '{written}'"
+        cure = f"write {name}{right[0]}{clause.value.span.text}"
+        raise SpecError(Finding("E201", message, clause.span, f"as in {example}", cure))

@@ -1,0 +1,91 @@
+"""Words → circuits: what `compare` and `expect` speak of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from circuitlang.compiler import syntax
+from circuitlang.compiler.clauses import ALIASES, better, relation
+from circuitlang.compiler.expand import spell
+from circuitlang.compiler.program import Comparison, Expectation, Preserve
+from circuitlang.compiler.scope import Scope
+from circuitlang.compiler.values import number
+from circuitlang.errors import Finding, SpecError, did_you_mean, listing
+from circuitlang.source import Span
+
+# What a report says besides fidelity.
+COUNTS = ("relevant", "asked", "kept", "effective")
+
+Circuits = Mapping[str, Sequence[Preserve]]
+
+
+def comparison(node: syntax.Compare, circuits: Circuits) -> Comparison | None:
+    """The circuits of a compare statement; None where one of them is spoiled. Raises SpecError."""
+    findings: list[Finding] = []
+    found: list[Sequence[Preserve]] = []
+    for member in node.members:
+        try:
+            found.append(_members(member.name.text, member.name.span, member.values, circuits))
+        except SpecError as error:
+            findings.extend(error.findings)
+    if findings:
+        raise SpecError(findings)
+    return Comparison(tuple(each for chosen in found for each in chosen), node.span) if all(found) else None
+
+
+def expectation(node: syntax.Expect, circuits: Circuits, scope: Scope) -> Expectation | None:
+    """What an expect statement demands; None where its circuit is spoiled. Raises SpecError."""
+    measure = node.measure
+    name, metric = _name_and_metric(measure, circuits)
+    chosen = _members(name, measure.name.span, measure.values, circuits)
+    sample, _, bare = metric.rpartition(".")
+    bare = ALIASES.get(bare, bare)
+    known = {**dict.fromkeys(COUNTS), **scope.vocabulary.metrics}
+    if bare not in known or sample not in ("", "train", "test") or (sample and bare in COUNTS):
+        label = f"measured are {listing(sorted(known))}" if metric else "which number of it is missing"
+        cure = did_you_mean(bare, [*known, *ALIASES], f"as {name}.pearson")
+        raise SpecError(Finding("E116", f"unknown measurement '{metric}'", measure.span, label, cure))
+    declaration = scope.vocabulary.metrics.get(bare)
+    usual = better(declaration.options) if declaration else "<="
+    relation(node.relation, (usual, ">=" if usual == "<=" else "<="), node, f"{name}.{metric}{usual}0.9")
+    if not chosen:
+        return None
+    key = bare if bare in COUNTS else f"{sample or 'test'}.{bare}"
+    side = "<=" if node.relation == "<=" else ">="
+    return Expectation(tuple(chosen), key, side, number(node.value), node.span)  # type: ignore[arg-type]
+
+
+def _name_and_metric(measure: syntax.Measure, circuits: Circuits) -> tuple[str, str]:
+    """`face.train.pearson` as `face` and `train.pearson`: the longest part that is a circuit's name."""
+    if measure.suffix:
+        return measure.name.text, measure.suffix.removeprefix(".")
+    parts = measure.name.text.split(".")
+    for length in range(len(parts), 0, -1):
+        if ".".join(parts[:length]) in circuits:
+            return ".".join(parts[:length]), ".".join(parts[length:])
+    return parts[0], ".".join(parts[1:])
+
+
+def _members(name: str, span: Span, values: tuple[syntax.Keyword, ...], circuits: Circuits) -> Sequence[Preserve]:
+    """The circuits of a name that have all of these values; none where its definition is spoiled."""
+    if name not in circuits:
+        known = sorted(circuits)
+        label = f"circuits with a name: {listing(known)}" if known else "no circuit has a name"
+        cure = did_you_mean(name, known, f"name one: circuit {name} = preserve ...")
+        raise SpecError(Finding("E115", f"unknown circuit '{name}'", span, label, cure))
+    chosen = circuits[name]
+    for keyword in values:
+        word, wanted = ALIASES.get(keyword.name.text, keyword.name.text), spell(keyword.value)
+        there = sorted({dict(circuit.values).get(word, "") for circuit in circuits[name]} - {""})
+        if not circuits[name]:
+            return ()
+        if not there:
+            words = sorted({each for circuit in circuits[name] for each, _ in circuit.values})
+            label = f"its members differ in {listing(words)}" if words else "it has no members"
+            cure = did_you_mean(word, words)
+            raise SpecError(Finding("E117", f"'{name}' has no members by '{word}'", keyword.name.span, label, cure))
+        chosen = [circuit for circuit in chosen if dict(circuit.values).get(word) == wanted]
+        if wanted not in there or not chosen:
+            message = f"'{name}' has no member with {word}={wanted}"
+            raise SpecError(Finding("E117", message, keyword.span, f"there are {listing(there)}"))
+    return chosen

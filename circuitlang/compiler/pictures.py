@@ -1,0 +1,69 @@
+"""Words → image sets: names, paths and lists of them."""
+
+from __future__ import annotations
+
+import os.path
+from dataclasses import replace
+from pathlib import PurePath
+
+from circuitlang.compiler import syntax, values
+from circuitlang.compiler.program import ImageSet
+from circuitlang.compiler.scope import Scope
+from circuitlang.errors import Finding, SpecError, did_you_mean, listing
+
+
+def pictures(node: syntax.Pictures, scope: Scope) -> ImageSet | None:
+    """The pictures of a value less those excepted; None where a set it names is spoiled. Raises SpecError."""
+    found = image_set(node.value, scope)
+    if node.excluded is None:
+        return found
+    excluded = image_set(node.excluded, scope)
+    if found is None or excluded is None:
+        return None
+    if found.limit is not None or excluded.limit is not None:
+        raise SpecError(Finding("E209", "'except' can't be combined with a set that has a limit", node.span))
+    name = f"{found.name} except {excluded.name}"
+    return replace(found, name=name, exclude=(*found.exclude, *excluded.include), span=node.span)
+
+
+def image_set(node: syntax.Value, scope: Scope) -> ImageSet | None:
+    """The pictures a single value stands for: a name, a pattern, or a list of both."""
+    match node:
+        case syntax.Name(text=name):
+            if name not in scope.sets and scope.excused(name):
+                return None
+            if name not in scope.sets:
+                known = sorted(word for word, each in scope.sets.items() if each is not None)
+                label = f"image sets: {listing(known)}" if known else "no image set is defined"
+                cure = did_you_mean(name, known, f"a path has a '/': {name}/*")
+                raise SpecError(Finding("E101", f"unknown image set '{name}'", node.span, label, cure))
+            return scope.sets[name]
+        case syntax.Path(text=text) | syntax.String(text=text):
+            return ImageSet(text, (_from(scope, node, text),), (), None, 0, node.span)
+        case syntax.List():
+            return _union(node, scope)
+    raise values.wrong(node, "pictures", "a path such as images/dogs/*, or the name of an image set")
+
+
+def _union(node: syntax.List, scope: Scope) -> ImageSet | None:
+    if not node.items:
+        raise SpecError(Finding("E301", "no pictures are listed", node.span, "an empty list"))
+    parts = [image_set(item, scope) for item in node.items]
+    whole = [part for part in parts if part is not None]
+    if len(whole) < len(parts):
+        return None
+    for part, item in zip(whole, node.items, strict=True):
+        if part.limit is not None or part.exclude:
+            message = "a set with 'except' or 'limit' can't be part of another"
+            raise SpecError(Finding("E209", message, item.span, f"'{part.name}' has its own selection"))
+    name = ", ".join(part.name for part in whole)
+    patterns = tuple(pattern for part in whole for pattern in part.include)
+    return ImageSet(f"[{name}]", patterns, (), None, 0, node.span)
+
+
+def _from(scope: Scope, node: syntax.Node, pattern: str) -> str:
+    """A pattern of an included file as the program would write it."""
+    folder = node.span.source.folder
+    if folder == scope.folder:
+        return pattern
+    return PurePath(os.path.relpath(folder, scope.folder), pattern).as_posix()

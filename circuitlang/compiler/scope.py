@@ -1,0 +1,70 @@
+"""What is known while a file is checked: its names, the vocabulary, and the mistakes so far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from circuitlang.compiler import syntax
+from circuitlang.compiler.program import ImageSet, Layers, Target, Vocabulary
+from circuitlang.errors import Finding, Severity, SpecError
+from circuitlang.source import Span
+
+T = TypeVar("T")
+
+
+@dataclass
+class Findings:
+    """Mistakes, each said once however often it is met."""
+
+    found: dict[tuple[str, str, Span | None], Finding] = field(default_factory=dict)
+
+    def add(self, code: str, message: str, span: Span, label: str = "", cure: str = "") -> None:
+        self.extend([Finding(code, message, span, label, cure)])
+
+    def extend(self, findings: list[Finding] | tuple[Finding, ...]) -> None:
+        for finding in findings:
+            self.found.setdefault((finding.code, finding.message, finding.span), finding)
+
+    def attempt(self, read: Callable[[], T]) -> T | None:
+        """What `read` returns; what it raises becomes findings, and None is returned."""
+        try:
+            return read()
+        except SpecError as error:
+            self.extend(error.findings)
+            return None
+
+    @property
+    def errors(self) -> tuple[Finding, ...]:
+        return tuple(each for each in self.found.values() if each.severity is Severity.ERROR)
+
+    @property
+    def warnings(self) -> tuple[Finding, ...]:
+        return tuple(each for each in self.found.values() if each.severity is Severity.WARNING)
+
+
+@dataclass
+class Scope:
+    """The names of one file. A name whose definition is spoiled is known, and None.
+
+    `folder` is that of the program: patterns of included files are made relative to it.
+    """
+
+    vocabulary: Vocabulary
+    findings: Findings
+    folder: Path
+    sets: dict[str, ImageSet | None] = field(default_factory=dict)
+    directions: dict[str, Target | None] = field(default_factory=dict)
+    defaults: dict[str, syntax.Clause] = field(default_factory=dict)
+    spoiled_defaults: bool = False
+    # Layers and widths of the model in force; None where the model was never looked at, or is spoiled.
+    layers: Layers | None = None
+    model_name: str = ""
+    # Namespaces of includes that couldn't be read; "" is that of one without a name.
+    missing: set[str] = field(default_factory=set)
+
+    def excused(self, name: str) -> bool:
+        """Whether a name that isn't known may be one that a file which couldn't be read would have defined."""
+        return any(name.startswith(prefix) for prefix in self.missing)

@@ -1,0 +1,158 @@
+"""Words → targets: channels, positions, directions and classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from circuitlang.compiler import syntax, values
+from circuitlang.compiler.program import Channel, ClassOutput, Direction, Joint, Position, Target
+from circuitlang.compiler.scope import Scope
+from circuitlang.errors import Finding, SpecError, did_you_mean, listing
+
+
+def targets(feature: syntax.Feature, scope: Scope) -> list[Target] | None:
+    """The targets of a feature, one for each circuit it stands for; None where a name it uses is spoiled.
+
+    Raises SpecError.
+    """
+    (first, *more) = feature.terms
+    if more or first.coefficient or first.negative:
+        return [_combination(feature, scope)]
+    match first.of:
+        case syntax.Target() as target:
+            return list(_channels(target, scope))
+        case syntax.Call() as call:
+            return [_class(call)]
+        case syntax.Name(text=name) as node:
+            if name not in scope.directions and scope.excused(name):
+                return None
+            if name not in scope.directions:
+                known = sorted(scope.directions)
+                cure = did_you_mean(name, known, f"a channel is written LAYER:CHANNEL, as {name}:0")
+                label = f"targets: {listing(known)}" if known else "no target is defined"
+                raise SpecError(Finding("E112", f"unknown target '{name}'", node.span, label, cure))
+            target_of = scope.directions[name]
+            return None if target_of is None else [target_of]
+
+
+def _channels(node: syntax.Target, scope: Scope) -> Iterator[Target]:
+    layer, position = _layer(node, scope), _position(node.position)
+    unit = node.unit
+    if isinstance(unit, syntax.Call) and unit.name.text == "joint":
+        units = tuple(_units([each for each in unit.arguments if not isinstance(each, syntax.Keyword)], layer, scope))
+        if len(units) < 2:
+            raise SpecError(
+                Finding("E214", "joint takes two channels or more", unit.span, "", f"as {layer}:joint(3, 7)")
+            )
+        yield Joint(layer, units, position, node.layer.span, unit.span)
+        return
+    for number in _selected(unit, layer, scope):
+        yield Channel(layer, number, position, node.layer.span, unit.span)
+
+
+def _selected(
+    unit: syntax.Number | syntax.List | syntax.Call | syntax.Every, layer: str, scope: Scope
+) -> Iterator[int]:
+    match unit:
+        case syntax.Number():
+            return _units([unit], layer, scope)
+        case syntax.List(items=items):
+            return _units(list(items), layer, scope)
+        case syntax.Call(name=syntax.Name(text="each"), arguments=arguments):
+            return _units([each for each in arguments if not isinstance(each, syntax.Keyword)], layer, scope)
+        case syntax.Every():
+            if scope.layers is None:
+                cure = "run `circuitlang check --deep` once, or list them as [0..63]"
+                raise SpecError(Finding("E114", f"how many channels {layer} has isn't known yet", unit.span, "", cure))
+            return iter(range(scope.layers.widths.get(layer, 0)))
+    cure = did_you_mean(unit.name.text, ["joint", "each"], f"as {layer}:34 or {layer}:joint(3, 7)")
+    raise SpecError(Finding("E202", "expected a channel", unit.span, "a number, a list or joint(...)", cure))
+
+
+def _units(nodes: list[syntax.Value], layer: str, scope: Scope) -> Iterator[int]:
+    seen: set[int] = set()
+    for node in nodes:
+        numbers = [values.whole(node, 0)] if not isinstance(node, syntax.Range) else _range(node)
+        width = scope.layers.widths.get(layer) if scope.layers else None
+        for number in numbers:
+            if width is not None and number >= width:
+                label = f"its channels are 0 to {width - 1}"
+                raise SpecError(Finding("E111", f"{layer} has no channel {number}", node.span, label))
+            if number in seen:
+                raise SpecError(Finding("E213", f"channel {number} is listed twice", node.span))
+            seen.add(number)
+            yield number
+
+
+def _range(node: syntax.Range) -> range:
+    first, last = values.whole(node.first, 0), values.whole(node.last, 0)
+    if first > last:
+        cure = f"write {last}..{first}"
+        raise SpecError(Finding("E203", "the range is empty", node.span, "its end comes before its beginning", cure))
+    return range(first, last + 1)
+
+
+def _layer(node: syntax.Target, scope: Scope) -> str:
+    """The layer's name, where the model was looked at before one that it has; else the engine says it."""
+    layer = node.layer
+    if scope.layers and layer.text not in scope.layers.widths:
+        label = f"{scope.model_name} has {listing(scope.layers.short)}"
+        cure = did_you_mean(layer.text, scope.layers.widths)
+        raise SpecError(Finding("E102", f"unknown layer '{layer.text}'", layer.span, label, cure))
+    return layer.text
+
+
+def _position(node: syntax.Position | None) -> Position:
+    if node is None:
+        return None
+    if node.place is not None:
+        row, column = node.place
+        return values.whole(row, 0), values.whole(column, 0)
+    match node.name:
+        case syntax.Name(text="center"):
+            return "center"
+        case syntax.Name(text="max"):
+            return "max"
+    assert node.name is not None
+    cure = did_you_mean(node.name.text, ["center", "max"], "as @center, @max or @(3, 4)")
+    raise SpecError(Finding("E212", f"unknown position '{node.name.text}'", node.span, "", cure))
+
+
+def _class(call: syntax.Call) -> ClassOutput:
+    if call.name.text != "class":
+        cure = did_you_mean(call.name.text, ["class"], "as class(207)")
+        raise SpecError(Finding("E112", f"unknown target '{call.name.text}(...)'", call.name.span, "", cure))
+    match call.arguments:
+        case (syntax.Number() as label,):
+            return ClassOutput(values.whole(label, 0), call.name.span, label.span)
+        case (syntax.String() as label,):
+            return ClassOutput(label.text, call.name.span, label.span)
+    cure = 'as class(207) or class("golden retriever")'
+    raise SpecError(Finding("E202", "expected one class", call.span, "its number, or its name in quotes", cure))
+
+
+def _combination(feature: syntax.Feature, scope: Scope) -> Direction:
+    """A sum of channels of one layer, at one position."""
+    terms: dict[int, float] = {}
+    of: list[tuple[str, Position]] = []
+    for term in feature.terms:
+        if not isinstance(term.of, syntax.Target) or not isinstance(term.of.unit, syntax.Number):
+            message = "a combination is one of single channels"
+            raise SpecError(Finding("E215", message, term.of.span, "", "as 0.7*conv5:34 - 0.3*conv5:12"))
+        layer, position = _layer(term.of, scope), _position(term.of.position)
+        (unit,) = _units([term.of.unit], layer, scope)
+        of.append((layer, position))
+        if of[0] != (layer, position):
+            message = "a combination lies within one layer, at one position"
+            first = feature.terms[0].of.span.text
+            raise SpecError(Finding("E215", message, term.of.span, f"this is not where {first} is"))
+        if unit in terms:
+            raise SpecError(Finding("E213", f"channel {unit} is listed twice", term.span))
+        factor = 1.0 if term.coefficient is None else values.number(term.coefficient)
+        if factor == 0:
+            raise SpecError(Finding("E203", "a channel times nothing", term.span, "a coefficient other than 0"))
+        terms[unit] = -factor if term.negative else factor
+    first_target = feature.terms[0].of
+    assert isinstance(first_target, syntax.Target)
+    layer, position = of[0]
+    return Direction(layer, tuple(terms.items()), position, first_target.layer.span, feature.span)
