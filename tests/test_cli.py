@@ -134,6 +134,15 @@ def test_a_circuit_that_has_collapsed_says_so(here):
     assert json.loads(next(here.glob("runs/*/*/metrics.json")).read_text())["test.pearson"] == 0
 
 
+def test_what_biases_and_padding_have_in_common_with_a_feature_is_not_counted(here):
+    """Kept kernels that no path joins leave a map that is the same for every image, and not constant at its border."""
+    call("run", "-e", "preserve conv5:34 on images/dogs/* kernels<=12 criterion=snip")
+    metrics = json.loads(next(here.glob("runs/*/*/metrics.json")).read_text())
+    assert metrics["effective"] == 0
+    assert metrics["test.pearson"] == metrics["test.spearman"] == 0
+    assert metrics["test.r2"] <= 0
+
+
 def test_several_circuits_end_with_an_overview(here):
     line = "preserve conv2:{} on images/dogs/* kernels<=5\n"
     text = "defaults criterion=random\n" + line.format(1) + line.format(2)

@@ -34,7 +34,10 @@ def execute(prepared: Prepared, job: Job) -> Result:
         if images is not None:
             original = responses(section, images, "the network's responses")
             circuit = responses(section, images, "the circuit's responses", masks, stand_ins)
-            fidelity[name] = measure(original, circuit)
+            # A collapsed circuit answers every image with the same map. What that map, made of biases and padding,
+            # has in common with the feature is position, and preserves nothing.
+            collapsed = not count(effective)
+            fidelity[name] = measure(original, circuit.mean().expand_as(circuit) if collapsed else circuit)
     summary = Summary(
         plan=plan,
         model=prepared.plan.model,

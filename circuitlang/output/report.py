@@ -38,19 +38,18 @@ def render(result: Result, folder: Path | None = None) -> RenderableType:
 def overview(summaries: list[Summary]) -> RenderableType:
     """The circuits of a run, a line each."""
     table = _table()
-    for title, justify in (("circuit", "left"), ("feature", "left"), ("kept", "right"), ("of relevant", "right")):
-        table.add_column(title, justify="right" if justify == "right" else "left", overflow="fold")
+    table.add_column("circuit", overflow="fold")
     names = list(summaries[0].train.metrics)
-    for name in names:
-        table.add_column(name, justify="right")
-    table.add_column("measured", style="dim")
+    for title in ("kept", "share", *names):
+        table.add_column(title, justify="right", no_wrap=True)
     for summary in summaries:
         fidelity = summary.test or summary.train
         share = summary.kept / summary.relevant if summary.relevant else 0
         values = [f"{fidelity.metrics[name]:.3f}" for name in names]
-        where = "held-out" if summary.test else "in-sample"
-        table.add_row(summary.plan.id, str(summary.plan.target), f"{summary.kept:,}", f"{share:.1%}", *values, where)
-    return _section("circuits", f"{len(summaries)} of this run", table)
+        table.add_row(summary.plan.id, f"{summary.kept:,}", f"{share:.1%}", *values)
+    held_out = all(summary.test for summary in summaries)
+    where = "on held-out pictures" if held_out else "held out where anything was"
+    return _section("circuits", f"{len(summaries)} of this run, fidelity {where}", table)
 
 
 def _claim(summary: Summary) -> RenderableType:
