@@ -5,6 +5,7 @@ Nothing heavy is imported before a command needs it. Exit codes: 0 fine, 1 findi
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -23,11 +24,13 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from circuitlang.engine.contracts import Track
+    from circuitlang.engine.lock import Lock
     from circuitlang.engine.result import Summary
     from circuitlang.output.listing import Listing
     from circuitlang.pipeline import Compiled, Verdict
 
 T = TypeVar("T")
+_allow_code = click.option("--allow-code", is_flag=True, help="Run the Python file that a model statement names.")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -46,7 +49,9 @@ def main() -> None:
 @click.option("-e", "text", metavar="TEXT", help="Run this text instead of a file; its paths are relative to here.")
 @click.option("--out", default="runs", show_default=True, type=click.Path(path_type=Path), help="Where results go.")
 @click.option("--skip-unreadable", is_flag=True, help="Go on without pictures that can't be read.")
-def run(spec: Path | None, text: str | None, out: Path, skip_unreadable: bool) -> None:
+@click.option("--locked", is_flag=True, help="Refuse whatever is not as `circuitlang lock` found it.")
+@_allow_code
+def run(spec: Path | None, text: str | None, out: Path, skip_unreadable: bool, locked: bool, allow_code: bool) -> None:
     """Find the circuits a SPEC (or a plan.yaml) asks for; finished ones are not done again."""
     with _findings():
         source = _source(spec, text)
@@ -54,13 +59,14 @@ def run(spec: Path | None, text: str | None, out: Path, skip_unreadable: bool) -
 
         compiled = pipeline.compile_source(source)
         _say(compiled.warnings)
+        lock = _lock(spec) if locked else None
         from circuitlang.engine.prepare import Options
         from circuitlang.output.report import overview, render
 
         console, summaries = _stdout(), []
         with _progress() as (progress, track):
-            options = Options(skip_unreadable=skip_unreadable, track=track)
-            for outcome in pipeline.run_compiled(compiled, out / pipeline.run_name(source), options):
+            options = Options(skip_unreadable=skip_unreadable, allow_code=allow_code, track=track)
+            for outcome in pipeline.run_compiled(compiled, out / pipeline.run_name(source), options, lock):
                 progress.stop()
                 console.print(render(outcome.result, outcome.folder))
                 if outcome.cached:
@@ -84,7 +90,8 @@ def run(spec: Path | None, text: str | None, out: Path, skip_unreadable: bool) -
     type=click.Choice(["full", "concise", "json", "github", "sarif"]),
     help="How findings are written.",
 )
-def check(specs: tuple[Path, ...], deep: bool, style: str) -> None:
+@_allow_code
+def check(specs: tuple[Path, ...], deep: bool, style: str, allow_code: bool) -> None:
     """Name every mistake in each SPEC, without loading a model.
 
     A SPEC is a file, a folder for all *.circuit in it, or - for standard input. The layers of models that were looked
@@ -92,7 +99,7 @@ def check(specs: tuple[Path, ...], deep: bool, style: str) -> None:
     """
     with _findings():
         verdicts = []
-        for verdict in _verdicts(specs, deep):
+        for verdict in _verdicts(specs, deep, allow_code):
             verdicts.append(verdict)
             if style == "full":
                 _print_verdict(verdict)
@@ -102,6 +109,79 @@ def check(specs: tuple[Path, ...], deep: bool, style: str) -> None:
             found = [finding for verdict in verdicts for finding in verdict.findings]
             click.echo(MACHINE[style](found), nl=False)
     sys.exit(0 if all(verdict.sound for verdict in verdicts) else 1)
+
+
+@main.command()
+@click.argument("specs", nargs=-1, required=True, metavar="SPEC...", type=click.Path(path_type=Path))
+@click.option("--check", "only_check", is_flag=True, help="Write nothing; exit with 1 if a file would change.")
+@click.option("--diff", "show_diff", is_flag=True, help="Write nothing; print what would change.")
+def fmt(specs: tuple[Path, ...], only_check: bool, show_diff: bool) -> None:
+    """Lay out each SPEC in the one style; nothing it says changes.
+
+    A SPEC is a file, a folder for all *.circuit in it, or - for standard input, which is printed. A file with syntax
+    mistakes is left as it is.
+    """
+    from circuitlang import pipeline
+
+    failed = changed = False
+    with _findings():
+        for path in pipeline.specs(specs):
+            try:
+                changed |= _format(path, only_check, show_diff)
+            except CircuitError as error:
+                _say(error.findings)
+                failed = True
+    sys.exit(1 if failed or (only_check and changed) else 0)
+
+
+def _format(path: Path, only_check: bool, show_diff: bool) -> bool:
+    """Format a file, or say how it would change; returns whether it does."""
+    from circuitlang.compiler.format import format_source
+    from circuitlang.pipeline import STDIN, open_source
+
+    source = open_source(path)
+    formatted = format_source(source).encode()
+    # The source has lost its carriage returns and its byte order mark; the file has not.
+    written = source.text.encode() if path == STDIN else path.read_bytes()
+    changed = formatted != written
+    if show_diff:
+        _print_diff(source.name, written.decode(), formatted.decode())
+    elif only_check:
+        if changed:
+            click.echo(f"would format {source.name}")
+    elif path == STDIN:
+        click.echo(formatted, nl=False)
+    elif changed:
+        _rewrite(path.resolve(), formatted)
+        click.echo(f"formatted {path}")
+    return changed
+
+
+def _rewrite(path: Path, content: bytes) -> None:
+    """New content for a file that keeps its permissions."""
+    from circuitlang.output.write import write_file
+
+    mode = path.stat().st_mode
+    write_file(path, content)
+    path.chmod(mode)
+
+
+def _print_diff(name: str, before: str, after: str) -> None:
+    """A unified diff, coloured on a terminal."""
+    import difflib
+
+    old, new = (re.findall(r"[^\n]*\n|[^\n]+", text) for text in (before, after))
+    lines = difflib.unified_diff(old, new, name, name)
+    ended = (line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
+    console = _stdout()
+    if not console.is_terminal:
+        click.echo("".join(ended), nl=False)
+        return
+    from rich.text import Text
+
+    colours = {"+": "green", "-": "red", "@": "cyan"}
+    for line in ended:
+        console.print(Text(line, style=colours.get(line[0], "")), end="", soft_wrap=True)
 
 
 @main.command()
@@ -148,7 +228,8 @@ def models() -> None:
 
 @main.command()
 @click.argument("model")
-def layers(model: str) -> None:
+@_allow_code
+def layers(model: str, allow_code: bool) -> None:
     """List the layers of a MODEL.
 
     It is written as in a spec: 'squeezenet1_0', 'alexnet(weights=none)'. Its weights are not needed.
@@ -157,33 +238,69 @@ def layers(model: str) -> None:
     from circuitlang.output import listing
 
     with _findings():
-        _list(listing.layers(pipeline.look(model)))
+        _list(listing.layers(pipeline.look(model, allow_code)))
 
 
 @main.command()
 @click.argument("spec", required=False, type=click.Path(path_type=Path))
 @click.option("-e", "text", metavar="TEXT", help="Plan this text instead of a file.")
-@click.option("-o", "output", type=click.Path(path_type=Path), help="Write the plan to this file.")
-def plan(spec: Path | None, text: str | None, output: Path | None) -> None:
-    """Print what a SPEC would do, as the YAML that `run` takes as well."""
+@click.option("--out", default="runs", show_default=True, type=click.Path(path_type=Path), help="Where results are.")
+@click.option("--yaml", "style", flag_value="yaml", help="Print the plan itself, which `run` takes like a spec.")
+@click.option("--json", "style", flag_value="json", help="Print the numbers for a program.")
+@click.option("--schema", "style", flag_value="schema", help="Print the JSON Schema of the YAML; no SPEC is needed.")
+@click.option("-o", "output", type=click.Path(path_type=Path), help="Write the plan's YAML to this file.")
+@_allow_code
+def plan(
+    spec: Path | None, text: str | None, out: Path, style: str | None, output: Path | None, allow_code: bool
+) -> None:
+    """Print what a SPEC would do, what is finished already, and what it would cost."""
+    if output is not None and style not in (None, "yaml"):
+        raise click.UsageError("-o writes YAML")
     with _findings():
-        import os
-
-        import msgspec
-
         from circuitlang import pipeline
-        from circuitlang.compiler.plan import write_plan
 
-        compiled = pipeline.compile_source(_source(spec, text))
+        if style == "schema":
+            from circuitlang.compiler.schema import FILE
+
+            click.echo(FILE.read_text(encoding="utf-8"), nl=False)
+            return
+        source = _source(spec, text)
+        compiled = pipeline.compile_source(source)
         _say(compiled.warnings)
-        base = os.path.relpath(compiled.folder, output.parent if output else ".")
-        yaml = write_plan(msgspec.structs.replace(compiled.plan, base=base))
-        if output is None:
-            click.echo(yaml, nl=False)
-        else:
-            from circuitlang.output.write import write_file
+        if output is not None or style == "yaml":
+            _yaml(compiled, output)
+            return
+        from circuitlang.engine.prepare import Options
+        from circuitlang.output.plan_tree import as_json, draw
 
-            write_file(output, yaml.encode())
+        with _progress() as (_, track):
+            options = Options(allow_code=allow_code, track=track)
+            found = pipeline.forecast(compiled, out / pipeline.run_name(source), options)
+        if style == "json":
+            click.echo(as_json(found), nl=False)
+        else:
+            console = _stdout()
+            # A tree can't be soft-wrapped; in a pipe its lines stay whole.
+            console.width = console.width if console.is_terminal else 10_000
+            console.print(draw(found))
+
+
+def _yaml(compiled: Compiled, output: Path | None) -> None:
+    """The plan, on stdout or in a file; its base is relative to where it will be read from."""
+    import os
+
+    import msgspec
+
+    from circuitlang.compiler.plan import write_plan
+
+    base = os.path.relpath(compiled.folder, output.parent if output else ".")
+    yaml = write_plan(msgspec.structs.replace(compiled.plan, base=base))
+    if output is None:
+        click.echo(yaml, nl=False)
+    else:
+        from circuitlang.output.write import write_file
+
+        write_file(output, yaml.encode())
 
 
 @main.command()
@@ -203,6 +320,70 @@ def show(folder: Path) -> None:
             console.print(overview([result.summary for result, _ in results]))
 
 
+@main.command()
+@click.argument("before", metavar="A", type=click.Path(path_type=Path))
+@click.argument("after", metavar="B", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print the same as data.")
+def diff(before: Path, after: Path, as_json: bool) -> None:
+    """Tell what differs in meaning between A and B, each a spec, a plan, or the folder of a run or circuit.
+
+    Of two runs also the measurements, the kept kernels, and what they came from. Exits with 1 where they differ.
+    """
+    with _findings():
+        from circuitlang import pipeline
+        from circuitlang.output.difference import plain, render
+
+        comparison = pipeline.differ(before, after)
+        if as_json:
+            import json
+
+            click.echo(json.dumps(plain(comparison), indent=2))
+        else:
+            console = _stdout()
+            console.print(render(comparison), soft_wrap=not console.is_terminal)
+    sys.exit(0 if comparison.same else 1)
+
+
+@main.command()
+@click.argument("spec", type=click.Path(path_type=Path))
+@click.option("--skip-unreadable", is_flag=True, help="Go on without pictures that can't be read.")
+@_allow_code
+def lock(spec: Path, skip_unreadable: bool, allow_code: bool) -> None:
+    """Write down beside a SPEC what it stands on, by content: its meaning, the weights, every picture.
+
+    `circuitlang run SPEC --locked` refuses anything else.
+    """
+    _lockable(spec)
+    with _findings():
+        from circuitlang import pipeline
+        from circuitlang.engine.lock import drifted, outdated
+        from circuitlang.engine.prepare import Options
+
+        with _progress() as (_, track):
+            options = Options(skip_unreadable=skip_unreadable, allow_code=allow_code, track=track)
+            path, before, now = pipeline.lock(_source(spec, None), options)
+        pictures = sum(map(len, now.images.values()))
+        weights = now.model.name or now.model.weights[:12]
+        click.echo(f"{path}: {pictures} picture{'' if pictures == 1 else 's'}, weights {weights}")
+        for drift in [*drifted(before, now), *outdated(before.versions, now.versions)] if before else []:
+            click.echo(f"  {drift.message}" + (f": {drift.label}" if drift.label else ""))
+
+
+def _lock(spec: Path | None) -> Lock:
+    """The lock of a spec; that packages have other versions now is a warning."""
+    from circuitlang.engine.lock import findings, outdated, read_lock, versions
+
+    found = read_lock(_lockable(spec))
+    _say(tuple(findings(outdated(found.versions, versions()), {})))
+    return found
+
+
+def _lockable(spec: Path | None) -> Path:
+    if spec is None or str(spec) == "-":
+        raise click.UsageError("only a file can be locked")
+    return spec
+
+
 def _promises(compiled: Compiled, summaries: list[Summary]) -> None:
     """Bounds and expectations that weren't met end the command with 1."""
     from circuitlang.engine.unmet import unmet
@@ -212,7 +393,7 @@ def _promises(compiled: Compiled, summaries: list[Summary]) -> None:
         raise CircuitError(broken)
 
 
-def _verdicts(paths: tuple[Path, ...], deep: bool) -> Iterator[Verdict]:
+def _verdicts(paths: tuple[Path, ...], deep: bool, allow_code: bool) -> Iterator[Verdict]:
     from circuitlang import pipeline
 
     if not deep:
@@ -222,7 +403,7 @@ def _verdicts(paths: tuple[Path, ...], deep: bool) -> Iterator[Verdict]:
 
     for path in pipeline.specs(paths):
         with _progress() as (_, track):
-            verdict = pipeline.judge(path, Options(track=track))
+            verdict = pipeline.judge(path, Options(allow_code=allow_code, track=track))
         yield verdict
 
 

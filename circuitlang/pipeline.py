@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,10 +18,11 @@ import msgspec
 
 from circuitlang.bundled.layers import layers
 from circuitlang.compiler.check import check
+from circuitlang.compiler.difference import Side
 from circuitlang.compiler.include import include
 from circuitlang.compiler.lower import lower
 from circuitlang.compiler.parse import parse
-from circuitlang.compiler.plan import Origins, Plan, read_plan, write_plan
+from circuitlang.compiler.plan import Images, Origins, Plan, read_plan, write_plan
 from circuitlang.compiler.program import Vocabulary
 from circuitlang.engine.contracts import ABLATIONS, CRITERIA, METRICS, MODELS
 from circuitlang.engine.known import known
@@ -28,9 +30,12 @@ from circuitlang.errors import CircuitError, Finding, InputError, Severity, Spec
 from circuitlang.source import Source, Span, decode, read
 
 if TYPE_CHECKING:
+    from circuitlang.engine.estimate import Forecast, State
     from circuitlang.engine.graph import Layer
-    from circuitlang.engine.prepare import Options
+    from circuitlang.engine.lock import Lock
+    from circuitlang.engine.prepare import Options, Prepared
     from circuitlang.engine.result import Result
+    from circuitlang.output.difference import Comparison, Given
 
 STDIN = Path("-")
 
@@ -137,7 +142,7 @@ def _without_layers(source: Source) -> Compiled:
     return compile_source(source)
 
 
-def look(model: str) -> tuple[Layer, ...]:
+def look(model: str, allow_code: bool = False) -> tuple[Layer, ...]:
     """The layers of a model, which is written as behind the word `model`; its weights are not needed.
 
     Raises CircuitError.
@@ -146,7 +151,7 @@ def look(model: str) -> tuple[Layer, ...]:
 
     compiled = compile_source(Source("<MODEL>", f"model {model}"))
     try:
-        return read_model(compiled.plan.model, compiled.folder, outline)[1].layers
+        return read_model(compiled.plan.model, compiled.folder, partial(outline, allow_code=allow_code))[1].layers
     except InputError as error:
         place = compiled.origins["model",]
         raise InputError(replace(finding, span=finding.span or place) for finding in error.findings) from None
@@ -161,15 +166,18 @@ def run(source: Source, out: Path, options: Options | None = None) -> Iterator[O
     return run_compiled(compile_source(source), out / run_name(source), options)
 
 
-def run_compiled(compiled: Compiled, folder: Path, options: Options | None = None) -> Iterator[Outcome]:
-    """`run` for a plan that is compiled already, into this folder."""
-    if not compiled.plan.circuits:
-        raise SpecError(Finding("E208", "nothing is preserved", None, "", "add a line that begins with 'preserve'"))
+def run_compiled(
+    compiled: Compiled, folder: Path, options: Options | None = None, locked: Lock | None = None
+) -> Iterator[Outcome]:
+    """`run` for a plan that is compiled already, into this folder; refused where anything is not as it was locked."""
+    _preserves(compiled.plan)
     from circuitlang.engine.execute import execute
     from circuitlang.engine.prepare import Options, prepare
     from circuitlang.output.write import write, write_file
 
     prepared = prepare(compiled.plan, compiled.folder, compiled.origins, options or Options())
+    if locked is not None:
+        _as_locked(compiled, prepared, locked)
     base = os.path.relpath(compiled.folder, folder)
     write_file(folder / "plan.yaml", write_plan(msgspec.structs.replace(compiled.plan, base=base)).encode())
     for job in prepared.jobs:
@@ -183,6 +191,44 @@ def run_compiled(compiled: Compiled, folder: Path, options: Options | None = Non
             yield Outcome(done, place, cached=True)
 
 
+def forecast(compiled: Compiled, folder: Path, options: Options | None = None) -> Forecast:
+    """What `run_compiled` would do into this folder, and what it would cost.
+
+    Weights and pictures are read only for circuits whose folders are there. Raises CircuitError.
+    """
+    _preserves(compiled.plan)
+    from circuitlang.engine.estimate import estimate
+    from circuitlang.engine.prepare import Options
+
+    options = options or Options()
+    found = estimate(compiled.plan, compiled.folder, compiled.origins, options.allow_code)
+    states = _states(compiled, folder, {each.id for each in found.circuits if not each.refused}, options)
+    return replace(found, circuits=tuple(replace(each, state=states.get(each.id, "new")) for each in found.circuits))
+
+
+def _states(compiled: Compiled, folder: Path, runnable: set[str], options: Options) -> dict[str, State]:
+    """By circuit, whether its folder, where there is one, holds what would be computed."""
+    circuits = [each for each in compiled.plan.circuits if each.id in runnable and (folder / each.id).is_dir()]
+    if not circuits:
+        return {}
+    from circuitlang.engine.prepare import prepare
+
+    used = {name for each in circuits for name in (each.images, each.test)}
+    images = {name: each for name, each in compiled.plan.images.items() if name in used}
+    part = msgspec.structs.replace(compiled.plan, circuits=circuits, images=images, comparisons=[], expectations=[])
+    # As a run that skips unreadable pictures: its results are told from those of one that doesn't by their pictures.
+    prepared = prepare(part, compiled.folder, compiled.origins, replace(options, skip_unreadable=True))
+    return {
+        job.plan.id: "finished" if _finished(folder / job.plan.id, job.provenance.identity) else "changed"
+        for job in prepared.jobs
+    }
+
+
+def _preserves(plan: Plan) -> None:
+    if not plan.circuits:
+        raise SpecError(Finding("E208", "nothing is preserved", None, "", "add a line that begins with 'preserve'"))
+
+
 def _finished(folder: Path, identity: str) -> Result | None:
     """The result in a folder, if it is the one that would be computed."""
     from circuitlang.output.read import read, read_summary
@@ -192,6 +238,74 @@ def _finished(folder: Path, identity: str) -> Result | None:
         return read(folder) if summary.provenance.identity == identity else None
     except InputError:
         return None
+
+
+def lock(source: Source, options: Options | None = None) -> tuple[Path, Lock | None, Lock]:
+    """Write the lock of a spec or plan file beside it: its path, the lock that was there if it was sound, and the new
+    one. Raises CircuitError."""
+    from circuitlang.engine import lock as locking
+    from circuitlang.engine.prepare import Options, prepare
+    from circuitlang.output.write import write_file
+
+    spec, compiled = Path(source.name), compile_source(source)
+    _preserves(compiled.plan)
+    prepared = prepare(compiled.plan, compiled.folder, compiled.origins, options or Options())
+    now = locking.lock(prepared, compiled.folder)
+    before = None
+    with suppress(CircuitError):
+        before = locking.read_lock(spec)
+    write_file(locking.lock_path(spec), locking.write_lock(now).encode())
+    return locking.lock_path(spec), before, now
+
+
+def _as_locked(compiled: Compiled, prepared: Prepared, locked: Lock) -> None:
+    """Raises InputError naming everything that is not as it was locked."""
+    from circuitlang.engine import lock as locking
+
+    if drifts := locking.drifted(locked, locking.lock(prepared, compiled.folder)):
+        raise InputError(locking.findings(drifts, compiled.origins))
+
+
+def differ(before: Path, after: Path) -> Comparison:
+    """What differs in meaning between two specs, plans or runs, and of two runs in what was found.
+
+    Raises CircuitError with everything that is wrong with either.
+    """
+    from circuitlang.output.difference import compare
+
+    given, findings = [], list[Finding]()
+    for path in (before, after):
+        try:
+            given.append(_given(path))
+        except CircuitError as error:
+            findings += error.findings
+    if findings:
+        raise InputError(findings)
+    return compare(*given)
+
+
+def _given(path: Path) -> Given:
+    """A spec, a plan, or the folder of a run or of one circuit, to be compared."""
+    from circuitlang.output.difference import Given
+    from circuitlang.output.read import read_summary
+
+    if (path / "plan.yaml").is_file():
+        compiled = compile_source(open_source(path / "plan.yaml"))
+        folders = {circuit.id: path / circuit.id for circuit in compiled.plan.circuits}
+        return Given(Side(compiled.plan, compiled.origins, compiled.folder), folders)
+    if not path.is_dir():
+        compiled = compile_source(open_source(path))
+        return Given(Side(compiled.plan, compiled.origins, compiled.folder))
+    summary = read_summary(path)
+    sets = {name: Images([]) for name in (summary.plan.images, summary.plan.test) if name is not None}
+    origins: Origins = {}
+    folder = path
+    with suppress(CircuitError):
+        run = compile_source(open_source(path.parent / "plan.yaml"))
+        if any(circuit == summary.plan for circuit in run.plan.circuits):
+            sets, origins, folder = run.plan.images, run.origins, run.folder
+    plan = Plan(model=summary.model, images=sets, circuits=[summary.plan])
+    return Given(Side(plan, origins, folder), {summary.plan.id: path})
 
 
 def run_name(source: Source) -> str:

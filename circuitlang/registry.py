@@ -10,14 +10,16 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from circuitlang.errors import CircuitError, Finding
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 Value = int | float | str | bool
 E = TypeVar("E")
@@ -87,16 +89,7 @@ class Registry(Generic[E]):
     @cached_property
     def declarations(self) -> Mapping[str, Declaration]:
         """Every extension there is, by name, read without importing any."""
-        found = [_declaration(path.stem, f"{self.package}.{path.stem}", path) for path in self._files()]
-        for point in entry_points(group=self.group):
-            found.append(_declaration(point.name, point.module, _entry_point_file(point)))
-        table: dict[str, Declaration] = {}
-        for declaration in found:
-            if declaration.name in table:
-                both = f"{table[declaration.name].module} and {declaration.module} register it"
-                raise CircuitError(Finding("E121", f"{self.kind} '{declaration.name}' is there twice: {both}"))
-            table[declaration.name] = declaration
-        return table
+        return _Declarations(self.kind, self.package, self.group)
 
     def load(self, name: str) -> E:
         """What is registered as `name`; KeyError when there is none."""
@@ -107,10 +100,50 @@ class Registry(Generic[E]):
                 raise CircuitError(Finding("E123", f"{module} does not register its {self.kind} '{name}'"))
         return self._loaded[name]
 
-    def _files(self) -> list[Path]:
+
+@dataclass
+class _Declarations(Mapping[str, Declaration]):
+    """Declarations, read as far as they are asked for: looking for third parties' takes longer than all else that
+    `check` does, so a name that is built in is answered from its own file."""
+
+    kind: str
+    package: str
+    group: str
+    _read: dict[str, Declaration] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Declaration:
+        if name not in self._read:
+            path = self._folder / f"{name}.py"
+            if not (name.isidentifier() and name != "__init__" and path.is_file()):
+                return self._all[name]
+            self._read[name] = _declaration(name, f"{self.package}.{name}", path)
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    @cached_property
+    def _folder(self) -> Path:
         spec = importlib.util.find_spec(self.package)
-        folders = spec.submodule_search_locations if spec else None
-        return sorted(path for folder in folders or () for path in Path(folder).glob("*.py") if path.stem != "__init__")
+        if spec is None or not spec.submodule_search_locations:
+            raise ModuleNotFoundError(self.package)
+        return Path(next(iter(spec.submodule_search_locations)))
+
+    @cached_property
+    def _all(self) -> Mapping[str, Declaration]:
+        from importlib.metadata import entry_points
+
+        names = sorted(path.stem for path in self._folder.glob("*.py") if path.stem != "__init__")
+        table = {name: self[name] for name in names}
+        for point in entry_points(group=self.group):
+            if point.name in table:
+                both = f"{table[point.name].module} and {point.module} register it"
+                raise CircuitError(Finding("E121", f"{self.kind} '{point.name}' is there twice: {both}"))
+            table[point.name] = _declaration(point.name, point.module, _entry_point_file(point))
+        return table
 
 
 def _entry_point_file(point: EntryPoint) -> Path:

@@ -91,7 +91,7 @@ def test_show_prints_the_report_again(here):
 
 
 def test_plan_prints_and_writes_what_run_takes(here):
-    printed = call("plan", "-e", LINE).stdout
+    printed = call("plan", "--yaml", "-e", LINE).stdout
     assert "layer: conv5" in printed
     (here / "plans").mkdir()
     call("plan", "-e", LINE, "-o", "plans/one.yaml")

@@ -146,7 +146,7 @@ def test_published_weights_of_other_classes_do_not_fit(here):
 
 
 def test_a_plan_is_looked_at_as_its_spec_is(here):
-    plan = CliRunner().invoke(main, ["plan", "-e", "model alexnet\n" + SPEC.format("conv9:1")]).stdout
+    plan = CliRunner().invoke(main, ["plan", "--yaml", "-e", "model alexnet\n" + SPEC.format("conv9:1")]).stdout
     Path("plan.yaml").write_text(plan)
     result = CliRunner().invoke(main, ["check", "--deep", "plan.yaml"])
     assert result.exit_code == 1

@@ -28,8 +28,8 @@ Its first line is '# {code}: TITLE'. A paragraph says in plain English what is w
 is spec.circuit; ```yaml is plan.yaml), a ```console block has '$ circuitlang check spec.circuit' or whatever shows the
 finding, and a paragraph tells the cure. `pytest tests/test_explain.py --update-golden` fills in the output.
 """
-# What an example can't show: it would take another package to be installed.
-NO_EXAMPLE = {"E121", "E122", "E123"}
+# What an example can't show: it would take another package to be installed, or a mistake in circuitlang.
+NO_EXAMPLE = {"E121", "E122", "E123", "E391"}
 EXTENSIONS = [(registry, name) for registry in (CRITERIA, ABLATIONS, METRICS, MODELS, FORMATS)
               for name in registry.declarations]  # fmt: skip
 

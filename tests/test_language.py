@@ -22,7 +22,44 @@ preserve conv5:34 on dogs sparsity<=10%
 circuit face = preserve conv4:3 on pets { kernels<=250
   criterion=force(steps=5) }; preserve conv1:1 on dogs sparsity<=0.5 test=pets
 """
-WORDS = ["on", "except", "dogs", "conv5:34", "images/*", '"', "(", ")", "[", "]", "{", "}", "=", "<=", ",", ";", "#"]
+# The rest of the language, to be damaged as well.
+MORE = """\
+target curve = 0.7*conv5:34@center - conv5:12@center
+circuit sweep = preserve conv5:[3, 30..32] on dogs sparsity<=each(1%, 5%) criterion=each(snip, force(steps=each(1, 2)))
+circuit parts = split conv5:joint(3, 7)@(1, 2) on [dogs, images/cats/*] except images/x/* into auto {
+  r2>=0.9 train.error<=0.2 refill=live }
+preserve curve on dogs kernels<=3; preserve class("dog") on dogs kernels<=3; preserve conv5:*@max on dogs kernels<=3
+compare sweep[sparsity=0.01, unit=31], parts
+expect sweep[unit=3].correlation >= 0.9
+"""
+WORDS = [
+    "on",
+    "except",
+    "into",
+    "as",
+    "each(1, 2)",
+    "conv5:[3, 30..32]",
+    "@center",
+    "*",
+    "-",
+    "..",
+    "joint(3, 7)",
+    "dogs",
+    "conv5:34",
+    "images/*",
+    '"',
+    "(",
+    ")",
+    "[",
+    "]",
+    "{",
+    "}",
+    "=",
+    "<=",
+    ",",
+    ";",
+    "#",
+]
 ODDITIES = [
     "sparsity<=0.1",
     "10%",
@@ -39,6 +76,17 @@ ODDITIES = [
     "9" * 400,
 ]
 PIECES = st.sampled_from([*STATEMENTS, *WORDS, *ODDITIES])
+HEAPS = st.lists(PIECES, max_size=25).map(" ".join)
+
+
+def damaged(data: st.DataObject) -> str:
+    """The spec with a few pieces taken out, put in or replaced."""
+    text = SPEC + MORE
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(text)))
+        length = data.draw(st.integers(0, 6))
+        text = text[:at] + data.draw(PIECES | st.text(string.printable, max_size=3)) + text[at + length :]
+    return text
 
 
 def findings_of(source: Source) -> tuple[Finding, ...]:
@@ -64,7 +112,7 @@ def test_any_text_is_answered(text):
     compiles(text)
 
 
-@given(st.lists(PIECES, max_size=25).map(" ".join))
+@given(HEAPS)
 def test_any_heap_of_words_is_answered(text):
     compiles(text)
 
@@ -72,15 +120,11 @@ def test_any_heap_of_words_is_answered(text):
 @settings(max_examples=300)
 @given(st.data())
 def test_any_damaged_spec_is_answered(data):
-    text = SPEC
-    for _ in range(data.draw(st.integers(1, 4))):
-        at = data.draw(st.integers(0, len(text)))
-        length = data.draw(st.integers(0, 6))
-        text = text[:at] + data.draw(PIECES | st.text(string.printable, max_size=3)) + text[at + length :]
-    compiles(text)
+    compiles(damaged(data))
 
 
 def test_the_spec_that_is_damaged_is_sound():
+    assert len(compile_source(Source("x.circuit", SPEC + MORE)).plan.circuits) == 3 + 24 + 1 + 2 + 64
     plan = compile_source(Source("x.circuit", SPEC)).plan
     assert [circuit.id for circuit in plan.circuits] == ["conv5_34-actgrad-0.1", "face", "conv1_1-actgrad-0.5"]
 
@@ -169,3 +213,9 @@ def test_a_broken_statement_spoils_only_itself():
     file = parse(Source("x", "preserve a:1 on\nimages b = c/*\npreserve (\nimages d = e/*"))
     assert len(file.statements) == 2
     assert [finding.code for finding in file.findings] == ["E006", "E003"]
+
+
+def test_brackets_without_end_are_answered():
+    compiles("preserve conv5:34 on " + "[" * 5000)
+    compiles("preserve conv5:34 on a sparsity<=" + "f(" * 5000 + "1" + ")" * 5000)
+    compiles("preserve conv5:34 on " + "[" * 49 + "a" + "]" * 49 + " sparsity<=0.1")

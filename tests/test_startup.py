@@ -36,7 +36,7 @@ def imported(arguments: list[str], folder: Path) -> list[str]:
         ["check", "good.circuit"],
         ["check", "bad.circuit"],
         ["check", "--format", "sarif", "bad.circuit"],
-        ["plan", "good.circuit"],
+        ["plan", "--yaml", "good.circuit"],
         ["explain", "E102"],
         ["explain", "force"],
         ["criteria"],

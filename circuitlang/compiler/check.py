@@ -260,7 +260,9 @@ class _Check:
             self._findings.add("E210", message, read.spans["holdout"], "test is given too")
         if not spoiled and not read.bounds and not {"sparsity", "kernels"} & read.values.keys():
             cure = "add sparsity<=0.1, kernels<=250 or correlation>=0.9"
-            self._findings.add("E204", "a circuit needs a size", span, "how much to keep is missing", cure)
+            self._findings.add(
+                "E204", "a circuit needs a size or a fidelity", span, "how much to keep is missing", cure
+            )
 
     def _repeats(self) -> None:
         seen: dict[Preserve, Preserve] = {}

@@ -98,10 +98,10 @@ def _clause(clause: syntax.Clause, rules: Mapping[str, Rule], scope: Scope, read
     if name in read.spans:
         raise SpecError(Finding("E206", f"'{name}' is given twice", clause.span, "the second time"))
     read.spans[name] = clause.span
-    if rules is PRESERVE and (bound := _bound(clause, scope)):
+    rule = rules.get(name)
+    if rule is None and rules is PRESERVE and (bound := _bound(clause, scope)):
         read.bounds.append(bound)
         return
-    rule = rules.get(name)
     if rule is None:
         known = [*rules, *(sorted(scope.vocabulary.metrics) if rules is PRESERVE else ())]
         label = f"expected {listing(list(rules), 'or')}" + (", or a metric" if rules is PRESERVE else "")

@@ -30,7 +30,10 @@ def comparison(node: syntax.Compare, circuits: Circuits) -> Comparison | None:
             findings.extend(error.findings)
     if findings:
         raise SpecError(findings)
-    return Comparison(tuple(each for chosen in found for each in chosen), node.span) if all(found) else None
+    compared = tuple(each for chosen in found for each in chosen)
+    if all(found) and len(compared) < 2:
+        raise SpecError(Finding("E118", "one circuit has nothing to be compared with", node.span, "", "name another"))
+    return Comparison(compared, node.span) if all(found) else None
 
 
 def expectation(node: syntax.Expect, circuits: Circuits, scope: Scope) -> Expectation | None:

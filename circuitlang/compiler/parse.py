@@ -65,6 +65,8 @@ _ENGLISH = {
     "MORETHAN": "'>='",
     "$END": "the end of the statement",
 }
+# Deeper nesting is no spec, and would exhaust the parser.
+_DEEPEST = 50
 _BRACKETS = {"(": ")", "[": "]", "{": "}"}
 # A line that begins like a statement ends the one before, even one with a bracket left open.
 _SCAN = re.compile(
@@ -108,6 +110,8 @@ def _split(source: Source) -> Iterator[tuple[int, int, Finding | None]]:
             mistake = Finding("E002", "this string is never closed", span, 'no closing " on this line')
         elif token in _BRACKETS:
             opened.append(span.start)
+            if len(opened) > _DEEPEST:
+                mistake = Finding("E008", "brackets are nested too deep", span, f"more than {_DEEPEST} are open here")
         elif match["bracket"] and opened:
             opened.pop()
         elif match["fresh"] is not None or (match["end"] and not opened):

@@ -20,8 +20,9 @@ def pictures(node: syntax.Pictures, scope: Scope) -> ImageSet | None:
     excluded = image_set(node.excluded, scope)
     if found is None or excluded is None:
         return None
-    if found.limit is not None or excluded.limit is not None:
-        raise SpecError(Finding("E209", "'except' can't be combined with a set that has a limit", node.span))
+    if found.limit is not None or excluded.limit is not None or excluded.exclude:
+        message = "'except' can't be combined with a set that has a limit, or be said of one that has an 'except'"
+        raise SpecError(Finding("E209", message, node.span))
     name = f"{found.name} except {excluded.name}"
     return replace(found, name=name, exclude=(*found.exclude, *excluded.include), span=node.span)
 

@@ -25,17 +25,26 @@ class Choice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     parameters: dict[str, Value] = {}
 
+    def __str__(self) -> str:
+        return _called(self.name, self.parameters)
+
 
 class Sparsity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="sparsity", tag_field="bound"):
     """At most this fraction of the relevant kernels."""
 
     at_most: float
 
+    def __str__(self) -> str:
+        return f"sparsity<={self.at_most:g}"
+
 
 class Kernels(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="kernels", tag_field="bound"):
     """At most this many kernels."""
 
     at_most: int
+
+    def __str__(self) -> str:
+        return f"kernels<={self.at_most}"
 
 
 class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -44,6 +53,9 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: str
     name: str
     arguments: dict[str, Value | list[Value]] = {}
+
+    def __str__(self) -> str:
+        return _called(f"{self.source}.{self.name}", self.arguments)
 
 
 class Images(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -110,6 +122,11 @@ class ClassOutput(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="
 
 
 Target = Channel | Joint | Direction | ClassOutput
+
+
+def _called(name: str, arguments: Mapping[str, object]) -> str:
+    inside = ", ".join(f"{word}={value}" for word, value in arguments.items())
+    return f"{name}({inside})" if inside else name
 
 
 def _at(position: Position) -> str:

@@ -28,10 +28,9 @@ if TYPE_CHECKING:
     Ablation = Callable[Concatenate[Tensor, ...], Tensor]
     # How well a feature is preserved: from the network's and the circuit's responses, float64 [images, positions].
     Metric = Callable[[Tensor, Tensor], float]
-    # Builds the network of a name with arguments; the last argument turns a path of the spec into one of this
-    # machine. Under `torch.device("meta")` shapes are enough (see `weights.outlining`). Raises InputError where that
-    # isn't possible.
-    ModelSource = Callable[[str, Mapping[str, Any], Callable[[str], Path]], "LoadedModel"]
+    # Builds the network of a name with arguments. Under `torch.device("meta")` shapes are enough (see
+    # `weights.outlining`). Raises InputError where that isn't possible.
+    ModelSource = Callable[[str, Mapping[str, Any], "Locate"], "LoadedModel"]
 
     # The gradient of the objective with respect to the feature map [N, H, W].
     Cotangent = Callable[[Tensor, Generator], Tensor]
@@ -93,12 +92,17 @@ class Criterion:
     reduce: Reduction
     cotangent: Cotangent
 
+    def passes(self, **_parameters: Value) -> float:
+        """One, whatever the parameters."""
+        return 1
+
 
 @dataclass(frozen=True)
 class Schedule:
-    """A registered criterion of its own number of passes."""
+    """A registered criterion of its own number of passes, which follows from its parameters."""
 
     run: Procedure
+    passes: Callable[..., float]
 
 
 @dataclass(frozen=True)
@@ -110,12 +114,28 @@ class MetricEntry:
 
 
 @dataclass(frozen=True)
+class Locate:
+    """Turns a path of the spec into one of this machine; says whether code that the spec names may run."""
+
+    folder: Path
+    allow_code: bool = False
+
+    def __call__(self, path: str) -> Path:
+        return self.folder / path
+
+
+@dataclass(frozen=True)
 class LoadedModel:
-    """A network ready for use: in evaluation mode of its own accord or not, it is never changed."""
+    """A network ready for use: in evaluation mode of its own accord or not, it is never changed.
+
+    `weights` names what it was filled with: a file without its folder, or published weights by their own name where
+    the spec says DEFAULT.
+    """
 
     module: nn.Module
     preprocess: Preprocess
     classes: tuple[str, ...] = ()
+    weights: str = ""
 
 
 class Track(Protocol):
@@ -150,10 +170,26 @@ def criterion(cotangent: Cotangent = absolute) -> Callable[[R], R]:
     return register
 
 
-def schedule(procedure: P) -> P:
-    """Register a criterion that arranges its own passes."""
-    CRITERIA.add(procedure.__name__, procedure.__module__, Schedule(procedure))
-    return procedure
+def schedule(passes: Callable[..., float]) -> Callable[[P], P]:
+    """Register a criterion that arranges its own passes; `passes` says how many, given all of its parameters.
+
+    A pass is one forward and one backward over the images; what another criterion costs is asked of `passes_of`.
+    """
+
+    def register(procedure: P) -> P:
+        CRITERIA.add(procedure.__name__, procedure.__module__, Schedule(procedure, passes))
+        return procedure
+
+    return register
+
+
+def passes_of(name: str, given: Mapping[str, Value] | None = None) -> float:
+    """The passes over the images that a criterion takes with these parameters; defaults stand in for those not given.
+
+    Raises KeyError where there is no criterion of that name.
+    """
+    defaults = {parameter.name: parameter.default for parameter in CRITERIA.declarations[name].parameters}
+    return CRITERIA.load(name).passes(**{**defaults, **(given or {})})
 
 
 def ablation(function: A) -> A:

@@ -25,6 +25,9 @@ from circuitlang.errors import Finding, InputError, listing
 MAX_PIXELS = 80_000_000
 # Bytes of prepared pictures that one set may keep in memory; beyond it they are decoded again for each pass.
 _KEEP = 1 << 30
+# Of red, green and blue on a scale of 0 to 1.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
@@ -111,13 +114,18 @@ class Pictures:
         Copies of one picture stay together, or the held-out part would hold nothing out.
         """
         groups = sorted(set(self.digests))
-        count = min(max(round(share * len(groups)), 1), len(groups) - 1)
-        if share == 0 or count < 1:
+        count = held_out(share, len(groups))
+        if count == 0:
             return self, None
         out = set(Random(seed).sample(groups, count))
         held = [index for index, each in enumerate(self.digests) if each in out]
         kept = [index for index, each in enumerate(self.digests) if each not in out]
         return self.take(kept), self.take(held)
+
+
+def held_out(share: float, count: int) -> int:
+    """How many of `count` different pictures are held out: a share, but at least one on each side if there is any."""
+    return max(min(max(round(share * count), 1), count - 1), 0) if share else 0
 
 
 def find(images: Images, folder: Path) -> list[Path]:

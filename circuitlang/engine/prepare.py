@@ -7,6 +7,7 @@ import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import torch
 
 from circuitlang.compiler.plan import Channel, Key, Model, Origins, Plan, digest
 from circuitlang.compiler.plan import Circuit as CircuitPlan
-from circuitlang.engine.contracts import MODELS, LoadedModel, Track, untracked
+from circuitlang.engine.contracts import MODELS, LoadedModel, Locate, Track, untracked
 from circuitlang.engine.graph import Graph, Step
 from circuitlang.engine.images import Pictures, Preprocess, find, load
 from circuitlang.engine.intervene import Section, Target
@@ -32,9 +33,11 @@ _ANY = Preprocess(1, 1, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 @dataclass(frozen=True)
 class Options:
-    """What has no say in the result: how it is shown, and whether broken pictures stop the run."""
+    """What has no say in the result: how it is shown, whether broken pictures stop the run, and whether code that the
+    spec names may run."""
 
     skip_unreadable: bool = False
+    allow_code: bool = False
     batch_size: int = 16
     track: Track = untracked
 
@@ -52,11 +55,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A plan with its model, its pictures and its targets found and sound."""
+    """A plan with its model, its pictures and its targets found and sound; `weights` is the model's fingerprint."""
 
     plan: Plan
     model: LoadedModel
     jobs: list[Job]
+    sets: Sets
+    weights: str
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,8 @@ def prepare(plan: Plan, folder: Path, origins: Origins, options: Options) -> Pre
     if refused := list(_refused(plan, origins)):
         raise InputError(refused)
     ground = _ground(plan, folder, origins, options, load_model)
+    # What is computed with the weights is in the code of some sources, not in the plan.
+    structure = digest(f"{ground.graph.module.code}\n{ground.graph.module}".encode())
     weights = fingerprint(ground.model.module)
     # Circuits of one target share a section; what is masked in it is undone after each use.
     sections = {(target.step.name, target.unit): Section(ground.graph, target) for target in ground.targets.values()}
@@ -88,9 +95,9 @@ def prepare(plan: Plan, folder: Path, origins: Origins, options: Options) -> Pre
         else:
             test, more = ground.sets[circuit.test]
             unreadable = [*unreadable, *more]
-        provenance = _provenance(plan, circuit, weights, train, test, unreadable)
+        provenance = _provenance(plan, circuit, (weights, structure), train, test, unreadable)
         jobs.append(Job(circuit, sections[target.step.name, target.unit], train, test, provenance))
-    return Prepared(plan, ground.model, jobs)
+    return Prepared(plan, ground.model, jobs, ground.sets, weights)
 
 
 def survey(plan: Plan, folder: Path, origins: Origins, options: Options) -> None:
@@ -98,14 +105,14 @@ def survey(plan: Plan, folder: Path, origins: Origins, options: Options) -> None
     _ground(plan, folder, origins, options, outline)
 
 
-def load_model(model: Model, folder: Path) -> LoadedModel:
+def load_model(model: Model, folder: Path, allow_code: bool = False) -> LoadedModel:
     """The network, with the preprocessing that the model statement overrides. Raises InputError."""
     arguments = dict(model.arguments)
     overrides = {word: arguments.pop(word) for word in ("resize", "crop", "mean", "std") if word in arguments}
     if model.source not in MODELS.declarations:
         raise InputError(Finding("E109", f"unknown model source '{model.source}'"))
     source = MODELS.load(model.source)
-    loaded = source(model.name, arguments, lambda path: folder / path)
+    loaded = source(model.name, arguments, Locate(folder, allow_code))
     changes = {word: tuple(value) if isinstance(value, list) else value for word, value in overrides.items()}
     preprocess = replace(loaded.preprocess, **changes)  # type: ignore[arg-type]
     if preprocess.crop > preprocess.resize:
@@ -114,10 +121,10 @@ def load_model(model: Model, folder: Path) -> LoadedModel:
     return replace(loaded, preprocess=preprocess)
 
 
-def outline(model: Model, folder: Path) -> LoadedModel:
+def outline(model: Model, folder: Path, allow_code: bool = False) -> LoadedModel:
     """The network without its weights: tensors have shapes and nothing in them. Raises InputError."""
     with torch.device("meta"):
-        return load_model(model, folder)
+        return load_model(model, folder, allow_code)
 
 
 def read_model(model: Model, folder: Path, load: Callable[[Model, Path], LoadedModel]) -> tuple[LoadedModel, Graph]:
@@ -128,13 +135,11 @@ def read_model(model: Model, folder: Path, load: Callable[[Model, Path], LoadedM
     return loaded, graph
 
 
-def _ground(
-    plan: Plan, folder: Path, origins: Origins, options: Options, load: Callable[[Model, Path], LoadedModel]
-) -> Ground:
+def _ground(plan: Plan, folder: Path, origins: Origins, options: Options, load: Callable[..., LoadedModel]) -> Ground:
     findings: list[Finding] = []
     read: tuple[LoadedModel, Graph] | None = None
-    with _collect(findings, origins, ("model",)):
-        read = read_model(plan.model, folder, load)
+    with collect(findings, origins, ("model",)):
+        read = read_model(plan.model, folder, partial(load, allow_code=options.allow_code))
     sets = _sets(plan, folder, read[0].preprocess if read else _ANY, origins, options, findings)
     targets = _targets(plan, read[1], origins, findings) if read else {}
     if findings or read is None:
@@ -148,10 +153,10 @@ def _targets(plan: Plan, graph: Graph, origins: Origins, findings: list[Finding]
         key: Key = ("circuits", circuit.id, "target")
         if not isinstance(circuit.target, Channel):
             continue
-        with _collect(findings, origins, (*key, "layer")):
+        with collect(findings, origins, (*key, "layer")):
             step = graph.find(circuit.target.layer)
-            with _collect(findings, origins, (*key, "unit")):
-                targets[circuit.id] = _channel(step, circuit.target.unit, circuit.target.layer)
+            with collect(findings, origins, (*key, "unit")):
+                targets[circuit.id] = channel(step, circuit.target.unit, circuit.target.layer)
     return targets
 
 
@@ -160,7 +165,7 @@ def _sets(
 ) -> Sets:
     sets: Sets = {}
     for name, images in plan.images.items():
-        with _collect(findings, origins, ("images", name)):
+        with collect(findings, origins, ("images", name)):
             paths = find(images, folder)
             shown = options.track(iter(paths), f"reading {name}", len(paths))
             pictures, bad = load(shown, preprocess, options.skip_unreadable)
@@ -171,25 +176,30 @@ def _sets(
 def _refused(plan: Plan, origins: Origins) -> Iterator[Finding]:
     """What the language can say and this version can't do yet."""
     for circuit in plan.circuits:
-        reasons = {
-            "target": "" if isinstance(circuit.target, Channel) else f"the target {circuit.target}",
-            "at": "one position of a map" if isinstance(circuit.target, Channel) and circuit.target.at else "",
-            "size": "" if circuit.size is not None else "the search for the smallest circuit",
-            "into": "split" if circuit.into else "",
-            "calibrate": f"calibrate={circuit.calibrate}" if circuit.calibrate != "none" else "",
-            "refill": f"refill={circuit.refill}" if circuit.refill != "none" else "",
-            "structure": f"structure={circuit.structure}" if circuit.structure != "kernel" else "",
-        }
-        for word, reason in reasons.items():
-            if reason:
-                span = origins.get(("circuits", circuit.id, word)) or origins.get(("circuits", circuit.id))
-                yield Finding("E320", f"this version can't run {reason}", span, "it can be checked and planned")
+        for word, reason in refusals(circuit).items():
+            span = origins.get(("circuits", circuit.id, word)) or origins.get(("circuits", circuit.id))
+            yield Finding("E320", f"this version can't run {reason}", span, "it can be checked and planned")
     for number, _ in enumerate(plan.comparisons):
         span = origins.get(("comparisons", str(number)))
         yield Finding("E320", "this version can't run compare", span, "it can be checked and planned")
 
 
-def _channel(step: Step, unit: int, layer: str) -> Target:
+def refusals(circuit: CircuitPlan) -> dict[str, str]:
+    """Why this version can't run a circuit, by the part of it that is about; empty where it can."""
+    reasons = {
+        "target": "" if isinstance(circuit.target, Channel) else f"the target {circuit.target}",
+        "at": "one position of a map" if isinstance(circuit.target, Channel) and circuit.target.at else "",
+        "size": "" if circuit.size is not None else "the search for the smallest circuit",
+        "into": "split" if circuit.into else "",
+        "calibrate": f"calibrate={circuit.calibrate}" if circuit.calibrate != "none" else "",
+        "refill": f"refill={circuit.refill}" if circuit.refill != "none" else "",
+        "structure": f"structure={circuit.structure}" if circuit.structure != "kernel" else "",
+    }
+    return {word: reason for word, reason in reasons.items() if reason}
+
+
+def channel(step: Step, unit: int, layer: str) -> Target:
+    """A channel of the step that `layer` names. Raises InputError where it has no such channel."""
     if not 0 <= unit < step.width:
         raise InputError(
             Finding("E111", f"{layer} has no channel {unit}", None, f"its channels are 0 to {step.width - 1}")
@@ -198,7 +208,7 @@ def _channel(step: Step, unit: int, layer: str) -> Target:
 
 
 @contextmanager
-def _collect(findings: list[Finding], origins: Origins, key: Key) -> Iterator[None]:
+def collect(findings: list[Finding], origins: Origins, key: Key) -> Iterator[None]:
     """What goes wrong inside becomes findings at the place that a key of the plan came from."""
     try:
         yield
@@ -211,14 +221,20 @@ def _collect(findings: list[Finding], origins: Origins, key: Key) -> Iterator[No
 
 
 def _provenance(
-    plan: Plan, circuit: CircuitPlan, weights: str, train: Pictures, test: Pictures | None, unreadable: list[str]
+    plan: Plan,
+    circuit: CircuitPlan,
+    network: tuple[str, str],
+    train: Pictures,
+    test: Pictures | None,
+    unreadable: list[str],
 ) -> Provenance:
+    """Where a circuit comes from; `network` has hashes of the weights and of what is computed with them."""
     versions = {name: version(name) for name in ("circuitlang", "torch", "torchvision", "pillow")}
     versions["python"] = platform.python_version()
-    parts = (plan.identity(circuit), weights, train.digest, test.digest if test else "", versions["circuitlang"])
+    parts = (plan.identity(circuit), *network, train.digest, test.digest if test else "", versions["circuitlang"])
     return Provenance(
         identity=digest("\n".join(parts).encode()),
-        weights=weights,
+        weights=network[0],
         train_images=train.digest,
         test_images=test.digest if test else "",
         versions=versions,

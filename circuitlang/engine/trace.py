@@ -33,7 +33,7 @@ def trace(model: nn.Module, size: tuple[int, int]) -> Graph:
     with torch.no_grad():
         try:
             _Shapes(module).run(torch.zeros(1, 3, *size, device=device, dtype=dtype))
-        except (RuntimeError, AssertionError) as error:
+        except Exception as error:  # what a network does to an image of another size may raise anything
             reason = str(error).strip().split("\n")[0]
             message = f"the network can't take images of {size[0]} x {size[1]} pixels: {reason}"
             raise InputError(Finding("E308", message)) from None
@@ -43,7 +43,8 @@ def trace(model: nn.Module, size: tuple[int, int]) -> Graph:
 def _private(module: nn.Module, known: dict[int, nn.Module]) -> nn.Module:
     """The same tree of modules over the same storage: what is set on it, gradients too, is not set on the user's."""
     if id(module) not in known:
-        twin = module.__new__(type(module))
+        # Not the type's own __new__: that of a graph module makes another type, without its forward method.
+        twin = object.__new__(type(module))
         twin.__dict__.update(module.__dict__)
         known[id(module)] = twin
         children = {name: child and _private(child, known) for name, child in module._modules.items()}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -14,10 +16,23 @@ from torch import Tensor, nn
 from circuitlang.compiler.plan import digest
 from circuitlang.errors import Finding, InputError, listing
 
+# How the name of a weights file ends.
+FILES = (".safetensors", ".pt", ".pth")
+
 
 def outlining() -> bool:
     """Whether shapes alone are wanted: under `torch.device("meta")` nothing is downloaded and no weight is kept."""
     return torch.empty(0).device.type == "meta"
+
+
+@contextmanager
+def seeded() -> Iterator[None]:
+    """Within the block random weights are drawn the same every time; the global generator is not moved by it."""
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        # Of a changed default of weights that are replaced anyway.
+        warnings.simplefilter("ignore", FutureWarning)
+        torch.manual_seed(0)
+        yield
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], Mapping[str, str]]:

@@ -13,7 +13,6 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from circuitlang.compiler.plan import Choice, Sparsity
 from circuitlang.engine.result import Layer, Result, Summary
 from circuitlang.errors import listing
 
@@ -158,8 +157,8 @@ def _origin(summary: Summary, folder: Path | None) -> RenderableType:
     plan = summary.plan
     if plan.statement:
         grid.add_row("spec", Text(" ".join(plan.statement.split())))
-    grid.add_row("criterion", _choice(plan.criterion))
-    grid.add_row("ablation", _choice(plan.ablation))
+    grid.add_row("criterion", str(plan.criterion))
+    grid.add_row("ablation", str(plan.ablation))
     hashes = f"weights {summary.provenance.weights[:12]}, images {summary.provenance.train_images[:12]}"
     grid.add_row("provenance", f"{hashes}, circuitlang {summary.provenance.versions.get('circuitlang', '?')}")
     if folder is not None:
@@ -213,11 +212,4 @@ def _grade(value: float) -> str:
 
 def _size(summary: Summary) -> str:
     size = summary.plan.size
-    if size is None:
-        return "as few as hold"
-    return f"sparsity<={size.at_most:g}" if isinstance(size, Sparsity) else f"kernels<={size.at_most}"
-
-
-def _choice(choice: Choice) -> str:
-    inside = ", ".join(f"{name}={value}" for name, value in choice.parameters.items())
-    return f"{choice.name}({inside})" if inside else choice.name
+    return "as few as hold" if size is None else str(size)

@@ -1,9 +1,9 @@
 import math
 
-from circuitlang.engine.contracts import CriterionName, Masks, Scores, Scoring, schedule
+from circuitlang.engine.contracts import CriterionName, Masks, Scores, Scoring, passes_of, schedule
 
 
-@schedule
+@schedule(passes=lambda steps, base: steps * passes_of(base))
 def force(scoring: Scoring, *, steps: int = 10, base: CriterionName = "snip") -> Scores:
     """Scores taken again and again while the network is pruned, so that they hold in the circuit, not the network.
 

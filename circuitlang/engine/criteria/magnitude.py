@@ -1,7 +1,7 @@
 from circuitlang.engine.contracts import Scores, Scoring, schedule
 
 
-@schedule
+@schedule(passes=lambda: 0)
 def magnitude(scoring: Scoring) -> Scores:
     """The mean absolute weight of the kernel, whatever the feature or the images: a baseline.
 

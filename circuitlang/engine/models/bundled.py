@@ -25,4 +25,4 @@ def bundled(name: str, arguments: Mapping[str, Any], locate: Callable[[str], Pat
     module = network.build()
     fill(module, state, path.name)
     preprocess = Preprocess(network.SIZE, network.SIZE, network.MEAN, network.STD)
-    return LoadedModel(module, preprocess, tuple(json.loads(metadata.get("classes", "[]"))))
+    return LoadedModel(module, preprocess, tuple(json.loads(metadata.get("classes", "[]"))), path.name)

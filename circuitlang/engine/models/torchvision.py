@@ -1,4 +1,3 @@
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +12,9 @@ from torchvision import models
 from torchvision.transforms._presets import ImageClassification
 
 from circuitlang.engine.contracts import LoadedModel, model_source
-from circuitlang.engine.images import Preprocess
-from circuitlang.engine.weights import fill, outlining, read
+from circuitlang.engine.images import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from circuitlang.engine.weights import FILES, fill, outlining, read, seeded
 from circuitlang.errors import Finding, InputError, did_you_mean, listing
-
-_FILES = (".safetensors", ".pt", ".pth")
 
 
 @model_source
@@ -34,7 +31,7 @@ def torchvision(name: str, arguments: Mapping[str, Any], locate: Callable[[str],
     options = {word: value for word, value in arguments.items() if word != "weights"}
     wanted = str(arguments.get("weights", "DEFAULT"))
     known = models.get_model_weights(name)
-    file = locate(wanted) if wanted.endswith(_FILES) else None
+    file = locate(wanted) if wanted.endswith(FILES) else None
     chosen = None
     if file is None and wanted != "none":
         chosen = _weights(name, wanted)
@@ -46,16 +43,17 @@ def torchvision(name: str, arguments: Mapping[str, Any], locate: Callable[[str],
     about = chosen or next(iter(known), None)
     classes = about.meta.get("categories", ()) if about else ()
     preset = about.transforms() if about else None
-    preprocess = _preprocess(preset) if isinstance(preset, ImageClassification) else Preprocess(256, 224, _MEAN, _STD)
+    usual = Preprocess(256, 224, IMAGENET_MEAN, IMAGENET_STD)
+    preprocess = _preprocess(preset) if isinstance(preset, ImageClassification) else usual
     if chosen is not None and name in _HALF:
         preprocess = replace(preprocess, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
-    return LoadedModel(module, preprocess, tuple(classes))
+    used = file.name if file else chosen.name if chosen else "none"
+    return LoadedModel(module, preprocess, tuple(classes), used)
 
 
 # With published weights torchvision has these renormalise their input, from ImageNet's statistics to halves
 # (`transform_input`); the same is done by normalising with halves in the first place.
 _HALF = ("googlenet", "inception_v3")
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def _weights(name: str, wanted: str) -> models.WeightsEnum:
@@ -98,10 +96,7 @@ def _download(weights: models.WeightsEnum) -> Mapping[str, torch.Tensor]:
 def _build(name: str, options: Mapping[str, Any]) -> nn.Module:
     """The model with random weights, drawn the same every time and without moving the global generator."""
     try:
-        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
-            # Of a changed default of weights that are replaced anyway.
-            warnings.simplefilter("ignore", FutureWarning)
-            torch.manual_seed(0)
+        with seeded():
             return _built(name, options)
     except (TypeError, ValueError) as error:
         raise InputError(Finding("E307", f"{name} can't be built: {error}")) from None

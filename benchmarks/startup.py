@@ -1,0 +1,76 @@
+"""What a command costs before it does anything: `python benchmarks/startup.py`.
+
+Each command is timed against `python -c "import click, lark"`, which is what the two libraries cost that no command can
+do without. The commands of a round run one after the other, so that whatever else the machine does slows all of them;
+a ratio is taken within each round, and the median of the ratios is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+STATEMENTS = 200
+REFERENCE = "import click, lark"
+ONE = "preserve conv5:34 on images/dogs/* sparsity<=0.1 criterion=snip\n"
+
+
+def spec() -> str:
+    """A file of 200 statements, no two alike."""
+    circuits = (
+        f"circuit c{number} = preserve conv5:{number % 64} on dogs sparsity<={1 + number % 40}% "
+        f"criterion=force(steps={5 + number % 3}) seed={number}"
+        for number in range(STATEMENTS - 1)
+    )
+    return "\n".join(["images dogs = images/dogs/*", *circuits, ""])
+
+
+def commands(folder: Path) -> dict[str, list[str]]:
+    """What is timed, the reference first."""
+    folder.joinpath("one.circuit").write_text(ONE, encoding="utf-8")
+    folder.joinpath("many.circuit").write_text(spec(), encoding="utf-8")
+    python, program = sys.executable, [sys.executable, "-m", "circuitlang"]
+    return {
+        f"python -c '{REFERENCE}'": [python, "-c", REFERENCE],
+        "python -c pass": [python, "-c", "pass"],
+        "circuitlang --help": [*program, "--help"],
+        "circuitlang check, 1 statement": [*program, "check", "one.circuit"],
+        f"circuitlang check, {STATEMENTS} statements": [*program, "check", "many.circuit"],
+    }
+
+
+def seconds(command: list[str], folder: Path) -> float:
+    """How long a command takes. Raises CalledProcessError where it fails."""
+    begin = time.perf_counter()
+    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - begin
+
+
+def main() -> None:
+    """Print each command's median time, and the median of its ratios to the reference."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--rounds", type=int, default=9)
+    rounds = parser.parse_args().rounds
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        os.environ["CIRCUITLANG_CACHE"] = str(folder / "cache")
+        timed = commands(folder)
+        for command in timed.values():
+            seconds(command, folder)  # once untimed: files and caches are warm afterwards
+        taken = [{name: seconds(command, folder) for name, command in timed.items()} for _ in range(rounds)]
+    reference = next(iter(timed))
+    print(f"medians of {rounds} rounds; ratios to the first line, taken within each round")
+    for name in timed:
+        milliseconds = 1000 * median(each[name] for each in taken)
+        ratio = median(each[name] / each[reference] for each in taken)
+        print(f"{name:34}{milliseconds:6.0f} ms{ratio:7.2f} x")
+
+
+if __name__ == "__main__":
+    main()

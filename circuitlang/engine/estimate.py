@@ -1,0 +1,310 @@
+"""Plan → forecast: what a run would do and roughly what it would cost; no weight is read and no picture decoded.
+
+The cost of a circuit is counted in passes, one forward and one backward of the network up to the target over the
+pictures it is found on, and in floating-point operations: two for each multiply-add of a convolution or linear layer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from circuitlang.compiler.plan import Channel, Choice, ClassOutput, Direction, Joint, Key, Origins, Plan, Target
+from circuitlang.compiler.plan import Circuit as CircuitPlan
+from circuitlang.engine.contracts import CRITERIA, LoadedModel, passes_of
+from circuitlang.engine.graph import Graph, Step
+from circuitlang.engine.images import find, held_out
+from circuitlang.engine.prepare import channel, collect, outline, read_model, refusals
+from circuitlang.engine.select import budget, count
+from circuitlang.errors import Finding, InputError, did_you_mean, listing
+
+# A backward pass computes two gradients, of the input and of the output, each as much work as the forward pass.
+_PASS = 3
+# Fidelity is measured on the network's and on the circuit's responses.
+_MEASURED = 2
+
+# A circuit's folder is not there, holds another circuit than would be found, or holds the very one.
+State = Literal["new", "changed", "finished"]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Passes to find a circuit, forwards to measure it, and the floating-point operations of either."""
+
+    passes: float = 0
+    forwards: int = 0
+    finding: int = 0
+    measuring: int = 0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            self.passes + other.passes,
+            self.forwards + other.forwards,
+            self.finding + other.finding,
+            self.measuring + other.measuring,
+        )
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A value of a circuit, as it is written in the language, and its origin: `file:line`, `default`, or unknown."""
+
+    word: str
+    value: str
+    origin: str
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """A set and how many files it matches."""
+
+    name: str
+    include: tuple[str, ...]
+    exclude: tuple[str, ...]
+    limit: int | None
+    pictures: int
+
+
+@dataclass(frozen=True)
+class Circuit:
+    """What is known of a circuit before it is found.
+
+    It is found on `found_on` pictures and measured on `measured_on` others; copies of one picture, which are not held
+    out apart, may shift the two. `asked` is None without a size, `relevant` and `cost` are where they can't be told
+    before the model is run. `refused` says why this version can't run it.
+    """
+
+    id: str
+    name: str
+    settings: tuple[Setting, ...]
+    images: str
+    test: str | None
+    found_on: int
+    measured_on: int
+    relevant: int | None
+    asked: int | None
+    cost: Cost | None
+    refused: tuple[str, ...]
+    state: State = "new"
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a run would do; `size` is the side of the pictures that the model takes, in pixels."""
+
+    model: str
+    size: int
+    images: tuple[ImageSet, ...]
+    circuits: tuple[Circuit, ...]
+    comparisons: tuple[tuple[str, ...], ...]
+    expectations: tuple[str, ...]
+
+    @property
+    def due(self) -> tuple[Circuit, ...]:
+        """The circuits that would be computed: they can be run, and are not finished."""
+        return tuple(each for each in self.circuits if not each.refused and each.state != "finished")
+
+    @property
+    def total(self) -> Cost:
+        """What the circuits that are due cost together."""
+        return sum((each.cost for each in self.due if each.cost), Cost())
+
+
+def estimate(plan: Plan, folder: Path, origins: Origins, allow_code: bool = False) -> Forecast:
+    """What running a plan would take, every circuit taken to be new. Raises InputError with everything wrong with
+    the model, the patterns and the targets, each at the words it is about."""
+    findings: list[Finding] = []
+    network: _Network | None = None
+    with collect(findings, origins, ("model",)):
+        network = _Network(*read_model(plan.model, folder, partial(outline, allow_code=allow_code)))
+    sets: dict[str, ImageSet] = {}
+    for name, images in plan.images.items():
+        with collect(findings, origins, ("images", name)):
+            number = len(find(images, folder))
+            sets[name] = ImageSet(name, tuple(images.include), tuple(images.exclude), images.limit, number)
+    circuits = [_circuit(each, network, sets, origins, findings) for each in plan.circuits]
+    if findings or network is None:
+        raise InputError(findings)
+    return Forecast(
+        model=str(plan.model),
+        size=network.loaded.preprocess.crop,
+        images=tuple(sets.values()),
+        circuits=tuple(circuits),
+        comparisons=tuple(tuple(names) for names in plan.comparisons),
+        expectations=tuple(
+            f"{each.measure} {each.relation} {each.value:g} of {listing(each.circuits)}" for each in plan.expectations
+        ),
+    )
+
+
+def _circuit(
+    asked: CircuitPlan,
+    network: _Network | None,
+    sets: dict[str, ImageSet],
+    origins: Origins,
+    findings: list[Finding],
+) -> Circuit:
+    key: Key = ("circuits", asked.id)
+    passes: float = 0
+    found_on, measured_on = _pictures(asked, sets)
+    relevant: int | None = None
+    cost: Cost | None = None
+    with collect(findings, origins, (*key, "criterion")):
+        passes = _passes(asked.criterion)
+    if network is not None:
+        with collect(findings, origins, (*key, "target", "layer")):
+            step = network.step(asked.target)
+            with collect(findings, origins, (*key, "target", "unit")):
+                units = network.units(step, asked.target)
+                if step is not None and units:
+                    relevant = network.relevant(step, units)
+                    cost = _cost(passes, network.operations(step, units), found_on, measured_on)
+    return Circuit(
+        id=asked.id,
+        name=asked.name,
+        settings=tuple(_settings(asked)),
+        images=asked.images,
+        test=asked.test,
+        found_on=found_on,
+        measured_on=measured_on,
+        relevant=relevant,
+        asked=None if asked.size is None or relevant is None else budget(asked.size, relevant),
+        cost=cost,
+        refused=tuple(refusals(asked).values()),
+    )
+
+
+def _pictures(asked: CircuitPlan, sets: dict[str, ImageSet]) -> tuple[int, int]:
+    """How many pictures a circuit is found on, and how many others it is measured on."""
+    there = {name: each.pictures for name, each in sets.items()}
+    found_on = there.get(asked.images, 0)
+    if asked.test is not None:
+        return found_on, there.get(asked.test, 0)
+    out = held_out(asked.holdout, found_on)
+    return found_on - out, out
+
+
+def _cost(passes: float, operations: int, found_on: int, measured_on: int) -> Cost:
+    """`operations` are those of one picture's forward pass. The circuit is measured on what it was found on, too."""
+    return Cost(
+        passes=passes,
+        forwards=_MEASURED * (2 if measured_on else 1),
+        finding=round(passes * _PASS * operations * found_on),
+        measuring=_MEASURED * operations * (found_on + measured_on),
+    )
+
+
+def _passes(choice: Choice) -> float:
+    """What a criterion declares. Raises InputError where a plan was written by hand and names what isn't there."""
+    known = CRITERIA.declarations
+    if choice.name not in known:
+        raise InputError(_unknown(choice.name))
+    parameters = known[choice.name].parameters
+    for word, value in choice.parameters.items():
+        parameter = known[choice.name].parameter(word)
+        if parameter is None:
+            cure = did_you_mean(word, [each.name for each in parameters])
+            raise InputError(Finding("E105", f"{choice.name} has no parameter '{word}'", None, "", cure))
+        if not parameter.accepts(value):
+            raise InputError(Finding("E202", f"{word} of {choice.name} can't be {value!r}", None, parameter.type))
+        if parameter.type == "CriterionName" and value not in known:
+            raise InputError(_unknown(str(value)))
+    return passes_of(choice.name, choice.parameters)
+
+
+def _unknown(criterion: str) -> Finding:
+    known = CRITERIA.declarations
+    label = f"there are {listing(sorted(known))}"
+    return Finding("E103", f"unknown criterion '{criterion}'", None, label, did_you_mean(criterion, known))
+
+
+def _settings(asked: CircuitPlan) -> list[Setting]:
+    """Every value of a circuit but its pictures, in the order in which a spec would say them."""
+    here = asked.origin.get("circuit", "")
+    found = [Setting("target", str(asked.target), here)]
+    if asked.size is not None:
+        found.append(Setting("size", str(asked.size), asked.origin.get("size", "")))
+    found += [
+        Setting("bound", f"{bound.sample}.{bound.metric}{bound.relation}{bound.value:g}", here)
+        for bound in asked.bounds
+    ]
+    if asked.into is not None:
+        found.append(Setting("into", str(asked.into), here))
+    words = {
+        "criterion": asked.criterion,
+        "ablation": asked.ablation,
+        "calibrate": asked.calibrate,
+        "refill": asked.refill,
+        "structure": asked.structure,
+        **({} if asked.test else {"holdout": f"{asked.holdout:g}"}),
+        "seed": asked.seed,
+    }
+    return [*found, *(Setting(word, str(value), asked.origin.get(word, "")) for word, value in words.items())]
+
+
+class _Network:
+    """A traced network, and what circuits of one target share."""
+
+    def __init__(self, loaded: LoadedModel, graph: Graph) -> None:
+        self.loaded = loaded
+        self._graph = graph
+        self._relevant: dict[tuple[str, tuple[int, ...]], int] = {}
+
+    def step(self, target: Target) -> Step | None:
+        """Where a target is; None where it is an answer of the network that channels can't be followed to."""
+        if not isinstance(target, ClassOutput):
+            return self._graph.find(target.layer)
+        *_, last = self._graph.module.graph.nodes
+        return next(
+            (self._graph.steps[each.name] for each in last.all_input_nodes if each.name in self._graph.steps), None
+        )
+
+    def units(self, step: Step | None, target: Target) -> tuple[int, ...]:
+        """A target's channels of its step; none for a class that the model doesn't name. Raises InputError."""
+        match target:
+            case Channel():
+                wanted = [target.unit]
+            case Joint():
+                wanted = target.units
+            case Direction():
+                wanted = [term.unit for term in target.terms]
+            case ClassOutput(label=int(label)):
+                wanted = [label]
+            case ClassOutput(label=label):
+                wanted = [self.loaded.classes.index(str(label))] if label in self.loaded.classes else []
+        name = "the last layer" if isinstance(target, ClassOutput) else target.layer
+        return tuple(channel(step, unit, name).unit for unit in wanted) if step is not None else ()
+
+    def relevant(self, step: Step, units: tuple[int, ...]) -> int:
+        """The number of kernels on a path from the image to these channels."""
+        key = step.name, units
+        if key not in self._relevant:
+            self._relevant[key] = count(self._graph.live(step.name, torch.tensor(units)))
+        return self._relevant[key]
+
+    def operations(self, step: Step, units: tuple[int, ...]) -> int:
+        """Floating-point operations of one picture's forward pass up to these channels of a step.
+
+        Where they are a layer's own, of this last layer their rows alone are computed.
+        """
+        whole = sum(
+            self._row[each.name] * each.layer.out_channels for each in self._graph.ancestors(step.name) if each.layer
+        )
+        spared = step.layer.out_channels - len(set(units)) if step.layer else 0
+        return whole - spared * self._row.get(step.name, 0)
+
+    @cached_property
+    def _row(self) -> dict[str, int]:
+        """By step, the operations of one output channel of a layer: at each position a multiply-add for each weight."""
+        found = {}
+        for node in self._graph.module.graph.nodes:
+            step = self._graph.steps.get(node.name)
+            if step is not None and step.layer is not None:
+                positions = int(torch.Size(node.meta["shape"][2:]).numel())
+                height, width = step.layer.size
+                found[node.name] = 2 * positions * step.layer.inner * height * width
+        return found

@@ -1,0 +1,103 @@
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from traceback import extract_tb
+from typing import Any
+
+import torch
+from torch import nn
+
+from circuitlang.engine.contracts import LoadedModel, Locate, model_source
+from circuitlang.engine.images import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from circuitlang.engine.weights import fill, outlining, read, seeded
+from circuitlang.errors import Finding, InputError, did_you_mean
+
+
+@model_source
+def python(name: str, arguments: Mapping[str, Any], locate: Locate) -> LoadedModel:
+    """A function of your own that returns a module: `python("my_net.py:build", weights="net.safetensors")`.
+
+    It runs the file, and so only where the command line says `--allow-code`. `weights` is a `.safetensors` or state
+    dict file, or `none`, as by default, for those the function leaves; other arguments go to the function. Pictures
+    are 224 x 224 with ImageNet's mean and std, where the statement gives no other.
+    """
+    file, _, function = name.rpartition(":")
+    if not file or not function.isidentifier():
+        label = 'a file and a function of it, as "my_net.py:build"'
+        raise InputError(Finding("E109", f"'{name}' names no function", None, label))
+    if not locate.allow_code:
+        label, cure = "it runs the code of that file", "read the file; if you trust it, add --allow-code"
+        raise InputError(Finding("E313", f"'{name}' is refused", None, label, cure))
+    path = locate(file)
+    if not path.is_file():
+        raise InputError(Finding("E304", f"there is no file '{path.name}'", None, f"in {path.parent.resolve()}"))
+    options = {word: value for word, value in arguments.items() if word != "weights"}
+    wanted = str(arguments.get("weights", "none"))
+    with torch.device("cpu"):
+        module = _build(path, function, options)
+    module = module.to("meta") if outlining() else module
+    if wanted != "none":
+        weights = locate(wanted)
+        fill(module, read(weights)[0], weights.name)
+    return LoadedModel(module, Preprocess(224, 224, IMAGENET_MEAN, IMAGENET_STD))
+
+
+def _build(path: Path, function: str, options: Mapping[str, Any]) -> nn.Module:
+    """What the user's function returns, which must be a module; whatever it raises is a finding."""
+    try:
+        # The code's own output is not the result of the command.
+        with _importing(path.parent), seeded(), redirect_stdout(sys.stderr):
+            names = _execute(path)
+            if callable(names.get(function)):
+                built = names[function](**options)
+    except (Exception, SystemExit) as error:
+        raise _failed(error, path, function) from None
+    if not callable(names.get(function)):
+        known = sorted(word for word, value in names.items() if callable(value) and not word.startswith("_"))
+        cure = did_you_mean(function, known)
+        raise InputError(Finding("E307", f"'{path.name}' has no function '{function}'", None, "", cure))
+    if not isinstance(built, nn.Module):
+        label, cure = f"but a {type(built).__name__}", "return a torch.nn.Module"
+        raise InputError(Finding("E307", f"'{function}' of {path.name} returns no module", None, label, cure))
+    return built
+
+
+def _execute(path: Path) -> Mapping[str, Any]:
+    """The names that a file defines when it is run."""
+    spec = spec_from_file_location(f"_circuitlang_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path.name} is not a Python file")
+    module = module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return vars(module)
+
+
+@contextmanager
+def _importing(folder: Path) -> Iterator[None]:
+    """Within the block the folder's files can be imported; what was imported of them is forgotten, for another folder
+    may have files of the same names."""
+    before, place = set(sys.modules), str(folder.resolve())
+    sys.path.insert(0, place)
+    try:
+        yield
+    finally:
+        sys.path.remove(place)
+        for name in set(sys.modules) - before:
+            origin = getattr(sys.modules[name], "__file__", None)
+            if origin and folder.resolve() in Path(origin).resolve().parents and "site-packages" not in origin:
+                del sys.modules[name]
+
+
+def _failed(error: BaseException, path: Path, function: str) -> InputError:
+    """The last line of what the user's code raised, and the last place in its file."""
+    reason = (str(error).strip().splitlines() or [""])[-1]
+    lines = [
+        frame.lineno for frame in extract_tb(error.__traceback__) if Path(frame.filename).resolve() == path.resolve()
+    ]
+    number = error.lineno if isinstance(error, SyntaxError) else (lines or [None])[-1]
+    place = f"in line {number} of {path.name}" if number else f"in {path.name}"
+    said = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+    return InputError(Finding("E307", f"'{path.name}:{function}' can't be built: {said}", None, place))

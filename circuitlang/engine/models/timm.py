@@ -1,0 +1,110 @@
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from pickle import UnpicklingError
+from types import ModuleType
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import nn
+
+from circuitlang.engine.contracts import LoadedModel, model_source
+from circuitlang.engine.images import Preprocess
+from circuitlang.engine.weights import FILES, fill, outlining, read, seeded
+from circuitlang.errors import Finding, InputError, did_you_mean
+
+
+@model_source
+def timm(name: str, arguments: Mapping[str, Any], locate: Callable[[str], Path]) -> LoadedModel:
+    """Any model of timm: `timm.resnet18`, with a tag `timm.resnet18.a1_in1k`.
+
+    `weights` is a `.safetensors` or state dict file, or `none` for random ones, as `pretrained=false` is; where
+    nothing is said, those that timm publishes. Other arguments go to the builder. timm itself comes with
+    `pip install 'circuitlang[timm]'`.
+    """
+    library = _library()
+    base, _, tag = name.partition(".")
+    names = [*library.list_models(), *(library.list_models(pretrained=True) if tag else ())]
+    if name not in names:
+        cure = did_you_mean(name, names, "`python -c 'import timm; print(timm.list_models())'`")
+        raise InputError(Finding("E109", f"timm has no model '{name}'", None, "", cure))
+    options = {word: value for word, value in arguments.items() if word not in ("weights", "pretrained")}
+    wanted = str(arguments.get("weights", "" if arguments.get("pretrained", True) else "none"))
+    if wanted not in ("", "none") and not wanted.endswith(FILES):
+        label = "the tag of timm's weights belongs to the name, as timm.resnet18.a1_in1k"
+        cure = "write none or a file that ends in .safetensors, .pt or .pth"
+        raise InputError(Finding("E304", f"{base} has no weights '{wanted}'", None, label, cure))
+    module = _published(library, name, options) if not wanted and not outlining() else _build(library, name, options)
+    if wanted.endswith(FILES):
+        path = locate(wanted)
+        fill(module, read(path)[0], path.name)
+    return LoadedModel(module, _preprocess(library.data.resolve_model_data_config(module)))
+
+
+def _library() -> ModuleType:
+    if find_spec("timm") is None:
+        cure = "pip install 'circuitlang[timm]'"
+        raise InputError(Finding("E109", "the models of timm are not installed", None, "", cure))
+    # Values that hold nothing don't do for what is computed when it is first imported.
+    with torch.device("cpu"):
+        import_module("timm.data")
+        return import_module("timm")
+
+
+def _build(library: ModuleType, name: str, options: Mapping[str, Any], pretrained: bool = False) -> nn.Module:
+    """The model, built on a device that can compute: some models need values to be built."""
+    try:
+        with seeded(), torch.device("cpu"):
+            module: nn.Module = library.create_model(name, pretrained=pretrained, **options)
+    except UnpicklingError:
+        raise
+    except (TypeError, ValueError, AttributeError, AssertionError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise InputError(Finding("E307", f"{name} can't be built: {reason}")) from None
+    return module.to("meta") if outlining() else module
+
+
+def _published(library: ModuleType, name: str, options: Mapping[str, Any]) -> nn.Module:
+    """The model with its published weights, from the hub's cache or the network; timm reads them as tensors alone."""
+    try:
+        with _quiet():
+            return _build(library, name, options, pretrained=True)
+    except UnpicklingError:
+        label = "they hold more than tensors, and loading them would run code"
+        raise InputError(Finding("E306", f"timm's weights of {name} are refused", None, label)) from None
+    except (OSError, RuntimeError) as error:
+        reason = str(error).strip().split("\n")[0]
+        cure = "go online once, or write weights=none or weights=FILE"
+        raise InputError(Finding("E304", f"timm's weights of {name} can't be had", None, reason, cure)) from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Within the block the hub's library doesn't log each attempt: the last one's failure is reported."""
+    logger = logging.getLogger("huggingface_hub")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def _preprocess(config: Mapping[str, Any]) -> Preprocess:
+    """timm's own: the shorter side is the crop's over `crop_pct`, rounded down."""
+    mean, std = config["mean"], config["std"]
+    height, width = config["input_size"][1:]
+    if height != width:
+        raise InputError(Finding("E308", f"the model takes images of {height} x {width} pixels, not square ones"))
+    resample = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+    return Preprocess(
+        int(height / config["crop_pct"]),
+        height,
+        (mean[0], mean[1], mean[2]),
+        (std[0], std[1], std[2]),
+        resample.get(config["interpolation"], Image.Resampling.BICUBIC),
+    )

@@ -1,0 +1,331 @@
+"""`circuitlang plan`: what would be done, what is done, and what it costs, against counts by hand."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import msgspec
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from torch.utils.flop_counter import FlopCounterMode
+
+from circuitlang.bundled import network
+from circuitlang.bundled.doodles import draw
+from circuitlang.cli import main
+from circuitlang.compiler.plan import Plan, read_plan
+from circuitlang.compiler.schema import FILE, schema
+from circuitlang.engine import prepare
+from circuitlang.engine.contracts import CRITERIA, passes_of
+from circuitlang.engine.images import held_out
+from circuitlang.source import Source
+
+LINE = "preserve conv5:34 on images/dogs/* sparsity<=0.1 criterion=snip"
+FOLDER = "conv5_34-snip-0.1"
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with five dogs and three cats, to stand in."""
+    for kind, number in (("dogs", 5), ("cats", 3)):
+        (tmp_path / "images" / kind).mkdir(parents=True)
+        for index in range(number):
+            draw(kind, 2_000_000 + index).save(tmp_path / "images" / kind / f"{index}.png")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def call(*arguments: str, code: int = 0) -> Result:
+    result = CliRunner().invoke(main, list(arguments))
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    return result
+
+
+def numbers(text: str, *arguments: str) -> dict:
+    return json.loads(call("plan", "--json", "-e", text, *arguments).stdout)
+
+
+def naive(last: str, rows: int | None = None) -> int:
+    """Floating-point operations of the bundled network up to a layer, of which `rows` channels are computed; by the
+    sizes of its maps, which are written down here."""
+    sides = {"conv1": 32, "conv2": 16, "conv3": 8, "conv4": 8, "conv5": 8, "fc1": 1}
+    total = 0
+    for name, module in network.build().named_children():
+        if name in sides:
+            out, inner = module.weight.shape[:2]
+            size = module.weight[0, 0].numel()
+            total += 2 * sides[name] ** 2 * (rows if rows and name == last else out) * inner * size
+        if name == last:
+            return total
+    raise AssertionError(last)
+
+
+def test_operations_are_those_of_every_convolution_on_the_way():
+    """The formula of the test is right: PyTorch counts the same."""
+    model = network.build()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(torch.zeros(1, 3, 64, 64))
+    assert naive("fc1") == counter.get_total_flops()
+
+
+@pytest.mark.parametrize(
+    ("target", "operations"),
+    [
+        ("conv5:34", naive("conv5", 1)),
+        ("relu5:34", naive("conv5")),
+        ("conv1:2", naive("conv1", 1)),
+        ("conv3:joint(1, 2, 5)", naive("conv3", 3)),
+        ("fc1:4", naive("fc1", 1)),
+        ("class(4)", naive("fc1", 1)),
+        ('class("dogs")', naive("fc1", 1)),
+    ],
+)
+def test_the_cost_of_a_circuit(here, target, operations):
+    (circuit,) = numbers(f"preserve {target} on images/dogs/* kernels<=3 criterion=actgrad")["circuits"]
+    assert (circuit["found_on"], circuit["measured_on"]) == (4, 1)
+    assert circuit["cost"] == {
+        "passes": 1,
+        "forwards": 4,
+        "finding": 3 * operations * 4,
+        "measuring": 2 * operations * 5,
+    }
+
+
+def test_measuring_costs_what_measuring_a_run_takes(here):
+    """A circuit that takes no pass to find needs its four forwards, and one more for the exemplars."""
+    from circuitlang import pipeline
+
+    text = LINE.replace("snip", "magnitude")
+    cost = numbers(text)["circuits"][0]["cost"]
+    with FlopCounterMode(display=False) as counter:
+        list(pipeline.run(Source("<-e>", text), here / "runs"))
+    tracing = naive("fc1")
+    exemplars = naive("conv5", 1) * 4
+    assert cost["finding"] == cost["passes"] == 0
+    assert counter.get_total_flops() == cost["measuring"] + tracing + exemplars
+
+
+@pytest.mark.parametrize(
+    ("criterion", "passes"),
+    [
+        ("snip", 1),
+        ("actgrad", 1),
+        ("magnitude", 0),
+        ("random", 0),
+        ("force(steps=3)", 3),
+        ("force(steps=3, base=actgrad)", 3),
+        ("force(steps=3, base=magnitude)", 0),
+        ("force(steps=2, base=force)", 20),
+    ],
+)
+def test_passes_are_what_the_criterion_declares(here, criterion, passes):
+    text = f"preserve conv5:34 on images/dogs/* kernels<=3 criterion={criterion}"
+    cost = numbers(text)["circuits"][0]["cost"]
+    assert cost["passes"] == passes
+    assert cost["finding"] == 3 * naive("conv5", 1) * 4 * passes
+
+
+@pytest.mark.parametrize("name", CRITERIA.declarations)
+def test_every_criterion_declares_its_passes(name):
+    assert passes_of(name) >= 0
+
+
+def test_pictures_are_counted_but_not_opened(here):
+    (here / "images" / "dogs" / "broken.png").write_bytes(b"nonsense")
+    text = """
+    images pets = [images/dogs/*, images/cats/*] except images/cats/0.png
+    images few = images/*/*.png limit=4 seed=1
+    preserve conv5:34 on pets test=few kernels<=3
+    preserve conv5:35 on few holdout=0 kernels<=3
+    """
+    found = numbers(text)
+    assert {each["name"]: each["pictures"] for each in found["images"]} == {"pets": 8, "few": 4}
+    one, other = found["circuits"]
+    assert (one["found_on"], one["measured_on"], one["test"]) == (8, 4, "few")
+    assert (other["found_on"], other["measured_on"], other["cost"]["forwards"]) == (4, 0, 2)
+
+
+@pytest.mark.parametrize(("share", "count", "out"), [(0.2, 5, 1), (0.2, 1, 0), (0.9, 2, 1), (0.01, 9, 1), (0, 9, 0)])
+def test_some_pictures_are_held_out_and_some_are_left(share, count, out):
+    assert held_out(share, count) == out
+
+
+def test_kernels_asked_for_are_those_a_run_asks_for(here):
+    text = f"{LINE}\npreserve conv4:1 on images/dogs/* kernels<=20"
+    planned = {each["id"]: (each["relevant"], each["asked"]) for each in numbers(text)["circuits"]}
+    call("run", "-e", text)
+    summaries = [json.loads(path.read_text()) for path in (here / "runs" / "inline").glob("*/metrics.json")]
+    assert len(summaries) == 2
+    assert set(planned.values()) == {(each["relevant"], each["asked"]) for each in summaries}
+    assert planned[FOLDER] == (6768, 676)
+
+
+def test_what_is_finished_is_not_due(here):
+    text = f"{LINE}\npreserve conv4:1 on images/cats/* kernels<=20"
+    assert [each["state"] for each in numbers(text)["circuits"]] == ["new", "new"]
+    call("run", "-e", LINE)
+    planned = numbers(text)
+    assert [each["state"] for each in planned["circuits"]] == ["finished", "new"]
+    assert planned["due"] == ["conv4_1-actgrad-20kernels"]
+    assert planned["total"] == planned["circuits"][1]["cost"]
+    tree = call("plan", "-e", text).stdout
+    assert f"{FOLDER}  finished already" in tree
+    assert "1 circuit to compute, 1 finished" in tree
+    assert [each["state"] for each in numbers(text, "--out", "elsewhere")["circuits"]] == ["new", "new"]
+    draw("dogs", 3_000_000).save(here / "images" / "dogs" / "new.png")
+    assert [each["state"] for each in numbers(text)["circuits"]] == ["changed", "new"]
+    assert "changed" in call("plan", "-e", text).stdout
+
+
+def test_a_damaged_result_is_not_finished(here):
+    call("run", "-e", LINE)
+    assert call("plan", "runs/inline/plan.yaml").stdout.count("finished already") == 1
+    (here / "runs" / "inline" / FOLDER / "circuit.safetensors").write_bytes(b"junk")
+    assert numbers(LINE)["circuits"][0]["state"] == "changed"
+
+
+def test_weights_and_pictures_are_read_only_where_there_is_a_result(here, monkeypatch):
+    read = []
+    original = prepare.prepare
+    monkeypatch.setattr(prepare, "prepare", lambda plan, *rest: read.append(plan) or original(plan, *rest))
+    numbers(LINE)
+    assert read == []
+    call("run", "-e", LINE)
+    read.clear()
+    numbers(f"{LINE}\npreserve conv4:1 on images/cats/* kernels<=20")
+    assert [[each.id for each in plan.circuits] for plan in read] == [[FOLDER]]
+    assert list(read[0].images) == ["images/dogs/*"]
+
+
+def test_the_model_is_traced_once(here, monkeypatch):
+    traced = []
+    original = prepare.trace
+    monkeypatch.setattr(prepare, "trace", lambda *arguments: traced.append(1) or original(*arguments))
+    numbers("preserve conv5:[1, 2] on images/dogs/* kernels<=3\npreserve conv3:1 on images/dogs/* kernels<=3")
+    assert traced == [1]
+
+
+def test_the_tree_says_what_the_json_says(here):
+    text = f"defaults sparsity<=0.5\n{LINE}\ncircuit low = preserve conv2:3 on images/cats/* criterion=force(steps=3)\n"
+    text += "expect low.pearson >= 0.5\n"
+    tree, found = call("plan", "-e", text).stdout, numbers(text)
+    assert f"model      {found['model']}  {found['size']} x {found['size']} pixels" in tree
+    for each in found["images"]:
+        assert f"{each['name']}  {each['pictures']} pictures" in tree
+    for each in found["circuits"]:
+        part = tree.split(f"─ {each['id']}  {each['state']}\n")[1].split("\n├── ")[0]
+        assert f"{each['asked']:,} of {each['relevant']:,} relevant" in part
+        assert f"found on {each['found_on']} of {each['images']}, measured on {each['measured_on']} held out" in part
+        assert f"{each['cost']['passes']} pass" in part
+        for setting in each["settings"]:
+            loud = rf"{setting['word']} +{re.escape(setting['value'])} +{re.escape(setting['origin'])}"
+            default = re.escape(f"{setting['word']}={setting['value']}")
+            assert re.search(default if setting["origin"] == "default" else loud, part)
+        assert each["cost"]["finding"] == pytest.approx(printed(part, f"{each['cost']['passes']:g} pass"), rel=0.005)
+        assert each["cost"]["measuring"] == pytest.approx(printed(part, "measuring in 4"), rel=0.005)
+    assert found["expectations"][0] in tree
+    total = found["total"]
+    assert "2 circuits to compute: 4 passes" in tree
+    assert total["passes"] == 4
+    last = tree.splitlines()[-1]
+    assert total["finding"] + total["measuring"] == pytest.approx(printed(last, "4 pass"), rel=0.005)
+
+
+def printed(text: str, before: str) -> float:
+    match = re.search(rf"{before}\w*[:,]? ?\w*:? ([\d.]+) (\w?)FLOP", text)
+    assert match, text
+    return float(match[1]) * 1000 ** " KMGT".index(match[2] or " ")
+
+
+def test_lines_in_a_pipe_stay_whole(here):
+    longest = max(call("plan", "-e", LINE).stdout.splitlines(), key=len)
+    assert longest.endswith("seed=0")
+    assert "…" not in longest
+
+
+def test_what_this_version_cannot_run_is_planned_and_said_to_be_that(here):
+    text = f"circuit a = {LINE}\ncircuit b = preserve conv3:joint(1, 2) on images/dogs/* kernels<=9\ncompare a, b\n"
+    found = numbers(text)
+    a, b = found["circuits"]
+    assert a["refused"] == []
+    assert b["refused"] == ["the target conv3:joint(1, 2)"]
+    assert b["relevant"] == 3 * 16 + 16 * 32 + 2 * 32
+    assert found["due"] == ["a"]
+    assert found["total"] == a["cost"]
+    assert found["comparisons"] == [["a", "b"]]
+    tree = call("plan", "-e", text).stdout
+    assert "b  can't be run by this version" in tree
+    assert "because of the target conv3:joint(1, 2)" in tree
+    assert "compare    a and b" in tree
+    assert "`run` refuses the plan as it is" in tree
+    assert "E320" in call("run", "-e", text, code=1).stderr
+
+
+MISTAKES = [
+    ("preserve conv5:34 on images/wolves/* kernels<=3", ["E302"], "<-e>:1:22"),
+    ("preserve conv5:34 on images/dogs kernels<=3", ["E301"], "<-e>:1:22"),
+    ("preserve conv9:34 on images/dogs/* kernels<=3", ["E102"], "<-e>:1:10"),
+    ("model alexnet(weights=none)\npreserve conv9:1 on images/wolves/* kernels<=3", ["E102", "E302"], "<-e>:2:10"),
+    ("model alexnet(weights=none)\npreserve conv1:64 on images/dogs/* kernels<=3", ["E111"], "<-e>:2:16"),
+    ("model alexnet(weights=none)\npreserve conv1:joint(1, 64) on images/dogs/* kernels<=3", ["E111"], "<-e>:2:16"),
+    ("model nonet\npreserve conv1:1 on images/wolves/* kernels<=3", ["E109", "E302"], "<-e>:1:"),
+    ("images dogs = images/dogs/*", ["E208"], ""),
+]
+
+
+@pytest.mark.parametrize(("text", "codes", "place"), MISTAKES, ids=[f"{m[1][0]}-{n}" for n, m in enumerate(MISTAKES)])
+def test_mistakes_are_findings_with_places(here, text, codes, place):
+    result = call("plan", "-e", text, code=1)
+    assert sorted(re.findall(r"error\[(\w+)\]", result.stderr)) == sorted(codes)
+    assert place in result.stderr
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [("name: snpi", "E103"), ("name: snip\n    parameters: {steps: 3}", "E105"),
+     ("name: force\n    parameters: {steps: many}", "E202"),
+     ("name: force\n    parameters: {base: snpi}", "E103")],
+)  # fmt: skip
+def test_a_plan_written_by_hand_may_name_what_is_not_there(here, wrong, code):
+    yaml = call("plan", "--yaml", "-e", LINE).stdout
+    (here / "hand.yaml").write_text(yaml.replace("name: snip", wrong))
+    result = call("plan", "hand.yaml", code=1)
+    assert f"error[{code}]" in result.stderr
+    assert "--> hand.yaml:" in result.stderr
+
+
+def test_the_yaml_is_still_there(here):
+    yaml = call("plan", "--yaml", "-e", LINE).stdout
+    plan, _ = read_plan(Source("plan.yaml", yaml))
+    assert [each.id for each in plan.circuits] == [FOLDER]
+    assert call("plan", "-e", LINE, "-o", "one.yaml").stdout == ""
+    assert (here / "one.yaml").read_text() == yaml
+    call("plan", "-e", LINE, "--json", "-o", "one.yaml", code=2)
+    call("plan", code=2)
+
+
+def test_the_schema_is_fresh_and_printed():
+    assert FILE.read_text(encoding="utf-8") == schema(), "run: python -m circuitlang.compiler.schema"
+    assert call("plan", "--schema").stdout == schema()
+
+
+def test_the_schema_describes_every_field_of_a_plan(here):
+    content = json.loads(schema())
+    assert content["$id"] == "urn:circuitlang:plan:1"
+    assert content["title"]
+    definitions = content["$defs"]
+    assert content["$ref"] == "#/$defs/Plan"
+    assert set(definitions["Plan"]["properties"]) == set(Plan.__struct_fields__)
+    for name, definition in definitions.items():
+        assert definition["additionalProperties"] is False, f"{name} would let typing mistakes pass"
+        assert not re.search(r"\n +", definition["description"])
+    assert set(re.findall(r'"#/\$defs/(\w+)"', schema())) == set(definitions)
+    plan, _ = read_plan(Source("plan.yaml", call("plan", "--yaml", "-e", LINE).stdout))
+    (circuit,) = msgspec.to_builtins(plan)["circuits"]
+    assert set(circuit) <= set(definitions["Circuit"]["properties"])
+    assert set(definitions["Circuit"]["required"]) <= set(circuit)
