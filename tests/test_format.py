@@ -310,7 +310,7 @@ def test_a_layout_that_never_settles_is_refused(monkeypatch):
 
 
 def test_brackets_too_deep_to_follow_are_refused():
-    with pytest.raises(CircuitError, match="nest too deep"):
+    with pytest.raises(CircuitError, match="E008"):
         formatted(f"model a(x={'[' * 250}{']' * 250})")
 
 
