@@ -154,5 +154,8 @@ class Fixed:
         self.tensor = tensor
         self.batch_size = batch_size
 
+    def __len__(self) -> int:
+        return len(self.tensor)
+
     def batches(self, label: str) -> list[Tensor]:
         return list(self.tensor.split(self.batch_size))

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from circuitlang.engine.build import Builder
 from circuitlang.engine.contracts import CRITERIA
 from circuitlang.engine.intervene import Section, Target
 from circuitlang.engine.score import score
@@ -16,7 +17,7 @@ from tests.nets import CASES, IDS, SIZE, Branches, Chain, Fixed, build, images, 
 
 def section(module: nn.Module, path: str, unit: int) -> Section:
     graph = trace(module, (SIZE, SIZE))
-    return Section(graph, Target(graph.find(path), unit))
+    return Section(graph, Target(graph.find(path), (unit,)))
 
 
 def naive_snip(module, path, unit, x, masks=None) -> dict[str, Tensor]:
@@ -93,7 +94,7 @@ def assert_scores(found, expected, relevant) -> None:
 def test_snip(net, path, unit):
     module, x = build(net), images()
     part = section(module, path, unit)
-    found = score(part, Fixed(x), "snip", {}, 5, 0)
+    found = score(Builder(part, Fixed(x)), "snip", {}, 5, 0)
     assert_scores(found, naive_snip(module, path, unit, x), part.relevant)
 
 
@@ -101,7 +102,7 @@ def test_snip(net, path, unit):
 def test_actgrad(net, path, unit):
     module, x = build(net), images(3)
     part = section(module, path, unit)
-    found = score(part, Fixed(x), "actgrad", {}, 5, 0)
+    found = score(Builder(part, Fixed(x)), "actgrad", {}, 5, 0)
     assert_scores(found, naive_actgrad(module, path, unit, x), part.relevant)
 
 
@@ -109,7 +110,7 @@ def test_actgrad(net, path, unit):
 def test_force(net, path, unit):
     module, x = build(net), images(3)
     part = section(module, path, unit)
-    found = score(part, Fixed(x), "force", {"steps": 4}, 6, 0)
+    found = score(Builder(part, Fixed(x)), "force", {"steps": 4}, 6, 0)
     expected = naive_force(module, path, unit, x, part.relevant, 6, 4)
     assert_scores(found, expected, part.relevant)
 
@@ -118,7 +119,7 @@ def test_force_lets_masked_kernels_return():
     """Scores of the last step cover kernels that the step before had masked."""
     module, x = build(Branches), images(3)
     part = section(module, "head", 4)
-    last = score(part, Fixed(x), "force", {"steps": 3}, 8, 0)
+    last = score(Builder(part, Fixed(x)), "force", {"steps": 3}, 8, 0)
     scored = sum(int((each > 0).sum()) for each in last.values())
     assert scored > 8
 
@@ -133,13 +134,13 @@ def test_magnitude(net, path, unit):
         )
         for name, layer in layers(module).items()
     }
-    assert_scores(score(part, Fixed(images(1)), "magnitude", {}, 5, 0), expected, part.relevant)
+    assert_scores(score(Builder(part, Fixed(images(1))), "magnitude", {}, 5, 0), expected, part.relevant)
 
 
 def test_random_is_drawn_by_the_seed_and_leaves_the_global_generator_alone():
     part = section(build(Chain), "conv2", 2)
     before = torch.random.get_rng_state()
-    one, same, other = (score(part, Fixed(images(1)), "random", {}, 5, seed) for seed in (1, 1, 2))
+    one, same, other = (score(Builder(part, Fixed(images(1))), "random", {}, 5, seed) for seed in (1, 1, 2))
     assert torch.equal(torch.random.get_rng_state(), before)
     assert all(torch.equal(one[name], same[name]) for name in one)
     assert not all(torch.equal(one[name], other[name]) for name in one)
@@ -149,8 +150,8 @@ def test_random_is_drawn_by_the_seed_and_leaves_the_global_generator_alone():
 def test_scores_depend_on_neither_batch_size_nor_order(criterion):
     part = section(build(Branches), "head", 4)
     x = images(5)
-    whole = score(part, Fixed(x, 5), criterion, {}, 9, 0)
-    single = score(part, Fixed(x.flip(0), 1), criterion, {}, 9, 0)
+    whole = score(Builder(part, Fixed(x, 5)), criterion, {}, 9, 0)
+    single = score(Builder(part, Fixed(x.flip(0), 1)), criterion, {}, 9, 0)
     for name in whole:
         torch.testing.assert_close(whole[name], single[name], rtol=1e-9, atol=1e-12)
 
@@ -160,7 +161,8 @@ def test_an_image_twice_counts_twice(criterion):
     part = section(build(Chain), "conv2", 2)
     x = images(2)
     one, two, both = (
-        score(part, Fixed(each), criterion, {}, 5, 0) for each in (x[:1], x[1:], torch.cat([x[:1], x[:1], x[1:]]))
+        score(Builder(part, Fixed(each)), criterion, {}, 5, 0)
+        for each in (x[:1], x[1:], torch.cat([x[:1], x[:1], x[1:]]))
     )
     for name in one:
         torch.testing.assert_close(both[name], 2 * one[name] + two[name], rtol=1e-9, atol=1e-12)
@@ -169,6 +171,6 @@ def test_an_image_twice_counts_twice(criterion):
 @pytest.mark.parametrize("criterion", sorted(CRITERIA.declarations))
 def test_scores_are_never_negative_and_zero_where_irrelevant(criterion):
     part = section(build(Branches), "left", 3)
-    for name, scores in score(part, Fixed(images(2)), criterion, {}, 3, 0).items():
+    for name, scores in score(Builder(part, Fixed(images(2))), criterion, {}, 3, 0).items():
         assert (scores >= 0).all()
         assert (scores[~part.relevant[name]] == 0).all()

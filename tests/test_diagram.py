@@ -71,7 +71,9 @@ def result(layers: list[Made], unit: int, target: str | None = None) -> Result:
         test=Fidelity(images=8, metrics={"pearson": 0.934}),
         provenance=Provenance(identity="", weights="", train_images="", test_images="", versions={}),
     )
-    return Result(summary, Circuit(tuple(map(_kernels, layers)), tuple(map(_wire, layers))))
+    place = names.index(target) if target in names else len(names) - 1
+    carried = Wire(*(np.array([each]) for each in (0, place, unit)))
+    return Result(summary, Circuit(tuple(map(_kernels, layers)), tuple(map(_wire, layers)), carried))
 
 
 def _kernels(layer: Made) -> Kernels:
@@ -301,7 +303,7 @@ def test_tooltips_tell_the_details() -> None:
 
 def test_columns_go_from_the_image_to_the_target(every: Result) -> None:
     found = connections(every.circuit, 2000).strongest
-    layout = arrange(found, (len(every.summary.layers) - 1, every.summary.plan.target.unit), {})
+    layout = arrange(found, {(len(every.summary.layers) - 1, every.summary.plan.target.unit)}, {})
     assert [column.layer for column in layout.columns] == sorted(column.layer for column in layout.columns)
     assert all(one.right < other.left for one, other in pairwise(layout.columns))
     for one in found:
@@ -311,7 +313,7 @@ def test_columns_go_from_the_image_to_the_target(every: Result) -> None:
 
 def test_nodes_do_not_overlap_and_stay_inside(every: Result) -> None:
     found = connections(every.circuit, 2000).strongest
-    layout = arrange(found, (len(every.summary.layers) - 1, every.summary.plan.target.unit), {})
+    layout = arrange(found, {(len(every.summary.layers) - 1, every.summary.plan.target.unit)}, {})
     for one, other in combinations(layout.nodes.values(), 2):
         apart = (one.size + other.size) / 2
         assert abs(one.x - other.x) > apart or abs(one.y - other.y) > apart + 5  # room for the number
@@ -322,7 +324,7 @@ def test_nodes_do_not_overlap_and_stay_inside(every: Result) -> None:
 
 def test_long_connections_pass_between_nodes(every: Result) -> None:
     found = connections(every.circuit, 2000).strongest
-    layout = arrange(found, (len(every.summary.layers) - 1, every.summary.plan.target.unit), {})
+    layout = arrange(found, {(len(every.summary.layers) - 1, every.summary.plan.target.unit)}, {})
     passed = 0
     for one in found:
         for (left, y), (right, low) in layout.routes[one.source, one.target][1:-1]:

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from circuitlang.engine.build import Builder
 from circuitlang.engine.graph import Graph
 from circuitlang.engine.intervene import Section, Target
 from circuitlang.engine.trace import trace
@@ -15,7 +16,7 @@ from tests.nets import CASES, IDS, SIZE, Branches, Chain, Fixed, Groups, Residua
 
 def section(module: nn.Module, path: str, unit: int) -> Section:
     graph = trace(module, (SIZE, SIZE))
-    return Section(graph, Target(graph.find(path), unit))
+    return Section(graph, Target(graph.find(path), (unit,)))
 
 
 def positive(module: nn.Module) -> nn.Module:
@@ -82,7 +83,7 @@ def test_a_masked_section_computes_what_a_masked_copy_does(net, path, unit):
     part = section(module, path, unit)
     masks = random_masks(module, 0.5, 0)
     whole = part.feature(x)
-    with part.masked({name: masks[name] for name in part.relevant}):
+    with part.edited({name: masks[name] for name in part.relevant}):
         masked = part.feature(x)
     expected = naive_trace(module, path, unit, x, {name: masks[name] for name in part.relevant})[0]
     torch.testing.assert_close(masked, expected.detach().reshape(masked.shape), rtol=1e-12, atol=1e-12)
@@ -186,10 +187,10 @@ def test_the_users_model_is_untouched_also_by_a_failed_run(net, fails):
     part = section(module, path, unit)
     if fails:
         with pytest.raises(RuntimeError):
-            score(part, Fixed(torch.zeros(1, 2, SIZE, SIZE).double()), "force", {}, 5, 0)
+            score(Builder(part, Fixed(torch.zeros(1, 2, SIZE, SIZE).double())), "force", {}, 5, 0)
     else:
-        score(part, Fixed(images(2)), "force", {"steps": 2}, 5, 0)
-        with part.masked(random_masks(module, 0.5, 0)):
+        score(Builder(part, Fixed(images(2))), "force", {"steps": 2}, 5, 0)
+        with part.edited(random_masks(module, 0.5, 0)):
             part.feature(images(2))
     assert same(fingerprint(module), before)
 
@@ -209,7 +210,7 @@ def test_a_mask_is_undone_when_the_block_fails():
     part = section(build(Chain), "conv2", 2)
     x = images(2)
     whole = part.feature(x)
-    with pytest.raises(ZeroDivisionError), part.masked({name: ~mask for name, mask in part.relevant.items()}):
+    with pytest.raises(ZeroDivisionError), part.edited({name: ~mask for name, mask in part.relevant.items()}):
         _ = 1 / 0
     assert torch.equal(part.feature(x), whole)
 

@@ -248,18 +248,18 @@ def test_lines_in_a_pipe_stay_whole(here):
 
 
 def test_what_this_version_cannot_run_is_planned_and_said_to_be_that(here):
-    text = f"circuit a = {LINE}\ncircuit b = preserve conv3:joint(1, 2) on images/dogs/* kernels<=9\ncompare a, b\n"
+    text = f"circuit a = {LINE}\ncircuit b = preserve conv3:joint(1, 2) on images/dogs/* kernels<=9 structure=channel\ncompare a, b\n"
     found = numbers(text)
     a, b = found["circuits"]
     assert a["refused"] == []
-    assert b["refused"] == ["the target conv3:joint(1, 2)"]
+    assert b["refused"] == ["structure=channel"]
     assert b["relevant"] == 3 * 16 + 16 * 32 + 2 * 32
     assert found["due"] == ["a"]
     assert found["total"] == a["cost"]
     assert found["comparisons"] == [["a", "b"]]
     tree = call("plan", "-e", text).stdout
     assert "b  can't be run by this version" in tree
-    assert "because of the target conv3:joint(1, 2)" in tree
+    assert "because of structure=channel" in tree
     assert "compare    a and b" in tree
     assert "`run` refuses the plan as it is" in tree
     assert "E320" in call("run", "-e", text, code=1).stderr

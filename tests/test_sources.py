@@ -24,6 +24,7 @@ from torchvision import models
 from circuitlang.bundled import network
 from circuitlang.bundled.doodles import draw
 from circuitlang.cli import main
+from circuitlang.engine.build import Builder
 from circuitlang.engine.contracts import MODELS, Locate
 from circuitlang.engine.intervene import Section, Target
 from circuitlang.engine.score import score
@@ -56,6 +57,9 @@ def net(width):
 class _Batches:
     def __init__(self, images):
         self._images = images
+
+    def __len__(self):
+        return len(self._images)
 
     def batches(self, _label):
         return iter([self._images])
@@ -133,11 +137,11 @@ def test_a_program_gives_the_numbers_of_the_network_it_was(here, name, free, bat
     images = torch.randn(5, 3, size, size, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
         assert torch.equal(loaded(images), original(images))
-    one, other = (Section(graph, Target(graph.find(target), 1)) for graph in
+    one, other = (Section(graph, Target(graph.find(target), (1,))) for graph in
                   (trace(module, (size, size)) for module in (original, loaded)))  # fmt: skip
     assert [layer.path for layer in one.layers] == [layer.path for layer in other.layers]
     assert [layer.name for layer in one.layers] == [layer.name for layer in other.layers]
-    first, second = (score(section, _Batches(images), "snip", {}, 10, 0) for section in (one, other))
+    first, second = (score(Builder(section, _Batches(images)), "snip", {}, 10, 0) for section in (one, other))
     assert first.keys() == second.keys()
     assert all(torch.equal(first[path], second[path]) for path in first)
     kept, same = (select(scores, section.relevant, 10) for section, scores in ((one, first), (other, second)))

@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     Reduction = Callable[Concatenate["Observation", ...], Tensor]
     # Any way to scores that isn't one pass: none (magnitude), or many (force).
     Procedure = Callable[Concatenate["Scoring", ...], "Scores"]
-    # From a layer's weight [O, I / groups, h, w], what stands in for each removed kernel: constants [O, I / groups].
-    Ablation = Callable[Concatenate[Tensor, ...], Tensor]
+    # What stands in for each kernel of a layer where it is removed: constants [O, I / groups].
+    Ablation = Callable[Concatenate["Removable", ...], Tensor]
     # How well a feature is preserved: from the network's and the circuit's responses, float64 [images, positions].
     Metric = Callable[[Tensor, Tensor], float]
     # Builds the network of a name with arguments. Under `torch.device("meta")` shapes are enough (see
     # `weights.outlining`). Raises InputError where that isn't possible.
     ModelSource = Callable[[str, Mapping[str, Any], "Locate"], "LoadedModel"]
 
-    # The gradient of the objective with respect to the feature map [N, H, W].
+    # The gradient of the objective with respect to the feature's maps [N, maps, H, W].
     Cotangent = Callable[[Tensor, Generator], Tensor]
 
     R = TypeVar("R", bound=Reduction)
@@ -46,10 +46,35 @@ T = TypeVar("T")
 # By the path of a layer's module: a number, or yes and no, for each of its kernels [out, in / groups].
 Scores = Mapping[str, "Tensor"]
 Masks = Mapping[str, "Tensor"]
+Edits = Mapping[str, "Edit"]
 
 
 # A parameter of this type takes the name of a registered criterion.
 CriterionName = str
+
+
+@dataclass(frozen=True)
+class Edit:
+    """What is done to a layer: every kernel is multiplied by its gain [out, in / groups] (or every weight, [out, in /
+    groups, h, w]), and a constant [out] is added to every output. A mask is a gain of zeros and ones."""
+
+    gain: Tensor
+    offset: Tensor | None = None
+
+
+class Removable(Protocol):
+    """A layer some of whose kernels will be removed."""
+
+    @property
+    def weight(self) -> Tensor:
+        """The original weight [out, in / groups, h, w]."""
+
+    @property
+    def mean_output(self) -> Tensor:
+        """Of each kernel [out, in / groups], its output in the whole network, averaged over images and positions.
+
+        Asking costs a forward pass over the images, once for all layers.
+        """
 
 
 @dataclass(frozen=True)
@@ -59,7 +84,7 @@ class Observation:
     A linear layer is a 1 x 1 convolution of a 1 x 1 map. `weight` [O, I / groups, h, w] is the original weight, also
     of kernels that are masked in this pass; `input` [N, I, H, W] is padded already, in the layer's own padding mode;
     `gradient` [N, O, H', W'] is that of the objective with respect to the layer's output. In the layer of the target
-    O is 1: the target's row alone.
+    O counts the target's rows alone.
     """
 
     weight: Tensor
@@ -70,6 +95,15 @@ class Observation:
     groups: int
 
 
+class Batches(Protocol):
+    """Images that can be gone through again and again, always in the same order."""
+
+    def __len__(self) -> int: ...
+
+    def batches(self, label: str, /) -> Iterator[Tensor]:
+        """The images, some [N, 3, H, W] at a time; `label` says what for."""
+
+
 class Scoring(Protocol):
     """What a schedule works with: the network up to the target, the images, and the budget."""
 
@@ -78,11 +112,20 @@ class Scoring(Protocol):
     budget: int
     generator: Generator
 
-    def score(self, criterion: str, masks: Masks | None = None, **parameters: Value) -> Scores:
-        """The scores by another criterion; where masks are given, in the network so masked."""
+    def score(self, criterion: str, edits: Edits | Masks | None = None, **parameters: Value) -> Scores:
+        """The scores by another criterion; where edits are given, in the network so edited."""
 
     def select(self, scores: Scores, budget: int) -> Masks:
-        """The `budget` best relevant kernels."""
+        """The `budget` best relevant kernels, dead ones replaced where the spec says so."""
+
+    def build(self, masks: Masks) -> Edits:
+        """The circuit of these kernels, as the spec wants it: ablated, and refitted."""
+
+    def batches(self, label: str) -> Iterator[Tensor]:
+        """The images, in batches [N, 3, H, W]; a pass for each call."""
+
+    def feature(self, images: Tensor, edits: Edits | Masks | None = None) -> Tensor:
+        """The target's maps [N, maps, H, W], differentiable with respect to gains that are."""
 
 
 @dataclass(frozen=True)

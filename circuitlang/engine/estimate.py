@@ -13,13 +13,14 @@ from typing import Literal
 
 import torch
 
-from circuitlang.compiler.plan import Channel, Choice, ClassOutput, Direction, Joint, Key, Origins, Plan, Target
+from circuitlang.compiler.plan import Choice, Key, Origins, Plan
 from circuitlang.compiler.plan import Circuit as CircuitPlan
 from circuitlang.engine.contracts import CRITERIA, LoadedModel, passes_of
 from circuitlang.engine.graph import Graph, Step
 from circuitlang.engine.images import find, held_out
-from circuitlang.engine.prepare import channel, collect, outline, read_model, refusals
+from circuitlang.engine.prepare import collect, collect_target, outline, read_model, refusals
 from circuitlang.engine.select import budget, count
+from circuitlang.engine.targets import resolve
 from circuitlang.errors import Finding, InputError, did_you_mean, listing
 
 # A backward pass computes two gradients, of the input and of the output, each as much work as the forward pass.
@@ -156,13 +157,10 @@ def _circuit(
     with collect(findings, origins, (*key, "criterion")):
         passes = _passes(asked.criterion)
     if network is not None:
-        with collect(findings, origins, (*key, "target", "layer")):
-            step = network.step(asked.target)
-            with collect(findings, origins, (*key, "target", "unit")):
-                units = network.units(step, asked.target)
-                if step is not None and units:
-                    relevant = network.relevant(step, units)
-                    cost = _cost(passes, network.operations(step, units), found_on, measured_on)
+        with collect_target(findings, origins, asked.id):
+            target = resolve(asked.target, network.graph, network.loaded.classes)
+            relevant = network.relevant(target.step, target.units)
+            cost = _cost(passes, network.operations(target.step, target.units), found_on, measured_on)
     return Circuit(
         id=asked.id,
         name=asked.name,
@@ -251,39 +249,14 @@ class _Network:
 
     def __init__(self, loaded: LoadedModel, graph: Graph) -> None:
         self.loaded = loaded
-        self._graph = graph
+        self.graph = graph
         self._relevant: dict[tuple[str, tuple[int, ...]], int] = {}
-
-    def step(self, target: Target) -> Step | None:
-        """Where a target is; None where it is an answer of the network that channels can't be followed to."""
-        if not isinstance(target, ClassOutput):
-            return self._graph.find(target.layer)
-        *_, last = self._graph.module.graph.nodes
-        return next(
-            (self._graph.steps[each.name] for each in last.all_input_nodes if each.name in self._graph.steps), None
-        )
-
-    def units(self, step: Step | None, target: Target) -> tuple[int, ...]:
-        """A target's channels of its step; none for a class that the model doesn't name. Raises InputError."""
-        match target:
-            case Channel():
-                wanted = [target.unit]
-            case Joint():
-                wanted = target.units
-            case Direction():
-                wanted = [term.unit for term in target.terms]
-            case ClassOutput(label=int(label)):
-                wanted = [label]
-            case ClassOutput(label=label):
-                wanted = [self.loaded.classes.index(str(label))] if label in self.loaded.classes else []
-        name = "the last layer" if isinstance(target, ClassOutput) else target.layer
-        return tuple(channel(step, unit, name).unit for unit in wanted) if step is not None else ()
 
     def relevant(self, step: Step, units: tuple[int, ...]) -> int:
         """The number of kernels on a path from the image to these channels."""
         key = step.name, units
         if key not in self._relevant:
-            self._relevant[key] = count(self._graph.live(step.name, torch.tensor(units)))
+            self._relevant[key] = count(self.graph.live(step.name, torch.tensor(units)))
         return self._relevant[key]
 
     def operations(self, step: Step, units: tuple[int, ...]) -> int:
@@ -292,7 +265,7 @@ class _Network:
         Where they are a layer's own, of this last layer their rows alone are computed.
         """
         whole = sum(
-            self._row[each.name] * each.layer.out_channels for each in self._graph.ancestors(step.name) if each.layer
+            self._row[each.name] * each.layer.out_channels for each in self.graph.ancestors(step.name) if each.layer
         )
         spared = step.layer.out_channels - len(set(units)) if step.layer else 0
         return whole - spared * self._row.get(step.name, 0)
@@ -301,8 +274,8 @@ class _Network:
     def _row(self) -> dict[str, int]:
         """By step, the operations of one output channel of a layer: at each position a multiply-add for each weight."""
         found = {}
-        for node in self._graph.module.graph.nodes:
-            step = self._graph.steps.get(node.name)
+        for node in self.graph.module.graph.nodes:
+            step = self.graph.steps.get(node.name)
             if step is not None and step.layer is not None:
                 positions = int(torch.Size(node.meta["shape"][2:]).numel())
                 height, width = step.layer.size

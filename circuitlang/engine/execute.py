@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from circuitlang.engine import exemplars
-from circuitlang.engine.contracts import ABLATIONS, Masks, Scores
+from circuitlang.engine.build import Builder
+from circuitlang.engine.contracts import Masks, Scores
 from circuitlang.engine.graph import Layer
 from circuitlang.engine.intervene import Section
 from circuitlang.engine.measure import measure, responses
@@ -14,7 +15,7 @@ from circuitlang.engine.prepare import Job, Prepared
 from circuitlang.engine.result import Circuit, Kernels, Result, Summary, Wire
 from circuitlang.engine.result import Layer as LayerResult
 from circuitlang.engine.score import score
-from circuitlang.engine.select import budget, count, select
+from circuitlang.engine.select import budget, count
 
 
 def execute(prepared: Prepared, job: Job) -> Result:
@@ -23,17 +24,16 @@ def execute(prepared: Prepared, job: Job) -> Result:
     assert plan.size is not None, "prepare refuses circuits without a size"
     relevant = count(section.relevant)
     asked = budget(plan.size, relevant)
-    scores = score(section, job.train, plan.criterion.name, plan.criterion.parameters, asked, plan.seed)
-    masks = select(scores, section.relevant, asked)
-    units = torch.tensor([section.target.unit])
-    effective = section.graph.live(section.target.step.name, units, masks)
-    stand_in = ABLATIONS.load(plan.ablation.name)
-    stand_ins = {path: stand_in(weight, **plan.ablation.parameters) for path, weight in section.weights.items()}
+    builder = Builder(section, job.train, plan.ablation, plan.calibrate, plan.refill)
+    scores = score(builder, plan.criterion.name, plan.criterion.parameters, asked, plan.seed)
+    masks = builder.select(scores, asked)
+    effective = section.live(masks)
+    edits = builder.build(masks)
     fidelity = {}
     for name, images in (("train", job.train), ("test", job.test)):
         if images is not None:
             original = responses(section, images, "the network's responses")
-            circuit = responses(section, images, "the circuit's responses", masks, stand_ins)
+            circuit = responses(section, images, "the circuit's responses", edits)
             # A collapsed circuit answers every image with the same map. What that map, made of biases and padding,
             # has in common with the feature is position, and preserves nothing.
             collapsed = not count(effective)
@@ -77,13 +77,19 @@ def _circuit(section: Section, scores: Scores, masks: Masks, effective: Masks) -
         _kernels(layer, scores[layer.path], masks[layer.path], effective[layer.path], weights[layer.path])
         for layer in section.layers
     )
+    wires = tuple(_wire(section, *section.graph.feeders(layer)) for layer in section.layers)
+    unit, origin, channel = section.graph.carriers(section.target.step.name)
+    units = torch.tensor(section.target.units)
+    number, row = (unit == units[:, None]).nonzero(as_tuple=True)
+    return Circuit(kernels, wires, _wire(section, number, origin[row], channel[row]))
+
+
+def _wire(section: Section, source: Tensor, origin: Tensor, channel: Tensor) -> Wire:
+    """What carries some channels, by the section's own numbers of the layers; others have no kernel that matters."""
     number = {layer.path: index for index, layer in enumerate(section.layers)}
-    wires = []
-    for layer in section.layers:
-        source, origin, channel = section.graph.feeders(layer)
-        renumbered = [number[section.graph.layers[each].path] if each >= 0 else -1 for each in origin.tolist()]
-        wires.append(Wire(source.numpy(), torch.tensor(renumbered, dtype=torch.long).numpy(), channel.numpy()))
-    return Circuit(kernels, tuple(wires))
+    known = [number.get(layer.path, -2) for layer in section.graph.layers]
+    own = torch.tensor([*known, -1])[origin]
+    return Wire(*(each[own > -2].numpy() for each in (source, own, channel)))
 
 
 def _kernels(layer: Layer, scores: Tensor, mask: Tensor, effective: Tensor, weight: Tensor) -> Kernels:

@@ -27,7 +27,7 @@ def collect(section: Section, images: Pictures, circuit: Circuit) -> dict[tuple[
     best: dict[str, _Best] = {}
     start = 0
 
-    def watcher(layer: Layer, output: Tensor) -> None:
+    def watcher(layer: Layer, _: Tensor, output: Tensor) -> None:
         channels, height, width = output.shape[1:]
         value, place = output.transpose(0, 1).reshape(channels, -1).cpu().max(1)
         place = place + start * height * width
@@ -43,8 +43,9 @@ def collect(section: Section, images: Pictures, circuit: Circuit) -> dict[tuple[
     for number, (layer, kernels) in enumerate(zip(section.layers, circuit.kernels, strict=True)):
         seen = best[layer.path]
         for channel in np.unique(kernels.target[kernels.effective]).tolist():
-            # Of the target's own layer one row was computed, not all.
-            place = int(seen.place[0 if layer == section.target.step.layer else channel])
+            # Of the target's own layer its rows were computed, not all.
+            rows = section.rows(layer)
+            place = int(seen.place[channel if rows is None else rows.tolist().index(channel)])
             image, position = divmod(place, seen.height * seen.width)
             box = section.graph.receptive_field(layer.node, position // seen.width, position % seen.width)
             found[number, channel] = _crop(images.picture(image), box)

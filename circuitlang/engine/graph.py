@@ -104,6 +104,19 @@ class Graph:
             raise InputError(Finding("E308", self._obstacle(nodes[word]), None, f"'{word}' lies behind it"))
         return self.steps[nodes[word]]
 
+    def output(self) -> Step:
+        """The step whose channels are the network's answer. Raises InputError where they can't be followed."""
+        *_, last = self.module.graph.nodes
+        name = last.all_input_nodes[0].name
+        if name not in self.steps:
+            raise InputError(Finding("E308", self._obstacle(name), None, "the classes lie behind it"))
+        return self.steps[name]
+
+    def size(self, step: Step) -> tuple[int, int]:
+        """Height and width of a step's maps; 1 x 1 where it has none."""
+        shape = next(node.meta["shape"] for node in self.module.graph.nodes if node.name == step.name)
+        return (int(shape[2]), int(shape[3])) if len(shape) == 4 else (1, 1)
+
     def widths(self) -> dict[str, int]:
         """Channels by every word a target may use; those of what lies behind an obstacle too."""
         known = {node.name: node.meta.get("shape", ()) for node in self.module.graph.nodes}
@@ -140,6 +153,11 @@ class Graph:
     def live(self, target: str, units: Tensor, masks: Masks | None = None) -> dict[str, Tensor]:
         """Of each layer's kernels, which lie on a path from the image to the target's units. Where masks are given,
         a path runs through kernels of theirs alone."""
+        kernels = self.joinable(target, units, masks)
+        return kernels if masks is None else {path: kernels[path] & masks[path] for path in kernels}
+
+    def joinable(self, target: str, units: Tensor, masks: Masks | None = None) -> dict[str, Tensor]:
+        """The kernels that would lie on such a path if each were added to the masks by itself."""
         steps = self.ancestors(target)
         fed: dict[str, Tensor] = {self.image: torch.ones(self.steps[self.image].width, dtype=torch.bool)}
         for step in steps:
@@ -154,22 +172,26 @@ class Graph:
                 fed[step.name] = reached
         wanted = {step.name: torch.zeros(step.width, dtype=torch.bool) for step in steps}
         wanted[target][units] = True
-        alive: dict[str, Tensor] = {}
+        found: dict[str, Tensor] = {}
         for step in reversed(steps):
             if step.layer:
                 source = step.links[0].node
                 kernels = wanted[step.name][:, None] & fed[source][step.layer.sources()]
+                found[step.layer.path] = kernels
                 kernels = kernels if masks is None else kernels & masks[step.layer.path]
-                alive[step.layer.path] = kernels
                 wanted[source][step.layer.sources()[kernels]] = True
             else:
                 for link in step.links:
                     wanted[link.node][link.source[wanted[step.name][link.target]]] = True
-        return {path: alive[path] for path in reversed(alive)}
+        return {path: found[path] for path in reversed(found)}
 
     def feeders(self, layer: Layer) -> tuple[Tensor, Tensor, Tensor]:
-        """What carries each input channel of a layer: input channels, the feeding layers' numbers (-1: the image)
-        and the channels of those, three tensors of equal length."""
+        """What carries each input channel of a layer; see `carriers`."""
+        return self.carriers(self.steps[layer.node].links[0].node)
+
+    def carriers(self, name: str) -> tuple[Tensor, Tensor, Tensor]:
+        """What carries each channel of a step: channels, the numbers of the layers they stem from (-1: the image) and
+        the channels of those, three tensors of equal length."""
         numbers = {each.node: number for number, each in enumerate(self.layers)}
         found: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
 
@@ -192,7 +214,7 @@ class Graph:
             found[name] = rows[0], rows[1], rows[2]
             return found[name]
 
-        return of(self.steps[layer.node].links[0].node)
+        return of(name)
 
     def receptive_field(self, node: str, row: int, column: int) -> Box | None:
         """The pixels that a position of a step can see: top, left, bottom, right (exclusive), unclipped. None where

@@ -1,53 +1,76 @@
-"""The only file that runs a network: as it is, masked, or watched.
+"""The only file that runs a network: as it is, edited, or watched.
 
 It never touches the user's model. A `Section` is a network of its own over the same tensors, up to one feature, in
-which every layer is a `_KernelLayer` that can be masked and observed; both are undone when the `with` block ends.
+which every layer is a `_KernelLayer` that can be edited and observed; both are undone when the `with` block ends.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from circuitlang.engine.contracts import Masks, Observation
+from circuitlang.engine.contracts import Edit, Edits, Masks, Observation
 from circuitlang.engine.graph import Graph, Layer, Step
 
 Observer = Callable[[Layer, Observation], None]
-Watcher = Callable[[Layer, Tensor], None]
+# Sees a layer's input [N, I, H, W], padded, and its output [N, O, H', W'].
+Watcher = Callable[[Layer, Tensor, Tensor], None]
 
 
 @dataclass(frozen=True)
 class Target:
-    """One channel of one step."""
+    """What is preserved of a step: the maps of its units, or, with coefficients, one map that is their sum.
+
+    `at` narrows a map to a row and column, or to where the whole network's map is largest (`max`).
+    """
 
     step: Step
-    unit: int
+    units: tuple[int, ...]
+    coefficients: tuple[float, ...] = ()
+    at: tuple[int, int] | Literal["max"] | None = None
+
+
+@dataclass(frozen=True)
+class Passage:
+    """What a layer is refitted by: in R places its input in the circuit, and its output in the whole network.
+
+    `patches` is [R, groups, inner, taps], `wanted` [R, O]; `weight` [O, inner, h, w] and `bias` [O] are the layer's.
+    Of the target's layer, O counts the target's rows alone.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    patches: Tensor
+    wanted: Tensor
 
 
 class _KernelLayer(nn.Module):
-    """A convolution or linear layer whose kernels can be masked and whose traffic can be observed."""
+    """A convolution or linear layer whose kernels can be edited and whose traffic can be observed.
 
-    def __init__(self, layer: Layer, original: nn.Conv2d | nn.Linear, row: int | None) -> None:
+    With `rows` it computes these alone of its output channels, all of one group, from that group's input channels.
+    """
+
+    def __init__(self, layer: Layer, original: nn.Conv2d | nn.Linear, rows: Tensor | None) -> None:
         super().__init__()
-        self.layer = layer
+        self.layer, self.rows = layer, rows
         self.groups = layer.groups
-        weight, bias = original.weight.detach(), None if original.bias is None else original.bias.detach()
-        self.channels: slice = slice(None)
-        if row is not None:
-            # Of the target's layer one row is computed; of its input, the channels of that row's group.
-            group = row // (layer.out_channels // layer.groups)
+        weight = original.weight.detach()
+        bias = weight.new_zeros(len(weight)) if original.bias is None else original.bias.detach()
+        self.channels = slice(None)
+        if rows is not None:
+            group = int(rows[0]) // (layer.out_channels // layer.groups)
             self.channels = slice(group * layer.inner, (group + 1) * layer.inner)
-            weight, bias, self.groups = weight[row : row + 1], None if bias is None else bias[row : row + 1], 1
-        self.row = row
+            weight, bias, self.groups = weight[rows], bias[rows], 1
         self.weight = weight.reshape(*weight.shape[:2], *layer.size)
         self.bias = bias
-        self.effective_weight = self.weight
-        self.stand_in: Tensor | None = None
+        self.edited_weight, self.edited_bias = self.weight, self.bias
         self.observer: Observer | None = None
         self.watcher: Watcher | None = None
         self.stride, self.dilation, self.mode, self.padding = (1, 1), (1, 1), "constant", (0, 0, 0, 0)
@@ -58,31 +81,55 @@ class _KernelLayer(nn.Module):
             left, right, top, bottom = original._reversed_padding_repeated_twice
             self.padding = (left, right, top, bottom)
 
-    def mask(self, mask: Tensor | None, stand_in: Tensor | None) -> None:
-        """Keep the kernels of a mask [out, in / groups]; constants [out, in / groups] stand in for the others."""
-        self.effective_weight, self.stand_in = self.weight, None
-        if mask is not None:
-            kept = mask if self.row is None else mask[self.row : self.row + 1]
-            self.effective_weight = self.weight * kept[..., None, None]
-            if stand_in is not None:
-                constant = stand_in if self.row is None else stand_in[self.row : self.row + 1]
-                self.stand_in = (constant * ~kept).sum(1)
+    def edit(self, edit: Edit | None) -> None:
+        """Do this to the layer, in place of what was done before; None restores it."""
+        self.edited_weight, self.edited_bias = self.weight, self.bias
+        if edit is not None:
+            gain = self.own(edit.gain).to(self.weight)
+            self.edited_weight = self.weight * (gain if gain.dim() == 4 else gain[..., None, None])
+            if edit.offset is not None:
+                self.edited_bias = self.bias + self.own(edit.offset).to(self.bias)
+
+    def own(self, values: Tensor) -> Tensor:
+        """Of values for each output channel, those of the channels that are computed."""
+        return values if self.rows is None else values[self.rows.to(values.device)]
+
+    def padded(self, x: Tensor) -> Tensor:
+        """The input [N, I, H, W] as the kernels see it."""
+        x = x[..., None, None] if x.dim() == 2 else x
+        x = x[:, self.channels]
+        return functional.pad(x, self.padding, self.mode) if any(self.padding) else x
 
     def forward(self, x: Tensor) -> Tensor:
-        linear = x.dim() == 2
-        x = x[..., None, None] if linear else x
-        if self.row is not None:
-            x = x[:, self.channels]
-        if any(self.padding):
-            x = functional.pad(x, self.padding, self.mode)
-        y = functional.conv2d(x, self.effective_weight, self.bias, self.stride, 0, self.dilation, self.groups)
-        if self.stand_in is not None:
-            y = y + self.stand_in[:, None, None]
+        seen = self.padded(x)
+        y = functional.conv2d(seen, self.edited_weight, self.edited_bias, self.stride, 0, self.dilation, self.groups)
         if self.watcher is not None:
-            self.watcher(self.layer, y)
+            self.watcher(self.layer, seen, y)
         if self.observer is not None:
-            y = self._observed(x.detach(), y, self.observer)
-        return y[..., 0, 0] if linear else y
+            y = self._observed(seen.detach(), y, self.observer)
+        return y[..., 0, 0] if x.dim() == 2 else y
+
+    def patches(self, x: Tensor, places: Tensor) -> Tensor:
+        """What the kernels see in some places of each image, [N, groups, inner, taps, places]; `places` numbers the
+        positions of the output, row by row."""
+        size = self.layer.size
+        found = functional.unfold(self.padded(x), size, dilation=self.dilation, stride=self.stride)[..., places]
+        return found.reshape(len(x), self.groups, self.weight.shape[1], size[0] * size[1], len(places))
+
+    def mean_outputs(self, x: Tensor, y: Tensor) -> Tensor:
+        """The mean over positions of each kernel's output, float64 [N, O, I / groups], from the padded input and the
+        output: that of what each weight sees, times the weight."""
+        out, inner, height, width = self.weight.shape
+        rows, columns = ((size - 1) * step + 1 for size, step in zip(y.shape[2:], self.stride, strict=True))
+        taps = []
+        for i in range(height):
+            for j in range(width):
+                top, left = i * self.dilation[0], j * self.dilation[1]
+                part = x[..., top : top + rows : self.stride[0], left : left + columns : self.stride[1]]
+                taps.append(part.mean((-2, -1), dtype=torch.float64))
+        means = torch.stack(taps, -1).reshape(len(x), self.groups, 1, inner, height * width)
+        weight = self.weight.double().reshape(self.groups, out // self.groups, inner, height * width)
+        return (means * weight).sum(-1).flatten(1, 2)
 
     def _observed(self, x: Tensor, y: Tensor, observer: Observer) -> Tensor:
         if not y.requires_grad:
@@ -103,17 +150,25 @@ class Section:
     def __init__(self, graph: Graph, target: Target) -> None:
         self.graph = graph
         self.target = target
-        self.relevant: Masks = graph.live(target.step.name, torch.tensor([target.unit]))
+        self.relevant: Masks = graph.live(target.step.name, torch.tensor(target.units))
         self.layers = tuple(layer for layer in graph.layers if layer.path in self.relevant)
-        sliced = target.step.layer
         self._kernel_layers: dict[str, _KernelLayer] = {}
         for layer in self.layers:
             original = graph.module.get_submodule(layer.path)
             assert isinstance(original, (nn.Conv2d, nn.Linear))
-            row = target.unit if layer == sliced else None
-            self._kernel_layers[layer.path] = _KernelLayer(layer, original, row)
+            self._kernel_layers[layer.path] = _KernelLayer(layer, original, self.rows(layer))
         self._module = _cut(graph, target.step.name, self._kernel_layers)
-        self._unit = 0 if sliced else target.unit
+        sliced = target.step.layer is not None and self.rows(target.step.layer) is not None
+        self._units = list(range(len(target.units))) if sliced else list(target.units)
+
+    def rows(self, layer: Layer) -> Tensor | None:
+        """The output channels of a layer that are computed, where it isn't all: of the target's layer the target's
+        own, as far as one group has them all."""
+        if layer != self.target.step.layer:
+            return None
+        units = torch.tensor(self.target.units)
+        groups = units // (layer.out_channels // layer.groups)
+        return units if bool((groups == groups[0]).all()) else None
 
     @property
     def weights(self) -> Mapping[str, Tensor]:
@@ -127,20 +182,29 @@ class Section:
         return found
 
     def feature(self, images: Tensor) -> Tensor:
-        """The feature map [N, H, W] of images [N, 3, H, W], under the mask in force; 1 x 1 for a linear layer."""
-        with torch.no_grad():
-            return self._map(images)
+        """The target's maps [N, maps, H, W] of images [N, 3, H, W], as the network is edited; 1 x 1 for a linear layer
+        and for a position. Differentiable with respect to gains that are."""
+        maps = self._maps(images)
+        at = self.target.at
+        if at is None:
+            return maps
+        if isinstance(at, tuple):
+            return maps[..., at[0], at[1], None, None]
+        with torch.no_grad(), self._whole():
+            peaks = self._maps(images).flatten(2).argmax(-1, keepdim=True)
+        return maps.flatten(2).gather(2, peaks)[..., None]
 
     @contextmanager
-    def masked(self, masks: Masks | None, stand_ins: Mapping[str, Tensor] | None = None) -> Iterator[None]:
-        """Within the block the network has only the masked kernels; None is the whole network."""
+    def edited(self, edits: Edits | Masks | None) -> Iterator[None]:
+        """Within the block every layer is edited; a mask keeps its kernels and puts zero for the others."""
         try:
             for path, layer in self._kernel_layers.items():
-                layer.mask(masks[path] if masks else None, stand_ins[path] if stand_ins else None)
+                edit = edits[path] if edits else None
+                layer.edit(Edit(edit) if isinstance(edit, Tensor) else edit)
             yield
         finally:
             for layer in self._kernel_layers.values():
-                layer.mask(None, None)
+                layer.edit(None)
 
     def observe(self, images: Tensor, cotangent: Callable[[Tensor], Tensor], observer: Observer) -> None:
         """One forward and one backward pass; the observer sees every layer, last layer first."""
@@ -149,27 +213,147 @@ class Section:
             for layer in layers:
                 layer.observer = observer
             with torch.enable_grad():
-                feature = self._map(images)
+                feature = self.feature(images)
             feature.backward(cotangent(feature.detach()))  # type: ignore[no-untyped-call]
         finally:
             for layer in layers:
                 layer.observer = None
 
     def watch(self, images: Tensor, watcher: Watcher) -> None:
-        """One forward pass; the watcher sees every layer's output [N, out, H, W] (the target's row alone)."""
+        """One forward pass; the watcher sees what goes into and comes out of every layer (of the target's layer its
+        rows alone)."""
         layers = self._kernel_layers.values()
         try:
             for layer in layers:
                 layer.watcher = watcher
-            self.feature(images)
+            with torch.no_grad():
+                self._module(images)
         finally:
             for layer in layers:
                 layer.watcher = None
 
-    def _map(self, images: Tensor) -> Tensor:
+    def mean_outputs(self, batches: Iterable[Tensor]) -> dict[str, Tensor]:
+        """By layer, the mean over images and positions of each kernel's output [out, in / groups], float64, as the
+        network is edited; 0 for rows that aren't computed. One forward pass."""
+        sums = {path: torch.zeros(layer.weight.shape[:2]).double() for path, layer in self._kernel_layers.items()}
+        seen = dict.fromkeys(sums, 0)
+
+        def watcher(layer: Layer, x: Tensor, y: Tensor) -> None:
+            sums[layer.path] += self._kernel_layers[layer.path].mean_outputs(x, y).sum(0).cpu()
+            seen[layer.path] += len(x)
+
+        for batch in batches:
+            self.watch(batch, watcher)
+        found = {}
+        for layer in self.layers:
+            found[layer.path] = torch.zeros(layer.out_channels, layer.inner).double()
+            rows = self.rows(layer)
+            found[layer.path][slice(None) if rows is None else rows] = sums[layer.path] / max(seen[layer.path], 1)
+        return found
+
+    def live(self, masks: Masks) -> dict[str, Tensor]:
+        """Those of some kernels [out, in / groups] that are on a path from the image to the target within them."""
+        return self.graph.live(self.target.step.name, torch.tensor(self.target.units), masks)
+
+    def joinable(self, masks: Masks) -> dict[str, Tensor]:
+        """The kernels that are, or would be if they were added alone, on a path within a mask."""
+        return self.graph.joinable(self.target.step.name, torch.tensor(self.target.units), masks)
+
+    @torch.no_grad()
+    def refit(self, batches: Sequence[Tensor], fit: Callable[[Layer, Passage], Edit], places: int) -> dict[str, Edit]:
+        """Edit the layers one after the other, each by what its input has become in the network that is edited so
+        far; `fit` sees about `places` places, as many of each image. The network itself is as it was afterwards."""
+        edits: dict[str, Edit] = {}
+        whole: dict[fx.Node, list[Tensor]] = {}
+        circuit: dict[fx.Node, list[Tensor]] = {}
+        last = _last_uses(self._module.graph)
+        generator = torch.Generator().manual_seed(0)
+        with self.edited(None):
+            for node in self._module.graph.nodes:
+                if node.op == "output":
+                    break
+                layer = self._module.get_submodule(str(node.target)) if node.op == "call_module" else None
+                whole[node] = _outputs(self._module, node, whole, batches)
+                if isinstance(layer, _KernelLayer) and layer.layer.path not in edits:
+                    path = layer.layer.path
+                    passage = _passage(layer, circuit[node.all_input_nodes[0]], whole[node], places, generator)
+                    edits[path] = fit(layer.layer, passage)
+                if isinstance(layer, _KernelLayer):
+                    layer.edit(edits[layer.layer.path])
+                circuit[node] = _outputs(self._module, node, circuit, batches)
+                if isinstance(layer, _KernelLayer):
+                    layer.edit(None)
+                for done in last.get(node, ()):
+                    del whole[done], circuit[done]
+        return edits
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """Within the block the network is as it was, and nobody looks."""
+        layers = list(self._kernel_layers.values())
+        held = [(each.edited_weight, each.edited_bias, each.observer, each.watcher) for each in layers]
+        try:
+            for layer in layers:
+                layer.edit(None)
+                layer.observer = layer.watcher = None
+            yield
+        finally:
+            for layer, state in zip(layers, held, strict=True):
+                layer.edited_weight, layer.edited_bias, layer.observer, layer.watcher = state
+
+    def _maps(self, images: Tensor) -> Tensor:
         output: Tensor = self._module(images)
-        feature = output[:, self._unit]
-        return feature if feature.dim() == 3 else feature.reshape(len(images), 1, 1)
+        maps = output[:, self._units]
+        maps = maps if maps.dim() == 4 else maps.reshape(*maps.shape[:2], 1, 1)
+        if not self.target.coefficients:
+            return maps
+        return (maps * maps.new_tensor(self.target.coefficients)[:, None, None]).sum(1, keepdim=True)
+
+
+def _outputs(
+    module: fx.GraphModule, node: fx.Node, values: Mapping[fx.Node, list[Any]], batches: Sequence[Tensor]
+) -> list[Any]:
+    """What a node puts out for each batch."""
+    if node.op == "placeholder":
+        return list(batches)
+    runner = fx.Interpreter(module)
+    found = []
+    for number in range(len(batches)):
+        args, kwargs = fx.map_arg((node.args, node.kwargs), partial(_value, values, number))
+        found.append(getattr(runner, node.op)(node.target, args, kwargs))
+    return found
+
+
+def _value(values: Mapping[fx.Node, list[Any]], batch: int, node: fx.Node) -> Any:
+    return values[node][batch]
+
+
+def _last_uses(graph: fx.Graph) -> dict[fx.Node, list[fx.Node]]:
+    """By node, those whose values nobody needs after it."""
+    last: dict[fx.Node, fx.Node] = {}
+    for node in graph.nodes:
+        last[node] = node
+        for used in node.all_input_nodes:
+            last[used] = node
+    found: dict[fx.Node, list[fx.Node]] = {}
+    for node, user in last.items():
+        found.setdefault(user, []).append(node)
+    return found
+
+
+def _passage(
+    layer: _KernelLayer, inputs: list[Tensor], outputs: list[Tensor], places: int, generator: torch.Generator
+) -> Passage:
+    """About `places` places of a layer, as many of each image, drawn at random."""
+    patches, wanted = [], []
+    images = sum(map(len, outputs))
+    for x, y in zip(inputs, outputs, strict=True):
+        flat = y.reshape(*y.shape[:2], -1)
+        drawn = torch.randperm(flat.shape[-1], generator=generator)[: max(1, places // images)]
+        chosen = drawn.to(y.device)
+        patches.append(layer.patches(x, chosen).permute(0, 4, 1, 2, 3).flatten(0, 1))
+        wanted.append(flat[..., chosen].permute(0, 2, 1).flatten(0, 1))
+    return Passage(layer.weight, layer.bias, torch.cat(patches), torch.cat(wanted))
 
 
 def _cut(graph: Graph, last: str, layers: Mapping[str, _KernelLayer]) -> fx.GraphModule:

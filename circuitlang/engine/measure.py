@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
-from circuitlang.engine.contracts import METRICS, Masks
+from circuitlang.engine.contracts import METRICS, Batches, Edits, Masks
 from circuitlang.engine.intervene import Section
 from circuitlang.engine.result import Fidelity
-from circuitlang.engine.score import Batches
 
 
-def responses(
-    section: Section,
-    images: Batches,
-    label: str,
-    masks: Masks | None = None,
-    stand_ins: Mapping[str, Tensor] | None = None,
-) -> Tensor:
-    """The feature map of every image under a mask, float64 [images, positions]."""
-    with section.masked(masks, stand_ins):
+def responses(section: Section, images: Batches, label: str, edits: Edits | Masks | None = None) -> Tensor:
+    """The feature of every image in the network so edited, float64 [images, maps and positions]."""
+    with torch.no_grad(), section.edited(edits):
         return torch.cat([section.feature(batch).flatten(1).double().cpu() for batch in images.batches(label)])
 
 

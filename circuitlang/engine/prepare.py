@@ -13,14 +13,15 @@ from pathlib import Path
 
 import torch
 
-from circuitlang.compiler.plan import Channel, Key, Model, Origins, Plan, digest
 from circuitlang.compiler.plan import Circuit as CircuitPlan
+from circuitlang.compiler.plan import Key, Model, Origins, Plan, digest
 from circuitlang.engine.contracts import MODELS, LoadedModel, Locate, Track, untracked
-from circuitlang.engine.graph import Graph, Step
+from circuitlang.engine.graph import Graph
 from circuitlang.engine.images import Pictures, Preprocess, find, load
 from circuitlang.engine.intervene import Section, Target
 from circuitlang.engine.known import remember
 from circuitlang.engine.result import Provenance
+from circuitlang.engine.targets import resolve
 from circuitlang.engine.trace import trace
 from circuitlang.engine.weights import fingerprint
 from circuitlang.errors import Finding, InputError
@@ -28,6 +29,7 @@ from circuitlang.errors import Finding, InputError
 # Of each image set its pictures, and what is wrong with those that were left out.
 Sets = dict[str, tuple[Pictures, list[str]]]
 # Pictures are looked at even where there is no model to say how to prepare them.
+_OF_A_UNIT = ("E111", "E125", "E126")
 _ANY = Preprocess(1, 1, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
@@ -83,8 +85,8 @@ def prepare(plan: Plan, folder: Path, origins: Origins, options: Options) -> Pre
     # What is computed with the weights is in the code of some sources, not in the plan.
     structure = digest(f"{ground.graph.module.code}\n{ground.graph.module}".encode())
     weights = fingerprint(ground.model.module)
-    # Circuits of one target share a section; what is masked in it is undone after each use.
-    sections = {(target.step.name, target.unit): Section(ground.graph, target) for target in ground.targets.values()}
+    # Circuits of one target share a section; what is edited in it is undone after each use.
+    sections: dict[str, Section] = {}
     jobs = []
     for circuit in plan.circuits:
         target = ground.targets[circuit.id]
@@ -96,7 +98,8 @@ def prepare(plan: Plan, folder: Path, origins: Origins, options: Options) -> Pre
             test, more = ground.sets[circuit.test]
             unreadable = [*unreadable, *more]
         provenance = _provenance(plan, circuit, (weights, structure), train, test, unreadable)
-        jobs.append(Job(circuit, sections[target.step.name, target.unit], train, test, provenance))
+        section = sections.setdefault(str(circuit.target), Section(ground.graph, target))
+        jobs.append(Job(circuit, section, train, test, provenance))
     return Prepared(plan, ground.model, jobs, ground.sets, weights)
 
 
@@ -141,22 +144,19 @@ def _ground(plan: Plan, folder: Path, origins: Origins, options: Options, load: 
     with collect(findings, origins, ("model",)):
         read = read_model(plan.model, folder, partial(load, allow_code=options.allow_code))
     sets = _sets(plan, folder, read[0].preprocess if read else _ANY, origins, options, findings)
-    targets = _targets(plan, read[1], origins, findings) if read else {}
+    targets = _targets(plan, *read, origins, findings) if read else {}
     if findings or read is None:
         raise InputError(findings)
     return Ground(*read, sets, targets)
 
 
-def _targets(plan: Plan, graph: Graph, origins: Origins, findings: list[Finding]) -> dict[str, Target]:
+def _targets(
+    plan: Plan, model: LoadedModel, graph: Graph, origins: Origins, findings: list[Finding]
+) -> dict[str, Target]:
     targets: dict[str, Target] = {}
     for circuit in plan.circuits:
-        key: Key = ("circuits", circuit.id, "target")
-        if not isinstance(circuit.target, Channel):
-            continue
-        with collect(findings, origins, (*key, "layer")):
-            step = graph.find(circuit.target.layer)
-            with collect(findings, origins, (*key, "unit")):
-                targets[circuit.id] = channel(step, circuit.target.unit, circuit.target.layer)
+        with collect_target(findings, origins, circuit.id):
+            targets[circuit.id] = resolve(circuit.target, graph, model.classes)
     return targets
 
 
@@ -187,24 +187,11 @@ def _refused(plan: Plan, origins: Origins) -> Iterator[Finding]:
 def refusals(circuit: CircuitPlan) -> dict[str, str]:
     """Why this version can't run a circuit, by the part of it that is about; empty where it can."""
     reasons = {
-        "target": "" if isinstance(circuit.target, Channel) else f"the target {circuit.target}",
-        "at": "one position of a map" if isinstance(circuit.target, Channel) and circuit.target.at else "",
         "size": "" if circuit.size is not None else "the search for the smallest circuit",
         "into": "split" if circuit.into else "",
-        "calibrate": f"calibrate={circuit.calibrate}" if circuit.calibrate != "none" else "",
-        "refill": f"refill={circuit.refill}" if circuit.refill != "none" else "",
         "structure": f"structure={circuit.structure}" if circuit.structure != "kernel" else "",
     }
     return {word: reason for word, reason in reasons.items() if reason}
-
-
-def channel(step: Step, unit: int, layer: str) -> Target:
-    """A channel of the step that `layer` names. Raises InputError where it has no such channel."""
-    if not 0 <= unit < step.width:
-        raise InputError(
-            Finding("E111", f"{layer} has no channel {unit}", None, f"its channels are 0 to {step.width - 1}")
-        )
-    return Target(step, unit)
 
 
 @contextmanager
@@ -218,6 +205,18 @@ def collect(findings: list[Finding], origins: Origins, key: Key) -> Iterator[Non
             for length in range(len(key), 0, -1):
                 span = span or origins.get(key[:length])
             findings.append(replace(finding, span=span))
+
+
+@contextmanager
+def collect_target(findings: list[Finding], origins: Origins, circuit: str) -> Iterator[None]:
+    """`collect`, at the layer of a circuit's target or, for what is wrong about a unit of it, at that."""
+    key: Key = ("circuits", circuit, "target")
+    try:
+        yield
+    except InputError as error:
+        for finding in error.findings:
+            with collect(findings, origins, (*key, "unit" if finding.code in _OF_A_UNIT else "layer")):
+                raise InputError(finding) from None
 
 
 def _provenance(

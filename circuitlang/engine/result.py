@@ -101,10 +101,14 @@ class Wire:
 
 @dataclass(frozen=True)
 class Circuit:
-    """The kept kernels of every layer, in execution order, and how the layers are wired. Aligned with `layers`."""
+    """The kept kernels of every layer, in execution order, and how the layers are wired. Aligned with `layers`.
+
+    `target` says which channels carry the target's units, numbered from 0.
+    """
 
     kernels: tuple[Kernels, ...]
     wires: tuple[Wire, ...]
+    target: Wire
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
 
 import torch
@@ -27,6 +28,64 @@ def select(scores: Scores, relevant: Masks, budget: int) -> Masks:
         masks[path] = torch.zeros_like(mask)
         masks[path][mask] = chosen[start : start + count]
         start += count
+    return masks
+
+
+def refill(
+    scores: Scores,
+    relevant: Masks,
+    budget: int,
+    live: Callable[[Masks], Masks],
+    joinable: Callable[[Masks], Masks],
+) -> Masks:
+    """The `budget` best kernels that are on a path from the image to the target within themselves.
+
+    So many of the best are taken that `budget` of them are on a path, and the dead among them dropped. A last kernel
+    often brings several to life at once; then the weakest that the others can spare are left out again. Where even
+    one path takes more than the budget, the plain selection is returned. `live` and `joinable` are as in `Section`.
+    """
+
+    def alive(best: int) -> Masks:
+        return live(select(scores, relevant, best))
+
+    low, high = 0, count({path: mask & (scores[path] > 0) for path, mask in relevant.items()})
+    if count(alive(high)) <= budget:
+        low = high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if count(alive(middle)) < budget else (low, middle)
+    chosen = _thin(scores, alive(high), alive(budget), budget, budget, live)
+    if count(chosen) > budget:
+        nothing = {path: torch.zeros_like(mask) for path, mask in relevant.items()}
+        chosen = alive(low) if count(alive(low)) else _thin(scores, alive(high), nothing, budget, 1, live)
+    while 0 < count(chosen) < budget:
+        others = {path: joined & ~chosen[path] for path, joined in joinable(chosen).items()}
+        more = select(scores, others, budget - count(chosen))
+        if not count(more):
+            break
+        chosen = {path: mask | more[path] for path, mask in chosen.items()}
+    return chosen if 0 < count(chosen) <= budget else select(scores, relevant, budget)
+
+
+def _thin(
+    scores: Scores, masks: Masks, needed: Masks, budget: int, least: int, live: Callable[[Masks], Masks]
+) -> Masks:
+    """Some live kernels less the weakest, down to the budget, as long as at least `least` stay on a path. More than
+    the budget are left where none but needed ones are left to drop."""
+    chunk = max(count(masks) // 2, 1)
+    while count(masks) > budget:
+        loose = {path: mask & ~needed[path] for path, mask in masks.items()}
+        if not count(loose):
+            break
+        chunk = min(chunk, count(loose))
+        strong = select(scores, loose, count(loose) - chunk)
+        rest = live({path: mask | (needed[path] & masks[path]) for path, mask in strong.items()})
+        if count(rest) >= least:
+            masks = rest
+        elif chunk > 1:
+            chunk //= 2
+        else:
+            needed = {path: mask | (loose[path] & ~strong[path]) for path, mask in needed.items()}
     return masks
 
 

@@ -36,12 +36,15 @@ def read(folder: Path) -> Result:
         kernels = tuple(
             Kernels(**{name: arrays[f"{layer.path}.kernel.{name}"] for name in _KERNEL}) for layer in summary.layers
         )
-        wires = tuple(Wire(**{name: arrays[f"{layer.path}.wire.{name}"] for name in _WIRE}) for layer in summary.layers)
+        *wires, target = (
+            Wire(**{name: arrays[f"{path}.wire.{name}"] for name in _WIRE})
+            for path in (*(layer.path for layer in summary.layers), "target")
+        )
     except (OSError, SafetensorError) as error:
         raise InputError(Finding("E312", f"{path} can't be read", None, str(error))) from None
     except KeyError as error:
         raise InputError(Finding("E312", f"{path} lacks {error}", None, "it is not of this circuit.json")) from None
-    return Result(summary, Circuit(kernels, wires))
+    return Result(summary, Circuit(kernels, tuple(wires), target))
 
 
 def circuits(folder: Path) -> list[Path]:

@@ -1,9 +1,9 @@
 from torch import Tensor
 
-from circuitlang.engine.contracts import ablation
+from circuitlang.engine.contracts import Removable, ablation
 
 
 @ablation
-def zero(weight: Tensor) -> Tensor:
+def zero(kernels: Removable) -> Tensor:
     """A removed kernel puts out nothing: its weights are zero. Biases stay. Hamblin et al. 2022, section 3."""
-    return weight.new_zeros(weight.shape[:2])
+    return kernels.weight.new_zeros(kernels.weight.shape[:2])

@@ -5,7 +5,7 @@ Columns share a middle line; what order their slots have is decided before, in `
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean
@@ -70,11 +70,11 @@ class _Grid:
     bottom: float
 
 
-def arrange(connections: Sequence[Connection], target: Channel, headings: Mapping[int, float]) -> Layout:
-    """Places for the connected channels and the target; `headings` are the widths of the layers' labels."""
-    channels = {target} | {end for one in connections for end in (one.source, one.target)}
+def arrange(connections: Sequence[Connection], targets: Set[Channel], headings: Mapping[int, float]) -> Layout:
+    """Places for the connected channels and the targets; `headings` are the widths of the layers' labels."""
+    channels = set(targets) | {end for one in connections for end in (one.source, one.target)}
     layers = sorted({layer for layer, _ in channels})
-    grids = [_grid(slots, layers, target) for slots in ordered(connections, channels, layers)]
+    grids = [_grid(slots, layers, targets) for slots in ordered(connections, channels, layers)]
     columns, nodes = [], {}
     top = min(grid.top for grid in grids)
     height = max(grid.bottom for grid in grids) - top
@@ -94,7 +94,7 @@ def arrange(connections: Sequence[Connection], target: Channel, headings: Mappin
     return Layout(columns, nodes, routes, width, height)
 
 
-def _grid(slots: list[Slot], layers: list[int], target: Channel) -> _Grid:
+def _grid(slots: list[Slot], layers: list[int], targets: Set[Channel]) -> _Grid:
     """Slots of a column in rows: of one node, of several when there are many, or of one lane.
 
     Rows are slanted, so that a level line from one node meets the gap between two others.
@@ -105,9 +105,10 @@ def _grid(slots: list[Slot], layers: list[int], target: Channel) -> _Grid:
     lane = min(LANE, 260.0 / lanes) if lanes else 0.0
     pitch = _pitch(len(nodes), wrap, HEIGHT - lane * lanes)
     size = NODE * pitch
-    ends = {target: TARGET, IMAGE: PICTURE}
-    if (end := (nodes[0].layer, nodes[0].channel)) in ends:
-        size, pitch = ends[end], ends[end] / NODE
+    channels = {(slot.layer, slot.channel) for slot in nodes}
+    if channels <= targets or channels == {IMAGE}:
+        size = (PICTURE if channels == {IMAGE} else TARGET) / len(nodes) ** 0.5
+        pitch = size / NODE
     step = size + max(9.0, 0.4 * size)
     placed: dict[Slot, Point] = {}
     y = 0.0

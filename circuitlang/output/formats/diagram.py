@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from xml.etree.ElementTree import Element
 
-from circuitlang.compiler import plan
 from circuitlang.engine.result import Layer, Result
 from circuitlang.output.contracts import output_format
 from circuitlang.output.drawing import captions
@@ -34,7 +33,7 @@ def diagram(result: Result) -> dict[str, bytes]:
     found = connections(result.circuit, MOST)
     drawn = found.strongest
     headings = {IMAGE[0]: ["image"], **{place: captions.heading(layer) for place, layer in enumerate(layers)}}
-    layout = arrange(drawn, _target(result), {place: _heading_width(lines) for place, lines in headings.items()})
+    layout = arrange(drawn, _targets(result), {place: _heading_width(lines) for place, lines in headings.items()})
     notes = captions.subtitle(result, found, {column.layer for column in layout.columns})
     title = captions.title(result)
 
@@ -59,11 +58,10 @@ def diagram(result: Result) -> dict[str, bytes]:
     return {"diagram.svg": write(svg)}
 
 
-def _target(result: Result) -> Channel:
-    target, layers = result.summary.plan.target, result.summary.layers
-    assert isinstance(target, plan.Channel), "nothing else is executed yet"
-    named = [place for place, layer in enumerate(layers) if target.layer in (layer.name, layer.path)]
-    return (named or [len(layers) - 1])[-1], target.unit
+def _targets(result: Result) -> set[Channel]:
+    """The channels that carry the feature."""
+    wire = result.circuit.target
+    return set(zip(wire.origin.tolist(), wire.channel.tolist(), strict=True))
 
 
 def _heading_width(lines: Sequence[str]) -> float:
@@ -125,15 +123,15 @@ def _curve(route: Route) -> str:
 
 
 def _add_nodes(parent: Element, layout: Layout, result: Result) -> None:
-    layers, target, tooltips = result.summary.layers, _target(result), captions.node_tooltips(result)
+    layers, targets, tooltips = result.summary.layers, _targets(result), captions.node_tooltips(result)
     for channel, node in layout.nodes.items():
         name = captions.channel_name(channel, layers)
         group = add(parent, "g", class_="circuit-node", data_channel=name, transform=_translation(node.x, node.y))
         add(group, "title", tooltips.get(channel, name))
-        _add_picture(group, channel, node, result, (INK, 2.5) if channel == target else (LINE, 1.0))
+        _add_picture(group, channel, node, result, (INK, 2.5) if channel in targets else (LINE, 1.0))
         if channel != IMAGE:
             size = min(max(0.22 * node.size, 7.0), 11.0)
-            size = NAME if channel == target else size
+            size = NAME if channel in targets else size
             label = _text(
                 group,
                 str(channel[1]),
@@ -141,7 +139,7 @@ def _add_nodes(parent: Element, layout: Layout, result: Result) -> None:
                 node.size / 2 + size,
                 size,
                 INK,
-                bold=channel == target,
+                bold=channel in targets,
                 anchor="middle",
             )
             # A halo keeps a number legible where an edge passes below it.

@@ -1,0 +1,85 @@
+"""What is kept, refitted: layer by layer, the circuit's outputs brought as near to the whole network's as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from circuitlang.engine.contracts import Edit, Masks
+from circuitlang.engine.graph import Layer
+from circuitlang.engine.intervene import Passage
+
+# How much of its own variance a kernel's fit is held back by, which keeps what the data can't tell at 1.
+_RIDGE = 0.01
+
+
+def refit(
+    layer: Layer,
+    passage: Passage,
+    masks: Masks,
+    how: Literal["bias", "affine", "kernels"],
+    rows: Callable[[Layer], Tensor | None],
+) -> Edit:
+    """The edit of a layer that fits its output y in the whole network best from its input in the circuit.
+
+    With a_k the output of kept kernel k, of each output channel: `bias` fits b in y = sum a_k + b, `affine` s and b
+    in y = s sum a_k + b, `kernels` s_k and b in y = sum s_k a_k + b, by ridge regression that holds s at 1:
+    min |y - sum s_k a_k - b|^2 + 0.01 sum var(a_k) (s_k - 1)^2. A channel without kernels becomes its mean.
+    """
+    mask = masks[layer.path]
+    own = rows(layer)
+    kept = (mask if own is None else mask[own]).to(passage.weight.device)
+    groups, inner = passage.patches.shape[1:3]
+    taps = passage.patches.shape[3]
+    weight = (passage.weight * (kept if kept.dim() == 4 else kept[..., None, None])).reshape(-1, inner, taps).double()
+    present = kept if kept.dim() == 2 else kept.flatten(2).any(-1)
+    gain, offset = torch.ones(present.shape).double(), torch.zeros(len(present)).double()
+    each = len(weight) // groups
+    for group in range(groups):
+        channels = slice(group * each, (group + 1) * each)
+        used = present[channels].any(0).nonzero()[:, 0]
+        seen = passage.patches[:, group, used].flatten(1)
+        wanted = passage.wanted[:, channels]
+        mean, goal = seen.mean(0), wanted.mean(0)
+        seen, wanted = seen - mean, wanted - goal
+        covariance = (seen.T @ seen / len(seen)).double().reshape(len(used), taps, len(used), taps)
+        common = (seen.T @ wanted / len(seen)).double().reshape(len(used), taps, each)
+        mean = mean.double().reshape(len(used), taps)
+        for unit in range(each):
+            row = group * each + unit
+            among = present[row, used].nonzero()[:, 0]
+            kernels = used[among]
+            w = weight[row, kernels]
+            if len(kernels):
+                gram = torch.einsum("kt,ktls,ls->kl", w, covariance[among][:, :, among], w)
+                toward = (w * common[among, :, unit]).sum(1)
+                gain[row, kernels.cpu()] = _gains(gram, toward, how).cpu()
+            still = (gain[row, kernels.cpu()] * (w * mean[among]).sum(1).cpu()).sum()
+            offset[row] = goal[unit].cpu().double() - still - passage.bias[row].cpu().double()
+    return Edit(*_whole(layer, mask, gain, offset, own))
+
+
+def _gains(gram: Tensor, toward: Tensor, how: str) -> Tensor:
+    """The factors s_k, from the covariance of the kernels' outputs and their covariance with what is wanted."""
+    ones = torch.ones_like(toward)
+    if how == "bias":
+        return ones
+    if how == "affine":
+        total = gram.sum()
+        held = _RIDGE * gram.diagonal().sum()
+        return ones * ((toward.sum() + held) / (total + held) if total + held > 0 else 1)
+    variance = gram.diagonal()
+    held = _RIDGE * variance + 1e-12 * variance.max() + 1e-30
+    change: Tensor = torch.linalg.solve(gram + held.diag(), toward - gram.sum(1))
+    return ones + change
+
+
+def _whole(layer: Layer, mask: Tensor, gain: Tensor, offset: Tensor, rows: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Gains and offsets of all of a layer's output channels, where they were fitted for some."""
+    if rows is not None:
+        all_gains, all_offsets = torch.ones(layer.out_channels, layer.inner), torch.zeros(layer.out_channels)
+        gain, offset = all_gains.double().index_copy(0, rows, gain), all_offsets.double().index_copy(0, rows, offset)
+    return (mask * gain if mask.dim() == 2 else mask * gain[..., None, None]), offset

@@ -1,0 +1,190 @@
+"""Circuits built from masks: what stands in for removed kernels, how kept ones are refitted, dead ones replaced."""
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from circuitlang.compiler.plan import Choice
+from circuitlang.engine import build as building
+from circuitlang.engine.build import Builder
+from circuitlang.engine.contracts import ABLATIONS
+from circuitlang.engine.intervene import Section, Target
+from circuitlang.engine.select import count, select
+from circuitlang.engine.trace import trace
+from tests.nets import CASES, IDS, SIZE, Branches, Chain, Fixed, Groups, Residual, build, images, layers, naive_trace
+
+
+def section(module: nn.Module, path: str, *units: int) -> Section:
+    graph = trace(module, (SIZE, SIZE))
+    return Section(graph, Target(graph.find(path), units))
+
+
+def random_masks(part: Section, share: float = 0.5, seed: int = 0) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return {path: (torch.rand(mask.shape, generator=generator) < share) & mask for path, mask in part.relevant.items()}
+
+
+def alone(layer: nn.Module, given: Tensor, o: int, i: int) -> Tensor:
+    """The output map of a single kernel [N, ...]: only its input channel is there, and no bias."""
+    out, inner = layer.weight.shape[:2]
+    groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
+    channel = o // (out // groups) * inner + i
+    only = torch.zeros_like(given)
+    only[:, channel] = given[:, channel]
+    twin = copy.deepcopy(layer)
+    twin.bias = None
+    with torch.no_grad():
+        return twin.forward(only)[:, o]
+
+
+def run(module: nn.Module, path: str, unit: int, x: Tensor) -> Tensor:
+    return naive_trace(module, path, unit, x)[0].detach()
+
+
+@pytest.mark.parametrize(("net", "path", "unit"), CASES, ids=IDS)
+def test_mean_ablation_puts_the_mean_of_each_removed_kernel_in_its_place(net, path, unit):
+    module, x = build(net), images()
+    part = section(module, path, unit)
+    masks = random_masks(part)
+    _, _, seen = naive_trace(module, path, unit, x)
+    twin = copy.deepcopy(module)
+    for name, mask in masks.items():
+        layer = layers(module)[name]
+        constant = torch.zeros(len(layer.weight)).double()
+        for o, i in (~mask).nonzero().tolist():
+            if name != path or o == unit:
+                constant[o] += alone(layer, seen[name][0].detach(), o, i).mean()
+        edited = layers(twin)[name]
+        edited.weight.data *= mask.reshape(*mask.shape, *[1] * (layer.weight.dim() - 2))
+        edited.bias = nn.Parameter((0 if layer.bias is None else layer.bias) + constant)
+    builder = Builder(part, Fixed(x), Choice("mean"))
+    with part.edited(builder.build(masks)):
+        found = part.feature(x)
+    torch.testing.assert_close(found, run(twin, path, unit, x).reshape(found.shape), rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", ABLATIONS.declarations)
+@pytest.mark.parametrize(("net", "path", "unit"), CASES[::3])
+def test_no_ablation_changes_a_network_of_which_nothing_is_removed(net, path, unit, name):
+    part, x = section(build(net), path, unit), images()
+    whole = part.feature(x)
+    with part.edited(Builder(part, Fixed(x), Choice(name)).build(part.relevant)):
+        torch.testing.assert_close(part.feature(x), whole)
+
+
+def naive_refit(module: nn.Module, path: str, unit: int, x: Tensor, masks: dict[str, Tensor], how: str) -> nn.Module:
+    """Layer by layer, by explicit design matrices and ridge rows: the plain, slow way."""
+    wanted = naive_trace(module, path, unit, x)[2]
+    twin = copy.deepcopy(module)
+    for name, mask in masks.items():
+        layer = layers(module)[name]
+        given = naive_trace(twin, path, unit, x)[2][name][0].detach()
+        weight, bias = torch.zeros_like(layer.weight), torch.zeros(len(layer.weight)).double()
+        for o in range(len(weight)):
+            if name == path and o != unit:
+                continue
+            kernels = mask[o].nonzero()[:, 0].tolist()
+            y = wanted[name][1][:, o].detach().flatten()
+            a = torch.stack([alone(layer, given, o, i).flatten() for i in kernels], 1) if kernels else y[:, None][:, :0]
+            centred, goal = a - a.mean(0), y - y.mean()
+            held = (0.01 * centred.square().mean(0) * len(y)).sqrt()
+            if how == "bias" or not kernels:
+                gains = torch.ones(len(kernels)).double()
+            elif how == "kernels":
+                design = torch.cat([centred, held.diag()])
+                answer = torch.cat([goal - centred.sum(1), torch.zeros_like(held)])
+                # Of a kernel that doesn't vary nothing can be told: the smallest change is none.
+                gains = 1 + torch.linalg.lstsq(design, answer[:, None], driver="gelsd").solution[:, 0]
+            else:
+                design = torch.cat([centred.sum(1), held.square().sum().sqrt()[None]])
+                answer = torch.cat([goal, held.square().sum().sqrt()[None]])
+                gains = ((design @ answer) / (design @ design)).expand(len(kernels))
+            for gain, i in zip(gains, kernels, strict=True):
+                weight.data[o, i] = gain * layer.weight.data[o, i]
+            bias[o] = y.mean() - (a @ gains).mean()
+        layers(twin)[name].weight.data, layers(twin)[name].bias = weight.data, nn.Parameter(bias)
+    return twin
+
+
+@pytest.mark.parametrize("how", ["bias", "affine", "kernels"])
+@pytest.mark.parametrize(
+    ("net", "path", "unit"), [(Chain, "fc2", 0), (Branches, "head", 4), (Residual, "head", 2), (Groups, "point", 2)]
+)
+def test_refits_are_the_least_squares_they_say(net, path, unit, how):
+    module, x = build(net), images(6)
+    part = section(module, path, unit)
+    masks = random_masks(part, 0.6, 2)
+    edits = Builder(part, Fixed(x, 4), calibrate=how).build(masks)
+    expected = naive_refit(module, path, unit, x, masks, how)
+    for name, edit in edits.items():
+        layer = layers(module)[name]
+        gain = edit.gain.reshape(*edit.gain.shape, *[1] * (layer.weight.dim() - 2))
+        rows = [unit] if name == path else list(range(len(layer.weight)))
+        fitted = layers(expected)[name].weight
+        torch.testing.assert_close((layer.weight * gain)[rows], fitted[rows], rtol=1e-4, atol=1e-6)
+        assert not edit.gain[~masks[name]].any()
+    with part.edited(edits):
+        found = part.feature(x)
+    torch.testing.assert_close(found, run(expected, path, unit, x).reshape(found.shape), rtol=1e-4, atol=1e-6)
+
+
+def test_refits_leave_the_section_as_it_was_and_see_a_sample_of_many_images(monkeypatch):
+    part, x = section(build(Chain), "fc2", 0), images(9)
+    whole = part.feature(x)
+    monkeypatch.setattr(building, "_IMAGES", 4)
+    builder = Builder(part, Fixed(x, 2), calibrate="kernels")
+    edits = builder.build(random_masks(part))
+    torch.testing.assert_close(part.feature(x), whole, rtol=0, atol=0)
+    same = Builder(part, Fixed(x[[0, 3, 6]]), calibrate="kernels").build(random_masks(part))
+    for name, edit in edits.items():
+        torch.testing.assert_close(edit.gain, same[name].gain)
+
+
+def random_scores(part: Section, seed: int) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        path: torch.rand(mask.shape, generator=generator).double().pow(3) * mask for path, mask in part.relevant.items()
+    }
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("net", "path", "unit"), CASES, ids=IDS)
+def test_with_live_refill_every_kept_kernel_is_on_a_path(net, path, unit, seed):
+    part = section(build(net), path, unit)
+    scores = random_scores(part, seed)
+    total = count(part.relevant)
+    builder = Builder(part, Fixed(images(1)), refill="live")
+    depth = shortest(part)
+    for budget in sorted({1, 3, 5, max(total // 4, 1), max(total // 2, 1), total}):
+        masks = builder.select(scores, budget)
+        plain = select(scores, part.relevant, budget)
+        if budget < depth:
+            assert all(torch.equal(masks[name], plain[name]) for name in masks)
+            continue
+        assert 0 < count(masks) == count(part.live(masks)) <= budget
+        if count(masks) < min(budget, total):
+            # Where channels have a single kernel each, no kernel may be able to join without another.
+            others = {name: mask & ~masks[name] for name, mask in part.joinable(masks).items()}
+            assert not count(others)
+        # What plain selection keeps alive is kept.
+        assert all(bool((masks[name] | ~alive).all()) for name, alive in part.live(plain).items())
+
+
+def shortest(part: Section) -> int:
+    """The fewest kernels that join the image to the target: by trying, kernel by kernel, what can be left out."""
+    best = 10**9
+    for seed in range(20):
+        generator = torch.Generator().manual_seed(seed)
+        masks = {name: mask.clone() for name, mask in part.relevant.items()}
+        places = [(name, *place) for name, mask in masks.items() for place in mask.nonzero().tolist()]
+        for number in torch.randperm(len(places), generator=generator).tolist():
+            name, o, i = places[number]
+            if masks[name][o, i]:
+                without = {**masks, name: masks[name].clone()}
+                without[name][o, i] = False
+                alive = part.live(without)
+                masks = alive if count(alive) else masks
+        best = min(best, count(masks))
+    return best
