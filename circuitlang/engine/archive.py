@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 import torch
@@ -117,7 +117,14 @@ def read_program(path: Path) -> Program:
         ) from None
 
 
-def _read(archive: zipfile.ZipFile, name: str) -> Program:
+def read_exported(file: BinaryIO, own: Mapping[str, Tensor]) -> Program:
+    """A program of this process, with its own tensors in the place of stored ones of their names."""
+    with zipfile.ZipFile(file) as archive:
+        return _read(archive, "the network", own)
+
+
+def _read(archive: zipfile.ZipFile, name: str, own: Mapping[str, Tensor] | None = None) -> Program:
+    own = own or {}
     records = {record.partition("/")[2]: record for record in archive.namelist()}
     models = [record for record in records if record.startswith("models/") and record.endswith(".json")]
     if len(models) != 1:
@@ -127,6 +134,9 @@ def _read(archive: zipfile.ZipFile, name: str) -> Program:
     for folder, kind in (("data/weights/", "weights"), ("data/constants/", "constants")):
         listed = records[f"{folder}{model}_{kind}_config.json"]
         for word, payload in msgspec.json.decode(_content(archive, listed), type=_Payloads).config.items():
+            if word in own:
+                tensors[word] = own[word]
+                continue
             if payload.use_pickle or payload.tensor_meta is None:
                 label = f"its {word} is a pickled object, and loading it would run code"
                 raise InputError(Finding("E306", f"'{name}' is refused", None, label, _AGAIN))

@@ -6,6 +6,7 @@ which every layer is a `_KernelLayer` that can be masked and observed; both are 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -69,8 +70,12 @@ class _KernelLayer(nn.Module):
                 self.stand_in = (constant * ~kept).sum(1)
 
     def forward(self, x: Tensor) -> Tensor:
-        linear = x.dim() == 2
-        x = x[..., None, None] if linear else x
+        linear = self.layer.kind == "linear"
+        if linear:
+            # A linear layer is a convolution of 1 x 1: its channels come second, its positions are rows and columns.
+            x = x.movedim(-1, 1)
+            places = x.shape[2:]
+            x = x.reshape(*x.shape[:2], *(places if len(places) == 2 else (math.prod(places), 1)))
         if self.row is not None:
             x = x[:, self.channels]
         if any(self.padding):
@@ -82,7 +87,7 @@ class _KernelLayer(nn.Module):
             self.watcher(self.layer, y)
         if self.observer is not None:
             y = self._observed(x.detach(), y, self.observer)
-        return y[..., 0, 0] if linear else y
+        return y.reshape(*y.shape[:2], *places).movedim(1, -1) if linear else y
 
     def _observed(self, x: Tensor, y: Tensor, observer: Observer) -> Tensor:
         if not y.requires_grad:
