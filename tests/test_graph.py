@@ -214,13 +214,13 @@ def test_a_mask_is_undone_when_the_block_fails():
     assert torch.equal(part.feature(x), whole)
 
 
-class Shuffled(nn.Module):
+class Unknown(nn.Module):
     """An operation whose channels aren't followed, in front of one target but not of the other."""
 
     def __init__(self) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, 4, 1)
-        self.mix = nn.Softmax2d()
+        self.mix = nn.GLU(2)
         self.conv2 = nn.Conv2d(4, 4, 1)
 
     def forward(self, x):
@@ -228,10 +228,10 @@ class Shuffled(nn.Module):
 
 
 def test_what_cannot_be_followed_is_refused_by_name():
-    graph = trace(Shuffled(), (SIZE, SIZE))
+    graph = trace(Unknown(), (SIZE, SIZE))
     assert isinstance(graph, Graph)
     assert graph.find("conv1").layer is not None
-    with pytest.raises(InputError, match="mix, a Softmax2d"):
+    with pytest.raises(InputError, match="mix, a GLU"):
         graph.find("conv2")
 
 

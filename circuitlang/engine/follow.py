@@ -84,7 +84,8 @@ class _Reader:
         else:
             rule = _RULES.get(node.target) or _RULES.get(getattr(node.target, "__name__", node.target))
             call = _Call(node, inputs, node.args, node.kwargs)
-        if rule is _moves:
+        unchanged = getattr(node.target, "__name__", node.target) in _UNCHANGED
+        if rule is _moves or (unchanged and inputs[0].name in self._moved):
             return self._move(node)
         if rule is _cat:
             return self._concatenated(node)
@@ -127,7 +128,7 @@ class _Reader:
         links, start = [], 0
         for part in parts:
             step = self._steps.get(part.name) if isinstance(part, fx.Node) else None
-            width = step.width if step else part.meta["value"].shape[axis]  # type: ignore[union-attr]
+            width = step.width if step else part.meta["value"].shape[axis]
             if step:
                 own = torch.arange(width)
                 links.append(Link(step.name, own, own + start))
@@ -175,7 +176,7 @@ class _Reader:
             return None
         starts = torch.tensor([start for start, _ in self._origins])
         origin = torch.bucketize(numbers, starts, right=True) - 1
-        present = origin.unique().tolist()
+        present = sorted(set(origin.flatten().tolist()))
         image, channel, place = (torch.full_like(numbers, -1) for _ in range(3))
         first = 0
         for number in present:
@@ -191,7 +192,7 @@ class _Reader:
         axis = _axis(numbers, channel)
         if axis is None:
             return None
-        channel, place, origin = (each[0].movedim(axis - 1, 0).flatten(1) for each in (channel, place, origin))
+        channel, place = (each[0].movedim(axis - 1, 0).reshape(shape[axis - 1], -1) for each in (channel, place))
         feeding = channel.amax(1)
         links, first, steps = [], 0, []
         for number in present:
@@ -407,12 +408,8 @@ def _adaptive_pool(call: _Call, steps: Mapping[str, Step]) -> Step | None:
 
 def _along_rows(call: _Call, steps: Mapping[str, Step]) -> None:
     """The last two dimensions are rows and columns."""
-    if any(step.axis != 1 or len(step.shape) != 3 for step in map(steps.__getitem__, _names(call, steps))):
-        raise Refused("its channels are not in the place of channels")
-
-
-def _names(call: _Call, steps: Mapping[str, Step]) -> list[str]:
-    return [each.name for each in call.inputs if each.name in steps]
+    if len(_second(call, steps).shape) != 3:
+        raise Refused("its input has no rows and columns")
 
 
 def _batch_norm(call: _Call, steps: Mapping[str, Step]) -> Step | None:
@@ -429,10 +426,17 @@ def _instance_norm(call: _Call, steps: Mapping[str, Step]) -> Step | None:
 
 def _second(call: _Call, steps: Mapping[str, Step]) -> Step:
     """The only input, whose channels must be the second dimension."""
-    (step,) = [steps[name] for name in _names(call, steps)] or [None]
-    if step is None or step.axis != 1:
+    step = _only(call, steps)
+    if step.axis != 1:
         raise Refused("its channels are not in the place of channels")
     return step
+
+
+def _only(call: _Call, steps: Mapping[str, Step]) -> Step:
+    """The step of an operation's only input."""
+    if len(call.inputs) != 1 or call.inputs[0].name not in steps:
+        raise Refused("its input has its channels along several dimensions")
+    return steps[call.inputs[0].name]
 
 
 def _dropout(call: _Call, steps: Mapping[str, Step]) -> Step | None:
@@ -449,9 +453,7 @@ def _stochastic_depth(call: _Call, steps: Mapping[str, Step]) -> Step | None:
 
 def _over(call: _Call, steps: Mapping[str, Step], axes: set[int]) -> Step | None:
     """A norm over some dimensions (of one image and its batch)."""
-    (step,) = [steps[name] for name in _names(call, steps)] or [None]
-    if step is None:
-        raise Refused("its input has its channels along several dimensions")
+    step = _only(call, steps)
     if 0 in axes:
         raise Refused("it mixes images")
     axis = step.axis % (len(step.shape) + 1)
@@ -492,9 +494,7 @@ def _neighbours(call: _Call, steps: Mapping[str, Step]) -> Step | None:
 
 def _reduced(call: _Call, steps: Mapping[str, Step]) -> Step | None:
     """A mean, sum or extreme over rows and columns, or over channels into one."""
-    (step,) = [steps[name] for name in _names(call, steps)] or [None]
-    if step is None:
-        raise Refused("its input has its channels along several dimensions")
+    step = _only(call, steps)
     rank = len(step.shape) + 1
     axes = call.argument(1, "dim", call.argument(1, "axis"))
     over = {each % rank for each in (axes if isinstance(axes, (list, tuple)) else (axes,)) if isinstance(each, int)}
@@ -534,6 +534,8 @@ _SAME = (
     "softshrink", "tanhshrink", "softplus", "softsign", "logsigmoid", "threshold", "contiguous", "clone", "detach",
     "float", "double", "half", "to", "type_as",
 )  # fmt: skip
+# What leaves numbers as they are, also where channels lie along several dimensions for now.
+_UNCHANGED = ("contiguous", "clone", "detach")
 _MOVE_MODULES = (
     nn.Flatten, nn.Unflatten, nn.ChannelShuffle, nn.PixelShuffle, nn.PixelUnshuffle, nn.ZeroPad2d, nn.ConstantPad2d,
     nn.ReflectionPad2d, nn.ReplicationPad2d, nn.CircularPad2d,

@@ -54,6 +54,11 @@ class Layer:
         group = torch.arange(self.out_channels) // (self.out_channels // self.groups)
         return group[:, None] * self.inner + torch.arange(self.inner)
 
+    def spread(self, inputs: Tensor) -> Tensor:
+        """Of each kernel [out, in / groups], what is said of its input channel [in]."""
+        rows = inputs.reshape(self.groups, 1, self.inner)
+        return rows.expand(-1, self.out_channels // self.groups, -1).reshape(self.out_channels, self.inner)
+
 
 @dataclass(frozen=True)
 class Link:
@@ -182,8 +187,8 @@ class Graph:
         fed: dict[str, Tensor] = {self.image: torch.ones(self.steps[self.image].width, dtype=torch.bool)}
         for step in steps:
             if step.layer:
-                inputs = fed[step.links[0].node][step.layer.sources()]
-                kernels = inputs if masks is None else inputs & masks[step.layer.path]
+                kernels = step.layer.spread(fed[step.links[0].node])
+                kernels = kernels if masks is None else kernels & masks[step.layer.path]
                 fed[step.name] = kernels.any(1)
             elif step.links:
                 reached = torch.zeros(step.width, dtype=torch.bool)
@@ -196,10 +201,10 @@ class Graph:
         for step in reversed(steps):
             if step.layer:
                 source = step.links[0].node
-                kernels = wanted[step.name][:, None] & fed[source][step.layer.sources()]
+                kernels = wanted[step.name][:, None] & step.layer.spread(fed[source])
                 kernels = kernels if masks is None else kernels & masks[step.layer.path]
                 alive[step.layer.path] = kernels | alive.get(step.layer.path, torch.zeros_like(kernels))
-                wanted[source][step.layer.sources()[kernels]] = True
+                wanted[source] |= kernels.reshape(step.layer.groups, -1, step.layer.inner).any(1).flatten()
             else:
                 asked = step.mixed(wanted[step.name])
                 for link in step.links:
@@ -208,12 +213,15 @@ class Graph:
 
     def feeders(self, layer: Layer) -> tuple[Tensor, Tensor, Tensor]:
         """What carries each input channel of a layer: input channels, the feeding layers' numbers (-1: the image)
-        and the channels of those, three tensors of equal length."""
+        and the channels of those, three tensors of equal length.
+
+        A norm over channels carries each by itself: others in its block shift and scale it, and are not named.
+        """
         numbers = {each.path: number for number, each in enumerate(self.layers)}
         found: dict[str, Tensor] = {}
 
         def of(name: str) -> Tensor:
-            """Columns of a step's channel and the layer and channel it stems from."""
+            """Columns of a step's channel and the layer and channel it stems from, in order."""
             if name not in found:
                 step = self.steps[name]
                 own = torch.arange(step.width)
@@ -221,10 +229,10 @@ class Graph:
                     number = numbers[step.layer.path] if step.layer else -1
                     found[name] = torch.stack([own, torch.full_like(own, number), own])
                 else:
-                    found[name] = _spread(step, [_through(link, of(link.node)) for link in step.links])
+                    found[name] = _once([_through(link, of(link.node)) for link in step.links])
             return found[name]
 
-        rows = torch.cat([of(step.links[0].node) for step in self.uses(layer)], 1).unique(dim=1)
+        rows = _once([of(step.links[0].node) for step in self.uses(layer)])
         return rows[0], rows[1], rows[2]
 
     def receptive_field(self, node: str, row: int, column: int) -> Box | None:
@@ -250,16 +258,13 @@ def _through(link: Link, stems: Tensor) -> Tensor:
     return torch.cat([link.target[row][None], stems[1:, place]])
 
 
-def _spread(step: Step, parts: list[Tensor]) -> Tensor:
-    """Columns of a step's channel and stem, each once and in order; in a mixed block all channels have all stems."""
-    columns = torch.cat([torch.zeros(3, 0, dtype=torch.long), *parts], 1)
-    if not step.blocks:
-        return columns.unique(dim=1)
-    size = step.width // step.blocks
-    columns[0] //= size
-    columns = columns.unique(dim=1).repeat_interleave(size, dim=1)
-    columns[0] = columns[0] * size + torch.arange(columns.shape[1]) % size
-    return columns[:, columns[0].argsort(stable=True)]
+def _once(parts: list[Tensor]) -> Tensor:
+    """Columns [3, n] of several lists without repetitions, in order."""
+    columns = torch.cat(parts, 1)
+    _, layers, stems = (int(row.max()) + 2 if row.numel() else 1 for row in columns)
+    # As one number each, which sorts much faster than columns do.
+    keys = torch.unique((columns[0] * layers + columns[1] + 1) * stems + columns[2])  # type: ignore[no-untyped-call]
+    return torch.stack([keys // stems // layers, keys // stems % layers - 1, keys % stems])
 
 
 def _see(box: Box, windows: Windows) -> Box:

@@ -10,6 +10,8 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -110,7 +112,9 @@ class Section:
         self.target = target
         self.relevant: Masks = graph.live(target.step.name, torch.tensor([target.unit]))
         self.layers = tuple(layer for layer in graph.layers if layer.path in self.relevant)
-        sliced = target.step.layer
+        # Of the target's layer one row is enough, unless it is used on the way to the target as well.
+        uses = [step for step in graph.ancestors(target.step.name) if step.layer and step.layer == target.step.layer]
+        sliced = target.step.layer if len(uses) == 1 else None
         self._kernel_layers: dict[str, _KernelLayer] = {}
         for layer in self.layers:
             original = graph.module.get_submodule(layer.path)
@@ -173,15 +177,15 @@ class Section:
 
     def _map(self, images: Tensor) -> Tensor:
         output: Tensor = self._module(images)
-        feature = output[:, self._unit]
-        return feature if feature.dim() == 3 else feature.reshape(len(images), 1, 1)
+        feature = output.select(self.target.step.axis, self._unit)
+        return feature.reshape(len(images), *feature.shape[1:], *[1] * (3 - feature.dim()))
 
 
 def _cut(graph: Graph, last: str, layers: Mapping[str, _KernelLayer]) -> fx.GraphModule:
     """The part of a graph that its step `last` depends on, with kernel layers in place of the layers."""
     part = fx.Graph()
     copies: dict[fx.Node, fx.Node] = {}
-    modules: dict[str, nn.Module] = {}
+    modules: dict[str, Any] = {}
     wanted = _upstream(next(node for node in graph.module.graph.nodes if node.name == last))
     for node in graph.module.graph.nodes:
         if node not in wanted and node.op != "placeholder":
@@ -190,6 +194,8 @@ def _cut(graph: Graph, last: str, layers: Mapping[str, _KernelLayer]) -> fx.Grap
         if node.op == "call_module":
             path = str(node.target)
             modules[path] = layers.get(path) or graph.module.get_submodule(path)
+        if node.op == "get_attr":
+            modules[str(node.target)] = attrgetter(str(node.target))(graph.module)
         if node.name == last:
             part.output(copies[node])
             break
