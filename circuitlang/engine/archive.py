@@ -82,7 +82,7 @@ class _Model(msgspec.Struct):
 class Operation:
     """One call of an operator; `arguments` as they are serialised, by the names of the operator's schema.
 
-    `path` and `kind` are of the innermost module that made the call.
+    `path` and `kind` are of the innermost module that made the call; `parts` are the names of several results.
     """
 
     name: str
@@ -90,6 +90,7 @@ class Operation:
     arguments: Mapping[str, Any]
     path: str
     kind: str
+    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -198,7 +199,8 @@ def _size(value: Mapping[str, Any]) -> int | str:
 def _operation(node: _Node) -> Operation:
     made = node.outputs[0] if node.outputs else {}
     name = made["as_tensor"]["name"] if "as_tensor" in made else ""
+    parts = tuple(str(each["name"]) for each in made.get("as_tensors", ()))
     stack = node.metadata.get("nn_module_stack", "").rpartition(";")[2].split(",")
     path, kind = (stack[1], stack[2]) if len(stack) == 3 else ("", "")
     arguments = {argument.name: argument.arg for argument in node.inputs}
-    return Operation(name, node.target, arguments, path, kind)
+    return Operation(name or "-".join(parts), node.target, arguments, path, kind, parts)

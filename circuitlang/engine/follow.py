@@ -175,7 +175,7 @@ class _Reader:
         if len(numbers) != BATCH or not shape:
             return None
         starts = torch.tensor([start for start, _ in self._origins])
-        origin = torch.bucketize(numbers, starts, right=True) - 1
+        origin = torch.bucketize(numbers.contiguous(), starts, right=True) - 1
         present = sorted(set(origin.flatten().tolist()))
         image, channel, place = (torch.full_like(numbers, -1) for _ in range(3))
         first = 0

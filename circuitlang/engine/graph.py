@@ -263,7 +263,7 @@ def _once(parts: list[Tensor]) -> Tensor:
     columns = torch.cat(parts, 1)
     _, layers, stems = (int(row.max()) + 2 if row.numel() else 1 for row in columns)
     # As one number each, which sorts much faster than columns do.
-    keys = torch.unique((columns[0] * layers + columns[1] + 1) * stems + columns[2])  # type: ignore[no-untyped-call]
+    keys = torch.unique((columns[0] * layers + columns[1] + 1) * stems + columns[2])
     return torch.stack([keys // stems // layers, keys // stems % layers - 1, keys % stems])
 
 

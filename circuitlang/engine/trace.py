@@ -30,7 +30,7 @@ def trace(model: nn.Module, size: tuple[int, int]) -> Graph:
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     dtype = next((parameter.dtype for parameter in model.parameters()), torch.float32)
     images = torch.zeros(BATCH, 3, *size, device=device, dtype=dtype)
-    module = _traced(private, images)
+    module = _traced(private, images).requires_grad_(False)
     _layers_of_functions(module)
     _not_in_place(module)
     with torch.no_grad():
@@ -86,9 +86,9 @@ def _traced(private: nn.Module, images: torch.Tensor) -> fx.GraphModule:
 
 
 def _exported(private: nn.Module, images: torch.Tensor) -> fx.GraphModule:
-    """The network by way of a program for any number of images, over the private network's own tensors."""
+    """The network by way of a program, over the private network's own tensors. It is right for any number of images."""
     with torch.no_grad():
-        program = torch.export.export(private, (images,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))
+        program = torch.export.export(private, (images,))
     file = io.BytesIO()
     torch.export.save(program, file)
     own = {**dict(private.named_parameters()), **dict(private.named_buffers())}
@@ -101,7 +101,9 @@ def _layers_of_functions(module: fx.GraphModule) -> None:
         kind = {functional.conv2d: nn.Conv2d, torch.conv2d: nn.Conv2d, functional.linear: nn.Linear}.get(node.target)
         if node.op != "call_function" or kind is None:
             continue
-        given = dict(zip(("input", "weight", "bias", "stride", "padding", "dilation", "groups"), node.args, strict=False))
+        given = dict(
+            zip(("input", "weight", "bias", "stride", "padding", "dilation", "groups"), node.args, strict=False)
+        )
         given.update(node.kwargs)
         source, weight, bias = given.pop("input"), given.pop("weight"), given.pop("bias", None)
         stored = [each for each in (weight, bias) if each is not None]
