@@ -363,10 +363,9 @@ Rule = Callable[[_Call, Mapping[str, Step]], "Step | None"]
 
 def _same(call: _Call, steps: Mapping[str, Step], windows: Windows | None = _ONE, blocks: int = 0) -> Step | None:
     """Channels go through one by one, or one is used for all, or (in blocks) all for all."""
-    found = [steps.get(each.name) for each in call.inputs]
-    sources = [step for step in found if step]
-    if len(sources) < len(found) or any(len(step.shape) != len(call.shape) for step in sources):
-        raise Refused("its input has its channels along several dimensions" if None in found else "ranks differ")
+    sources = [_step(each, steps) for each in call.inputs]
+    if any(len(step.shape) != len(call.shape) for step in sources):
+        raise Refused("its inputs have different numbers of dimensions")
     widest = max(sources, key=lambda step: step.width)
     dimension = (widest.axis - 1) if widest.axis > 0 else widest.axis
     if any(step.axis != widest.axis and (step.width > 1 or step.shape[dimension] > 1) for step in sources):
@@ -434,9 +433,15 @@ def _second(call: _Call, steps: Mapping[str, Step]) -> Step:
 
 def _only(call: _Call, steps: Mapping[str, Step]) -> Step:
     """The step of an operation's only input."""
-    if len(call.inputs) != 1 or call.inputs[0].name not in steps:
-        raise Refused("its input has its channels along several dimensions")
-    return steps[call.inputs[0].name]
+    if len(call.inputs) != 1:
+        raise Refused("it has several inputs")
+    return _step(call.inputs[0], steps)
+
+
+def _step(node: fx.Node, steps: Mapping[str, Step]) -> Step:
+    if node.name not in steps:
+        raise Refused(f"the channels of '{node.name}' are not each image's along one dimension")
+    return steps[node.name]
 
 
 def _dropout(call: _Call, steps: Mapping[str, Step]) -> Step | None:

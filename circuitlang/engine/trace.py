@@ -78,11 +78,11 @@ def _traced(private: nn.Module, images: torch.Tensor) -> fx.GraphModule:
         first = _first_line(error)
     try:
         return _exported(private, images)
-    except InputError:
-        raise
+    except InputError as error:
+        second = f"{error.findings[0].message}: {error.findings[0].label}"
     except Exception as error:  # the same
-        message = f"the network can't be traced: {first}"
-        raise InputError(Finding("E308", message, None, f"torch.export: {_first_line(error)}")) from error
+        second = _first_line(error)
+    raise InputError(Finding("E308", f"the network can't be traced: {first}", None, f"torch.export: {second}"))
 
 
 def _exported(private: nn.Module, images: torch.Tensor) -> fx.GraphModule:
@@ -160,7 +160,7 @@ def _not_in_place(module: fx.GraphModule) -> None:
                 views = _viewed(module, same[source] | {source})
                 for each in same[source]:
                     for user in [user for user in each.users if order[user] > order[node]]:
-                        if views or node.target is operator.setitem:
+                        if views:
                             user.meta["written"] = node.name
                         else:
                             user.replace_input_with(each, node)
@@ -194,7 +194,7 @@ def _writes(module: fx.GraphModule, node: fx.Node) -> bool:
         return word.endswith("_") and not word.endswith("__")
     if node.op != "call_function":
         return False
-    return node.target in _OUT_OF_PLACE or node.target is operator.setitem or _given(node).get("inplace") is True
+    return node.target in _OUT_OF_PLACE or _given(node).get("inplace") is True
 
 
 def _given(node: fx.Node) -> Mapping[str, Any]:
@@ -214,7 +214,7 @@ def _rewrite(node: fx.Node) -> None:
     elif node.op == "call_function" and "inplace" in (given := _given(node)):
         node.args, node.kwargs = (), {**given, "inplace": False}
         node.args, node.kwargs = (given["input"],), {k: v for k, v in node.kwargs.items() if k != "input"}
-    elif node.op == "call_function" and node.target is not operator.setitem:
+    elif node.op == "call_function":
         word = str(node.target.__name__).rstrip("_")  # type: ignore[union-attr]
         node.target = getattr(torch, word, None) or getattr(functional, word)
 
