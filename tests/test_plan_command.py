@@ -248,7 +248,8 @@ def test_lines_in_a_pipe_stay_whole(here):
 
 
 def test_what_this_version_cannot_run_is_planned_and_said_to_be_that(here):
-    text = f"circuit a = {LINE}\ncircuit b = preserve conv3:joint(1, 2) on images/dogs/* kernels<=9 structure=channel\ncompare a, b\n"
+    b = "circuit b = preserve conv3:joint(1, 2) on images/dogs/* kernels<=9 structure=channel"
+    text = f"circuit a = {LINE}\n{b}\ncompare a, b\n"
     found = numbers(text)
     a, b = found["circuits"]
     assert a["refused"] == []

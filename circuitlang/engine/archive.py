@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import msgspec
 import torch
@@ -82,7 +82,7 @@ class _Model(msgspec.Struct):
 class Operation:
     """One call of an operator; `arguments` as they are serialised, by the names of the operator's schema.
 
-    `path` and `kind` are of the innermost module that made the call.
+    `path` and `kind` are of the innermost module that made the call; `parts` are the names of several results.
     """
 
     name: str
@@ -90,6 +90,7 @@ class Operation:
     arguments: Mapping[str, Any]
     path: str
     kind: str
+    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,14 @@ def read_program(path: Path) -> Program:
         ) from None
 
 
-def _read(archive: zipfile.ZipFile, name: str) -> Program:
+def read_exported(file: BinaryIO, own: Mapping[str, Tensor]) -> Program:
+    """A program of this process, with its own tensors in the place of stored ones of their names."""
+    with zipfile.ZipFile(file) as archive:
+        return _read(archive, "the network", own)
+
+
+def _read(archive: zipfile.ZipFile, name: str, own: Mapping[str, Tensor] | None = None) -> Program:
+    own = own or {}
     records = {record.partition("/")[2]: record for record in archive.namelist()}
     models = [record for record in records if record.startswith("models/") and record.endswith(".json")]
     if len(models) != 1:
@@ -127,6 +135,9 @@ def _read(archive: zipfile.ZipFile, name: str) -> Program:
     for folder, kind in (("data/weights/", "weights"), ("data/constants/", "constants")):
         listed = records[f"{folder}{model}_{kind}_config.json"]
         for word, payload in msgspec.json.decode(_content(archive, listed), type=_Payloads).config.items():
+            if word in own:
+                tensors[word] = own[word]
+                continue
             if payload.use_pickle or payload.tensor_meta is None:
                 label = f"its {word} is a pickled object, and loading it would run code"
                 raise InputError(Finding("E306", f"'{name}' is refused", None, label, _AGAIN))
@@ -188,7 +199,8 @@ def _size(value: Mapping[str, Any]) -> int | str:
 def _operation(node: _Node) -> Operation:
     made = node.outputs[0] if node.outputs else {}
     name = made["as_tensor"]["name"] if "as_tensor" in made else ""
+    parts = tuple(str(each["name"]) for each in made.get("as_tensors", ()))
     stack = node.metadata.get("nn_module_stack", "").rpartition(";")[2].split(",")
     path, kind = (stack[1], stack[2]) if len(stack) == 3 else ("", "")
     arguments = {argument.name: argument.arg for argument in node.inputs}
-    return Operation(name, node.target, arguments, path, kind)
+    return Operation(name or "-".join(parts), node.target, arguments, path, kind, parts)

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn import functional
 
 from circuitlang.engine.archive import Operation, Program
 from circuitlang.errors import Finding, InputError
@@ -35,7 +36,7 @@ class _Lowering:
         self._program = program
         self._graph = fx.Graph()
         self._steps: dict[str, fx.Node] = {}
-        self._modules: dict[str, nn.Module] = {}
+        self._modules: dict[str, nn.Module | Tensor] = {}
         self._made_by: dict[str, tuple[str, str]] = {}
         # Names of one tensor: what is written into one is written into all.
         self._same: dict[str, set[str]] = {}
@@ -51,7 +52,7 @@ class _Lowering:
         self._same[image] = {image}
         node = self._steps[image]
         for operation in self._program.operations:
-            if operation.target not in _PASSED_OVER:
+            if operation.target not in _PASSED_OVER and not operation.target.startswith("_operator."):
                 node = self._steps[operation.name] = self._step(operation)
         self._graph.output(node)
         return fx.GraphModule(self._modules, self._graph).eval()
@@ -76,6 +77,10 @@ class _Lowering:
             self._write(operation, source, node)
             self._same[operation.name] = self._same[source]
             self._same[source].add(operation.name)
+        for number, part in enumerate(operation.parts):
+            self._steps[part] = self._graph.call_function(operator.getitem, (node, number))
+            self._same[part] = self._same[operation.name]
+            self._same[part].add(part)
         return node
 
     def _write(self, operation: Operation, name: str, node: fx.Node) -> None:
@@ -118,7 +123,17 @@ class _Lowering:
             function, *arguments = rule(before, after, **given)
         except (TypeError, ValueError) as error:
             raise _refused(operation, str(error)) from None
-        return self._graph.call_function(function, tuple(arguments))
+        return self._graph.call_function(function, tuple(map(self._constant, arguments)))
+
+    def _constant(self, value: Any) -> Any:
+        """A stored tensor as a step of the network; what else an argument is, as it is."""
+        if isinstance(value, (list, tuple)):
+            return type(value)(map(self._constant, value))
+        if not isinstance(value, Tensor):
+            return value
+        path = next(path for path, tensor in self._program.tensors.items() if tensor is value)
+        self._modules[path] = value
+        return self._graph.get_attr(path)
 
     def _module(self, operation: Operation, rule: Callable[..., nn.Module], given: Arguments) -> fx.Node:
         rest = dict(given)
@@ -217,6 +232,21 @@ def _batch_norm(
     return module
 
 
+def _layer_norm(_rank: int, normalized_shape: Any, eps: float = 1e-5, **rest: Any) -> nn.Module:
+    affine = isinstance(rest.get("weight"), Tensor)
+    return nn.LayerNorm(normalized_shape, eps, elementwise_affine=affine, bias=isinstance(rest.get("bias"), Tensor))
+
+
+def _group_norm(_rank: int, num_groups: int, weight: Any = None, eps: float = 1e-5, **_: Any) -> nn.Module:
+    if not isinstance(weight, Tensor):
+        raise ValueError("it has no weight")
+    return nn.GroupNorm(num_groups, len(weight), eps)
+
+
+def _softplus(_rank: int, beta: float = 1.0, threshold: float = 20.0) -> nn.Module:
+    return nn.Softplus(beta, threshold)
+
+
 def _dropout(_rank: int, p: float, train: bool) -> nn.Module:
     if train:
         raise ValueError("it drops at random: export model.eval()")
@@ -285,11 +315,13 @@ def _pair(value: Any) -> tuple[int, int]:
 
 
 def _arithmetic(function: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
-    """The rule of a sum or product of two steps, or of a step and a number."""
+    """The rule of a sum or product of two steps, or of a step and a number or a stored tensor."""
 
-    def rule(_before: Any, _after: Any, self: Any, other: Any, alpha: float = 1) -> tuple[Any, ...]:
-        if isinstance(self, Tensor) or isinstance(other, Tensor) or other is _FREE:
-            raise ValueError("one side is a stored tensor or a size")
+    def rule(_before: Any, after: Any, self: Any, other: Any, alpha: float = 1) -> tuple[Any, ...]:
+        if other is _FREE:
+            raise ValueError("one side is a size")
+        if any(isinstance(each, Tensor) and each.dim() == len(after) and len(each) != 1 for each in (self, other)):
+            raise ValueError("one side is a stored tensor of several images")
         if alpha != 1:
             raise ValueError("one side is scaled")
         return function, self, other
@@ -299,23 +331,86 @@ def _arithmetic(function: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
 
 def _concatenate(_before: Any, after: Any, tensors: Any, dim: int = 0) -> tuple[Any, ...]:
     if any(isinstance(each, Tensor) for each in tensors):
-        raise ValueError("a part of it is a stored tensor")
+        raise ValueError("a part of it is a stored tensor, which has a number of images")
     if dim % len(after) == 0:
         raise ValueError("it joins images")
     return torch.cat, tensors, dim
 
 
-def _flatten(before: Any, after: Any, self: Any, **_: Any) -> tuple[Any, ...]:
-    """A reshape of each image to a row, however it is written; sizes of images are compared as they are written."""
-    if not before or len(after) != 2 or before[0] != after[0]:
-        raise ValueError("it reshapes more than each image to a row")
-    return torch.flatten, self, 1
+def _reshape(before: Any, after: Any, self: Any, **_: Any) -> tuple[Any, ...]:
+    """A reshape of each image, however it is written; sizes of images are compared as they are written."""
+    if not before or not after or before[0] != after[0]:
+        raise ValueError("it reshapes more than each image")
+    if len(after) == 2:
+        return torch.flatten, self, 1
+    return torch.reshape, self, (-1, *_sizes(after[1:]))
+
+
+def _sizes(sizes: Any) -> tuple[int, ...]:
+    if not all(isinstance(size, int) for size in sizes):
+        raise ValueError("its sizes depend on the image")
+    return tuple(sizes)
+
+
+def _permute(before: Any, _after: Any, self: Any, dims: Any) -> tuple[Any, ...]:
+    axes = [axis % len(before) for axis in dims]
+    if axes[0] != 0:
+        raise ValueError("it moves the images")
+    return torch.permute, self, axes
+
+
+def _transpose(before: Any, _after: Any, self: Any, dim0: int, dim1: int) -> tuple[Any, ...]:
+    return torch.transpose, self, *_inside(before, dim0, dim1)
+
+
+def _inside(before: Any, *axes: int) -> tuple[int, ...]:
+    """Dimensions that are not the images'."""
+    found = tuple(axis % len(before) for axis in axes)
+    if 0 in found:
+        raise ValueError("it takes images apart")
+    return found
+
+
+def _slice(before: Any, _after: Any, self: Any, dim: int = 0, start: Any = None, end: Any = None, step: int = 1) -> Any:
+    if dim % len(before) == 0 and start in (None, 0) and step == 1 and (end is None or end >= 1 << 62):
+        return operator.getitem, self, slice(None)
+    (axis,) = _inside(before, dim)
+    if _FREE in (start, end):
+        raise ValueError("its sizes depend on the image")
+    return operator.getitem, self, (*[slice(None)] * axis, slice(start, end, step))
+
+
+def _select(before: Any, _after: Any, self: Any, dim: int, index: Any) -> tuple[Any, ...]:
+    return torch.select, self, *_inside(before, dim), index
+
+
+def _parts(function: Callable[..., Any]) -> Callable[..., tuple[Any, ...]]:
+    """The rule of a division into several parts, by their number or sizes."""
+
+    def rule(before: Any, _after: Any, self: Any, dim: int = 0, **sizes: Any) -> tuple[Any, ...]:
+        (size,) = sizes.values()
+        return function, self, size, *_inside(before, dim)
+
+    return rule
+
+
+def _expand(before: Any, after: Any, self: Any, **_: Any) -> tuple[Any, ...]:
+    if len(before) != len(after) or before[0] != after[0]:
+        raise ValueError("it repeats images")
+    sizes = [-1 if old == new else new for old, new in zip(before, after, strict=True)]
+    return torch.Tensor.expand, self, [-1, *_sizes(sizes[1:])]
+
+
+def _pad(_before: Any, after: Any, self: Any, pad: Any, mode: str = "constant", value: Any = None) -> tuple[Any, ...]:
+    if len(pad) > 2 * len(after) - 2:
+        raise ValueError("it adds images")
+    return functional.pad, self, list(pad), mode, value
 
 
 def _mean(before: Any, _after: Any, self: Any, dim: Any = None, keepdim: bool = False) -> tuple[Any, ...]:
     axes = sorted(axis % len(before) for axis in dim or ())
-    if len(before) != 4 or not axes or not {2, 3}.issuperset(axes):
-        raise ValueError("it averages over more than rows and columns")
+    if not axes or 0 in axes:
+        raise ValueError("it averages over images")
     return torch.mean, self, axes, keepdim
 
 
@@ -331,6 +426,9 @@ _MODULES: Mapping[str, Callable[..., nn.Module]] = _aten(
         "conv2d.padding": _convolution,
         "linear.default": _linear,
         "batch_norm.default": _batch_norm,
+        "layer_norm.default": _layer_norm,
+        "group_norm.default": _group_norm,
+        "softplus.default": _softplus,
         "dropout.default": _dropout,
         "feature_dropout.default": _dropout,
         "max_pool2d.default": _max_pool,
@@ -355,25 +453,42 @@ _MODULES: Mapping[str, Callable[..., nn.Module]] = _aten(
     }
 )
 
+_RESHAPES = (
+    "flatten.using_ints", "view.default", "reshape.default", "_unsafe_view.default", "unflatten.int", "squeeze.dim",
+    "squeeze.dims", "unsqueeze.default",
+)  # fmt: skip
 # The rules of what remains a function: of the sizes before and after, and the arguments.
 _FUNCTIONS: Mapping[str, Callable[..., tuple[Any, ...]]] = _aten(
     {
         "add.Tensor": _arithmetic(operator.add),
         "sub.Tensor": _arithmetic(operator.sub),
         "mul.Tensor": _arithmetic(operator.mul),
+        "div.Tensor": _arithmetic(operator.truediv),
         "cat.default": _concatenate,
         "mean.dim": _mean,
-        **dict.fromkeys(
-            ("flatten.using_ints", "view.default", "reshape.default", "_unsafe_view.default", "squeeze.dims"), _flatten
-        ),
+        "permute.default": _permute,
+        "transpose.int": _transpose,
+        "slice.Tensor": _slice,
+        "select.int": _select,
+        "chunk.default": _parts(torch.chunk),
+        "split.Tensor": _parts(torch.split),
+        "split_with_sizes.default": _parts(torch.split),
+        "expand.default": _expand,
+        "pad.default": _pad,
+        "constant_pad_nd.default": _pad,
+        **dict.fromkeys(_RESHAPES, _reshape),
     }
 )
 
 # What computes no tensor: sizes, and checks of them.
-_PASSED_OVER = ("torch.ops.aten.sym_size.int", "torch.ops.aten._assert_tensor_metadata.default")
+_PASSED_OVER = (
+    "torch.ops.aten.sym_size.int", "torch.ops.aten._assert_tensor_metadata.default",
+    "torch.ops.aten._assert_scalar.default",
+)  # fmt: skip
 # What may look at its input's memory.
 _ALIASES = {
     f"torch.ops.aten.{name}"
-    for name in ("flatten.using_ints", "view.default", "reshape.default", "_unsafe_view.default", "squeeze.dims",
-                 "dropout.default", "feature_dropout.default", "contiguous.default", "detach.default", "alias.default")
+    for name in (*_RESHAPES, "dropout.default", "feature_dropout.default", "contiguous.default", "detach.default",
+                 "alias.default", "permute.default", "transpose.int", "slice.Tensor", "select.int", "chunk.default",
+                 "split.Tensor", "split_with_sizes.default", "expand.default")
 }  # fmt: skip

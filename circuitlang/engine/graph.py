@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import torch
 from torch import Tensor, fx
@@ -14,6 +15,7 @@ from circuitlang.errors import Finding, InputError, did_you_mean, listing
 
 Box = tuple[int, int, int, int]
 Windows = tuple["Window", "Window"]
+Kind = Literal["image", "layer", "each", "cat", "copy", "flat", "mix"]
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class Layer:
     """A convolution or linear layer, as a matrix of kernels [out, in / groups].
 
     `path` is its module's, `name` what users call it (`conv3` for the third convolution, unless the model has
-    modules of such names), `node` its step in the traced graph.
+    modules of such names), `node` the last step that uses it; `Graph.uses` has them all.
     """
 
     path: str
@@ -52,6 +54,11 @@ class Layer:
         group = torch.arange(self.out_channels) // (self.out_channels // self.groups)
         return group[:, None] * self.inner + torch.arange(self.inner)
 
+    def spread(self, inputs: Tensor) -> Tensor:
+        """Of each kernel [out, in / groups], what is said of its input channel [in]."""
+        rows = inputs.reshape(self.groups, 1, self.inner)
+        return rows.expand(-1, self.out_channels // self.groups, -1).reshape(self.out_channels, self.inner)
+
 
 @dataclass(frozen=True)
 class Link:
@@ -66,15 +73,44 @@ class Link:
 class Step:
     """One operation: how many channels it has, what feeds them, and what it sees of its input.
 
-    A layer's single link says which step its input channels are; its kernels join them to its output channels.
-    `windows` (vertical, horizontal) is None where a position sees the whole input.
+    `kind` says what its links mean. A channel that no link feeds is the same for every image.
+
+    - `layer`: the single link says which step its input channels are; its kernels join them to its output channels.
+    - `each`: an operation on each channel by itself, which gives the same where other channels are left out. Several
+      links are several operands; parameters of the operation lie along the channels or are the same for all.
+    - `cat`: the linked steps one after another, and perhaps constants.
+    - `copy`: channels of other steps as they are, their positions in the same order: in another order, fewer, or along
+      another axis.
+    - `flat`: each channel is one position of the channel that feeds it, as behind a flatten.
+    - `mix`: each channel depends on all of its block, where the channels are so many `blocks` of equal size; the links
+      say what feeds a block's members.
+
+    `axis` is the dimension that the channels lie along: 1, or counted from the end (-1 where they are last). `shape` is
+    of the output for one image, without the batch. `windows` (vertical, horizontal) is None where a position sees the
+    whole input.
     """
 
     name: str
     width: int
     links: tuple[Link, ...]
+    kind: Kind = "each"
     layer: Layer | None = None
     windows: Windows | None = (Window(1, 1, 0), Window(1, 1, 0))
+    axis: int = 1
+    shape: tuple[int, ...] = ()
+    blocks: int = 0
+
+    @property
+    def positions(self) -> tuple[int, ...]:
+        """The shape of one channel: (height, width), or () behind a flatten."""
+        axis = self.axis - 1 if self.axis > 0 else self.axis % len(self.shape)
+        return self.shape[:axis] + self.shape[axis + 1 :]
+
+    def mixed(self, channels: Tensor) -> Tensor:
+        """Which channels depend on any of the given ones [width] once each block is mixed; the same the other way."""
+        if not self.blocks:
+            return channels
+        return channels.reshape(self.blocks, -1).any(1).repeat_interleave(self.width // self.blocks)
 
 
 @dataclass(frozen=True)
@@ -87,8 +123,12 @@ class Graph:
 
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
-        """Every layer, in execution order."""
-        return tuple(step.layer for step in self.steps.values() if step.layer)
+        """Every layer once, in the order of its first use."""
+        return tuple({step.layer.path: step.layer for step in self.steps.values() if step.layer}.values())
+
+    def uses(self, layer: Layer) -> tuple[Step, ...]:
+        """The steps that a layer's kernels are used in, in execution order: more than one where a module is reused."""
+        return tuple(step for step in self.steps.values() if step.layer == layer)
 
     def find(self, word: str) -> Step:
         """The step a target names: a layer by its name, or the last step of the module of that path.
@@ -112,15 +152,12 @@ class Graph:
             raise InputError(Finding("E308", self._obstacle(name), None, "the classes lie behind it"))
         return self.steps[name]
 
-    def size(self, step: Step) -> tuple[int, int]:
-        """Height and width of a step's maps; 1 x 1 where it has none."""
-        shape = next(node.meta["shape"] for node in self.module.graph.nodes if node.name == step.name)
-        return (int(shape[2]), int(shape[3])) if len(shape) == 4 else (1, 1)
-
     def widths(self) -> dict[str, int]:
         """Channels by every word a target may use; those of what lies behind an obstacle too."""
-        known = {node.name: node.meta.get("shape", ()) for node in self.module.graph.nodes}
-        return {word: known[name][1] for word, name in self._nodes.items() if len(known[name]) > 1}
+        shapes = {node.name: node.meta.get("shape", ()) for node in self.module.graph.nodes}
+        widths = {name: shape[1] for name, shape in shapes.items() if len(shape) > 1}
+        widths |= {name: step.width for name, step in self.steps.items()}
+        return {word: widths[name] for word, name in self._nodes.items() if name in widths}
 
     @cached_property
     def _nodes(self) -> dict[str, str]:
@@ -134,13 +171,14 @@ class Graph:
     def _obstacle(self, name: str) -> str:
         """The first operation on the way to a step whose channels can't be followed."""
         node = next(node for node in self.module.graph.nodes if node.name == name)
-        while missing := [each for each in node.all_input_nodes if each.name not in self.steps]:
+        while missing := [each for each in node.all_input_nodes if "followed" not in each.meta]:
             node = missing[0]
         if node.op == "call_module":
             what = f"{node.target}, a {type(self.module.get_submodule(str(node.target))).__name__}"
         else:
             what = f"{getattr(node.target, '__name__', node.target)} (step '{node.name}')"
-        return f"channels can't be followed through {what}"
+        reason = f": {node.meta['refused']}" if "refused" in node.meta else ""
+        return f"channels can't be followed through {what}{reason}"
 
     def ancestors(self, node: str) -> list[Step]:
         """The steps that `node` depends on, itself included, in execution order."""
@@ -152,7 +190,7 @@ class Graph:
 
     def live(self, target: str, units: Tensor, masks: Masks | None = None) -> dict[str, Tensor]:
         """Of each layer's kernels, which lie on a path from the image to the target's units. Where masks are given,
-        a path runs through kernels of theirs alone."""
+        a path runs through kernels of theirs alone. Of a layer that is used again, those that any of its uses has."""
         kernels = self.joinable(target, units, masks)
         return kernels if masks is None else {path: kernels[path] & masks[path] for path in kernels}
 
@@ -162,59 +200,57 @@ class Graph:
         fed: dict[str, Tensor] = {self.image: torch.ones(self.steps[self.image].width, dtype=torch.bool)}
         for step in steps:
             if step.layer:
-                inputs = fed[step.links[0].node][step.layer.sources()]
-                kernels = inputs if masks is None else inputs & masks[step.layer.path]
+                kernels = step.layer.spread(fed[step.links[0].node])
+                kernels = kernels if masks is None else kernels & masks[step.layer.path]
                 fed[step.name] = kernels.any(1)
             elif step.links:
                 reached = torch.zeros(step.width, dtype=torch.bool)
                 for link in step.links:
                     reached[link.target[fed[link.node][link.source]]] = True
-                fed[step.name] = reached
+                fed[step.name] = step.mixed(reached)
         wanted = {step.name: torch.zeros(step.width, dtype=torch.bool) for step in steps}
         wanted[target][units] = True
         found: dict[str, Tensor] = {}
         for step in reversed(steps):
             if step.layer:
                 source = step.links[0].node
-                kernels = wanted[step.name][:, None] & fed[source][step.layer.sources()]
-                found[step.layer.path] = kernels
+                kernels = wanted[step.name][:, None] & step.layer.spread(fed[source])
+                found[step.layer.path] = kernels | found.get(step.layer.path, torch.zeros_like(kernels))
                 kernels = kernels if masks is None else kernels & masks[step.layer.path]
-                wanted[source][step.layer.sources()[kernels]] = True
+                wanted[source] |= kernels.reshape(step.layer.groups, -1, step.layer.inner).any(1).flatten()
             else:
+                asked = step.mixed(wanted[step.name])
                 for link in step.links:
-                    wanted[link.node][link.source[wanted[step.name][link.target]]] = True
-        return {path: found[path] for path in reversed(found)}
+                    wanted[link.node][link.source[asked[link.target]]] = True
+        return {layer.path: found[layer.path] for layer in self.layers if layer.path in found}
 
     def feeders(self, layer: Layer) -> tuple[Tensor, Tensor, Tensor]:
-        """What carries each input channel of a layer; see `carriers`."""
-        return self.carriers(self.steps[layer.node].links[0].node)
+        """What carries each input channel of a layer, in any of its uses; see `carriers`."""
+        return self.carriers(*(step.links[0].node for step in self.uses(layer)))
 
-    def carriers(self, name: str) -> tuple[Tensor, Tensor, Tensor]:
+    def carriers(self, *names: str) -> tuple[Tensor, Tensor, Tensor]:
         """What carries each channel of a step: channels, the numbers of the layers they stem from (-1: the image) and
-        the channels of those, three tensors of equal length."""
-        numbers = {each.node: number for number, each in enumerate(self.layers)}
-        found: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
+        the channels of those, three tensors of equal length; of several steps, what carries any.
 
-        def of(name: str) -> tuple[Tensor, Tensor, Tensor]:
-            """Pairs of a step's channel and the layer and channel it stems from."""
-            if name in found:
-                return found[name]
-            step = self.steps[name]
-            if step.layer or name == self.image:
+        A norm over channels carries each by itself: others in its block shift and scale it, and are not named.
+        """
+        numbers = {each.path: number for number, each in enumerate(self.layers)}
+        found: dict[str, Tensor] = {}
+
+        def of(name: str) -> Tensor:
+            """Columns of a step's channel and the layer and channel it stems from, in order."""
+            if name not in found:
+                step = self.steps[name]
                 own = torch.arange(step.width)
-                found[name] = own, torch.full_like(own, numbers.get(name, -1)), own
-                return found[name]
-            parts: list[Tensor] = []
-            for link in step.links:
-                channel, origin, stem = of(link.node)
-                for row in _join(link.source, channel):
-                    parts.append(torch.stack([link.target[row[0]], origin[row[1]], stem[row[1]]]))
-            rows = torch.cat([part.reshape(3, -1) for part in parts], 1) if parts else torch.zeros(3, 0)
-            rows = torch.unique(rows.long(), dim=1)
-            found[name] = rows[0], rows[1], rows[2]
+                if step.layer or name == self.image:
+                    number = numbers[step.layer.path] if step.layer else -1
+                    found[name] = torch.stack([own, torch.full_like(own, number), own])
+                else:
+                    found[name] = _once([_through(link, of(link.node)) for link in step.links])
             return found[name]
 
-        return of(name)
+        rows = _once([of(name) for name in names])
+        return rows[0], rows[1], rows[2]
 
     def receptive_field(self, node: str, row: int, column: int) -> Box | None:
         """The pixels that a position of a step can see: top, left, bottom, right (exclusive), unclipped. None where
@@ -230,17 +266,22 @@ class Graph:
         return boxes.get(self.image)
 
 
-def _join(left: Tensor, right: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Pairs of positions at which two lists of channels agree."""
-    order = right.argsort(stable=True)
-    sorted_right = right[order]
-    low = torch.searchsorted(sorted_right, left)
-    count = torch.searchsorted(sorted_right, left, right=True) - low
-    pairs = []
-    for repeat in range(int(count.max()) if count.numel() else 0):
-        rows = (count > repeat).nonzero()[:, 0]
-        pairs.append((rows, order[low[rows] + repeat]))
-    return pairs
+def _through(link: Link, stems: Tensor) -> Tensor:
+    """Columns of channel and stem as they are behind a link; in front of it they are in order of the channel."""
+    low = torch.searchsorted(stems[0].contiguous(), link.source)
+    count = torch.searchsorted(stems[0].contiguous(), link.source, right=True) - low
+    row = torch.repeat_interleave(count)
+    place = torch.arange(len(row)) - (count.cumsum(0) - count)[row] + low[row]
+    return torch.cat([link.target[row][None], stems[1:, place]])
+
+
+def _once(parts: list[Tensor]) -> Tensor:
+    """Columns [3, n] of several lists without repetitions, in order."""
+    columns = torch.cat(parts, 1)
+    _, layers, stems = (int(row.max()) + 2 if row.numel() else 1 for row in columns)
+    # As one number each, which sorts much faster than columns do.
+    keys = torch.unique((columns[0] * layers + columns[1] + 1) * stems + columns[2])
+    return torch.stack([keys // stems // layers, keys // stems % layers - 1, keys % stems])
 
 
 def _see(box: Box, windows: Windows) -> Box:

@@ -6,10 +6,12 @@ which every layer is a `_KernelLayer` that can be edited and observed; both are 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from operator import attrgetter
 from typing import Any, Literal
 
 import torch
@@ -95,9 +97,8 @@ class _KernelLayer(nn.Module):
         return values if self.rows is None else values[self.rows.to(values.device)]
 
     def padded(self, x: Tensor) -> Tensor:
-        """The input [N, I, H, W] as the kernels see it."""
-        x = x[..., None, None] if x.dim() == 2 else x
-        x = x[:, self.channels]
+        """The input as the kernels see it, [N, I, H, W]."""
+        x = self.maps(x)[:, self.channels]
         return functional.pad(x, self.padding, self.mode) if any(self.padding) else x
 
     def forward(self, x: Tensor) -> Tensor:
@@ -107,7 +108,18 @@ class _KernelLayer(nn.Module):
             self.watcher(self.layer, seen, y)
         if self.observer is not None:
             y = self._observed(seen.detach(), y, self.observer)
-        return y[..., 0, 0] if x.dim() == 2 else y
+        if self.layer.kind != "linear":
+            return y
+        return y.reshape(*y.shape[:2], *x.shape[1:-1]).movedim(1, -1)
+
+    def maps(self, values: Tensor) -> Tensor:
+        """The layer's input or output as maps [N, channels, H, W]: a linear layer is a convolution of 1 x 1, its
+        channels come last, and its positions are rows and columns."""
+        if self.layer.kind != "linear":
+            return values
+        values = values.movedim(-1, 1)
+        places = values.shape[2:]
+        return values.reshape(*values.shape[:2], *(places if len(places) == 2 else (math.prod(places), 1)))
 
     def patches(self, x: Tensor, places: Tensor) -> Tensor:
         """What the kernels see in some places of each image, [N, groups, inner, taps, places]; `places` numbers the
@@ -164,7 +176,7 @@ class Section:
     def rows(self, layer: Layer) -> Tensor | None:
         """The output channels of a layer that are computed, where it isn't all: of the target's layer the target's
         own, as far as one group has them all."""
-        if layer != self.target.step.layer:
+        if layer != self.target.step.layer or len(self.graph.uses(layer)) > 1:
             return None
         units = torch.tensor(self.target.units)
         groups = units // (layer.out_channels // layer.groups)
@@ -303,8 +315,8 @@ class Section:
 
     def _maps(self, images: Tensor) -> Tensor:
         output: Tensor = self._module(images)
-        maps = output[:, self._units]
-        maps = maps if maps.dim() == 4 else maps.reshape(*maps.shape[:2], 1, 1)
+        maps = output.movedim(self.target.step.axis, 1)[:, self._units]
+        maps = maps.reshape(*maps.shape, *[1] * (4 - maps.dim()))
         if not self.target.coefficients:
             return maps
         return (maps * maps.new_tensor(self.target.coefficients)[:, None, None]).sum(1, keepdim=True)
@@ -348,7 +360,7 @@ def _passage(
     patches, wanted = [], []
     images = sum(map(len, outputs))
     for x, y in zip(inputs, outputs, strict=True):
-        flat = y.reshape(*y.shape[:2], -1)
+        flat = layer.maps(y).flatten(2)
         drawn = torch.randperm(flat.shape[-1], generator=generator)[: max(1, places // images)]
         chosen = drawn.to(y.device)
         patches.append(layer.patches(x, chosen).permute(0, 4, 1, 2, 3).flatten(0, 1))
@@ -360,7 +372,7 @@ def _cut(graph: Graph, last: str, layers: Mapping[str, _KernelLayer]) -> fx.Grap
     """The part of a graph that its step `last` depends on, with kernel layers in place of the layers."""
     part = fx.Graph()
     copies: dict[fx.Node, fx.Node] = {}
-    modules: dict[str, nn.Module] = {}
+    modules: dict[str, Any] = {}
     wanted = _upstream(next(node for node in graph.module.graph.nodes if node.name == last))
     for node in graph.module.graph.nodes:
         if node not in wanted and node.op != "placeholder":
@@ -369,6 +381,8 @@ def _cut(graph: Graph, last: str, layers: Mapping[str, _KernelLayer]) -> fx.Grap
         if node.op == "call_module":
             path = str(node.target)
             modules[path] = layers.get(path) or graph.module.get_submodule(path)
+        if node.op == "get_attr":
+            modules[str(node.target)] = attrgetter(str(node.target))(graph.module)
         if node.name == last:
             part.output(copies[node])
             break

@@ -22,7 +22,7 @@ def resolve(target: plan.Target, graph: Graph, classes: Sequence[str]) -> Target
         if not 0 <= unit < step.width:
             label = f"its channels are 0 to {step.width - 1}"
             raise InputError(Finding("E111", f"{target.layer} has no channel {unit}", None, label))
-    return Target(step, units, coefficients, _place(target, graph.size(step)))
+    return Target(step, units, coefficients, _place(target, step.positions))
 
 
 def _units(target: plan.Channel | plan.Joint | plan.Direction) -> tuple[tuple[int, ...], tuple[float, ...]]:
@@ -36,8 +36,9 @@ def _units(target: plan.Channel | plan.Joint | plan.Direction) -> tuple[tuple[in
 
 
 def _place(
-    target: plan.Channel | plan.Joint | plan.Direction, size: tuple[int, int]
+    target: plan.Channel | plan.Joint | plan.Direction, positions: tuple[int, ...]
 ) -> tuple[int, int] | Literal["max"] | None:
+    size = (*positions, 1, 1)[:2]
     if target.at is None or target.at == "max":
         return target.at
     place = (size[0] // 2, size[1] // 2) if target.at == "center" else target.at
