@@ -3,7 +3,7 @@
 Channels are drawn at random, by the seed, from the layers behind the first third of the network; one that is constant
 on the pictures is not drawn. Kernels are scored on one half of the pictures, and the circuit's map is compared with the
 network's on the other. Printed are medians over the channels of |r| and of |r| with each position's mean removed,
-with quartiles, as the tables of docs/fidelity.md. What this takes is on stderr.
+with quartiles, as Markdown tables. Progress is on stderr; Ctrl-C prints the tables of the channels so far.
 
 A variant is a name and the clauses of a spec. The row `paper` is the best of the paper's criteria, feature by feature.
 """
@@ -11,7 +11,6 @@ A variant is a name and the clauses of a spec. The row `paper` is the best of th
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,7 +23,7 @@ import torch
 from torch import Tensor
 
 from circuitlang import pipeline
-from circuitlang.compiler.plan import Circuit, Images, Model
+from circuitlang.compiler.plan import Circuit, Images, Model, Sparsity
 from circuitlang.engine.contracts import ABLATIONS, CRITERIA, METRICS, Schedule, Scores, passes_of
 from circuitlang.engine.graph import Graph
 from circuitlang.engine.images import Pictures, find, load
@@ -32,8 +31,9 @@ from circuitlang.engine.intervene import Section, Target
 from circuitlang.engine.measure import responses
 from circuitlang.engine.prepare import load_model, refusals
 from circuitlang.engine.score import score
-from circuitlang.engine.select import count, select
+from circuitlang.engine.select import budget, count, select
 from circuitlang.engine.trace import trace
+from circuitlang.errors import CircuitError
 from circuitlang.source import Source
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -80,9 +80,12 @@ def _ground(model: Model, folder: Path, limit: int | None, seed: int) -> Ground:
 
 
 def variant(clauses: str) -> Circuit:
-    """A variant as the compiler understands it. Raises CircuitError."""
+    """A variant as the compiler understands it."""
     spec = f"images pictures = pictures/*\npreserve conv5:0 on pictures sparsity<=0.1 {clauses}\n"
-    circuit = pipeline.compile_source(Source("variant", spec)).plan.circuits[0]
+    try:
+        circuit = pipeline.compile_source(Source("variant", spec)).plan.circuits[0]
+    except CircuitError as error:
+        sys.exit(f"{clauses}: {error}")
     if reasons := refusals(circuit):
         sys.exit(f"this version can't run {', '.join(reasons.values())}")
     return circuit
@@ -95,7 +98,7 @@ def draw(ground: Ground, channels: int, seed: int) -> Iterator[tuple[str, int]]:
     order = random.sample(deep, len(deep))
     drawn: set[tuple[str, int]] = set()
     dead: set[tuple[str, int]] = set()
-    while len(drawn) < channels:
+    while len(drawn) < channels and len(drawn | dead) < sum(layer.out_channels for layer in deep):
         for layer in order[: channels - len(drawn)]:
             place = layer.name, random.randrange(layer.out_channels)
             if place in drawn | dead:
@@ -114,13 +117,28 @@ def _constant(feature: Tensor) -> bool:
     return float((feature - feature.mean()).norm()) <= 1e-6 * float(feature.norm())
 
 
+def curves(
+    ground: Ground, layer: str, unit: int, plans: Mapping[str, Circuit], sizes: Sequence[float], about: str
+) -> dict[str, Curve]:
+    """Of one channel every variant's fidelities, told on stderr as they come."""
+    section = Section(ground.graph, Target(ground.graph.find(layer), unit))
+    original = responses(section, ground.test, "")
+    found = {}
+    for name, plan in plans.items():
+        begin = time.perf_counter()
+        found[name] = curve(ground, section, original, plan, sizes)
+        shown = " ".join(f"{at['pearson']:.2f}" for at in found[name])
+        print(f"{about} {name}  {shown}  {time.perf_counter() - begin:.0f} s", file=sys.stderr)
+    return found
+
+
 def curve(ground: Ground, section: Section, original: Tensor, plan: Circuit, sizes: Sequence[float]) -> Curve:
     """The fidelity of circuits of every size."""
     relevant = count(section.relevant)
     stand_in = ABLATIONS.load(plan.ablation.name)
     stand_ins = {path: stand_in(weight, **plan.ablation.parameters) for path, weight in section.weights.items()}
     found = []
-    for asked, scores in _scores(ground, section, plan, [math.floor(size * relevant) for size in sizes]):
+    for asked, scores in _scores(ground, section, plan, [budget(Sparsity(at_most=size), relevant) for size in sizes]):
         masks = select(scores, section.relevant, asked)
         alive = count(section.graph.live(section.target.step.name, torch.tensor([section.target.unit]), masks))
         kept = responses(section, ground.test, "", masks, stand_ins) if alive else torch.zeros_like(original)
@@ -178,19 +196,19 @@ def main() -> None:
     options = parser.parse_args()
     plans = {name: variant(VARIANTS.get(name, name)) for name in options.variants}
     ground = NETS[options.net](options.pixels, options.images, options.seed)
-    found: dict[str, list[Curve]] = {name: [] for name in plans}
-    for number, (layer, unit) in enumerate(draw(ground, options.channels, options.seed), 1):
-        section = Section(ground.graph, Target(ground.graph.find(layer), unit))
-        original = responses(section, ground.test, "")
-        for name, plan in plans.items():
-            begin = time.perf_counter()
-            found[name].append(curve(ground, section, original, plan, options.sizes))
-            shown = " ".join(f"{at['pearson']:.2f}" for at in found[name][-1])
-            spent = time.perf_counter() - begin
-            print(f"{number}/{options.channels} {layer}:{unit} {name}  {shown}  {spent:.0f} s", file=sys.stderr)
+    measured: list[dict[str, Curve]] = []
+    try:
+        for layer, unit in draw(ground, options.channels, options.seed):
+            about = f"{len(measured) + 1}/{options.channels} {layer}:{unit}"
+            measured.append(curves(ground, layer, unit, plans, options.sizes, about))
+    except KeyboardInterrupt:
+        print("interrupted: tables of the channels so far", file=sys.stderr)
+    if not measured:
+        sys.exit(130)
+    found = {name: [each[name] for each in measured] for name in plans}
     if set(PAPER) <= found.keys():
         found["paper"] = best({name: found[name] for name in PAPER})
-    print(f"{options.net}, {options.channels} channels, {len(ground.train)} + {len(ground.test)} pictures", end="")
+    print(f"{options.net}, {len(measured)} channels, {len(ground.train)} + {len(ground.test)} pictures", end="")
     print(f" of {ground.train.preprocess.crop} pixels, seed {options.seed}")
     for metric, title in MEASURES.items():
         print(f"\n{table(title, metric, found, options.sizes)}")

@@ -209,10 +209,11 @@ def test_random_signs_are_signs_and_differ_between_images():
     assert not torch.equal(drawn[0], drawn[1])
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("criterion", ["taylor", "gn"])
-def test_a_kernel_whose_output_never_changes_has_no_say(criterion):
+def test_a_kernel_whose_output_never_changes_has_no_say(criterion, dtype):
     """Its first-order effect is its mean's, however large."""
-    module, x = build(Chain), images(3)
+    module, x = build(Chain, dtype), images(3, dtype)
     # What the first layer puts out of channel 0 is the same for every image, everywhere.
     module.conv1.weight.data[0] = 0
     module.conv1.bias.data[0] = 3

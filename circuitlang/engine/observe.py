@@ -57,7 +57,7 @@ def centred_moments(kernels: Observation) -> Tensor:
     B^2, m and 1.
     """
     weight = kernels.weight.double()
-    shift = kernels.gradient.double().sum((2, 3))
+    shift = kernels.gradient.sum((2, 3), dtype=torch.float64)
     effects = torch.stack([(weight * each).sum((-2, -1)) for each in weight_gradients(kernels)])
     both = torch.einsum("noi,no->oi", effects, shift)
     squares = shift.square().sum(0)[:, None].expand_as(both)
@@ -82,7 +82,7 @@ def _mean_outputs(kernels: Observation) -> Tensor:
     """The mean over positions of each kernel's output, summed over images, [O, I / groups]."""
     groups = kernels.groups
     out, inner, height, width = kernels.weight.shape
-    means = torch.stack([tap.double().mean((2, 3)).sum(0) for tap in _taps(kernels)], -1)
+    means = torch.stack([tap.mean((2, 3), dtype=torch.float64).sum(0) for tap in _taps(kernels)], -1)
     weight = kernels.weight.double().reshape(groups, out // groups, inner, height * width)
     return torch.einsum("goit,git->goi", weight, means.reshape(groups, inner, -1)).reshape(out, inner)
 
