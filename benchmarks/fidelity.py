@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from random import Random
 
@@ -96,19 +97,21 @@ def draw(ground: Ground, channels: int, seed: int) -> Iterator[tuple[str, int]]:
     random = Random(seed)
     deep = ground.graph.layers[len(ground.graph.layers) // 3 :]
     order = random.sample(deep, len(deep))
+    there = sum(layer.out_channels for layer in deep)
     drawn: set[tuple[str, int]] = set()
     dead: set[tuple[str, int]] = set()
-    while len(drawn) < channels and len(drawn | dead) < sum(layer.out_channels for layer in deep):
-        for layer in order[: channels - len(drawn)]:
-            place = layer.name, random.randrange(layer.out_channels)
-            if place in drawn | dead:
-                continue
-            section = Section(ground.graph, Target(ground.graph.find(layer.name), place[1]))
-            if any(_constant(responses(section, part, "")) for part in (ground.train, ground.test)):
-                dead.add(place)
-                continue
-            drawn.add(place)
-            yield place
+    for layer in cycle(order):
+        if len(drawn) == channels or len(drawn | dead) == there:
+            break
+        place = layer.name, random.randrange(layer.out_channels)
+        if place in drawn | dead:
+            continue
+        section = Section(ground.graph, Target(ground.graph.find(layer.name), place[1]))
+        if any(_constant(responses(section, part, "")) for part in (ground.train, ground.test)):
+            dead.add(place)
+            continue
+        drawn.add(place)
+        yield place
     if dead:
         print(f"constant, and so passed over: {', '.join(f'{name}:{unit}' for name, unit in dead)}", file=sys.stderr)
 
