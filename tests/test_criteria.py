@@ -1,6 +1,7 @@
 """Every criterion against a naive float64 rewrite of its formula, on networks with all that is easy to get wrong."""
 
 import math
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from circuitlang.engine.build import Builder
 from circuitlang.engine.contracts import CRITERIA
 from circuitlang.engine.intervene import Section, Target
-from circuitlang.engine.score import score
+from circuitlang.engine.score import _Scoring, score
 from circuitlang.engine.select import count
 from circuitlang.engine.trace import trace
 from tests.nets import CASES, IDS, SIZE, Branches, Chain, Fixed, build, images, layers, naive_trace
@@ -106,6 +107,122 @@ def test_actgrad(net, path, unit):
     assert_scores(found, naive_actgrad(module, path, unit, x), part.relevant)
 
 
+def kernel_maps(module, path, unit, x) -> Iterator[tuple[Tensor, dict[str, Tensor], Callable]]:
+    """Of each image the feature map, every kernel's own output map [O, I, P] by layer, and a function from a cotangent
+    on the feature map to the gradient of each layer's output [O, P]."""
+    for image in x.split(1):
+        feature, twin, seen = naive_trace(module, path, unit, image)
+        own = {}
+        for name, layer in layers(twin).items():
+            given, _ = seen[name]
+            out, inner = layer.weight.shape[:2]
+            groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
+            layer.bias, responses = None, {}
+            with torch.no_grad():
+                for channel in range(inner * groups):
+                    alone = torch.zeros_like(given)
+                    alone[:, channel] = given[:, channel]
+                    responses[channel] = layer.forward(alone)[0].reshape(out, -1)
+            rows = [
+                torch.stack([responses[o // (out // groups) * inner + i][o] for i in range(inner)]) for o in range(out)
+            ]
+            own[name] = torch.stack(rows)
+
+        def gradients(cotangent: Tensor, feature=feature, seen=seen) -> dict[str, Tensor]:
+            outputs = [output for _, output in seen.values()]
+            found = torch.autograd.grad(feature, outputs, cotangent, retain_graph=True, allow_unused=True)
+            return {
+                name: (torch.zeros_like(output) if gradient is None else gradient).reshape(output.shape[1], -1)
+                for (name, (_, output)), gradient in zip(seen.items(), found, strict=True)
+            }
+
+        yield feature.detach(), own, gradients
+
+
+def naive_centred(module, path, unit, x, cotangents) -> dict[str, Tensor]:
+    """Kernel by kernel: squares of the gradient times what the kernel's map is above its mean, summed over positions.
+
+    `cotangents` makes of all feature maps, for each image, the cotangents whose squares are added up.
+    """
+    seen = list(kernel_maps(module, path, unit, x))
+    means = {name: torch.stack([own[name] for _, own, _ in seen]).mean((0, -1)) for name in seen[0][1]}
+    sums = {name: torch.zeros_like(mean) for name, mean in means.items()}
+    chosen = cotangents(torch.stack([feature for feature, _, _ in seen]))
+    for (_, own, gradients), those in zip(seen, chosen, strict=True):
+        for cotangent in those:
+            for name, gradient in gradients(cotangent).items():
+                above = own[name] - means[name][..., None]
+                sums[name] += (above * gradient[:, None]).sum(-1) ** 2
+    return sums
+
+
+@pytest.mark.parametrize(("net", "path", "unit"), CASES, ids=IDS)
+def test_taylor(net, path, unit):
+    module, x = build(net), images(3)
+    part = section(module, path, unit)
+    found = score(Builder(part, Fixed(x)), "taylor", {}, 5, 0)
+    expected = naive_centred(module, path, unit, x, lambda features: [[each] for each in features.sign()])
+    assert_scores(found, expected, part.relevant)
+
+
+@pytest.mark.parametrize(("net", "path", "unit"), CASES, ids=IDS)
+def test_gn_is_right_on_average(net, path, unit):
+    """The mean over seeds comes as near to the exact diagonal, taken position by position, as its spread allows."""
+    module, x = build(net), images(3)
+    part = section(module, path, unit)
+    draws = 64
+    drawn = [score(Builder(part, Fixed(x)), "gn", {}, 5, seed) for seed in range(draws)]
+
+    def positions(features: Tensor) -> list[list[Tensor]]:
+        shape = features[0].shape
+        return [list(torch.eye(shape.numel()).double().reshape(-1, *shape))] * len(features)
+
+    exact = naive_centred(module, path, unit, x, positions)
+    for name, mask in part.relevant.items():
+        found = torch.stack([scores[name] for scores in drawn])
+        spread = found.std(0) / math.sqrt(draws)
+        off = (found.mean(0) - exact[name] * mask).abs()
+        assert (off <= 5 * spread + 1e-9 * exact[name] + 1e-12).all()
+
+
+def test_gn_of_one_position_is_exact():
+    """A square doesn't tell one sign from the other."""
+    module, x = build(Chain), images(3)
+    part = section(module, "fc2", 0)
+    expected = naive_centred(module, "fc2", 0, x, lambda features: [[torch.ones_like(each)] for each in features])
+    assert_scores(score(Builder(part, Fixed(x)), "gn", {}, 5, 0), expected, part.relevant)
+
+
+def test_gn_draws_by_seed_and_image():
+    part = section(build(Chain), "conv2", 2)
+    one, same, other = (score(Builder(part, Fixed(images(3))), "gn", {}, 5, seed)["conv1"] for seed in (1, 1, 2))
+    assert torch.equal(one, same)
+    assert not torch.allclose(one, other)
+
+
+def test_random_signs_are_signs_and_differ_between_images():
+    part = section(build(Chain), "conv2", 2)
+    scoring = _Scoring(part, Fixed(images(2)), 5, 0)
+    x = images(2)
+    entry = CRITERIA.load("gn")
+    drawn = scoring._cotangent(entry, x, part.feature(x))
+    assert set(drawn.unique().tolist()) == {-1.0, 1.0}
+    assert not torch.equal(drawn[0], drawn[1])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("criterion", ["taylor", "gn"])
+def test_a_kernel_whose_output_never_changes_has_no_say(criterion, dtype):
+    """Its first-order effect is its mean's, however large."""
+    module, x = build(Chain, dtype), images(3, dtype)
+    # What the first layer puts out of channel 0 is the same for every image, everywhere.
+    module.conv1.weight.data[0] = 0
+    module.conv1.bias.data[0] = 3
+    found = score(section(module, "conv2", 2), Fixed(x), criterion, {}, 5, 0)["conv2"]
+    assert found[2, 0] == 0
+    assert (found[2, 1:] > 0).all()
+
+
 @pytest.mark.parametrize(("net", "path", "unit"), [CASES[1], CASES[3], CASES[5], CASES[7], CASES[10]])
 def test_force(net, path, unit):
     module, x = build(net), images(3)
@@ -154,6 +271,15 @@ def test_scores_depend_on_neither_batch_size_nor_order(criterion):
     single = score(Builder(part, Fixed(x.flip(0), 1)), criterion, {}, 9, 0)
     for name in whole:
         torch.testing.assert_close(whole[name], single[name], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("criterion", ["snip", "actgrad", "taylor", "gn"])
+def test_all_images_twice_count_twice(criterion):
+    part = section(build(Chain), "conv2", 2)
+    x = images(3)
+    once, twice = (score(Builder(part, Fixed(each)), criterion, {}, 5, 0) for each in (x, torch.cat([x, x])))
+    for name in once:
+        torch.testing.assert_close(twice[name], 2 * once[name], rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("criterion", ["snip", "actgrad"])

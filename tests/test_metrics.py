@@ -28,6 +28,11 @@ def naive(name, f, c):
     match name:
         case "pearson":
             return naive_pearson(f, c)
+        case "pearson_demeaned":
+            # Two images of three positions.
+            means = [(f[i] + f[i + 3]) / 2 for i in range(3)], [(c[i] + c[i + 3]) / 2 for i in range(3)]
+            f, c = ([values[i] - mean[i % 3] for i in range(6)] for values, mean in zip((f, c), means, strict=True))
+            return naive_pearson(f, c) if any(f) and any(c) else 0
         case "spearman":
             return naive_pearson(ranks(f), ranks(c))
         case "r2":
@@ -54,14 +59,16 @@ def test_metrics_are_their_formulas(f, c):
 
 def test_a_perfect_circuit_is_perfect():
     f = torch.randn(3, 4, dtype=torch.float64)
-    assert measure(f, f).metrics == pytest.approx({"pearson": 1, "spearman": 1, "r2": 1, "error": 0})
+    assert measure(f, f).metrics == pytest.approx(
+        {"pearson": 1, "pearson_demeaned": 1, "spearman": 1, "r2": 1, "error": 0}
+    )
 
 
 @pytest.mark.parametrize("level", [0.0, 0.1, 1e6, -3.3])
 def test_a_circuit_that_does_not_vary_preserves_nothing(level):
     f = torch.randn(3, 4, dtype=torch.float64)
     found = measure(f, torch.full_like(f, level)).metrics
-    assert found["pearson"] == found["spearman"] == 0
+    assert found["pearson"] == found["pearson_demeaned"] == found["spearman"] == 0
     assert all(math.isfinite(value) for value in found.values())
 
 
@@ -69,7 +76,7 @@ def test_a_circuit_that_does_not_vary_preserves_nothing(level):
 def test_a_feature_that_does_not_vary_is_said_to_be_that(level):
     f = torch.full((3, 4), level, dtype=torch.float64)
     found = measure(f, torch.randn(3, 4, dtype=torch.float64)).metrics
-    assert found["pearson"] == found["spearman"] == 0
+    assert found["pearson"] == found["pearson_demeaned"] == found["spearman"] == 0
     assert all(math.isfinite(value) for value in found.values())
 
 
@@ -78,3 +85,22 @@ def test_correlation_forgives_scale_and_sign_is_kept():
     assert measure(f, 5 * f + 2).metrics["pearson"] == pytest.approx(1)
     assert measure(f, -f).metrics["pearson"] == pytest.approx(-1)
     assert measure(f, 5 * f).metrics["r2"] < 0
+
+
+def test_position_alone_preserves_nothing_once_its_mean_is_removed():
+    f = torch.randn(5, 4, dtype=torch.float64) + torch.tensor([0.0, 0, 9, 9])
+    position = torch.tensor([1.1, 1.2, 7.3, 7.4]).double().expand(5, 4)
+    found = measure(f, position).metrics
+    assert found["pearson"] > 0.8
+    assert found["pearson_demeaned"] == 0
+
+
+def test_one_image_has_nothing_but_position():
+    f = torch.randn(1, 4, dtype=torch.float64)
+    assert measure(f, f).metrics["pearson_demeaned"] == 0
+
+
+def test_of_one_position_the_mean_removed_changes_nothing():
+    f, c = torch.randn(2, 6, 1, dtype=torch.float64)
+    found = measure(f, c).metrics
+    assert found["pearson_demeaned"] == pytest.approx(found["pearson"])

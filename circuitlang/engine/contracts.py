@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
     from circuitlang.engine.images import Preprocess
 
-    # One pass: a batch's contribution to the scores of a layer [O, I / groups], summed over the batch's images. Each
-    # image is reduced by itself, or the score would depend on the batch size.
+    # One pass: a batch's contribution to the scores of a layer [O, I / groups], or to moments [M, O, I / groups] that
+    # scores follow from, summed over the batch's images. Each image is reduced by itself, or the score would depend on
+    # the batch size.
     Reduction = Callable[Concatenate["Observation", ...], Tensor]
     # Any way to scores that isn't one pass: none (magnitude), or many (force).
     Procedure = Callable[Concatenate["Scoring", ...], "Scores"]
@@ -32,8 +33,11 @@ if TYPE_CHECKING:
     # `weights.outlining`). Raises InputError where that isn't possible.
     ModelSource = Callable[[str, Mapping[str, Any], "Locate"], "LoadedModel"]
 
-    # The gradient of the objective with respect to the feature's maps [N, maps, H, W].
+    # The gradient of the objective with respect to the feature's maps of an image [1, maps, H, W]; the generator follows
+    # from the circuit's seed and what is in the image.
     Cotangent = Callable[[Tensor, Generator], Tensor]
+    # From the moments of all images [M, O, I / groups], the scores of a layer.
+    Finish = Callable[[Tensor], Tensor]
 
     R = TypeVar("R", bound=Reduction)
     P = TypeVar("P", bound=Procedure)
@@ -134,6 +138,7 @@ class Criterion:
 
     reduce: Reduction
     cotangent: Cotangent
+    finish: Finish
 
     def passes(self, **_parameters: Value) -> float:
         """One, whatever the parameters."""
@@ -203,11 +208,21 @@ def absolute(feature: Tensor, _: Generator) -> Tensor:
     return feature.sign()
 
 
-def criterion(cotangent: Cotangent = absolute) -> Callable[[R], R]:
-    """Register a one-pass criterion, scored with this cotangent on the feature map."""
+def signs(feature: Tensor, generator: Generator) -> Tensor:
+    """A cotangent of independent random signs: a random direction in which the feature map may be wrong."""
+    return feature.new_empty(feature.shape, device="cpu").bernoulli_(0.5, generator=generator).to(feature) * 2 - 1
+
+
+def as_they_are(scores: Tensor) -> Tensor:
+    """What is added up are the scores."""
+    return scores
+
+
+def criterion(cotangent: Cotangent = absolute, finish: Finish = as_they_are) -> Callable[[R], R]:
+    """Register a one-pass criterion: scored with a cotangent on the feature map, `finish` makes scores of the sums."""
 
     def register(reduction: R) -> R:
-        CRITERIA.add(reduction.__name__, reduction.__module__, Criterion(reduction, cotangent))
+        CRITERIA.add(reduction.__name__, reduction.__module__, Criterion(reduction, cotangent, finish))
         return reduction
 
     return register

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
+from hashlib import blake2b
 
 import torch
 from torch import Generator, Tensor
@@ -60,20 +62,30 @@ class _Scoring:
         self, name: str, entry: Criterion, edits: Edits | Masks | None, parameters: Mapping[str, Value]
     ) -> dict[str, Tensor]:
         """Add up what each batch contributes; memory does not grow with the number of images."""
-        sums = {path: torch.zeros(mask.shape, dtype=torch.float64) for path, mask in self.relevant.items()}
+        sums: dict[str, Tensor] = {}
 
         def observer(layer: Layer, kernels: Observation) -> None:
             part = entry.reduce(kernels, **parameters).double().cpu()
             rows = self._section.rows(layer)
+            if layer.path not in sums:
+                sums[layer.path] = torch.zeros((*part.shape[:-2], *self.relevant[layer.path].shape)).double()
             if rows is None:
                 sums[layer.path] += part
             else:
-                sums[layer.path].index_add_(0, rows, part)
-
-        def cotangent(feature: Tensor, generator: Generator = self.generator) -> Tensor:
-            return entry.cotangent(feature, generator)
+                sums[layer.path].index_add_(-2, rows, part)
 
         with self._section.edited(edits):
             for batch in self._images.batches(name):
-                self._section.observe(batch, cotangent, observer)
-        return sums
+                self._section.observe(batch, partial(self._cotangent, entry, batch), observer)
+        return {path: entry.finish(sums[path]) for path in self.relevant}
+
+    def _cotangent(self, entry: Criterion, images: Tensor, feature: Tensor) -> Tensor:
+        """Image by image, so that nothing depends on what else is in the batch."""
+        maps = zip(images, torch.split(feature, 1), strict=True)
+        return torch.cat([entry.cotangent(one, self._generator_for(image)) for image, one in maps])
+
+    def _generator_for(self, image: Tensor) -> Generator:
+        """Random numbers that follow from the circuit's seed and what is in the image, not from its place."""
+        seed = self.generator.initial_seed().to_bytes(8, "little")
+        content = blake2b(image.cpu().numpy().tobytes(), digest_size=7, key=seed)
+        return torch.Generator().manual_seed(int.from_bytes(content.digest(), "little"))

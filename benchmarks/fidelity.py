@@ -1,0 +1,221 @@
+"""How well circuits keep their features, by criterion and size: `python benchmarks/fidelity.py`.
+
+Channels are drawn at random, by the seed, from the layers behind the first third of the network; one that is constant
+on the pictures is not drawn. Kernels are scored on one half of the pictures, and the circuit's map is compared with the
+network's on the other. Printed are medians over the channels of |r| and of |r| with each position's mean removed,
+with quartiles, as Markdown tables. Progress is on stderr; Ctrl-C prints the tables of the channels so far.
+
+A variant is a name and the clauses of a spec. The row `paper` is the best of the paper's criteria, feature by feature.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from circuitlang import pipeline
+from circuitlang.compiler.plan import Circuit, Images, Model, Sparsity
+from circuitlang.engine.build import Builder
+from circuitlang.engine.contracts import CRITERIA, METRICS, Schedule, Scores, passes_of
+from circuitlang.engine.graph import Graph
+from circuitlang.engine.images import Pictures, find, load
+from circuitlang.engine.intervene import Section, Target
+from circuitlang.engine.measure import responses
+from circuitlang.engine.prepare import load_model, refusals
+from circuitlang.engine.score import score
+from circuitlang.engine.select import budget, count
+from circuitlang.engine.trace import trace
+from circuitlang.errors import CircuitError
+from circuitlang.source import Source
+
+ROOT = Path(__file__).resolve().parents[1]
+PHOTOGRAPHS = ROOT.parent / "shared" / "real"
+PAPER = ("snip", "actgrad", "force")
+VARIANTS = {name: f"criterion={name}" for name in ("random", "magnitude", *PAPER, "taylor", "gn")}
+SIZES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+MEASURES = {"pearson": "|r|", "pearson_demeaned": "|r|, each position's mean removed"}
+
+# Of a channel and a variant, at each size: the metrics by name.
+Curve = list[dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A network and its pictures: those that kernels are scored on, and those that are held out."""
+
+    graph: Graph
+    train: Pictures
+    test: Pictures
+
+
+def squeezenet(pixels: int, limit: int | None, seed: int) -> Ground:
+    """SqueezeNet 1.0 as it was trained on ImageNet, and photographs of dogs and of other things."""
+    arguments = {"weights": "squeezenet1_0.safetensors", "resize": pixels, "crop": pixels}
+    return _ground(Model(source="torchvision", name="squeezenet1_0", arguments=arguments), PHOTOGRAPHS, limit, seed)
+
+
+def bundled(_pixels: int, limit: int | None, seed: int) -> Ground:
+    """The bundled network and its drawings, at their own size."""
+    return _ground(Model(source="bundled", name="doodle"), ROOT / "examples", limit, seed)
+
+
+NETS = {"squeezenet": squeezenet, "bundled": bundled}
+
+
+def _ground(model: Model, folder: Path, limit: int | None, seed: int) -> Ground:
+    loaded = load_model(model, folder)
+    paths = find(Images(include=["images/*/*"], limit=limit, seed=seed), folder)
+    pictures, _ = load(paths, loaded.preprocess)
+    train, test = pictures.split(0.5, seed)
+    assert test is not None, "two pictures at least"
+    return Ground(trace(loaded.module, (loaded.preprocess.crop, loaded.preprocess.crop)), train, test)
+
+
+def variant(clauses: str) -> Circuit:
+    """A variant as the compiler understands it."""
+    spec = f"images pictures = pictures/*\npreserve conv5:0 on pictures sparsity<=0.1 {clauses}\n"
+    try:
+        circuit = pipeline.compile_source(Source("variant", spec)).plan.circuits[0]
+    except CircuitError as error:
+        sys.exit(f"{clauses}: {error}")
+    if reasons := refusals(circuit):
+        sys.exit(f"this version can't run {', '.join(reasons.values())}")
+    return circuit
+
+
+def draw(ground: Ground, channels: int, seed: int) -> Iterator[tuple[str, int]]:
+    """Channels, each of another layer while there are others."""
+    random = Random(seed)
+    deep = ground.graph.layers[len(ground.graph.layers) // 3 :]
+    order = random.sample(deep, len(deep))
+    there = sum(layer.out_channels for layer in deep)
+    drawn: set[tuple[str, int]] = set()
+    dead: set[tuple[str, int]] = set()
+    for layer in cycle(order):
+        if len(drawn) == channels or len(drawn | dead) == there:
+            break
+        place = layer.name, random.randrange(layer.out_channels)
+        if place in drawn | dead:
+            continue
+        section = Section(ground.graph, Target(ground.graph.find(layer.name), (place[1],)))
+        if any(_constant(responses(section, part, "")) for part in (ground.train, ground.test)):
+            dead.add(place)
+            continue
+        drawn.add(place)
+        yield place
+    if dead:
+        print(f"constant, and so passed over: {', '.join(f'{name}:{unit}' for name, unit in dead)}", file=sys.stderr)
+
+
+def _constant(feature: Tensor) -> bool:
+    return float((feature - feature.mean()).norm()) <= 1e-6 * float(feature.norm())
+
+
+def curves(
+    ground: Ground, layer: str, unit: int, plans: Mapping[str, Circuit], sizes: Sequence[float], about: str
+) -> dict[str, Curve]:
+    """Of one channel every variant's fidelities, told on stderr as they come."""
+    section = Section(ground.graph, Target(ground.graph.find(layer), (unit,)))
+    original = responses(section, ground.test, "")
+    found = {}
+    for name, plan in plans.items():
+        begin = time.perf_counter()
+        found[name] = curve(ground, section, original, plan, sizes)
+        shown = " ".join(f"{at['pearson']:.2f}" for at in found[name])
+        print(f"{about} {name}  {shown}  {time.perf_counter() - begin:.0f} s", file=sys.stderr)
+    return found
+
+
+def curve(ground: Ground, section: Section, original: Tensor, plan: Circuit, sizes: Sequence[float]) -> Curve:
+    """The fidelity of circuits of every size."""
+    relevant = count(section.relevant)
+    builder = Builder(section, ground.train, plan.ablation, plan.calibrate, plan.refill)
+    found = []
+    for asked, scores in _scores(builder, plan, [budget(Sparsity(at_most=size), relevant) for size in sizes]):
+        masks = builder.select(scores, asked)
+        alive = count(section.live(masks))
+        kept = responses(section, ground.test, "", builder.build(masks)) if alive else torch.zeros_like(original)
+        found.append({name: abs(METRICS.load(name).measure(original, kept)) for name in MEASURES})
+    return found
+
+
+def _scores(builder: Builder, plan: Circuit, budgets: Sequence[int]) -> Iterator[tuple[int, Scores]]:
+    """Each budget with its scores, which are taken again only where a schedule makes them depend on it."""
+    name, parameters = plan.criterion.name, plan.criterion.parameters
+    again = isinstance(CRITERIA.load(name), Schedule) and passes_of(name, parameters) > 0
+    scores: Scores = {}
+    for number, asked in enumerate(budgets):
+        if again or not number:
+            scores = score(builder, name, parameters, asked, plan.seed)
+        yield asked, scores
+
+
+def table(title: str, metric: str, found: Mapping[str, Sequence[Curve]], sizes: Sequence[float]) -> str:
+    """Medians and quartiles over the channels, as Markdown."""
+    escaped = title.replace("|", r"\|")
+    lines = [f"| {escaped} | " + " | ".join(f"{size:g}" for size in sizes) + " |", "|---|" + "---|" * len(sizes)]
+    for name, curves in found.items():
+        low, middle, high = np.quantile([[at[metric] for at in each] for each in curves], (0.25, 0.5, 0.75), axis=0)
+        cells = (f"**{m:.2f}** {a:.2f}–{b:.2f}" for a, m, b in zip(low, middle, high, strict=True))
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def best(found: Mapping[str, Sequence[Curve]]) -> list[Curve]:
+    """Of several variants the best of each channel, size and metric."""
+    return [
+        [{name: max(each[name] for each in at) for name in MEASURES} for at in zip(*curves, strict=True)]
+        for curves in zip(*found.values(), strict=True)
+    ]
+
+
+def main() -> None:
+    """Draw channels, find and measure their circuits, print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--net", choices=NETS, default="squeezenet")
+    parser.add_argument("--channels", type=int, default=12)
+    parser.add_argument("--sizes", type=float, nargs="+", default=SIZES)
+    parser.add_argument("--pixels", type=int, default=227, help="side of a photograph (default 227)")
+    parser.add_argument("--images", type=int, help="no more pictures than these, half of them held out")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--variants",
+        nargs="+",
+        default=list(VARIANTS),
+        metavar="NAME|CLAUSES",
+        help="names of those below, or clauses of a spec: 'criterion=force(steps=5, base=gn)'; "
+        f"without any: {', '.join(VARIANTS)}",
+    )
+    options = parser.parse_args()
+    plans = {name: variant(VARIANTS.get(name, name)) for name in options.variants}
+    ground = NETS[options.net](options.pixels, options.images, options.seed)
+    measured: list[dict[str, Curve]] = []
+    try:
+        for layer, unit in draw(ground, options.channels, options.seed):
+            about = f"{len(measured) + 1}/{options.channels} {layer}:{unit}"
+            measured.append(curves(ground, layer, unit, plans, options.sizes, about))
+    except KeyboardInterrupt:
+        print("interrupted: tables of the channels so far", file=sys.stderr)
+    if not measured:
+        sys.exit(130)
+    found = {name: [each[name] for each in measured] for name in plans}
+    if set(PAPER) <= found.keys():
+        found["paper"] = best({name: found[name] for name in PAPER})
+    print(f"{options.net}, {len(measured)} channels, {len(ground.train)} + {len(ground.test)} pictures", end="")
+    print(f" of {ground.train.preprocess.crop} pixels, seed {options.seed}")
+    for metric, title in MEASURES.items():
+        print(f"\n{table(title, metric, found, options.sizes)}")
+
+
+if __name__ == "__main__":
+    main()
