@@ -207,7 +207,7 @@ def test_what_is_damaged_is_passed_over_and_written_again(here):
 def test_another_version_of_what_builds_the_model_is_another_model():
     path = remember()
     path.write_bytes(path.read_bytes().replace(b'"version":"', b'"version":"0.0.'))
-    assert "torchvision.alexnet" not in known.known()
+    assert "torchvision.alexnet" not in known.Known({})
 
 
 def test_models_of_files_are_not_remembered():
