@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from circuitlang.compiler.choices import Calibrate, Refill, Structure
 from circuitlang.errors import Finding
 from circuitlang.registry import Declaration, Value
 from circuitlang.source import Source, Span
@@ -173,9 +174,9 @@ class Preserve(Meant, frozen=True):
     bounds: tuple[Bound, ...]
     criterion: Choice
     ablation: Choice
-    calibrate: str
-    refill: str
-    structure: str
+    calibrate: Calibrate
+    refill: Refill
+    structure: Structure
     seed: int
     into: int | Literal["auto"] | None
     given: Mapping[str, Span]
