@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check docs renew clean
+.PHONY: help demo test check docs grammar renew clean
 
 help:
 	@echo 'make demo    run examples/dogs.circuit on the bundled network and pictures'
 	@echo 'make test    the tests'
 	@echo 'make check   lint, format, types, import order'
 	@echo 'make docs    the documentation, into site/'
+	@echo 'make grammar make the parser tables of grammar/circuit.lark, after a change to it or a new Lark'
 	@echo 'make renew   run every command in the documentation and write down what it prints'
 	@echo 'make clean   remove what the targets above made'
 
@@ -31,6 +32,9 @@ check: $(VENV)/.dev
 docs: $(VENV)/.dev
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo 'The documentation is in site/index.html.'
+
+grammar: $(VENV)/.run
+	$(BIN)/python -m circuitlang.compiler.grammar
 
 renew: $(VENV)/.test
 	$(BIN)/python docs/renew.py

@@ -60,6 +60,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         os.environ["CIRCUITLANG_CACHE"] = str(folder / "cache")
+        # Where Python may not write its bytecode, every module of a checkout would be compiled anew each time.
+        os.environ["PYTHONPYCACHEPREFIX"] = str(folder / "bytecode")
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         timed = commands(folder)
         for command in timed.values():
             seconds(command, folder)  # once untimed: files and caches are warm afterwards

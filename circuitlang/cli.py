@@ -408,7 +408,8 @@ def _verdicts(paths: tuple[Path, ...], deep: bool, allow_code: bool) -> Iterator
 
 
 def _print_verdict(verdict: Verdict) -> None:
-    _print_findings(_stdout(), verdict.findings)
+    if verdict.findings:
+        _print_findings(_stdout(), verdict.findings)
     if verdict.sound:
         number = verdict.circuits
         click.echo(f"{verdict.path}: {number} circuit{'' if number == 1 else 's'}, no mistakes")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -56,6 +55,8 @@ class OutputError(CircuitError):
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:
     """A help sentence that guesses which known word was meant, or `otherwise`."""
+    import difflib
+
     names = {name.lower(): name for name in known}
     close = difflib.get_close_matches(word.lower(), names, n=1, cutoff=0.6)
     return f"did you mean '{names[close[0]]}'?" if close else otherwise

@@ -18,18 +18,16 @@ import msgspec
 
 from circuitlang.bundled.layers import layers
 from circuitlang.compiler.check import check
-from circuitlang.compiler.difference import Side
 from circuitlang.compiler.include import include
-from circuitlang.compiler.lower import lower
 from circuitlang.compiler.parse import parse
-from circuitlang.compiler.plan import Images, Origins, Plan, read_plan, write_plan
-from circuitlang.compiler.program import Vocabulary
+from circuitlang.compiler.program import Program, Vocabulary
 from circuitlang.engine.contracts import ABLATIONS, CRITERIA, METRICS, MODELS
-from circuitlang.engine.known import known
+from circuitlang.engine.known import Known
 from circuitlang.errors import CircuitError, Finding, InputError, Severity, SpecError
 from circuitlang.source import Source, Span, decode, read
 
 if TYPE_CHECKING:
+    from circuitlang.compiler.plan import Origins, Plan
     from circuitlang.engine.estimate import Forecast, State
     from circuitlang.engine.graph import Layer
     from circuitlang.engine.lock import Lock
@@ -79,7 +77,7 @@ def vocabulary() -> Vocabulary:
         ablations=ABLATIONS.declarations,
         metrics=METRICS.declarations,
         models=MODELS.declarations,
-        layers={**known(), "bundled.doodle": layers()},
+        layers=Known({"bundled.doodle": layers()}),
     )
 
 
@@ -107,12 +105,20 @@ def open_source(path: Path) -> Source:
         raise InputError(Finding("E310", f"can't read {path}", place, error.strerror or str(error), cure)) from None
 
 
+def understand(source: Source, words: Vocabulary | None = None) -> Program:
+    """What a spec means. Raises SpecError with every mistake of the text."""
+    return check(include(parse(source), open_source), words or vocabulary())
+
+
 def compile_source(source: Source, words: Vocabulary | None = None) -> Compiled:
     """The plan of a spec, or of a plan's own YAML. Raises SpecError with every mistake of the text."""
-    if source.name.endswith((".yaml", ".yml")):
+    from circuitlang.compiler.lower import lower
+    from circuitlang.compiler.plan import read_plan
+
+    if _is_plan(source):
         plan, origins = read_plan(source)
         return Compiled(plan, origins, (), source.folder / plan.base)
-    program = check(include(parse(source), open_source), words or vocabulary())
+    program = understand(source, words)
     plan, origins = lower(program)
     return Compiled(plan, origins, program.warnings, source.folder)
 
@@ -121,6 +127,9 @@ def judge(path: Path, deep: Options | None = None) -> Verdict:
     """Everything that is wrong with a spec or plan file; `deep`, also with the model and the files it names."""
     try:
         source = open_source(path)
+        if deep is None and not _is_plan(source):
+            program = understand(source)
+            return Verdict(path, len(program.circuits), program.warnings)
         compiled = compile_source(source) if deep is None else _without_layers(source)
     except CircuitError as error:
         return Verdict(path, 0, error.findings)
@@ -135,10 +144,14 @@ def judge(path: Path, deep: Options | None = None) -> Verdict:
     return Verdict(path, len(compiled.plan.circuits), findings)
 
 
+def _is_plan(source: Source) -> bool:
+    return source.name.endswith((".yaml", ".yml"))
+
+
 def _without_layers(source: Source) -> Compiled:
     """A plan whose layers the engine will judge, so that it can name everything else that is wrong as well."""
     with suppress(SpecError):
-        return compile_source(source, replace(vocabulary(), layers={}))
+        return compile_source(source, msgspec.structs.replace(vocabulary(), layers={}))
     return compile_source(source)
 
 
@@ -171,6 +184,7 @@ def run_compiled(
 ) -> Iterator[Outcome]:
     """`run` for a plan that is compiled already, into this folder; refused where anything is not as it was locked."""
     _preserves(compiled.plan)
+    from circuitlang.compiler.plan import write_plan
     from circuitlang.engine.execute import execute
     from circuitlang.engine.prepare import Options, prepare
     from circuitlang.output.write import write, write_file
@@ -286,6 +300,8 @@ def differ(before: Path, after: Path) -> Comparison:
 
 def _given(path: Path) -> Given:
     """A spec, a plan, or the folder of a run or of one circuit, to be compared."""
+    from circuitlang.compiler.difference import Side
+    from circuitlang.compiler.plan import Images, Plan
     from circuitlang.output.difference import Given
     from circuitlang.output.read import read_summary
 

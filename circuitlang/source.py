@@ -6,6 +6,7 @@ from bisect import bisect_right
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,7 @@ class Source:
         return [0, *(i + 1 for i, character in enumerate(self.text) if character == "\n")]
 
 
-@dataclass(frozen=True)
-class Span:
+class Span(NamedTuple):
     """Characters `start` to `end` (exclusive) of a source."""
 
     source: Source

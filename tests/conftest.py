@@ -42,6 +42,24 @@ def browser() -> str:
     return path or ""
 
 
+def draw_pictures(folder: Path, kind: str, number: int) -> None:
+    """Pictures of a kind in `images/KIND`, which the bundled network has not seen."""
+    from circuitlang.bundled.doodles import draw
+
+    place = folder / "images" / kind
+    place.mkdir(parents=True)
+    for index in range(number):
+        draw(kind, 2_000_000 + index).save(place / f"{index}.png")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with pictures of five dogs, to stand in."""
+    draw_pictures(tmp_path, "dogs", 5)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
 @pytest.fixture(autouse=True)
 def _own_cache(
     tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch

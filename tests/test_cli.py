@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
@@ -17,17 +16,6 @@ from circuitlang.cli import main
 from tests.conftest import ROOT
 
 LINE = "preserve conv5:34 on images/dogs/* sparsity<=0.1 criterion=snip"
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a few pictures, to stand in."""
-    for number in range(5):
-        path = tmp_path / "images" / "dogs" / f"{number}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draw("dogs", 2_000_000 + number).save(path)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def call(*arguments: str, code: int = 0) -> Result:

@@ -202,7 +202,7 @@ def test_gn_draws_by_seed_and_image():
 
 def test_random_signs_are_signs_and_differ_between_images():
     part = section(build(Chain), "conv2", 2)
-    scoring = _Scoring(part, Fixed(images(2)), 5, 0)
+    scoring = _Scoring(Builder(part, Fixed(images(2))), 5, 0)
     x = images(2)
     entry = CRITERIA.load("gn")
     drawn = scoring._cotangent(entry, x, part.feature(x))
@@ -218,7 +218,7 @@ def test_a_kernel_whose_output_never_changes_has_no_say(criterion, dtype):
     # What the first layer puts out of channel 0 is the same for every image, everywhere.
     module.conv1.weight.data[0] = 0
     module.conv1.bias.data[0] = 3
-    found = score(section(module, "conv2", 2), Fixed(x), criterion, {}, 5, 0)["conv2"]
+    found = score(Builder(section(module, "conv2", 2), Fixed(x)), criterion, {}, 5, 0)["conv2"]
     assert found[2, 0] == 0
     assert (found[2, 1:] > 0).all()
 

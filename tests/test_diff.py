@@ -19,6 +19,7 @@ from circuitlang.compiler.difference import Difference, Side, difference
 from circuitlang.output.difference import Number, Overlap
 from circuitlang.pipeline import compile_source
 from circuitlang.source import Source
+from tests.conftest import draw_pictures
 from tests.test_startup import imported
 
 DOGS = "images/dogs"
@@ -35,15 +36,10 @@ expect face.test.pearson >= 0.9
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a few pictures, to stand in."""
-    for number in range(5):
-        for kind in ("dogs", "cats"):
-            path = tmp_path / "images" / kind / f"{number}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            draw(kind, 2_000_000 + number).save(path)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+def here(here: Path) -> Path:
+    """A folder with five dogs and five cats, to stand in."""
+    draw_pictures(here, "cats", 5)
+    return here
 
 
 def call(*arguments: str, code: int = 0) -> Result:

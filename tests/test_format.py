@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 import stat
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from circuitlang.cli import main
 from circuitlang.compiler import format as formatter
 from circuitlang.compiler.format import WIDTH, format_source
 from circuitlang.compiler.parse import STATEMENTS, parse
+from circuitlang.compiler.syntax import Node
 from circuitlang.errors import CircuitError, SpecError
 from circuitlang.source import Source
 from tests.conftest import ROOT
@@ -36,8 +36,8 @@ def spoken(node: object) -> str:
     """What a text says, without its places."""
     if isinstance(node, tuple):
         return f"({', '.join(map(spoken, node))})"
-    if is_dataclass(node):
-        inner = (f"{each.name}={spoken(getattr(node, each.name))}" for each in fields(node) if each.name != "span")
+    if isinstance(node, Node):
+        inner = (f"{name}={spoken(getattr(node, name))}" for name in node.__struct_fields__ if name != "span")
         return f"{type(node).__name__}({', '.join(inner)})"
     return repr(node)
 

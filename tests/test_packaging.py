@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from circuitlang.compiler.parse import grammar_file
+from circuitlang.compiler.grammar import grammar_file, tables_file
 
 ROOT = Path(__file__).resolve().parents[1]
 SPEC = "preserve conv5:34 on images/dogs/* sparsity<=0.1 criterion=snip\n"
@@ -38,6 +38,7 @@ def test_the_wheel_carries_what_is_not_python(wheel: Path) -> None:
         names = set(archive.namelist())
     wanted = {
         "grammar/circuit.lark",
+        "grammar/circuit.tables",
         "py.typed",
         "codes/E102.md",
         "bundled/weights.safetensors",
@@ -74,6 +75,7 @@ def test_the_grammar_is_found_from_a_checkout_and_is_the_wheels(unpacked: Path) 
     carried = unpacked / "circuitlang" / "grammar" / "circuit.lark"
     assert grammar_file() == ROOT / "grammar" / "circuit.lark"
     assert carried.read_bytes() == grammar_file().read_bytes()
+    assert carried.with_name("circuit.tables").read_bytes() == tables_file().read_bytes()
 
 
 def test_the_version_is_written_once_and_the_same() -> None:

@@ -12,6 +12,7 @@ import torch
 from click.testing import CliRunner, Result
 from torch.utils.flop_counter import FlopCounterMode
 
+import circuitlang
 from circuitlang.bundled import network
 from circuitlang.bundled.doodles import draw
 from circuitlang.cli import main
@@ -20,21 +21,19 @@ from circuitlang.compiler.schema import FILE, schema
 from circuitlang.engine import prepare
 from circuitlang.engine.contracts import CRITERIA, passes_of
 from circuitlang.engine.images import held_out
+from circuitlang.errors import InputError
 from circuitlang.source import Source
+from tests.conftest import draw_pictures
 
 LINE = "preserve conv5:34 on images/dogs/* sparsity<=0.1 criterion=snip"
 FOLDER = "conv5_34-snip-0.1"
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(here: Path) -> Path:
     """A folder with five dogs and three cats, to stand in."""
-    for kind, number in (("dogs", 5), ("cats", 3)):
-        (tmp_path / "images" / kind).mkdir(parents=True)
-        for index in range(number):
-            draw(kind, 2_000_000 + index).save(tmp_path / "images" / kind / f"{index}.png")
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+    draw_pictures(here, "cats", 3)
+    return here
 
 
 def call(*arguments: str, code: int = 0) -> Result:
@@ -264,6 +263,30 @@ def test_what_this_version_cannot_run_is_planned_and_said_to_be_that(here):
     assert "compare    a and b" in tree
     assert "`run` refuses the plan as it is" in tree
     assert "E320" in call("run", "-e", text, code=1).stderr
+
+
+@pytest.mark.parametrize(
+    ("clauses", "words"),
+    [
+        ("conv3:joint(1, 2) on images/dogs/* kernels<=9", ["joint(1, 2)"]),
+        ("conv3:1@center on images/dogs/* kernels<=9", ["1"]),
+        ("conv3:1 - 2*conv3:2 on images/dogs/* kernels<=9", ["conv3:1 - 2*conv3:2"]),
+        ("class(3) on images/dogs/* kernels<=9 refill=live", ["3", "refill=live"]),
+        ("conv3:1 on images/dogs/* r2>=0.9", ["preserve conv3:1 on images/dogs/* r2>=0.9"]),
+    ],
+)
+def test_what_this_version_cannot_run_is_underlined(here, clauses, words):
+    with pytest.raises(InputError) as caught:
+        circuitlang.run(f"preserve {clauses}")
+    assert [each.code for each in caught.value.findings] == ["E320"] * len(words)
+    assert [each.span.text for each in caught.value.findings] == words
+
+
+def test_in_a_plan_its_own_words_are_underlined(here):
+    call("plan", "-e", "preserve conv3:joint(1, 2) on images/dogs/* kernels<=9", "-o", "plan.yaml")
+    with pytest.raises(InputError) as caught:
+        circuitlang.run(Path("plan.yaml"))
+    assert [each.span.text for each in caught.value.findings] == ["joint"]
 
 
 MISTAKES = [

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+
+import msgspec
 
 from circuitlang.compiler.program import Layers
 
@@ -15,7 +16,7 @@ _BESIDE |= {"pool5": "conv5", "flatten": "conv5"}
 def layers() -> Layers:
     """Output channels by layer, in execution order, then those of what stands between the layers."""
     content = Path(__file__).with_name("weights.safetensors").read_bytes()
-    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    header = msgspec.json.decode(content[8 : 8 + int.from_bytes(content[:8], "little")])
     widths = {
         name.removesuffix(".weight"): int(about["shape"][0])
         for name, about in sorted(header.items())

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import partial
 from typing import Literal
+
+from msgspec.structs import replace
 
 from circuitlang.compiler import syntax, values
 from circuitlang.compiler.clauses import IMAGES, PRESERVE, Clauses, read_clauses, word
@@ -95,8 +96,8 @@ class _Check:
         """The names a file defines and includes."""
         self._findings.extend(file.findings)
         scope = Scope(self._vocabulary, self._findings, self._file.source.folder)
-        if model is not None and model.key in self._vocabulary.layers:
-            scope.layers, scope.model_name = self._vocabulary.layers[model.key], model.name
+        if model is not None:
+            scope.layers, scope.model_name = self._vocabulary.layers.get(model.key), model.name
         for keyword, _, name in (each.partition(" ") for each in file.broken):
             if keyword == "images":
                 scope.sets[name] = None

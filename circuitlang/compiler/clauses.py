@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 from circuitlang.compiler import syntax, values
+from circuitlang.compiler.choices import Calibrate, Refill, Structure
 from circuitlang.compiler.pictures import image_set
 from circuitlang.compiler.program import Bound, Kernels, Sparsity
 from circuitlang.compiler.scope import Scope
@@ -65,9 +66,9 @@ PRESERVE: Mapping[str, Rule] = {
     "ablation": Rule(
         "=", lambda node, scope: values.choice(node, "ablation", "E104", scope.vocabulary.ablations), "ablation=zero"
     ),
-    "calibrate": Rule("=", _word("none", "bias", "affine", "kernels"), "calibrate=none"),
-    "refill": Rule("=", _word("none", "live"), "refill=none"),
-    "structure": Rule("=", _word("kernel", "weight", "channel"), "structure=kernel"),
+    "calibrate": Rule("=", _word(*get_args(Calibrate)), "calibrate=none"),
+    "refill": Rule("=", _word(*get_args(Refill)), "refill=none"),
+    "structure": Rule("=", _word(*get_args(Structure)), "structure=kernel"),
     "holdout": Rule("=", lambda node, _: values.fraction(node, 0, 0.9), "holdout=20%"),
     "test": Rule("=", image_set, "test=images/others/*"),
     "seed": Rule("=", lambda node, _: values.whole(node, 0), "seed=0"),

@@ -6,7 +6,7 @@ import re
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -65,8 +65,8 @@ def _bare(node: Any) -> Any:
     """A node without its places, for comparison."""
     if isinstance(node, tuple):
         return tuple(map(_bare, node))
-    if is_dataclass(node):
-        return (type(node), *(_bare(getattr(node, each.name)) for each in fields(node) if each.name != "span"))
+    if isinstance(node, syntax.Node):
+        return (type(node), *(_bare(getattr(node, name)) for name in node.__struct_fields__ if name != "span"))
     return node
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
+
 from circuitlang.compiler import syntax
 from circuitlang.compiler.parse import parse
 from circuitlang.errors import CircuitError, Finding
@@ -31,4 +33,4 @@ def include(file: syntax.File, open_source: Callable[[Path], Source], within: tu
             findings.extend(replace(finding, span=statement.path.span) for finding in error.findings)
             continue
         included[statement] = include(parse(source), open_source, here)
-    return replace(file, findings=tuple(findings), included=included)
+    return msgspec.structs.replace(file, findings=tuple(findings), included=included)

@@ -72,9 +72,9 @@ def _circuit(asked: of.Preserve, name: str, images: str, test: str | None) -> to
         bounds=[to.Bound(each.metric, each.sample, each.relation, each.value) for each in asked.bounds],
         criterion=to.Choice(asked.criterion.name, dict(asked.criterion.parameters)),
         ablation=to.Choice(asked.ablation.name, dict(asked.ablation.parameters)),
-        calibrate=asked.calibrate,  # type: ignore[arg-type]
-        refill=asked.refill,  # type: ignore[arg-type]
-        structure=asked.structure,  # type: ignore[arg-type]
+        calibrate=asked.calibrate,
+        refill=asked.refill,
+        structure=asked.structure,
         seed=asked.seed,
         into=asked.into,
         statement=asked.span.text,

@@ -10,6 +10,9 @@ import msgspec
 
 from circuitlang.compiler.plan import Bound, Circuit, Direction, Images, Joint, Plan, Target, digest
 
+# Of a circuit, what it is called and where it was written.
+_LABELS = ("id", "name", "values", "statement", "origin")
+
 
 def pictures(images: Images) -> Images:
     """A set of pictures without what has no say: the order of exceptions, `./` in a pattern, a seed without a limit.
@@ -26,20 +29,12 @@ def pictures(images: Images) -> Images:
 
 def circuit(sets: Mapping[str, Images], asked: Circuit) -> dict[str, Any]:
     """What a circuit asks for, by the names of a plan's keys, without what it is called and where it was written."""
-    return {
+    return {word: getattr(asked, word) for word in asked.__struct_fields__ if word not in _LABELS} | {
         "target": _target(asked.target),
         "images": pictures(sets[asked.images]),
         "test": pictures(sets[asked.test]) if asked.test is not None else None,
         "holdout": asked.holdout if asked.test is None else None,
-        "size": asked.size,
         "bounds": sorted(asked.bounds, key=_bound),
-        "criterion": asked.criterion,
-        "ablation": asked.ablation,
-        "calibrate": asked.calibrate,
-        "refill": asked.refill,
-        "structure": asked.structure,
-        "seed": asked.seed,
-        "into": asked.into,
     }
 
 

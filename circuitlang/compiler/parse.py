@@ -3,25 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from functools import cache
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
+from typing import Any
 
-from lark import (
-    Lark,
-    TextSlice,
-    Token,
-    Transformer,
-    UnexpectedCharacters,
-    UnexpectedInput,
-    UnexpectedToken,
-    v_args,
-)
-from lark.tree import Meta
+from lark import TextSlice, Token, Tree, UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
 from circuitlang.compiler import syntax
+from circuitlang.compiler.grammar import parser
 from circuitlang.errors import Finding, did_you_mean, listing
 from circuitlang.source import Source, Span
 
@@ -37,8 +26,6 @@ STATEMENTS = (
     "expect",
     "include",
 )
-
-N = TypeVar("N", bound=syntax.Node)
 
 # What a reader calls the terminals of the grammar.
 _ENGLISH = {
@@ -92,13 +79,6 @@ def parse(source: Source) -> syntax.File:
     return syntax.File(source, tuple(statements), tuple(findings), frozenset(broken))
 
 
-def grammar_file() -> Path:
-    """The grammar: carried in the wheel, or beside the package in a checkout."""
-    package = Path(__file__).parent.parent
-    carried = package / "grammar" / "circuit.lark"
-    return carried if carried.exists() else package.parent / "grammar" / "circuit.lark"
-
-
 def _split(source: Source) -> Iterator[tuple[int, int, Finding | None]]:
     """The stretches of text that are one statement each, with what is wrong with them as a stretch."""
     text, start = source.text, 0
@@ -146,10 +126,10 @@ def _statement(source: Source, start: int, end: int) -> syntax.Statement | Findi
             did_you_mean(word[1], STATEMENTS),
         )
     try:
-        tree = _parser().parse(TextSlice(source.text, start, end))
+        tree = parser().parse(TextSlice(source.text, start, end))
     except UnexpectedInput as error:
         return _explain(source, start, end, error)
-    node: syntax.Statement = _Build(source).transform(tree)
+    node: syntax.Statement = _node(source, tree)
     return node
 
 
@@ -211,125 +191,73 @@ def _spaces(statement: syntax.Statement) -> Iterator[Finding]:
             yield Finding("E007", "a target is written without spaces", span, "LAYER:CHANNEL", cure)
 
 
-@cache
-def _parser() -> Lark:
-    text = grammar_file().read_text(encoding="utf-8")
-    return Lark(text, start="statement", parser="lalr", propagate_positions=True, maybe_placeholders=True)
+def _node(source: Source, tree: Tree[Token]) -> Any:
+    """What a tree stands for: made of the nodes in it, or, where its rule is one word, of that."""
+    nodes = [_node(source, child) if isinstance(child, Tree) else child for child in tree.children]
+    span = Span(source, _start(nodes[0]), _end(nodes[-1]))
+    if tree.data in _WORDS:
+        return _WORDS[tree.data](span, nodes[0])
+    # What was a token in the tree is a keyword or punctuation.
+    parts = (node for node, child in zip(nodes, tree.children, strict=True) if node is not child)
+    return _NODES[tree.data](span, *parts)
 
 
-@v_args(meta=True)
-class _Build(Transformer[Token, Any]):
-    """Lark's tree as syntax nodes; a method for each rule, of the rule's name."""
+def _start(node: syntax.Node | Token) -> int:
+    return node.start_pos or 0 if isinstance(node, Token) else node.span.start
 
-    def __init__(self, source: Source) -> None:
-        super().__init__()
-        self._source = source
 
-    def _span(self, meta: Meta) -> Span:
-        return Span(self._source, meta.start_pos, meta.end_pos)
+def _end(node: syntax.Node | Token) -> int:
+    return node.end_pos or 0 if isinstance(node, Token) else node.span.end
 
-    def name(self, meta: Meta, children: Sequence[Token]) -> syntax.Name:
-        return syntax.Name(self._span(meta), str(children[0]))
 
-    def number(self, meta: Meta, children: Sequence[Token]) -> syntax.Number:
-        return syntax.Number(self._span(meta), str(children[0]))
+def _feature(span: Span, *given: syntax.Term | Token) -> syntax.Feature:
+    signed = [(before, each) for before, each in pairwise((None, *given)) if isinstance(each, syntax.Term)]
+    terms = (syntax.Term(each.span, before == "-", each.coefficient, each.of) for before, each in signed)
+    return syntax.Feature(span, tuple(terms))
 
-    def string(self, meta: Meta, children: Sequence[Token]) -> syntax.String:
-        return syntax.String(self._span(meta), str(children[0])[1:-1])
 
-    def path(self, meta: Meta, children: Sequence[Token]) -> syntax.Path:
-        return syntax.Path(self._span(meta), str(children[0]))
+def _model(span: Span, called: syntax.Call | syntax.Name) -> syntax.Model:
+    return syntax.Model(span, called if isinstance(called, syntax.Call) else syntax.Call(called.span, called, ()))
 
-    def range(self, meta: Meta, children: Sequence[Any]) -> syntax.Range:
-        return syntax.Range(self._span(meta), *children)
 
-    def layer(self, meta: Meta, children: Sequence[Token]) -> syntax.Name | syntax.String:
-        token = children[0]
-        return self.string(meta, children) if token.type == "STRING" else self.name(meta, children)
+def _measure(span: Span, name: syntax.Name, *given: Any) -> syntax.Measure:
+    *values, suffix = given or ("",)
+    return syntax.Measure(span, name, tuple(values), str(suffix))
 
-    def every(self, meta: Meta, children: Sequence[Token]) -> syntax.Every:
-        return syntax.Every(self._span(meta))
 
-    def selector(self, meta: Meta, children: Sequence[Any]) -> Any:
-        return children[0]
-
-    def position(self, meta: Meta, children: Sequence[Any]) -> syntax.Position:
-        if isinstance(children[0], syntax.Name):
-            return syntax.Position(self._span(meta), children[0], None)
-        return syntax.Position(self._span(meta), None, (children[0], children[1]))
-
-    def sign(self, meta: Meta, children: Sequence[Token]) -> str:
-        return str(children[0])
-
-    def term(self, meta: Meta, children: Sequence[Any]) -> syntax.Term:
-        return syntax.Term(self._span(meta), False, *children)
-
-    def feature(self, meta: Meta, children: Sequence[Any]) -> syntax.Feature:
-        signed = zip(children[::2], children[1::2], strict=True)
-        terms = tuple(replace(term, negative=sign == "-") for sign, term in signed)
-        return syntax.Feature(self._span(meta), terms)
-
-    def pictures(self, meta: Meta, children: Sequence[Any]) -> syntax.Pictures:
-        return syntax.Pictures(self._span(meta), *children)
-
-    def relation(self, meta: Meta, children: Sequence[Token]) -> str:
-        return str(children[0])
-
-    def list(self, meta: Meta, children: Sequence[Any]) -> syntax.List:
-        return syntax.List(self._span(meta), tuple(filter(None, children)))
-
-    def keyword(self, meta: Meta, children: Sequence[Any]) -> syntax.Keyword:
-        return syntax.Keyword(self._span(meta), *children)
-
-    def call(self, meta: Meta, children: Sequence[Any]) -> syntax.Call:
-        name, *arguments = children
-        return syntax.Call(self._span(meta), name, tuple(filter(None, arguments)))
-
-    def clause(self, meta: Meta, children: Sequence[Any]) -> syntax.Clause:
-        return syntax.Clause(self._span(meta), *children)
-
-    def clauses(self, meta: Meta, children: Sequence[syntax.Clause]) -> tuple[syntax.Clause, ...]:
-        return tuple(children)
-
-    def target(self, meta: Meta, children: Sequence[Any]) -> syntax.Target:
-        return syntax.Target(self._span(meta), *children)
-
-    def model(self, meta: Meta, children: Sequence[syntax.Call | syntax.Name]) -> syntax.Model:
-        called = children[0]
-        call = called if isinstance(called, syntax.Call) else syntax.Call(called.span, called, ())
-        return syntax.Model(self._span(meta), call)
-
-    def images(self, meta: Meta, children: Sequence[Any]) -> syntax.Images:
-        return syntax.Images(self._span(meta), *children)
-
-    def direction(self, meta: Meta, children: Sequence[Any]) -> syntax.Direction:
-        return syntax.Direction(self._span(meta), *children)
-
-    def defaults(self, meta: Meta, children: Sequence[Any]) -> syntax.Defaults:
-        return syntax.Defaults(self._span(meta), *children)
-
-    def preserve(self, meta: Meta, children: Sequence[Any]) -> syntax.Preserve:
-        return syntax.Preserve(self._span(meta), *children)
-
-    def split(self, meta: Meta, children: Sequence[Any]) -> syntax.Split:
-        return syntax.Split(self._span(meta), *children)
-
-    def circuit(self, meta: Meta, children: Sequence[Any]) -> syntax.Circuit:
-        return syntax.Circuit(self._span(meta), *children)
-
-    def member(self, meta: Meta, children: Sequence[Any]) -> syntax.Member:
-        name, *given = children
-        return syntax.Member(self._span(meta), name, tuple(filter(None, given)))
-
-    def compare(self, meta: Meta, children: Sequence[syntax.Member]) -> syntax.Compare:
-        return syntax.Compare(self._span(meta), tuple(children))
-
-    def measure(self, meta: Meta, children: Sequence[Any]) -> syntax.Measure:
-        name, *given, suffix = children
-        return syntax.Measure(self._span(meta), name, tuple(filter(None, given)), str(suffix or ""))
-
-    def expect(self, meta: Meta, children: Sequence[Any]) -> syntax.Expect:
-        return syntax.Expect(self._span(meta), *children)
-
-    def include(self, meta: Meta, children: Sequence[Any]) -> syntax.Include:
-        return syntax.Include(self._span(meta), *children)
+# What a rule of one word makes of it. Some are no nodes, and stay tokens, which have a place.
+_WORDS: Mapping[str, Callable[[Span, Token], syntax.Node | Token]] = {
+    "name": lambda span, word: syntax.Name(span, str(word)),
+    "number": lambda span, word: syntax.Number(span, str(word)),
+    "string": lambda span, word: syntax.String(span, str(word)[1:-1]),
+    "path": lambda span, word: syntax.Path(span, str(word)),
+    "every": lambda span, _: syntax.Every(span),
+    "sign": lambda _, word: word,
+    "relation": lambda _, word: word,
+    "suffix": lambda _, word: word,
+}
+# What every other rule makes of the nodes in it; what may be missing is last, but for a coefficient.
+_NODES: Mapping[str, Callable[..., syntax.Node]] = {
+    "range": syntax.Range,
+    "list": lambda span, *items: syntax.List(span, items),
+    "keyword": syntax.Keyword,
+    "call": lambda span, name, *arguments: syntax.Call(span, name, arguments),
+    "position": lambda span, *at: syntax.Position(span, *at, None) if len(at) == 1 else syntax.Position(span, None, at),
+    "target": lambda span, layer, unit, position=None: syntax.Target(span, layer, unit, position),
+    "term": lambda span, *given: syntax.Term(span, False, given[0] if len(given) == 2 else None, given[-1]),
+    "feature": _feature,
+    "pictures": lambda span, value, excluded=None: syntax.Pictures(span, value, excluded),
+    "clause": lambda span, name, relation, value: syntax.Clause(span, name, str(relation), value),
+    "model": _model,
+    "images": lambda span, name, pictures, *clauses: syntax.Images(span, name, pictures, clauses),
+    "direction": syntax.Direction,
+    "defaults": lambda span, *clauses: syntax.Defaults(span, clauses),
+    "preserve": lambda span, feature, pictures, *clauses: syntax.Preserve(span, feature, pictures, clauses),
+    "split": lambda span, feature, pictures, into, *clauses: syntax.Split(span, feature, pictures, into, clauses),
+    "circuit": syntax.Circuit,
+    "member": lambda span, name, *values: syntax.Member(span, name, values),
+    "measure": _measure,
+    "compare": lambda span, *members: syntax.Compare(span, members),
+    "expect": lambda span, measure, relation, value: syntax.Expect(span, measure, str(relation), value),
+    "include": lambda span, path, namespace=None: syntax.Include(span, path, namespace),
+}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os.path
-from dataclasses import replace
 from pathlib import PurePath
+
+from msgspec.structs import replace
 
 from circuitlang.compiler import syntax, values
 from circuitlang.compiler.program import ImageSet

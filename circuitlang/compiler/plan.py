@@ -10,6 +10,7 @@ from typing import Any, Literal
 import msgspec
 import yaml
 
+from circuitlang.compiler.choices import Calibrate, Refill, Structure
 from circuitlang.errors import Finding, SpecError
 from circuitlang.registry import Value
 from circuitlang.source import Source, Span
@@ -163,9 +164,9 @@ class Circuit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     bounds: list[Bound] = []
     criterion: Choice
     ablation: Choice
-    calibrate: Literal["none", "bias", "affine", "kernels"] = "none"
-    refill: Literal["none", "live"] = "none"
-    structure: Literal["kernel", "weight", "channel"] = "kernel"
+    calibrate: Calibrate = "none"
+    refill: Refill = "none"
+    structure: Structure = "kernel"
     seed: int = 0
     into: int | Literal["auto"] | None = None
     statement: str = ""

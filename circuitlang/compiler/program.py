@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
+import msgspec
+
+from circuitlang.compiler.choices import Calibrate, Refill, Structure
 from circuitlang.errors import Finding
 from circuitlang.registry import Declaration, Value
 from circuitlang.source import Source, Span
 
+# Where something was written.
+_PLACES = ("span", "layer_span", "unit_span", "given")
 # Arguments of a model that change what it computes, or on what, but not which layers it has.
 _NOT_STRUCTURE = ("weights", "resize", "crop", "mean", "std")
 
@@ -22,16 +26,27 @@ def model_key(source: str, name: str, arguments: Mapping[str, object]) -> str:
     return f"{source}.{name}({inner})" if inner else f"{source}.{name}"
 
 
-@dataclass(frozen=True)
-class Layers:
+class Meant(msgspec.Struct, frozen=True, eq=False):
+    """Equal to another of its class that says the same, wherever it was written."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, type(self)) and self._said() == other._said()
+
+    def __hash__(self) -> int:
+        return hash(self._said())
+
+    def _said(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, name) for name in self.__struct_fields__ if name not in _PLACES)
+
+
+class Layers(Meant, frozen=True):
     """What a target may name in a model: channels by every name, and the names that are short enough to list."""
 
     widths: Mapping[str, int]
     short: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Vocabulary:
+class Vocabulary(Meant, frozen=True):
     """The words a program may use: extensions by name, and the layers of the models that are known.
 
     `layers` is keyed by `model_key`; a model that isn't in it is not an error, it was just never looked at.
@@ -41,17 +56,16 @@ class Vocabulary:
     ablations: Mapping[str, Declaration]
     metrics: Mapping[str, Declaration]
     models: Mapping[str, Declaration]
-    layers: Mapping[str, Layers] = field(default_factory=dict)
+    layers: Mapping[str, Layers] = {}
 
 
-@dataclass(frozen=True)
-class Model:
+class Model(Meant, frozen=True):
     """Which network: a source, a name in it, and arguments."""
 
     source: str
     name: str
     arguments: Mapping[str, Value | tuple[Value, ...]]
-    span: Span | None = field(default=None, compare=False)
+    span: Span | None = None
 
     @property
     def key(self) -> str:
@@ -62,53 +76,48 @@ class Model:
 Position = Literal["center", "max"] | tuple[int, int] | None
 
 
-@dataclass(frozen=True)
-class Channel:
+class Channel(Meant, frozen=True):
     """One channel of a layer."""
 
     layer: str
     unit: int
     position: Position
-    layer_span: Span = field(compare=False)
-    unit_span: Span = field(compare=False)
+    layer_span: Span
+    unit_span: Span
 
 
-@dataclass(frozen=True)
-class Joint:
+class Joint(Meant, frozen=True):
     """Several channels of a layer, all of them preserved by one circuit."""
 
     layer: str
     units: tuple[int, ...]
     position: Position
-    layer_span: Span = field(compare=False)
-    unit_span: Span = field(compare=False)
+    layer_span: Span
+    unit_span: Span
 
 
-@dataclass(frozen=True)
-class Direction:
+class Direction(Meant, frozen=True):
     """A linear combination of channels of one layer: (channel, coefficient)."""
 
     layer: str
     terms: tuple[tuple[int, float], ...]
     position: Position
-    layer_span: Span = field(compare=False)
-    unit_span: Span = field(compare=False)
+    layer_span: Span
+    unit_span: Span
 
 
-@dataclass(frozen=True)
-class ClassOutput:
+class ClassOutput(Meant, frozen=True):
     """The output for a class, by number or name."""
 
     label: int | str
-    layer_span: Span = field(compare=False)
-    unit_span: Span = field(compare=False)
+    layer_span: Span
+    unit_span: Span
 
 
 Target = Channel | Joint | Direction | ClassOutput
 
 
-@dataclass(frozen=True)
-class ImageSet:
+class ImageSet(Meant, frozen=True):
     """Pictures by patterns, relative to the program's source; `limit` is a sample drawn by `seed`."""
 
     name: str
@@ -116,34 +125,30 @@ class ImageSet:
     exclude: tuple[str, ...]
     limit: int | None
     seed: int
-    span: Span = field(compare=False)
+    span: Span
 
 
-@dataclass(frozen=True)
-class Choice:
+class Choice(Meant, frozen=True):
     """An extension by name, with its parameters complete."""
 
     name: str
     parameters: tuple[tuple[str, Value], ...]
-    span: Span | None = field(default=None, compare=False)
+    span: Span | None = None
 
 
-@dataclass(frozen=True)
-class Sparsity:
+class Sparsity(Meant, frozen=True):
     """At most this fraction of the relevant kernels is kept."""
 
     fraction: float
 
 
-@dataclass(frozen=True)
-class Kernels:
+class Kernels(Meant, frozen=True):
     """At most this many kernels are kept."""
 
     count: int
 
 
-@dataclass(frozen=True)
-class Bound:
+class Bound(Meant, frozen=True):
     """A fidelity that must be reached, on the pictures of `sample`."""
 
     metric: str
@@ -152,8 +157,7 @@ class Bound:
     value: float
 
 
-@dataclass(frozen=True)
-class Preserve:
+class Preserve(Meant, frozen=True):
     """One circuit that is asked for, or, where `into` says so, one for each kind of image.
 
     `name` is shared by the members of a sweep; `values` tell them apart. `given` says where each clause stands,
@@ -170,36 +174,33 @@ class Preserve:
     bounds: tuple[Bound, ...]
     criterion: Choice
     ablation: Choice
-    calibrate: str
-    refill: str
-    structure: str
+    calibrate: Calibrate
+    refill: Refill
+    structure: Structure
     seed: int
     into: int | Literal["auto"] | None
-    given: Mapping[str, Span] = field(compare=False)
-    span: Span = field(compare=False)
+    given: Mapping[str, Span]
+    span: Span
 
 
-@dataclass(frozen=True)
-class Comparison:
+class Comparison(Meant, frozen=True):
     """Circuits to be compared."""
 
     circuits: tuple[Preserve, ...]
-    span: Span = field(compare=False)
+    span: Span
 
 
-@dataclass(frozen=True)
-class Expectation:
+class Expectation(Meant, frozen=True):
     """What must hold of each of some circuits, or the run fails. `measure` is a key of `metrics.json`."""
 
     circuits: tuple[Preserve, ...]
     measure: str
     relation: Literal["<=", ">="]
     value: float
-    span: Span = field(compare=False)
+    span: Span
 
 
-@dataclass(frozen=True)
-class Program:
+class Program(Meant, frozen=True):
     source: Source
     model: Model
     circuits: tuple[Preserve, ...]

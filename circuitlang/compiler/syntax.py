@@ -3,58 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from circuitlang.errors import Finding
 from circuitlang.source import Source, Span
 
 
-@dataclass(frozen=True)
-class Node:
+class Node(msgspec.Struct, frozen=True):
+    """Something with a place. Structs, since dataclasses take long to define and to make."""
+
     span: Span
 
 
-@dataclass(frozen=True)
-class Name(Node):
+class Name(Node, frozen=True):
     text: str
 
 
-@dataclass(frozen=True)
-class String(Node):
+class String(Node, frozen=True):
     text: str
 
 
-@dataclass(frozen=True)
-class Path(Node):
+class Path(Node, frozen=True):
     text: str
 
 
-@dataclass(frozen=True)
-class Number(Node):
+class Number(Node, frozen=True):
     """A number as written: `34`, `0.1`, `1e-3`, `10%`."""
 
     text: str
 
 
-@dataclass(frozen=True)
-class List(Node):
+class List(Node, frozen=True):
     items: tuple[Value, ...]
 
 
-@dataclass(frozen=True)
-class Keyword(Node):
+class Keyword(Node, frozen=True):
     name: Name
     value: Value
 
 
-@dataclass(frozen=True)
-class Call(Node):
+class Call(Node, frozen=True):
     name: Name
     arguments: tuple[Value | Keyword, ...]
 
 
-@dataclass(frozen=True)
-class Range(Node):
+class Range(Node, frozen=True):
     """`30..40`, both ends included."""
 
     first: Number
@@ -64,28 +58,24 @@ class Range(Node):
 Value = Number | String | Name | Path | List | Call | Range
 
 
-@dataclass(frozen=True)
-class Clause(Node):
+class Clause(Node, frozen=True):
     name: Name
     relation: str
     value: Value
 
 
-@dataclass(frozen=True)
-class Every(Node):
+class Every(Node, frozen=True):
     """`*`: every channel of a layer."""
 
 
-@dataclass(frozen=True)
-class Position(Node):
+class Position(Node, frozen=True):
     """`@center`, `@max` or `@(row, column)`: one of the two is there."""
 
     name: Name | None
     place: tuple[Number, Number] | None
 
 
-@dataclass(frozen=True)
-class Target(Node):
+class Target(Node, frozen=True):
     """`LAYER:UNIT@POSITION`."""
 
     layer: Name | String
@@ -93,8 +83,7 @@ class Target(Node):
     position: Position | None
 
 
-@dataclass(frozen=True)
-class Term(Node):
+class Term(Node, frozen=True):
     """One summand of a feature: its sign, its coefficient, and a target, a class or the name of a direction."""
 
     negative: bool
@@ -102,80 +91,68 @@ class Term(Node):
     of: Target | Call | Name
 
 
-@dataclass(frozen=True)
-class Feature(Node):
+class Feature(Node, frozen=True):
     terms: tuple[Term, ...]
 
 
-@dataclass(frozen=True)
-class Pictures(Node):
+class Pictures(Node, frozen=True):
     """A path, a name or a list of them, less some."""
 
     value: Value
     excluded: Value | None
 
 
-@dataclass(frozen=True)
-class Model(Node):
+class Model(Node, frozen=True):
     call: Call
 
 
-@dataclass(frozen=True)
-class Images(Node):
+class Images(Node, frozen=True):
     name: Name
     pictures: Pictures
     clauses: tuple[Clause, ...]
 
 
-@dataclass(frozen=True)
-class Direction(Node):
+class Direction(Node, frozen=True):
     """A `target` statement."""
 
     name: Name
     feature: Feature
 
 
-@dataclass(frozen=True)
-class Defaults(Node):
+class Defaults(Node, frozen=True):
     clauses: tuple[Clause, ...]
 
 
-@dataclass(frozen=True)
-class Preserve(Node):
+class Preserve(Node, frozen=True):
     feature: Feature
     pictures: Pictures
     clauses: tuple[Clause, ...]
 
 
-@dataclass(frozen=True)
-class Split(Node):
+class Split(Node, frozen=True):
     feature: Feature
     pictures: Pictures
     into: Number | Name
     clauses: tuple[Clause, ...]
 
 
-@dataclass(frozen=True)
-class Circuit(Node):
+class Circuit(Node, frozen=True):
     name: Name
     asked: Preserve | Split
 
 
-@dataclass(frozen=True)
-class Member(Node):
+class Member(Node, frozen=True):
     """A circuit by name; of a sweep, the members that have these values."""
 
     name: Name
     values: tuple[Keyword, ...]
 
 
-@dataclass(frozen=True)
-class Compare(Node):
+class Compare(Node, frozen=True):
     members: tuple[Member, ...]
 
 
-@dataclass(frozen=True)
-class Measure(Node):
+class Measure(Node, frozen=True):
     """`CIRCUIT.METRIC`, or `SWEEP[unit=30].METRIC`: the name, the values, and what follows the bracket."""
 
     name: Name
@@ -183,15 +160,13 @@ class Measure(Node):
     suffix: str
 
 
-@dataclass(frozen=True)
-class Expect(Node):
+class Expect(Node, frozen=True):
     measure: Measure
     relation: str
     value: Number
 
 
-@dataclass(frozen=True)
-class Include(Node):
+class Include(Node, frozen=True):
     path: String
     namespace: Name | None
 
@@ -199,8 +174,7 @@ class Include(Node):
 Statement = Model | Images | Direction | Defaults | Preserve | Split | Circuit | Compare | Expect | Include
 
 
-@dataclass(frozen=True)
-class File:
+class File(msgspec.Struct, frozen=True):
     """The statements that could be read, the mistakes in the others, and what those would have defined.
 
     `broken` holds `model`, `defaults` or `images NAME`, so that what depends on them isn't reported as well.
@@ -211,4 +185,4 @@ class File:
     statements: tuple[Statement, ...]
     findings: tuple[Finding, ...] = ()
     broken: frozenset[str] = frozenset()
-    included: Mapping[Include, File] = field(default_factory=dict)
+    included: Mapping[Include, File] = {}

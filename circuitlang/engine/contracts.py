@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     # `weights.outlining`). Raises InputError where that isn't possible.
     ModelSource = Callable[[str, Mapping[str, Any], "Locate"], "LoadedModel"]
 
-    # The gradient of the objective with respect to the feature's maps of an image [1, maps, H, W]; the generator follows
-    # from the circuit's seed and what is in the image.
+    # The gradient of the objective with respect to the feature's maps of an image [1, maps, H, W]; the generator
+    # follows from the circuit's seed and what is in the image.
     Cotangent = Callable[[Tensor, Generator], Tensor]
     # From the moments of all images [M, O, I / groups], the scores of a layer.
     Finish = Callable[[Tensor], Tensor]

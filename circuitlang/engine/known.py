@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
-import platformdirs
 
-from circuitlang.compiler.plan import Model, digest
 from circuitlang.compiler.program import Layers, model_key
+
+if TYPE_CHECKING:
+    from circuitlang.compiler.plan import Model
 
 
 class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -33,6 +34,8 @@ class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def folder() -> Path:
     """Where layers are remembered: below CIRCUITLANG_CACHE, or the user's cache directory."""
+    import platformdirs
+
     chosen = os.environ.get("CIRCUITLANG_CACHE")
     return Path(chosen or platformdirs.user_cache_dir("circuitlang", appauthor=False)) / "layers"
 
@@ -46,21 +49,50 @@ def remember(model: Model, widths: Mapping[str, int], short: Sequence[str]) -> N
         model_key(model.source, model.name, model.arguments), model.source, edition, dict(widths), [*short]
     )
     content = msgspec.json.encode(record)
-    path = folder() / f"{digest(record.key.encode())[:24]}.json"
+    path = _path(record.key)
     with suppress(OSError):
         if not path.is_file() or path.read_bytes() != content:
             _write(path, content)
 
 
-def known() -> dict[str, Layers]:
-    """The layers of every model that is remembered, by `model_key`; what can't be read is passed over."""
-    found = {}
-    for path in sorted(folder().glob("*.json")):
-        with suppress(OSError, msgspec.DecodeError):
-            record = msgspec.json.decode(path.read_bytes(), type=_Record)
-            if record.version == _version(record.source):
-                found[record.key] = Layers(record.widths, tuple(record.short))
-    return found
+class Known(Mapping[str, Layers]):
+    """The layers of every model that is remembered, by `model_key`, beside those given.
+
+    A file is read when its model is asked for; what can't be read is not there.
+    """
+
+    def __init__(self, given: Mapping[str, Layers]) -> None:
+        self._given = given
+
+    def __getitem__(self, key: str) -> Layers:
+        if key in self._given:
+            return self._given[key]
+        record = _read(_path(key))
+        if record is None:
+            raise KeyError(key)
+        return Layers(record.widths, tuple(record.short))
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._given
+        yield from (record.key for record in map(_read, sorted(folder().glob("*.json"))) if record)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def _path(key: str) -> Path:
+    import hashlib
+
+    return folder() / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
+
+
+def _read(path: Path) -> _Record | None:
+    """What a file remembers, unless it is damaged or of another version of its package."""
+    with suppress(OSError, msgspec.DecodeError):
+        record = msgspec.json.decode(path.read_bytes(), type=_Record)
+        if record.version == _version(record.source):
+            return record
+    return None
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -78,6 +110,8 @@ def _write(path: Path, content: bytes) -> None:
 @cache
 def _version(source: str) -> str | None:
     """Of the package that a source is named after; None where there is none."""
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return version(source)
     except PackageNotFoundError:

@@ -175,9 +175,12 @@ def _sets(
 
 def _refused(plan: Plan, origins: Origins) -> Iterator[Finding]:
     """What the language can say and this version can't do yet."""
+    target = [("target", "unit"), ("target", "kind")]
     for circuit in plan.circuits:
         for word, reason in refusals(circuit).items():
-            span = origins.get(("circuits", circuit.id, word)) or origins.get(("circuits", circuit.id))
+            parts = [*(target if word in ("target", "at") else [(word,)]), ()]
+            keys = [("circuits", circuit.id, *part) for part in parts]
+            span = next((origins[key] for key in keys if key in origins), None)
             yield Finding("E320", f"this version can't run {reason}", span, "it can be checked and planned")
     for number, _ in enumerate(plan.comparisons):
         span = origins.get(("comparisons", str(number)))

@@ -1,0 +1,9 @@
+"""What the clauses of a few words choose from, the same in the language, in a program and in a plan."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Calibrate = Literal["none", "bias", "affine", "kernels"]
+Refill = Literal["none", "live"]
+Structure = Literal["kernel", "weight", "channel"]
