@@ -26,11 +26,11 @@ from torch import Tensor
 from circuitlang import pipeline
 from circuitlang.compiler.plan import Circuit, Images, Model, Sparsity
 from circuitlang.engine.build import Builder
-from circuitlang.engine.contracts import CRITERIA, METRICS, Schedule, Scores, passes_of
+from circuitlang.engine.contracts import CRITERIA, Schedule, Scores, passes_of
 from circuitlang.engine.graph import Graph
 from circuitlang.engine.images import Pictures, find, load
 from circuitlang.engine.intervene import Section, Target
-from circuitlang.engine.measure import responses
+from circuitlang.engine.measure import measure, responses
 from circuitlang.engine.prepare import load_model, refusals
 from circuitlang.engine.score import score
 from circuitlang.engine.select import budget, count
@@ -145,7 +145,8 @@ def curve(ground: Ground, section: Section, original: Tensor, plan: Circuit, siz
         masks = builder.select(scores, asked)
         alive = count(section.live(masks))
         kept = responses(section, ground.test, "", builder.build(masks)) if alive else torch.zeros_like(original)
-        found.append({name: abs(METRICS.load(name).measure(original, kept)) for name in MEASURES})
+        metrics = measure(original, kept).metrics
+        found.append({name: abs(metrics[name]) for name in MEASURES})
     return found
 
 

@@ -27,8 +27,10 @@ if TYPE_CHECKING:
     Procedure = Callable[Concatenate["Scoring", ...], "Scores"]
     # What stands in for each kernel of a layer where it is removed: constants [O, I / groups].
     Ablation = Callable[Concatenate["Removable", ...], Tensor]
-    # How well a feature is preserved: from the network's and the circuit's responses, float64 [images, positions].
-    Metric = Callable[[Tensor, Tensor], float]
+    # How well a feature is preserved, from the moments of the network's and the circuit's responses.
+    Metric = Callable[["Moments"], Tensor]
+    # What is made of responses, float64 [images, positions], before their moments are taken: their ranks, say.
+    Preparation = Callable[[Tensor], Tensor]
     # Builds the network of a name with arguments. Under `torch.device("meta")` shapes are enough (see
     # `weights.outlining`). Raises InputError where that isn't possible.
     ModelSource = Callable[[str, Mapping[str, Any], "Locate"], "LoadedModel"]
@@ -154,11 +156,28 @@ class Schedule:
 
 
 @dataclass(frozen=True)
+class Moments:
+    """The network's responses f and the circuit's c, averaged over images and positions, float64 [samples].
+
+    There are several samples where images are drawn again and again, which is how a metric gets its interval.
+    """
+
+    mean_f: Tensor
+    mean_c: Tensor
+    variance_f: Tensor
+    variance_c: Tensor
+    covariance: Tensor
+    # The mean of (f - c)^2.
+    difference: Tensor
+
+
+@dataclass(frozen=True)
 class MetricEntry:
     """A registered metric; `better` is the side on which a value is better."""
 
     measure: Metric
     better: Literal["higher", "lower"]
+    prepare: Preparation
 
 
 @dataclass(frozen=True)
@@ -256,11 +275,11 @@ def ablation(function: A) -> A:
     return function
 
 
-def metric(better: Literal["higher", "lower"]) -> Callable[[M], M]:
-    """Register a metric."""
+def metric(better: Literal["higher", "lower"], of: Preparation = lambda responses: responses) -> Callable[[M], M]:
+    """Register a metric, `of` what is made of the network's and of the circuit's responses."""
 
     def register(function: M) -> M:
-        METRICS.add(function.__name__, function.__module__, MetricEntry(function, better))
+        METRICS.add(function.__name__, function.__module__, MetricEntry(function, better, of))
         return function
 
     return register

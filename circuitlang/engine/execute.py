@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from circuitlang.engine import exemplars
 from circuitlang.engine.build import Builder
-from circuitlang.engine.contracts import Masks, Scores
+from circuitlang.engine.contracts import Edits, Masks, Scores
 from circuitlang.engine.graph import Layer
+from circuitlang.engine.images import Pictures
 from circuitlang.engine.intervene import Section
 from circuitlang.engine.measure import measure, responses
 from circuitlang.engine.prepare import Job, Prepared
-from circuitlang.engine.result import Circuit, Kernels, Result, Summary, Wire
+from circuitlang.engine.result import Circuit, Fidelity, Kernels, Result, Summary, Wire
 from circuitlang.engine.result import Layer as LayerResult
 from circuitlang.engine.score import score
 from circuitlang.engine.select import budget, count
+
+# What every circuit is compared with, as large and built in the same way.
+_BASELINES = ("random", "magnitude")
 
 
 def execute(prepared: Prepared, job: Job) -> Result:
@@ -29,15 +35,14 @@ def execute(prepared: Prepared, job: Job) -> Result:
     masks = builder.select(scores, asked)
     effective = section.live(masks)
     edits = builder.build(masks)
-    fidelity = {}
-    for name, images in (("train", job.train), ("test", job.test)):
-        if images is not None:
-            original = responses(section, images, "the network's responses")
-            circuit = responses(section, images, "the circuit's responses", edits)
-            # A collapsed circuit answers every image with the same map. What that map, made of biases and padding,
-            # has in common with the feature is position, and preserves nothing.
-            collapsed = not count(effective)
-            fidelity[name] = measure(original, circuit.mean().expand_as(circuit) if collapsed else circuit)
+    judge = _Judge(section, job.test or job.train, "held-out pictures" if job.test else "pictures", plan.seed)
+    judged = judge(edits, effective)
+    others = {}
+    for name in _BASELINES:
+        rival = builder.select(score(builder, name, {}, asked, plan.seed), asked)
+        others[name] = judge(builder.build(rival), section.live(rival))
+    rest = {path: section.relevant[path] & ~mask for path, mask in masks.items()}
+    without = judge(replace(builder, calibrate="none").build(rest), section.live(rest))
     summary = Summary(
         plan=plan,
         model=prepared.plan.model,
@@ -46,12 +51,30 @@ def execute(prepared: Prepared, job: Job) -> Result:
         kept=count(masks),
         effective=count(effective),
         layers=[_layer(section, layer, masks, effective) for layer in section.layers],
-        train=fidelity["train"],
-        test=fidelity.get("test"),
+        train=_Judge(section, job.train, "pictures", plan.seed)(edits, effective) if job.test else judged,
+        test=judged if job.test else None,
+        without=without,
+        baselines=others,
         provenance=job.provenance,
     )
     found = _circuit(section, scores, masks, effective)
     return Result(summary, found, exemplars.collect(section, job.train, found))
+
+
+class _Judge:
+    """Compares circuits with the network on some pictures."""
+
+    def __init__(self, section: Section, images: Pictures, label: str, seed: int) -> None:
+        self._section, self._images, self._label, self._seed = section, images, label, seed
+        self._original = responses(section, images, f"the network on {label}")
+
+    def __call__(self, edits: Edits, effective: Masks) -> Fidelity:
+        """How well a circuit matches; `effective` are its live kernels."""
+        circuit = responses(self._section, self._images, f"circuits on {self._label}", edits)
+        # A collapsed circuit answers every image with the same map. What that map, made of biases and padding, has in
+        # common with the feature is position, and preserves nothing.
+        circuit = circuit if count(effective) else circuit.mean().expand_as(circuit)
+        return measure(self._original, circuit, self._seed)
 
 
 def _layer(section: Section, layer: Layer, masks: Masks, effective: Masks) -> LayerResult:

@@ -32,10 +32,12 @@ class Layer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Fidelity(msgspec.Struct, frozen=True, kw_only=True):
-    """How well the circuit's feature matches the network's, on some images: metrics by name."""
+    """How well the circuit's feature matches the network's, on some images: metrics by name, and their 95% intervals
+    over images."""
 
     images: int
     metrics: dict[str, float]
+    intervals: dict[str, tuple[float, float]] = {}
 
 
 class Provenance(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,7 +52,12 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """A result without its arrays: what `circuit.json` holds."""
+    """A result without its arrays: what `circuit.json` holds.
+
+    `without` is the fidelity of the network less the circuit, whose error is called necessity: 0 where the network
+    can do without, 1 and more where nothing of the feature is left. `baselines` are circuits of the same size by other
+    criteria, built in the same way. Both are measured on the held-out images, where there are any.
+    """
 
     plan: CircuitPlan
     model: Model
@@ -61,7 +68,14 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     layers: list[Layer]
     train: Fidelity
     test: Fidelity | None
+    without: Fidelity
+    baselines: dict[str, Fidelity]
     provenance: Provenance
+
+    @property
+    def judged(self) -> Fidelity:
+        """The fidelity that counts: held-out, where anything was held out."""
+        return self.test or self.train
 
     def flat(self) -> dict[str, float]:
         """Every number by one key, as in `metrics.json`: `kept`, `train.images`, `test.pearson`, ..."""
@@ -70,6 +84,11 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
             if fidelity is not None:
                 numbers[f"{sample}.images"] = fidelity.images
                 numbers.update({f"{sample}.{name}": value for name, value in fidelity.metrics.items()})
+                for name, (low, high) in fidelity.intervals.items():
+                    numbers.update({f"{sample}.{name}.low": low, f"{sample}.{name}.high": high})
+        for sample, fidelity in (("without", self.without), *self.baselines.items()):
+            numbers.update({f"{sample}.{name}": value for name, value in fidelity.metrics.items()})
+        numbers["necessity"] = self.without.metrics["error"]
         return numbers
 
 

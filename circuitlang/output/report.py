@@ -42,7 +42,7 @@ def overview(summaries: list[Summary]) -> RenderableType:
     for title in ("kept", "share", *names):
         table.add_column(title, justify="right", no_wrap=True)
     for summary in summaries:
-        fidelity = summary.test or summary.train
+        fidelity = summary.judged
         share = summary.kept / summary.relevant if summary.relevant else 0
         values = [f"{fidelity.metrics[name]:.3f}" for name in names]
         table.add_row(summary.plan.id, f"{summary.kept:,}", f"{share:.1%}", *values)
@@ -52,7 +52,7 @@ def overview(summaries: list[Summary]) -> RenderableType:
 
 
 def _claim(summary: Summary) -> RenderableType:
-    plan, fidelity = summary.plan, summary.test or summary.train
+    plan, fidelity = summary.plan, summary.judged
     pearson = fidelity.metrics.get("pearson", 0.0)
     share = summary.kept / summary.relevant if summary.relevant else 0
     text = Text()
@@ -62,6 +62,8 @@ def _claim(summary: Summary) -> RenderableType:
     text.append(f" ({share:.1%})", "cyan")
     text.append(" keep it at ")
     text.append(f"pearson {pearson:.3f}", f"bold {_grade(pearson)}")
+    if plan.calibrate != "none":
+        text.append(f", refitted ({plan.calibrate})", "bold magenta")
     if summary.test:
         text.append(f" on {summary.test.images} held-out pictures")
     else:
@@ -88,20 +90,31 @@ def _notes(summary: Summary) -> Iterator[RenderableType]:
 
 
 def _fidelity(summary: Summary) -> RenderableType:
-    table = _table()
-    table.add_column("")
-    table.add_column("in-sample", justify="right")
-    table.add_column("held-out", justify="right")
-    table.add_row(
-        Text("images", "dim"),
-        Text(str(summary.train.images), "dim"),
-        Text(str(summary.test.images) if summary.test else "-", "dim"),
-    )
-    for name, value in sorted(summary.train.metrics.items()):
-        held = summary.test.metrics.get(name) if summary.test else None
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table.add_column("", no_wrap=True)
+    baselines = summary.baselines
+    for title in ("in-sample", *(["held-out"] if summary.test else []), "95%"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for title in (*baselines, "without"):
+        table.add_column(title, justify="right", style="dim", no_wrap=True)
+    counts = [str(each.images) for each in (summary.train, summary.test) if each]
+    table.add_row("images", *counts, style="dim")
+    judged = summary.judged
+    for name in sorted(summary.train.metrics):
+        own = [each.metrics[name] for each in (summary.train, summary.test) if each]
+        low, high = judged.intervals.get(name, (None, None))
+        interval = "-" if low is None else f"{low:.2f} to {high:.2f}"
+        others = [each.metrics[name] for each in (*baselines.values(), summary.without)]
         style = "bold" if name == "pearson" else ""
-        table.add_row(Text(name, style), f"{value:.3f}", Text("-" if held is None else f"{held:.3f}", style))
-    return _section("fidelity", "circuit's feature map against the network's, all positions", table)
+        cells = [Text(f"{value:.3f}", style) for value in own]
+        table.add_row(Text(name, style), *cells, Text(interval, "dim"), *(f"{value:.3f}" for value in others))
+    says = [
+        f"{listing(list(baselines))}: circuits as large, chosen so; without: the network less the circuit",
+        "pearson forgives scale and offset, r2 and error do not; the demeaned one takes off what is the",
+        "same in every picture, which zero padding alone gives to any circuit",
+    ]
+    body = Group(table, *(Text(line, "dim") for line in says))
+    return _section("fidelity", "circuit's feature map against the network's, all positions", body)
 
 
 def _layers(summary: Summary) -> RenderableType:
@@ -159,6 +172,9 @@ def _origin(summary: Summary, folder: Path | None) -> RenderableType:
         grid.add_row("spec", Text(" ".join(plan.statement.split())))
     grid.add_row("criterion", str(plan.criterion))
     grid.add_row("ablation", str(plan.ablation))
+    grid.add_row(
+        "weights", "as in the network" if plan.calibrate == "none" else f"refitted, calibrate={plan.calibrate}"
+    )
     hashes = f"weights {summary.provenance.weights[:12]}, images {summary.provenance.train_images[:12]}"
     grid.add_row("provenance", f"{hashes}, circuitlang {summary.provenance.versions.get('circuitlang', '?')}")
     if folder is not None:

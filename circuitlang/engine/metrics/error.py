@@ -1,14 +1,17 @@
+import torch
 from torch import Tensor
 
-from circuitlang.engine.contracts import metric
+from circuitlang.engine.contracts import Moments, metric
 
 
 @metric("lower")
-def error(original: Tensor, circuit: Tensor) -> float:
+def error(moments: Moments) -> Tensor:
     """The normalised error ||c - f|| / ||f|| over all images and positions; 0 is perfect, 1 is as bad as silence.
 
     A feature that is zero everywhere is met by silence alone: 0 for it, 1 for anything else.
     """
-    scale = float(original.norm())
-    difference = float((circuit - original).norm())
-    return difference / scale if scale > 0 else float(difference > 0)
+    scale = moments.variance_f + moments.mean_f.square()
+    there = scale > 0
+    return torch.where(
+        there, (moments.difference / torch.where(there, scale, 1)).sqrt(), (moments.difference > 0) * 1.0
+    )
