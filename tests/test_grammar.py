@@ -168,7 +168,7 @@ def test_tables_of_another_lark_are_not_used(own_tables: Path, monkeypatch: pyte
         grammar.parser.__wrapped__()
 
 
-@pytest.mark.parametrize("content", [None, b"", b"no tables"])
+@pytest.mark.parametrize("content", [None, b"", b"no tables", b"\x01"])
 def test_without_tables_the_grammar_is_built(own_tables: Path, content: bytes | None):
     if content is None:
         own_tables.unlink()

@@ -8,9 +8,19 @@ from __future__ import annotations
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import lark
 import msgspec
+
+
+class _Tables(msgspec.Struct):
+    """The tables as Lark gives them, the text of the grammar they are of, and Lark's version."""
+
+    grammar: str
+    lark: str
+    data: dict[Any, Any]
+    memo: dict[Any, Any]
 
 
 def grammar_file() -> Path:
@@ -30,10 +40,10 @@ def parser() -> lark.Lark:
     """The parser of one statement, from the tables if they are those of this grammar and this Lark."""
     grammar = grammar_file().read_text(encoding="utf-8")
     with suppress(OSError, msgspec.DecodeError):
-        made = msgspec.msgpack.decode(tables_file().read_bytes())
-        if (made["grammar"], made["lark"]) == (grammar, lark.__version__):
+        made = msgspec.msgpack.decode(tables_file().read_bytes(), type=_Tables)
+        if (made.grammar, made.lark) == (grammar, lark.__version__):
             # Lark's public way to load wants a pickle, which could run code.
-            loaded: lark.Lark = lark.Lark._load_from_dict(made["data"], made["memo"])  # type: ignore[no-untyped-call]
+            loaded: lark.Lark = lark.Lark._load_from_dict(made.data, made.memo)  # type: ignore[no-untyped-call]
             return loaded
     return build(grammar)
 
@@ -50,7 +60,7 @@ def tables(grammar: str) -> bytes:
         if "_width" in each.get("pattern", ()):
             # Without an end is 2**64 to Python's `re`, more than MessagePack can say.
             each["pattern"]["_width"] = [min(width, 2**32) for width in each["pattern"]["_width"]]
-    return msgspec.msgpack.encode({"grammar": grammar, "lark": lark.__version__, "data": data, "memo": memo})
+    return msgspec.msgpack.encode(_Tables(grammar, lark.__version__, data, memo))
 
 
 if __name__ == "__main__":
