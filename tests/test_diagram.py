@@ -69,6 +69,8 @@ def result(layers: list[Made], unit: int, target: str | None = None) -> Result:
         ],
         train=Fidelity(images=8, metrics={"pearson": 0.99}),
         test=Fidelity(images=8, metrics={"pearson": 0.934}),
+        without=Fidelity(images=8, metrics={"pearson": 0.1}),
+        baselines={},
         provenance=Provenance(identity="", weights="", train_images="", test_images="", versions={}),
     )
     place = names.index(target) if target in names else len(names) - 1

@@ -103,15 +103,15 @@ def _fidelity(summary: Summary) -> RenderableType:
     for name in sorted(summary.train.metrics):
         own = [each.metrics[name] for each in (summary.train, summary.test) if each]
         low, high = judged.intervals.get(name, (None, None))
-        interval = "-" if low is None else f"{low:.2f} to {high:.2f}"
+        interval = "-" if low is None else f"{low:.2f}–{high:.2f}"
         others = [each.metrics[name] for each in (*baselines.values(), summary.without)]
         style = "bold" if name == "pearson" else ""
         cells = [Text(f"{value:.3f}", style) for value in own]
         table.add_row(Text(name, style), *cells, Text(interval, "dim"), *(f"{value:.3f}" for value in others))
     says = [
-        f"{listing(list(baselines))}: circuits as large, chosen so; without: the network less the circuit",
-        "pearson forgives scale and offset, r2 and error do not; the demeaned one takes off what is the",
-        "same in every picture, which zero padding alone gives to any circuit",
+        f"{listing(list(baselines))}: as large, chosen so; without: the network less the circuit.",
+        "pearson forgives scale and offset, r2 and error don't. Of pearson_demeaned is taken",
+        "off what all pictures share, as the frame that zero padding draws.",
     ]
     body = Group(table, *(Text(line, "dim") for line in says))
     return _section("fidelity", "circuit's feature map against the network's, all positions", body)

@@ -11,7 +11,6 @@ def error(moments: Moments) -> Tensor:
     A feature that is zero everywhere is met by silence alone: 0 for it, 1 for anything else.
     """
     scale = moments.variance_f + moments.mean_f.square()
-    there = scale > 0
-    return torch.where(
-        there, (moments.difference / torch.where(there, scale, 1)).sqrt(), (moments.difference > 0) * 1.0
-    )
+    silent = scale <= 0
+    relative = (moments.difference / torch.where(silent, 1, scale)).sqrt()
+    return torch.where(silent, (moments.difference > 0).double(), relative)
