@@ -26,7 +26,7 @@ from torch import Tensor
 from circuitlang import pipeline
 from circuitlang.compiler.plan import Circuit, Images, Model, Sparsity
 from circuitlang.engine.build import Builder
-from circuitlang.engine.contracts import CRITERIA, Schedule, Scores, passes_of
+from circuitlang.engine.contracts import CRITERIA, Scores
 from circuitlang.engine.graph import Graph
 from circuitlang.engine.images import Pictures, find, load
 from circuitlang.engine.intervene import Section, Target
@@ -153,7 +153,7 @@ def curve(ground: Ground, section: Section, original: Tensor, plan: Circuit, siz
 def _scores(builder: Builder, plan: Circuit, budgets: Sequence[int]) -> Iterator[tuple[int, Scores]]:
     """Each budget with its scores, which are taken again only where a schedule makes them depend on it."""
     name, parameters = plan.criterion.name, plan.criterion.parameters
-    again = isinstance(CRITERIA.load(name), Schedule) and passes_of(name, parameters) > 0
+    again = not CRITERIA.load(name).nested
     scores: Scores = {}
     for number, asked in enumerate(budgets):
         if again or not number:

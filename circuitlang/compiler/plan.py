@@ -144,6 +144,10 @@ class Bound(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     relation: Literal["<=", ">="]
     value: float
 
+    def margin(self, value: float) -> float:
+        """By how much a measured value meets the bound; below 0 it doesn't."""
+        return value - self.value if self.relation == ">=" else self.value - value
+
 
 class Circuit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One circuit that is to be found; with `into`, one for each kind of image.

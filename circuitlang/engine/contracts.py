@@ -141,6 +141,7 @@ class Criterion:
     reduce: Reduction
     cotangent: Cotangent
     finish: Finish
+    nested: bool = True
 
     def passes(self, **_parameters: Value) -> float:
         """One, whatever the parameters."""
@@ -153,6 +154,7 @@ class Schedule:
 
     run: Procedure
     passes: Callable[..., float]
+    nested: bool
 
 
 @dataclass(frozen=True)
@@ -247,14 +249,15 @@ def criterion(cotangent: Cotangent = absolute, finish: Finish = as_they_are) -> 
     return register
 
 
-def schedule(passes: Callable[..., float]) -> Callable[[P], P]:
-    """Register a criterion that arranges its own passes; `passes` says how many, given all of its parameters.
+def schedule(passes: Callable[..., float], nested: bool = False) -> Callable[[P], P]:
+    """Register a criterion that arranges its own passes; `passes` says how many, given all of its parameters, `nested`
+    whether the scores are the same for every budget.
 
     A pass is one forward and one backward over the images; what another criterion costs is asked of `passes_of`.
     """
 
     def register(procedure: P) -> P:
-        CRITERIA.add(procedure.__name__, procedure.__module__, Schedule(procedure, passes))
+        CRITERIA.add(procedure.__name__, procedure.__module__, Schedule(procedure, passes, nested))
         return procedure
 
     return register

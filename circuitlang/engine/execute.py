@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from circuitlang.compiler.plan import Bound, Choice
 from circuitlang.engine import exemplars
 from circuitlang.engine.build import Builder
-from circuitlang.engine.contracts import Edits, Masks, Scores
+from circuitlang.engine.contracts import CRITERIA, Edits, Masks, Scores
 from circuitlang.engine.graph import Layer
 from circuitlang.engine.images import Pictures
 from circuitlang.engine.intervene import Section
 from circuitlang.engine.measure import measure, responses
 from circuitlang.engine.prepare import Job, Prepared
-from circuitlang.engine.result import Circuit, Fidelity, Kernels, Result, Summary, Wire
+from circuitlang.engine.result import Circuit, Fidelity, Kernels, Result, Summary, Tried, Wire
 from circuitlang.engine.result import Layer as LayerResult
 from circuitlang.engine.score import score
+from circuitlang.engine.search import Walk, smallest
 from circuitlang.engine.select import budget, count
 
 # What every circuit is compared with, as large and built in the same way.
@@ -27,38 +30,76 @@ _BASELINES = ("random", "magnitude")
 def execute(prepared: Prepared, job: Job) -> Result:
     """Find one circuit and measure it."""
     section, plan = job.section, job.plan
-    assert plan.size is not None, "prepare refuses circuits without a size"
-    relevant = count(section.relevant)
-    asked = budget(plan.size, relevant)
     builder = Builder(section, job.train, plan.ablation, plan.calibrate, plan.refill)
-    scores = score(builder, plan.criterion.name, plan.criterion.parameters, asked, plan.seed)
-    masks = builder.select(scores, asked)
-    effective = section.live(masks)
-    edits = builder.build(masks)
-    judge = _Judge(section, job.test or job.train, "held-out pictures" if job.test else "pictures", plan.seed)
-    judged = judge(edits, effective)
-    others = {}
-    for name in _BASELINES:
-        rival = builder.select(score(builder, name, {}, asked, plan.seed), asked)
-        others[name] = judge(builder.build(rival), section.live(rival))
-    rest = {path: section.relevant[path] & ~mask for path, mask in masks.items()}
-    without = judge(replace(builder, calibrate="none").build(rest), section.live(rest))
+    finder = _Finder(builder, plan.criterion, plan.seed)
+    train = _Judge(section, job.train, "pictures", plan.seed)
+    test = _Judge(section, job.test, "held-out pictures", plan.seed) if job.test else None
+    judge = test or train
+    walk: Walk[_Found] | None = None
+    relevant = count(section.relevant)
+    if plan.size is None:
+        judges = {"test": judge, "train": train}
+        walk = smallest(relevant, lambda size: _attempt(finder(size), plan.bounds, judges))
+        asked, found = walk.found.size, walk.found.circuit
+    else:
+        asked = budget(plan.size, relevant)
+        found = finder(asked)
+    rest = {path: section.relevant[path] & ~mask for path, mask in found.masks.items()}
+    rivals = {name: _Finder(builder, Choice(name), plan.seed)(asked) for name in _BASELINES}
     summary = Summary(
         plan=plan,
         model=prepared.plan.model,
         relevant=relevant,
         asked=asked,
-        kept=count(masks),
-        effective=count(effective),
-        layers=[_layer(section, layer, masks, effective) for layer in section.layers],
-        train=_Judge(section, job.train, "pictures", plan.seed)(edits, effective) if job.test else judged,
-        test=judged if job.test else None,
-        without=without,
-        baselines=others,
+        kept=count(found.masks),
+        effective=count(found.effective),
+        layers=[_layer(section, layer, found.masks, found.effective) for layer in section.layers],
+        train=train(found),
+        test=test(found) if test else None,
+        without=judge(_Found({}, rest, section.live(rest), replace(builder, calibrate="none").build(rest))),
+        baselines={name: judge(rival) for name, rival in rivals.items()},
+        walk=[Tried(kernels=each.size, values=list(each.circuit.values)) for each in walk.tried] if walk else [],
         provenance=job.provenance,
     )
-    found = _circuit(section, scores, masks, effective)
-    return Result(summary, found, exemplars.collect(section, job.train, found))
+    circuit = _circuit(section, found)
+    return Result(summary, circuit, exemplars.collect(section, job.train, circuit))
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A circuit: the scores it was selected by, its kernels, those of them that are on a path, and what makes the
+    network it; in a search also what it reaches of each bound."""
+
+    scores: Scores
+    masks: Masks
+    effective: Masks
+    edits: Edits
+    values: Sequence[float] = ()
+
+
+class _Finder:
+    """Finds circuits of any size by one criterion."""
+
+    def __init__(self, builder: Builder, criterion: Choice, seed: int) -> None:
+        self._builder, self._criterion, self._seed = builder, criterion, seed
+        self._scores: Scores | None = None
+
+    def __call__(self, size: int) -> _Found:
+        """The circuit of `size` kernels; scores are taken again only by criteria that score for a size."""
+        scores = self._scores
+        if scores is None:
+            scores = score(self._builder, self._criterion.name, self._criterion.parameters, size, self._seed)
+        self._scores = scores if CRITERIA.load(self._criterion.name).nested else None
+        masks = self._builder.select(scores, size)
+        return _Found(scores, masks, self._builder.section.live(masks), self._builder.build(masks))
+
+
+def _attempt(found: _Found, bounds: Sequence[Bound], judges: Mapping[str, _Judge]) -> tuple[_Found, float]:
+    """A circuit and by how much it meets the bound it meets least."""
+    samples = {each.sample for each in bounds}
+    fidelity = {sample: judges[sample](found, intervals=False).metrics for sample in samples}
+    values = [fidelity[each.sample][each.metric] for each in bounds]
+    return replace(found, values=values), min(each.margin(value) for each, value in zip(bounds, values, strict=True))
 
 
 class _Judge:
@@ -68,13 +109,13 @@ class _Judge:
         self._section, self._images, self._label, self._seed = section, images, label, seed
         self._original = responses(section, images, f"the network on {label}")
 
-    def __call__(self, edits: Edits, effective: Masks) -> Fidelity:
-        """How well a circuit matches; `effective` are its live kernels."""
-        circuit = responses(self._section, self._images, f"circuits on {self._label}", edits)
+    def __call__(self, found: _Found, intervals: bool = True) -> Fidelity:
+        """How well a circuit matches."""
+        circuit = responses(self._section, self._images, f"circuits on {self._label}", found.edits)
         # A collapsed circuit answers every image with the same map. What that map, made of biases and padding, has in
         # common with the feature is position, and preserves nothing.
-        circuit = circuit if count(effective) else circuit.mean().expand_as(circuit)
-        return measure(self._original, circuit, self._seed)
+        circuit = circuit if count(found.effective) else circuit.mean().expand_as(circuit)
+        return measure(self._original, circuit, self._seed if intervals else None)
 
 
 def _layer(section: Section, layer: Layer, masks: Masks, effective: Masks) -> LayerResult:
@@ -94,10 +135,10 @@ def _layer(section: Section, layer: Layer, masks: Masks, effective: Masks) -> La
     )
 
 
-def _circuit(section: Section, scores: Scores, masks: Masks, effective: Masks) -> Circuit:
+def _circuit(section: Section, found: _Found) -> Circuit:
     weights = section.weights
     kernels = tuple(
-        _kernels(layer, scores[layer.path], masks[layer.path], effective[layer.path], weights[layer.path])
+        _kernels(layer, *(each[layer.path] for each in (found.scores, found.masks, found.effective, weights)))
         for layer in section.layers
     )
     wires = tuple(_wire(section, *section.graph.feeders(layer)) for layer in section.layers)

@@ -190,7 +190,6 @@ def _refused(plan: Plan, origins: Origins) -> Iterator[Finding]:
 def refusals(circuit: CircuitPlan) -> dict[str, str]:
     """Why this version can't run a circuit, by the part of it that is about; empty where it can."""
     reasons = {
-        "size": "" if circuit.size is not None else "the search for the smallest circuit",
         "into": "split" if circuit.into else "",
         "structure": f"structure={circuit.structure}" if circuit.structure != "kernel" else "",
     }

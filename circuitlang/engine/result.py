@@ -51,12 +51,20 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     unreadable: list[str] = []
 
 
+class Tried(msgspec.Struct, frozen=True, kw_only=True):
+    """A size that was tried in the search for the smallest circuit, and what it reached of each of the plan's bounds."""
+
+    kernels: int
+    values: list[float]
+
+
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """A result without its arrays: what `circuit.json` holds.
 
     `without` is the fidelity of the network less the circuit, whose error is called necessity: 0 where the network
     can do without, 1 and more where nothing of the feature is left. `baselines` are circuits of the same size by other
-    criteria, built in the same way. Both are measured on the held-out images, where there are any.
+    criteria, built in the same way. Both are measured on the held-out images, where there are any. `walk` are the
+    sizes that were tried where none was given, smallest first.
     """
 
     plan: CircuitPlan
@@ -70,6 +78,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     test: Fidelity | None
     without: Fidelity
     baselines: dict[str, Fidelity]
+    walk: list[Tried] = []
     provenance: Provenance
 
     @property

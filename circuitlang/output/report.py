@@ -27,6 +27,8 @@ _HEAT = ("#2166ac", "#4393c3", "#92c5de", "#888888", "#fdb863", "#e08214", "#b35
 def render(result: Result, folder: Path | None = None) -> RenderableType:
     """The report of one circuit; `folder` is where its files are, if they were written."""
     parts: list[RenderableType] = [_claim(result.summary), *_notes(result.summary), _fidelity(result.summary)]
+    if result.summary.walk:
+        parts.append(_walk(result.summary))
     parts.append(_layers(result.summary))
     if result.summary.kept:
         parts.append(_strongest(result))
@@ -76,6 +78,8 @@ def _notes(summary: Summary) -> Iterator[RenderableType]:
     notes = []
     if summary.effective == 0:
         notes.append("The circuit has collapsed: no kept kernel lies on a path from the image to the feature.")
+    if summary.walk and not _holds(summary):
+        notes.append("No size reaches what was asked for; this is the one that comes nearest.")
     if summary.kept < summary.asked:
         notes.append(
             f"{summary.asked:,} kernels were allowed, but only {summary.kept:,} score above zero; "
@@ -89,8 +93,14 @@ def _notes(summary: Summary) -> Iterator[RenderableType]:
         yield Text(f"! {note}", "yellow")
 
 
+def _holds(summary: Summary) -> bool:
+    """Whether the circuit that was searched for meets its bounds."""
+    values = next(each.values for each in summary.walk if each.kernels == summary.asked)
+    return all(bound.margin(value) >= 0 for value, bound in zip(values, summary.plan.bounds, strict=True))
+
+
 def _fidelity(summary: Summary) -> RenderableType:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 0, 0, 1), show_edge=False)
     table.add_column("", no_wrap=True)
     baselines = summary.baselines
     for title in ("in-sample", *(["held-out"] if summary.test else []), "95%"):
@@ -109,12 +119,29 @@ def _fidelity(summary: Summary) -> RenderableType:
         cells = [Text(f"{value:.3f}", style) for value in own]
         table.add_row(Text(name, style), *cells, Text(interval, "dim"), *(f"{value:.3f}" for value in others))
     says = [
-        f"{listing(list(baselines))}: as large, chosen so; without: the network less the circuit.",
-        "pearson forgives scale and offset, r2 and error don't. Of pearson_demeaned is taken",
-        "off what all pictures share, as the frame that zero padding draws.",
+        f"{listing(list(baselines))}: as large, chosen so; without: the network less the circuit",
+        "pearson forgives scale and offset, r2 and error do not; what all pictures share,",
+        "as the frame of zero padding, counts for pearson but not for pearson_demeaned",
     ]
     body = Group(table, *(Text(line, "dim") for line in says))
     return _section("fidelity", "circuit's feature map against the network's, all positions", body)
+
+
+def _walk(summary: Summary) -> RenderableType:
+    """The sizes that were tried, largest first, and where between them the answer lies."""
+    bounds = summary.plan.bounds
+    table = _table()
+    for title in ("kernels", "share", *(f"{each.sample}.{each.metric}" for each in bounds), ""):
+        table.add_column(title, justify="right" if title else "left")
+    for tried in reversed(summary.walk):
+        held = [bound.margin(value) >= 0 for value, bound in zip(tried.values, bounds, strict=True)]
+        mine = tried.kernels == summary.asked
+        values = [Text(f"{value:.3f}", "green" if ok else "red") for value, ok in zip(tried.values, held, strict=True)]
+        says = ("the smallest that holds" if all(held) else "the nearest") if mine else "" if all(held) else "fails"
+        share = f"{tried.kernels / summary.relevant:.1%}"
+        table.add_row(f"{tried.kernels:,}", share, *values, says, style="bold" if mine else "")
+    wanted = listing([f"{each.metric}{each.relation}{each.value:g}" for each in bounds])
+    return _section("search", f"for the smallest circuit with {wanted}; to within 1% of its size", table)
 
 
 def _layers(summary: Summary) -> RenderableType:

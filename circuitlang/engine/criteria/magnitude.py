@@ -1,7 +1,7 @@
 from circuitlang.engine.contracts import Scores, Scoring, schedule
 
 
-@schedule(passes=lambda: 0)
+@schedule(passes=lambda: 0, nested=True)
 def magnitude(scoring: Scoring) -> Scores:
     """The mean absolute weight of the kernel, whatever the feature or the images: a baseline.
 

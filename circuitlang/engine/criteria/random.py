@@ -3,7 +3,7 @@ import torch
 from circuitlang.engine.contracts import Scores, Scoring, schedule
 
 
-@schedule(passes=lambda: 0)
+@schedule(passes=lambda: 0, nested=True)
 def random(scoring: Scoring) -> Scores:
     """A uniformly random ranking, drawn by the circuit's seed: the baseline every criterion must beat.
 
