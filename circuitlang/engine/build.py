@@ -17,7 +17,7 @@ from circuitlang.engine.intervene import Section
 from circuitlang.engine.select import refill, select
 
 # Layers are refitted on this many images at most, all of which are held in memory at once.
-_IMAGES = 64
+IMAGES = 64
 # And by this many places of their outputs.
 _PLACES = 4096
 _ZERO = Choice("zero")
@@ -55,12 +55,12 @@ class Builder:
             return refill(scores, self.section.relevant, budget, self.section.live, self.section.joinable)
         return select(scores, self.section.relevant, budget)
 
-    def build(self, masks: Masks) -> dict[str, Edit]:
-        """What makes a network the circuit of these kernels."""
+    def build(self, masks: Masks, fitted: bool = True) -> dict[str, Edit]:
+        """What makes a network the circuit of these kernels, refitted where the plan wants it, unless told not to."""
         edits = {path: Edit(mask, (self.stand_ins[path] * ~_kernels(mask)).sum(1)) for path, mask in masks.items()}
-        if self.calibrate == "none":
+        if self.calibrate == "none" or not fitted:
             return edits
-        batches, step = [], max(1, -(-len(self.images) // _IMAGES))
+        batches, step = [], max(1, -(-len(self.images) // IMAGES))
         start = 0
         for batch in self.images.batches("refitting"):
             batches.append(batch[-start % step :: step])

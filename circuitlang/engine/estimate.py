@@ -6,6 +6,7 @@ pictures it is found on, and in floating-point operations: two for each multiply
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 
 from circuitlang.compiler.plan import Choice, Key, Origins, Plan
 from circuitlang.compiler.plan import Circuit as CircuitPlan
+from circuitlang.engine.build import IMAGES
 from circuitlang.engine.contracts import CRITERIA, LoadedModel, passes_of
 from circuitlang.engine.graph import Graph, Step
 from circuitlang.engine.images import find, held_out
@@ -25,8 +27,13 @@ from circuitlang.errors import Finding, InputError, did_you_mean, listing
 
 # A backward pass computes two gradients, of the input and of the output, each as much work as the forward pass.
 _PASS = 3
-# Fidelity is measured on the network's and on the circuit's responses.
-_MEASURED = 2
+# On the pictures it was found on the network and the circuit are run, and the network again for exemplars.
+_ON_TRAIN = 3
+# On the held-out ones the network and the circuit; where fidelity is judged, also two baselines, and the network
+# without the circuit.
+_ON_TEST, _RIVALS = 2, 3
+# A refit runs the network and the circuit; a circuit is refitted, and its baselines.
+_REFIT = 2 * 3
 
 # A circuit's folder is not there, holds another circuit than would be found, or holds the very one.
 State = Literal["new", "changed", "finished"]
@@ -34,7 +41,7 @@ State = Literal["new", "changed", "finished"]
 
 @dataclass(frozen=True)
 class Cost:
-    """Passes to find a circuit, forwards to measure it, and the floating-point operations of either."""
+    """Passes to find a circuit, forwards to build and measure it, and the floating-point operations of either."""
 
     passes: float = 0
     forwards: int = 0
@@ -150,17 +157,16 @@ def _circuit(
     findings: list[Finding],
 ) -> Circuit:
     key: Key = ("circuits", asked.id)
-    passes: float = 0
     found_on, measured_on = _pictures(asked, sets)
     relevant: int | None = None
     cost: Cost | None = None
     with collect(findings, origins, (*key, "criterion")):
-        passes = _passes(asked.criterion)
+        _passes(asked.criterion)
     if network is not None:
         with collect_target(findings, origins, asked.id):
             target = resolve(asked.target, network.graph, network.loaded.classes)
             relevant = network.relevant(target.step, target.units)
-            cost = _cost(passes, network.operations(target.step, target.units), found_on, measured_on)
+            cost = _cost(asked, relevant, network.operations(target.step, target.units), found_on, measured_on)
     return Circuit(
         id=asked.id,
         name=asked.name,
@@ -186,13 +192,23 @@ def _pictures(asked: CircuitPlan, sets: dict[str, ImageSet]) -> tuple[int, int]:
     return found_on - out, out
 
 
-def _cost(passes: float, operations: int, found_on: int, measured_on: int) -> Cost:
-    """`operations` are those of one picture's forward pass. The circuit is measured on what it was found on, too."""
+def _cost(asked: CircuitPlan, relevant: int, operations: int, found_on: int, measured_on: int) -> Cost:
+    """`operations` are those of one picture's forward pass; what a search for a size tries is a guess."""
+    passes = _passes(asked.criterion)
+    judged_on = measured_on or found_on
+    # Each size down to the last, and some between two of them.
+    tries = round(math.log2(max(relevant, 2))) if asked.size is None else 0
+    if tries and not CRITERIA.load(asked.criterion.name).nested:
+        passes *= tries
+    fitted = (_REFIT + 2 * tries if asked.calibrate != "none" else 0), min(found_on, IMAGES)
+    averaged = (1 if asked.ablation.name == "mean" else 0), found_on
+    forwards = [(_ON_TRAIN, found_on), (_ON_TEST if measured_on else 0, measured_on), (_RIVALS + tries, judged_on)]
+    forwards += [fitted, averaged]
     return Cost(
         passes=passes,
-        forwards=_MEASURED * (2 if measured_on else 1),
+        forwards=sum(count for count, _ in forwards),
         finding=round(passes * _PASS * operations * found_on),
-        measuring=_MEASURED * operations * (found_on + measured_on),
+        measuring=operations * sum(count * pictures for count, pictures in forwards),
     )
 
 

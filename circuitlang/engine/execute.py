@@ -56,7 +56,7 @@ def execute(prepared: Prepared, job: Job) -> Result:
         layers=[_layer(section, layer, found.masks, found.effective) for layer in section.layers],
         train=train(found),
         test=test(found) if test else None,
-        without=judge(_Found({}, rest, section.live(rest), replace(builder, calibrate="none").build(rest))),
+        without=judge(_Found({}, rest, section.live(rest), builder.build(rest, fitted=False))),
         baselines={name: judge(rival) for name, rival in rivals.items()},
         walk=[Tried(kernels=each.size, values=list(each.circuit.values)) for each in walk.tried] if walk else [],
         provenance=job.provenance,

@@ -52,7 +52,7 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Tried(msgspec.Struct, frozen=True, kw_only=True):
-    """A size that was tried in the search for the smallest circuit, and what it reached of each of the plan's bounds."""
+    """A size that was tried in the search for the smallest circuit, and its value for each of the plan's bounds."""
 
     kernels: int
     values: list[float]

@@ -26,7 +26,7 @@ class Tried(Generic[T]):
 
 @dataclass(frozen=True)
 class Walk(Generic[T]):
-    """The sizes that were tried, smallest first, and the one that is the answer; where none holds, the nearest to it."""
+    """The sizes that were tried, smallest first, and the one that is the answer, or where none holds comes nearest."""
 
     tried: tuple[Tried[T], ...]
     found: Tried[T]
