@@ -14,7 +14,7 @@ from circuitlang.compiler.plan import Choice
 from circuitlang.engine.calibrate import refit
 from circuitlang.engine.contracts import ABLATIONS, Batches, Edit, Masks, Scores
 from circuitlang.engine.intervene import Section
-from circuitlang.engine.select import refill, select
+from circuitlang.engine.select import channels, refill, select
 
 # Layers are refitted on this many images at most, all of which are held in memory at once.
 IMAGES = 64
@@ -48,16 +48,55 @@ class Builder:
     ablation: Choice = _ZERO
     calibrate: Literal["none", "bias", "affine", "kernels"] = "none"
     refill: Literal["none", "live"] = "none"
+    structure: Literal["kernel", "weight", "channel"] = "kernel"
+
+    @cached_property
+    def relevant(self) -> Masks:
+        """What may be kept: kernels [out, in / groups], or single weights [out, in / groups, h, w]."""
+        if self.structure != "weight":
+            return self.section.relevant
+        sizes = {layer.path: layer.size for layer in self.section.layers}
+        return {
+            path: mask[..., None, None].expand(*mask.shape, *sizes[path])
+            for path, mask in self.section.relevant.items()
+        }
+
+    @cached_property
+    def weights(self) -> Mapping[str, Tensor]:
+        """By layer the weight of all that may be kept, [out, in / groups, h, w]; a single weight is its own kernel of
+        1 x 1, [out, in / groups, h, w, 1, 1]."""
+        if self.structure != "weight":
+            return self.section.weights
+        return {path: weight[..., None, None] for path, weight in self.section.weights.items()}
+
+    def live(self, masks: Masks) -> Masks:
+        """What of a mask is on a path from the image to the target within it."""
+        return self._alike(masks, self.section.live(_kernels(masks)))
+
+    def joinable(self, masks: Masks) -> Masks:
+        """What is, or would be if it were added alone, on a path within a mask."""
+        found = self.section.joinable(_kernels(masks))
+        return {path: kept & self.relevant[path] for path, kept in self._alike(self.relevant, found).items()}
+
+    def _alike(self, masks: Masks, kernels: Masks) -> Masks:
+        """What of a mask belongs to some kernels."""
+        if self.structure != "weight":
+            return {path: mask & kernels[path] for path, mask in masks.items()}
+        return {path: mask & kernels[path][..., None, None] for path, mask in masks.items()}
 
     def select(self, scores: Scores, budget: int) -> Masks:
-        """The `budget` best relevant kernels; with `refill=live`, the best that are on a path."""
+        """The `budget` best that are relevant; with `refill=live`, the best that are on a path; with
+        `structure=channel`, whole channels."""
+        if self.structure == "channel":
+            return channels(scores, self.relevant, self._ends, budget, self.live)
         if self.refill == "live":
-            return refill(scores, self.section.relevant, budget, self.section.live, self.section.joinable)
-        return select(scores, self.section.relevant, budget)
+            return refill(scores, self.relevant, budget, self.live, self.joinable)
+        return select(scores, self.relevant, budget)
 
     def build(self, masks: Masks, fitted: bool = True) -> dict[str, Edit]:
         """What makes a network the circuit of these kernels, refitted where the plan wants it, unless told not to."""
-        edits = {path: Edit(mask, (self.stand_ins[path] * ~_kernels(mask)).sum(1)) for path, mask in masks.items()}
+        gone = {path: ~kept for path, kept in _kernels(masks).items()}
+        edits = {path: Edit(mask, (self.stand_ins[path] * gone[path]).sum(1)) for path, mask in masks.items()}
         if self.calibrate == "none" or not fitted:
             return edits
         batches, step = [], max(1, -(-len(self.images) // IMAGES))
@@ -67,6 +106,18 @@ class Builder:
             start += len(batch)
         fit = partial(refit, masks=masks, how=self.calibrate, rows=self.section.rows)
         return self.section.refit([batch for batch in batches if len(batch)], fit, _PLACES)
+
+    @cached_property
+    def _ends(self) -> Masks:
+        """Of each layer, the channels [out] that carry the target."""
+        graph, target = self.section.graph, self.section.target
+        unit, origin, channel = graph.carriers(target.step.name)
+        mine = torch.isin(unit, torch.tensor(target.units))
+        found = {layer.path: torch.zeros(layer.out_channels, dtype=torch.bool) for layer in graph.layers}
+        for layer, row in zip(origin[mine].tolist(), channel[mine].tolist(), strict=True):
+            if layer >= 0:
+                found[graph.layers[layer].path][row] = True
+        return found
 
     @cached_property
     def stand_ins(self) -> Mapping[str, Tensor]:
@@ -83,6 +134,6 @@ class Builder:
         return self.section.mean_outputs(self.images.batches("mean outputs"))
 
 
-def _kernels(mask: Tensor) -> Tensor:
-    """Of a mask of kernels or of single weights, the kernels that are there."""
-    return mask if mask.dim() == 2 else mask.flatten(2).any(-1)
+def _kernels(masks: Masks) -> Masks:
+    """Of masks of kernels or of single weights, the kernels of which anything is there."""
+    return {path: mask if mask.dim() == 2 else mask.flatten(2).any(-1) for path, mask in masks.items()}

@@ -175,12 +175,9 @@ def _sets(
 
 def _refused(plan: Plan, origins: Origins) -> Iterator[Finding]:
     """What the language can say and this version can't do yet."""
-    target = [("target", "unit"), ("target", "kind")]
     for circuit in plan.circuits:
         for word, reason in refusals(circuit).items():
-            parts = [*(target if word in ("target", "at") else [(word,)]), ()]
-            keys = [("circuits", circuit.id, *part) for part in parts]
-            span = next((origins[key] for key in keys if key in origins), None)
+            span = origins.get(("circuits", circuit.id, word)) or origins.get(("circuits", circuit.id))
             yield Finding("E320", f"this version can't run {reason}", span, "it can be checked and planned")
     for number, _ in enumerate(plan.comparisons):
         span = origins.get(("comparisons", str(number)))
@@ -189,9 +186,10 @@ def _refused(plan: Plan, origins: Origins) -> Iterator[Finding]:
 
 def refusals(circuit: CircuitPlan) -> dict[str, str]:
     """Why this version can't run a circuit, by the part of it that is about; empty where it can."""
+    mixed = circuit.structure == "weight" and circuit.ablation.name != "zero"
     reasons = {
         "into": "split" if circuit.into else "",
-        "structure": f"structure={circuit.structure}" if circuit.structure != "kernel" else "",
+        "ablation": f"ablation={circuit.ablation} with structure=weight" if mixed else "",
     }
     return {word: reason for word, reason in reasons.items() if reason}
 

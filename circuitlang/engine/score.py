@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from hashlib import blake2b
+from itertools import product
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -18,8 +21,8 @@ from circuitlang.registry import Value
 
 
 def score(builder: Builder, criterion: str, parameters: Mapping[str, Value], budget: int, seed: int) -> Scores:
-    """The score of every kernel of the builder's section by its images, float64 [out, in / groups] by layer; zero
-    where it isn't relevant."""
+    """The score of every kernel of the builder's section by its images, float64 [out, in / groups] by layer, or of
+    every weight [out, in / groups, h, w]; zero where it isn't relevant."""
     return _Scoring(builder, budget, seed).score(criterion, None, **parameters)
 
 
@@ -30,8 +33,8 @@ class _Scoring:
         self._builder = builder
         self._section: Section = builder.section
         self._images: Batches = builder.images
-        self.relevant = self._section.relevant
-        self.weights = self._section.weights
+        self.relevant = builder.relevant
+        self.weights = builder.weights
         self.budget = budget
         self.generator = torch.Generator().manual_seed(seed)
 
@@ -65,19 +68,37 @@ class _Scoring:
         sums: dict[str, Tensor] = {}
 
         def observer(layer: Layer, kernels: Observation) -> None:
-            part = entry.reduce(kernels, **parameters).double().cpu()
-            rows = self._section.rows(layer)
-            if layer.path not in sums:
-                sums[layer.path] = torch.zeros((*part.shape[:-2], *self.relevant[layer.path].shape)).double()
-            if rows is None:
-                sums[layer.path] += part
-            else:
-                sums[layer.path].index_add_(-2, rows, part)
+            for place, part in self._parts(kernels):
+                found = entry.reduce(part, **parameters).double().cpu()
+                if layer.path not in sums:
+                    sums[layer.path] = torch.zeros((*found.shape[:-2], *self.relevant[layer.path].shape)).double()
+                rows = self._section.rows(layer)
+                own = sums[layer.path][place]
+                if rows is None:
+                    own += found
+                else:
+                    own.index_add_(-2, rows, found)
 
         with self._section.edited(edits):
             for batch in self._images.batches(name):
                 self._section.observe(batch, partial(self._cotangent, entry, batch), observer)
         return {path: entry.finish(sums[path]) for path in self.relevant}
+
+    def _parts(self, kernels: Observation) -> Iterator[tuple[tuple[Any, ...], Observation]]:
+        """What is scored of a layer, and where its scores belong: all kernels at once, or for every place in them the
+        weights there, which are kernels of 1 x 1 on what they see."""
+        if self._builder.structure != "weight":
+            yield (...,), kernels
+            return
+        height, width = kernels.weight.shape[2:]
+        rows, columns = (
+            (size - 1) * step + 1 for size, step in zip(kernels.gradient.shape[2:], kernels.stride, strict=True)
+        )
+        for i, j in product(range(height), range(width)):
+            top, left = i * kernels.dilation[0], j * kernels.dilation[1]
+            seen = kernels.input[..., top : top + rows : kernels.stride[0], left : left + columns : kernels.stride[1]]
+            weight = kernels.weight[..., i : i + 1, j : j + 1]
+            yield (..., i, j), replace(kernels, weight=weight, input=seen, stride=(1, 1), dilation=(1, 1))
 
     def _cotangent(self, entry: Criterion, images: Tensor, feature: Tensor) -> Tensor:
         """Image by image, so that nothing depends on what else is in the batch."""

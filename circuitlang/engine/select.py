@@ -67,6 +67,28 @@ def refill(
     return chosen if 0 < count(chosen) <= budget else select(scores, relevant, budget)
 
 
+def channels(scores: Scores, relevant: Masks, ends: Masks, budget: int, live: Callable[[Masks], Masks]) -> Masks:
+    """The kernels between whole channels, at most `budget`: of the channels by the mean score of their kernels, as many
+    of the best as that allows, and always those [out] that carry the target. Kernels on no path are left out."""
+    means = [(scores[path] * mask).sum(1) / mask.sum(1).clamp_min(1) for path, mask in relevant.items()]
+    best = torch.cat(means).double()
+    best[torch.cat([ends[path] & mask.any(1) for path, mask in relevant.items()])] = math.inf
+    order = torch.sort(best, descending=True, stable=True).indices[: int((best > 0).sum())]
+    sizes = [len(mask) for mask in relevant.values()]
+
+    def between(count: int) -> Masks:
+        kept = torch.zeros(len(best), dtype=torch.bool)
+        kept[order[:count]] = True
+        rows = zip(relevant.items(), kept.split(sizes), strict=True)
+        return live({path: mask & row[:, None] for (path, mask), row in rows})
+
+    low, high = 0, len(order) + 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if count(between(middle)) <= budget else (low, middle)
+    return between(low)
+
+
 def _thin(
     scores: Scores, masks: Masks, needed: Masks, budget: int, least: int, live: Callable[[Masks], Masks]
 ) -> Masks:
