@@ -179,9 +179,9 @@ class Standardised(nn.Module):
         blue = x[:, 2:3].mul(0.9).add(0.3)
         x = self.conv(self.border(torch.cat((red, green, blue), 1)))
         before = x + 0.1
+        x.add_(0.2)
         self.rectify(x)
         before.sigmoid_()
-        x.add_(1)
         return self.head(torch.cat([x, before], 1))
 
 
@@ -277,9 +277,6 @@ def naive_trace(
 ) -> tuple[Tensor, nn.Module, dict[str, tuple[Tensor, Tensor]]]:
     """The target's map, the copy that was run, and every layer's input and output."""
     twin = copy.deepcopy(module).eval()
-    for each in twin.modules():
-        if hasattr(each, "inplace"):
-            each.inplace = False
     for name, mask in (masks or {}).items():
         layer = layers(twin)[name]
         layer.weight.data *= mask.reshape(*mask.shape, *[1] * (layer.weight.dim() - 2))

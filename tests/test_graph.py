@@ -9,6 +9,7 @@ from torch import nn
 from circuitlang.engine.build import Builder
 from circuitlang.engine.graph import Graph
 from circuitlang.engine.intervene import Section, Target
+from circuitlang.engine.score import score
 from circuitlang.engine.trace import trace
 from circuitlang.errors import InputError
 from tests.nets import (
@@ -33,6 +34,7 @@ from tests.nets import (
     layers,
     naive_trace,
 )
+from tests.test_criteria import assert_scores, naive_snip
 
 NETS = (Chain, Branches, Residual, Groups, Excited, Shuffling, ChannelsLast, Again, Standardised, Sized)
 
@@ -229,6 +231,52 @@ def test_copies_are_copies_and_what_is_flat_is_flat(net):
             assert torch.equal(found[name], rows[link.node].flatten(1))
 
 
+# Of a layer that is used twice the uses are scored one by one, not the sum of their gradients.
+@pytest.mark.parametrize(("net", "path", "unit"), [case for case in CHANNEL_CASES if case[0] not in (Again, Sized)])
+def test_layers_are_observed_wherever_their_channels_lie(net, path, unit):
+    module, x = build(net), images(3)
+    part = section(module, path, unit)
+    found = score(part, Fixed(x), "snip", {}, 5, 0)
+    assert_scores(found, naive_snip(module, path, unit, x), part.relevant)
+
+
+class Doubled(nn.Conv2d):
+    """A convolution of a kind of its own, which pads in its own way and is used at two strides."""
+
+    def forward(self, x):
+        x = nn.functional.conv2d(nn.functional.pad(x, (1, 1, 1, 1)), self.weight, self.bias, self.stride)
+        return x.relu_()
+
+
+def test_a_layer_of_a_kind_of_its_own_is_a_layer():
+    module = nn.Sequential(Doubled(3, 4, 3), nn.Conv2d(4, 5, 1)).double()
+    graph = trace(module, (SIZE, SIZE))
+    assert [(layer.path, layer.kind, layer.size) for layer in graph.layers] == [
+        ("0", "conv", (3, 3)),
+        ("1", "conv", (1, 1)),
+    ]
+    assert graph.receptive_field(graph.find("1").name, 0, 0) == (-1, -1, 2, 2)
+    part = section(module, "1", 2)
+    torch.testing.assert_close(part.feature(images()), module(images())[:, 2].detach(), rtol=1e-12, atol=1e-12)
+    layer = Doubled(3, 4, 3).double()
+    graph = trace(Twice(layer), (SIZE, SIZE))
+    with pytest.raises(InputError, match=r"through conv2d \(step"):
+        graph.find("head")
+
+
+class Twice(nn.Module):
+    """One weight at two strides, which is no single layer."""
+
+    def __init__(self, layer) -> None:
+        super().__init__()
+        self.layer = layer
+        self.head = nn.Conv2d(8, 2, 1).double()
+
+    def forward(self, x):
+        one = self.layer(x)[:, :, ::2, ::2]
+        return self.head(torch.cat([one, nn.functional.conv2d(x, self.layer.weight, None, 2, 1)], 1))
+
+
 def test_every_kind_of_step_is_there():
     kinds = {step.kind for net in NETS for step in trace(build(net), (SIZE, SIZE)).steps.values()}
     assert kinds == {"image", "layer", "each", "cat", "copy", "flat", "mix"}
@@ -323,8 +371,6 @@ def same(one, other) -> bool:
 @pytest.mark.parametrize("net", NETS)
 @pytest.mark.parametrize("fails", [False, True])
 def test_the_users_model_is_untouched_also_by_a_failed_run(net, fails):
-    from circuitlang.engine.score import score
-
     module = build(net).train()
     path, unit = next((path, unit) for case, path, unit in reversed([*CASES, *CHANNEL_CASES]) if case is net)
     before = fingerprint(module)

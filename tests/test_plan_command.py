@@ -102,8 +102,8 @@ def test_measuring_costs_what_measuring_a_run_takes(here):
     cost = numbers(text)["circuits"][0]["cost"]
     with FlopCounterMode(display=False) as counter:
         list(pipeline.run(Source("<-e>", text), here / "runs"))
-    # The network is run on no picture twice to see its shapes. What bootstraps multiply is none of a network's layers.
-    tracing = 2 * naive("fc1")
+    # The network is read with two images. What bootstraps multiply is none of a network's layers.
+    tracing = naive("fc1") * 2
     layers = sum(count for each, count in counter.get_flop_counts()["Global"].items() if each.__name__ != "mm")
     assert cost["finding"] == cost["passes"] == 0
     assert layers == cost["measuring"] + tracing

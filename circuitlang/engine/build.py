@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from circuitlang.compiler.plan import Choice
@@ -55,10 +56,9 @@ class Builder:
         """What may be kept: kernels [out, in / groups], or single weights [out, in / groups, h, w]."""
         if self.structure != "weight":
             return self.section.relevant
-        sizes = {layer.path: layer.size for layer in self.section.layers}
+        masks = self.section.relevant
         return {
-            path: mask[..., None, None].expand(*mask.shape, *sizes[path])
-            for path, mask in self.section.relevant.items()
+            layer.path: masks[layer.path][..., None, None].expand(-1, -1, *layer.size) for layer in self.section.layers
         }
 
     @cached_property

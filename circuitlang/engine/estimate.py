@@ -293,7 +293,7 @@ class _Network:
         for node in self.graph.module.graph.nodes:
             step = self.graph.steps.get(node.name)
             if step is not None and step.layer is not None:
-                positions = int(torch.Size(node.meta["shape"][2:]).numel())
+                positions = math.prod(step.positions)
                 height, width = step.layer.size
                 found[node.name] = 2 * positions * step.layer.inner * height * width
         return found

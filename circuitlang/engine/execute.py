@@ -30,7 +30,7 @@ _BASELINES = ("random", "magnitude")
 def execute(prepared: Prepared, job: Job) -> Result:
     """Find one circuit and measure it."""
     section, plan = job.section, job.plan
-    builder = Builder(section, job.train, plan.ablation, plan.calibrate, plan.refill)
+    builder = Builder(section, job.train, plan.ablation, plan.calibrate, plan.refill, plan.structure)
     finder = _Finder(builder, plan.criterion, plan.seed)
     train = _Judge(section, job.train, "pictures", plan.seed)
     test = _Judge(section, job.test, "held-out pictures", plan.seed) if job.test else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import operator
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
@@ -170,71 +171,68 @@ class _Reader:
 
     def _seen(self, node: fx.Node, numbers: Tensor) -> Step | None:
         """The step of values that were moved; None where a channel of them is not one channel of one step."""
-        numbers = numbers.nan_to_num(0, 0, 0).to(torch.int64)
         shape = tuple(numbers.shape[1:])
         if len(numbers) != BATCH or not shape:
             return None
-        starts = torch.tensor([start for start, _ in self._origins])
-        origin = torch.bucketize(numbers.contiguous(), starts, right=True) - 1
-        present = sorted(set(origin.flatten().tolist()))
-        image, channel, place = (torch.full_like(numbers, -1) for _ in range(3))
-        first = 0
-        for number in present:
-            if number >= 0:
-                start, step = self._origins[number]
-                where = origin == number
-                image[where], own, place[where] = _unravelled(numbers[where] - start, step)
-                channel[where] = own + first
-                first += step.width
-        every = torch.arange(BATCH).reshape(-1, *[1] * len(shape))
-        if not first or not ((image == every) | (image < 0)).all():
+        numbers, other = numbers.nan_to_num(0, 0, 0).to(torch.int64)
+        channel, place = torch.full_like(numbers, -1), torch.full_like(numbers, -1)
+        present, first = [], 0
+        for start, step, where in self._present(numbers):
+            size = math.prod(step.shape)
+            own = numbers[where] - start
+            # Of the first image, and the same of the second.
+            if (own >= size).any() or not torch.equal(other[where], numbers[where] + size):
+                return None
+            inner = math.prod(step.shape[step.axis % (len(step.shape) + 1) :])
+            rest = own // inner
+            channel[where] = rest % step.width + first
+            place[where] = rest // step.width * inner + own % inner
+            first += step.width
+            present.append(step)
+        if not present or (other[numbers < _FIRST] >= _FIRST).any():
             return None
         axis = _axis(numbers, channel)
         if axis is None:
             return None
-        channel, place = (each[0].movedim(axis - 1, 0).reshape(shape[axis - 1], -1) for each in (channel, place))
+        channel, place = (each.movedim(axis, 0).reshape(shape[axis], -1) for each in (channel, place))
         feeding = channel.amax(1)
-        links, first, steps = [], 0, []
-        for number in present:
-            if number >= 0:
-                step = self._origins[number][1]
-                target = ((feeding >= first) & (feeding < first + step.width)).nonzero()[:, 0]
-                links.append(Link(step.name, feeding[target] - first, target))
-                steps.append(step)
-                first += step.width
-        positions = shape[: axis - 1] + shape[axis:]
-        kind, windows = _kind(place, positions, links, steps, [each.name for each in node.all_input_nodes])
-        return Step(
-            node.name,
-            len(feeding),
-            tuple(links),
-            kind,
-            windows=windows,
-            axis=axis if axis == 1 else axis - len(shape) - 1,
-            shape=shape,
-        )
+        links, first = [], 0
+        for step in present:
+            target = ((feeding >= first) & (feeding < first + step.width)).nonzero()[:, 0]
+            links.append(Link(step.name, feeding[target] - first, target))
+            first += step.width
+        positions = shape[:axis] + shape[axis + 1 :]
+        kind, windows = _kind(place, positions, links, present, [each.name for each in node.all_input_nodes])
+        along = 1 if axis == 0 else axis - len(shape)
+        return Step(node.name, len(feeding), tuple(links), kind, None, windows, along, shape)
 
-
-def _unravelled(numbers: Tensor, step: Step) -> tuple[Tensor, Tensor, Tensor]:
-    """Image, channel and position of the values of a step's output for a batch."""
-    axis = step.axis % (len(step.shape) + 1)
-    inner = math.prod(step.shape[axis:])
-    image, rest = numbers // math.prod(step.shape), numbers % math.prod(step.shape)
-    return image, rest // inner % step.width, rest // (inner * step.width) * inner + rest % inner
+    def _present(self, numbers: Tensor) -> Iterator[tuple[int, Step, Any]]:
+        """The steps that values come from: where their numbers begin, and which values are theirs."""
+        starts = [start for start, _ in self._origins]
+        low, high = (bisect_right(starts, int(each)) - 1 for each in (numbers.min(), numbers.max()))
+        if low == high >= 0:
+            yield *self._origins[low], slice(None)
+        elif low < high:
+            origin = torch.bucketize(numbers.contiguous(), torch.tensor(starts), right=True) - 1
+            for number in range(max(low, 0), high + 1):
+                where = origin == number
+                if where.any():
+                    yield *self._origins[number], where
 
 
 def _axis(numbers: Tensor, channel: Tensor) -> int | None:
     """The dimension along which the channels lie: all others have the same ones throughout, or constants."""
     found = []
-    for axis in range(1, numbers.dim()):
-        rows = channel.movedim(axis, 0).flatten(1)
-        if ((rows == rows.amax(1, keepdim=True)) | (rows < 0)).all():
+    for axis in range(numbers.dim()):
+        rows = channel.movedim(axis, 0).reshape(channel.shape[axis], -1)
+        highest = rows.amax(1, keepdim=True)
+        if torch.equal(rows.amin(1, keepdim=True), highest) or ((rows == highest) | (rows < 0)).all():
             found.append(axis)
     if len(found) > 1:
         # A single channel: it lies where nothing else does.
         free = [axis for axis in found if (numbers == numbers.narrow(axis, 0, 1)).all()]
-        found = free or ([1] if numbers.dim() == 2 else [])
-        found = found[:1] if found[:1] == [1] else found[-1:]
+        found = free or ([0] if numbers.dim() == 1 else [])
+        found = found[:1] if found[:1] == [0] else found[-1:]
     return found[0] if found else None
 
 

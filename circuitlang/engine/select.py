@@ -76,10 +76,10 @@ def channels(scores: Scores, relevant: Masks, ends: Masks, budget: int, live: Ca
     order = torch.sort(best, descending=True, stable=True).indices[: int((best > 0).sum())]
     sizes = [len(mask) for mask in relevant.values()]
 
-    def between(count: int) -> Masks:
+    def between(many: int) -> Masks:
         kept = torch.zeros(len(best), dtype=torch.bool)
-        kept[order[:count]] = True
-        rows = zip(relevant.items(), kept.split(sizes), strict=True)
+        kept[order[:many]] = True
+        rows = zip(relevant.items(), torch.split(kept, sizes), strict=True)
         return live({path: mask & row[:, None] for (path, mask), row in rows})
 
     low, high = 0, len(order) + 1

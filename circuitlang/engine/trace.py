@@ -30,9 +30,10 @@ def trace(model: nn.Module, size: tuple[int, int]) -> Graph:
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     dtype = next((parameter.dtype for parameter in model.parameters()), torch.float32)
     images = torch.zeros(BATCH, 3, *size, device=device, dtype=dtype)
-    module = _traced(private, images).requires_grad_(False)
+    module = _traced(private, images)
     _layers_of_functions(module)
     _not_in_place(module)
+    module.requires_grad_(False)
     with torch.no_grad():
         try:
             _Shapes(module).run(images)
@@ -99,31 +100,40 @@ def _layers_of_functions(module: fx.GraphModule) -> None:
     """Calls of the functions of layers with weights of their own become layers at the path of these weights."""
     for node in list(module.graph.nodes):
         kind = {functional.conv2d: nn.Conv2d, torch.conv2d: nn.Conv2d, functional.linear: nn.Linear}.get(node.target)
-        if node.op != "call_function" or kind is None:
+        if kind is None:
             continue
-        given = dict(
-            zip(("input", "weight", "bias", "stride", "padding", "dilation", "groups"), node.args, strict=False)
-        )
-        given.update(node.kwargs)
+        words = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
+        given = {**dict(zip(words, node.args, strict=False)), **node.kwargs}
         source, weight, bias = given.pop("input"), given.pop("weight"), given.pop("bias", None)
         stored = [each for each in (weight, bias) if each is not None]
         if not all(isinstance(each, fx.Node) and each.op == "get_attr" for each in stored):
             continue
-        tensors = [operator.attrgetter(str(each.target))(module) for each in stored]
-        out, inner, *sides = tensors[0].shape
-        with torch.device("meta"):
-            layer = kind(inner * given.get("groups", 1), out, *([tuple(sides)] if sides else []), **given)
-        layer.weight = nn.Parameter(tensors[0].detach(), requires_grad=False)
-        layer.bias = nn.Parameter(tensors[1].detach(), requires_grad=False) if bias is not None else None
+        if any(isinstance(each, fx.Node) for each in given.values()):
+            continue
+        layer = _layer(kind, [operator.attrgetter(str(each.target))(module) for each in stored], given)
         path = str(weight.target).removesuffix(".weight")
         path = node.name if path == str(weight.target) else path
-        module.add_submodule(path, layer.eval())
+        known = module.get_submodule(path) if path in dict(module.named_modules()) else None
+        if isinstance(known, (nn.Conv2d, nn.Linear)) and repr(known) != repr(layer):
+            continue
+        module.add_submodule(path, layer)
         with module.graph.inserting_before(node):
-            called = module.graph.call_module(path, (source,))
-        node.replace_all_uses_with(called)
+            node.replace_all_uses_with(module.graph.call_module(path, (source,)))
         module.graph.erase_node(node)
     module.graph.eliminate_dead_code(lambda node: node.op != "get_attr")
     module.recompile()
+
+
+def _layer(kind: Any, tensors: list[torch.Tensor], given: Mapping[str, Any]) -> nn.Module:
+    """A layer over a weight and perhaps a bias."""
+    out, inner, *sides = tensors[0].shape
+    sizes = (inner * given.get("groups", 1), out, *([tuple(sides)] if sides else []))
+    # On no device: the values that a layer begins with are not drawn.
+    with torch.device("meta"):
+        layer: nn.Module = kind(*sizes, bias=len(tensors) > 1, **given)
+    for word, tensor in zip(("weight", "bias"), tensors, strict=False):
+        setattr(layer, word, nn.Parameter(tensor.detach()))
+    return layer.eval()
 
 
 _OUT_OF_PLACE: Mapping[Any, Any] = {
@@ -132,16 +142,15 @@ _OUT_OF_PLACE: Mapping[Any, Any] = {
     operator.imul: operator.mul,
     operator.itruediv: operator.truediv,
 }
-# What gives back its input, or another look at its memory.
-_ALIASES = {
-    "contiguous", "to", "float", "double", "detach", "dropout", "dropout2d", "stochastic_depth", "getitem", "chunk",
-    "split", "unbind", "view", "reshape", "flatten", "unflatten", "permute", "transpose", "swapaxes", "movedim",
-    "moveaxis", "squeeze", "unsqueeze", "expand", "expand_as", "narrow", "select", "view_as", "Flatten", "Unflatten",
-    "Identity", "Dropout", "Dropout2d", "AlphaDropout",
-}  # fmt: skip
-_VIEWS = _ALIASES - {
+# What gives back its input, and what gives another look at its memory.
+_ITSELF = {
     "contiguous", "to", "float", "double", "detach", "dropout", "dropout2d", "stochastic_depth", "Identity", "Dropout",
     "Dropout2d", "AlphaDropout",
+}  # fmt: skip
+_VIEWS = {
+    "getitem", "chunk", "split", "unbind", "view", "reshape", "flatten", "unflatten", "permute", "transpose",
+    "swapaxes", "movedim", "moveaxis", "squeeze", "unsqueeze", "expand", "expand_as", "narrow", "select", "view_as",
+    "Flatten", "Unflatten",
 }  # fmt: skip
 
 
@@ -154,10 +163,10 @@ def _not_in_place(module: fx.GraphModule) -> None:
     for node in nodes:
         same[node] = {node}
         writes = _writes(module, node)
-        if (writes or _word(module, node) in _ALIASES) and node.args and isinstance(node.args[0], fx.Node):
+        if (writes or _word(module, node) in _ITSELF | _VIEWS) and node.args and isinstance(node.args[0], fx.Node):
             source = node.args[0]
             if writes:
-                views = _viewed(module, same[source] | {source})
+                views = any(_word(module, each) in _VIEWS for each in same[source])
                 for each in same[source]:
                     for user in [user for user in each.users if order[user] > order[node]]:
                         if views:
@@ -178,11 +187,6 @@ def _word(module: fx.GraphModule, node: fx.Node) -> str:
     if node.op == "call_module":
         return type(module.get_submodule(str(node.target))).__name__
     return str(getattr(node.target, "__name__", node.target))
-
-
-def _viewed(module: fx.GraphModule, nodes: set[fx.Node]) -> bool:
-    """Whether some of these results are others in another shape."""
-    return any(_word(module, node) in _VIEWS for node in nodes)
 
 
 def _writes(module: fx.GraphModule, node: fx.Node) -> bool:
