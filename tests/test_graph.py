@@ -236,7 +236,7 @@ def test_copies_are_copies_and_what_is_flat_is_flat(net):
 def test_layers_are_observed_wherever_their_channels_lie(net, path, unit):
     module, x = build(net), images(3)
     part = section(module, path, unit)
-    found = score(part, Fixed(x), "snip", {}, 5, 0)
+    found = score(Builder(part, Fixed(x)), "snip", {}, 5, 0)
     assert_scores(found, naive_snip(module, path, unit, x), part.relevant)
 
 
@@ -257,7 +257,7 @@ def test_a_layer_of_a_kind_of_its_own_is_a_layer():
     ]
     assert graph.receptive_field(graph.find("1").name, 0, 0) == (-1, -1, 2, 2)
     part = section(module, "1", 2)
-    torch.testing.assert_close(part.feature(images()), module(images())[:, 2].detach(), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(part.feature(images()), module(images())[:, 2:3].detach(), rtol=1e-12, atol=1e-12)
     layer = Doubled(3, 4, 3).double()
     graph = trace(Twice(layer), (SIZE, SIZE))
     with pytest.raises(InputError, match=r"through conv2d \(step"):

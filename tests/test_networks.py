@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from circuitlang.compiler.plan import Sparsity
+from circuitlang.engine.build import Builder
 from circuitlang.engine.graph import Graph, Layer
 from circuitlang.engine.intervene import Section, Target
 from circuitlang.engine.score import score
@@ -96,7 +97,7 @@ class Case:
 
     @cached_property
     def section(self) -> Section:
-        return Section(self.graph, Target(self.graph.find(self.layer.path), UNIT))
+        return Section(self.graph, Target(self.graph.find(self.layer.path), (UNIT,)))
 
     def activation(self, model: nn.Module) -> Tensor:
         """The target's map by a hook on its module, and a run of the whole network."""
@@ -210,13 +211,13 @@ def test_it_is_scored_to_an_exact_budget_and_left_as_it_was(case: Case) -> None:
     before = state(case.model)
     size = tuple(case.images.shape[2:])
     graph = trace(case.model, (size[0], size[1]))
-    section = Section(graph, Target(graph.find(case.layer.path), UNIT))
+    section = Section(graph, Target(graph.find(case.layer.path), (UNIT,)))
     k = budget(Sparsity(SPARSITY), count(section.relevant))
-    scores = score(section, Fixed(case.images), "actgrad", {}, k, 0)
+    scores = score(Builder(section, Fixed(case.images)), "actgrad", {}, k, 0)
     assert all(each.isfinite().all() for each in scores.values())
     masks = select(scores, section.relevant, k)
     assert count(masks) == k > 0
-    with section.masked(masks):
+    with section.edited(masks):
         assert section.feature(case.images).isfinite().all()
     effective = graph.live(section.target.step.name, torch.tensor([UNIT]), masks)
     assert all((effective[path] <= masks[path]).all() for path in masks)

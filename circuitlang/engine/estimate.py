@@ -21,7 +21,7 @@ from circuitlang.engine.contracts import CRITERIA, LoadedModel, passes_of
 from circuitlang.engine.graph import Graph, Step
 from circuitlang.engine.images import find, held_out
 from circuitlang.engine.prepare import collect, collect_target, outline, read_model, refusals
-from circuitlang.engine.select import budget, count
+from circuitlang.engine.select import budget
 from circuitlang.engine.targets import resolve
 from circuitlang.errors import Finding, InputError, did_you_mean, listing
 
@@ -165,7 +165,7 @@ def _circuit(
     if network is not None:
         with collect_target(findings, origins, asked.id):
             target = resolve(asked.target, network.graph, network.loaded.classes)
-            relevant = network.relevant(target.step, target.units)
+            relevant = network.relevant(target.step, target.units, asked.structure == "weight")
             cost = _cost(asked, relevant, network.operations(target.step, target.units), found_on, measured_on)
     return Circuit(
         id=asked.id,
@@ -266,13 +266,15 @@ class _Network:
     def __init__(self, loaded: LoadedModel, graph: Graph) -> None:
         self.loaded = loaded
         self.graph = graph
-        self._relevant: dict[tuple[str, tuple[int, ...]], int] = {}
+        self._relevant: dict[tuple[str, tuple[int, ...], bool], int] = {}
 
-    def relevant(self, step: Step, units: tuple[int, ...]) -> int:
-        """The number of kernels on a path from the image to these channels."""
-        key = step.name, units
+    def relevant(self, step: Step, units: tuple[int, ...], weights: bool) -> int:
+        """The number of kernels, or of weights, on a path from the image to these channels."""
+        key = step.name, units, weights
         if key not in self._relevant:
-            self._relevant[key] = count(self.graph.live(step.name, torch.tensor(units)))
+            live = self.graph.live(step.name, torch.tensor(units))
+            each = {layer.path: math.prod(layer.size) if weights else 1 for layer in self.graph.layers}
+            self._relevant[key] = sum(int(mask.sum()) * each[path] for path, mask in live.items())
         return self._relevant[key]
 
     def operations(self, step: Step, units: tuple[int, ...]) -> int:

@@ -36,7 +36,7 @@ def execute(prepared: Prepared, job: Job) -> Result:
     test = _Judge(section, job.test, "held-out pictures", plan.seed) if job.test else None
     judge = test or train
     walk: Walk[_Found] | None = None
-    relevant = count(section.relevant)
+    relevant = count(builder.relevant)
     if plan.size is None:
         judges = {"test": judge, "train": train}
         walk = smallest(relevant, lambda size: _attempt(finder(size), plan.bounds, judges))
@@ -44,7 +44,7 @@ def execute(prepared: Prepared, job: Job) -> Result:
     else:
         asked = budget(plan.size, relevant)
         found = finder(asked)
-    rest = {path: section.relevant[path] & ~mask for path, mask in found.masks.items()}
+    rest = {path: builder.relevant[path] & ~mask for path, mask in found.masks.items()}
     rivals = {name: _Finder(builder, Choice(name), plan.seed)(asked) for name in _BASELINES}
     summary = Summary(
         plan=plan,
@@ -53,10 +53,10 @@ def execute(prepared: Prepared, job: Job) -> Result:
         asked=asked,
         kept=count(found.masks),
         effective=count(found.effective),
-        layers=[_layer(section, layer, found.masks, found.effective) for layer in section.layers],
+        layers=[_layer(builder, layer, found) for layer in section.layers],
         train=train(found),
         test=test(found) if test else None,
-        without=judge(_Found({}, rest, section.live(rest), builder.build(rest, fitted=False))),
+        without=judge(_Found({}, rest, builder.live(rest), builder.build(rest, fitted=False))),
         baselines={name: judge(rival) for name, rival in rivals.items()},
         walk=[Tried(kernels=each.size, values=list(each.circuit.values)) for each in walk.tried] if walk else [],
         provenance=job.provenance,
@@ -91,7 +91,7 @@ class _Finder:
             scores = score(self._builder, self._criterion.name, self._criterion.parameters, size, self._seed)
         self._scores = scores if CRITERIA.load(self._criterion.name).nested else None
         masks = self._builder.select(scores, size)
-        return _Found(scores, masks, self._builder.section.live(masks), self._builder.build(masks))
+        return _Found(scores, masks, self._builder.live(masks), self._builder.build(masks))
 
 
 def _attempt(found: _Found, bounds: Sequence[Bound], judges: Mapping[str, _Judge]) -> tuple[_Found, float]:
@@ -118,9 +118,8 @@ class _Judge:
         return measure(self._original, circuit, self._seed if intervals else None)
 
 
-def _layer(section: Section, layer: Layer, masks: Masks, effective: Masks) -> LayerResult:
-    weight = section.weights[layer.path]
-    relevant = section.relevant[layer.path]
+def _layer(builder: Builder, layer: Layer, found: _Found) -> LayerResult:
+    relevant, weight = builder.relevant[layer.path], builder.weights[layer.path].cpu()
     return LayerResult(
         name=layer.name,
         path=layer.path,
@@ -130,13 +129,17 @@ def _layer(section: Section, layer: Layer, masks: Masks, effective: Masks) -> La
         groups=layer.groups,
         relevant=int(relevant.sum()),
         zero=int((relevant & (weight == 0).all(-1).all(-1)).sum()),
-        kept=int(masks[layer.path].sum()),
-        effective=int(effective[layer.path].sum()),
+        kept=int(found.masks[layer.path].sum()),
+        effective=int(found.effective[layer.path].sum()),
     )
 
 
 def _circuit(section: Section, found: _Found) -> Circuit:
-    weights = section.weights
+    gains = {path: edit.gain for path, edit in found.edits.items()}
+    weights = {
+        path: weight.cpu() * (gains[path] if gains[path].dim() == 4 else gains[path][..., None, None])
+        for path, weight in section.weights.items()
+    }
     kernels = tuple(
         _kernels(layer, *(each[layer.path] for each in (found.scores, found.masks, found.effective, weights)))
         for layer in section.layers
@@ -157,6 +160,10 @@ def _wire(section: Section, source: Tensor, origin: Tensor, channel: Tensor) -> 
 
 
 def _kernels(layer: Layer, scores: Tensor, mask: Tensor, effective: Tensor, weight: Tensor) -> Kernels:
+    """The kernels of a layer of which anything is kept, strongest first; of single weights the scores are added up."""
+    if mask.dim() == 4:
+        scores = (scores * mask).sum((-2, -1))
+        mask, effective = mask.flatten(2).any(-1), effective.flatten(2).any(-1)
     row, column = mask.nonzero(as_tuple=True)
     order = torch.sort(scores[row, column], descending=True, stable=True).indices
     row, column = row[order], column[order]

@@ -64,7 +64,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     `without` is the fidelity of the network less the circuit, whose error is called necessity: 0 where the network
     can do without, 1 and more where nothing of the feature is left. `baselines` are circuits of the same size by other
     criteria, built in the same way. Both are measured on the held-out images, where there are any. `walk` are the
-    sizes that were tried where none was given, smallest first.
+    sizes that were tried where none was given, smallest first. With `structure=weight` single weights are counted
+    instead of kernels.
     """
 
     plan: CircuitPlan
@@ -80,6 +81,11 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     baselines: dict[str, Fidelity]
     walk: list[Tried] = []
     provenance: Provenance
+
+    @property
+    def noun(self) -> str:
+        """What is counted: kernels, or single weights."""
+        return "weight" if self.plan.structure == "weight" else "kernel"
 
     @property
     def judged(self) -> Fidelity:

@@ -60,7 +60,7 @@ def _claim(summary: Summary) -> RenderableType:
     text = Text()
     text.append(f"{plan.target}", "bold")
     text.append(f" of {summary.model.name}, on {plan.images}\n", "dim")
-    text.append(f"{summary.kept:,} of {summary.relevant:,} kernels", "bold cyan")
+    text.append(f"{summary.kept:,} of {summary.relevant:,} {summary.noun}s", "bold cyan")
     text.append(f" ({share:.1%})", "cyan")
     text.append(" keep it at ")
     text.append(f"pearson {pearson:.3f}", f"bold {_grade(pearson)}")
@@ -77,14 +77,16 @@ def _notes(summary: Summary) -> Iterator[RenderableType]:
     """What a reader must not overlook."""
     notes = []
     if summary.effective == 0:
-        notes.append("The circuit has collapsed: no kept kernel lies on a path from the image to the feature.")
+        notes.append("The circuit has collapsed: nothing that is kept lies on a path from the image to the feature.")
     if summary.walk and not _holds(summary):
         notes.append("No size reaches what was asked for; this is the one that comes nearest.")
     if summary.kept < summary.asked:
-        notes.append(
-            f"{summary.asked:,} kernels were allowed, but only {summary.kept:,} score above zero; "
-            "none is kept to fill up."
-        )
+        reason = f"only {summary.kept:,} score above zero; none is kept to fill up"
+        if summary.plan.refill == "live":
+            reason = f"only {summary.kept:,} score above zero and can be on a path"
+        if summary.plan.structure == "channel":
+            reason = f"whole channels take {summary.kept:,}, and one more would take too many"
+        notes.append(f"{summary.asked:,} {summary.noun}s were allowed, but {reason}.")
     if summary.test is None:
         notes.append("Nothing was held out: the fidelity is that of the pictures the circuit was found on.")
     if bad := summary.provenance.unreadable:
@@ -131,7 +133,7 @@ def _walk(summary: Summary) -> RenderableType:
     """The sizes that were tried, largest first, and where between them the answer lies."""
     bounds = summary.plan.bounds
     table = _table()
-    for title in ("kernels", "share", *(f"{each.sample}.{each.metric}" for each in bounds), ""):
+    for title in (f"{summary.noun}s", "share", *(f"{each.sample}.{each.metric}" for each in bounds), ""):
         table.add_column(title, justify="right" if title else "left")
     for tried in reversed(summary.walk):
         held = [bound.margin(value) >= 0 for value, bound in zip(tried.values, bounds, strict=True)]
@@ -162,7 +164,7 @@ def _layers(summary: Summary) -> RenderableType:
     totals = [f"{value:,}" for value in (summary.relevant, zero, summary.kept, summary.effective)]
     asked = Text(f" asked for {summary.asked:,}: {_size(summary)}", "dim")
     table.add_row(Text("all", "bold"), *([""] if paths else []), *(Text(total, "bold") for total in totals), asked)
-    return _section("kernels", "relevant: on a path to the feature; effective: kept, on a live path", table)
+    return _section(f"{summary.noun}s", "relevant: on a path to the feature; effective: kept, on a live path", table)
 
 
 def _strongest(result: Result) -> RenderableType:

@@ -16,7 +16,7 @@ def title(result: Result) -> str:
     """The claim: which feature, how few kernels, how well."""
     summary = result.summary
     share = f" ({_percent(summary.kept / summary.relevant)} of {summary.relevant:,})" if summary.relevant else ""
-    parts = [shorten(str(summary.plan.target), 48), _count(summary.kept, "kernel") + share]
+    parts = [shorten(str(summary.plan.target), 48), _count(summary.kept, summary.noun) + share]
     fidelity, where = (summary.test, "held-out") if summary.test else (summary.train, "on its own images")
     finite = {name: value for name, value in fidelity.metrics.items() if math.isfinite(value)}
     if finite:
