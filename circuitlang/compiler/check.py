@@ -242,7 +242,7 @@ class _Check:
             criterion=criterion,
             ablation=ablation,
             calibrate=given.get("calibrate", "none"),
-            refill=given.get("refill", "none"),
+            refill=given.get("refill", "live"),
             structure=given.get("structure", "kernel"),
             seed=given.get("seed", 0),
             into=into,

@@ -67,7 +67,7 @@ PRESERVE: Mapping[str, Rule] = {
         "=", lambda node, scope: values.choice(node, "ablation", "E104", scope.vocabulary.ablations), "ablation=zero"
     ),
     "calibrate": Rule("=", _word(*get_args(Calibrate)), "calibrate=none"),
-    "refill": Rule("=", _word(*get_args(Refill)), "refill=none"),
+    "refill": Rule("=", _word(*get_args(Refill)), "refill=live"),
     "structure": Rule("=", _word(*get_args(Structure)), "structure=kernel"),
     "holdout": Rule("=", lambda node, _: values.fraction(node, 0, 0.9), "holdout=20%"),
     "test": Rule("=", image_set, "test=images/others/*"),

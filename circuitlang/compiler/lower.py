@@ -126,7 +126,7 @@ _MARKS: tuple[Callable[[of.Preserve], str], ...] = (
     lambda asked: "" if asked.ablation.name == "zero" else asked.ablation.name,
     lambda asked: "" if asked.calibrate == "none" else f"calibrated_{asked.calibrate}",
     lambda asked: "" if asked.structure == "kernel" else asked.structure,
-    lambda asked: "" if asked.refill == "none" else asked.refill,
+    lambda asked: "" if asked.refill == "live" else f"refill_{asked.refill}",
     lambda asked: asked.images.name,
     lambda asked: f"seed{asked.seed}",
     lambda asked: f"holdout{asked.holdout:g}",

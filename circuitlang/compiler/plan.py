@@ -169,7 +169,7 @@ class Circuit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     criterion: Choice
     ablation: Choice
     calibrate: Calibrate = "none"
-    refill: Refill = "none"
+    refill: Refill = "live"
     structure: Structure = "kernel"
     seed: int = 0
     into: int | Literal["auto"] | None = None
