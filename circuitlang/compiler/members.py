@@ -14,7 +14,10 @@ from circuitlang.errors import Finding, SpecError, did_you_mean, listing
 from circuitlang.source import Span
 
 # What a report says besides fidelity.
-COUNTS = ("relevant", "asked", "kept", "effective")
+COUNTS = ("relevant", "asked", "kept", "effective", "necessity")
+# On what a metric is measured, and of what: the circuit, in-sample and held-out; the network without it; circuits as
+# large by other criteria.
+SAMPLES = ("train", "test", "without", "random", "magnitude")
 
 Circuits = Mapping[str, Sequence[Preserve]]
 
@@ -44,7 +47,7 @@ def expectation(node: syntax.Expect, circuits: Circuits, scope: Scope) -> Expect
     sample, _, bare = metric.rpartition(".")
     bare = ALIASES.get(bare, bare)
     known = {**dict.fromkeys(COUNTS), **scope.vocabulary.metrics}
-    if bare not in known or sample not in ("", "train", "test") or (sample and bare in COUNTS):
+    if bare not in known or sample not in ("", *SAMPLES) or (sample and bare in COUNTS):
         label = f"measured are {listing(sorted(known))}" if metric else "which number of it is missing"
         cure = did_you_mean(bare, [*known, *ALIASES], f"as {name}.pearson")
         raise SpecError(Finding("E116", f"unknown measurement '{metric}'", measure.span, label, cure))

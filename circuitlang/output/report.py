@@ -16,7 +16,7 @@ from rich.text import Text
 from circuitlang.engine.result import Layer, Result, Summary
 from circuitlang.errors import listing
 
-_BAR = 24
+_BAR, _NARROW = 24, 8  # of a table without and with the paths of modules
 _STRONGEST = 8
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 # A weight from strongly negative to strongly positive: in shape too, for those who see or print no colour.
@@ -154,17 +154,17 @@ def _layers(summary: Summary) -> RenderableType:
         table.add_column("module", style="dim")
     for title in ("relevant", "zero", "kept", "effective"):
         table.add_column(title, justify="right", style="dim" if title == "zero" else "")
-    table.add_column(" kept, by share")
+    table.add_column(" share", no_wrap=True)
     for layer in summary.layers:
         path = [layer.path] if paths else []
         numbers = [f"{value:,}" for value in (layer.relevant, layer.zero, layer.kept, layer.effective)]
-        table.add_row(layer.name, *path, *numbers, _bar(layer))
+        table.add_row(layer.name, *path, *numbers, _bar(layer, _NARROW if paths else _BAR))
     table.add_section()
     zero = sum(layer.zero for layer in summary.layers)
     totals = [f"{value:,}" for value in (summary.relevant, zero, summary.kept, summary.effective)]
-    asked = Text(f" asked for {summary.asked:,}: {_size(summary)}", "dim")
-    table.add_row(Text("all", "bold"), *([""] if paths else []), *(Text(total, "bold") for total in totals), asked)
-    return _section(f"{summary.noun}s", "relevant: on a path to the feature; effective: kept, on a live path", table)
+    table.add_row(Text("all", "bold"), *([""] if paths else []), *(Text(total, "bold") for total in totals))
+    asked = f"asked for {summary.asked:,}: {_size(summary)}; effective: kept and on a live path"
+    return _section(f"{summary.noun}s", asked, table)
 
 
 def _strongest(result: Result) -> RenderableType:
@@ -221,12 +221,12 @@ def _table() -> Table:
     return Table(box=box.SIMPLE_HEAD, pad_edge=False)
 
 
-def _bar(layer: Layer) -> Text:
+def _bar(layer: Layer, width: int) -> Text:
     """Kept kernels as a share of the relevant; the part that is effective is solid."""
     kept = layer.kept / layer.relevant if layer.relevant else 0
     effective = layer.effective / layer.relevant if layer.relevant else 0
-    solid = _filled(effective, _BAR)
-    rest = max(0, round(kept * _BAR) - len(solid.plain.rstrip()))
+    solid = _filled(effective, width)
+    rest = max(0, round(kept * width) - len(solid.plain.rstrip()))
     return Text.assemble(" ", (solid.plain.rstrip(), "cyan"), ("░" * rest, "cyan"), (f" {kept:.1%}", "dim"))
 
 
