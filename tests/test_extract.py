@@ -1,13 +1,17 @@
 """A circuit cut out as a module computes what the masked network computes."""
 
+import io
+
 import pytest
 import torch
 from torch import nn
 
 from circuitlang.compiler.plan import Choice
+from circuitlang.engine.archive import read_exported
+from circuitlang.engine.aten import network
 from circuitlang.engine.build import Builder
 from circuitlang.engine.contracts import Edit
-from circuitlang.engine.extract import extract, verify
+from circuitlang.engine.extract import extract, pack, verify
 from circuitlang.engine.intervene import Section, Target
 from circuitlang.engine.trace import trace
 from circuitlang.errors import CircuitError
@@ -184,3 +188,20 @@ def test_families(name):
         assert verify(part, edits, module, Fixed(x)) < 2e-5
     nothing = {path: Edit(torch.zeros_like(mask)) for path, mask in part.relevant.items()}
     assert verify(part, nothing, extract(part, nothing), Fixed(x)) == 0
+
+
+def read_back(module):
+    return network(read_exported(io.BytesIO(pack(module, (3, SIZE, SIZE))), {}))
+
+
+@ALL
+def test_the_file_is_the_module(net, path, unit):
+    """Written, and read back as data by our own reader."""
+    part, x = section(build(net, torch.float32), path, unit), images(4, torch.float32)
+    for share in (0.6, 0.25, 0):
+        edits = {name: Edit(mask) for name, mask in random_masks(part, share, 2).items()}
+        module = extract(part, edits)
+        again = read_back(module)
+        for some in (x, x[:1]):
+            torch.testing.assert_close(again(some), module(some), rtol=1e-5, atol=1e-6)
+        assert {type(each).__module__.split(".")[0] for each in again.modules()} <= {"torch"}

@@ -11,13 +11,14 @@ import copy
 import io
 import operator
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils import fusion
 
-from circuitlang.engine.contracts import Batches, Edits
+from circuitlang.engine.contracts import Batches, Edits, Masks
 from circuitlang.engine.graph import Link, Step
 from circuitlang.engine.intervene import Section
 from circuitlang.errors import CircuitError, Finding
@@ -63,15 +64,77 @@ def verify(section: Section, edits: Edits, module: nn.Module, images: Batches) -
     return difference
 
 
-def pack(module: fx.GraphModule, size: tuple[int, int]) -> bytes:
-    """A module as torch.export.save writes it, for any number of images [N, 3, *size]."""
+def rows(section: Section) -> dict[str, Tensor]:
+    """Of each layer, the output channels that the target depends on: those in which a circuit is not the network."""
+    every = {layer.path: torch.ones(layer.out_channels, layer.inner, dtype=torch.bool) for layer in section.layers}
+    wanted = _needed(section, every, None)
+    found = {}
+    for layer in section.layers:
+        edited = torch.zeros(layer.out_channels, dtype=torch.bool)
+        for step in section.graph.uses(layer):
+            edited[wanted.get(step.name, [])] = True
+        found[layer.path] = edited.nonzero()[:, 0]
+    return found
+
+
+def pack(module: fx.GraphModule, shape: tuple[int, ...]) -> bytes:
+    """A module as torch.export.save writes it, for any number of images of this shape (3, height, width).
+
+    Raises CircuitError where torch.export can't write it.
+    """
     example = next((each for each in module.parameters()), torch.zeros(()))
-    images = torch.zeros(2, 3, *size, dtype=example.dtype)
-    with torch.no_grad():
-        program = torch.export.export(module.eval(), (images,), dynamic_shapes=({0: torch.export.Dim("images")},))
+    images = torch.zeros(2, *shape, dtype=example.dtype)
+    try:
+        with torch.no_grad():
+            program = torch.export.export(module.eval(), (images,), dynamic_shapes=({0: torch.export.Dim("images")},))
+    except Exception as error:  # the exporter raises whatever an operation drives it to
+        reason = str(error).strip().split("\n")[0]
+        raise CircuitError(Finding("E351", "the circuit's module can't be exported", None, reason)) from None
     file = io.BytesIO()
     torch.export.save(program, file)
     return file.getvalue()
+
+
+def _reached(section: Section, kept: Masks) -> dict[str, Tensor]:
+    """Which channels of each step depend on the image."""
+    graph = section.graph
+    fed: dict[str, Tensor] = {}
+    for step in graph.ancestors(section.target.step.name):
+        if step.name == graph.image:
+            fed[step.name] = torch.ones(step.width, dtype=torch.bool)
+        elif step.layer:
+            fed[step.name] = (step.layer.spread(fed[step.links[0].node]) & kept[step.layer.path]).any(1)
+        else:
+            reached = torch.zeros(step.width, dtype=torch.bool)
+            for link in step.links:
+                reached[link.target[fed[link.node][link.source]]] = True
+            fed[step.name] = step.mixed(reached)
+    return fed
+
+
+def _needed(section: Section, kept: Masks, fed: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+    """Which channels of each step the target depends on, in order; nothing is asked of what feeds a step that is the
+    same for all images. Of a mixing step and of the image all channels are there."""
+    graph, target = section.graph, section.target
+    steps = graph.ancestors(target.step.name)
+    wanted = {step.name: torch.zeros(step.width, dtype=torch.bool) for step in steps}
+    wanted[target.step.name][list(target.units)] = True
+    for step in reversed(steps):
+        asked = wanted[step.name]
+        if not (asked if fed is None else asked & fed[step.name]).any():
+            continue
+        if step.layer:
+            kernels = kept[step.layer.path] & asked[:, None]
+            wanted[step.links[0].node] |= kernels.reshape(step.layer.groups, -1, step.layer.inner).any(1).flatten()
+        elif step.kind == "mix":
+            asked[:] = True
+            for link in step.links:
+                wanted[link.node][:] = True
+        else:
+            for link in step.links:
+                wanted[link.node][link.source[asked[link.target]]] = True
+    wanted[graph.image][:] = True
+    return {name: channels.nonzero()[:, 0] for name, channels in wanted.items()}
 
 
 class _Cutter:
@@ -83,10 +146,12 @@ class _Cutter:
         self._origin = {node.name: node for node in self._graph.module.graph.nodes}
         self._weights = {path: weight * _taps(edits[path].gain, weight) for path, weight in section.weights.items()}
         self._offsets = {path: edits[path].offset for path in self._weights}
-        self._kept = {path: (_taps(edits[path].gain, weight) != 0).flatten(2).any(-1).cpu()
-                      for path, weight in section.weights.items()}  # fmt: skip
-        self._fed = self._reached()
-        self._wanted = self._needed()
+        self._kept = {
+            path: (_taps(edits[path].gain, weight) != 0).flatten(2).any(-1).cpu()
+            for path, weight in section.weights.items()
+        }
+        self._fed = _reached(section, self._kept)
+        self._wanted = _needed(section, self._kept, self._fed)
         weight = next(iter(self._weights.values()))
         shape = self._graph.steps[self._graph.image].shape
         images = torch.rand(_IMAGES, *shape, generator=torch.Generator().manual_seed(0)).to(weight)
@@ -109,40 +174,6 @@ class _Cutter:
         for node in self._part.nodes:
             node.meta.clear()
         return fx.GraphModule(self._modules, self._part, "Circuit").eval()
-
-    def _reached(self) -> dict[str, Tensor]:
-        """Which channels of each step depend on the image."""
-        fed: dict[str, Tensor] = {self._graph.image: torch.ones(3, dtype=torch.bool)}
-        for step in self._steps:
-            if step.layer:
-                fed[step.name] = (step.layer.spread(fed[step.links[0].node]) & self._kept[step.layer.path]).any(1)
-            elif step.name != self._graph.image:
-                reached = torch.zeros(step.width, dtype=torch.bool)
-                for link in step.links:
-                    reached[link.target[fed[link.node][link.source]]] = True
-                fed[step.name] = step.mixed(reached)
-        return fed
-
-    def _needed(self) -> dict[str, Tensor]:
-        """Which channels of each step the target depends on, in order; those of the image are all there."""
-        wanted = {step.name: torch.zeros(step.width, dtype=torch.bool) for step in self._steps}
-        wanted[self._target.step.name][list(self._target.units)] = True
-        for step in reversed(self._steps):
-            asked = wanted[step.name]
-            if not (asked & self._fed[step.name]).any():
-                continue
-            if step.layer:
-                kernels = self._kept[step.layer.path] & asked[:, None]
-                wanted[step.links[0].node] |= kernels.reshape(step.layer.groups, -1, step.layer.inner).any(1).flatten()
-            elif step.kind == "mix":
-                asked[:] = True
-                for link in step.links:
-                    wanted[link.node][:] = True
-            else:
-                for link in step.links:
-                    wanted[link.node][link.source[asked[link.target]]] = True
-        wanted[self._graph.image][:] = True
-        return {name: channels.nonzero()[:, 0] for name, channels in wanted.items()}
 
     def _alive(self, step: Step) -> bool:
         """Whether a step is needed and not the same for all images."""
