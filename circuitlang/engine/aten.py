@@ -143,7 +143,9 @@ class _Lowering:
         if not isinstance(value, Tensor):
             return value
         path = next(path for path, tensor in self._program.tensors.items() if tensor is value)
-        self._modules[path] = value
+        # As a parameter, so that tracing sees what is done with it.
+        stored = nn.Parameter(value, requires_grad=False) if value.is_floating_point() else value
+        self._modules.setdefault(path, stored)
         return self._graph.get_attr(path)
 
     def _module(self, operation: Operation, rule: Callable[..., nn.Module], given: Arguments) -> fx.Node:

@@ -67,7 +67,8 @@ def execute(prepared: Prepared, job: Job) -> Result:
     )
     circuit = _circuit(section, found)
     pictures = exemplars.collect(section, job.train, circuit)
-    return Result(summary, circuit, pictures, pack(module, section.graph.steps[section.graph.image].shape))
+    shape = section.graph.steps[section.graph.image].shape
+    return Result(summary, circuit, pictures, pack(module, shape, prepared.model.preprocess))
 
 
 @dataclass(frozen=True)

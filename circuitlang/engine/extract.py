@@ -14,12 +14,15 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils import fusion
 
+from circuitlang.engine.archive import PREPROCESS
 from circuitlang.engine.contracts import Batches, Edits, Masks
 from circuitlang.engine.graph import Link, Step
+from circuitlang.engine.images import Preprocess
 from circuitlang.engine.intervene import Section
 from circuitlang.errors import CircuitError, Finding
 
@@ -77,8 +80,9 @@ def rows(section: Section) -> dict[str, Tensor]:
     return found
 
 
-def pack(module: fx.GraphModule, shape: tuple[int, ...]) -> bytes:
-    """A module as torch.export.save writes it, for any number of images of this shape (3, height, width).
+def pack(module: fx.GraphModule, shape: tuple[int, ...], preprocess: Preprocess | None = None) -> bytes:
+    """A module as torch.export.save writes it, for any number of images of this shape (3, height, width); with it, as
+    an extra file that `archive` reads, how pictures become images.
 
     Raises CircuitError where torch.export can't write it.
     """
@@ -91,7 +95,8 @@ def pack(module: fx.GraphModule, shape: tuple[int, ...]) -> bytes:
         reason = str(error).strip().split("\n")[0]
         raise CircuitError(Finding("E351", "the circuit's module can't be exported", None, reason)) from None
     file = io.BytesIO()
-    torch.export.save(program, file)
+    extra = {PREPROCESS: msgspec.json.encode(preprocess).decode()} if preprocess else {}
+    torch.export.save(program, file, extra_files=extra)
     return file.getvalue()
 
 
@@ -195,7 +200,7 @@ class _Cutter:
         layer, rows = step.layer, self._wanted[step.name]
         assert layer is not None
         group = rows // (layer.out_channels // layer.groups)
-        groups = group.unique()
+        groups = torch.unique(group)
         within = torch.searchsorted(groups, group)
         kept = torch.zeros(len(groups), layer.inner, dtype=torch.bool)
         kept.index_put_((within,), self._kept[layer.path][rows], accumulate=True)
@@ -298,7 +303,9 @@ class _Cutter:
                 return node if channels is wanted else self._select(node, step.axis, wanted, step.width)
             reason = f"it gives {tuple(node.meta['example'].shape)}"
         word = getattr(origin.target, "__name__", origin.target)
-        raise CircuitError(Finding("E351", f"the circuit can't be cut out at {word} (step '{step.name}')", None, reason))
+        raise CircuitError(
+            Finding("E351", f"the circuit can't be cut out at {word} (step '{step.name}')", None, reason)
+        )
 
     def _operand(self, step: Step, link: Link, channels: Tensor, wanted: Tensor) -> fx.Node:
         """What a step is given of another for some of its channels; zeros where these aren't wanted."""
@@ -332,18 +339,15 @@ class _Cutter:
             return self._stored(name, _along(value, step, channels, word))
 
         if word in ("expand", "broadcast_to", "expand_as"):
-            source = operands[step.links[0].node]
-            sizes = [-1 if old == new else new for old, new in zip(self._shape(step.links[0].node), step.shape)]
-            return self._emit("call_method", "expand", source, -1, *sizes)
+            name = step.links[0].node
+            pairs = zip(self._graph.steps[name].shape, step.shape, strict=True)
+            return self._emit("call_method", "expand", operands[name], -1, *(-1 if a == b else b for a, b in pairs))
         if origin.op == "call_module":
             module = self._narrowed(self._graph.module.get_submodule(str(origin.target)), step, channels)
             path = self._add(str(origin.target), module)
             return self._emit("call_module", path, operands[step.links[0].node])
         args, kwargs = fx.map_arg(origin.args, given), fx.map_arg(origin.kwargs, given)
         return self._emit(origin.op, origin.target, *args, **kwargs)
-
-    def _shape(self, name: str) -> tuple[int, ...]:
-        return self._graph.steps[name].shape
 
     def _narrowed(self, module: nn.Module, step: Step, channels: Tensor | None = None) -> nn.Module:
         """A module with those of its parameters that lie along the channels cut to some of them."""
@@ -355,7 +359,7 @@ class _Cutter:
             if tensor.dim() == 1 and len(tensor) == step.width:
                 cut = tensor.detach()[channels.to(tensor.device)].clone()
                 setattr(twin, name, nn.Parameter(cut, requires_grad=False) if isinstance(tensor, nn.Parameter) else cut)
-        if hasattr(twin, "num_features"):
+        if isinstance(twin, (nn.modules.batchnorm._NormBase)):
             twin.num_features = len(channels)
             # A count of training steps, which has no say here.
             twin.num_batches_tracked = None
@@ -405,10 +409,10 @@ class _Cutter:
         """Single positions of channels as channels."""
         (link,), wanted = step.links, self._wanted[step.name]
         source = self._graph.steps[link.node]
-        count = step.width // len(link.source.unique())
+        count = step.width // len(torch.unique(link.source))
         feeding = torch.zeros(step.width, dtype=torch.int64)
         feeding[link.target] = link.source
-        channels, row = feeding[wanted].unique(return_inverse=True)
+        channels, row = torch.unique(feeding[wanted], return_inverse=True)
         node = self._moved(self._channels(link.node, channels), _axis(source), 1, len(source.shape) + 1)
         node = self._emit("call_function", torch.flatten, node, 1)
         node = self._select(node, 1, row * count + wanted % count, len(channels) * count)

@@ -164,7 +164,8 @@ class Circuit:
 class Result:
     """One finished circuit: what was asked, what was found, how good it is.
 
-    `module` is the circuit as a network of its own, as torch.export.save writes it. `exemplars[layer, channel]` is the part of a picture that excites a channel most, uint8 `[h, w, 3]`.
+    `module` is the circuit as a network of its own, as torch.export.save writes it. `exemplars[layer, channel]` is the
+    part of a picture that excites a channel most, uint8 `[h, w, 3]`.
     """
 
     summary: Summary
