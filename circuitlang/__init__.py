@@ -14,6 +14,7 @@ from circuitlang.source import Source
 if TYPE_CHECKING:
     from circuitlang.compiler.plan import Plan
     from circuitlang.engine.result import Result
+    from circuitlang.loaded import Loaded
 
 __version__ = "0.1.0"
 __all__ = ["CircuitError", "InputError", "OutputError", "SpecError", "compile", "load", "run"]
@@ -40,8 +41,9 @@ def run(spec: str | Path, out: str | Path = "runs", allow_code: bool = False) ->
     return [outcome.result for outcome in pipeline.run(source, Path(out), Options(allow_code=allow_code))]
 
 
-def load(folder: str | Path) -> Result:
-    """A finished circuit from its folder; needs no torch. Raises InputError."""
-    from circuitlang.output.read import read
+def load(folder: str | Path) -> Loaded:
+    """A finished circuit from its folder: its numbers, masks and graph, and, with torch, its module and the network
+    with nothing but the circuit in it. Raises InputError."""
+    from circuitlang import loaded
 
-    return read(Path(folder))
+    return loaded.load(Path(folder))

@@ -71,11 +71,14 @@ def result(layers: list[Made], unit: int, target: str | None = None) -> Result:
         test=Fidelity(images=8, metrics={"pearson": 0.934}),
         without=Fidelity(images=8, metrics={"pearson": 0.1}),
         baselines={},
+        parameters=100,
+        extracted_difference=1e-7,
         provenance=Provenance(identity="", weights="", train_images="", test_images="", versions={}),
     )
     place = names.index(target) if target in names else len(names) - 1
     carried = Wire(*(np.array([each]) for each in (0, place, unit)))
-    return Result(summary, Circuit(tuple(map(_kernels, layers)), tuple(map(_wire, layers)), carried))
+    wires = tuple(map(_wire, layers))
+    return Result(summary, Circuit(tuple(map(_kernels, layers)), wires, carried))
 
 
 def _kernels(layer: Made) -> Kernels:

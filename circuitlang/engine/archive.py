@@ -20,6 +20,8 @@ from torch import Tensor
 from circuitlang.engine.weights import outlining
 from circuitlang.errors import Finding, InputError
 
+# An extra file: how pictures become the program's images.
+PREPROCESS = "preprocess.json"
 _AGAIN = "export it again with torch 2.9 or later: torch.export.save(program, path)"
 # PyTorch's numbers of the types that a network for pictures has (torch/_export/serde/schema.py, ScalarType).
 _TYPES = {5: torch.int64, 7: torch.float32}
@@ -95,13 +97,17 @@ class Operation:
 
 @dataclass(frozen=True)
 class Program:
-    """A network as operations on named tensors; `stored` says which names are stored tensors, and of what path."""
+    """A network as operations on named tensors; `stored` says which names are stored tensors, and of what path.
+
+    `preprocess` is the extra file of that name, JSON that nobody has looked at; empty where there is none.
+    """
 
     image: str
     operations: tuple[Operation, ...]
     stored: Mapping[str, str]
     tensors: Mapping[str, Tensor]
     sizes: Mapping[str, Size]
+    preprocess: bytes = b""
 
 
 def read_program(path: Path) -> Program:
@@ -148,7 +154,9 @@ def _read(archive: zipfile.ZipFile, name: str, own: Mapping[str, Tensor] | None 
         raise InputError(Finding("E308", f"the program takes {len(images)} inputs", None, "", "it must take images"))
     sizes = {word: tuple(_size(each) for each in meta.sizes) for word, meta in module.graph.tensor_values.items()}
     operations = tuple(map(_operation, module.graph.nodes))
-    return Program(images[0], operations, stored, tensors, sizes)
+    extra = records.get(f"extra/{PREPROCESS}")
+    preprocess = _content(archive, extra) if extra else b""
+    return Program(images[0], operations, stored, tensors, sizes, preprocess)
 
 
 def _content(archive: zipfile.ZipFile, record: str) -> bytes:

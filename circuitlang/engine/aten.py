@@ -67,7 +67,9 @@ class _Lowering:
         if target in _ALIASES and source in self._same:
             self._same[operation.name] = self._same[source]
             self._same[source].add(operation.name)
-        if target in _FUNCTIONS:
+        if target == _EXPAND and source in self._program.stored:
+            node = self._spread(operation, given)
+        elif target in _FUNCTIONS:
             node = self._call(operation, _FUNCTIONS[target], given)
         elif target in _MODULES:
             node = self._module(operation, _MODULES[target], given)
@@ -125,6 +127,15 @@ class _Lowering:
             raise _refused(operation, str(error)) from None
         return self._graph.call_function(function, tuple(map(self._constant, arguments)))
 
+    def _spread(self, operation: Operation, given: Arguments) -> fx.Node:
+        """A stored tensor of one image for every image."""
+        stored, sizes = given["self"], self._program.sizes
+        after = sizes.get(operation.name, ())
+        if stored.dim() != len(after) or len(stored) != 1 or after[0] != sizes[self._program.image][0]:
+            raise _refused(operation, "it repeats a stored tensor, but not for every image")
+        count = self._graph.call_method("size", (self._steps[self._program.image], 0))
+        return self._graph.call_method("expand", (self._constant(stored), count, *_sizes(after[1:])))
+
     def _constant(self, value: Any) -> Any:
         """A stored tensor as a step of the network; what else an argument is, as it is."""
         if isinstance(value, (list, tuple)):
@@ -132,7 +143,9 @@ class _Lowering:
         if not isinstance(value, Tensor):
             return value
         path = next(path for path, tensor in self._program.tensors.items() if tensor is value)
-        self._modules[path] = value
+        # As a parameter, so that tracing sees what is done with it.
+        stored = nn.Parameter(value, requires_grad=False) if value.is_floating_point() else value
+        self._modules.setdefault(path, stored)
         return self._graph.get_attr(path)
 
     def _module(self, operation: Operation, rule: Callable[..., nn.Module], given: Arguments) -> fx.Node:
@@ -408,10 +421,24 @@ def _pad(_before: Any, after: Any, self: Any, pad: Any, mode: str = "constant", 
 
 
 def _mean(before: Any, _after: Any, self: Any, dim: Any = None, keepdim: bool = False) -> tuple[Any, ...]:
+    return torch.mean, self, _over(before, dim), keepdim
+
+
+def _sum(before: Any, _after: Any, self: Any, dim: Any = None, keepdim: bool = False) -> tuple[Any, ...]:
+    return torch.sum, self, _over(before, dim), keepdim
+
+
+def _over(before: Any, dim: Any) -> list[int]:
     axes = sorted(axis % len(before) for axis in dim or ())
     if not axes or 0 in axes:
-        raise ValueError("it averages over images")
-    return torch.mean, self, axes, keepdim
+        raise ValueError("it sums up images")
+    return axes
+
+
+def _index_select(before: Any, _after: Any, self: Any, dim: int, index: Any) -> tuple[Any, ...]:
+    if not isinstance(index, Tensor):
+        raise ValueError("what it takes is computed")
+    return torch.index_select, self, *_inside(before, dim), index
 
 
 def _aten(rules: Mapping[str, Callable[..., T]]) -> Mapping[str, Callable[..., T]]:
@@ -466,6 +493,8 @@ _FUNCTIONS: Mapping[str, Callable[..., tuple[Any, ...]]] = _aten(
         "div.Tensor": _arithmetic(operator.truediv),
         "cat.default": _concatenate,
         "mean.dim": _mean,
+        "sum.dim_IntList": _sum,
+        "index_select.default": _index_select,
         "permute.default": _permute,
         "transpose.int": _transpose,
         "slice.Tensor": _slice,
@@ -480,6 +509,7 @@ _FUNCTIONS: Mapping[str, Callable[..., tuple[Any, ...]]] = _aten(
     }
 )
 
+_EXPAND = "torch.ops.aten.expand.default"
 # What computes no tensor: sizes, and checks of them.
 _PASSED_OVER = (
     "torch.ops.aten.sym_size.int", "torch.ops.aten._assert_tensor_metadata.default",

@@ -11,13 +11,14 @@ from torch import Tensor
 from circuitlang.compiler.plan import Bound, Choice
 from circuitlang.engine import exemplars
 from circuitlang.engine.build import Builder
-from circuitlang.engine.contracts import CRITERIA, Edits, Masks, Scores
+from circuitlang.engine.contracts import CRITERIA, Edit, Edits, Masks, Scores
+from circuitlang.engine.extract import extract, pack, rows, verify
 from circuitlang.engine.graph import Layer
 from circuitlang.engine.images import Pictures
 from circuitlang.engine.intervene import Section
 from circuitlang.engine.measure import measure, responses
 from circuitlang.engine.prepare import Job, Prepared
-from circuitlang.engine.result import Circuit, Fidelity, Kernels, Result, Summary, Tried, Wire
+from circuitlang.engine.result import Change, Circuit, Fidelity, Kernels, Result, Summary, Tried, Wire
 from circuitlang.engine.result import Layer as LayerResult
 from circuitlang.engine.score import score
 from circuitlang.engine.search import Walk, smallest
@@ -46,6 +47,7 @@ def execute(prepared: Prepared, job: Job) -> Result:
         found = finder(asked)
     rest = {path: builder.relevant[path] & ~mask for path, mask in found.masks.items()}
     rivals = {name: _Finder(builder, Choice(name), plan.seed)(asked) for name in _BASELINES}
+    module = extract(section, found.edits)
     summary = Summary(
         plan=plan,
         model=prepared.plan.model,
@@ -59,10 +61,14 @@ def execute(prepared: Prepared, job: Job) -> Result:
         without=judge(_Found({}, rest, builder.live(rest), builder.build(rest, fitted=False))),
         baselines={name: judge(rival) for name, rival in rivals.items()},
         walk=[Tried(kernels=each.size, values=list(each.circuit.values)) for each in walk.tried] if walk else [],
+        parameters=sum(each.numel() for each in module.parameters()),
+        extracted_difference=verify(section, found.edits, module, job.test or job.train),
         provenance=job.provenance,
     )
     circuit = _circuit(section, found)
-    return Result(summary, circuit, exemplars.collect(section, job.train, circuit))
+    pictures = exemplars.collect(section, job.train, circuit)
+    shape = section.graph.steps[section.graph.image].shape
+    return Result(summary, circuit, pictures, pack(module, shape, prepared.model.preprocess))
 
 
 @dataclass(frozen=True)
@@ -148,7 +154,19 @@ def _circuit(section: Section, found: _Found) -> Circuit:
     unit, origin, channel = section.graph.carriers(section.target.step.name)
     units = torch.tensor(section.target.units)
     number, row = (unit == units[:, None]).nonzero(as_tuple=True)
-    return Circuit(kernels, wires, _wire(section, number, origin[row], channel[row]))
+    edited = rows(section)
+    changes = tuple(
+        _change(layer, each, found.edits[layer.path], edited[layer.path])
+        for layer, each in zip(section.layers, kernels, strict=True)
+    )
+    return Circuit(kernels, wires, _wire(section, number, origin[row], channel[row]), changes)
+
+
+def _change(layer: Layer, kernels: Kernels, edit: Edit, rows: Tensor) -> Change:
+    target = torch.from_numpy(kernels.target)
+    gain = edit.gain[target, torch.from_numpy(kernels.source) % layer.inner].float().cpu()
+    offset = torch.zeros(len(rows)) if edit.offset is None else edit.offset[rows].float().cpu()
+    return Change(rows.numpy(), gain.numpy(), offset.numpy())
 
 
 def _wire(section: Section, source: Tensor, origin: Tensor, channel: Tensor) -> Wire:

@@ -196,15 +196,30 @@ class Section:
     def feature(self, images: Tensor) -> Tensor:
         """The target's maps [N, maps, H, W] of images [N, 3, H, W], as the network is edited; 1 x 1 for a linear layer
         and for a position. Differentiable with respect to gains that are."""
-        maps = self._maps(images)
-        at = self.target.at
-        if at is None:
+        maps = self.maps(images)
+        if self.target.at != "max":
             return maps
-        if isinstance(at, tuple):
-            return maps[..., at[0], at[1], None, None]
         with torch.no_grad(), self._whole():
             peaks = self._maps(images).flatten(2).argmax(-1, keepdim=True)
         return maps.flatten(2).gather(2, peaks)[..., None]
+
+    def maps(self, images: Tensor) -> Tensor:
+        """`feature`, but whole maps where the position is that of the largest response."""
+        maps, at = self._maps(images), self.target.at
+        return maps[..., at[0], at[1], None, None] if isinstance(at, tuple) else maps
+
+    def values(self, images: Tensor) -> dict[str, Tensor]:
+        """What every step puts out for some images, as the network is edited; 0 for rows that aren't computed."""
+        runner = fx.Interpreter(self._module, garbage_collect_values=False)
+        with torch.no_grad():
+            runner.run(images)
+        found = {node.name: value for node, value in runner.env.items() if isinstance(value, Tensor)}
+        step = self.target.step
+        if step.layer is not None and (rows := self.rows(step.layer)) is not None:
+            axis = step.axis % (len(step.shape) + 1)
+            whole = found[step.name].new_zeros(len(images), *step.shape)
+            found[step.name] = whole.index_copy(axis, rows.to(whole.device), found[step.name])
+        return found
 
     @contextmanager
     def edited(self, edits: Edits | Masks | None) -> Iterator[None]:

@@ -64,8 +64,9 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     `without` is the fidelity of the network less the circuit, whose error is called necessity: 0 where the network
     can do without, 1 and more where nothing of the feature is left. `baselines` are circuits of the same size by other
     criteria, built in the same way. Both are measured on the held-out images, where there are any. `walk` are the
-    sizes that were tried where none was given, smallest first. With `structure=weight` single weights are counted
-    instead of kernels.
+    sizes that were tried where none was given, smallest first. `parameters` are the numbers of the circuit's module,
+    `extracted_difference` the most by which its maps differ from those of the circuit in the network, as a share of
+    the largest value. With `structure=weight` single weights are counted instead of kernels.
     """
 
     plan: CircuitPlan
@@ -80,6 +81,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     without: Fidelity
     baselines: dict[str, Fidelity]
     walk: list[Tried] = []
+    parameters: int
+    extracted_difference: float
     provenance: Provenance
 
     @property
@@ -104,6 +107,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         for sample, fidelity in (("without", self.without), *self.baselines.items()):
             numbers.update({f"{sample}.{name}": value for name, value in fidelity.metrics.items()})
         numbers["necessity"] = self.without.metrics["error"]
+        numbers |= {"parameters": self.parameters, "extracted_difference": self.extracted_difference}
         return numbers
 
 
@@ -134,8 +138,23 @@ class Wire:
 
 
 @dataclass(frozen=True)
+class Change:
+    """What makes a layer of the network the circuit's: all of its kernels in `rows`, the output channels that the
+    target depends on, are removed but for the kept ones.
+
+    These, in the order of `Kernels`, are multiplied by `gain` [n], or weight by weight [n, h, w]; `offset` is added to
+    the bias of each of the rows.
+    """
+
+    rows: NDArray[np.int64]
+    gain: NDArray[np.float32]
+    offset: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
 class Circuit:
-    """The kept kernels of every layer, in execution order, and how the layers are wired. Aligned with `layers`.
+    """The kept kernels of every layer, in execution order, how the layers are wired, and what is done to them. Aligned
+    with `layers`.
 
     `target` says which channels carry the target's units, numbered from 0.
     """
@@ -143,15 +162,18 @@ class Circuit:
     kernels: tuple[Kernels, ...]
     wires: tuple[Wire, ...]
     target: Wire
+    changes: tuple[Change, ...] = ()
 
 
 @dataclass(frozen=True)
 class Result:
     """One finished circuit: what was asked, what was found, how good it is.
 
-    `exemplars[layer, channel]` is the part of a picture that excites a channel most, uint8 `[h, w, 3]`.
+    `module` is the circuit as a network of its own, as torch.export.save writes it. `exemplars[layer, channel]` is the
+    part of a picture that excites a channel most, uint8 `[h, w, 3]`.
     """
 
     summary: Summary
     circuit: Circuit
     exemplars: dict[tuple[int, int], NDArray[np.uint8]] = field(default_factory=dict)
+    module: bytes = b""

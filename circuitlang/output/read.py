@@ -8,10 +8,11 @@ import msgspec
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from circuitlang.engine.result import Circuit, Kernels, Result, Summary, Wire
+from circuitlang.engine.result import Change, Circuit, Kernels, Result, Summary, Wire
 from circuitlang.errors import Finding, InputError
 
 _KERNEL = ("target", "source", "score", "weight", "effective")
+_CHANGE = ("rows", "gain", "offset")
 _WIRE = ("source", "origin", "channel")
 
 
@@ -36,6 +37,9 @@ def read(folder: Path) -> Result:
         kernels = tuple(
             Kernels(**{name: arrays[f"{layer.path}.kernel.{name}"] for name in _KERNEL}) for layer in summary.layers
         )
+        changes = tuple(
+            Change(**{name: arrays[f"{layer.path}.change.{name}"] for name in _CHANGE}) for layer in summary.layers
+        )
         *wires, target = (
             Wire(**{name: arrays[f"{path}.wire.{name}"] for name in _WIRE})
             for path in (*(layer.path for layer in summary.layers), "target")
@@ -44,7 +48,7 @@ def read(folder: Path) -> Result:
         raise InputError(Finding("E312", f"{path} can't be read", None, str(error))) from None
     except KeyError as error:
         raise InputError(Finding("E312", f"{path} lacks {error}", None, "it is not of this circuit.json")) from None
-    return Result(summary, Circuit(kernels, tuple(wires), target))
+    return Result(summary, Circuit(kernels, tuple(wires), target, changes))
 
 
 def circuits(folder: Path) -> list[Path]:

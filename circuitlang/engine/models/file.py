@@ -2,6 +2,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from circuitlang.engine.archive import read_program
 from circuitlang.engine.aten import network
 from circuitlang.engine.contracts import LoadedModel, model_source
@@ -14,16 +16,28 @@ def file(name: str, arguments: Mapping[str, Any], locate: Callable[[str], Path])
     """A program of torch.export, weights and graph without any Python: `file("net.pt2")`.
 
     It is what `torch.export.save(torch.export.export(model.eval(), (images,)), "net.pt2")` wrote, and is read without
-    running anything. Pictures get the size of `images` and ImageNet's mean and std, where the statement gives no other.
+    running anything. Pictures get the size of `images` and ImageNet's mean and std, where the statement gives no other;
+    those of a circuit's `module.pt2` are prepared as they were for the circuit.
     """
     if arguments:
         label = "weights and graph are in the file; it takes resize, crop, mean and std"
         raise InputError(Finding("E105", f"file has no parameter '{min(arguments)}'", None, label))
     program = read_program(locate(name))
     module = network(program)
+    if program.preprocess:
+        return LoadedModel(module, _preprocess(program.preprocess, name))
     height, width = program.sizes[program.image][2:]
     size = height if isinstance(height, int) else 224
     if height != width:
         message = f"the program takes images of {height} x {width} pixels, not square ones"
         raise InputError(Finding("E308", message, None, "", "export it for square images"))
     return LoadedModel(module, Preprocess(size, size, IMAGENET_MEAN, IMAGENET_STD))
+
+
+def _preprocess(content: bytes, name: str) -> Preprocess:
+    try:
+        return msgspec.json.decode(content, type=Preprocess)
+    except msgspec.DecodeError as error:
+        raise InputError(
+            Finding("E306", f"'{name}' says how pictures are prepared, wrongly", None, str(error))
+        ) from None

@@ -1,0 +1,152 @@
+"""A finished circuit as a notebook wants it: numbers, masks, a graph, a module, the network with the circuit in it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from circuitlang.engine.result import Circuit, Result, Summary, Wire
+from circuitlang.errors import Finding, InputError
+
+if TYPE_CHECKING:
+    import networkx
+    from torch import nn
+
+# A layer's path and a channel of it.
+Channel = tuple[str, int]
+
+
+@dataclass(frozen=True, repr=False)
+class Loaded:
+    """A finished circuit and its folder. Only `module` and `masked_model` need torch."""
+
+    folder: Path
+    result: Result
+
+    @property
+    def summary(self) -> Summary:
+        """What was asked for, what was found, how good it is."""
+        return self.result.summary
+
+    @property
+    def circuit(self) -> Circuit:
+        """The kept kernels and the wires, as arrays."""
+        return self.result.circuit
+
+    @cached_property
+    def metrics(self) -> dict[str, float]:
+        """Every number of the circuit by one key, as in `metrics.json`: `kept`, `test.pearson`, ..."""
+        return self.summary.flat()
+
+    @cached_property
+    def masks(self) -> dict[str, NDArray[np.bool_]]:
+        """By layer path, which kernels are kept [out, in / groups]."""
+        found = {}
+        for layer, kernels in zip(self.summary.layers, self.circuit.kernels, strict=True):
+            inner = layer.in_channels // layer.groups
+            found[layer.path] = np.zeros((layer.out_channels, inner), np.bool_)
+            found[layer.path][kernels.target, kernels.source % inner] = True
+        return found
+
+    @cached_property
+    def graph(self) -> networkx.DiGraph[Channel]:
+        """Channels as nodes, (path of the layer, number) or ("image", number), joined by the kept kernels.
+
+        A node has `layer` (what users call it), `channel` and `target`. An edge has `score`, `weight` (the sum of the
+        kernel's weights, as the circuit has them), `sign` of that, and `effective` (on a path from the image to the
+        target). A kernel whose input is a sum of channels is an edge from each; kernels between the same two channels
+        are one edge, their scores and weights summed.
+        """
+        import networkx as nx
+
+        graph: networkx.DiGraph[Channel] = nx.DiGraph()
+        circuit, layers = self.circuit, self.summary.layers
+        names = {layer.path: layer.name for layer in layers}
+        targets = [self._origin(*carrier) for carriers in _carriers(circuit.target).values() for carrier in carriers]
+        for node in targets:
+            graph.add_node(node)
+        for layer, kernels, wire, change in zip(layers, circuit.kernels, circuit.wires, circuit.changes, strict=True):
+            carriers = _carriers(wire)
+            gain = change.gain if change.gain.ndim == 3 else change.gain[:, None, None]
+            weights = (kernels.weight.astype(np.float64) * gain).sum((1, 2))
+            each = zip(kernels.target, kernels.source, kernels.score, weights, kernels.effective, strict=True)
+            for target, source, score, weight, effective in each:
+                for carrier in carriers[int(source)]:
+                    edge = (self._origin(*carrier), (layer.path, int(target)))
+                    old = graph.get_edge_data(*edge, default={"score": 0.0, "weight": 0.0, "effective": False})
+                    total = old["weight"] + float(weight)
+                    graph.add_edge(
+                        *edge,
+                        score=old["score"] + float(score),
+                        weight=total,
+                        sign=int(np.sign(total)),
+                        effective=old["effective"] or bool(effective),
+                    )
+        for path, channel in graph.nodes:
+            about = {"layer": names.get(path, path), "channel": channel, "target": (path, channel) in targets}
+            graph.nodes[path, channel].update(about)
+        return graph
+
+    def module(self) -> nn.Module:
+        """The circuit as a network of its own: images [N, 3, H, W] → the target's maps [N, maps, H, W].
+
+        It is read from `module.pt2` without running anything that is in it. Raises InputError.
+        """
+        from circuitlang.engine.archive import read_program
+        from circuitlang.engine.aten import network
+
+        return network(read_program(self.folder / "module.pt2"))
+
+    @contextmanager
+    def masked_model(self, model: nn.Module | None = None, allow_code: bool = False) -> Iterator[nn.Module]:
+        """A copy of the whole network, in evaluation mode, with only the circuit's kernels upstream of the target and
+        all others as they were; the model itself is left alone.
+
+        Without a model it is loaded as the plan in the folder above says; `allow_code` lets a `model python(...)` run.
+        Raises InputError where there is no such model, or it is another.
+        """
+        from circuitlang.engine.graft import graft
+
+        yield graft(self._model(allow_code) if model is None else model, self.result)
+
+    def _model(self, allow_code: bool) -> nn.Module:
+        from circuitlang.engine.prepare import load_model
+        from circuitlang.engine.weights import fingerprint
+        from circuitlang.pipeline import compile_source, open_source
+
+        base = compile_source(open_source(self.folder.parent / "plan.yaml")).folder
+        module = load_model(self.summary.model, base, allow_code).module
+        if fingerprint(module) != self.summary.provenance.weights:
+            label = "its weights are others than those the circuit was found in"
+            raise InputError(Finding("E352", f"the model is not the circuit's: {self.summary.model.name}", None, label))
+        return module
+
+    def _origin(self, number: int, channel: int) -> Channel:
+        return ("image" if number < 0 else self.summary.layers[number].path), channel
+
+    def __repr__(self) -> str:
+        summary = self.summary
+        return f"<circuit {summary.plan.target}: {summary.kept:,} of {summary.relevant:,} kernels, {self.folder}>"
+
+
+def load(folder: Path) -> Loaded:
+    """What a run left in a circuit's folder. Raises InputError."""
+    from circuitlang.output.read import read
+
+    return Loaded(folder, read(folder))
+
+
+def _carriers(wire: Wire) -> dict[int, list[tuple[int, int]]]:
+    """By input channel, the layers (-1: the image) and their channels that carry it."""
+    found: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for source, origin, channel in zip(wire.source.tolist(), wire.origin.tolist(), wire.channel.tolist(), strict=True):
+        found[source].append((origin, channel))
+    return found

@@ -1,0 +1,207 @@
+"""A circuit cut out as a module computes what the masked network computes."""
+
+import io
+
+import pytest
+import torch
+from torch import nn
+
+from circuitlang.compiler.plan import Choice
+from circuitlang.engine.archive import read_exported
+from circuitlang.engine.aten import network
+from circuitlang.engine.build import Builder
+from circuitlang.engine.contracts import Edit
+from circuitlang.engine.extract import extract, pack, verify
+from circuitlang.engine.intervene import Section, Target
+from circuitlang.engine.trace import trace
+from circuitlang.errors import CircuitError
+from tests import test_networks
+from tests.nets import (
+    CASES,
+    CHANNEL_CASES,
+    CHANNEL_IDS,
+    IDS,
+    SIZE,
+    Branches,
+    Chain,
+    Fixed,
+    Groups,
+    Residual,
+    Shuffling,
+    build,
+    images,
+)
+
+ALL = pytest.mark.parametrize(("net", "path", "unit"), [*CASES, *CHANNEL_CASES], ids=[*IDS, *CHANNEL_IDS])
+
+
+def section(module, path, *units, **how):
+    graph = trace(module, (SIZE, SIZE))
+    return Section(graph, Target(graph.find(path), units, **how))
+
+
+def random_masks(part, share, seed):
+    generator = torch.Generator().manual_seed(seed)
+    return {path: (torch.rand(mask.shape, generator=generator) < share) & mask for path, mask in part.relevant.items()}
+
+
+def same(part, edits, x):
+    module = extract(part, edits)
+    with part.edited(edits):
+        expected = part.maps(x)
+    torch.testing.assert_close(module(x), expected, rtol=1e-10, atol=1e-10)
+    return module
+
+
+@pytest.mark.parametrize("share", [1, 0.8, 0.5, 0.25, 0.1, 0])
+@ALL
+def test_random_masks(net, path, unit, share):
+    part, x = section(build(net), path, unit), images()
+    for seed in range(4):
+        masks = random_masks(part, share, seed)
+        same(part, {name: Edit(mask) for name, mask in masks.items()}, x)
+
+
+@pytest.mark.parametrize("calibrate", ["none", "bias", "kernels"])
+@ALL
+def test_stand_ins_and_refits(net, path, unit, calibrate):
+    part, x = section(build(net), path, unit), images()
+    builder = Builder(part, Fixed(x), Choice("mean"), calibrate)
+    for share in (0.6, 0.2):
+        same(part, builder.build(random_masks(part, share, 1)), x)
+
+
+def test_every_shape_of_target():
+    x = images()
+    joint = section(build(Branches), "head", 3, 1)
+    direction = section(build(Branches), "head", 0, 4, 2, coefficients=(0.5, -2, 0.25))
+    corner = section(build(Branches), "head", 2, at=(0, 11))
+    largest = section(build(Branches), "head", 2, at="max")
+    behind = section(build(Residual), "pool", 1, 3)
+    for part, shape in (
+        (joint, (5, 2, SIZE, SIZE)),
+        (direction, (5, 1, SIZE, SIZE)),
+        (corner, (5, 1, 1, 1)),
+        (largest, (5, 1, SIZE, SIZE)),
+        (behind, (5, 2, 7, 7)),
+        (section(build(Chain), "fc1", 0, 5), (5, 2, 1, 1)),
+        (section(build(Chain), "fc2", 0, 2, coefficients=(1.0, -1.0)), (5, 1, 1, 1)),
+        (section(build(Shuffling), "mix", 0, 5), (5, 2, SIZE, SIZE)),
+    ):
+        for share in (0.5, 0):
+            masks = random_masks(part, share, 3)
+            module = same(part, {name: Edit(mask) for name, mask in masks.items()}, x)
+            assert module(x).shape == shape
+
+
+def test_single_weights_may_have_gains_of_their_own():
+    part, x = section(build(Groups), "point", 2), images()
+    generator = torch.Generator().manual_seed(0)
+    gains = {
+        path: torch.randn(weight.shape, generator=generator).double() * (torch.rand(weight.shape) < 0.4)
+        for path, weight in part.weights.items()
+    }
+    same(part, {path: Edit(gain, torch.randn(len(gain)).double()) for path, gain in gains.items()}, x)
+
+
+def test_only_what_feeds_the_target_is_in_it():
+    part, x = section(build(Chain), "conv2", 2), images()
+    masks = {path: torch.zeros_like(mask) for path, mask in part.relevant.items()}
+    masks["conv1"][1, 0] = masks["conv1"][3, 2] = masks["conv2"][2, 1] = True
+    module = same(part, {name: Edit(mask) for name, mask in masks.items()}, x)
+    # Channel 3 of conv1 has a kernel and feeds nothing.
+    assert {name: tuple(each.shape) for name, each in module.named_parameters()} == {
+        "conv1.weight": (1, 1, 3, 3),
+        "conv1.bias": (1,),
+        "conv2.weight": (1, 1, 3, 3),
+        "conv2.bias": (1,),
+    }
+    kinds = {type(each).__module__.split(".")[0] for each in module.modules() if each is not module}
+    assert kinds == {"torch"}
+
+
+def test_groups_stay_equal_and_no_more_of_them_is_kept_than_is_needed():
+    part, x = section(build(Groups), "grouped", 0, 1, 3), images()
+    masks = {path: torch.zeros_like(mask) for path, mask in part.relevant.items()}
+    masks["stem"][:, 0] = True
+    masks["depthwise"][[0, 2, 4]] = True
+    masks["grouped"][0, 0] = masks["grouped"][1, 2] = masks["grouped"][3, 1] = True
+    module = same(part, {name: Edit(mask) for name, mask in masks.items()}, x)
+    shapes = {name: tuple(each.shape) for name, each in module.named_parameters() if name.endswith("weight")}
+    # Two rows and inputs of the first group; of the second one each, filled up.
+    assert shapes == {"stem.weight": (3, 1, 3, 1), "depthwise.weight": (3, 1, 3, 3), "grouped.weight": (4, 2, 3, 3)}
+
+
+def test_batch_norm_becomes_part_of_its_layer():
+    part = section(build(Residual), "head", 2)
+    module = same(part, {name: Edit(mask) for name, mask in part.relevant.items()}, images())
+    assert not [each for each in module.modules() if isinstance(each, nn.BatchNorm2d)]
+
+
+def test_the_network_is_as_it_was():
+    net = build(Residual)
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    part, x = section(net, "head", 2), images()
+    whole = part.feature(x)
+    extract(part, {name: Edit(mask) for name, mask in random_masks(part, 0.5, 0).items()})
+    assert torch.equal(part.feature(x), whole)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+
+
+def test_a_module_that_differs_is_refused():
+    part, x = section(build(Chain), "conv2", 2), images()
+    edits = {name: Edit(mask) for name, mask in part.relevant.items()}
+    module = extract(part, edits)
+    assert verify(part, edits, module, Fixed(x)) < 1e-12
+    module.get_submodule("conv1").weight.data *= 1.01
+    with pytest.raises(CircuitError, match="E350"):
+        verify(part, edits, module, Fixed(x))
+    module.get_submodule("conv1").weight.data *= float("nan")
+    with pytest.raises(CircuitError, match="E350"):
+        verify(part, edits, module, Fixed(x))
+
+
+FAMILIES = (
+    "resnet18",
+    "densenet121",
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "shufflenet_v2_x0_5",
+    "googlenet",
+    "convnext_tiny",
+    "efficientnet_b0",
+    "resnext50_32x4d",
+    "squeezenet1_1",
+)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_families(name):
+    size = test_networks.FAMILIES[name]
+    graph = trace(test_networks.build(name), (size, size))
+    layer = graph.layers[len(graph.layers) * 2 // 3]
+    part = Section(graph, Target(graph.find(layer.path), (1,)))
+    x = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(3))
+    for share in (0.5, 0.02):
+        edits = {path: Edit(mask) for path, mask in random_masks(part, share, 0).items()}
+        module = extract(part, edits)
+        assert verify(part, edits, module, Fixed(x)) < 2e-5
+    nothing = {path: Edit(torch.zeros_like(mask)) for path, mask in part.relevant.items()}
+    assert verify(part, nothing, extract(part, nothing), Fixed(x)) == 0
+
+
+def read_back(module):
+    return network(read_exported(io.BytesIO(pack(module, (3, SIZE, SIZE))), {}))
+
+
+@ALL
+def test_the_file_is_the_module(net, path, unit):
+    """Written, and read back as data by our own reader."""
+    part, x = section(build(net, torch.float32), path, unit), images(4, torch.float32)
+    for share in (0.6, 0.25, 0):
+        edits = {name: Edit(mask) for name, mask in random_masks(part, share, 2).items()}
+        module = extract(part, edits)
+        again = read_back(module)
+        for some in (x, x[:1]):
+            torch.testing.assert_close(again(some), module(some), rtol=1e-5, atol=1e-6)
+        assert {type(each).__module__.split(".")[0] for each in again.modules()} <= {"torch"}
