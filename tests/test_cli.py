@@ -30,7 +30,7 @@ def test_one_line_leaves_a_circuit_a_report_and_a_diagram(here):
     result = call("run", "-e", LINE)
     folder = here / "runs" / "inline" / "conv5_34-snip-0.1"
     names = {path.name for path in folder.iterdir()}
-    assert names == {"circuit.json", "circuit.safetensors", "metrics.json", "report.txt", "diagram.svg"}
+    assert names == {"circuit.json", "circuit.safetensors", "metrics.json", "report.txt", "diagram.svg", "module.pt2"}
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["asked"] == metrics["relevant"] // 10 == 676
     assert metrics["test.images"] == 1
@@ -124,7 +124,7 @@ def test_a_circuit_that_has_collapsed_says_so(here):
 
 def test_what_biases_and_padding_have_in_common_with_a_feature_is_not_counted(here):
     """Kept kernels that no path joins leave a map that is the same for every image, and not constant at its border."""
-    call("run", "-e", "preserve conv5:34 on images/dogs/* kernels<=12 criterion=snip")
+    call("run", "-e", "preserve conv5:34 on images/dogs/* kernels<=12 criterion=snip refill=none")
     metrics = json.loads(next(here.glob("runs/*/*/metrics.json")).read_text())
     assert metrics["effective"] == 0
     assert metrics["test.pearson"] == metrics["test.spearman"] == 0

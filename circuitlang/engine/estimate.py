@@ -29,9 +29,9 @@ from circuitlang.errors import Finding, InputError, did_you_mean, listing
 _PASS = 3
 # On the pictures it was found on the network and the circuit are run, and the network again for exemplars.
 _ON_TRAIN = 3
-# On the held-out ones the network and the circuit; where fidelity is judged, also two baselines, and the network
-# without the circuit.
-_ON_TEST, _RIVALS = 2, 3
+# On the held-out ones the network and the circuit; where fidelity is judged, also two baselines, the network without
+# the circuit, and once more the circuit, beside its module.
+_ON_TEST, _RIVALS = 2, 5
 # A refit runs the network and the circuit; a circuit is refitted, and its baselines.
 _REFIT = 2 * 3
 
