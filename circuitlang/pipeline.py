@@ -200,7 +200,8 @@ def run_compiled(
         if done is None:
             result = execute(prepared, job)
             write(result, place)
-            yield Outcome(result, place, cached=False)
+            # The module is in the folder now, and may be too large to keep one for each circuit of a run.
+            yield Outcome(replace(result, module=b""), place, cached=False)
         else:
             yield Outcome(done, place, cached=True)
 

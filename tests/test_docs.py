@@ -96,6 +96,22 @@ def test_every_command_prints_what_stands_below_it(page: Path, tmp_path: Path) -
                 assert difference(step.output, printed) == "", f"{step.command}; `make renew` may be due"
 
 
+def test_every_line_of_python_prints_what_stands_below_it(tmp_path: Path) -> None:
+    """Of the page on circuits, whose blocks are one program."""
+    page = ROOT / "docs" / "circuits.md"
+    folder = renew.sandbox(tmp_path, page)
+    found = renew.blocks(page.read_text(encoding="utf-8"))
+    for step in renew.steps(found[0]):
+        renew.run(step.command, folder)
+    program = [block.text for block in found if block.language == "python"]
+    expected = [block.text for block in found if block.language == "text"]
+    folder.joinpath("page.py").write_text("print('====')\n".join(program), encoding="utf-8")
+    printed = "\n".join(renew.run("python -W ignore page.py", folder)).split("====")
+    assert len(program) == len(expected) == len(printed)
+    for stands, prints in zip(expected, printed, strict=True):
+        assert difference(tuple(stands.strip().split("\n")), tuple(prints.strip().split("\n"))) == ""
+
+
 def test_the_page_of_extensions_is_fresh() -> None:
     assert ROOT.joinpath("docs", "criteria.md").read_text(encoding="utf-8") == renew.criteria()
 

@@ -1,7 +1,9 @@
 """A circuit cut out as a module computes what the masked network computes."""
 
 import io
+from dataclasses import replace
 
+import msgspec
 import pytest
 import torch
 from torch import nn
@@ -12,9 +14,11 @@ from circuitlang.engine.aten import network
 from circuitlang.engine.build import Builder
 from circuitlang.engine.contracts import Edit
 from circuitlang.engine.extract import extract, pack, verify
+from circuitlang.engine.images import Preprocess
 from circuitlang.engine.intervene import Section, Target
+from circuitlang.engine.models.file import file
 from circuitlang.engine.trace import trace
-from circuitlang.errors import CircuitError
+from circuitlang.errors import CircuitError, InputError
 from tests import test_networks
 from tests.nets import (
     CASES,
@@ -205,3 +209,48 @@ def test_the_file_is_the_module(net, path, unit):
         for some in (x, x[:1]):
             torch.testing.assert_close(again(some), module(some), rtol=1e-5, atol=1e-6)
         assert {type(each).__module__.split(".")[0] for each in again.modules()} <= {"torch"}
+
+
+class Listed(nn.Module):
+    """An operation that names its channels one by one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3)
+        self.head = nn.Conv2d(4, 2, 1)
+
+    def forward(self, x):
+        return self.head(torch.relu(self.stem(x))[:, [0, 1, 2, 3], ::2, 1::2])
+
+
+def test_an_operation_that_insists_on_its_channels_gets_zeros_for_the_others():
+    part, x = section(build(Listed), "head", 1), images()
+    masks = {path: mask.clone() for path, mask in part.relevant.items()}
+    masks["head"][1, [0, 2]] = False
+    module = same(part, {path: Edit(mask) for path, mask in masks.items()}, x)
+    assert module.stem.weight.shape == (2, 3, 3, 3)
+
+
+def test_what_cant_be_exported_is_an_error(monkeypatch):
+    def broken(*args, **kwargs):
+        raise RuntimeError("no rule for frobnicate")
+
+    part = section(build(Chain), "conv2", 2)
+    module = extract(part, {path: Edit(mask) for path, mask in part.relevant.items()})
+    monkeypatch.setattr(torch.export, "export", broken)
+    with pytest.raises(CircuitError, match="E351") as caught:
+        pack(module, (3, SIZE, SIZE))
+    assert "frobnicate" in caught.value.findings[0].label
+
+
+@pytest.mark.parametrize("content", ["{", '{"resize": 12}', "large", "other"])
+def test_what_a_file_says_of_pictures_is_not_believed(content, tmp_path):
+    fine = Preprocess(14, SIZE, (0.1, 0.2, 0.3), (1, 2, 3))
+    program = torch.export.export(build(Chain, torch.float32).eval(), (images(2, torch.float32),))
+    stored = {"large": replace(fine, resize=10**6), "other": replace(fine, resize=10**6, crop=10**6)}
+    for name, text in (("good", msgspec.json.encode(fine).decode()), ("bad", content)):
+        text = msgspec.json.encode(stored[text]).decode() if text in stored else text
+        torch.export.save(program, tmp_path / f"{name}.pt2", extra_files={"preprocess.json": text})
+    assert file("good.pt2", {}, tmp_path.joinpath).preprocess == fine
+    with pytest.raises(InputError, match="E306"):
+        file("bad.pt2", {}, tmp_path.joinpath)

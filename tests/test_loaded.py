@@ -205,3 +205,53 @@ def test_a_circuit_of_a_circuit(folder):
     with circuitlang.load(folder.parent / "again" / "half").masked_model() as network, torch.no_grad():
         expected = network(x)
     torch.testing.assert_close(circuitlang.load(folder.parent / "again" / "half").module()(x), expected)
+
+
+def test_numbers_masks_and_graph_need_no_torch(folder):
+    script = (
+        "import sys; sys.modules['torch'] = None; import circuitlang; loaded = circuitlang.load(sys.argv[1]); "
+        "print(len(loaded.metrics), len(loaded.masks), len(loaded.graph))"
+    )
+    given = [sys.executable, "-c", script, str(folder / "plain")]
+    printed = subprocess.run(given, check=True, capture_output=True, text=True).stdout.split()
+    loaded = circuitlang.load(folder / "plain")
+    assert printed == [str(len(each)) for each in (loaded.metrics, loaded.masks, loaded.graph)]
+
+
+class Two(nn.Module):
+    """A sum of two branches: what the second layer of one sees comes from two layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.left = nn.Conv2d(3, 2, 1)
+        self.right = nn.Conv2d(3, 2, 1)
+        self.head = nn.Conv2d(4, 2, 1, groups=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        left, right = self.left(x), self.right(x)
+        return self.head(torch.cat([left + right, right], 1))
+
+
+def test_the_graph_goes_through_sums_and_concatenations(tmp_path):
+    """Of a network all of whose kernels are kept."""
+    torch.manual_seed(0)
+    net = Two()
+    with torch.no_grad():
+        torch.export.save(torch.export.export(net.eval(), (torch.zeros(2, 3, 16, 16),)), tmp_path / "two.pt2")
+    images = ROOT / "examples" / "images" / "dogs" / "*"
+    text = (
+        f'model file("two.pt2")\ncircuit a = preserve head:[0, 1] on {images} sparsity<=1 criterion=magnitude holdout=0'
+    )
+    tmp_path.joinpath("two.circuit").write_text(text)
+    circuitlang.run(tmp_path / "two.circuit", tmp_path)
+    for place in sorted(path.parent for path in tmp_path.glob("two/*/circuit.json")):
+        loaded = circuitlang.load(place)
+        row = loaded.summary.plan.target.unit
+        into = sorted(loaded.graph.predecessors(("head", row)))
+        both = [(path, channel) for path in ("left", "right") for channel in (0, 1)]
+        assert into == (both if row == 0 else both[2:])
+        weight = net.head.weight[row, :, 0, 0].tolist()
+        for path, channel in into:
+            assert loaded.graph.edges[(path, channel), ("head", row)]["weight"] == pytest.approx(weight[channel])
+        colours = sorted(loaded.graph.predecessors(("right", 0)))
+        assert colours == [("image", 0), ("image", 1), ("image", 2)]

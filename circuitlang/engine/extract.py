@@ -11,7 +11,7 @@ import copy
 import io
 import operator
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
@@ -94,6 +94,8 @@ def pack(module: fx.GraphModule, shape: tuple[int, ...], preprocess: Preprocess 
     except Exception as error:  # the exporter raises whatever an operation drives it to
         reason = str(error).strip().split("\n")[0]
         raise CircuitError(Finding("E351", "the circuit's module can't be exported", None, reason)) from None
+    # The images it was traced with would be most of a small circuit's file.
+    program.example_inputs = None
     file = io.BytesIO()
     extra = {PREPROCESS: msgspec.json.encode(preprocess).decode()} if preprocess else {}
     torch.export.save(program, file, extra_files=extra)
@@ -161,7 +163,7 @@ class _Cutter:
         shape = self._graph.steps[self._graph.image].shape
         images = torch.rand(_IMAGES, *shape, generator=torch.Generator().manual_seed(0)).to(weight)
         with section.edited(edits):
-            self._values = section.values(images[:1])
+            self._values = section.values(images[:1], {step.name for step in self._steps if self._constants(step)})
         self._part = fx.Graph()
         self._modules: dict[str, nn.Module | Tensor] = {}
         self._made: dict[Any, str] = {}
@@ -172,9 +174,14 @@ class _Cutter:
         self._readers = Counter(link.node for step in self._steps for link in step.links)
 
     def cut(self) -> fx.GraphModule:
+        last = {link.node: step.name for step in self._steps for link in step.links}
+        live = {self._graph.image}
         for step in self._steps:
             if step.name != self._graph.image and self._alive(step):
                 self._nodes[step.name] = self._step(step)
+                live.add(step.name)
+            live -= {link.node for link in step.links if last[link.node] == step.name}
+            self._forget({self._image, *(self._nodes[name] for name in live)})
         self._part.output(self._feature())
         for node in self._part.nodes:
             node.meta.clear()
@@ -183,6 +190,23 @@ class _Cutter:
     def _alive(self, step: Step) -> bool:
         """Whether a step is needed and not the same for all images."""
         return bool(self._fed[step.name][self._wanted[step.name]].any())
+
+    def _constants(self, step: Step) -> bool:
+        """Whether some of a step's wanted channels are the same for all images, and not those of a layer's own rows."""
+        if not self._alive(step):
+            return len(self._wanted[step.name]) > 0
+        if step.kind not in ("cat", "copy"):
+            return False
+        linked = torch.zeros(step.width, dtype=torch.bool)
+        for link in step.links:
+            linked[link.target] = True
+        return not bool(linked[self._wanted[step.name]].all())
+
+    def _forget(self, needed: Collection[fx.Node]) -> None:
+        """Give up the examples of all other nodes, which would fill memory."""
+        for node in self._part.nodes:
+            if node not in needed:
+                node.meta.pop("example", None)
 
     def _step(self, step: Step) -> fx.Node:
         if step.layer:
@@ -270,13 +294,13 @@ class _Cutter:
         if not torch.equal(self._wanted[step.name], self._wanted[step.links[0].node]):
             return None
         norm = self._narrowed(norm, step)
+        node.meta["example"] = norm(node.meta["example"])
         fuse: Any = fusion.fuse_conv_bn_eval if isinstance(layer, nn.Conv2d) else fusion.fuse_linear_bn_eval
         # In double precision: the scale is a root, and is rounded once.
         fused = fuse(copy.deepcopy(layer).double(), norm.double()).to(layer.weight.dtype).requires_grad_(False)
         self._modules[path] = fused.eval()
         # A layer is folded into once; another step with the same rows must get one of its own.
         self._made = {key: made for key, made in self._made.items() if made != path}
-        node.meta["example"] = fused(node.args[0].meta["example"])  # type: ignore[union-attr]
         return node
 
     def _uses(self, path: str) -> list[fx.Node]:

@@ -7,7 +7,7 @@ which every layer is a `_KernelLayer` that can be edited and observed; both are 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -208,14 +208,14 @@ class Section:
         maps, at = self._maps(images), self.target.at
         return maps[..., at[0], at[1], None, None] if isinstance(at, tuple) else maps
 
-    def values(self, images: Tensor) -> dict[str, Tensor]:
-        """What every step puts out for some images, as the network is edited; 0 for rows that aren't computed."""
-        runner = fx.Interpreter(self._module, garbage_collect_values=False)
+    def values(self, images: Tensor, names: Collection[str]) -> dict[str, Tensor]:
+        """What the steps of these names put out for some images, as the network is edited; 0 for rows that aren't
+        computed."""
+        runner = _Recorder(self._module, names)
         with torch.no_grad():
             runner.run(images)
-        found = {node.name: value for node, value in runner.env.items() if isinstance(value, Tensor)}
-        step = self.target.step
-        if step.layer is not None and (rows := self.rows(step.layer)) is not None:
+        found, step = runner.found, self.target.step
+        if step.name in found and step.layer is not None and (rows := self.rows(step.layer)) is not None:
             axis = step.axis % (len(step.shape) + 1)
             whole = found[step.name].new_zeros(len(images), *step.shape)
             found[step.name] = whole.index_copy(axis, rows.to(whole.device), found[step.name])
@@ -335,6 +335,21 @@ class Section:
         if not self.target.coefficients:
             return maps
         return (maps * maps.new_tensor(self.target.coefficients)[:, None, None]).sum(1, keepdim=True)
+
+
+class _Recorder(fx.Interpreter):
+    """Runs a network and keeps the results of some names."""
+
+    def __init__(self, module: fx.GraphModule, names: Collection[str]) -> None:
+        super().__init__(module)
+        self.found: dict[str, Tensor] = {}
+        self._names = names
+
+    def run_node(self, n: fx.Node) -> Any:
+        value = super().run_node(n)
+        if n.name in self._names:
+            self.found[n.name] = value
+        return value
 
 
 def _outputs(

@@ -24,20 +24,23 @@ def file(name: str, arguments: Mapping[str, Any], locate: Callable[[str], Path])
         raise InputError(Finding("E105", f"file has no parameter '{min(arguments)}'", None, label))
     program = read_program(locate(name))
     module = network(program)
-    if program.preprocess:
-        return LoadedModel(module, _preprocess(program.preprocess, name))
     height, width = program.sizes[program.image][2:]
     size = height if isinstance(height, int) else 224
     if height != width:
         message = f"the program takes images of {height} x {width} pixels, not square ones"
         raise InputError(Finding("E308", message, None, "", "export it for square images"))
-    return LoadedModel(module, Preprocess(size, size, IMAGENET_MEAN, IMAGENET_STD))
+    preprocess = Preprocess(size, size, IMAGENET_MEAN, IMAGENET_STD)
+    return LoadedModel(module, _stored(program.preprocess, size, name) if program.preprocess else preprocess)
 
 
-def _preprocess(content: bytes, name: str) -> Preprocess:
+def _stored(content: bytes, size: int, name: str) -> Preprocess:
+    """How the program itself says that pictures become images of a size."""
     try:
-        return msgspec.json.decode(content, type=Preprocess)
-    except msgspec.DecodeError as error:
-        raise InputError(
-            Finding("E306", f"'{name}' says how pictures are prepared, wrongly", None, str(error))
-        ) from None
+        found = msgspec.json.decode(content, type=Preprocess)
+        # Larger pictures would fill memory, by malice or by mistake.
+        if found.crop != size or not size <= found.resize <= 16 * size:
+            raise ValueError(f"resize={found.resize}, crop={found.crop} for images of {size} pixels")
+    except (msgspec.DecodeError, ValueError) as error:
+        message = f"'{name}' says wrongly how pictures are prepared"
+        raise InputError(Finding("E306", message, None, str(error), "write the file again")) from None
+    return found
