@@ -73,10 +73,9 @@ class Loaded:
         targets = [self._origin(*carrier) for carriers in _carriers(circuit.target).values() for carrier in carriers]
         for node in targets:
             graph.add_node(node)
-        for layer, kernels, wire, change in zip(layers, circuit.kernels, circuit.wires, circuit.changes, strict=True):
+        for layer, kernels, wire in zip(layers, circuit.kernels, circuit.wires, strict=True):
             carriers = _carriers(wire)
-            gain = change.gain if change.gain.ndim == 3 else change.gain[:, None, None]
-            weights = (kernels.weight.astype(np.float64) * gain).sum((1, 2))
+            weights = kernels.weight.astype(np.float64).sum((1, 2))
             each = zip(kernels.target, kernels.source, kernels.score, weights, kernels.effective, strict=True)
             for target, source, score, weight, effective in each:
                 for carrier in carriers[int(source)]:

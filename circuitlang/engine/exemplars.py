@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,8 +27,16 @@ def collect(section: Section, images: Pictures, circuit: Circuit) -> dict[tuple[
     """
     best: dict[str, _Best] = {}
     start = 0
+    # Of a layer that is used again the last use counts.
+    uses = [step for step in section.graph.ancestors(section.target.step.name) if step.layer]
+    nodes = {step.layer.path: step.name for step in uses if step.layer}
+    many = Counter(step.layer.path for step in uses if step.layer)
+    calls: Counter[str] = Counter()
 
     def watcher(layer: Layer, _: Tensor, output: Tensor) -> None:
+        calls[layer.path] += 1
+        if calls[layer.path] % many[layer.path]:
+            return
         channels, height, width = output.shape[1:]
         value, place = output.transpose(0, 1).reshape(channels, -1).cpu().max(1)
         place = place + start * height * width
@@ -47,7 +56,7 @@ def collect(section: Section, images: Pictures, circuit: Circuit) -> dict[tuple[
             rows = section.rows(layer)
             place = int(seen.place[channel if rows is None else rows.tolist().index(channel)])
             image, position = divmod(place, seen.height * seen.width)
-            box = section.graph.receptive_field(layer.node, position // seen.width, position % seen.width)
+            box = section.graph.receptive_field(nodes[layer.path], position // seen.width, position % seen.width)
             found[number, channel] = _crop(images.picture(image), box)
     return found
 

@@ -115,7 +115,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 class Kernels:
     """The kept kernels of one layer, strongest first; n of them, each `h` x `w` (1 x 1 in a linear layer).
 
-    `source[n]` is the input channel in the whole layer (not within its group).
+    `source[n]` is the input channel in the whole layer (not within its group); `weight` is what the circuit has, which
+    refits and the removal of single weights make another than the network's.
     """
 
     target: NDArray[np.int64]
