@@ -11,7 +11,7 @@ from circuitlang.engine.images import Pictures, Preprocess
 from circuitlang.engine.intervene import Section, Target
 from circuitlang.engine.result import Circuit, Kernels, Wire
 from circuitlang.engine.trace import trace
-from tests.nets import SIZE, Again, Branches, Chain, Groups, build, naive_trace
+from tests.nets import SIZE, Again, Branches, Chain, build, naive_trace
 
 PREPROCESS = Preprocess(SIZE, SIZE, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
@@ -35,9 +35,7 @@ def circuit(section: Section) -> Circuit:
     return Circuit(tuple(kernels), (Wire(none, none, none),) * len(kernels), Wire(none, none, none))
 
 
-@pytest.mark.parametrize(
-    ("net", "path", "unit"), [(Chain, "conv2", 2), (Branches, "head", 4), (Groups, "point", 2), (Again, "head", 1)]
-)
+@pytest.mark.parametrize(("net", "path", "unit"), [(Chain, "conv2", 2), (Branches, "head", 4), (Again, "head", 1)])
 def test_an_exemplar_is_what_the_strongest_response_sees(net, path, unit):
     module, shown = build(net, torch.float32), pictures(5)
     graph = trace(module, (SIZE, SIZE))
