@@ -10,7 +10,6 @@ import msgspec
 import pytest
 import torch
 from click.testing import CliRunner, Result
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import circuitlang
@@ -101,10 +100,9 @@ def test_measuring_costs_what_measuring_a_run_takes(here, monkeypatch):
     from circuitlang import pipeline
     from circuitlang.engine import execute
 
-    monkeypatch.setattr(execute, "extract", lambda *_: nn.Identity())
+    monkeypatch.setattr(execute, "extract", lambda *_: torch.nn.Module())
     monkeypatch.setattr(execute, "verify", lambda *_: 0.0)
     monkeypatch.setattr(execute, "pack", lambda *_: b"")
-
     text = LINE.replace("snip", "magnitude")
     cost = numbers(text)["circuits"][0]["cost"]
     with FlopCounterMode(display=False) as counter:

@@ -9,7 +9,7 @@ from functools import cached_property, partial
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from circuitlang.compiler.plan import Choice
 from circuitlang.engine.calibrate import refit
@@ -78,6 +78,24 @@ class Builder:
         found = self.section.joinable(_kernels(masks))
         return {path: kept & self.relevant[path] for path, kept in self._alike(self.relevant, found).items()}
 
+    def path(self, scores: Scores, masks: Masks, through: Masks) -> Masks:
+        """Of what is live, a path from the image to the target through one of them."""
+        section, units = self.section, torch.tensor(self.section.target.units)
+        step = section.target.step.name
+        if self.structure != "weight":
+            return section.graph.path(step, units, scores, masks, through)
+        # Of each kernel its strongest weight, but where a path must go through another.
+        ranked = {name: torch.where(masks[name], scores[name], -1.0) for name in masks}
+        ranked = {name: torch.where(through[name], torch.inf, values).flatten(2) for name, values in ranked.items()}
+        best = {name: values.amax(-1) for name, values in ranked.items()}
+        finite = {name: values.clamp_max(torch.finfo(values.dtype).max / 4) for name, values in best.items()}
+        kernels = section.graph.path(step, units, finite, _kernels(masks), _kernels(through))
+        found = {}
+        for name, values in ranked.items():
+            strongest = nn.functional.one_hot(values.argmax(-1), values.shape[-1]).bool()
+            found[name] = (strongest & kernels[name][..., None]).reshape(masks[name].shape)
+        return found
+
     def _alike(self, masks: Masks, kernels: Masks) -> Masks:
         """What of a mask belongs to some kernels."""
         if self.structure != "weight":
@@ -90,7 +108,7 @@ class Builder:
         if self.structure == "channel":
             return channels(scores, self.relevant, self._ends, budget, self.live)
         if self.refill == "live":
-            return refill(scores, self.relevant, budget, self.live, self.joinable)
+            return refill(scores, self.relevant, budget, self)
         return select(scores, self.relevant, budget)
 
     def build(self, masks: Masks, fitted: bool = True) -> dict[str, Edit]:

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, fx
 
-from circuitlang.engine.contracts import Masks
+from circuitlang.engine.contracts import Masks, Scores
 from circuitlang.errors import Finding, InputError, did_you_mean, listing
 
 Box = tuple[int, int, int, int]
@@ -223,6 +223,39 @@ class Graph:
                 for link in step.links:
                     wanted[link.node][link.source[asked[link.target]]] = True
         return {layer.path: found[layer.path] for layer in self.layers if layer.path in found}
+
+    def path(self, target: str, units: Tensor, scores: Scores, masks: Masks, through: Masks) -> dict[str, Tensor]:
+        """Of some live kernels a path to the target's units through one of them: from each channel to the one that its
+        strongest kernel reads, of those that lead to that one where there are any. Where channels are added or mixed, a
+        path for each."""
+        steps = self.ancestors(target)
+        behind = {step.name: torch.zeros(step.width, dtype=torch.bool) for step in steps}
+        for step in steps:
+            if step.layer:
+                leading = masks[step.layer.path] & step.layer.spread(behind[step.links[0].node])
+                behind[step.name] = (leading | through[step.layer.path]).any(1)
+            else:
+                for link in step.links:
+                    behind[step.name][link.target[behind[link.node][link.source]]] = True
+                behind[step.name] = step.mixed(behind[step.name])
+        wanted = {step.name: torch.zeros(step.width, dtype=torch.bool) for step in steps}
+        wanted[target][units] = True
+        found = {path: torch.zeros_like(mask) for path, mask in masks.items()}
+        for step in reversed(steps):
+            if step.layer:
+                mask, source = masks[step.layer.path], step.links[0].node
+                leading = mask & (step.layer.spread(behind[source]) | through[step.layer.path])
+                ranked = torch.where(mask, scores[step.layer.path], -1.0)
+                ranked = torch.where(leading, ranked + 1 + ranked.amax(), ranked)
+                rows = (wanted[step.name] & mask.any(1)).nonzero()[:, 0]
+                columns = ranked.argmax(1)[rows]
+                found[step.layer.path][rows, columns] = True
+                wanted[source][step.layer.sources()[rows, columns]] = True
+            else:
+                asked = step.mixed(wanted[step.name])
+                for link in step.links:
+                    wanted[link.node][link.source[asked[link.target]]] = True
+        return found
 
     def feeders(self, layer: Layer) -> tuple[Tensor, Tensor, Tensor]:
         """What carries each input channel of a layer, in any of its uses; see `carriers`."""

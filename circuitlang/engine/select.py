@@ -5,11 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from fractions import Fraction
+from typing import Protocol
 
 import torch
 
 from circuitlang.compiler.plan import Kernels, Sparsity
 from circuitlang.engine.contracts import Masks, Scores
+
+
+class Paths(Protocol):
+    """What refilling asks of a network."""
+
+    def live(self, masks: Masks) -> Masks:
+        """What of a mask is on a path from the image to the target within it."""
+
+    def joinable(self, masks: Masks) -> Masks:
+        """What is, or would be if it were added alone, on a path within a mask."""
+
+    def path(self, scores: Scores, masks: Masks, through: Masks) -> Masks:
+        """Of what is live, the strongest path from the image to the target through one of them."""
 
 
 def select(scores: Scores, relevant: Masks, budget: int) -> Masks:
@@ -31,40 +45,44 @@ def select(scores: Scores, relevant: Masks, budget: int) -> Masks:
     return masks
 
 
-def refill(
-    scores: Scores,
-    relevant: Masks,
-    budget: int,
-    live: Callable[[Masks], Masks],
-    joinable: Callable[[Masks], Masks],
-) -> Masks:
+# How often a path is added through a kernel that brings more to life than the budget allows.
+_PATHS = 16
+
+
+def refill(scores: Scores, relevant: Masks, budget: int, graph: Paths) -> Masks:
     """The `budget` best kernels that are on a path from the image to the target within themselves.
 
-    So many of the best are taken that `budget` of them are on a path, and the dead among them dropped. A last kernel
-    often brings several to life at once; then the weakest that the others can spare are left out again. Where even
-    one path takes more than the budget, the plain selection is returned. `live` and `joinable` are as in `Section`.
+    As many of the best are taken as leave no more than the budget on a path, and the dead among them dropped. Often the
+    next would bring more to life than the budget allows: then it is taken with the strongest path through it alone, and
+    again as many of the best as that allows. What is left in the end goes to the best of those that are on a path as
+    soon as they are added. Where even one path takes more than the budget, the plain selection is returned.
     """
-
-    def alive(best: int) -> Masks:
-        return live(select(scores, relevant, best))
-
-    low, high = 0, count({path: mask & (scores[path] > 0) for path, mask in relevant.items()})
-    if count(alive(high)) <= budget:
-        low = high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if count(alive(middle)) < budget else (low, middle)
-    chosen = _thin(scores, alive(high), alive(budget), budget, budget, live)
-    if count(chosen) > budget:
-        nothing = {path: torch.zeros_like(mask) for path, mask in relevant.items()}
-        chosen = alive(low) if count(alive(low)) else _thin(scores, alive(high), nothing, budget, 1, live)
-    while 0 < count(chosen) < budget:
-        others = {path: joined & ~chosen[path] for path, joined in joinable(chosen).items()}
-        more = select(scores, others, budget - count(chosen))
-        if not count(more):
+    most = count({path: mask & (scores[path] > 0) for path, mask in relevant.items()})
+    base: Masks = {path: torch.zeros_like(mask) for path, mask in relevant.items()}
+    chosen = base
+    for _ in range(_PATHS):
+        low, high = 0, most + 1
+        while high - low > 1:
+            middle = (low + high) // 2
+            fits = count(graph.live(_both(base, select(scores, relevant, middle)))) <= budget
+            low, high = (middle, high) if fits else (low, middle)
+        best = select(scores, relevant, low)
+        chosen = graph.live(_both(base, best))
+        if low == most or count(chosen) == budget:
             break
-        chosen = {path: mask | more[path] for path, mask in chosen.items()}
-    return chosen if 0 < count(chosen) <= budget else select(scores, relevant, budget)
+        more = select(scores, relevant, high)
+        through = {path: mask & ~best[path] for path, mask in more.items()}
+        base = _both(chosen, graph.path(scores, graph.live(_both(base, more)), through))
+        if count(base) > budget:
+            break
+    if 0 < count(chosen) < budget:
+        others = {path: joined & ~chosen[path] for path, joined in graph.joinable(chosen).items()}
+        chosen = _both(chosen, select(scores, others, budget - count(chosen)))
+    return chosen if count(chosen) else select(scores, relevant, budget)
+
+
+def _both(one: Masks, other: Masks) -> Masks:
+    return {path: mask | other[path] for path, mask in one.items()}
 
 
 def channels(scores: Scores, relevant: Masks, ends: Masks, budget: int, live: Callable[[Masks], Masks]) -> Masks:
@@ -87,28 +105,6 @@ def channels(scores: Scores, relevant: Masks, ends: Masks, budget: int, live: Ca
         middle = (low + high) // 2
         low, high = (middle, high) if count(between(middle)) <= budget else (low, middle)
     return between(low)
-
-
-def _thin(
-    scores: Scores, masks: Masks, needed: Masks, budget: int, least: int, live: Callable[[Masks], Masks]
-) -> Masks:
-    """Some live kernels less the weakest, down to the budget, as long as at least `least` stay on a path. More than
-    the budget are left where none but needed ones are left to drop."""
-    chunk = max(count(masks) // 2, 1)
-    while count(masks) > budget:
-        loose = {path: mask & ~needed[path] for path, mask in masks.items()}
-        if not count(loose):
-            break
-        chunk = min(chunk, count(loose))
-        strong = select(scores, loose, count(loose) - chunk)
-        rest = live({path: mask | (needed[path] & masks[path]) for path, mask in strong.items()})
-        if count(rest) >= least:
-            masks = rest
-        elif chunk > 1:
-            chunk //= 2
-        else:
-            needed = {path: mask | (loose[path] & ~strong[path]) for path, mask in needed.items()}
-    return masks
 
 
 def budget(size: Sparsity | Kernels, relevant: int) -> int:
