@@ -2,17 +2,20 @@
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from circuitlang.compiler.plan import Choice
 from circuitlang.engine.build import Builder
 from circuitlang.engine.contracts import CRITERIA
 from circuitlang.engine.intervene import Section, Target
 from circuitlang.engine.score import _Scoring, score
 from circuitlang.engine.select import count
 from circuitlang.engine.trace import trace
+from tests.builds import naive_ablate, naive_refit
 from tests.nets import CASES, IDS, SIZE, Branches, Chain, Fixed, build, images, layers, naive_trace
 
 
@@ -21,11 +24,12 @@ def section(module: nn.Module, path: str, unit: int) -> Section:
     return Section(graph, Target(graph.find(path), (unit,)))
 
 
-def naive_snip(module, path, unit, x, masks=None) -> dict[str, Tensor]:
-    """Image by image: mean over the kernel of |w dL/dw|, with the unmasked weight and the masked network's gradient."""
+def naive_snip(module, path, unit, x, masks=None, circuit=None) -> dict[str, Tensor]:
+    """Image by image: mean over the kernel of |w dL/dw|, with the network's weight and the gradient of the masked
+    network, or of the circuit."""
     sums = {name: torch.zeros(layer.weight.shape[:2]).double() for name, layer in layers(module).items()}
     for image in x.split(1):
-        feature, twin, _ = naive_trace(module, path, unit, image, masks)
+        feature, twin, _ = naive_trace(circuit or module, path, unit, image, masks)
         feature.abs().sum().backward()
         for name, layer in layers(twin).items():
             if layer.weight.grad is not None:
@@ -239,6 +243,55 @@ def test_force_lets_masked_kernels_return():
     last = score(Builder(part, Fixed(x)), "force", {"steps": 3}, 8, 0)
     scored = sum(int((each > 0).sum()) for each in last.values())
     assert scored > 8
+
+
+def naive_path(module, path, unit, x, relevant, k, steps, rebuild) -> dict[str, Tensor]:
+    total, circuit = count(relevant), None
+    for step in range(1, steps + 1):
+        scores = naive_snip(module, path, unit, x, circuit=circuit)
+        kept = round(math.exp(step / steps * math.log(k) + (1 - step / steps) * math.log(total)))
+        circuit = rebuild(module, path, unit, x, best(scores, relevant, kept))
+    return scores
+
+
+@pytest.mark.parametrize(("net", "path", "unit"), [CASES[1], CASES[5], CASES[7], CASES[10]])
+def test_path_scores_in_circuits_that_are_ablated(net, path, unit):
+    module, x = build(net), images(3)
+    part = section(module, path, unit)
+    found = score(Builder(part, Fixed(x), Choice("mean")), "path", {"steps": 4, "base": "snip"}, 6, 0)
+    assert_scores(found, naive_path(module, path, unit, x, part.relevant, 6, 4, naive_ablate), part.relevant)
+
+
+@pytest.mark.parametrize(("net", "path", "unit"), [CASES[3], CASES[5], CASES[7], CASES[10]])
+def test_path_scores_in_circuits_that_are_refitted(net, path, unit):
+    module, x = build(net), images(4)
+    part = section(module, path, unit)
+    builder = Builder(part, Fixed(x), calibrate="kernels")
+    found = score(builder, "path", {"steps": 3, "base": "snip"}, 9, 0)
+    refit = partial(naive_refit, how="kernels")
+    expected = naive_path(module, path, unit, x, part.relevant, 9, 3, refit)
+    for name, mask in part.relevant.items():
+        torch.testing.assert_close(found[name], expected[name] * mask, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("net", "path", "unit"), [CASES[5], CASES[7]])
+def test_path_without_ablation_and_refit_is_force(net, path, unit):
+    part = section(build(net), path, unit)
+    builder = Builder(part, Fixed(images(3)))
+    found = score(builder, "path", {"steps": 4, "base": "taylor"}, 6, 0)
+    expected = score(builder, "force", {"steps": 4, "base": "taylor"}, 6, 0)
+    assert all(torch.equal(found[name], expected[name]) for name in found)
+
+
+@pytest.mark.parametrize("refill", ["none", "live"])
+def test_path_replaces_dead_kernels_on_its_way(refill, monkeypatch):
+    part = section(build(Chain), "fc1", 3)
+    built = []
+    monkeypatch.setattr(Builder, "build", lambda _, masks: built.append(masks))
+    score(Builder(part, Fixed(images(3)), refill=refill), "path", {"steps": 4, "base": "random"}, 4, 0)
+    assert len(built) == 3
+    alive = [count(part.live(masks)) == count(masks) for masks in built]
+    assert all(alive) if refill == "live" else not all(alive)
 
 
 @pytest.mark.parametrize(("net", "path", "unit"), CASES, ids=IDS)

@@ -57,9 +57,8 @@ class Builder:
 
     def build(self, masks: Masks, fitted: bool = True) -> dict[str, Edit]:
         """What makes a network the circuit of these kernels, refitted where the plan wants it, unless told not to."""
-        edits = {path: Edit(mask, (self.stand_ins[path] * ~_kernels(mask)).sum(1)) for path, mask in masks.items()}
         if self.calibrate == "none" or not fitted:
-            return edits
+            return self.ablated(masks)
         batches, step = [], max(1, -(-len(self.images) // IMAGES))
         start = 0
         for batch in self.images.batches("refitting"):
@@ -67,6 +66,13 @@ class Builder:
             start += len(batch)
         fit = partial(refit, masks=masks, how=self.calibrate, rows=self.section.rows)
         return self.section.refit([batch for batch in batches if len(batch)], fit, _PLACES)
+
+    def ablated(self, gains: Masks) -> dict[str, Edit]:
+        """Kernels multiplied by gains, as much of a stand-in put for each as it lacks of 1; differentiable with respect
+        to gains that are."""
+        return {
+            path: Edit(gain, (self.stand_ins[path] * (1 - _kernels(gain).double())).sum(1)) for path, gain in gains.items()
+        }
 
     @cached_property
     def stand_ins(self) -> Mapping[str, Tensor]:
