@@ -18,7 +18,7 @@ from circuitlang.engine.score import _Scoring, score
 from circuitlang.engine.select import count
 from circuitlang.engine.trace import trace
 from tests.builds import naive_ablate, naive_refit
-from tests.nets import CASES, IDS, SIZE, Branches, Chain, Fixed, Residual, build, images, layers, naive_trace
+from tests.nets import CASES, IDS, SIZE, Branches, Chain, Fixed, build, images, layers, naive_trace
 
 
 def section(module: nn.Module, path: str, unit: int) -> Section:
@@ -351,7 +351,9 @@ def naive_learned(module, path, unit, x, relevant, k, steps, means) -> dict[str,
 def test_learned(net, path, unit, ablation):
     module, x = build(net), images(3)
     part = section(module, path, unit)
-    means = part.mean_outputs([x]) if ablation == "mean" else {n: torch.zeros(m.shape) for n, m in part.relevant.items()}
+    means = (
+        part.mean_outputs([x]) if ablation == "mean" else {n: torch.zeros(m.shape) for n, m in part.relevant.items()}
+    )
     k, steps = count(part.relevant) * 3 // 4, 6
     parameters = {"steps": steps, "rate": 0.5, "base": "snip"}
     found = score(Builder(part, Fixed(x), Choice(ablation)), "learned", parameters, k, 0)

@@ -71,7 +71,8 @@ class Builder:
         """Kernels multiplied by gains, as much of a stand-in put for each as it lacks of 1; differentiable with respect
         to gains that are."""
         return {
-            path: Edit(gain, (self.stand_ins[path] * (1 - _kernels(gain).double())).sum(1)) for path, gain in gains.items()
+            path: Edit(gain, (self.stand_ins[path] * (1 - _kernels(gain).double())).sum(1))
+            for path, gain in gains.items()
         }
 
     @cached_property

@@ -16,15 +16,16 @@ def learned(scoring: Scoring, *, steps: int = 30, rate: float = 0.1, base: Crite
     """A mask of exactly the budget's size, learned so that the circuit's map follows the network's.
 
     Each kernel has a logit, at first ln(budget / its rank by `base`); what `base` gives zero stays out. Each step runs
-    the circuit of the kernels with the highest logits, ablated as the spec says but not refitted, and takes, of all
-    kernels, the gradient of what is lost with respect to their gains m: sum (f - s c(m) - b)^2 over images and
-    positions, f the network's map, c the circuit's, s and b the line that fitted the step before best. The logits
-    follow as if they were m (straight through: Bengio et al. 2013; for masks: Ramanujan et al., "edge-popup", CVPR 2020;
-    Sanh et al., "Movement Pruning", NeurIPS 2020): with momentum, by `rate` times the gradient over its root mean
-    square per kept kernel, less in each step. The scores are exp(logit) as of the step that lost least. Every step is
-    over all images, so neither their order nor the batch size matters. No gradient reaches a network that is cut
-    off: take `refill=live`. Masks fit the images they see better than others; give them many. Cost: `steps` passes,
-    one more to begin with, and those of `base`.
+    the circuit of the kernels with the highest logits, ablated as the spec says but not refitted, and takes the
+    gradient of sum (f - s c(m) - b)^2 over images and positions with respect to the gains m of all kernels, removed
+    ones too: f is the network's map, c the circuit's, s and b the line that fitted best in the step before. The logits
+    go down as if they were m, by `rate` times the gradient over its root mean square per kept kernel, with momentum,
+    and by less from step to step. Straight-through gradients: Bengio et al. 2013; for masks: Ramanujan et al.,
+    "edge-popup", CVPR 2020, and Sanh et al., "Movement Pruning", NeurIPS 2020. The scores are exp(logit) as of the step
+    that lost the smallest share of the map's variance. Every step is over all images, so neither their order nor the
+    batch size matters. A circuit that is cut off learns slowly or not at all: take `refill=live`. The mask fits the
+    images it was learned from better than others: give it many. Cost: `steps` passes, one more to begin with, and
+    those of `base`.
     """
     logits = _ranked(scoring.score(base), scoring.budget)
     velocity = {path: torch.zeros_like(each) for path, each in logits.items()}
@@ -62,7 +63,7 @@ def _ranked(scores: Scores, budget: int) -> dict[str, Tensor]:
     ranks = torch.empty_like(flat)
     ranks[flat.sort(descending=True, stable=True).indices] = torch.arange(1, len(flat) + 1).to(flat)
     logits = torch.where(flat > 0, max(budget, 1) / ranks, 0).log()
-    parts = logits.split([each.numel() for each in scores.values()])
+    parts = torch.split(logits, [each.numel() for each in scores.values()])
     return {path: part.reshape(scores[path].shape) for path, part in zip(scores, parts, strict=True)}
 
 
