@@ -5,7 +5,8 @@ on the pictures is not drawn. Kernels are scored on one half of the pictures, an
 network's on the other. Printed are medians over the channels of |r| and of |r| with each position's mean removed,
 with quartiles, as Markdown tables. Progress is on stderr; Ctrl-C prints the tables of the channels so far.
 
-A variant is a name and the clauses of a spec. The row `paper` is the best of the paper's criteria, feature by feature.
+A variant is a name and the clauses of a spec; those that are refitted have other weights than the network and are to be
+compared with one another. The row `paper` is the best of the paper's criteria, feature by feature.
 """
 
 from __future__ import annotations
@@ -41,7 +42,18 @@ from circuitlang.source import Source
 ROOT = Path(__file__).resolve().parents[1]
 PHOTOGRAPHS = ROOT.parent / "shared" / "real"
 PAPER = ("snip", "actgrad", "force")
-VARIANTS = {name: f"criterion={name}" for name in ("random", "magnitude", *PAPER, "taylor", "gn")}
+# As the paper has them: dead kernels are not replaced.
+VARIANTS = {
+    **{name: f"criterion={name}" for name in ("random", "magnitude")},
+    **{name: f"criterion={name} refill=none" for name in PAPER},
+    **{name: f"criterion={name}" for name in ("taylor", "gn")},
+    "gn, mean": "criterion=gn ablation=mean",
+    "learned": "criterion=learned",
+    "actgrad, refitted": "criterion=actgrad calibrate=kernels",
+    "taylor, refitted": "criterion=taylor calibrate=kernels",
+    "gn, refitted": "criterion=gn calibrate=kernels",
+    "path, refitted": "criterion=path calibrate=kernels",
+}
 SIZES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 MEASURES = {"pearson": "|r|", "pearson_demeaned": "|r|, each position's mean removed"}
 

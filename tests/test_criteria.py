@@ -1,18 +1,23 @@
 """Every criterion against a naive float64 rewrite of its formula, on networks with all that is easy to get wrong."""
 
+import copy
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from circuitlang.compiler.plan import Choice
 from circuitlang.engine.build import Builder
 from circuitlang.engine.contracts import CRITERIA
 from circuitlang.engine.intervene import Section, Target
+from circuitlang.engine.measure import measure, responses
 from circuitlang.engine.score import _Scoring, score
 from circuitlang.engine.select import count
 from circuitlang.engine.trace import trace
+from tests.builds import naive_ablate, naive_refit
 from tests.nets import CASES, IDS, SIZE, Branches, Chain, Fixed, build, images, layers, naive_trace
 
 
@@ -21,11 +26,12 @@ def section(module: nn.Module, path: str, unit: int) -> Section:
     return Section(graph, Target(graph.find(path), (unit,)))
 
 
-def naive_snip(module, path, unit, x, masks=None) -> dict[str, Tensor]:
-    """Image by image: mean over the kernel of |w dL/dw|, with the unmasked weight and the masked network's gradient."""
+def naive_snip(module, path, unit, x, masks=None, circuit=None) -> dict[str, Tensor]:
+    """Image by image: mean over the kernel of |w dL/dw|, with the network's weight and the gradient of the masked
+    network, or of the circuit."""
     sums = {name: torch.zeros(layer.weight.shape[:2]).double() for name, layer in layers(module).items()}
     for image in x.split(1):
-        feature, twin, _ = naive_trace(module, path, unit, image, masks)
+        feature, twin, _ = naive_trace(circuit or module, path, unit, image, masks)
         feature.abs().sum().backward()
         for name, layer in layers(twin).items():
             if layer.weight.grad is not None:
@@ -239,6 +245,144 @@ def test_force_lets_masked_kernels_return():
     last = score(Builder(part, Fixed(x)), "force", {"steps": 3}, 8, 0)
     scored = sum(int((each > 0).sum()) for each in last.values())
     assert scored > 8
+
+
+def naive_path(module, path, unit, x, relevant, k, steps, rebuild) -> dict[str, Tensor]:
+    total, circuit = count(relevant), None
+    for step in range(1, steps + 1):
+        scores = naive_snip(module, path, unit, x, circuit=circuit)
+        kept = round(math.exp(step / steps * math.log(k) + (1 - step / steps) * math.log(total)))
+        circuit = rebuild(module, path, unit, x, best(scores, relevant, kept))
+    return scores
+
+
+@pytest.mark.parametrize(("net", "path", "unit"), [CASES[1], CASES[5], CASES[7], CASES[10]])
+def test_path_scores_in_circuits_that_are_ablated(net, path, unit):
+    module, x = build(net), images(3)
+    part = section(module, path, unit)
+    found = score(Builder(part, Fixed(x), Choice("mean")), "path", {"steps": 4, "base": "snip"}, 6, 0)
+    assert_scores(found, naive_path(module, path, unit, x, part.relevant, 6, 4, naive_ablate), part.relevant)
+
+
+@pytest.mark.parametrize(("net", "path", "unit"), [CASES[3], CASES[5], CASES[7], CASES[10]])
+def test_path_scores_in_circuits_that_are_refitted(net, path, unit):
+    module, x = build(net), images(4)
+    part = section(module, path, unit)
+    builder = Builder(part, Fixed(x), calibrate="kernels")
+    found = score(builder, "path", {"steps": 3, "base": "snip"}, 9, 0)
+    refit = partial(naive_refit, how="kernels")
+    expected = naive_path(module, path, unit, x, part.relevant, 9, 3, refit)
+    for name, mask in part.relevant.items():
+        torch.testing.assert_close(found[name], expected[name] * mask, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(("net", "path", "unit"), [CASES[5], CASES[7]])
+def test_path_without_ablation_and_refit_is_force(net, path, unit):
+    part = section(build(net), path, unit)
+    builder = Builder(part, Fixed(images(3)))
+    found = score(builder, "path", {"steps": 4, "base": "taylor"}, 6, 0)
+    expected = score(builder, "force", {"steps": 4, "base": "taylor"}, 6, 0)
+    assert all(torch.equal(found[name], expected[name]) for name in found)
+
+
+@pytest.mark.parametrize("refill", ["none", "live"])
+def test_path_replaces_dead_kernels_on_its_way(refill, monkeypatch):
+    part = section(build(Chain), "fc1", 3)
+    built = []
+    monkeypatch.setattr(Builder, "build", lambda _, masks: built.append(masks))
+    score(Builder(part, Fixed(images(3)), refill=refill), "path", {"steps": 4, "base": "random"}, 4, 0)
+    assert len(built) == 3
+    alive = [count(part.live(masks)) == count(masks) for masks in built]
+    assert all(alive) if refill == "live" else not all(alive)
+
+
+def naive_learned(module, path, unit, x, relevant, k, steps, means) -> dict[str, Tensor]:
+    """Kernel by kernel, in plain numbers; `means` is what stands in for each kernel."""
+    scores = naive_snip(module, path, unit, x)
+    kernels = [(name, o, i) for name, mask in relevant.items() for o, i in mask.nonzero().tolist()]
+    ranking = sorted((each for each in kernels if scores[each[0]][each[1:]] > 0), key=lambda e: -scores[e[0]][e[1:]])
+    logit = {kernel: math.log(k / rank) for rank, kernel in enumerate(ranking, 1)}
+    velocity = dict.fromkeys(logit, 0.0)
+    f = naive_trace(module, path, unit, x)[0].detach().flatten()
+
+    def circuit() -> tuple[Tensor, nn.Module]:
+        kept = sorted(logit, key=lambda kernel: -logit[kernel])[:k]
+        twin = copy.deepcopy(module)
+        for name, layer in layers(twin).items():
+            layer.bias = nn.Parameter(torch.zeros(len(layer.weight)).double() if layer.bias is None else layer.bias)
+            for o, i in relevant[name].nonzero().tolist() if name in relevant else []:
+                if (name, o, i) not in kept:
+                    layer.weight.data[o, i] = 0
+                    layer.bias.data[o] += means[name][o, i]
+        feature, twin, _ = naive_trace(twin, path, unit, x)
+        return feature.flatten(), twin
+
+    def line(c: Tensor) -> tuple[float, float, float]:
+        design = torch.stack([c, torch.ones_like(c)], 1)
+        s, b = torch.linalg.lstsq(design, f[:, None]).solution[:, 0].tolist()
+        if s <= 0 or c.var() == 0:
+            return 1.0, float(f.mean() - c.mean()), 1.0
+        return s, b, float((s * c + b - f).var() / f.var())
+
+    (s, b, _), best, least = line(circuit()[0].detach()), None, math.inf
+    for step in range(steps):
+        c, twin = circuit()
+        (s * c + b - f).square().sum().backward()
+        s, b, lost = line(c.detach())
+        if lost < least:
+            best, least = dict(logit), lost
+        slope = {}
+        for name, o, i in kernels:
+            weight, layer = layers(module)[name].weight[o, i].detach(), layers(twin)[name]
+            slope[name, o, i] = float((weight * layer.weight.grad[o, i]).sum() - means[name][o, i] * layer.bias.grad[o])
+        size = math.sqrt(sum(each**2 for each in slope.values()) / k)
+        for kernel in logit:
+            velocity[kernel] = 0.9 * velocity[kernel] + 0.1 * slope[kernel] / size
+            speed = velocity[kernel] / (1 - 0.9 ** (step + 1))
+            logit[kernel] -= 0.5 * (1 - step / steps) * max(-3.0, min(3.0, speed))
+    found = {name: torch.zeros(mask.shape).double() for name, mask in relevant.items()}
+    for (name, o, i), value in best.items():
+        found[name][o, i] = math.exp(value)
+    return found
+
+
+@pytest.mark.parametrize("ablation", ["zero", "mean"])
+@pytest.mark.parametrize(("net", "path", "unit"), [CASES[1], CASES[5], CASES[7], CASES[9], CASES[10]])
+def test_learned(net, path, unit, ablation):
+    module, x = build(net), images(3)
+    part = section(module, path, unit)
+    means = (
+        part.mean_outputs([x]) if ablation == "mean" else {n: torch.zeros(m.shape) for n, m in part.relevant.items()}
+    )
+    k, steps = count(part.relevant) * 3 // 4, 6
+    parameters = {"steps": steps, "rate": 0.5, "base": "snip"}
+    found = score(Builder(part, Fixed(x), Choice(ablation)), "learned", parameters, k, 0)
+    expected = naive_learned(module, path, unit, x, part.relevant, k, steps, means)
+    for name, mask in part.relevant.items():
+        torch.testing.assert_close(found[name], expected[name] * mask, rtol=1e-6, atol=1e-9)
+
+
+def test_learned_masks_are_better_than_what_they_began_with():
+    part, x = section(build(Branches), "head", 4), images(6)
+    builder, k = Builder(part, Fixed(x)), count(part.relevant) // 3
+    whole = responses(part, Fixed(x), "")
+    reached = {}
+    for steps in (0, 1, 40):
+        masks = builder.select(score(builder, "learned", {"steps": steps}, k, 0), k)
+        assert count(masks) == k
+        reached[steps] = measure(whole, responses(part, Fixed(x), "", masks)).metrics["pearson"]
+    base = builder.select(score(builder, "taylor", {}, k, 0), k)
+    assert reached[0] == reached[1] == measure(whole, responses(part, Fixed(x), "", base)).metrics["pearson"]
+    assert reached[40] > reached[0] + 0.1
+
+
+def test_learned_gives_up_where_nothing_reaches_the_target():
+    """The single kernel that is kept is dead: the scores are those of the ranks it began with."""
+    part = section(build(Chain), "fc2", 0)
+    builder = Builder(part, Fixed(images(2)))
+    found = score(builder, "learned", {"base": "random"}, 1, 0)
+    ranks = sorted(float(1 / each) for scores in found.values() for each in scores[scores > 0])
+    torch.testing.assert_close(torch.tensor(ranks), torch.arange(1.0, len(ranks) + 1))
 
 
 @pytest.mark.parametrize(("net", "path", "unit"), CASES, ids=IDS)

@@ -113,10 +113,8 @@ class Builder:
 
     def build(self, masks: Masks, fitted: bool = True) -> dict[str, Edit]:
         """What makes a network the circuit of these kernels, refitted where the plan wants it, unless told not to."""
-        gone = {path: ~kept for path, kept in _kernels(masks).items()}
-        edits = {path: Edit(mask, (self.stand_ins[path] * gone[path]).sum(1)) for path, mask in masks.items()}
         if self.calibrate == "none" or not fitted:
-            return edits
+            return self.ablated(masks)
         batches, step = [], max(1, -(-len(self.images) // IMAGES))
         start = 0
         for batch in self.images.batches("refitting"):
@@ -124,6 +122,15 @@ class Builder:
             start += len(batch)
         fit = partial(refit, masks=masks, how=self.calibrate, rows=self.section.rows)
         return self.section.refit([batch for batch in batches if len(batch)], fit, _PLACES)
+
+    def ablated(self, gains: Masks) -> dict[str, Edit]:
+        """Kernels multiplied by gains, as much of a stand-in put for each as it lacks of 1; differentiable with respect
+        to gains that are. For single weights nothing stands in."""
+        lacking = {path: 1 - gain.double() for path, gain in gains.items() if gain.dim() == 2}
+        return {
+            path: Edit(gain, (self.stand_ins[path] * lacking[path]).sum(1) if path in lacking else None)
+            for path, gain in gains.items()
+        }
 
     @cached_property
     def _ends(self) -> Masks:

@@ -127,6 +127,10 @@ class Scoring(Protocol):
     def build(self, masks: Masks) -> Edits:
         """The circuit of these kernels, as the spec wants it: ablated, and refitted."""
 
+    def ablated(self, gains: Masks) -> Edits:
+        """The circuit of kernels multiplied by gains [out, in / groups], ablated as the spec wants it but not refitted;
+        differentiable with respect to gains that are."""
+
     def batches(self, label: str) -> Iterator[Tensor]:
         """The images, in batches [N, 3, H, W]; a pass for each call."""
 

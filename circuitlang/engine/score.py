@@ -54,6 +54,9 @@ class _Scoring:
     def build(self, masks: Masks) -> Mapping[str, Edit]:
         return self._builder.build(masks)
 
+    def ablated(self, gains: Masks) -> Mapping[str, Edit]:
+        return self._builder.ablated(gains)
+
     def batches(self, label: str) -> Iterator[Tensor]:
         return self._images.batches(label)
 
