@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import msgspec
@@ -94,6 +95,12 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     def judged(self) -> Fidelity:
         """The fidelity that counts: held-out, where anything was held out."""
         return self.test or self.train
+
+    @property
+    def rounding(self) -> float:
+        """A power of ten that the module's difference does not exceed, which is alike on all machines."""
+        exact = self.extracted_difference
+        return float(f"1e{math.ceil(math.log10(exact))}") if exact > 0 else 0.0
 
     def flat(self) -> dict[str, float]:
         """Every number by one key, as in `metrics.json`: `kept`, `train.images`, `test.pearson`, ..."""

@@ -206,9 +206,7 @@ def _origin(summary: Summary, folder: Path | None) -> RenderableType:
     )
     hashes = f"weights {summary.provenance.weights[:12]}, images {summary.provenance.train_images[:12]}"
     grid.add_row("provenance", f"{hashes}, circuitlang {summary.provenance.versions.get('circuitlang', '?')}")
-    module = f"{summary.parameters:,} parameters, differs by at most {summary.extracted_difference:.0e}".replace(
-        "e-0", "e-"
-    )
+    module = f"{summary.parameters:,} parameters, differs by at most {summary.rounding:g} of the largest value"
     grid.add_row("module", f"module.pt2: {module}")
     if folder is not None:
         grid.add_row("files", Text(f"{folder}/", "bold"))

@@ -3,13 +3,11 @@ import json
 from circuitlang.engine.result import Result
 from circuitlang.output.contracts import output_format
 
-# What is rounding itself is told by its size.
-_DIGITS = {"extracted_difference": 9}
-
 
 @output_format
 def metrics(result: Result) -> dict[str, bytes]:
     """Every number of a result in one flat, sorted `metrics.json`, for `git diff` and dashboards."""
     # Six digits are more than any measurement here is good for, and keep rounding out of the diff.
-    rounded = {name: round(value, _DIGITS.get(name, 6)) for name, value in result.summary.flat().items()}
+    rounded = {name: round(value, 6) for name, value in result.summary.flat().items()}
+    rounded["extracted_difference"] = result.summary.rounding
     return {"metrics.json": (json.dumps(rounded, indent=2, sort_keys=True) + "\n").encode()}
