@@ -424,6 +424,14 @@ def test_the_target_may_be_named_by_its_path() -> None:
     assert set(drawn.nodes) == set(Drawn(chain()).nodes)
 
 
+def test_a_refitted_circuit_is_said_to_be_that() -> None:
+    made = chain()
+    circuit = msgspec.structs.replace(made.summary.plan, calibrate="affine")
+    refitted = Drawn(replace(made, summary=msgspec.structs.replace(made.summary, plan=circuit)))
+    assert any("refitted (affine)" in text for text in refitted.texts)
+    assert not any("refitted" in text for text in Drawn(made).texts)
+
+
 def picture(node: ElementTree.Element) -> Image.Image | None:
     image = node.find(f"{SVG}image")
     if image is None:

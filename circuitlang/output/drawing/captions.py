@@ -30,7 +30,10 @@ def subtitle(result: Result, found: Connections, columns: Collection[int]) -> li
     summary = result.summary
     plan = summary.plan
     how = [summary.model.name, f"images {plan.images}", f"criterion {plan.criterion.name}"]
-    lines = [" · ".join(shorten(part, 40) for part in [*how, f"ablation {plan.ablation.name}"])]
+    how.append(f"ablation {plan.ablation.name}")
+    if plan.calibrate != "none":
+        how.append(f"refitted ({plan.calibrate})")
+    lines = [" · ".join(shorten(part, 40) for part in how)]
     effective, left_out = found.effective, found.left_out
     if not effective:
         target = shorten(str(plan.target), 48)
