@@ -40,6 +40,8 @@ class Parameter:
                 return isinstance(value, bool)
             case "int":
                 return isinstance(value, int) and not isinstance(value, bool)
+            case "Count":
+                return isinstance(value, int) and not isinstance(value, bool) and value >= 1
             case "float":
                 return isinstance(value, (int, float)) and not isinstance(value, bool)
             case _:

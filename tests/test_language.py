@@ -219,3 +219,14 @@ def test_brackets_without_end_are_answered():
     compiles("preserve conv5:34 on " + "[" * 5000)
     compiles("preserve conv5:34 on a sparsity<=" + "f(" * 5000 + "1" + ")" * 5000)
     compiles("preserve conv5:34 on " + "[" * 49 + "a" + "]" * 49 + " sparsity<=0.1")
+
+
+@pytest.mark.parametrize("criterion", ["force", "path", "learned"])
+@pytest.mark.parametrize("steps", ["0", "-1", "2.5"])
+def test_a_schedule_takes_a_step_at_least(criterion, steps):
+    text = f"preserve conv5:34 on images/dogs/* kernels<=9 criterion={criterion}(steps={steps})"
+    with pytest.raises(SpecError) as caught:
+        compile_source(Source("a.circuit", text))
+    (finding,) = caught.value.findings
+    assert (finding.code, finding.span.text) == ("E202", steps)
+    assert "a whole number from 1" in f"{finding.message} {finding.label} {finding.help}"

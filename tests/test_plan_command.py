@@ -356,3 +356,13 @@ def test_the_schema_describes_every_field_of_a_plan(here):
     (circuit,) = msgspec.to_builtins(plan)["circuits"]
     assert set(circuit) <= set(definitions["Circuit"]["properties"])
     assert set(definitions["Circuit"]["required"]) <= set(circuit)
+
+
+def test_a_plan_written_by_hand_is_checked_before_it_is_run(here):
+    call("plan", "-e", "preserve conv5:34 on images/dogs/* kernels<=9 criterion=force(steps=3)", "-o", "plan.yaml")
+    plan = Path("plan.yaml")
+    plan.write_text(plan.read_text().replace("steps: 3", "steps: 0"))
+    with pytest.raises(InputError) as caught:
+        circuitlang.run(plan)
+    assert [each.code for each in caught.value.findings] == ["E202"]
+    assert not Path("runs").exists()

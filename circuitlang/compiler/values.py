@@ -13,6 +13,10 @@ from circuitlang.registry import Declaration, Value
 _WORDS: Mapping[str, bool] = {"true": True, "false": False}
 
 
+# What a parameter of a type takes, in English.
+_TYPES = {"int": "a whole number", "Count": "a whole number from 1", "float": "a number", "bool": "true or false"}
+
+
 def scalar(node: syntax.Value) -> Value:
     """A number, word, string or path as int, float, bool or str. Raises SpecError for lists and calls."""
     match node:
@@ -106,12 +110,7 @@ def _argument(
         cure = did_you_mean(str(value), known)
         raise SpecError(Finding("E103", f"unknown criterion '{value}'", argument.value.span, label, cure))
     if not parameter.accepts(value):
-        raise wrong(
-            argument.value,
-            {"int": "a whole number", "float": "a number", "bool": "true or false"}.get(
-                parameter.type, "a word or a string"
-            ),
-        )
+        raise wrong(argument.value, _TYPES.get(parameter.type, "a word or a string"))
     return parameter.name, float(value) if parameter.type == "float" else value
 
 

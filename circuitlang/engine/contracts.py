@@ -55,8 +55,9 @@ Masks = Mapping[str, "Tensor"]
 Edits = Mapping[str, "Edit"]
 
 
-# A parameter of this type takes the name of a registered criterion.
+# A parameter of this type takes the name of a registered criterion, one of that a whole number from 1.
 CriterionName = str
+Count = int
 
 
 @dataclass(frozen=True)

@@ -14,16 +14,16 @@ from typing import Literal
 
 import torch
 
-from circuitlang.compiler.plan import Choice, Key, Origins, Plan
 from circuitlang.compiler.plan import Circuit as CircuitPlan
+from circuitlang.compiler.plan import Key, Origins, Plan
 from circuitlang.engine.build import IMAGES
 from circuitlang.engine.contracts import CRITERIA, LoadedModel, passes_of
 from circuitlang.engine.graph import Graph, Step
 from circuitlang.engine.images import find, held_out
-from circuitlang.engine.prepare import collect, collect_target, outline, read_model, refusals
+from circuitlang.engine.prepare import check_criterion, collect, collect_target, outline, read_model, refusals
 from circuitlang.engine.select import budget
 from circuitlang.engine.targets import resolve
-from circuitlang.errors import Finding, InputError, did_you_mean, listing
+from circuitlang.errors import Finding, InputError, listing
 
 # A backward pass computes two gradients, of the input and of the output, each as much work as the forward pass.
 _PASS = 3
@@ -160,13 +160,15 @@ def _circuit(
     found_on, measured_on = _pictures(asked, sets)
     relevant: int | None = None
     cost: Cost | None = None
+    before = len(findings)
     with collect(findings, origins, (*key, "criterion")):
-        _passes(asked.criterion)
+        check_criterion(asked.criterion)
     if network is not None:
         with collect_target(findings, origins, asked.id):
             target = resolve(asked.target, network.graph, network.loaded.classes)
             relevant = network.relevant(target.step, target.units, asked.structure == "weight")
-            cost = _cost(asked, relevant, network.operations(target.step, target.units), found_on, measured_on)
+            if len(findings) == before:
+                cost = _cost(asked, relevant, network.operations(target.step, target.units), found_on, measured_on)
     return Circuit(
         id=asked.id,
         name=asked.name,
@@ -194,7 +196,7 @@ def _pictures(asked: CircuitPlan, sets: dict[str, ImageSet]) -> tuple[int, int]:
 
 def _cost(asked: CircuitPlan, relevant: int, operations: int, found_on: int, measured_on: int) -> Cost:
     """`operations` are those of one picture's forward pass; what a search for a size tries is a guess."""
-    passes = _passes(asked.criterion)
+    passes = passes_of(asked.criterion.name, asked.criterion.parameters)
     judged_on = measured_on or found_on
     # Each size down to the last, and some between two of them.
     tries = round(math.log2(max(relevant, 2))) if asked.size is None else 0
@@ -210,30 +212,6 @@ def _cost(asked: CircuitPlan, relevant: int, operations: int, found_on: int, mea
         finding=round(passes * _PASS * operations * found_on),
         measuring=operations * sum(count * pictures for count, pictures in forwards),
     )
-
-
-def _passes(choice: Choice) -> float:
-    """What a criterion declares. Raises InputError where a plan was written by hand and names what isn't there."""
-    known = CRITERIA.declarations
-    if choice.name not in known:
-        raise InputError(_unknown(choice.name))
-    parameters = known[choice.name].parameters
-    for word, value in choice.parameters.items():
-        parameter = known[choice.name].parameter(word)
-        if parameter is None:
-            cure = did_you_mean(word, [each.name for each in parameters])
-            raise InputError(Finding("E105", f"{choice.name} has no parameter '{word}'", None, "", cure))
-        if not parameter.accepts(value):
-            raise InputError(Finding("E202", f"{word} of {choice.name} can't be {value!r}", None, parameter.type))
-        if parameter.type == "CriterionName" and value not in known:
-            raise InputError(_unknown(str(value)))
-    return passes_of(choice.name, choice.parameters)
-
-
-def _unknown(criterion: str) -> Finding:
-    known = CRITERIA.declarations
-    label = f"there are {listing(sorted(known))}"
-    return Finding("E103", f"unknown criterion '{criterion}'", None, label, did_you_mean(criterion, known))
 
 
 def _settings(asked: CircuitPlan) -> list[Setting]:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import torch
 
+from circuitlang.compiler.plan import Choice, Key, Model, Origins, Plan, digest
 from circuitlang.compiler.plan import Circuit as CircuitPlan
-from circuitlang.compiler.plan import Key, Model, Origins, Plan, digest
-from circuitlang.engine.contracts import MODELS, LoadedModel, Locate, Track, untracked
+from circuitlang.engine.contracts import CRITERIA, MODELS, LoadedModel, Locate, Track, untracked
 from circuitlang.engine.graph import Graph
 from circuitlang.engine.images import Pictures, Preprocess, find, load
 from circuitlang.engine.intervene import Section, Target
@@ -24,12 +24,13 @@ from circuitlang.engine.result import Provenance
 from circuitlang.engine.targets import resolve
 from circuitlang.engine.trace import trace
 from circuitlang.engine.weights import fingerprint
-from circuitlang.errors import Finding, InputError
+from circuitlang.errors import Finding, InputError, did_you_mean, listing
 
 # Of each image set its pictures, and what is wrong with those that were left out.
 Sets = dict[str, tuple[Pictures, list[str]]]
-# Pictures are looked at even where there is no model to say how to prepare them.
+# What can be wrong with a unit of a target, rather than with its layer.
 _OF_A_UNIT = ("E111", "E125", "E126")
+# Pictures are looked at even where there is no model to say how to prepare them.
 _ANY = Preprocess(1, 1, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
@@ -98,8 +99,10 @@ def prepare(plan: Plan, folder: Path, origins: Origins, options: Options) -> Pre
             test, more = ground.sets[circuit.test]
             unreadable = [*unreadable, *more]
         provenance = _provenance(plan, circuit, (weights, structure), train, test, unreadable)
-        section = sections.setdefault(str(circuit.target), Section(ground.graph, target))
-        jobs.append(Job(circuit, section, train, test, provenance))
+        key = str(circuit.target)
+        if key not in sections:
+            sections[key] = Section(ground.graph, target)
+        jobs.append(Job(circuit, sections[key], train, test, provenance))
     return Prepared(plan, ground.model, jobs, ground.sets, weights)
 
 
@@ -155,9 +158,34 @@ def _targets(
 ) -> dict[str, Target]:
     targets: dict[str, Target] = {}
     for circuit in plan.circuits:
+        with collect(findings, origins, ("circuits", circuit.id, "criterion")):
+            check_criterion(circuit.criterion)
         with collect_target(findings, origins, circuit.id):
             targets[circuit.id] = resolve(circuit.target, graph, model.classes)
     return targets
+
+
+def check_criterion(choice: Choice) -> None:
+    """Raises InputError where a plan was written by hand and names what isn't there."""
+    known = CRITERIA.declarations
+    if choice.name not in known:
+        raise InputError(_unknown(choice.name))
+    parameters = known[choice.name].parameters
+    for word, value in choice.parameters.items():
+        parameter = known[choice.name].parameter(word)
+        if parameter is None:
+            cure = did_you_mean(word, [each.name for each in parameters])
+            raise InputError(Finding("E105", f"{choice.name} has no parameter '{word}'", None, "", cure))
+        if not parameter.accepts(value):
+            raise InputError(Finding("E202", f"{word} of {choice.name} can't be {value!r}", None, parameter.type))
+        if parameter.type == "CriterionName" and value not in known:
+            raise InputError(_unknown(str(value)))
+
+
+def _unknown(criterion: str) -> Finding:
+    known = CRITERIA.declarations
+    label = f"there are {listing(sorted(known))}"
+    return Finding("E103", f"unknown criterion '{criterion}'", None, label, did_you_mean(criterion, known))
 
 
 def _sets(

@@ -1,10 +1,10 @@
 import math
 
-from circuitlang.engine.contracts import CriterionName, Masks, Scores, Scoring, passes_of, schedule
+from circuitlang.engine.contracts import Count, CriterionName, Masks, Scores, Scoring, passes_of, schedule
 
 
 @schedule(passes=lambda steps, base: steps * passes_of(base))
-def force(scoring: Scoring, *, steps: int = 10, base: CriterionName = "snip") -> Scores:
+def force(scoring: Scoring, *, steps: Count = 10, base: CriterionName = "snip") -> Scores:
     """Scores taken again and again while the network is pruned, so that they hold in the circuit, not the network.
 
     Step t of T keeps the best k_t = exp((t/T) ln k + (1 - t/T) ln n) of the n relevant kernels, scored by `base` in

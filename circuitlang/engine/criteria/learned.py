@@ -4,7 +4,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from circuitlang.engine.contracts import CriterionName, Scores, Scoring, passes_of, schedule
+from circuitlang.engine.contracts import Count, CriterionName, Scores, Scoring, passes_of, schedule
 
 # The part of a direction that is kept from step to step, and how far one kernel may go, in typical steps.
 _MOMENTUM = 0.9
@@ -12,7 +12,7 @@ _FARTHEST = 3.0
 
 
 @schedule(passes=lambda steps, base, **_: steps + 1 + passes_of(base))
-def learned(scoring: Scoring, *, steps: int = 30, rate: float = 0.1, base: CriterionName = "taylor") -> Scores:
+def learned(scoring: Scoring, *, steps: Count = 30, rate: float = 0.1, base: CriterionName = "taylor") -> Scores:
     """A mask of exactly the budget's size, learned so that the circuit's map follows the network's.
 
     Each kernel has a logit, at first ln(budget / its rank by `base`); what `base` gives zero stays out. Each step runs
