@@ -105,10 +105,12 @@ def variant(clauses: str) -> Circuit:
     return circuit
 
 
-def draw(ground: Ground, channels: int, seed: int) -> Iterator[tuple[str, int]]:
-    """Channels, each of another layer while there are others."""
+def draw(ground: Ground, channels: int, seed: int, layers: Sequence[str] = ()) -> Iterator[tuple[str, int]]:
+    """Channels, each of another layer while there are others; of the deep layers unless some are named."""
     random = Random(seed)
     deep = ground.graph.layers[len(ground.graph.layers) // 3 :]
+    if layers:
+        deep = [ground.graph.find(name).layer or sys.exit(f"'{name}' is no layer with kernels") for name in layers]
     order = random.sample(deep, len(deep))
     there = sum(layer.out_channels for layer in deep)
     drawn: set[tuple[str, int]] = set()
@@ -197,6 +199,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--net", choices=NETS, default="squeezenet")
     parser.add_argument("--channels", type=int, default=12)
+    parser.add_argument("--layers", nargs="+", default=(), help="draw from these layers, not from all deep ones")
     parser.add_argument("--sizes", type=float, nargs="+", default=SIZES)
     parser.add_argument("--pixels", type=int, default=227, help="side of a photograph (default 227)")
     parser.add_argument("--images", type=int, help="no more pictures than these, half of them held out")
@@ -214,7 +217,7 @@ def main() -> None:
     ground = NETS[options.net](options.pixels, options.images, options.seed)
     measured: list[dict[str, Curve]] = []
     try:
-        for layer, unit in draw(ground, options.channels, options.seed):
+        for layer, unit in draw(ground, options.channels, options.seed, options.layers):
             about = f"{len(measured) + 1}/{options.channels} {layer}:{unit}"
             measured.append(curves(ground, layer, unit, plans, options.sizes, about))
     except KeyboardInterrupt:

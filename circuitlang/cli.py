@@ -321,6 +321,23 @@ def show(folder: Path) -> None:
 
 
 @main.command()
+@click.argument("circuit", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path))
+def export(circuit: Path, file: Path) -> None:
+    """Write a finished CIRCUIT, named by its folder, to a FILE of the kind that its ending says.
+
+    \b
+    circuitlang export runs/dogs/snout snout.onnx      its module, for other runtimes
+    circuitlang export runs/dogs/snout snout.graphml   its graph; .json too
+    """
+    with _findings():
+        from circuitlang.loaded import load
+
+        load(circuit).export(file)
+        click.echo(f"wrote {file}")
+
+
+@main.command()
 @click.argument("before", metavar="A", type=click.Path(path_type=Path))
 @click.argument("after", metavar="B", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print the same as data.")

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from circuitlang.engine.result import Circuit, Result, Summary, Wire
-from circuitlang.errors import Finding, InputError
+from circuitlang.errors import Finding, InputError, listing
 
 if TYPE_CHECKING:
     import networkx
@@ -94,6 +94,15 @@ class Loaded:
             graph.nodes[path, channel].update(about)
         return graph
 
+    @property
+    def named_graph(self) -> networkx.DiGraph[str]:
+        """`graph` with nodes called as in a spec: `conv5:34`, `image:0`."""
+        import networkx as nx
+
+        return nx.relabel_nodes(
+            self.graph, {node: f"{about['layer']}:{node[1]}" for node, about in self.graph.nodes.items()}
+        )
+
     def module(self) -> nn.Module:
         """The circuit as a network of its own: images [N, 3, H, W] → the target's maps [N, maps, H, W].
 
@@ -103,6 +112,21 @@ class Loaded:
         from circuitlang.engine.aten import network
 
         return network(read_program(self.folder / "module.pt2"))
+
+    def export(self, path: str | Path) -> None:
+        """Write the circuit to a file of the kind that its ending says: `.onnx`, `.graphml`, `.json`, ...
+
+        Raises CircuitError.
+        """
+        from circuitlang.output.contracts import EXPORTS
+        from circuitlang.output.write import write_file
+
+        path = Path(path)
+        kind = path.suffix.removeprefix(".")
+        if kind not in EXPORTS.declarations:
+            cure = "end its name in " + listing([f".{each}" for each in EXPORTS.declarations], "or")
+            raise InputError(Finding("E360", f"a circuit can't be exported as '{path.name}'", None, "", cure))
+        write_file(path, EXPORTS.load(kind)(self))
 
     @contextmanager
     def masked_model(self, model: nn.Module | None = None, allow_code: bool = False) -> Iterator[nn.Module]:

@@ -12,11 +12,11 @@ from rich.text import Text
 from circuitlang.codes import Page, codes, page
 from circuitlang.engine.contracts import ABLATIONS, CRITERIA, METRICS, MODELS
 from circuitlang.errors import Finding, InputError, did_you_mean
-from circuitlang.output.contracts import FORMATS
+from circuitlang.output.contracts import EXPORTS, FORMATS
 from circuitlang.output.listing import Listing
 from circuitlang.registry import Declaration
 
-_REGISTRIES = (CRITERIA, ABLATIONS, METRICS, MODELS, FORMATS)
+_REGISTRIES = (CRITERIA, ABLATIONS, METRICS, MODELS, FORMATS, EXPORTS)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,21 @@
+import io
+from typing import TYPE_CHECKING
+
+from circuitlang.output.contracts import export
+
+if TYPE_CHECKING:
+    from circuitlang.loaded import Loaded
+
+
+@export
+def graphml(circuit: "Loaded") -> bytes:
+    """The circuit's graph for Gephi, Cytoscape, yEd or igraph: channels as nodes, kept kernels as edges.
+
+    Nodes are called as in a spec, `conv5:34`; what nodes and edges have is told at `Loaded.graph`.
+    """
+    import networkx as nx
+
+    file = io.BytesIO()
+    # Its plain writer: the same bytes whether or not lxml happens to be installed.
+    nx.write_graphml_xml(circuit.named_graph, file, prettyprint=True)
+    return file.getvalue()
