@@ -12,6 +12,7 @@ compared with one another. The row `paper` is the best of the paper's criteria, 
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -46,13 +47,8 @@ PAPER = ("snip", "actgrad", "force")
 VARIANTS = {
     **{name: f"criterion={name}" for name in ("random", "magnitude")},
     **{name: f"criterion={name} refill=none" for name in PAPER},
-    **{name: f"criterion={name}" for name in ("taylor", "gn")},
-    "gn, mean": "criterion=gn ablation=mean",
-    "learned": "criterion=learned",
-    "actgrad, refitted": "criterion=actgrad calibrate=kernels",
-    "taylor, refitted": "criterion=taylor calibrate=kernels",
-    "gn, refitted": "criterion=gn calibrate=kernels",
-    "path, refitted": "criterion=path calibrate=kernels",
+    **{name: f"criterion={name}" for name in ("taylor", "gn", "greedy", "path", "learned")},
+    **{f"{name}, refitted": f"criterion={name} calibrate=kernels" for name in ("actgrad", "gn", "greedy", "path")},
 }
 SIZES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 MEASURES = {"pearson": "|r|", "pearson_demeaned": "|r|, each position's mean removed"}
@@ -213,6 +209,8 @@ def main() -> None:
         f"without any: {', '.join(VARIANTS)}",
     )
     options = parser.parse_args()
+    for asked in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(asked, signal.default_int_handler)
     plans = {name: variant(VARIANTS.get(name, name)) for name in options.variants}
     ground = NETS[options.net](options.pixels, options.images, options.seed)
     measured: list[dict[str, Curve]] = []

@@ -99,9 +99,11 @@ class Loaded:
         """`graph` with nodes called as in a spec: `conv5:34`, `image:0`."""
         import networkx as nx
 
-        return nx.relabel_nodes(
-            self.graph, {node: f"{about['layer']}:{node[1]}" for node, about in self.graph.nodes.items()}
-        )
+        names = {node: f"{about['layer']}:{node[1]}" for node, about in self.graph.nodes.items()}
+        graph: networkx.DiGraph[str] = nx.DiGraph()
+        graph.add_nodes_from((names[node], about) for node, about in self.graph.nodes.items())
+        graph.add_edges_from((names[a], names[b], about) for a, b, about in self.graph.edges(data=True))
+        return graph
 
     def module(self) -> nn.Module:
         """The circuit as a network of its own: images [N, 3, H, W] → the target's maps [N, maps, H, W].

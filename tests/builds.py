@@ -21,14 +21,16 @@ def alone(layer: nn.Module, given: Tensor, o: int, i: int) -> Tensor:
         return twin.forward(only)[:, o]
 
 
-def naive_ablate(module: nn.Module, path: str, unit: int, x: Tensor, masks: dict[str, Tensor]) -> nn.Module:
-    """Every kernel that isn't in a mask replaced by the mean of its output over images and positions."""
+def naive_ablate(
+    module: nn.Module, path: str, unit: int, x: Tensor, masks: dict[str, Tensor], mean: bool = True
+) -> nn.Module:
+    """Every kernel that isn't in a mask replaced by the mean of its output over images and positions, or by zero."""
     _, _, seen = naive_trace(module, path, unit, x)
     twin = copy.deepcopy(module)
     for name, mask in masks.items():
         layer = layers(module)[name]
         constant = torch.zeros(len(layer.weight)).double()
-        for o, i in (~mask).nonzero().tolist():
+        for o, i in (~mask).nonzero().tolist() if mean else ():
             if name != path or o == unit:
                 constant[o] += alone(layer, seen[name][0].detach(), o, i).mean()
         edited = layers(twin)[name]

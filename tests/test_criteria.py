@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from circuitlang.compiler.plan import Choice
 from circuitlang.engine.build import Builder
-from circuitlang.engine.contracts import CRITERIA
+from circuitlang.engine.contracts import CRITERIA, signs
 from circuitlang.engine.intervene import Section, Target
 from circuitlang.engine.measure import measure, responses
 from circuitlang.engine.score import _Scoring, score
 from circuitlang.engine.select import count
 from circuitlang.engine.trace import trace
-from tests.builds import naive_ablate, naive_refit
+from tests.builds import alone, naive_ablate, naive_refit
 from tests.nets import CASES, IDS, SIZE, Branches, Chain, Fixed, build, images, layers, naive_trace
 
 
@@ -210,8 +210,7 @@ def test_random_signs_are_signs_and_differ_between_images():
     part = section(build(Chain), "conv2", 2)
     scoring = _Scoring(Builder(part, Fixed(images(2))), 5, 0)
     x = images(2)
-    entry = CRITERIA.load("gn")
-    drawn = scoring._cotangent(entry, x, part.feature(x))
+    drawn = scoring._cotangent(signs, x, part.feature(x))
     assert set(drawn.unique().tolist()) == {-1.0, 1.0}
     assert not torch.equal(drawn[0], drawn[1])
 
@@ -294,6 +293,96 @@ def test_path_replaces_dead_kernels_on_its_way(refill, monkeypatch):
     assert len(built) == 3
     alive = [count(part.live(masks)) == count(masks) for masks in built]
     assert all(alive) if refill == "live" else not all(alive)
+
+
+def naive_greedy(module, path, unit, x, relevant, sensitivities, means, circuit=None) -> dict[str, Tensor]:
+    """Channel by channel, trying each kernel's removal; `means` is what stands in for each kernel."""
+    wanted = naive_trace(module, path, unit, x)[2]
+    given = naive_trace(circuit or module, path, unit, x)[2]
+    found = {name: torch.zeros(mask.shape).double() for name, mask in relevant.items()}
+    for name, mask in relevant.items():
+        layer = layers(module)[name]
+        for o in range(len(mask)):
+            left = mask[o].nonzero()[:, 0].tolist()
+            maps = {i: alone(layer, given[name][0].detach(), o, i) for i in left}
+            y = wanted[name][1][:, o].detach() - (0 if layer.bias is None else layer.bias[o].detach())
+            e, most = y - sum(maps.values(), torch.zeros_like(y)), 0.0
+
+            def loss(e, final=name == path) -> float:
+                return float(e.var(correction=0) if final else e.square().mean())
+
+            least = 1e-12 * max([loss(maps[i] - means[name][o, i]) for i in left], default=0)
+            while left:
+                after = {i: loss(e + maps[i] - means[name][o, i]) for i in left}
+                gone = min(after, key=after.__getitem__)
+                most = max(after[gone] - loss(e), most * (1 + 1e-9), least)
+                if maps[gone].abs().max() > 0:
+                    found[name][o, gone] = most * float(sensitivities[name][o])
+                e = e + maps[gone] - means[name][o, gone]
+                left.remove(gone)
+    return found
+
+
+@pytest.mark.parametrize("ablation", ["zero", "mean"])
+@pytest.mark.parametrize(("net", "path", "unit"), CASES, ids=IDS)
+def test_greedy(net, path, unit, ablation):
+    module, x = build(net), images(4)
+    part = section(module, path, unit)
+    builder = Builder(part, Fixed(x), Choice(ablation))
+    found = score(builder, "greedy", {}, 5, 0)
+    sensitivities = _Scoring(builder, 5, 0).sensitivities()
+    assert_greedy(found, naive_greedy(module, path, unit, x, part.relevant, sensitivities, builder.stand_ins))
+
+
+def assert_greedy(found, expected) -> None:
+    for name in found:
+        torch.testing.assert_close(found[name], expected[name], rtol=1e-6, atol=1e-9 * float(expected[name].max()))
+
+
+@pytest.mark.parametrize(("net", "path", "unit"), [CASES[1], CASES[3], CASES[5], CASES[7], CASES[10]])
+def test_sensitivities_are_the_squared_gradients_on_average(net, path, unit):
+    module, x = build(net), images(2)
+    part = section(module, path, unit)
+    draws = 64
+    drawn = [_Scoring(Builder(part, Fixed(x)), 5, seed).sensitivities() for seed in range(draws)]
+    exact = {name: torch.zeros(len(mask)).double() for name, mask in part.relevant.items()}
+    for feature, _, gradients in kernel_maps(module, path, unit, x):
+        for cotangent in torch.eye(feature.numel()).double().reshape(-1, *feature.shape):
+            for name, gradient in gradients(cotangent).items():
+                if name in exact:
+                    exact[name] += gradient.square().sum(1)
+    for name, mask in part.relevant.items():
+        found = torch.stack([each[name] for each in drawn])
+        off = (found.mean(0) - exact[name] * mask.any(1)).abs()
+        assert (off <= 5 * found.std(0) / math.sqrt(draws) + 1e-9 * exact[name] + 1e-12).all()
+
+
+@pytest.mark.parametrize(("net", "path", "unit"), [CASES[1], CASES[3], CASES[5], CASES[7]])
+def test_greedy_in_a_circuit_makes_up_for_what_is_missing(net, path, unit):
+    module, x = build(net), images(4)
+    part = section(module, path, unit)
+    builder = Builder(part, Fixed(x))
+    masks = best(score(builder, "snip", {}, 5, 0), part.relevant, count(part.relevant) // 2)
+    scoring = _Scoring(builder, 5, 0)
+    found = scoring.score("greedy", masks)
+    scoring._edits = masks
+    circuit = naive_ablate(module, path, unit, x, masks, mean=False)
+    expected = naive_greedy(module, path, unit, x, part.relevant, scoring.sensitivities(), builder.stand_ins, circuit)
+    assert_greedy(found, expected)
+    assert any(not torch.allclose(found[name], each) for name, each in score(builder, "greedy", {}, 5, 0).items())
+
+
+def test_greedy_keeps_one_of_two_that_do_the_same_and_drops_two_that_cancel_out():
+    module, x = build(Chain), images(4)
+    part = section(module, "conv2", 2)
+    module.conv1.weight.data[1] = module.conv1.weight.data[0]
+    module.conv1.bias.data[1] = module.conv1.bias.data[0]
+    module.conv1.bias.data += 1  # so that every channel is alive
+    weight = module.conv2.weight.data
+    weight[2, 1] = -weight[2, 0]
+    cancel = score(Builder(part, Fixed(x)), "greedy", {}, 5, 0)["conv2"][2]
+    assert cancel[:2].max() < 1e-3 * cancel[2:].min() or sorted(cancel.tolist())[1] in cancel[:2].tolist()
+    assert score(Builder(part, Fixed(x)), "gn", {}, 5, 0)["conv2"][2][:2].min() > 0
 
 
 def naive_learned(module, path, unit, x, relevant, k, steps, means) -> dict[str, Tensor]:

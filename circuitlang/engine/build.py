@@ -3,7 +3,7 @@ its kept ones refitted."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Literal
@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from circuitlang.compiler.plan import Choice
 from circuitlang.engine.calibrate import refit
-from circuitlang.engine.contracts import ABLATIONS, Batches, Edit, Masks, Scores
+from circuitlang.engine.contracts import ABLATIONS, Batches, Edit, Masks, Passage, Scores
+from circuitlang.engine.graph import Layer
 from circuitlang.engine.intervene import Section
 from circuitlang.engine.select import channels, refill, select
 
@@ -115,12 +116,15 @@ class Builder:
         """What makes a network the circuit of these kernels, refitted where the plan wants it, unless told not to."""
         if self.calibrate == "none" or not fitted:
             return self.ablated(masks)
+        return self.through(partial(refit, masks=masks, how=self.calibrate), "refitting")
+
+    def through(self, fit: Callable[[Layer, Passage], Edit], label: str) -> dict[str, Edit]:
+        """Edit the layers one after the other, by what goes into each; see `Section.refit`."""
         batches, step = [], max(1, -(-len(self.images) // IMAGES))
         start = 0
-        for batch in self.images.batches("refitting"):
+        for batch in self.images.batches(label):
             batches.append(batch[-start % step :: step])
             start += len(batch)
-        fit = partial(refit, masks=masks, how=self.calibrate, rows=self.section.rows)
         return self.section.refit([batch for batch in batches if len(batch)], fit, _PLACES)
 
     def ablated(self, gains: Masks) -> dict[str, Edit]:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from circuitlang.engine.contracts import Edit, Masks
+from circuitlang.engine.contracts import Edit, Masks, Passage
 from circuitlang.engine.graph import Layer
-from circuitlang.engine.intervene import Passage
 
 # How much of its own variance a kernel's fit is held back by, which keeps what the data can't tell at 1.
 _RIDGE = 0.01
@@ -21,7 +19,6 @@ def refit(
     passage: Passage,
     masks: Masks,
     how: Literal["bias", "affine", "kernels"],
-    rows: Callable[[Layer], Tensor | None],
 ) -> Edit:
     """The edit of a layer that fits its output y in the whole network best from its input in the circuit.
 
@@ -30,8 +27,8 @@ def refit(
     min |y - sum s_k a_k - b|^2 + 0.01 sum var(a_k) (s_k - 1)^2. A channel without kernels becomes its mean.
     """
     mask = masks[layer.path]
-    own = rows(layer)
-    kept = (mask if own is None else mask[own]).to(passage.weight.device)
+    rows = passage.rows.cpu()
+    kept = mask[rows].to(passage.weight.device)
     groups, inner = passage.patches.shape[1:3]
     taps = passage.patches.shape[3]
     weight = (passage.weight * (kept if kept.dim() == 4 else kept[..., None, None])).reshape(-1, inner, taps).double()
@@ -59,7 +56,7 @@ def refit(
                 gain[row, kernels.cpu()] = _gains(gram, toward, how).cpu()
             still = (gain[row, kernels.cpu()] * (w * mean[among]).sum(1).cpu()).sum()
             offset[row] = goal[unit].cpu().double() - still - passage.bias[row].cpu().double()
-    return Edit(*_whole(layer, mask, gain, offset, own))
+    return Edit(*_whole(layer, mask, gain, offset, rows))
 
 
 def _gains(gram: Tensor, toward: Tensor, how: str) -> Tensor:
@@ -77,9 +74,8 @@ def _gains(gram: Tensor, toward: Tensor, how: str) -> Tensor:
     return ones + change
 
 
-def _whole(layer: Layer, mask: Tensor, gain: Tensor, offset: Tensor, rows: Tensor | None) -> tuple[Tensor, Tensor]:
+def _whole(layer: Layer, mask: Tensor, gain: Tensor, offset: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     """Gains and offsets of all of a layer's output channels, where they were fitted for some."""
-    if rows is not None:
-        all_gains, all_offsets = torch.ones(layer.out_channels, layer.inner), torch.zeros(layer.out_channels)
-        gain, offset = all_gains.double().index_copy(0, rows, gain), all_offsets.double().index_copy(0, rows, offset)
+    gain = torch.ones(layer.out_channels, layer.inner).double().index_copy(0, rows, gain)
+    offset = torch.zeros(layer.out_channels).double().index_copy(0, rows, offset)
     return (mask * gain if mask.dim() == 2 else mask * gain[..., None, None]), offset

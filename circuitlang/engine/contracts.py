@@ -102,6 +102,21 @@ class Observation:
     groups: int
 
 
+@dataclass(frozen=True)
+class Passage:
+    """What a layer is refitted by: in R places its input in the circuit, and its output in the whole network.
+
+    `patches` is [R, groups, inner, taps], `wanted` [R, O]; `weight` [O, inner, h, w] and `bias` [O] are the layer's,
+    `rows` [O] the output channels that are computed: all, but of the target's layer the target's alone.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    rows: Tensor
+    patches: Tensor
+    wanted: Tensor
+
+
 class Batches(Protocol):
     """Images that can be gone through again and again, always in the same order."""
 
@@ -119,8 +134,20 @@ class Scoring(Protocol):
     budget: int
     generator: Generator
 
+    @property
+    def stand_ins(self) -> Mapping[str, Tensor | None]:
+        """By layer, what stands in for each kernel where it is removed; None where a constant makes no difference: in
+        the target's layer, and where the circuit is refitted."""
+
     def score(self, criterion: str, edits: Edits | Masks | None = None, **parameters: Value) -> Scores:
         """The scores by another criterion; where edits are given, in the network so edited."""
+
+    def sensitivities(self) -> Mapping[str, Tensor]:
+        """By layer and output channel [out], the sum over images and positions of the squared gradient of the feature
+        times random signs. One pass, in the network that is scored in."""
+
+    def passages(self, see: Callable[[str, Passage], None]) -> None:
+        """Show every layer, by its path and in order, what goes into it in the network that is scored in."""
 
     def select(self, scores: Scores, budget: int) -> Masks:
         """The `budget` best relevant kernels, dead ones replaced where the spec says so."""

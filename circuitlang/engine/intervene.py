@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from circuitlang.engine.contracts import Edit, Edits, Masks, Observation
+from circuitlang.engine.contracts import Edit, Edits, Masks, Observation, Passage
 from circuitlang.engine.graph import Graph, Layer, Step
 
 Observer = Callable[[Layer, Observation], None]
@@ -37,20 +37,6 @@ class Target:
     units: tuple[int, ...]
     coefficients: tuple[float, ...] = ()
     at: tuple[int, int] | Literal["max"] | None = None
-
-
-@dataclass(frozen=True)
-class Passage:
-    """What a layer is refitted by: in R places its input in the circuit, and its output in the whole network.
-
-    `patches` is [R, groups, inner, taps], `wanted` [R, O]; `weight` [O, inner, h, w] and `bias` [O] are the layer's.
-    Of the target's layer, O counts the target's rows alone.
-    """
-
-    weight: Tensor
-    bias: Tensor
-    patches: Tensor
-    wanted: Tensor
 
 
 class _KernelLayer(nn.Module):
@@ -395,7 +381,8 @@ def _passage(
         chosen = drawn.to(y.device)
         patches.append(layer.patches(x, chosen).permute(0, 4, 1, 2, 3).flatten(0, 1))
         wanted.append(flat[..., chosen].permute(0, 2, 1).flatten(0, 1))
-    return Passage(layer.weight, layer.bias, torch.cat(patches), torch.cat(wanted))
+    rows = torch.arange(len(layer.weight)) if layer.rows is None else layer.rows
+    return Passage(layer.weight, layer.bias, rows.to(layer.weight.device), torch.cat(patches), torch.cat(wanted))
 
 
 def _cut(graph: Graph, last: str, layers: Mapping[str, _KernelLayer]) -> fx.GraphModule:

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from hashlib import blake2b
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Generator, Tensor
 
 from circuitlang.engine.build import Builder
-from circuitlang.engine.contracts import CRITERIA, Batches, Criterion, Edit, Edits, Masks, Observation, Scores
+from circuitlang.engine.contracts import (
+    CRITERIA,
+    Batches,
+    Criterion,
+    Edit,
+    Edits,
+    Masks,
+    Observation,
+    Passage,
+    Scores,
+    signs,
+)
 from circuitlang.engine.graph import Layer
 from circuitlang.engine.intervene import Section
 from circuitlang.errors import Finding, SpecError
 from circuitlang.registry import Value
+
+if TYPE_CHECKING:
+    from circuitlang.engine.contracts import Cotangent
 
 
 def score(builder: Builder, criterion: str, parameters: Mapping[str, Value], budget: int, seed: int) -> Scores:
@@ -37,16 +52,52 @@ class _Scoring:
         self.weights = builder.weights
         self.budget = budget
         self.generator = torch.Generator().manual_seed(seed)
+        # What a procedure scores in: the whole network, unless another says otherwise.
+        self._edits: Edits | Masks | None = None
+
+    @property
+    def stand_ins(self) -> Mapping[str, Tensor | None]:
+        """See `contracts.Scoring`."""
+        target = self._section.target.step.layer
+        return {
+            path: None if self._builder.calibrate != "none" or (target and path == target.path) else constants
+            for path, constants in self._builder.stand_ins.items()
+        }
 
     def score(self, criterion: str, edits: Edits | Masks | None = None, **parameters: Value) -> Scores:
         if criterion not in CRITERIA.declarations:
             raise SpecError(Finding("E103", f"unknown criterion '{criterion}'"))
         entry = CRITERIA.load(criterion)
         if isinstance(entry, Criterion):
-            scores: Scores = self._pass(criterion, entry, edits, parameters)
+            scores: Scores = self._pass(criterion, entry, self._edits if edits is None else edits, parameters)
         else:
-            scores = entry.run(self, **parameters)
+            inner = copy(self)
+            inner._edits = self._edits if edits is None else edits
+            scores = entry.run(inner, **parameters)
         return {path: scores[path].cpu().double() * mask for path, mask in self.relevant.items()}
+
+    def sensitivities(self) -> Mapping[str, Tensor]:
+        sums = {path: torch.zeros(len(mask)).double() for path, mask in self.relevant.items()}
+
+        def observer(layer: Layer, kernels: Observation) -> None:
+            rows = self._section.rows(layer)
+            squares = kernels.gradient.square().sum((0, 2, 3), dtype=torch.float64).cpu()
+            sums[layer.path].index_add_(0, torch.arange(len(squares)) if rows is None else rows, squares)
+
+        with self._section.edited(self._edits):
+            for batch in self._images.batches("sensitivities"):
+                self._section.observe(batch, partial(self._cotangent, signs, batch), observer)
+        return sums
+
+    def passages(self, see: Callable[[str, Passage], None]) -> None:
+        whole = {path: Edit(mask.double()) for path, mask in self.relevant.items()}
+
+        def fit(layer: Layer, passage: Passage) -> Edit:
+            see(layer.path, passage)
+            edit = self._edits[layer.path] if self._edits else whole[layer.path]
+            return Edit(edit) if isinstance(edit, Tensor) else edit
+
+        self._builder.through(fit, "layers")
 
     def select(self, scores: Scores, budget: int) -> Masks:
         return self._builder.select(scores, budget)
@@ -84,7 +135,7 @@ class _Scoring:
 
         with self._section.edited(edits):
             for batch in self._images.batches(name):
-                self._section.observe(batch, partial(self._cotangent, entry, batch), observer)
+                self._section.observe(batch, partial(self._cotangent, entry.cotangent, batch), observer)
         return {path: entry.finish(sums[path]) for path in self.relevant}
 
     def _parts(self, kernels: Observation) -> Iterator[tuple[tuple[Any, ...], Observation]]:
@@ -103,10 +154,10 @@ class _Scoring:
             weight = kernels.weight[..., i : i + 1, j : j + 1]
             yield (..., i, j), replace(kernels, weight=weight, input=seen, stride=(1, 1), dilation=(1, 1))
 
-    def _cotangent(self, entry: Criterion, images: Tensor, feature: Tensor) -> Tensor:
+    def _cotangent(self, cotangent: Cotangent, images: Tensor, feature: Tensor) -> Tensor:
         """Image by image, so that nothing depends on what else is in the batch."""
         maps = zip(images, torch.split(feature, 1), strict=True)
-        return torch.cat([entry.cotangent(one, self._generator_for(image)) for image, one in maps])
+        return torch.cat([cotangent(one, self._generator_for(image)) for image, one in maps])
 
     def _generator_for(self, image: Tensor) -> Generator:
         """Random numbers that follow from the circuit's seed and what is in the image, not from its place."""

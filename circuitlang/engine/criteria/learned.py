@@ -12,7 +12,7 @@ _FARTHEST = 3.0
 
 
 @schedule(passes=lambda steps, base, **_: steps + 1 + passes_of(base))
-def learned(scoring: Scoring, *, steps: Count = 30, rate: float = 0.1, base: CriterionName = "taylor") -> Scores:
+def learned(scoring: Scoring, *, steps: Count = 30, rate: float = 0.1, base: CriterionName = "greedy") -> Scores:
     """A mask of exactly the budget's size, learned so that the circuit's map follows the network's.
 
     Each kernel has a logit, at first ln(budget / its rank by `base`); what `base` gives zero stays out. Each step runs

@@ -4,7 +4,7 @@ from circuitlang.engine.contracts import Count, CriterionName, Edits, Scores, Sc
 
 
 @schedule(passes=lambda steps, base: steps * passes_of(base))
-def path(scoring: Scoring, *, steps: Count = 16, base: CriterionName = "gn") -> Scores:
+def path(scoring: Scoring, *, steps: Count = 4, base: CriterionName = "greedy") -> Scores:
     """Scores taken again and again while the network is pruned, in the circuit as it will be built.
 
     Like `force`: step t of T keeps the best k_t = exp((t/T) ln k + (1 - t/T) ln n) of the n relevant kernels, and
