@@ -401,6 +401,23 @@ def _lockable(spec: Path | None) -> Path:
     return spec
 
 
+@main.command()
+@click.option("--clear", is_flag=True, help="Remove the scores; the layers of models stay known.")
+def cache(clear: bool) -> None:
+    """Tell how much is kept of scores that were computed, which are not computed again.
+
+    CIRCUITLANG_CACHE names another folder for it.
+    """
+    with _findings():
+        from circuitlang.engine import cache as scores
+
+        number, size = scores.held()
+        if clear:
+            scores.clear()
+        said = f"{number:,} score{'' if number == 1 else 's'}, {size / 1e6:,.1f} MB"
+        click.echo(f"{'removed ' if clear else ''}{said} in {scores.folder()}")
+
+
 def _promises(compiled: Compiled, summaries: list[Summary]) -> None:
     """Bounds and expectations that weren't met end the command with 1."""
     from circuitlang.engine.unmet import unmet

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -212,20 +212,31 @@ def forecast(compiled: Compiled, folder: Path, options: Options | None = None) -
     Weights and pictures are read only for circuits whose folders are there. Raises CircuitError.
     """
     _preserves(compiled.plan)
-    from circuitlang.engine.estimate import estimate
+    from circuitlang.engine.estimate import estimate, scored_before
     from circuitlang.engine.prepare import Options
 
     options = options or Options()
     found = estimate(compiled.plan, compiled.folder, compiled.origins, options.allow_code)
-    states = _states(compiled, folder, {each.id for each in found.circuits if not each.refused}, options)
-    return replace(found, circuits=tuple(replace(each, state=states.get(each.id, "new")) for each in found.circuits))
+    asked = {each.id: each.asked for each in found.circuits if not each.refused}
+    states, scored = _known(compiled, folder, asked, options)
+    known = (replace(each, state=states.get(each.id, "new")) for each in found.circuits)
+    return replace(found, circuits=tuple(scored_before(known, compiled.plan, scored)))
 
 
-def _states(compiled: Compiled, folder: Path, runnable: set[str], options: Options) -> dict[str, State]:
-    """By circuit, whether its folder, where there is one, holds what would be computed."""
-    circuits = [each for each in compiled.plan.circuits if each.id in runnable and (folder / each.id).is_dir()]
+def _known(
+    compiled: Compiled, folder: Path, asked: Mapping[str, int | None], options: Options
+) -> tuple[dict[str, State], set[str]]:
+    """By circuit, whether its folder, where there is one, holds what would be computed; and those whose scores are in
+    the cache."""
+    from circuitlang.engine import cache
+
+    circuits = [
+        each
+        for each in compiled.plan.circuits
+        if each.id in asked and ((folder / each.id).is_dir() or cache.anything(compiled.plan.basis(each)))
+    ]
     if not circuits:
-        return {}
+        return {}, set()
     from circuitlang.engine.prepare import prepare
 
     used = {name for each in circuits for name in (each.images, each.test)}
@@ -233,10 +244,17 @@ def _states(compiled: Compiled, folder: Path, runnable: set[str], options: Optio
     part = msgspec.structs.replace(compiled.plan, circuits=circuits, images=images, comparisons=[], expectations=[])
     # As a run that skips unreadable pictures: its results are told from those of one that doesn't by their pictures.
     prepared = prepare(part, compiled.folder, compiled.origins, replace(options, skip_unreadable=True))
-    return {
+    states: dict[str, State] = {
         job.plan.id: "finished" if _finished(folder / job.plan.id, job.provenance.identity) else "changed"
         for job in prepared.jobs
+        if (folder / job.plan.id).is_dir()
     }
+    scored = set()
+    for job in prepared.jobs:
+        nested, size = CRITERIA.load(job.plan.criterion.name).nested, asked[job.plan.id]
+        if job.shelf.has(None) if nested else size is not None and job.shelf.has(size):
+            scored.add(job.plan.id)
+    return states, scored
 
 
 def _preserves(plan: Plan) -> None:

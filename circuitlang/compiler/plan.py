@@ -220,6 +220,10 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         )
         return digest(msgspec.json.encode([self.version, self.model, sets, circuit.test is None, what], order="sorted"))
 
+    def basis(self, circuit: Circuit) -> str:
+        """A hash of everything in the plan that has a say in this circuit's scores, but not of its size."""
+        return self.identity(msgspec.structs.replace(circuit, size=None, bounds=[]))
+
 
 def digest(content: bytes) -> str:
     """The hash used everywhere: SHA-256, hexadecimal."""

@@ -7,7 +7,8 @@ pictures it is found on, and in floating-point operations: two for each multiply
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal
@@ -83,7 +84,8 @@ class Circuit:
 
     It is found on `found_on` pictures and measured on `measured_on` others; copies of one picture, which are not held
     out apart, may shift the two. `asked` is None without a size, `relevant` and `cost` are where they can't be told
-    before the model is run. `refused` says why this version can't run it.
+    before the model is run. `refused` says why this version can't run it. Of a circuit whose scores are there, `scored`
+    says so, and they cost nothing.
     """
 
     id: str
@@ -98,6 +100,8 @@ class Circuit:
     cost: Cost | None
     refused: tuple[str, ...]
     state: State = "new"
+    # Where its scores come from without a pass: `cache`, or the id of the circuit of this plan that has the same.
+    scored: str = ""
 
 
 @dataclass(frozen=True)
@@ -147,6 +151,22 @@ def estimate(plan: Plan, folder: Path, origins: Origins, allow_code: bool = Fals
             f"{each.measure} {each.relation} {each.value:g} of {listing(each.circuits)}" for each in plan.expectations
         ),
     )
+
+
+def scored_before(circuits: Iterable[Circuit], plan: Plan, cached: Collection[str]) -> Iterator[Circuit]:
+    """Circuits, with nothing to pay for scores that are in the cache, or that a circuit before them has left there."""
+    plans = {each.id: each for each in plan.circuits}
+    first: dict[str, str] = {}
+    for circuit in circuits:
+        asked = plans[circuit.id]
+        nested = CRITERIA.load(asked.criterion.name).nested if not circuit.refused else False
+        basis = plan.basis(asked)
+        scored = "cache" if circuit.id in cached else first.get(basis, "") if nested else ""
+        if not circuit.refused and circuit.state != "finished":
+            first.setdefault(basis, circuit.id)
+        if scored and circuit.cost and circuit.cost.passes:
+            circuit = replace(circuit, scored=scored, cost=replace(circuit.cost, passes=0, finding=0))
+        yield circuit
 
 
 def _circuit(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -11,7 +12,8 @@ from torch import Tensor
 from circuitlang.compiler.plan import Bound, Choice
 from circuitlang.engine import exemplars
 from circuitlang.engine.build import Builder
-from circuitlang.engine.contracts import CRITERIA, Edit, Edits, Masks, Scores
+from circuitlang.engine.cache import Shelf
+from circuitlang.engine.contracts import CRITERIA, Edit, Edits, Masks, Scores, passes_of
 from circuitlang.engine.extract import extract, pack, rows, verify
 from circuitlang.engine.graph import Layer
 from circuitlang.engine.images import Pictures
@@ -32,7 +34,9 @@ def execute(prepared: Prepared, job: Job) -> Result:
     """Find one circuit and measure it."""
     section, plan = job.section, job.plan
     builder = Builder(section, job.train, plan.ablation, plan.calibrate, plan.refill, plan.structure)
-    finder = _Finder(builder, plan.criterion, plan.seed)
+    # What costs no pass isn't worth keeping.
+    shelf = job.shelf if passes_of(plan.criterion.name, plan.criterion.parameters) else None
+    finder = _Finder(builder, plan.criterion, plan.seed, shelf)
     train = _Judge(section, job.train, "pictures", plan.seed)
     test = _Judge(section, job.test, "held-out pictures", plan.seed) if job.test else None
     judge = test or train
@@ -86,16 +90,18 @@ class _Found:
 class _Finder:
     """Finds circuits of any size by one criterion."""
 
-    def __init__(self, builder: Builder, criterion: Choice, seed: int) -> None:
-        self._builder, self._criterion, self._seed = builder, criterion, seed
+    def __init__(self, builder: Builder, criterion: Choice, seed: int, shelf: Shelf | None = None) -> None:
+        self._builder, self._criterion, self._seed, self._shelf = builder, criterion, seed, shelf
         self._scores: Scores | None = None
 
     def __call__(self, size: int) -> _Found:
         """The circuit of `size` kernels; scores are taken again only by criteria that score for a size."""
         scores = self._scores
+        nested = CRITERIA.load(self._criterion.name).nested
         if scores is None:
-            scores = score(self._builder, self._criterion.name, self._criterion.parameters, size, self._seed)
-        self._scores = scores if CRITERIA.load(self._criterion.name).nested else None
+            compute = partial(score, self._builder, self._criterion.name, self._criterion.parameters, size, self._seed)
+            scores = self._shelf.scores(None if nested else size, compute) if self._shelf else compute()
+        self._scores = scores if nested else None
         masks = self._builder.select(scores, size)
         return _Found(scores, masks, self._builder.live(masks), self._builder.build(masks))
 

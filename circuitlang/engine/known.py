@@ -52,7 +52,7 @@ def remember(model: Model, widths: Mapping[str, int], short: Sequence[str]) -> N
     path = _path(record.key)
     with suppress(OSError):
         if not path.is_file() or path.read_bytes() != content:
-            _write(path, content)
+            write(path, content)
 
 
 class Known(Mapping[str, Layers]):
@@ -95,7 +95,7 @@ def _read(path: Path) -> _Record | None:
     return None
 
 
-def _write(path: Path, content: bytes) -> None:
+def write(path: Path, content: bytes) -> None:
     """All of a file or nothing, also where two processes write it at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=".partial-", dir=path.parent)

@@ -15,6 +15,8 @@ import torch
 
 from circuitlang.compiler.plan import Choice, Key, Model, Origins, Plan, digest
 from circuitlang.compiler.plan import Circuit as CircuitPlan
+from circuitlang.engine import cache
+from circuitlang.engine.cache import Shelf
 from circuitlang.engine.contracts import CRITERIA, MODELS, LoadedModel, Locate, Track, untracked
 from circuitlang.engine.graph import Graph
 from circuitlang.engine.images import Pictures, Preprocess, find, load
@@ -54,6 +56,7 @@ class Job:
     train: Pictures
     test: Pictures | None
     provenance: Provenance
+    shelf: Shelf
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,9 @@ def prepare(plan: Plan, folder: Path, origins: Origins, options: Options) -> Pre
         key = str(circuit.target)
         if key not in sections:
             sections[key] = Section(ground.graph, target)
-        jobs.append(Job(circuit, sections[key], train, test, provenance))
+        contents = (weights, structure, train.digest, str(ground.model.preprocess), *provenance.versions.values())
+        shelf = cache.shelf(plan.basis(circuit), circuit.criterion, *contents)
+        jobs.append(Job(circuit, sections[key], train, test, provenance, shelf))
     return Prepared(plan, ground.model, jobs, ground.sets, weights)
 
 

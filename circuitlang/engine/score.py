@@ -58,10 +58,14 @@ class _Scoring:
     @property
     def stand_ins(self) -> Mapping[str, Tensor | None]:
         """See `contracts.Scoring`."""
-        target = self._section.target.step.layer
+        builder, target = self._builder, self._section.target.step.layer
+        found: Mapping[str, Tensor] = builder.stand_ins
+        if builder.structure == "weight":
+            # Nothing stands in for single weights.
+            found = {path: torch.zeros(mask.shape).double() for path, mask in self.relevant.items()}
         return {
-            path: None if self._builder.calibrate != "none" or (target and path == target.path) else constants
-            for path, constants in self._builder.stand_ins.items()
+            path: None if builder.calibrate != "none" or (target and path == target.path) else constants
+            for path, constants in found.items()
         }
 
     def score(self, criterion: str, edits: Edits | Masks | None = None, **parameters: Value) -> Scores:

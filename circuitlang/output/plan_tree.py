@@ -12,7 +12,7 @@ from rich.tree import Tree
 from circuitlang.errors import listing
 
 if TYPE_CHECKING:
-    from circuitlang.engine.estimate import Circuit, Cost, Forecast, ImageSet
+    from circuitlang.engine.estimate import Circuit, Forecast, ImageSet
 
 _STATES = {
     "new": ("new", "cyan"),
@@ -76,7 +76,7 @@ def _circuit(tree: Tree, circuit: Circuit) -> None:
     branch.add(Text.assemble(_word("kernels"), *_kernels(circuit)))
     branch.add(Text.assemble(_word("pictures"), *_pictures(circuit)))
     if circuit.cost is not None:
-        branch.add(Text.assemble(_word("cost"), *_cost(circuit.cost)))
+        branch.add(Text.assemble(_word("cost"), *_cost(circuit)))
     if defaults := [each for each in circuit.settings if each.origin == "default"]:
         said = "  ".join(f"{each.word}={each.value}" for each in defaults)
         branch.add(Text.assemble(_word("default"), (said, "dim")))
@@ -100,8 +100,13 @@ def _pictures(circuit: Circuit) -> Iterable[str | tuple[str, str]]:
         yield "measured on the same: nothing is held out", "yellow"
 
 
-def _cost(cost: Cost) -> Iterable[str | tuple[str, str]]:
+def _cost(circuit: Circuit) -> Iterable[str | tuple[str, str]]:
+    cost = circuit.cost
+    assert cost is not None
     yield f"{_number(cost.passes, 'pass')}: {_operations(cost.finding)}" if cost.passes else "no pass"
+    if circuit.scored:
+        source = "in the cache" if circuit.scored == "cache" else f"those of {circuit.scored}"
+        yield f", its scores are {source}", "green"
     yield f", measuring in {_number(cost.forwards, 'forward')}: {_operations(cost.measuring)}", "dim"
 
 

@@ -19,9 +19,9 @@ def greedy(scoring: Scoring) -> Scores:
     remaining kernels R make of it, e = y - b - sum_R a_k, less what stands in for removed ones; in turn the kernel goes
     whose removal makes the mean of e^2 over images and positions grow least. What it grows by, or by an earlier one's
     where that is more, times the sum over images of |dF/dy|^2, is the score, with F the feature times random signs, as
-    in `gn`. Unlike scores of single kernels this knows that of two kernels that do the same one is enough, and that two
-    that cancel out can only go together. Where constants make no difference, in the target's own layer and where the
-    circuit will be refitted, it is e's variance that counts.
+    in `gn`. Unlike scores of single kernels this knows that two kernels that cancel out can go together, and that of
+    two that do the same the second is missed more than the first. Where constants make no difference, in the target's
+    own layer and where the circuit will be refitted, it is e's variance that counts.
 
     Removing units by what the next layer's sums lose: Luo et al., "ThiNet", ICCV 2017; the weighting by gradients is
     circuitlang's own. As a base of `path` it sees what kernels make of the circuit's maps, and e is measured from the
