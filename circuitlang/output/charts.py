@@ -77,13 +77,15 @@ def scatter(witness: Witness, wide: float = 420, high: float = 400) -> str:
         room = 0.05 * (most - least) or 1.0
         ends = np.array([least - room, most + room])
         axes.plot(ends, ends, color=FAINT, linewidth=1.2, dashes=(4, 3))
+        # Few are seen one by one, many as a cloud.
+        wide_dot, shade = (4, 0.4) if len(witness.network) > 200 else (7, 0.75)
         # A dot is a line of next to no length with round ends: a tenth of what a marker takes.
         for layer in range(min(_DOTS, len(witness.network))):
             x, y = witness.network[layer::_DOTS], witness.circuit[layer::_DOTS]
             vertices = np.stack([x, y], 1).repeat(2, 0)
             vertices[1::2, 0] += 3e-4 * (ends[1] - ends[0])
             path = Path(vertices, np.tile([Path.MOVETO, Path.LINETO], len(x)))
-            dots = PathPatch(path, fill=False, edgecolor=ACCENT, linewidth=4, alpha=0.35, capstyle="round")
+            dots = PathPatch(path, fill=False, edgecolor=ACCENT, linewidth=wide_dot, alpha=shade, capstyle="round")
             axes.add_patch(dots)
         axes.plot(ends, witness.slope * ends + witness.offset, color=WARM, linewidth=2)
         axes.set(xlim=ends, ylim=ends, aspect="equal", xlabel="in the network", ylabel="in the circuit")
@@ -95,13 +97,13 @@ def metrics(summary: Summary, wide: float = 520) -> str:
     """Each metric of the circuit, with its interval, and of what it is compared with."""
     rivals: dict[str, Fidelity] = {**summary.baselines, "without": summary.without}
     names = sorted(summary.train.metrics)
-    with _figure(wide, 34 + 44 * len(names)) as (figure, axes):
+    with _figure(wide, 34 + 58 * len(names)) as (figure, axes):
         axes.axvline(0, color=LINE, linewidth=1)
         values = [fidelity.metrics[name] for name in names for fidelity in (summary.judged, *rivals.values())]
         for row, name in enumerate(reversed(names)):
-            axes.axhline(row, color=LINE, linewidth=1, zorder=0)
+            axes.axhline(row, color=LINE, linewidth=0.8, zorder=0, dashes=(1, 3))
             for rival, mark in zip(rivals.values(), cycle(MARKS), strict=False):
-                _interval(axes, rival.intervals.get(name), row, FAINT, 1.2)
+                _interval(axes, rival.intervals.get(name), row, FAINT, 2.5)
                 axes.plot(rival.metrics[name], row, mark, color=SURFACE, markeredgecolor=FAINT, markersize=7, zorder=3)
             _interval(axes, summary.judged.intervals.get(name), row, ACCENT, 5)
             axes.plot(summary.judged.metrics[name], row, "o", color=ACCENT, markersize=9, zorder=4)
@@ -112,7 +114,7 @@ def metrics(summary: Summary, wide: float = 520) -> str:
         return _svg(figure, "metrics")
 
 
-def walk(summary: Summary, wide: float = 520, high: float = 300) -> str:
+def walk(summary: Summary, wide: float = 520, high: float = 360) -> str:
     """Each size that was tried and what it reaches of each bound, with the chosen one."""
     with _figure(wide, high) as (figure, axes):
         kept = [max(each.kernels, 1) for each in summary.walk]
@@ -154,7 +156,7 @@ def sweep(title: str, series: Sequence[Series], baseline: Mapping[int, float], w
         return _svg(figure, "sweep")
 
 
-def pictures(witness: Witness, wide: float = 520) -> str:
+def pictures(witness: Witness, wide: float = 1040) -> str:
     """Every judged picture's own number, a stroke each."""
     with _figure(wide, 74) as (figure, axes):
         values = witness.pictures[~np.isnan(witness.pictures)]

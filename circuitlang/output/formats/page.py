@@ -36,7 +36,7 @@ _RECOLOUR = {
 # What other formats write beside the page.
 _FILES = ("diagram.svg", "metrics.json", "report.txt", "circuit.json", "circuit.safetensors")
 _SIGNS = "○□◇△▽"
-_WIDEST = 1600  # of a diagram that is shown as wide as the page, in pixels
+_WIDEST = 1500  # of a diagram that is shown as wide as the page, in pixels
 
 
 @output_format
@@ -59,7 +59,7 @@ def page(result: Result) -> dict[str, bytes]:
         "share": sentences.share(summary),
         "where": sentences.where(summary),
         "notes": sentences.notes(summary),
-        "comparisons": " ".join(sentences.comparisons(summary)),
+        "comparisons": _prose(sentences.comparisons(summary)),
         "search": sentences.search(summary),
         "budget": sentences.budget(summary),
         "origin": sentences.origin(summary),
@@ -74,6 +74,7 @@ def page(result: Result) -> dict[str, bytes]:
         "walk": Markup(charts.walk(summary)) if summary.walk else "",
         "tried": list(zip(summary.walk, sentences.outcomes(summary), strict=True)),
         "strokes": Markup(charts.pictures(witness)) if witness and told else "",
+        "maps": len(witness.most[0].network) if witness and witness.most else 0,
         "counted": told,
         "uncounted": summary.judged.images - told,
         "best": [_pictured(each) for each in witness.most] if witness else [],
@@ -107,6 +108,11 @@ class _Kernel:
     size: str
     sum: float
     share: float
+
+
+def _prose(lines: list[str]) -> str:
+    """The first line is a sentence of its own, the others are one."""
+    return f"{lines[0]}. {' '.join(lines[1:])}."
 
 
 def _pictured(shown: Shown) -> _Pictured:
