@@ -135,7 +135,7 @@ def walk(summary: Summary, wide: float = 520, high: float = 360) -> str:
         return _svg(figure, "walk")
 
 
-def sweep(title: str, series: Sequence[Series], baseline: Mapping[int, float], wide: float = 620) -> str:
+def sweep(title: str, series: Sequence[Series], baseline: Mapping[int, float], wide: float = 1000) -> str:
     """Fidelity against size, a curve for each series; the baseline is grey."""
     with _figure(wide, 320) as (figure, axes):
         if len(baseline) > 1:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from circuitlang import __version__
 from circuitlang.compiler.plan import Circuit, Plan
 from circuitlang.engine.contracts import METRICS
 from circuitlang.engine.result import Summary
@@ -38,6 +37,10 @@ def index(name: str, plan: Plan, finished: Mapping[str, Summary]) -> bytes:
         model=str(plan.model),
         rows=rows,
         done=len(summaries),
+        # A column that says the same of every circuit says nothing.
+        differs=[
+            word for word in ("target", "criterion") if len({str(getattr(each, word)) for each in plan.circuits}) > 1
+        ],
         names=names,
         metric=metric,
         lower={
@@ -45,7 +48,6 @@ def index(name: str, plan: Plan, finished: Mapping[str, Summary]) -> bytes:
         },
         held_out=all(summary.test for summary in summaries),
         sweeps=_sweeps(plan.circuits, finished, metric),
-        version=__version__,
     )
 
 
@@ -53,7 +55,9 @@ def _sweeps(circuits: Sequence[Circuit], finished: Mapping[str, Summary], metric
     """The statements that asked for one thing in several sizes, as far as they are finished."""
     asked: dict[tuple[str, str], dict[str, list[Summary]]] = {}
     for circuit in circuits:
-        if circuit.id in finished and any(word in circuit.values for word in _SIZES):
+        if circuit.id not in finished or not finished[circuit.id].kept:
+            continue
+        if any(word in circuit.values for word in _SIZES):
             curve = ", ".join(value for word, value in circuit.values.items() if word not in _SIZES)
             curves = asked.setdefault((circuit.name, circuit.statement), {})
             curves.setdefault(curve or str(circuit.criterion), []).append(finished[circuit.id])
@@ -76,10 +80,10 @@ def _sweep(name: str, curves: Mapping[str, Sequence[Summary]], metric: str) -> _
             summary.judged.intervals.get(metric, (value, value)) for summary, value in zip(ordered, values, strict=True)
         ]
         low, high = zip(*spans, strict=True)
-        series.append(charts.Series(label, [max(summary.kept, 1) for summary in ordered], values, low, high))
+        series.append(charts.Series(label, [summary.kept for summary in ordered], values, low, high))
         for summary in ordered:
             if "random" in summary.baselines:
-                rivals.setdefault(max(summary.kept, 1), []).append(summary.baselines["random"].metrics[metric])
+                rivals.setdefault(summary.kept, []).append(summary.baselines["random"].metrics[metric])
     baseline = {size: sum(values) / len(values) for size, values in rivals.items()}
     many = len(series) if len(series) > len(charts.SERIES) else 0
     return _Sweep(name, Markup(charts.sweep(metric, series, baseline)), many)

@@ -20,7 +20,7 @@ show();
 if (window.parent !== window) root.classList.add("framed");
 
 for (const copy of document.querySelectorAll("[data-copy]")) {
-  copy.hidden = !navigator.clipboard;
+  copy.hidden = !navigator.clipboard || root.classList.contains("framed");
   copy.addEventListener("click", async () => {
     await navigator.clipboard.writeText(document.getElementById(copy.dataset.copy).textContent);
     copy.textContent = "copied";
