@@ -30,7 +30,9 @@ def test_one_line_leaves_a_circuit_a_report_and_a_diagram(here):
     result = call("run", "-e", LINE)
     folder = here / "runs" / "inline" / "conv5_34-snip-0.1"
     names = {path.name for path in folder.iterdir()}
-    assert names == {"circuit.json", "circuit.safetensors", "metrics.json", "report.txt", "diagram.svg", "module.pt2"}
+    assert names == {
+        "circuit.json", "circuit.safetensors", "metrics.json", "report.txt", "report.html", "diagram.svg", "module.pt2"
+    }  # fmt: skip
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["asked"] == metrics["relevant"] // 10 == 676
     assert metrics["test.images"] == 1
