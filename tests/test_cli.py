@@ -280,4 +280,4 @@ def test_a_run_that_is_killed_leaves_nothing_half_done_and_goes_on_where_it_was(
     assert "finished before" in finished
     assert first.stat().st_mtime_ns == before
     left = {path.name for path in (here / "runs" / "three").iterdir()}
-    assert left == {"plan.yaml", *(f"conv5_{channel}-force-30kernels" for channel in channels)}
+    assert left == {"plan.yaml", "index.html", *(f"conv5_{channel}-force-30kernels" for channel in channels)}

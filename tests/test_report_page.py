@@ -354,6 +354,21 @@ def test_the_scatter_is_of_the_pairs(made):
     assert moved != drawn
 
 
+@pytest.mark.parametrize(("times", "alike"), [(1, True), (0.4, True), (0.2, False), (5, False), (0, True)])
+def test_axes_differ_where_one_scale_would_hide_the_circuit(made, times, alike):
+    (witness,) = (each.result.witness for each in made if each.summary.plan.id == "small")
+    assert witness is not None
+    grown = replace(witness, circuit=times * witness.network, slope=times, offset=0.0)
+    assert charts.alike(grown) is alike
+    # The line that fits is then a diagonal.
+    (line,) = re.findall(
+        r'd="M ([-\d.]+) ([-\d.]+) \nL ([-\d.]+) ([-\d.]+) \n" clip[^>]*var\(--warm\)', charts.scatter(grown)
+    )
+    x, y, right, top = map(float, line)
+    slope = (y - top) / (right - x)
+    assert slope == pytest.approx(times, abs=0.02) if alike else slope > 0.7
+
+
 @pytest.mark.parametrize("count", [1, 3, 9, 40])
 def test_curves_of_any_number_and_name(count):
     series = [

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 from matplotlib.ticker import MaxNLocator, NullLocator
+from numpy.typing import NDArray
 
 from circuitlang.engine.result import Fidelity, Summary, Witness
 
@@ -72,25 +73,31 @@ class Series:
 def scatter(witness: Witness, wide: float = 420, high: float = 400) -> str:
     """The circuit's responses against the network's, with the line of equality and the one that fits best."""
     with _figure(wide, high) as (figure, axes):
-        every = np.concatenate([witness.network, witness.circuit])
-        least, most = float(every.min()), float(every.max())
-        room = 0.05 * (most - least) or 1.0
-        ends = np.array([least - room, most + room])
-        axes.plot(ends, ends, color=FAINT, linewidth=1.2, dashes=(4, 3))
+        across, up = _room(witness.network), _room(witness.circuit)
+        if alike(witness):
+            across = up = np.array([min(across[0], up[0]), max(across[1], up[1])])
+            axes.set_aspect("equal")
+        axes.plot(across, across, color=FAINT, linewidth=1.2, dashes=(4, 3))
         # Few are seen one by one, many as a cloud.
         wide_dot, shade = (4, 0.4) if len(witness.network) > 200 else (7, 0.75)
         # A dot is a line of next to no length with round ends: a tenth of what a marker takes.
         for layer in range(min(_DOTS, len(witness.network))):
             x, y = witness.network[layer::_DOTS], witness.circuit[layer::_DOTS]
             vertices = np.stack([x, y], 1).repeat(2, 0)
-            vertices[1::2, 0] += 3e-4 * (ends[1] - ends[0])
+            vertices[1::2, 0] += 3e-4 * (across[1] - across[0])
             path = Path(vertices, np.tile([Path.MOVETO, Path.LINETO], len(x)))
             dots = PathPatch(path, fill=False, edgecolor=ACCENT, linewidth=wide_dot, alpha=shade, capstyle="round")
             axes.add_patch(dots)
-        axes.plot(ends, witness.slope * ends + witness.offset, color=WARM, linewidth=2)
-        axes.set(xlim=ends, ylim=ends, aspect="equal", xlabel="in the network", ylabel="in the circuit")
+        axes.plot(across, witness.slope * across + witness.offset, color=WARM, linewidth=2)
+        axes.set(xlim=across, ylim=up, xlabel="in the network", ylabel="in the circuit")
         _few_ticks(axes)
         return _svg(figure, "scatter")
+
+
+def alike(witness: Witness) -> bool:
+    """Whether one scale fits the network's and the circuit's responses; a circuit that doesn't vary has none."""
+    spread, own = float(witness.network.std()), float(witness.circuit.std())
+    return own <= 1e-6 * spread or spread <= 3 * own <= 9 * spread
 
 
 def metrics(summary: Summary, wide: float = 520) -> str:
@@ -180,6 +187,13 @@ def _figure(wide: float, high: float) -> Iterator[tuple[Figure, Axes]]:
         axes = figure.subplots()
         axes.tick_params(length=0, pad=6)
         yield figure, axes
+
+
+def _room(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """From the least to the greatest of some values, and a little more on both sides."""
+    least, most = float(values.min()), float(values.max())
+    room = 0.05 * (most - least) or 1.0
+    return np.array([least - room, most + room])
 
 
 def _interval(axes: Axes, interval: tuple[float, float] | None, row: float, colour: str, width: float) -> None:

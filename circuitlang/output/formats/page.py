@@ -68,6 +68,7 @@ def page(result: Result) -> dict[str, bytes]:
         "diagram": Markup(svg[svg.index("<svg") :]),
         "wide": _width(svg) > _WIDEST,
         "scatter": Markup(charts.scatter(witness)) if witness else "",
+        "alike": charts.alike(witness) if witness else True,
         "pairs": len(witness.network) if witness else 0,
         "chart": Markup(charts.metrics(summary)),
         "marks": list(zip(_SIGNS, rivals, strict=False)),
@@ -77,8 +78,8 @@ def page(result: Result) -> dict[str, bytes]:
         "maps": len(witness.most[0].network) if witness and witness.most else 0,
         "counted": told,
         "uncounted": summary.judged.images - told,
-        "best": [_pictured(each) for each in witness.most] if witness else [],
-        "worst": [_pictured(each) for each in witness.least] if witness else [],
+        "best": [_pictured(each, witness.correlations) for each in witness.most] if witness else [],
+        "worst": [_pictured(each, witness.correlations) for each in witness.least] if witness else [],
         "paths": any(layer.path != layer.name for layer in summary.layers),
         "strongest": [_kernel(result, *each) for each in strongest(result)],
         "files": [*_FILES, *(["module.pt2"] if result.module else [])],
@@ -115,9 +116,13 @@ def _prose(lines: list[str]) -> str:
     return f"{lines[0]}. {' '.join(lines[1:])}."
 
 
-def _pictured(shown: Shown) -> _Pictured:
-    largest = float(max(np.abs(shown.network).max(), np.abs(shown.circuit).max()))
-    network, circuit = (_heat(_tiled(each), largest) for each in (shown.network, shown.circuit))
+def _pictured(shown: Shown, apart: bool) -> _Pictured:
+    """Maps on scales of their own where they are told by r, which forgives scale."""
+    most = [float(np.abs(each).max()) for each in (shown.network, shown.circuit)]
+    scales = most if apart else [max(most)] * 2
+    network, circuit = (
+        _heat(_tiled(each), scale) for each, scale in zip((shown.network, shown.circuit), scales, strict=True)
+    )
     return _Pictured(shown.name, embed(shown.picture, 160), network, circuit, shown.kept)
 
 
