@@ -13,8 +13,7 @@ from circuitlang.source import Source
 
 if TYPE_CHECKING:
     from circuitlang.compiler.plan import Plan
-    from circuitlang.engine.result import Result
-    from circuitlang.loaded import Loaded
+    from circuitlang.loaded import Loaded, Run
 
 __version__ = "0.1.0"
 __all__ = ["CircuitError", "InputError", "OutputError", "SpecError", "compile", "load", "run"]
@@ -27,18 +26,21 @@ def compile(text: str, folder: str | Path = ".") -> Plan:
     return compile_source(Source("<text>", text, Path(folder))).plan
 
 
-def run(spec: str | Path, out: str | Path = "runs", allow_code: bool = False) -> list[Result]:
-    """Run a spec or plan file (a Path, or a string that names one), or a spec's text, and give back its circuits.
+def run(spec: str | Path, out: str | Path = "runs", allow_code: bool = False) -> Run:
+    """Run a spec or plan file (a Path, or a string that names one), or a spec's text, and give back its circuits: a
+    list of what `load` gives, which a notebook shows side by side.
 
     Finished circuits are read rather than done again; `allow_code` lets the Python file of a `model python(...)` run.
     Raises CircuitError.
     """
     from circuitlang import pipeline
     from circuitlang.engine.prepare import Options
+    from circuitlang.loaded import Loaded, Run
 
     is_file = isinstance(spec, Path) or (spec.endswith((".circuit", ".yaml")) and "\n" not in spec)
     source = pipeline.open_source(Path(spec)) if is_file else Source("<text>", str(spec))
-    return [outcome.result for outcome in pipeline.run(source, Path(out), Options(allow_code=allow_code))]
+    outcomes = pipeline.run(source, Path(out), Options(allow_code=allow_code))
+    return Run(Path(out) / pipeline.run_name(source), (Loaded(outcome.folder, outcome.result) for outcome in outcomes))
 
 
 def load(folder: str | Path) -> Loaded:

@@ -63,10 +63,10 @@ def run(spec: Path | None, text: str | None, out: Path, skip_unreadable: bool, l
         from circuitlang.engine.prepare import Options
         from circuitlang.output.report import overview, render
 
-        console, summaries = _stdout(), []
+        console, summaries, folder = _stdout(), [], out / pipeline.run_name(source)
         with _progress() as (progress, track):
             options = Options(skip_unreadable=skip_unreadable, allow_code=allow_code, track=track)
-            for outcome in pipeline.run_compiled(compiled, out / pipeline.run_name(source), options, lock):
+            for outcome in pipeline.run_compiled(compiled, folder, options, lock):
                 progress.stop()
                 console.print(render(outcome.result, outcome.folder))
                 if outcome.cached:
@@ -76,6 +76,7 @@ def run(spec: Path | None, text: str | None, out: Path, skip_unreadable: bool, l
                 progress.start()
         if len(summaries) > 1:
             console.print(overview(summaries))
+            console.print(f"side by side in {folder / 'index.html'}", soft_wrap=True, markup=False)
         _promises(compiled, summaries)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import html
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -157,9 +158,32 @@ class Loaded:
     def _origin(self, number: int, channel: int) -> Channel:
         return ("image" if number < 0 else self.summary.layers[number].path), channel
 
+    def _repr_html_(self) -> str:
+        page = self.folder / "report.html"
+        if page.is_file():
+            return _framed(page.read_text(encoding="utf-8"), page)
+        # A folder of a version that wrote none.
+        from circuitlang.output.formats.page import page as write
+
+        return _framed(write(self.result)["report.html"].decode(), page)
+
     def __repr__(self) -> str:
         summary = self.summary
         return f"<circuit {summary.plan.target}: {summary.kept:,} of {summary.relevant:,} kernels, {self.folder}>"
+
+
+class Run(list[Loaded]):
+    """The circuits of a run, in the order of its plan, and its folder. A notebook shows them side by side."""
+
+    def __init__(self, folder: Path, circuits: Iterable[Loaded]) -> None:
+        super().__init__(circuits)
+        self.folder = folder
+
+    def _repr_html_(self) -> str:
+        if len(self) == 1:
+            return self[0]._repr_html_()
+        page = self.folder / "index.html"
+        return _framed(page.read_text(encoding="utf-8"), page)
 
 
 def load(folder: Path) -> Loaded:
@@ -167,6 +191,13 @@ def load(folder: Path) -> Loaded:
     from circuitlang.output.read import read
 
     return Loaded(folder, read(folder))
+
+
+def _framed(page: str, path: Path) -> str:
+    """A page inside a notebook, which its styles and its script stay out of."""
+    content, name = html.escape(page), html.escape(str(path))
+    style = "width: 100%; height: 720px; border: 1px solid #8884; border-radius: 12px; resize: vertical"
+    return f'<iframe srcdoc="{content}" sandbox="allow-scripts" title="{name}" style="{style}"></iframe>'
 
 
 def _carriers(wire: Wire) -> dict[int, list[tuple[int, int]]]:

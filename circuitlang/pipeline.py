@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from circuitlang.engine.graph import Layer
     from circuitlang.engine.lock import Lock
     from circuitlang.engine.prepare import Options, Prepared
-    from circuitlang.engine.result import Result
+    from circuitlang.engine.result import Result, Summary
     from circuitlang.output.difference import Comparison, Given
 
 STDIN = Path("-")
@@ -194,12 +194,14 @@ def run_compiled(
         _as_locked(compiled, prepared, locked)
     base = os.path.relpath(compiled.folder, folder)
     write_file(folder / "plan.yaml", write_plan(msgspec.structs.replace(compiled.plan, base=base)).encode())
+    _index(prepared, folder)
     for job in prepared.jobs:
         place = folder / job.plan.id
         done = _finished(place, job.provenance.identity)
         if done is None:
             result = execute(prepared, job)
             write(result, place)
+            _index(prepared, folder)
             # The module is in the folder now, and may be too large to keep one for each circuit of a run.
             yield Outcome(replace(result, module=b""), place, cached=False)
         else:
@@ -264,13 +266,31 @@ def _preserves(plan: Plan) -> None:
 
 def _finished(folder: Path, identity: str) -> Result | None:
     """The result in a folder, if it is the one that would be computed."""
-    from circuitlang.output.read import read, read_summary
+    from circuitlang.output.read import read
 
-    try:
+    with suppress(InputError):
+        return read(folder) if _summary(folder, identity) else None
+    return None
+
+
+def _summary(folder: Path, identity: str) -> Summary | None:
+    """What was found in a folder, if it is what would be computed."""
+    from circuitlang.output.read import read_summary
+
+    with suppress(InputError):
         summary = read_summary(folder)
-        return read(folder) if summary.provenance.identity == identity else None
-    except InputError:
-        return None
+        return summary if summary.provenance.identity == identity else None
+    return None
+
+
+def _index(prepared: Prepared, folder: Path) -> None:
+    """Write the page of a run's circuits, whoever finished them."""
+    from circuitlang.output.index import index
+    from circuitlang.output.write import write_file
+
+    found = {job.plan.id: _summary(folder / job.plan.id, job.provenance.identity) for job in prepared.jobs}
+    finished = {name: summary for name, summary in found.items() if summary}
+    write_file(folder / "index.html", index(folder.resolve().name, prepared.plan, finished))
 
 
 def lock(source: Source, options: Options | None = None) -> tuple[Path, Lock | None, Lock]:

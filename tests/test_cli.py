@@ -30,7 +30,9 @@ def test_one_line_leaves_a_circuit_a_report_and_a_diagram(here):
     result = call("run", "-e", LINE)
     folder = here / "runs" / "inline" / "conv5_34-snip-0.1"
     names = {path.name for path in folder.iterdir()}
-    assert names == {"circuit.json", "circuit.safetensors", "metrics.json", "report.txt", "diagram.svg", "module.pt2"}
+    assert names == {
+        "circuit.json", "circuit.safetensors", "metrics.json", "report.txt", "report.html", "diagram.svg", "module.pt2"
+    }  # fmt: skip
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["asked"] == metrics["relevant"] // 10 == 676
     assert metrics["test.images"] == 1
@@ -278,4 +280,4 @@ def test_a_run_that_is_killed_leaves_nothing_half_done_and_goes_on_where_it_was(
     assert "finished before" in finished
     assert first.stat().st_mtime_ns == before
     left = {path.name for path in (here / "runs" / "three").iterdir()}
-    assert left == {"plan.yaml", *(f"conv5_{channel}-force-30kernels" for channel in channels)}
+    assert left == {"plan.yaml", "index.html", *(f"conv5_{channel}-force-30kernels" for channel in channels)}

@@ -41,6 +41,9 @@ def test_the_wheel_carries_what_is_not_python(wheel: Path) -> None:
         "grammar/circuit.tables",
         "py.typed",
         "codes/E102.md",
+        "output/templates/report.html",
+        "output/templates/page.css",
+        "output/templates/page.js",
         "bundled/weights.safetensors",
         "bundled/MODEL_CARD.md",
     }

@@ -10,7 +10,7 @@ import pytest
 
 SPEC = "preserve conv5:34 on images/dogs/* sparsity<=0.1 criterion=force(steps=3)\n"
 # What takes seconds to import, and what a check of a file without mistakes has no use for.
-HEAVY = {"torch", "torchvision"}
+HEAVY = {"torch", "torchvision", "matplotlib", "jinja2"}
 SPARED = {"circuitlang.compiler.plan", "circuitlang.compiler.difference", "rich", "yaml"}
 MAIN = """
 import sys

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from circuitlang.compiler.plan import Bound, Choice
-from circuitlang.engine import exemplars
+from circuitlang.engine import exemplars, witness
 from circuitlang.engine.build import Builder
 from circuitlang.engine.cache import Shelf
 from circuitlang.engine.contracts import CRITERIA, Edit, Edits, Masks, Scores, passes_of
@@ -20,7 +20,7 @@ from circuitlang.engine.images import Pictures
 from circuitlang.engine.intervene import Section
 from circuitlang.engine.measure import measure, responses
 from circuitlang.engine.prepare import Job, Prepared
-from circuitlang.engine.result import Change, Circuit, Fidelity, Kernels, Result, Summary, Tried, Wire
+from circuitlang.engine.result import Change, Circuit, Fidelity, Kernels, Result, Summary, Tried, Wire, Witness
 from circuitlang.engine.result import Layer as LayerResult
 from circuitlang.engine.score import score
 from circuitlang.engine.search import Walk, smallest
@@ -72,7 +72,7 @@ def execute(prepared: Prepared, job: Job) -> Result:
     circuit = _circuit(section, found)
     pictures = exemplars.collect(section, job.train, circuit)
     shape = section.graph.steps[section.graph.image].shape
-    return Result(summary, circuit, pictures, pack(module, shape, prepared.model.preprocess))
+    return Result(summary, circuit, pictures, pack(module, shape, prepared.model.preprocess), judge.witness(found))
 
 
 @dataclass(frozen=True)
@@ -123,11 +123,17 @@ class _Judge:
 
     def __call__(self, found: _Found, intervals: bool = True) -> Fidelity:
         """How well a circuit matches."""
+        return measure(self._original, self._responses(found), self._seed if intervals else None)
+
+    def witness(self, found: _Found) -> Witness:
+        """What the pictures show of a circuit."""
+        return witness.collect(self._section, self._images, self._original, self._responses(found), self._seed)
+
+    def _responses(self, found: _Found) -> Tensor:
         circuit = responses(self._section, self._images, f"circuits on {self._label}", found.edits)
         # A collapsed circuit answers every image with the same map. What that map, made of biases and padding, has in
         # common with the feature is position, and preserves nothing.
-        circuit = circuit if count(found.effective) else circuit.mean().expand_as(circuit)
-        return measure(self._original, circuit, self._seed if intervals else None)
+        return circuit if count(found.effective) else circuit.mean().expand_as(circuit)
 
 
 def _layer(builder: Builder, layer: Layer, found: _Found) -> LayerResult:

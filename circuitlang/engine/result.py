@@ -174,14 +174,50 @@ class Circuit:
 
 
 @dataclass(frozen=True)
+class Shown:
+    """A judged picture, uint8 [h, w, 3], and the feature's maps of it, [maps, rows, columns], in the network and in the
+    circuit; `kept` is its number in `Witness.pictures`."""
+
+    name: str
+    picture: NDArray[np.uint8]
+    network: NDArray[np.float32]
+    circuit: NDArray[np.float32]
+    kept: float
+
+
+@dataclass(frozen=True)
+class Witness:
+    """What the judged pictures show of a circuit, for those who look.
+
+    `network[n]` and `circuit[n]` are some of the `responses` that the fidelity is taken of, and `slope` * network +
+    `offset` is the line that fits all of those best. `pictures` is one number for each picture: the Pearson correlation
+    of its maps (`correlations`; NaN where the network's don't vary), or, where a map is one position, how far off it is
+    in standard deviations of the network's responses. `most` and `least` are the pictures at the two ends, outermost
+    first.
+    """
+
+    network: NDArray[np.float64]
+    circuit: NDArray[np.float64]
+    responses: int
+    slope: float
+    offset: float
+    pictures: NDArray[np.float64]
+    correlations: bool
+    most: tuple[Shown, ...]
+    least: tuple[Shown, ...]
+
+
+@dataclass(frozen=True)
 class Result:
     """One finished circuit: what was asked, what was found, how good it is.
 
     `module` is the circuit as a network of its own, as torch.export.save writes it. `exemplars[layer, channel]` is the
-    part of a picture that excites a channel most, uint8 `[h, w, 3]`.
+    part of a picture that excites a channel most, uint8 `[h, w, 3]`. These and the witness are for the pages that a run
+    writes; a result that is read back has none.
     """
 
     summary: Summary
     circuit: Circuit
     exemplars: dict[tuple[int, int], NDArray[np.uint8]] = field(default_factory=dict)
     module: bytes = b""
+    witness: Witness | None = None

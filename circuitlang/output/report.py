@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from circuitlang.engine.result import Layer, Result, Summary
-from circuitlang.errors import listing
+from circuitlang.output import sentences
 
 _BAR, _NARROW = 24, 8  # of a table without and with the paths of modules
 _STRONGEST = 8
@@ -45,9 +45,8 @@ def overview(summaries: list[Summary]) -> RenderableType:
         table.add_column(title, justify="right", no_wrap=True)
     for summary in summaries:
         fidelity = summary.judged
-        share = summary.kept / summary.relevant if summary.relevant else 0
         values = [f"{fidelity.metrics[name]:.3f}" for name in names]
-        table.add_row(summary.plan.id, f"{summary.kept:,}", f"{share:.1%}", *values)
+        table.add_row(summary.plan.id, f"{summary.kept:,}", f"{sentences.share(summary):.1%}", *values)
     held_out = all(summary.test for summary in summaries)
     where = "on held-out pictures" if held_out else "held out where anything was"
     return _section("circuits", f"{len(summaries)} of this run, fidelity {where}", table)
@@ -56,49 +55,22 @@ def overview(summaries: list[Summary]) -> RenderableType:
 def _claim(summary: Summary) -> RenderableType:
     plan, fidelity = summary.plan, summary.judged
     pearson = fidelity.metrics.get("pearson", 0.0)
-    share = summary.kept / summary.relevant if summary.relevant else 0
     text = Text()
     text.append(f"{plan.target}", "bold")
     text.append(f" of {summary.model.name}, on {plan.images}\n", "dim")
     text.append(f"{summary.kept:,} of {summary.relevant:,} {summary.noun}s", "bold cyan")
-    text.append(f" ({share:.1%})", "cyan")
+    text.append(f" ({sentences.share(summary):.1%})", "cyan")
     text.append(" keep it at ")
     text.append(f"pearson {pearson:.3f}", f"bold {_grade(pearson)}")
     if plan.calibrate != "none":
         text.append(f", refitted ({plan.calibrate})", "bold magenta")
-    if summary.test:
-        text.append(f" on {summary.test.images} held-out pictures")
-    else:
-        text.append(f" on the {summary.train.images} pictures it was found on")
+    text.append(f" {sentences.where(summary)}")
     return Panel(text, title=plan.id, title_align="left", box=box.ROUNDED, border_style="dim", padding=(0, 1))
 
 
 def _notes(summary: Summary) -> Iterator[RenderableType]:
-    """What a reader must not overlook."""
-    notes = []
-    if summary.effective == 0:
-        notes.append("The circuit has collapsed: nothing that is kept lies on a path from the image to the feature.")
-    if summary.walk and not _holds(summary):
-        notes.append("No size reaches what was asked for; this is the one that comes nearest.")
-    if summary.kept < summary.asked:
-        reason = f"only {summary.kept:,} score above zero; none is kept to fill up"
-        if summary.plan.refill == "live":
-            reason = f"only {summary.kept:,} score above zero and can be on a path"
-        if summary.plan.structure == "channel":
-            reason = f"whole channels take {summary.kept:,}, and one more would take too many"
-        notes.append(f"{summary.asked:,} {summary.noun}s were allowed, but {reason}.")
-    if summary.test is None:
-        notes.append("Nothing was held out: the fidelity is that of the pictures the circuit was found on.")
-    if bad := summary.provenance.unreadable:
-        notes.append(f"{len(bad)} unreadable pictures were left out: {listing(bad, limit=5)}")
-    for note in notes:
+    for note in sentences.notes(summary):
         yield Text(f"! {note}", "yellow")
-
-
-def _holds(summary: Summary) -> bool:
-    """Whether the circuit that was searched for meets its bounds."""
-    values = next(each.values for each in summary.walk if each.kernels == summary.asked)
-    return all(bound.margin(value) >= 0 for value, bound in zip(values, summary.plan.bounds, strict=True))
 
 
 def _fidelity(summary: Summary) -> RenderableType:
@@ -120,12 +92,7 @@ def _fidelity(summary: Summary) -> RenderableType:
         style = "bold" if name == "pearson" else ""
         cells = [Text(f"{value:.3f}", style) for value in own]
         table.add_row(Text(name, style), *cells, Text(interval, "dim"), *(f"{value:.3f}" for value in others))
-    says = [
-        f"{listing(list(baselines))}: as large, chosen so; without: the network less the circuit",
-        "pearson forgives scale and offset, r2 and error do not; what all pictures share,",
-        "as the frame of zero padding, counts for pearson but not for pearson_demeaned",
-    ]
-    body = Group(table, *(Text(line, "dim") for line in says))
+    body = Group(table, *(Text(line, "dim") for line in sentences.comparisons(summary)))
     return _section("fidelity", "circuit's feature map against the network's, all positions", body)
 
 
@@ -135,15 +102,13 @@ def _walk(summary: Summary) -> RenderableType:
     table = _table()
     for title in (f"{summary.noun}s", "share", *(f"{each.sample}.{each.metric}" for each in bounds), ""):
         table.add_column(title, justify="right" if title else "left")
-    for tried in reversed(summary.walk):
-        held = [bound.margin(value) >= 0 for value, bound in zip(tried.values, bounds, strict=True)]
-        mine = tried.kernels == summary.asked
+    for tried, (held, says) in reversed(list(zip(summary.walk, sentences.outcomes(summary), strict=True))):
         values = [Text(f"{value:.3f}", "green" if ok else "red") for value, ok in zip(tried.values, held, strict=True)]
-        says = ("the smallest that holds" if all(held) else "the nearest") if mine else "" if all(held) else "fails"
         share = f"{tried.kernels / summary.relevant:.1%}"
-        table.add_row(f"{tried.kernels:,}", share, *values, says, style="bold" if mine else "")
-    wanted = listing([f"{each.metric}{each.relation}{each.value:g}" for each in bounds])
-    return _section("search", f"for the smallest circuit with {wanted}; to within 1% of its size", table)
+        table.add_row(
+            f"{tried.kernels:,}", share, *values, says, style="bold" if tried.kernels == summary.asked else ""
+        )
+    return _section("search", sentences.search(summary), table)
 
 
 def _layers(summary: Summary) -> RenderableType:
@@ -163,21 +128,14 @@ def _layers(summary: Summary) -> RenderableType:
     zero = sum(layer.zero for layer in summary.layers)
     totals = [f"{value:,}" for value in (summary.relevant, zero, summary.kept, summary.effective)]
     table.add_row(Text("all", "bold"), *([""] if paths else []), *(Text(total, "bold") for total in totals))
-    asked = f"asked for {summary.asked:,}: {_size(summary)}; effective: kept and on a live path"
-    return _section(f"{summary.noun}s", asked, table)
+    return _section(f"{summary.noun}s", sentences.budget(summary), table)
 
 
 def _strongest(result: Result) -> RenderableType:
     table = _table()
     for title in ("layer", "from", "", "to", "weights", " score"):
         table.add_column(title, justify="right" if title in ("from",) else "left")
-    ranked = [
-        (float(score), number, index)
-        for number, kernels in enumerate(result.circuit.kernels)
-        for index, score in enumerate(kernels.score[:_STRONGEST])
-    ]
-    ranked.sort(key=lambda entry: (-entry[0], entry[1], entry[2]))
-    for score, number, index in ranked[:_STRONGEST]:
+    for share, number, index in strongest(result):
         kernels = result.circuit.kernels[number]
         weight = kernels.weight[index]
         sign = "+" if float(weight.sum()) >= 0 else "-"
@@ -187,27 +145,30 @@ def _strongest(result: Result) -> RenderableType:
             Text("→", "dim"),
             str(kernels.target[index]),
             _heat(weight, sign),
-            Text.assemble(" ", _filled(score / ranked[0][0], 16), f" {score / ranked[0][0]:.2f}"),
+            Text.assemble(" ", _filled(share, 16), f" {share:.2f}"),
         )
     return _section("strongest kernels", "score of the strongest is 1; + excites, - inhibits", table)
+
+
+def strongest(result: Result) -> list[tuple[float, int, int]]:
+    """The strongest kernels: score as a share of the highest, number of the layer, and place among its kernels."""
+    ranked = [
+        (float(score), number, index)
+        for number, kernels in enumerate(result.circuit.kernels)
+        for index, score in enumerate(kernels.score[:_STRONGEST])
+    ]
+    ranked.sort(key=lambda entry: (-entry[0], entry[1], entry[2]))
+    return [(score / ranked[0][0], number, index) for score, number, index in ranked[:_STRONGEST]]
 
 
 def _origin(summary: Summary, folder: Path | None) -> RenderableType:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim")
     grid.add_column(overflow="fold")
-    plan = summary.plan
-    if plan.statement:
-        grid.add_row("spec", Text(" ".join(plan.statement.split())))
-    grid.add_row("criterion", str(plan.criterion))
-    grid.add_row("ablation", str(plan.ablation))
-    grid.add_row(
-        "weights", "as in the network" if plan.calibrate == "none" else f"refitted, calibrate={plan.calibrate}"
-    )
-    hashes = f"weights {summary.provenance.weights[:12]}, images {summary.provenance.train_images[:12]}"
-    grid.add_row("provenance", f"{hashes}, circuitlang {summary.provenance.versions.get('circuitlang', '?')}")
-    module = f"{summary.parameters:,} parameters, differs by at most {summary.rounding:g} of the largest value"
-    grid.add_row("module", f"module.pt2: {module}")
+    if summary.plan.statement:
+        grid.add_row("spec", Text(" ".join(summary.plan.statement.split())))
+    for word, says in sentences.origin(summary).items():
+        grid.add_row(word, says)
     if folder is not None:
         grid.add_row("files", Text(f"{folder}/", "bold"))
         names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
@@ -255,8 +216,3 @@ def _heat(weight: np.ndarray, sign: str) -> Text:
 
 def _grade(value: float) -> str:
     return "green" if value >= 0.9 else "yellow" if value >= 0.6 else "red"
-
-
-def _size(summary: Summary) -> str:
-    size = summary.plan.size
-    return "as few as hold" if size is None else str(size)

@@ -1,0 +1,257 @@
+"""Numbers → charts, as SVG that is part of a page and takes its colours and its type from there."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import cycle
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib import rc_context, rcdefaults, rcParams
+from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path
+from matplotlib.ticker import MaxNLocator, NullLocator
+from numpy.typing import NDArray
+
+from circuitlang.engine.result import Fidelity, Summary, Witness
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Stand-ins for the variables of the page's style sheet, which differ between light and dark.
+INK, FAINT, LINE, SURFACE, ACCENT, WARM = "#010101", "#020202", "#030303", "#040404", "#050505", "#060606"
+SERIES = tuple(f"#0700{number:02x}" for number in range(1, 9))
+# Of what a circuit is compared with, in its order: of matplotlib, and as the page's words show them.
+MARKS = "osD^v"
+_VARIABLES = {INK: "ink", FAINT: "faint", LINE: "line", SURFACE: "surface", ACCENT: "accent", WARM: "warm"}
+_VARIABLES |= {colour: f"series-{number}" for number, colour in enumerate(SERIES, start=1)}
+# CSS pixels of the page to matplotlib's inch, whose points they are.
+_INCH = 72
+_NUMBER = re.compile(r"-?\d+\.\d+")
+_DOTS = 25  # layers of dots, each of which darkens what it covers
+# What is drawn must follow from the numbers alone: no date, no random names, no font of this machine.
+_STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "circuitlang",
+    "font.family": "DejaVu Sans",
+    "font.size": 11.5,
+    # A layer's name may hold a dollar sign.
+    "text.parse_math": False,
+    "text.color": FAINT,
+    "axes.edgecolor": LINE,
+    "axes.labelcolor": FAINT,
+    "axes.facecolor": "none",
+    "axes.linewidth": 1.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.unicode_minus": True,
+    "xtick.color": LINE,
+    "ytick.color": LINE,
+    "xtick.labelcolor": FAINT,
+    "ytick.labelcolor": FAINT,
+    "lines.solid_capstyle": "round",
+    "figure.facecolor": "none",
+}
+
+
+@dataclass(frozen=True)
+class Series:
+    """A curve: fidelity [n] against the number of kernels kept [n], and the fidelity's interval where there is one."""
+
+    name: str
+    kept: Sequence[int]
+    values: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
+
+
+def scatter(witness: Witness, wide: float = 420, high: float = 400) -> str:
+    """The circuit's responses against the network's, with the line of equality and the one that fits best."""
+    with _figure(wide, high) as (figure, axes):
+        across, up = _room(witness.network), _room(witness.circuit)
+        if alike(witness):
+            across = up = np.array([min(across[0], up[0]), max(across[1], up[1])])
+            axes.set_aspect("equal")
+        axes.plot(across, across, color=FAINT, linewidth=1.2, dashes=(4, 3))
+        # Few are seen one by one, many as a cloud.
+        wide_dot, shade = (4, 0.4) if len(witness.network) > 200 else (7, 0.75)
+        # A dot is a line of next to no length with round ends: a tenth of what a marker takes.
+        for layer in range(min(_DOTS, len(witness.network))):
+            x, y = witness.network[layer::_DOTS], witness.circuit[layer::_DOTS]
+            vertices = np.stack([x, y], 1).repeat(2, 0)
+            vertices[1::2, 0] += 3e-4 * (across[1] - across[0])
+            path = Path(vertices, np.tile([Path.MOVETO, Path.LINETO], len(x)))
+            dots = PathPatch(path, fill=False, edgecolor=ACCENT, linewidth=wide_dot, alpha=shade, capstyle="round")
+            axes.add_patch(dots)
+        axes.plot(across, witness.slope * across + witness.offset, color=WARM, linewidth=2)
+        axes.set(xlim=across, ylim=up, xlabel="in the network", ylabel="in the circuit")
+        _few_ticks(axes)
+        return _svg(figure, "scatter")
+
+
+def alike(witness: Witness) -> bool:
+    """Whether one scale fits the network's and the circuit's responses; a circuit that doesn't vary has none."""
+    spread, own = float(witness.network.std()), float(witness.circuit.std())
+    return own <= 1e-6 * spread or spread <= 3 * own <= 9 * spread
+
+
+def metrics(summary: Summary, wide: float = 520) -> str:
+    """Each metric of the circuit, with its interval, and of what it is compared with."""
+    rivals: dict[str, Fidelity] = {**summary.baselines, "without": summary.without}
+    names = sorted(summary.train.metrics)
+    with _figure(wide, 34 + 58 * len(names)) as (figure, axes):
+        axes.axvline(0, color=LINE, linewidth=1)
+        values = [fidelity.metrics[name] for name in names for fidelity in (summary.judged, *rivals.values())]
+        for row, name in enumerate(reversed(names)):
+            axes.axhline(row, color=LINE, linewidth=0.8, zorder=0, dashes=(1, 3))
+            for rival, mark in zip(rivals.values(), cycle(MARKS), strict=False):
+                _interval(axes, rival.intervals.get(name), row, FAINT, 2.5)
+                axes.plot(rival.metrics[name], row, mark, color=SURFACE, markeredgecolor=FAINT, markersize=7, zorder=3)
+            _interval(axes, summary.judged.intervals.get(name), row, ACCENT, 5)
+            axes.plot(summary.judged.metrics[name], row, "o", color=ACCENT, markersize=9, zorder=4)
+        axes.set(xlim=(min(-0.05, *values) - 0.05, max(1.05, *values) + 0.05), ylim=(-0.6, len(names) - 0.4))
+        axes.set_yticks(range(len(names)), labels=reversed(names))
+        for side in ("left", "bottom"):
+            axes.spines[side].set_visible(False)
+        return _svg(figure, "metrics")
+
+
+def walk(summary: Summary, wide: float = 520, high: float = 360) -> str:
+    """Each size that was tried and what it reaches of each bound, with the chosen one."""
+    with _figure(wide, high) as (figure, axes):
+        kept = [max(each.kernels, 1) for each in summary.walk]
+        for number, bound in enumerate(summary.plan.bounds):
+            values = [each.values[number] for each in summary.walk]
+            colour = SERIES[number % len(SERIES)]
+            axes.axhline(bound.value, color=colour, linewidth=1.2, dashes=(4, 3))
+            axes.plot(kept, values, "-o", color=colour, linewidth=2, markersize=4.5, markeredgecolor=SURFACE)
+            name = f"{bound.sample}.{bound.metric}"
+            _at_the_end(axes, kept[-1], values[-1], f"{name} {bound.relation} {bound.value:g}", colour)
+            chosen = next(place for place, each in enumerate(summary.walk) if each.kernels == summary.asked)
+            axes.plot(kept[chosen], values[chosen], "o", color=WARM, markersize=10, markeredgecolor=SURFACE, zorder=5)
+        axes.axvline(max(summary.asked, 1), color=WARM, linewidth=1, zorder=0)
+        label = f"{summary.asked:,}"
+        axes.annotate(label, (max(summary.asked, 1), 0), (4, 4), color=WARM, xycoords=("data", "axes fraction"),
+                      textcoords="offset points")  # fmt: skip
+        _log_sizes(axes, kept, f"{summary.noun}s kept")
+        return _svg(figure, "walk")
+
+
+def sweep(title: str, series: Sequence[Series], baseline: Mapping[int, float], wide: float = 1000) -> str:
+    """Fidelity against size, a curve for each series; the baseline is grey."""
+    with _figure(wide, 320) as (figure, axes):
+        if len(baseline) > 1:
+            sizes = sorted(baseline)
+            axes.plot(sizes, [baseline[size] for size in sizes], color=FAINT, linewidth=1.4, dashes=(4, 3))
+        ends = [(sizes[-1], baseline[sizes[-1]], "random", FAINT)] if len(baseline) > 1 else []
+        for number, each in enumerate(series):
+            told = len(series) <= len(SERIES)
+            colour = SERIES[number] if told else ACCENT
+            axes.fill_between(each.kept, each.low, each.high, color=colour, alpha=0.12 if told else 0.04, linewidth=0)
+            axes.plot(each.kept, each.values, "-o", color=colour, linewidth=2 if told else 1, markersize=5,
+                      markeredgecolor=SURFACE, alpha=1 if told else 0.5)  # fmt: skip
+            if told:
+                ends.append((each.kept[-1], each.values[-1], each.name, colour))
+        _log_sizes(axes, [size for each in series for size in each.kept], "kernels kept")
+        axes.set_ylabel(title)
+        _labels(axes, ends)
+        return _svg(figure, "sweep")
+
+
+def pictures(witness: Witness, wide: float = 1040) -> str:
+    """Every judged picture's own number, a stroke each."""
+    with _figure(wide, 74) as (figure, axes):
+        values = witness.pictures[~np.isnan(witness.pictures)]
+        axes.vlines(values, 0, 1, color=ACCENT, linewidth=2, alpha=0.6)
+        middle = float(np.median(values))
+        axes.plot(middle, 1.25, "v", color=WARM, markersize=6, clip_on=False)
+        low, high = float(values.min()), float(values.max())
+        room = 0.04 * (high - low) or 0.05
+        axes.set(xlim=(low - room, high + room), ylim=(0, 1.3), yticks=[])
+        axes.spines["left"].set_visible(False)
+        return _svg(figure, "pictures")
+
+
+@contextmanager
+def _figure(wide: float, high: float) -> Iterator[tuple[Figure, Axes]]:
+    with rc_context():
+        # A matplotlibrc of this machine has no say.
+        rcdefaults()
+        rcParams.update(_STYLE)  # type: ignore[arg-type]
+        figure = Figure((wide / _INCH, high / _INCH), layout="constrained")
+        axes = figure.subplots()
+        axes.tick_params(length=0, pad=6)
+        yield figure, axes
+
+
+def _room(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """From the least to the greatest of some values, and a little more on both sides."""
+    least, most = float(values.min()), float(values.max())
+    room = 0.05 * (most - least) or 1.0
+    return np.array([least - room, most + room])
+
+
+def _interval(axes: Axes, interval: tuple[float, float] | None, row: float, colour: str, width: float) -> None:
+    if interval is not None:
+        axes.plot(interval, (row, row), color=colour, linewidth=width, alpha=0.45, zorder=2)
+
+
+def _few_ticks(axes: Axes) -> None:
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+
+
+def _log_sizes(axes: Axes, sizes: Sequence[int], label: str) -> None:
+    """A logarithmic axis that names the sizes there are, as far as they don't get into each other's way."""
+    axes.set_xscale("log")
+    shown: list[int] = []
+    for size in sorted(set(sizes)):
+        if not shown or size > 1.35 * shown[-1]:
+            shown.append(size)
+    axes.set_xticks(shown, labels=[f"{size:,}" for size in shown])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlabel(label)
+    axes.yaxis.grid(True, color=LINE, linewidth=0.8, alpha=0.7)
+    axes.set_axisbelow(True)
+    axes.spines["left"].set_visible(False)
+
+
+def _at_the_end(axes: Axes, x: float, y: float, text: str, colour: str) -> None:
+    axes.annotate(text, (x, y), (-4, 8), color=colour, textcoords="offset points", ha="right", annotation_clip=False)
+
+
+def _labels(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
+    """Names right of the curves' ends, moved apart where they would cover each other."""
+    low, high = axes.get_ylim()
+    step = (high - low) * 0.075
+    right = max(end[0] for end in ends)
+    before = -np.inf
+    for _, y, name, colour in sorted(ends, key=lambda end: end[1]):
+        place = max(y, before + step)
+        axes.annotate(name, (right, place), (10, 0), color=colour, textcoords="offset points", va="center",
+                      annotation_clip=False)  # fmt: skip
+        before = place
+
+
+def _svg(figure: Figure, name: str) -> str:
+    """The figure as an element of a page: without a prologue, a size in points, or a name for every group."""
+    content = io.StringIO()
+    figure.savefig(content, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    text = content.getvalue()
+    text = text[text.index("<svg") :].strip()
+    text = re.sub(r'(<svg[^>]*?) width="([\d.]+)pt" height="([\d.]+)pt"', r'\1 width="\2" height="\3"', text, count=1)
+    text = re.sub(r"^<svg", f'<svg class="chart chart-{name}" aria-hidden="true"', text)
+    text = re.sub(r' id="[A-Za-z.]+2?d?_\d+"|<style.*?</style>| font-family: [^;]*;', "", text)
+    for colour, variable in _VARIABLES.items():
+        text = text.replace(colour, f"var(--{variable})")
+    return re.sub(r' d="[^"]*"', lambda path: _NUMBER.sub(_short, path[0]), text)
+
+
+def _short(number: re.Match[str]) -> str:
+    """A tenth of a pixel is finer than any screen."""
+    return f"{float(number[0]):.1f}".removesuffix(".0")

@@ -1,0 +1,91 @@
+"""What is said of a circuit in words, in the terminal and on pages alike."""
+
+from __future__ import annotations
+
+from circuitlang.engine.result import Summary
+from circuitlang.errors import listing
+
+
+def where(summary: Summary) -> str:
+    """Which pictures the fidelity is of."""
+    if summary.test:
+        return f"on {summary.test.images} held-out pictures"
+    return f"on the {summary.train.images} pictures it was found on"
+
+
+def share(summary: Summary) -> float:
+    """Kept, of the relevant."""
+    return summary.kept / summary.relevant if summary.relevant else 0
+
+
+def notes(summary: Summary) -> list[str]:
+    """What a reader must not overlook."""
+    notes = []
+    if summary.effective == 0:
+        notes.append("The circuit has collapsed: nothing that is kept lies on a path from the image to the feature.")
+    if summary.walk and not _holds(summary):
+        notes.append("No size reaches what was asked for; this is the one that comes nearest.")
+    if summary.kept < summary.asked:
+        reason = f"only {summary.kept:,} score above zero; none is kept to fill up"
+        if summary.plan.refill == "live":
+            reason = f"only {summary.kept:,} score above zero and can be on a path"
+        if summary.plan.structure == "channel":
+            reason = f"whole channels take {summary.kept:,}, and one more would take too many"
+        notes.append(f"{summary.asked:,} {summary.noun}s were allowed, but {reason}.")
+    if summary.test is None:
+        notes.append("Nothing was held out: the fidelity is that of the pictures the circuit was found on.")
+    if bad := summary.provenance.unreadable:
+        notes.append(f"{len(bad)} unreadable pictures were left out: {listing(bad, limit=5)}")
+    return notes
+
+
+def _holds(summary: Summary) -> bool:
+    """Whether the circuit that was searched for meets its bounds."""
+    values = next(each.values for each in summary.walk if each.kernels == summary.asked)
+    return all(bound.margin(value) >= 0 for value, bound in zip(values, summary.plan.bounds, strict=True))
+
+
+def comparisons(summary: Summary) -> list[str]:
+    """What the numbers beside the circuit's own are of, and what each metric forgives; a line each."""
+    return [
+        f"{listing(list(summary.baselines))}: as large, chosen so; without: the network less the circuit",
+        "pearson forgives scale and offset, r2 and error do not; what all pictures share,",
+        "as the frame of zero padding, counts for pearson but not for pearson_demeaned",
+    ]
+
+
+def search(summary: Summary) -> str:
+    """What was searched for."""
+    wanted = listing([f"{each.metric}{each.relation}{each.value:g}" for each in summary.plan.bounds])
+    return f"for the smallest circuit with {wanted}; to within 1% of its size"
+
+
+def outcomes(summary: Summary) -> list[tuple[list[bool], str]]:
+    """Of each size that was tried, which bounds it meets, and what is said of it."""
+    found = []
+    for tried in summary.walk:
+        held = [bound.margin(value) >= 0 for value, bound in zip(tried.values, summary.plan.bounds, strict=True)]
+        mine = tried.kernels == summary.asked
+        says = ("the smallest that holds" if all(held) else "the nearest") if mine else "" if all(held) else "fails"
+        found.append((held, says))
+    return found
+
+
+def budget(summary: Summary) -> str:
+    """What was asked for."""
+    size = "as few as hold" if summary.plan.size is None else str(summary.plan.size)
+    return f"asked for {summary.asked:,}: {size}; effective: kept and on a live path"
+
+
+def origin(summary: Summary) -> dict[str, str]:
+    """Where the circuit comes from, by what is said of it."""
+    plan, provenance = summary.plan, summary.provenance
+    hashes = f"weights {provenance.weights[:12]}, images {provenance.train_images[:12]}"
+    module = f"{summary.parameters:,} parameters, differs by at most {summary.rounding:g} of the largest value"
+    return {
+        "criterion": str(plan.criterion),
+        "ablation": str(plan.ablation),
+        "weights": "as in the network" if plan.calibrate == "none" else f"refitted, calibrate={plan.calibrate}",
+        "provenance": f"{hashes}, circuitlang {provenance.versions.get('circuitlang', '?')}",
+        "module": f"module.pt2: {module}",
+    }
