@@ -22,7 +22,7 @@ from circuitlang.source import Span
 BUNDLED = Model("bundled", "doodle", {})
 
 # What holds where neither the statement nor the defaults say anything.
-DEFAULT_CRITERION = "gn"
+DEFAULT_CRITERION = "greedy"
 DEFAULT_ABLATION = "zero"
 DEFAULT_HOLDOUT = 0.2
 
