@@ -210,8 +210,7 @@ def test_random_signs_are_signs_and_differ_between_images():
     part = section(build(Chain), "conv2", 2)
     scoring = _Scoring(Builder(part, Fixed(images(2))), 5, 0)
     x = images(2)
-    entry = CRITERIA.load("gn")
-    drawn = scoring._cotangent(entry, x, part.feature(x))
+    drawn = scoring._cotangent(CRITERIA.load("gn").cotangent, x, part.feature(x))
     assert set(drawn.unique().tolist()) == {-1.0, 1.0}
     assert not torch.equal(drawn[0], drawn[1])
 
