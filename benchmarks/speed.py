@@ -78,9 +78,8 @@ def floor(model: nn.Module, path: str, images: Tensor, together: int = 4, backwa
     handle = model.get_submodule(path).register_forward_hook(reached)
     model.zero_grad()
     for some in torch.split(images, together):
-        with torch.set_grad_enabled(backward):
-            with contextlib.suppress(_ReachedError):
-                model(some)
+        with torch.set_grad_enabled(backward), contextlib.suppress(_ReachedError):
+            model(some)
         if backward:
             found.pop()[:, UNIT].abs().sum().backward()
     model.zero_grad()

@@ -164,9 +164,10 @@ def _mean_outputs(kernels: Observation) -> Tensor:
     """The mean over positions of each kernel's output, summed over images, [O, I / groups]."""
     groups = kernels.groups
     out, inner, height, width = kernels.weight.shape
-    means = _window_sums(kernels).reshape(groups, inner, -1) / _positions(kernels)
-    weight = kernels.weight.double().reshape(groups, out // groups, inner, height * width)
-    return torch.einsum("goit,git->goi", weight, means).reshape(out, inner)
+    means = _window_sums(kernels).reshape(groups, 1, inner, -1).transpose(2, 3) / _positions(kernels)
+    # As the weights lie in memory, channels last.
+    weight = kernels.weight.flatten(2).transpose(1, 2).double().reshape(groups, -1, height * width, inner)
+    return (weight * means).sum(2).reshape(out, inner)
 
 
 def _window_sums(kernels: Observation) -> Tensor:
