@@ -14,7 +14,7 @@ from circuitlang.engine.build import Builder
 from circuitlang.engine.contracts import CRITERIA, signs
 from circuitlang.engine.intervene import Section, Target
 from circuitlang.engine.measure import measure, responses
-from circuitlang.engine.score import _Scoring, score
+from circuitlang.engine.score import _Scoring, score, score_all
 from circuitlang.engine.select import count
 from circuitlang.engine.trace import trace
 from tests.builds import alone, naive_ablate, naive_refit
@@ -505,6 +505,22 @@ def test_scores_depend_on_neither_batch_size_nor_order(criterion):
     single = score(Builder(part, Fixed(x.flip(0), 1)), criterion, {}, 9, 0)
     for name in whole:
         torch.testing.assert_close(whole[name], single[name], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("structure", ["kernel", "weight"])
+@pytest.mark.parametrize(("net", "path", "unit"), [CASES[3], CASES[5], CASES[9]])
+def test_criteria_that_share_a_pass_find_what_each_finds_alone(net, path, unit, structure, monkeypatch):
+    part, x = section(build(net), path, unit), images(3)
+    builder = Builder(part, Fixed(x), structure=structure)
+    choices = [Choice(name) for name in ("taylor", "snip", "random", "actgrad", "gn", "magnitude")]
+    alone = [score(builder, choice.name, {}, 5, 7) for choice in choices]
+    seen = []
+    observe = Section.observe
+    monkeypatch.setattr(Section, "observe", lambda self, *given: (seen.append(given[0]), observe(self, *given)))
+    together = score_all(builder, choices, 5, 7)
+    assert sum(map(len, seen)) == len(x)
+    for found, expected in zip(together, alone, strict=True):
+        assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
 @pytest.mark.parametrize("criterion", ["snip", "actgrad", "taylor", "gn"])

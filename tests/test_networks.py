@@ -67,7 +67,7 @@ def build(name: str) -> nn.Module:
     torch.manual_seed(11)
     with torch.no_grad():
         for parameter in model.parameters():
-            bound = (6 / parameter[0].numel()) ** 0.5 if parameter.dim() > 1 else 0.2
+            bound = (4 / parameter[0].numel()) ** 0.5 if parameter.dim() > 1 else 0.2
             parameter.uniform_(-bound, bound)
         for module in model.modules():
             if isinstance(module, (nn.BatchNorm2d, nn.LayerNorm)):

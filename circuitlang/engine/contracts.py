@@ -8,7 +8,7 @@ is its page. Torch is imported here for types only: the compiler reads what ther
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, Protocol, TypeVar
 
@@ -91,7 +91,7 @@ class Observation:
     A linear layer is a 1 x 1 convolution of a 1 x 1 map. `weight` [O, I / groups, h, w] is the original weight, also
     of kernels that are masked in this pass; `input` [N, I, H, W] is padded already, in the layer's own padding mode;
     `gradient` [N, O, H', W'] is that of the objective with respect to the layer's output. In the layer of the target
-    O counts the target's rows alone.
+    O counts the target's rows alone. `shared` is what criteria of one pass have worked out of it for one another.
     """
 
     weight: Tensor
@@ -100,6 +100,7 @@ class Observation:
     stride: tuple[int, int]
     dilation: tuple[int, int]
     groups: int
+    shared: dict[str, Any] = field(init=False, repr=False, default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -126,6 +126,17 @@ class Graph:
         """Every layer once, in the order of its first use."""
         return tuple({step.layer.path: step.layer for step in self.steps.values() if step.layer}.values())
 
+    @cached_property
+    def kernels(self) -> Mapping[str, Tensor]:
+        """The weight of every layer by its path, [out, in / groups, h, w], channels last in memory."""
+        found = {}
+        for layer in self.layers:
+            weight = self.module.get_submodule(layer.path).weight
+            assert isinstance(weight, Tensor)
+            maps = weight.detach().reshape(*weight.shape[:2], *layer.size)
+            found[layer.path] = maps.contiguous(memory_format=torch.channels_last)
+        return found
+
     def uses(self, layer: Layer) -> tuple[Step, ...]:
         """The steps that a layer's kernels are used in, in execution order: more than one where a module is reused."""
         return tuple(step for step in self.steps.values() if step.layer == layer)

@@ -61,7 +61,7 @@ class Preprocess:
     def normalise(self, pictures: Tensor) -> Tensor:
         """uint8 [N, H, W, 3] as the network's float32 input [N, 3, H, W]."""
         mean, std = torch.tensor(self.mean), torch.tensor(self.std)
-        return ((pictures.float() / 255 - mean) / std).permute(0, 3, 1, 2).contiguous()
+        return pictures.float().div_(255).sub_(mean).div_(std).permute(0, 3, 1, 2).contiguous()
 
 
 @dataclass(frozen=True)

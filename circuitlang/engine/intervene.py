@@ -1,7 +1,8 @@
 """The only file that runs a network: as it is, edited, or watched.
 
-It never touches the user's model. A `Section` is a network of its own over the same tensors, up to one feature, in
+It never touches the user's model. A `Section` is a network of its own over the same weights, up to one feature, in
 which every layer is a `_KernelLayer` that can be edited and observed; both are undone when the `with` block ends.
+Maps lie channels last in memory, which is faster on a CPU for whatever a network does with them.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from operator import attrgetter
 from typing import Any, Literal
 
@@ -21,7 +22,9 @@ from torch.nn import functional
 from circuitlang.engine.contracts import Edit, Edits, Masks, Observation, Passage
 from circuitlang.engine.graph import Graph, Layer, Step
 
-Observer = Callable[[Layer, Observation], None]
+# Sees a layer in the backward pass of the cotangent of a number.
+Observer = Callable[[int, Layer, Observation], None]
+Cotangent = Callable[[Tensor], Tensor]
 # Sees a layer's input [N, I, H, W], padded, and its output [N, O, H', W'].
 Watcher = Callable[[Layer, Tensor, Tensor], None]
 
@@ -45,21 +48,19 @@ class _KernelLayer(nn.Module):
     With `rows` it computes these alone of its output channels, all of one group, from that group's input channels.
     """
 
-    def __init__(self, layer: Layer, original: nn.Conv2d | nn.Linear, rows: Tensor | None) -> None:
+    def __init__(self, layer: Layer, original: nn.Conv2d | nn.Linear, weight: Tensor, rows: Tensor | None) -> None:
         super().__init__()
         self.layer, self.rows = layer, rows
         self.groups = layer.groups
-        weight = original.weight.detach()
         bias = weight.new_zeros(len(weight)) if original.bias is None else original.bias.detach()
         self.channels = slice(None)
         if rows is not None:
             group = int(rows[0]) // (layer.out_channels // layer.groups)
             self.channels = slice(group * layer.inner, (group + 1) * layer.inner)
-            weight, bias, self.groups = weight[rows], bias[rows], 1
-        self.weight = weight.reshape(*weight.shape[:2], *layer.size)
-        self.bias = bias
+            weight, bias, self.groups = weight[rows].contiguous(memory_format=torch.channels_last), bias[rows], 1
+        self.weight, self.bias = weight, bias
         self.edited_weight, self.edited_bias = self.weight, self.bias
-        self.observer: Observer | None = None
+        self.observer: Callable[[Layer, Observation], None] | None = None
         self.watcher: Watcher | None = None
         self.stride, self.dilation, self.mode, self.padding = (1, 1), (1, 1), "constant", (0, 0, 0, 0)
         if isinstance(original, nn.Conv2d):
@@ -68,6 +69,9 @@ class _KernelLayer(nn.Module):
             self.mode = "constant" if original.padding_mode == "zeros" else original.padding_mode
             left, right, top, bottom = original._reversed_padding_repeated_twice
             self.padding = (left, right, top, bottom)
+        # Zeros, as many on either side, are left to the convolution: nothing is copied.
+        plain = self.mode == "constant" and self.padding[::2] == self.padding[1::2]
+        self.zeros = self.padding[2::-2] if plain else (0, 0)
 
     def edit(self, edit: Edit | None) -> None:
         """Do this to the layer, in place of what was done before; None restores it."""
@@ -88,12 +92,14 @@ class _KernelLayer(nn.Module):
         return functional.pad(x, self.padding, self.mode) if any(self.padding) else x
 
     def forward(self, x: Tensor) -> Tensor:
-        seen = self.padded(x)
-        y = functional.conv2d(seen, self.edited_weight, self.edited_bias, self.stride, 0, self.dilation, self.groups)
+        seen = self.maps(x)[:, self.channels] if any(self.zeros) else self.padded(x)
+        seen = seen.contiguous(memory_format=torch.channels_last)
+        weight, bias = self.edited_weight, self.edited_bias
+        y = functional.conv2d(seen, weight, bias, self.stride, self.zeros, self.dilation, self.groups)
         if self.watcher is not None:
-            self.watcher(self.layer, seen, y)
+            self.watcher(self.layer, self.padded(x), y)
         if self.observer is not None:
-            y = self._observed(seen.detach(), y, self.observer)
+            y = self._observed(x.detach(), y)
         if self.layer.kind != "linear":
             return y
         return y.reshape(*y.shape[:2], *x.shape[1:-1]).movedim(1, -1)
@@ -129,14 +135,17 @@ class _KernelLayer(nn.Module):
         weight = self.weight.double().reshape(self.groups, out // self.groups, inner, height * width)
         return (means * weight).sum(-1).flatten(1, 2)
 
-    def _observed(self, x: Tensor, y: Tensor, observer: Observer) -> Tensor:
+    def _observed(self, x: Tensor, y: Tensor) -> Tensor:
         if not y.requires_grad:
             y.requires_grad_()
 
         def seen(gradient: Tensor) -> None:
-            observer(
-                self.layer, Observation(self.weight, x, gradient.detach(), self.stride, self.dilation, self.groups)
-            )
+            if self.observer is not None:
+                gradient = gradient.detach()
+                observation = Observation(
+                    self.weight, self.padded(x), gradient, self.stride, self.dilation, self.groups
+                )
+                self.observer(self.layer, observation)
 
         y.register_hook(seen)  # type: ignore[no-untyped-call]
         return y
@@ -154,7 +163,7 @@ class Section:
         for layer in self.layers:
             original = graph.module.get_submodule(layer.path)
             assert isinstance(original, (nn.Conv2d, nn.Linear))
-            self._kernel_layers[layer.path] = _KernelLayer(layer, original, self.rows(layer))
+            self._kernel_layers[layer.path] = _KernelLayer(layer, original, graph.kernels[layer.path], self.rows(layer))
         self._module = _cut(graph, target.step.name, self._kernel_layers)
         sliced = target.step.layer is not None and self.rows(target.step.layer) is not None
         self._units = list(range(len(target.units))) if sliced else list(target.units)
@@ -219,18 +228,34 @@ class Section:
             for layer in self._kernel_layers.values():
                 layer.edit(None)
 
-    def observe(self, images: Tensor, cotangent: Callable[[Tensor], Tensor], observer: Observer) -> None:
-        """One forward and one backward pass; the observer sees every layer, last layer first."""
+    @cached_property
+    def together(self) -> int:
+        """How many images are best scored at a time: more than one as far as their maps take no more memory than the
+        gradients of all weights would. Of few weights and large maps it is 1, which is as fast and spares the cache."""
+        steps = self.graph.ancestors(self.target.step.name)
+        maps = sum(math.prod(step.shape) for step in steps)
+        weights = sum(layer.weight.numel() for layer in self._kernel_layers.values())
+        return 1 + weights // max(maps, 1)
+
+    def observe(self, images: Tensor, cotangents: Sequence[Cotangent], observer: Observer) -> None:
+        """One forward pass, and for each cotangent a backward pass in which the observer sees every layer, last layer
+        first."""
         layers = self._kernel_layers.values()
         try:
-            for layer in layers:
-                layer.observer = observer
+            self._let_see(partial(observer, 0))
             with torch.enable_grad():
                 feature = self.feature(images)
-            feature.backward(cotangent(feature.detach()))  # type: ignore[no-untyped-call]
+            for number, cotangent in enumerate(cotangents):
+                self._let_see(partial(observer, number))
+                again = number < len(cotangents) - 1
+                feature.backward(cotangent(feature.detach()), retain_graph=again)  # type: ignore[no-untyped-call]
         finally:
             for layer in layers:
                 layer.observer = None
+
+    def _let_see(self, observer: Callable[[Layer, Observation], None]) -> None:
+        for layer in self._kernel_layers.values():
+            layer.observer = observer
 
     def watch(self, images: Tensor, watcher: Watcher) -> None:
         """One forward pass; the watcher sees what goes into and comes out of every layer (of the target's layer its
@@ -395,6 +420,8 @@ def _cut(graph: Graph, last: str, layers: Mapping[str, _KernelLayer]) -> fx.Grap
         if node not in wanted and node.op != "placeholder":
             continue
         copies[node] = part.node_copy(node, lambda used: copies[used])
+        # A view needs its channels first in memory. Nothing writes in place here, so a copy does as well.
+        copies[node].target = _RESHAPES.get(node.target, node.target)
         if node.op == "call_module":
             path = str(node.target)
             modules[path] = layers.get(path) or graph.module.get_submodule(path)
@@ -404,6 +431,14 @@ def _cut(graph: Graph, last: str, layers: Mapping[str, _KernelLayer]) -> fx.Grap
             part.output(copies[node])
             break
     return fx.GraphModule(modules, part)
+
+
+_RESHAPES: dict[Any, Any] = {
+    "view": "reshape",
+    "view_as": "reshape_as",
+    torch.ops.aten.view.default: torch.reshape,
+    torch.ops.aten._unsafe_view.default: torch.reshape,
+}
 
 
 def _upstream(node: fx.Node) -> set[fx.Node]:

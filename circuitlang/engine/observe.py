@@ -3,50 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional
-from torch.nn.grad import conv2d_weight
 
 from circuitlang.engine.contracts import Observation
 
-# Elements of a block of kernel outputs: small enough to stay in a cache, large enough to keep a core busy.
-_BLOCK = 1 << 20
+# Elements of a block that is worked on at once: small enough to stay in a cache, large enough to keep a core busy.
+_BLOCK = 1 << 18
 
 
-def weight_gradients(kernels: Observation) -> Iterator[Tensor]:
-    """Of each image, the gradient of the objective with respect to the weight [O, I / groups, h, w]."""
+class Effects(NamedTuple):
+    """Of each image and kernel [N, O, I / groups], the sum over its weights of w dL/dw, and that of |w dL/dw|."""
+
+    signed: Tensor
+    absolute: Tensor
+
+
+def effects(kernels: Observation) -> Effects:
+    """What first order says that an image's objective owes to each kernel; worked out once for all who ask."""
+    if "effects" not in kernels.shared:
+        kernels.shared["effects"] = _effects(kernels)
+    found: Effects = kernels.shared["effects"]
+    return found
+
+
+def absolute_effects(kernels: Observation) -> Tensor:
+    """The sum over images of `effects(kernels).absolute`, [O, I / groups]."""
+    if _taps(kernels) == 1 and _positions(kernels) == 1:
+        # |w g x| = |w| |g| |x|, which leaves one product of matrices.
+        return kernels.weight[..., 0, 0].abs() * _products(kernels.gradient.abs(), kernels.input.abs(), kernels).sum(0)
+    return effects(kernels).absolute.sum(0)
+
+
+def flows(kernels: Observation) -> Tensor:
+    """The sum over images and positions of |a dL/da| with a the kernel's own output map, [O, I / groups]."""
+    if _taps(kernels) == 1:
+        passed = _products(kernels.gradient.abs(), kernels.input.abs(), kernels).sum(0)
+        return kernels.weight[..., 0, 0].abs() * passed
+    out, inner = kernels.weight.shape[:2]
+    each, taps, positions = out // kernels.groups, _taps(kernels), _positions(kernels)
+    found = kernels.weight.new_zeros(kernels.groups, inner, each)
+    # A product of matrices for each input channel: what its kernels put out where.
+    weight = kernels.weight.reshape(kernels.groups, each, inner, taps).transpose(1, 2).contiguous()
+    rows = min(each, max(1, _BLOCK // positions))
+    channels = max(1, _BLOCK // (rows * positions))
+    block = kernels.weight.new_empty(min(channels, inner) * rows * positions)
     for image in range(len(kernels.input)):
-        yield conv2d_weight(  # type: ignore[no-untyped-call]
-            kernels.input[image : image + 1],
-            kernels.weight.shape,
-            kernels.gradient[image : image + 1],
-            stride=kernels.stride,
-            dilation=kernels.dilation,
-            groups=kernels.groups,
-        )
-
-
-def kernel_outputs(kernels: Observation) -> Iterator[tuple[slice, int, Tensor]]:
-    """The output maps of single kernels, in blocks: input channels (within a group), image, [O, channels, positions].
-
-    The sum over input channels is the layer's output less its bias.
-    """
-    groups = kernels.groups
-    out, inner, height, width = kernels.weight.shape
-    taps = height * width
-    weight = kernels.weight.reshape(groups, out // groups, inner, taps)
-    positions = kernels.gradient[0, 0].numel()
-    step = max(1, _BLOCK // (out * positions))
-    for image in range(len(kernels.input)):
-        x = kernels.input[image : image + 1]
-        patches = functional.unfold(x, (height, width), dilation=kernels.dilation, stride=kernels.stride)
-        patches = patches.reshape(groups, inner, taps, positions)
-        for start in range(0, inner, step):
-            channels = slice(start, min(start + step, inner))
-            output = torch.einsum("goit,gitp->goip", weight[:, :, channels], patches[:, channels])
-            yield channels, image, output.reshape(out, -1, positions)
+        x = kernels.input[image].contiguous().reshape(kernels.groups, inner, *kernels.input.shape[2:])
+        strength = kernels.gradient[image].abs().reshape(kernels.groups, each, positions)
+        for group in range(kernels.groups):
+            for i in range(0, inner, channels):
+                patches = _windows(x[group, i : i + channels], kernels).reshape(-1, taps, positions)
+                for o in range(0, each, rows):
+                    some = weight[group, i : i + channels, o : o + rows]
+                    output = block[: some.shape[0] * some.shape[1] * positions].view(*some.shape[:2], positions)
+                    torch.bmm(some, patches, out=output)
+                    output *= strength[group, o : o + rows]
+                    found[group, i : i + channels, o : o + rows] += output.abs_().sum(-1)
+    return found.transpose(1, 2).reshape(out, inner)
 
 
 def centred_moments(kernels: Observation) -> Tensor:
@@ -56,13 +72,16 @@ def centred_moments(kernels: Observation) -> Tensor:
     with respect to a constant added to it, and m its mean over the image's positions: the sums over images of A^2, AB,
     B^2, m and 1.
     """
-    weight = kernels.weight.double()
-    shift = kernels.gradient.sum((2, 3), dtype=torch.float64)
-    effects = torch.stack([(weight * each).sum((-2, -1)) for each in weight_gradients(kernels)])
-    both = torch.einsum("noi,no->oi", effects, shift)
-    squares = shift.square().sum(0)[:, None].expand_as(both)
-    images = torch.full_like(both, len(effects))
-    return torch.stack([effects.square().sum(0), both, squares, _mean_outputs(kernels), images])
+    signed = effects(kernels).signed
+    found = torch.zeros(5, *signed.shape[1:], dtype=torch.float64, device=signed.device)
+    for effect, gradient in zip(signed, kernels.gradient, strict=True):
+        a, b = effect.double(), gradient.sum((1, 2), dtype=torch.float64)[:, None]
+        found[0].addcmul_(a, a)
+        found[1].addcmul_(a, b)
+        found[2] += b.square()
+    found[3] = _mean_outputs(kernels)
+    found[4] = len(signed)
+    return found
 
 
 def centred(moments: Tensor) -> Tensor:
@@ -78,21 +97,88 @@ def centred(moments: Tensor) -> Tensor:
     return torch.where(scores > 1e-12 * effect, scores, 0)
 
 
+def _taps(kernels: Observation) -> int:
+    return kernels.weight.shape[2] * kernels.weight.shape[3]
+
+
+def _positions(kernels: Observation) -> int:
+    return kernels.gradient.shape[2] * kernels.gradient.shape[3]
+
+
+def _effects(kernels: Observation) -> Effects:
+    if _taps(kernels) == 1:
+        signed = _products(kernels.gradient, kernels.input, kernels).mul_(kernels.weight[..., 0, 0])
+        return Effects(signed, signed.abs())
+    shape = (len(kernels.input), *kernels.weight.shape[:2])
+    signed, absolute = kernels.weight.new_empty(shape), kernels.weight.new_empty(shape)
+    weight = kernels.weight.flatten(2).transpose(1, 2)
+    for image in range(len(kernels.input)):
+        for rows, gradient in _weight_gradients(kernels, image):
+            part = weight[rows] * gradient
+            signed[image, rows] = part.sum(1)
+            absolute[image, rows] = part.abs_().sum(1)
+    return Effects(signed, absolute)
+
+
+def _products(gradient: Tensor, x: Tensor, kernels: Observation) -> Tensor:
+    """Of 1 x 1 kernels, the sum over positions of gradient times input, [N, O, I / groups]."""
+    groups, positions = kernels.groups, _positions(kernels)
+    seen = x[..., :: kernels.stride[0], :: kernels.stride[1]][..., : gradient.shape[2], : gradient.shape[3]]
+    seen = seen.permute(0, 2, 3, 1).reshape(len(x), positions, groups, -1).permute(0, 2, 1, 3)
+    given = gradient.permute(0, 2, 3, 1).reshape(len(x), positions, groups, -1).permute(0, 2, 3, 1)
+    return (given @ seen).flatten(1, 2)
+
+
+def _weight_gradients(kernels: Observation, image: int) -> Iterator[tuple[slice, Tensor]]:
+    """The gradient of an image's objective with respect to some rows of weights at a time, [rows, taps, I / groups]."""
+    out, inner, height, width = kernels.weight.shape
+    each, positions = out // kernels.groups, _positions(kernels)
+    x, gradient = kernels.input[image : image + 1], kernels.gradient[image : image + 1]
+    if each <= positions:
+        _, found, _ = torch.ops.aten.convolution_backward(
+            gradient, x, kernels.weight, None, kernels.stride, (0, 0), kernels.dilation, False, (0, 0), kernels.groups,
+            (False, True, False),
+        )  # fmt: skip
+        yield slice(0, out), found.flatten(2).transpose(1, 2)
+        return
+    # The weights outweigh the map. Their gradient need not go through memory: made in blocks, it stays in the cache.
+    step = max(1, _BLOCK // (inner * height * width))
+    given = gradient.reshape(out, positions)
+    for group in range(kernels.groups):
+        seen = x[0, group * inner : (group + 1) * inner]
+        patches = _windows(seen, kernels).permute(3, 4, 1, 2, 0).reshape(positions, -1)
+        for start in range(group * each, (group + 1) * each, step):
+            rows = slice(start, min(start + step, (group + 1) * each))
+            yield rows, (given[rows] @ patches).reshape(-1, height * width, inner)
+
+
+def _windows(x: Tensor, kernels: Observation) -> Tensor:
+    """What each weight of a kernel sees of some channels [C, H, W] at each position, a view [C, h, w, H', W']."""
+    channel, row, column = x.stride()
+    size = (len(x), *kernels.weight.shape[2:], *kernels.gradient.shape[2:])
+    taps = row * kernels.dilation[0], column * kernels.dilation[1]
+    return x.as_strided(size, (channel, *taps, row * kernels.stride[0], column * kernels.stride[1]))
+
+
 def _mean_outputs(kernels: Observation) -> Tensor:
     """The mean over positions of each kernel's output, summed over images, [O, I / groups]."""
     groups = kernels.groups
     out, inner, height, width = kernels.weight.shape
-    means = torch.stack([tap.mean((2, 3), dtype=torch.float64).sum(0) for tap in _taps(kernels)], -1)
-    weight = kernels.weight.double().reshape(groups, out // groups, inner, height * width)
-    return torch.einsum("goit,git->goi", weight, means.reshape(groups, inner, -1)).reshape(out, inner)
+    means = _window_sums(kernels).reshape(groups, 1, inner, -1).transpose(2, 3) / _positions(kernels)
+    # As the weights lie in memory, channels last.
+    weight = kernels.weight.flatten(2).transpose(1, 2).double().reshape(groups, -1, height * width, inner)
+    return (weight * means).sum(2).reshape(out, inner)
 
 
-def _taps(kernels: Observation) -> Iterator[Tensor]:
-    """For each of a kernel's weights, row by row, the input [N, I, H', W'] that it is multiplied with."""
+def _window_sums(kernels: Observation) -> Tensor:
+    """The sum over images and positions of what each weight of a kernel sees, float64 [I, h, w]."""
     height, width = kernels.weight.shape[2:]
     rows, columns = kernels.gradient.shape[2:]
-    below, right = kernels.stride[0] * (rows - 1) + 1, kernels.stride[1] * (columns - 1) + 1
-    for row in range(0, height * kernels.dilation[0], kernels.dilation[0]):
-        for column in range(0, width * kernels.dilation[1], kernels.dilation[1]):
-            window = kernels.input[:, :, row : row + below, column : column + right]
-            yield window[..., :: kernels.stride[0], :: kernels.stride[1]]
+
+    def spread(start: int, many: int, axis: int) -> slice:
+        first, step = start * kernels.dilation[axis], kernels.stride[axis]
+        return slice(first, first + step * (many - 1) + 1, step)
+
+    across = [kernels.input[..., spread(j, columns, 1)].sum((0, 3), dtype=torch.float64) for j in range(width)]
+    lines = torch.stack(across, -1)
+    return torch.stack([lines[:, spread(i, rows, 0)].sum(1) for i in range(height)], 1)

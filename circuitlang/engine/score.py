@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from hashlib import blake2b
 from itertools import product
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Generator, Tensor
 
+from circuitlang.compiler.plan import Choice
 from circuitlang.engine.build import Builder
 from circuitlang.engine.contracts import (
     CRITERIA,
@@ -23,6 +24,7 @@ from circuitlang.engine.contracts import (
     Masks,
     Observation,
     Passage,
+    Schedule,
     Scores,
     signs,
 )
@@ -39,6 +41,20 @@ def score(builder: Builder, criterion: str, parameters: Mapping[str, Value], bud
     """The score of every kernel of the builder's section by its images, float64 [out, in / groups] by layer, or of
     every weight [out, in / groups, h, w]; zero where it isn't relevant."""
     return _Scoring(builder, budget, seed).score(criterion, None, **parameters)
+
+
+def score_all(builder: Builder, choices: Sequence[Choice], budget: int, seed: int) -> list[Scores]:
+    """What `score` finds by each of some criteria, to the last bit. Those of one pass share it: a forward pass, a
+    backward pass for each of their cotangents, and what they need of a kernel alike."""
+    return _Scoring(builder, budget, seed).score_all(choices)
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A one-pass criterion and its parameters."""
+
+    entry: Criterion
+    parameters: Mapping[str, Value]
 
 
 class _Scoring:
@@ -69,28 +85,45 @@ class _Scoring:
         }
 
     def score(self, criterion: str, edits: Edits | Masks | None = None, **parameters: Value) -> Scores:
-        if criterion not in CRITERIA.declarations:
-            raise SpecError(Finding("E103", f"unknown criterion '{criterion}'"))
-        entry = CRITERIA.load(criterion)
+        entry = _entry(criterion)
         if isinstance(entry, Criterion):
-            scores: Scores = self._pass(criterion, entry, self._edits if edits is None else edits, parameters)
-        else:
-            inner = copy(self)
-            inner._edits = self._edits if edits is None else edits
-            scores = entry.run(inner, **parameters)
-        return {path: scores[path].cpu().double() * mask for path, mask in self.relevant.items()}
+            asked = [_Asked(entry, parameters)]
+            (scores,) = self._pass(criterion, asked, self._edits if edits is None else edits)
+            return self._relevant(scores)
+        inner = copy(self)
+        inner._edits = self._edits if edits is None else edits
+        return self._relevant(entry.run(inner, **parameters))
+
+    def score_all(self, choices: Sequence[Choice]) -> list[Scores]:
+        """See `score_all`."""
+        entries = [_entry(choice.name) for choice in choices]
+        asked = {
+            number: _Asked(entry, choices[number].parameters)
+            for number, entry in enumerate(entries)
+            if isinstance(entry, Criterion)
+        }
+        label = ", ".join(choices[number].name for number in asked)
+        found = dict(zip(asked, self._pass(label, list(asked.values()), None), strict=True)) if asked else {}
+        return [
+            self._relevant(found[number])
+            if number in found
+            # A generator of its own, as if it were asked for alone.
+            else score(self._builder, choice.name, choice.parameters, self.budget, self.generator.initial_seed())
+            for number, choice in enumerate(choices)
+        ]
 
     def sensitivities(self) -> Mapping[str, Tensor]:
         sums = {path: torch.zeros(len(mask)).double() for path, mask in self.relevant.items()}
 
-        def observer(layer: Layer, kernels: Observation) -> None:
+        def observer(_: int, layer: Layer, kernels: Observation) -> None:
             rows = self._section.rows(layer)
             squares = kernels.gradient.square().sum((0, 2, 3), dtype=torch.float64).cpu()
             sums[layer.path].index_add_(0, torch.arange(len(squares)) if rows is None else rows, squares)
 
         with self._section.edited(self._edits):
             for batch in self._images.batches("sensitivities"):
-                self._section.observe(batch, partial(self._cotangent, signs, batch), observer)
+                for images in torch.split(batch, self._section.together):
+                    self._section.observe(images, [partial(self._cotangent, signs, images)], observer)
         return sums
 
     def passages(self, see: Callable[[str, Passage], None]) -> None:
@@ -119,28 +152,41 @@ class _Scoring:
         with self._section.edited(edits):
             return self._section.feature(images)
 
-    def _pass(
-        self, name: str, entry: Criterion, edits: Edits | Masks | None, parameters: Mapping[str, Value]
-    ) -> dict[str, Tensor]:
-        """Add up what each batch contributes; memory does not grow with the number of images."""
-        sums: dict[str, Tensor] = {}
+    def _relevant(self, scores: Scores) -> Scores:
+        return {path: scores[path].cpu().double() * mask for path, mask in self.relevant.items()}
 
-        def observer(layer: Layer, kernels: Observation) -> None:
+    def _pass(self, label: str, asked: Sequence[_Asked], edits: Edits | Masks | None) -> list[Scores]:
+        """Add up what each batch contributes, by each criterion; memory does not grow with the number of images."""
+        cotangents = list(dict.fromkeys(each.entry.cotangent for each in asked))
+        sums: list[dict[str, Tensor]] = [{} for _ in asked]
+
+        def observer(number: int, layer: Layer, kernels: Observation) -> None:
             for place, part in self._parts(kernels):
-                found = entry.reduce(part, **parameters).double().cpu()
-                if layer.path not in sums:
-                    sums[layer.path] = torch.zeros((*found.shape[:-2], *self.relevant[layer.path].shape)).double()
-                rows = self._section.rows(layer)
-                own = sums[layer.path][place]
-                if rows is None:
-                    own += found
-                else:
-                    own.index_add_(-2, rows, found)
+                for each, own in zip(asked, sums, strict=True):
+                    if each.entry.cotangent == cotangents[number]:
+                        self._add(own, layer, place, each.entry.reduce(part, **each.parameters))
 
         with self._section.edited(edits):
-            for batch in self._images.batches(name):
-                self._section.observe(batch, partial(self._cotangent, entry.cotangent, batch), observer)
-        return {path: entry.finish(sums[path]) for path in self.relevant}
+            for batch in self._images.batches(label):
+                for images in torch.split(batch, self._section.together):
+                    chosen = [partial(self._cotangent, each, images) for each in cotangents]
+                    self._section.observe(images, chosen, observer)
+        return [
+            {path: each.entry.finish(own[path]) for path in self.relevant}
+            for each, own in zip(asked, sums, strict=True)
+        ]
+
+    def _add(self, sums: dict[str, Tensor], layer: Layer, place: tuple[Any, ...], found: Tensor) -> None:
+        """Add what is found of a place in a layer's kernels."""
+        found = found.cpu()
+        if layer.path not in sums:
+            sums[layer.path] = torch.zeros((*found.shape[:-2], *self.relevant[layer.path].shape)).double()
+        rows = self._section.rows(layer)
+        own = sums[layer.path][place]
+        if rows is None:
+            own += found
+        else:
+            own.index_add_(-2, rows, found.double())
 
     def _parts(self, kernels: Observation) -> Iterator[tuple[tuple[Any, ...], Observation]]:
         """What is scored of a layer, and where its scores belong: all kernels at once, or for every place in them the
@@ -168,3 +214,9 @@ class _Scoring:
         seed = self.generator.initial_seed().to_bytes(8, "little")
         content = blake2b(image.cpu().numpy().tobytes(), digest_size=7, key=seed)
         return torch.Generator().manual_seed(int.from_bytes(content.digest(), "little"))
+
+
+def _entry(criterion: str) -> Criterion | Schedule:
+    if criterion not in CRITERIA.declarations:
+        raise SpecError(Finding("E103", f"unknown criterion '{criterion}'"))
+    return CRITERIA.load(criterion)

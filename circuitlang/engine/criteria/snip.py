@@ -1,8 +1,7 @@
-import torch
 from torch import Tensor
 
 from circuitlang.engine.contracts import Observation, criterion
-from circuitlang.engine.observe import weight_gradients
+from circuitlang.engine.observe import absolute_effects
 
 
 @criterion()
@@ -14,7 +13,4 @@ def snip(kernels: Observation) -> Tensor:
     The absolute value is taken image by image; the published code takes it of a batch's sum, which makes scores
     depend on the batch size. Cost: one pass.
     """
-    scores = torch.zeros(kernels.weight.shape[:2], dtype=torch.float64, device=kernels.weight.device)
-    for gradient in weight_gradients(kernels):
-        scores += (kernels.weight * gradient).abs().mean((-2, -1))
-    return scores
+    return absolute_effects(kernels) / kernels.weight[0, 0].numel()

@@ -1,0 +1,199 @@
+"""What scoring costs: `python benchmarks/speed.py`.
+
+The unit FB is one forward and one backward pass of the network as it is, cut off behind the target's layer, with
+gradients for weights alone: plain PyTorch, on the same images, in the same process, with the same threads. It is taken
+with four images at a time, which on most networks is its fastest. The target is a channel of the last convolution.
+
+Rows are run in turn, round after round, so that whatever else the machine does slows all of them; a ratio to FB is
+taken within each round, and the median of the ratios is printed, as a Markdown table. With one thread it is the time
+that the processor spent, else the time that passed. Memory is the most that tensors
+take beside the network and the images: against that of an FB of a single image, and what 64 images take more than 16.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import torch
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+from torchvision import models
+
+from circuitlang.compiler.plan import Choice
+from circuitlang.engine.build import Builder
+from circuitlang.engine.contracts import CRITERIA, passes_of
+from circuitlang.engine.intervene import Section, Target
+from circuitlang.engine.score import score_all
+from circuitlang.engine.trace import trace
+from circuitlang.engine.weights import fill, read
+
+PHOTOGRAPHS = Path(__file__).resolve().parents[2] / "shared" / "real"
+# The last convolution of each, a deep and costly target.
+NETS = {
+    "alexnet": "features.10",
+    "squeezenet1_0": "features.12.expand3x3",
+    "resnet18": "layer4.1.conv2",
+    "googlenet": "inception5b.branch2.1.conv",
+    "vgg11": "features.18",
+}
+UNIT = 3
+SIDE = 224
+# Criteria that share a pass.
+TOGETHER = ("snip+actgrad", "snip+taylor+actgrad+gn")
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """Images that are tensors already, as many at a time as a run takes."""
+
+    tensor: Tensor
+
+    def __len__(self) -> int:
+        return len(self.tensor)
+
+    def batches(self, _label: str) -> Iterator[Tensor]:
+        return iter(torch.split(self.tensor, 16))
+
+
+class _ReachedError(Exception):
+    """The target's layer has run; nothing behind it need."""
+
+
+def floor(model: nn.Module, path: str, images: Tensor, together: int = 4, backward: bool = True) -> None:
+    """One forward pass up to a layer, and one backward pass from a channel of it."""
+    found: list[Tensor] = []
+
+    def reached(_module: nn.Module, _given: tuple[Tensor, ...], output: Tensor) -> None:
+        found.append(output)
+        raise _ReachedError
+
+    handle = model.get_submodule(path).register_forward_hook(reached)
+    model.zero_grad()
+    for some in torch.split(images, together):
+        with torch.set_grad_enabled(backward), contextlib.suppress(_ReachedError):
+            model(some)
+        if backward:
+            found.pop()[:, UNIT].abs().sum().backward()
+    model.zero_grad()
+    handle.remove()
+
+
+def network(name: str) -> nn.Module:
+    """A network of torchvision; with real weights where they lie beside the project, else random ones."""
+    torch.manual_seed(0)
+    extra = {"init_weights": False, "aux_logits": False} if name == "googlenet" else {}
+    model: nn.Module = getattr(models, name)(weights=None, **extra)
+    file = PHOTOGRAPHS / f"{name}.safetensors"
+    if file.is_file():
+        fill(model, read(file)[0], name)
+    return model.eval()
+
+
+def jobs(name: str, criteria: list[str], images: Tensor) -> dict[str, Callable[[], object]]:
+    """What is timed of a network, FB first: F, then each criterion, or several of one pass joined by `+`."""
+    model = network(name)
+    graph = trace(model, (SIDE, SIDE))
+    found: dict[str, Callable[[], object]] = {
+        "FB": partial(floor, model, NETS[name], images),
+        "F": partial(floor, model, NETS[name], images, backward=False),
+    }
+    for word in criteria:
+        found[word] = partial(scored, graph, name, word, images)
+    return found
+
+
+def scored(graph: object, name: str, word: str, images: Tensor) -> None:
+    """Score by one criterion, or by several at once, from the network on."""
+    section = Section(graph, Target(graph.find(NETS[name]), (UNIT,)))
+    builder = Builder(section, Fixed(images))
+    size = sum(int(mask.sum()) for mask in builder.relevant.values()) // 10
+    score_all(builder, [Choice(each) for each in word.split("+")], size, 0)
+
+
+def peak(run: Callable[[], object]) -> int:
+    """The most bytes that tensors take at once in a run."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        run()
+    now = most = 0
+    for event in seen.profiler.kineto_results.events():
+        if event.name() == "[memory]":
+            now += event.nbytes()
+            most = max(most, now)
+    return most
+
+
+def seconds(run: Callable[[], object]) -> float:
+    """How long a run takes."""
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    begin = clock()
+    run()
+    return clock() - begin
+
+
+def timed(tasks: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """By task, the median of its ratios to the first."""
+    first = next(iter(tasks))
+    taken = []
+    for _ in range(rounds):
+        taken.append({name: seconds(task) for name, task in tasks.items()})
+    return {name: median(each[name] / each[first] for each in taken) for name in tasks}
+
+
+def memory(name: str, word: str) -> tuple[float, float]:
+    """What scoring 16 images takes against an FB of one, and how much more 64 take."""
+    one, few, many = (torch.randn(number, 3, SIDE, SIDE) for number in (1, 16, 64))
+    model = network(name)
+    graph = trace(model, (SIDE, SIDE))
+    least = peak(partial(floor, model, NETS[name], one))
+    some, more = (peak(partial(scored, graph, name, word, images)) for images in (few, many))
+    return some / least, more / some - 1
+
+
+def default_criteria() -> list[str]:
+    """Those of one pass, and `force`, whose steps are ten."""
+    return [name for name in sorted(CRITERIA.declarations) if passes_of(name) <= 1 or name == "force"]
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--nets", nargs="+", choices=NETS, default=list(NETS))
+    parser.add_argument("--criteria", nargs="+", default=[*default_criteria(), *TOGETHER], metavar="NAME[+NAME...]")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--images", type=int, default=4)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--memory", nargs="*", default=["actgrad"], metavar="NAME", help="criteria whose memory counts")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    rows: dict[str, dict[str, str]] = {}
+    for name in options.nets:
+        images = torch.randn(options.images, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+        tasks = jobs(name, options.criteria, images)
+        for word, task in tasks.items():
+            if word != "force":
+                task()  # once untimed: what is made once is there afterwards
+        for word, ratio in timed(tasks, options.rounds).items():
+            rows.setdefault(f"{word}, time in FB", {})[name] = f"{ratio:.2f}"
+        for word in options.memory:
+            against, growth = memory(name, word)
+            rows.setdefault(f"{word}, memory of one FB", {})[name] = f"{against:.2f}"
+            rows.setdefault(f"{word}, more memory for 64 images than for 16", {})[name] = f"{growth:.0%}"
+        print(f"{name} done", file=sys.stderr)
+    print(
+        f"{options.images} images of {SIDE} pixels, {options.threads} thread(s), medians of {options.rounds} rounds\n"
+    )
+    print("| | " + " | ".join(options.nets) + " |\n|---|" + "---|" * len(options.nets))
+    for word, cells in rows.items():
+        print(f"| {word} | " + " | ".join(cells[name] for name in options.nets) + " |")
+
+
+if __name__ == "__main__":
+    main()
