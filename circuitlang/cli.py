@@ -338,6 +338,7 @@ def export(circuit: Path, file: Path) -> None:
     \b
     circuitlang export runs/dogs/snout snout.onnx      its module, for other runtimes
     circuitlang export runs/dogs/snout snout.graphml   its graph; .json too
+    circuitlang export runs/dogs/snout snout.pdf       its diagram; .png, .svg, .html too
     """
     with _findings():
         from circuitlang.loaded import load

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element
@@ -72,7 +73,7 @@ def _add_headings(parent: Element, columns: Sequence[Column], headings: Mapping[
         name, *details = headings[column.layer]
         text(parent, name, middle, 0, NAME, bold=True, anchor="middle")
         for line, detail in enumerate(details, start=1):
-            text(parent, detail, middle, 15 * line, SMALL, FAINT, anchor="middle")
+            text(parent, detail, middle, 15 * line, SMALL, FAINT, anchor="middle").set("class", "circuit-detail")
 
 
 def _add_edges(
@@ -80,9 +81,9 @@ def _add_edges(
 ) -> None:
     """Weak edges first, strong ones on top of them."""
     group = add(parent, "g", fill="none", stroke_linejoin="round")
-    strongest_of_all = drawn[0].strength if drawn else 0.0
+    pen = Pen(drawn)
     for one in reversed(drawn):
-        width, opacity = pen(one.strength, strongest_of_all, len(drawn))
+        width, opacity = pen(one.strength)
         path = add(
             group,
             "path",
@@ -104,11 +105,24 @@ def sign(one: Connection) -> str:
     return _COLOURS[one.sign][0]
 
 
-def pen(strength: float, strongest: float, count: int) -> tuple[float, float]:
-    """An edge's width and opacity: by the square root, as scores span decades; thinner and fainter in a crowd."""
-    share = (strength / strongest) ** 0.5 if strongest > 0 else 1.0
-    crowd = min(max(count, 20) / 20, 25) ** 0.25  # 1 to about 2.2
-    return 0.5 + share * 6.5 / crowd, 0.9 * share + (1 - share) * 0.4 / crowd
+class Pen:
+    """The width and opacity of edges: thinner and fainter in a crowd, and by a root of the score.
+
+    Scores span decades; the root, between the square and the fifth, is such that an edge of middling score is seen
+    beside the strongest.
+    """
+
+    def __init__(self, drawn: Sequence[Connection]) -> None:
+        scores = sorted(one.strength for one in drawn) or [0.0]
+        self.strongest, middle = scores[-1], scores[len(scores) // 2]
+        power = math.log(0.4) / math.log(middle / self.strongest) if 0 < middle < self.strongest else 0.5
+        self.power = min(max(power, 0.2), 0.5)
+        self.crowd = min(max(len(drawn), 20) / 20, 25) ** 0.25  # 1 to about 2.2
+
+    def __call__(self, strength: float) -> tuple[float, float]:
+        """The width in pixels, and the opacity."""
+        share = (strength / self.strongest) ** self.power if self.strongest > 0 else 1.0
+        return 0.5 + share * 6.5 / self.crowd, 0.9 * share + (1 - share) * 0.4 / self.crowd
 
 
 def _curve(route: Route) -> str:
@@ -135,8 +149,9 @@ def _add_sums(parent: Element, drawn: Figure) -> None:
         size = min(max(0.09 * node.size, 3.2), 6.0)
         arm, negative = number(0.55 * size), number(-0.55 * size)
         place = translation(node.x - node.size / 2 - size - 3, node.y)
-        mark = add(group, "g", class_="circuit-sum", transform=place)
-        add(mark, "title", f"{captions.channel_name(channel, drawn.result.summary.layers)} reads sums of channels")
+        name = captions.channel_name(channel, drawn.result.summary.layers)
+        mark = add(group, "g", class_="circuit-sum", data_channel=name, transform=place)
+        add(mark, "title", f"{name} reads sums of channels")
         add(mark, "circle", r=size, fill=PAPER)
         add(mark, "path", d=f"M{negative} 0H{arm}M0 {negative}V{arm}")
 
@@ -145,7 +160,8 @@ def _add_nodes(parent: Element, layout: Layout, result: Result) -> None:
     layers, aims, tooltips = result.summary.layers, targets(result), captions.node_tooltips(result)
     for channel, node in layout.nodes.items():
         name = captions.channel_name(channel, layers)
-        group = add(parent, "g", class_="circuit-node", data_channel=name, transform=translation(node.x, node.y))
+        kind = "circuit-node circuit-target" if channel in aims else "circuit-node"
+        group = add(parent, "g", class_=kind, data_channel=name, transform=translation(node.x, node.y))
         add(group, "title", tooltips.get(channel, name))
         _add_picture(group, channel, node, result, (INK, 2.5) if channel in aims else (LINE, 1.0))
         if channel != IMAGE:
@@ -177,7 +193,7 @@ def _add_picture(parent: Element, channel: Channel, node: Node, result: Result, 
     elif channel in result.exemplars:
         source = embed(result.exemplars[channel], size)
     else:
-        add(parent, "circle", r=node.size / 2, fill=DISC, stroke=rim[0], stroke_width=rim[1])
+        add(parent, "circle", class_="circuit-rim", r=node.size / 2, fill=DISC, stroke=rim[0], stroke_width=rim[1])
         return
     half = node.size / 2
     _frame(parent, node.size + 3, PAPER, "none", 0)
@@ -197,7 +213,8 @@ def _add_image_icon(parent: Element, size: float) -> None:
 
 
 def _frame(parent: Element, size: float, fill: str, stroke: str, width: float) -> None:
-    add(parent, "rect", x=-size / 2, y=-size / 2, width=size, height=size, rx=0.12 * size).attrib |= {
+    kind = "circuit-paper" if stroke == "none" else "circuit-rim"
+    add(parent, "rect", class_=kind, x=-size / 2, y=-size / 2, width=size, height=size, rx=0.12 * size).attrib |= {
         "fill": fill,
         "stroke": stroke,
         "stroke-width": number(width),

@@ -18,10 +18,10 @@ from circuitlang.output.drawing.figure import (
     NEUTRAL,
     PAPER,
     SMALL,
+    Pen,
     add_drawing,
     add_headings,
     figure,
-    pen,
     rounded_clip,
     sign,
     text,
@@ -76,8 +76,9 @@ def _add_legend(parent: Element, drawn: Sequence[Connection]) -> None:
         x = _sample(parent, x, "shortcut to an add", FAINT, 2.0, "6 4") + 20
     text(parent, "score, of the strongest:", x, 4, SMALL, FAINT)
     x += text_width("score, of the strongest:", SMALL) + 6
+    pen = Pen(drawn)
     for share in (0.01, 0.25, 1.0):
-        width, _ = pen(share, 1.0, len(drawn))
+        width, _ = pen(share * pen.strongest)
         x = _sample(parent, x, f"{share:.0%}", INK, width) + 12
 
 
