@@ -331,7 +331,7 @@
       one.element.setAttribute("aria-label", one.text.join(". "));
     }
     one.element.focus({ preventScroll: true });
-    (one.source ? one.target : one).element.scrollIntoView({ block: "nearest", inline: "nearest" });
+    (one.source ? one.target : one).element.querySelector(".circuit-rim").scrollIntoView({ block: "nearest", inline: "nearest" });
   }
 
   /** Left and right go from a node to its strongest edge and on; up and down to the next in the column or beside. */
@@ -363,14 +363,16 @@
     if (group) choose(of.get(group));
     else if (state.chosen && !event.target.closest(".circuit-edge")) clear();
   });
-  drawing.addEventListener("focusin", (event) => {
-    const one = of.get(event.target.closest(".circuit-node, .circuit-edge"));
+  // On what holds the drawing: Chromium lets an svg that listens for focus be tabbed to itself.
+  stage.addEventListener("focusin", (event) => {
+    const one = of.get(event.target);
     if (!one || !one.element.matches(":focus-visible")) return;
-    const box = one.element.getBoundingClientRect();
+    // Not of all of a node: tiles reach beyond it, unseen.
+    const box = (one.element.querySelector(".circuit-rim") || one.element).getBoundingClientRect();
     if (one.source) point(one, box.left + box.width / 2, box.top + box.height / 2);
     else point(one, box.right, box.top);
   });
-  drawing.addEventListener("focusout", unpoint);
+  stage.addEventListener("focusout", unpoint);
   drawing.addEventListener("keydown", (event) => {
     const one = of.get(event.target.closest(".circuit-node, .circuit-edge"));
     if (!one) return;
