@@ -41,6 +41,9 @@ def test_the_wheel_carries_what_is_not_python(wheel: Path) -> None:
         "grammar/circuit.tables",
         "py.typed",
         "codes/E102.md",
+        "output/drawing/page/page.css",
+        "output/drawing/page/page.html",
+        "output/drawing/page/page.js",
         "bundled/weights.safetensors",
         "bundled/MODEL_CARD.md",
     }

@@ -26,6 +26,8 @@ RATE = 0.03  # of Adam, in spectrum coefficients
 SIZE = 64  # side of the finished pictures
 # Channels whose pictures are made at once: as many as fit in the memory of a small machine.
 BATCH = 16
+# The largest logit of a colour: 0.04 and 0.96 of full brightness.
+_CONTRAST = 3.2
 # Brightness, red against blue, green against both, by how much of each natural pictures have.
 _COLOURS = ((0.58, 0.58, 0.58), (0.25, 0.0, -0.25), (0.08, -0.16, 0.08))
 
@@ -79,7 +81,9 @@ def _picture(spectrum: Tensor, size: int) -> Tensor:
     frequency = torch.hypot(torch.fft.fftfreq(size)[:, None], torch.fft.rfftfreq(size)[None])
     amplitude = 1 / frequency.clamp_min(1 / size)
     planes = torch.fft.irfft2(torch.view_as_complex(spectrum) * amplitude, s=(size, size), norm="ortho")
-    return torch.sigmoid(torch.einsum("nchw,ck->nkhw", planes, torch.tensor(_COLOURS)))
+    colours = torch.einsum("nchw,ck->nkhw", planes, torch.tensor(_COLOURS))
+    # A unit of an early layer wants ever more contrast, and would end in black and white.
+    return torch.sigmoid(colours * (_CONTRAST / colours.abs().amax((1, 2, 3), keepdim=True).clamp_min(_CONTRAST)))
 
 
 def _see(

@@ -143,8 +143,9 @@ def _data(drawn: Figure) -> str:
         }
         if scenes and channel in scenes.maps:
             node["maps"] = map_sheet(scenes.maps[channel], largest)
-            node["scale"] = f"full colour is ±{scenes.scales[channel]:.3g}, white is 0"
-        if visions and channel in visions.channels:
+            node["scale"] = f"full colour is ±{scenes.scales[channel]:.3g}, white\u00a0is\u00a00"
+        # Nothing that is made says more of a filter than the filter.
+        if visions and channel in visions.channels and not node["isFilter"]:
             node["vision"] = photograph_sheet(visions.channels[channel])
         elif visions and aims == {channel}:
             node["vision"] = photograph_sheet(visions.target)
@@ -172,7 +173,7 @@ def _scenes(scenes: Scenes, largest: int) -> dict[str, Any]:
         "sources": [photograph(picture) for picture in scenes.pictures],
         "feature": map_sheet(scenes.feature, largest),
         "notes": [
-            f"{_correlation(value)}; full colour is ±{scenes.scale:.3g}, white is 0"
+            f"{_correlation(value)}; full colour is ±{scenes.scale:.3g}, white\u00a0is\u00a00"
             for value in scenes.similarity.tolist()
         ],
     }

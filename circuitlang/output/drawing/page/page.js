@@ -276,12 +276,17 @@
       drawing.classList.add("pointing");
       card.hidden = false;
     }
-    const box = card.getBoundingClientRect(), edge = 10;
-    const left = x + 18 + box.width > innerWidth - edge ? x - 18 - box.width : x + 18;
-    const top = Math.min(y + 14, innerHeight - box.height - edge);
+    // Beside a node, not on it; beside the pointer where it is on an edge.
+    const size = card.getBoundingClientRect(), edge = 10;
+    const own = one.source ? { left: x - 6, right: x + 6 } : rim(one).getBoundingClientRect();
+    const left = own.right + 12 + size.width > innerWidth - edge ? own.left - 12 - size.width : own.right + 12;
+    const top = Math.min(y + 14, innerHeight - size.height - edge);
     card.style.left = `${Math.max(edge, left)}px`;
     card.style.top = `${Math.max(edge, top)}px`;
   }
+
+  // Not all of a node: tiles reach beyond it, unseen.
+  const rim = (node) => node.element.querySelector(".circuit-rim");
 
   let pointed = null;
   function unpoint() {
@@ -331,7 +336,7 @@
       one.element.setAttribute("aria-label", one.text.join(". "));
     }
     one.element.focus({ preventScroll: true });
-    (one.source ? one.target : one).element.querySelector(".circuit-rim").scrollIntoView({ block: "nearest", inline: "nearest" });
+    rim(one.source ? one.target : one).scrollIntoView({ block: "nearest", inline: "nearest" });
   }
 
   /** Left and right go from a node to its strongest edge and on; up and down to the next in the column or beside. */
@@ -367,8 +372,7 @@
   stage.addEventListener("focusin", (event) => {
     const one = of.get(event.target);
     if (!one || !one.element.matches(":focus-visible")) return;
-    // Not of all of a node: tiles reach beyond it, unseen.
-    const box = (one.element.querySelector(".circuit-rim") || one.element).getBoundingClientRect();
+    const box = (one.source ? one.element : rim(one)).getBoundingClientRect();
     if (one.source) point(one, box.left + box.width / 2, box.top + box.height / 2);
     else point(one, box.right, box.top);
   });
