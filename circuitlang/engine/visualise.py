@@ -21,8 +21,8 @@ from circuitlang.engine.intervene import Section
 from circuitlang.engine.result import Circuit, Visions
 from circuitlang.engine.scenes import as_maps
 
-STEPS = 48
-RATE = 0.03  # of Adam, in spectrum coefficients
+STEPS = 32
+RATE = 0.045  # of Adam, in spectrum coefficients
 SIZE = 64  # side of the finished pictures
 # Channels whose pictures are made at once: as many as fit in the memory of a small machine.
 BATCH = 16
