@@ -17,7 +17,7 @@ help:
 demo: $(VENV)/.run
 	@$(BIN)/circuitlang run examples/dogs.circuit --out runs
 	@echo 'The diagrams; open them in a browser:'
-	@ls runs/dogs/*/diagram.svg | sed 's/^/  /'
+	@ls runs/dogs/*/diagram.html | sed 's/^/  /'
 
 # One thread each: two workers that fight for the cores are slower than one.
 test: $(VENV)/.test

@@ -26,12 +26,12 @@ def compile(text: str, folder: str | Path = ".") -> Plan:
     return compile_source(Source("<text>", text, Path(folder))).plan
 
 
-def run(spec: str | Path, out: str | Path = "runs", allow_code: bool = False) -> Run:
+def run(spec: str | Path, out: str | Path = "runs", allow_code: bool = False, visualise: bool = False) -> Run:
     """Run a spec or plan file (a Path, or a string that names one), or a spec's text, and give back its circuits: a
     list of what `load` gives, which a notebook shows side by side.
 
-    Finished circuits are read rather than done again; `allow_code` lets the Python file of a `model python(...)` run.
-    Raises CircuitError.
+    Finished circuits are read rather than done again; `allow_code` lets the Python file of a `model python(...)` run;
+    `visualise` draws what excites every channel of a circuit, not the feature alone. Raises CircuitError.
     """
     from circuitlang import pipeline
     from circuitlang.engine.prepare import Options
@@ -39,7 +39,7 @@ def run(spec: str | Path, out: str | Path = "runs", allow_code: bool = False) ->
 
     is_file = isinstance(spec, Path) or (spec.endswith((".circuit", ".yaml")) and "\n" not in spec)
     source = pipeline.open_source(Path(spec)) if is_file else Source("<text>", str(spec))
-    outcomes = pipeline.run(source, Path(out), Options(allow_code=allow_code))
+    outcomes = pipeline.run(source, Path(out), Options(allow_code=allow_code, visualise=visualise))
     return Run(Path(out) / pipeline.run_name(source), (Loaded(outcome.folder, outcome.result) for outcome in outcomes))
 
 

@@ -50,8 +50,17 @@ def main() -> None:
 @click.option("--out", default="runs", show_default=True, type=click.Path(path_type=Path), help="Where results go.")
 @click.option("--skip-unreadable", is_flag=True, help="Go on without pictures that can't be read.")
 @click.option("--locked", is_flag=True, help="Refuse whatever is not as `circuitlang lock` found it.")
+@click.option("--visualise", is_flag=True, help="Draw what excites each channel of a circuit, not the feature's alone.")
 @_allow_code
-def run(spec: Path | None, text: str | None, out: Path, skip_unreadable: bool, locked: bool, allow_code: bool) -> None:
+def run(
+    spec: Path | None,
+    text: str | None,
+    out: Path,
+    skip_unreadable: bool,
+    locked: bool,
+    visualise: bool,
+    allow_code: bool,
+) -> None:
     """Find the circuits a SPEC (or a plan.yaml) asks for; finished ones are not done again."""
     with _findings():
         source = _source(spec, text)
@@ -65,7 +74,7 @@ def run(spec: Path | None, text: str | None, out: Path, skip_unreadable: bool, l
 
         console, summaries, folder = _stdout(), [], out / pipeline.run_name(source)
         with _progress() as (progress, track):
-            options = Options(skip_unreadable=skip_unreadable, allow_code=allow_code, track=track)
+            options = Options(skip_unreadable, allow_code, visualise, track=track)
             for outcome in pipeline.run_compiled(compiled, folder, options, lock):
                 progress.stop()
                 console.print(render(outcome.result, outcome.folder))
@@ -330,6 +339,7 @@ def export(circuit: Path, file: Path) -> None:
     \b
     circuitlang export runs/dogs/snout snout.onnx      its module, for other runtimes
     circuitlang export runs/dogs/snout snout.graphml   its graph; .json too
+    circuitlang export runs/dogs/snout snout.pdf       its diagram; .png, .svg, .html too
     """
     with _findings():
         from circuitlang.loaded import load

@@ -187,9 +187,11 @@ def run_compiled(
     from circuitlang.compiler.plan import write_plan
     from circuitlang.engine.execute import execute
     from circuitlang.engine.prepare import Options, prepare
+    from circuitlang.output.read import visualised
     from circuitlang.output.write import write, write_file
 
-    prepared = prepare(compiled.plan, compiled.folder, compiled.origins, options or Options())
+    options = options or Options()
+    prepared = prepare(compiled.plan, compiled.folder, compiled.origins, options)
     if locked is not None:
         _as_locked(compiled, prepared, locked)
     base = os.path.relpath(compiled.folder, folder)
@@ -198,7 +200,7 @@ def run_compiled(
     for job in prepared.jobs:
         place = folder / job.plan.id
         done = _finished(place, job.provenance.identity)
-        if done is None:
+        if done is None or (options.visualise and not visualised(place)):
             result = execute(prepared, job)
             write(result, place)
             _index(prepared, folder)

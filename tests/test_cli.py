@@ -30,9 +30,8 @@ def test_one_line_leaves_a_circuit_a_report_and_a_diagram(here):
     result = call("run", "-e", LINE)
     folder = here / "runs" / "inline" / "conv5_34-snip-0.1"
     names = {path.name for path in folder.iterdir()}
-    assert names == {
-        "circuit.json", "circuit.safetensors", "metrics.json", "report.txt", "report.html", "diagram.svg", "module.pt2"
-    }  # fmt: skip
+    drawn = {"diagram.html", "diagram.svg", "report.html"}
+    assert names == {"circuit.json", "circuit.safetensors", "metrics.json", "report.txt", "module.pt2", *drawn}
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["asked"] == metrics["relevant"] // 10 == 676
     assert metrics["test.images"] == 1

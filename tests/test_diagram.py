@@ -203,7 +203,7 @@ class Drawn:
         self.nodes = {
             node.attrib["data-channel"]: node
             for node in self.root.iter(f"{SVG}g")
-            if node.get("class") == "circuit-node"
+            if "circuit-node" in node.get("class", "")
         }
         self.edges = {
             (edge.attrib["data-from"], edge.attrib["data-to"]): edge

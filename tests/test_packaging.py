@@ -44,6 +44,9 @@ def test_the_wheel_carries_what_is_not_python(wheel: Path) -> None:
         "output/templates/report.html",
         "output/templates/page.css",
         "output/templates/page.js",
+        "output/drawing/page/page.css",
+        "output/drawing/page/page.html",
+        "output/drawing/page/page.js",
         "bundled/weights.safetensors",
         "bundled/MODEL_CARD.md",
     }

@@ -88,21 +88,22 @@ def test_the_cost_of_a_circuit(here, target, operations):
     assert (circuit["found_on"], circuit["measured_on"]) == (4, 1)
     assert circuit["cost"] == {
         "passes": 1,
-        "forwards": 10,
+        "forwards": 15,
         "finding": 3 * operations * 4,
-        "measuring": operations * (3 * 4 + 7 * 1),
+        "measuring": operations * (3 * 4 + 8 * 1 + 4 * 1),
     }
 
 
 def test_measuring_costs_what_measuring_a_run_takes(here, monkeypatch):
     """A circuit that takes no pass to find, by the operations that are counted while it is found. What its module
-    takes, less than the network, is not told beforehand."""
+    takes, less than the network, and pictures that are made to excite it are not told beforehand."""
     from circuitlang import pipeline
     from circuitlang.engine import execute
 
     monkeypatch.setattr(execute, "extract", lambda *_: torch.nn.Module())
     monkeypatch.setattr(execute, "verify", lambda *_: 0.0)
     monkeypatch.setattr(execute, "pack", lambda *_: b"")
+    monkeypatch.setattr(execute, "visualise", lambda *_: None)
     text = LINE.replace("snip", "magnitude")
     cost = numbers(text)["circuits"][0]["cost"]
     with FlopCounterMode(display=False) as counter:

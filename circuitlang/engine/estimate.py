@@ -22,6 +22,7 @@ from circuitlang.engine.contracts import CRITERIA, LoadedModel, passes_of
 from circuitlang.engine.graph import Graph, Step
 from circuitlang.engine.images import find, held_out
 from circuitlang.engine.prepare import check_criterion, collect, collect_target, outline, read_model, refusals
+from circuitlang.engine.scenes import PICTURES
 from circuitlang.engine.select import budget
 from circuitlang.engine.targets import resolve
 from circuitlang.errors import Finding, InputError, listing
@@ -31,8 +32,10 @@ _PASS = 3
 # On the pictures it was found on the network and the circuit are run, and the network again for exemplars.
 _ON_TRAIN = 3
 # On the held-out ones the network and the circuit; where fidelity is judged, also two baselines, the network without
-# the circuit, and once more the circuit, beside its module.
-_ON_TEST, _RIVALS = 2, 5
+# the circuit, and twice more the circuit, beside its module and for what pictures show of it.
+_ON_TEST, _RIVALS = 2, 6
+# On the few that the diagram shows, the network and the circuit, for the feature and for every channel.
+_SHOWN = 4
 # A refit runs the network and the circuit; a circuit is refitted, and its baselines.
 _REFIT = 2 * 3
 
@@ -225,7 +228,7 @@ def _cost(asked: CircuitPlan, relevant: int, operations: int, found_on: int, mea
     fitted = (_REFIT + 2 * tries if asked.calibrate != "none" else 0), min(found_on, IMAGES)
     averaged = (1 if asked.ablation.name == "mean" else 0), found_on
     forwards = [(_ON_TRAIN, found_on), (_ON_TEST if measured_on else 0, measured_on), (_RIVALS + tries, judged_on)]
-    forwards += [fitted, averaged]
+    forwards += [fitted, averaged, (_SHOWN, min(judged_on, PICTURES))]
     return Cost(
         passes=passes,
         forwards=sum(count for count, _ in forwards),

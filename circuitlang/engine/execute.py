@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from circuitlang.compiler.plan import Bound, Choice
-from circuitlang.engine import exemplars, witness
+from circuitlang.engine import exemplars, scenes, witness
 from circuitlang.engine.build import Builder
 from circuitlang.engine.cache import Shelf
 from circuitlang.engine.contracts import CRITERIA, Edit, Edits, Masks, Scores, passes_of
@@ -25,6 +25,7 @@ from circuitlang.engine.result import Layer as LayerResult
 from circuitlang.engine.score import score
 from circuitlang.engine.search import Walk, smallest
 from circuitlang.engine.select import budget, count
+from circuitlang.engine.visualise import visualise
 
 # What every circuit is compared with, as large and built in the same way.
 _BASELINES = ("random", "magnitude")
@@ -71,8 +72,12 @@ def execute(prepared: Prepared, job: Job) -> Result:
     )
     circuit = _circuit(section, found)
     pictures = exemplars.collect(section, job.train, circuit)
+    seen = scenes.collect(section, job.test or job.train, judge.strength, circuit, found.edits)
+    preprocess, options = prepared.model.preprocess, prepared.options
+    visions = visualise(section, found.edits, circuit, preprocess, plan.seed, options.visualise, options.track)
     shape = section.graph.steps[section.graph.image].shape
-    return Result(summary, circuit, pictures, pack(module, shape, prepared.model.preprocess), judge.witness(found))
+    packed = pack(module, shape, preprocess)
+    return Result(summary, circuit, pictures, packed, judge.witness(found), seen, visions)
 
 
 @dataclass(frozen=True)
@@ -120,6 +125,11 @@ class _Judge:
     def __init__(self, section: Section, images: Pictures, label: str, seed: int) -> None:
         self._section, self._images, self._label, self._seed = section, images, label, seed
         self._original = responses(section, images, f"the network on {label}")
+
+    @property
+    def strength(self) -> Tensor:
+        """The strongest response to each picture in the network [images]."""
+        return self._original.amax(1)
 
     def __call__(self, found: _Found, intervals: bool = True) -> Fidelity:
         """How well a circuit matches."""

@@ -177,6 +177,11 @@ class Section:
         groups = units // (layer.out_channels // layer.groups)
         return units if bool((groups == groups[0]).all()) else None
 
+    @cached_property
+    def nodes(self) -> Mapping[str, str]:
+        """By layer path, the last step of the section that uses it."""
+        return {step.layer.path: step.name for step in self.graph.ancestors(self.target.step.name) if step.layer}
+
     @property
     def weights(self) -> Mapping[str, Tensor]:
         """The original weights [out, in / groups, h, w] of every layer of the section."""
@@ -206,9 +211,13 @@ class Section:
     def values(self, images: Tensor, names: Collection[str]) -> dict[str, Tensor]:
         """What the steps of these names put out for some images, as the network is edited; 0 for rows that aren't
         computed."""
-        runner = _Recorder(self._module, names)
         with torch.no_grad():
-            runner.run(images)
+            return self.differentiable_values(images, names)
+
+    def differentiable_values(self, images: Tensor, names: Collection[str]) -> dict[str, Tensor]:
+        """`values`, differentiable with respect to the images; what lies behind the last of the steps isn't run."""
+        runner = _Recorder(self._module, names)
+        runner.run(images)
         found, step = runner.found, self.target.step
         if step.name in found and step.layer is not None and (rows := self.rows(step.layer)) is not None:
             axis = step.axis % (len(step.shape) + 1)
@@ -349,7 +358,7 @@ class Section:
 
 
 class _Recorder(fx.Interpreter):
-    """Runs a network and keeps the results of some names."""
+    """Runs a network as far as some names and keeps their results."""
 
     def __init__(self, module: fx.GraphModule, names: Collection[str]) -> None:
         super().__init__(module)
@@ -357,6 +366,8 @@ class _Recorder(fx.Interpreter):
         self._names = names
 
     def run_node(self, n: fx.Node) -> Any:
+        if len(self.found) == len(self._names):
+            return None
         value = super().run_node(n)
         if n.name in self._names:
             self.found[n.name] = value

@@ -38,11 +38,12 @@ _ANY = Preprocess(1, 1, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 @dataclass(frozen=True)
 class Options:
-    """What has no say in the result: how it is shown, whether broken pictures stop the run, and whether code that the
-    spec names may run."""
+    """What has no say in the result: how it is shown, whether broken pictures stop the run, whether code that the
+    spec names may run, and whether every channel is visualised or the feature alone."""
 
     skip_unreadable: bool = False
     allow_code: bool = False
+    visualise: bool = False
     batch_size: int = 16
     track: Track = untracked
 
@@ -68,6 +69,7 @@ class Prepared:
     jobs: list[Job]
     sets: Sets
     weights: str
+    options: Options
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def prepare(plan: Plan, folder: Path, origins: Origins, options: Options) -> Pre
         contents = (weights, structure, train.digest, str(ground.model.preprocess), *provenance.versions.values())
         shelf = cache.shelf(plan.basis(circuit), circuit.criterion, *contents)
         jobs.append(Job(circuit, sections[key], train, test, provenance, shelf))
-    return Prepared(plan, ground.model, jobs, ground.sets, weights)
+    return Prepared(plan, ground.model, jobs, ground.sets, weights, options)
 
 
 def survey(plan: Plan, folder: Path, origins: Origins, options: Options) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import msgspec
 import numpy as np
@@ -208,12 +209,45 @@ class Witness:
 
 
 @dataclass(frozen=True)
+class Scenes:
+    """What n pictures do in the network and in the circuit, as activation maps that can be looked at.
+
+    `pictures[n, h, w, 3]` and `names` are the pictures, the strongest response to the feature first; `maps[layer,
+    channel]` is `[n, 2, h, w]`, in the network and in the circuit, and `feature` the same of the feature itself, of
+    several units the mean. In maps `ZERO` is zero, 254 and 0 are plus and minus what `scales[layer, channel]` and
+    `scale` say: the largest value of any of the maps of that channel, so that all of them can be compared.
+    `similarity[n]` is the correlation of the feature's two maps, nan where one of them is flat.
+    """
+
+    ZERO: ClassVar[int] = 127
+
+    pictures: NDArray[np.uint8]
+    names: tuple[str, ...]
+    maps: dict[tuple[int, int], NDArray[np.uint8]]
+    scales: dict[tuple[int, int], float]
+    feature: NDArray[np.uint8]
+    scale: float
+    similarity: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Visions:
+    """Pictures that were made to excite a unit: uint8 `[2, h, w, 3]`, through the network and through the circuit.
+
+    `target` is of the feature, `channels[layer, channel]` of channels with an effective kernel, where asked for.
+    """
+
+    target: NDArray[np.uint8]
+    channels: dict[tuple[int, int], NDArray[np.uint8]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Result:
     """One finished circuit: what was asked, what was found, how good it is.
 
     `module` is the circuit as a network of its own, as torch.export.save writes it. `exemplars[layer, channel]` is the
-    part of a picture that excites a channel most, uint8 `[h, w, 3]`. These and the witness are for the pages that a run
-    writes; a result that is read back has none.
+    part of a picture that excites a channel most, uint8 `[h, w, 3]`. These, the witness, the scenes and the visions are
+    for the pages that a run writes; a result that is read back has none.
     """
 
     summary: Summary
@@ -221,3 +255,5 @@ class Result:
     exemplars: dict[tuple[int, int], NDArray[np.uint8]] = field(default_factory=dict)
     module: bytes = b""
     witness: Witness | None = None
+    scenes: Scenes | None = None
+    visions: Visions | None = None

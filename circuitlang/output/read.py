@@ -29,7 +29,7 @@ def read_summary(folder: Path) -> Summary:
 
 
 def read(folder: Path) -> Result:
-    """A finished result, without its exemplars. Raises InputError."""
+    """A finished result, without its pictures. Raises InputError."""
     summary = read_summary(folder)
     path = folder / "circuit.safetensors"
     try:
@@ -49,6 +49,25 @@ def read(folder: Path) -> Result:
     except KeyError as error:
         raise InputError(Finding("E312", f"{path} lacks {error}", None, "it is not of this circuit.json")) from None
     return Result(summary, Circuit(kernels, tuple(wires), target, changes))
+
+
+def read_file(folder: Path, name: str) -> bytes:
+    """A file of a finished circuit as it is. Raises InputError."""
+    try:
+        return (folder / name).read_bytes()
+    except OSError as error:
+        cure = "run its spec again after the folder is removed"
+        reason = error.strerror or str(error)
+        raise InputError(Finding("E312", f"{folder / name} can't be read", None, reason, cure)) from None
+
+
+def visualised(folder: Path) -> bool:
+    """Whether the diagram of a finished circuit shows what excites each of its channels."""
+    try:
+        with (folder / "diagram.html").open("rb") as file:
+            return b'data-visualised="all"' in file.read(200)
+    except OSError:
+        return False
 
 
 def circuits(folder: Path) -> list[Path]:

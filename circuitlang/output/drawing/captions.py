@@ -87,8 +87,17 @@ def edge_tooltip(one: Connection, layers: Sequence[Layer], effective: int) -> st
         f"{channel_name(one.source, layers)} → {channel_name(one.target, layers)}\n"
         f"{'' if single else 'total '}score {one.score:.3g}, "
         f"{'' if single else 'best '}rank {one.rank:,} of {effective:,}\n"
-        f"{kernels}, weight sum {one.weight:+.3g}"
+        f"{kernels}, weight sum {one.weight:+.3g}" + "".join(f"\n{line}" for line in sum_note(one, layers))
     )
+
+
+def sum_note(one: Connection, layers: Sequence[Layer]) -> list[str]:
+    """What is added up on the way, if anything is."""
+    if len(one.summands) == 1:
+        return []
+    names = [channel_name(channel, layers) for channel in one.summands]
+    more = f" + {len(names) - 4} more" if len(names) > 5 else ""
+    return [f"reads the sum {' + '.join(names[: 4 if more else 5])}{more}"]
 
 
 def node_tooltips(result: Result) -> dict[Channel, str]:

@@ -22,15 +22,29 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Connection:
-    """All effective kernels from one channel to another: how many, their sums, their best rank."""
+    """All effective kernels from one channel to another: which of the target's layer, their sums, their best rank.
+
+    `summands` are the channels whose sum the kernels read, the source among them; where they read it alone, only it.
+    """
 
     source: Channel
     target: Channel
-    kernels: int
+    members: tuple[int, ...]
     rank: int
     score: float
     weight: float
     size: tuple[int, int]
+    summands: tuple[Channel, ...]
+
+    @property
+    def kernels(self) -> int:
+        """How many kernels they are."""
+        return len(self.members)
+
+    @property
+    def shortcut(self) -> bool:
+        """Whether what another channel puts out later is added on the way."""
+        return self.source < max(self.summands)
 
     @property
     def sign(self) -> int:
@@ -54,18 +68,22 @@ class Connections:
 
 @dataclass(frozen=True)
 class _Bundles:
-    """The connections into one layer as columns; kernel `kernel[n]` is part of connection `member[n]`."""
+    """The connections into one layer as columns; effective kernel `kernel[n]` is part of connection `member[n]`, and
+    rows `first[kernel]` and following, `count[kernel]` of them, of `feeders` are what it reads."""
 
     layer: int
     origin: Integers
     channel: Integers
     target: Integers
-    kernels: Integers
     rank: Integers
     score: Floats
     weight: Floats
     kernel: Integers
     member: Integers
+    positions: Integers
+    feeders: Integers
+    first: Integers
+    count: Integers
 
 
 def connections(circuit: Circuit, limit: int) -> Connections:
@@ -140,28 +158,37 @@ def _bundles(layer: int, kernels: Kernels, feeders: Integers, rank: Integers) ->
     weight = kernels.weight[numbers].sum(axis=(1, 2), dtype=np.float64)
     best = np.full(len(pairs), np.iinfo(np.int64).max)
     np.minimum.at(best, member, rank[kernel])
+    order = np.argsort(member, kind="stable")
     return _Bundles(
         layer,
         origin=ends[pairs // wide, 0],
         channel=ends[pairs // wide, 1],
         target=pairs % wide,
-        kernels=np.bincount(member, minlength=len(pairs)),
         rank=best,
         score=np.bincount(member, kernels.score[numbers][kernel], len(pairs)).astype(np.float64),
         weight=np.bincount(member, weight[kernel], len(pairs)).astype(np.float64),
-        kernel=kernel,
-        member=member,
+        kernel=kernel[order],
+        member=member[order],
+        positions=numbers,
+        feeders=feeders,
+        first=first,
+        count=count,
     )
 
 
 def _connection(some: _Bundles, number: int, layers: tuple[Kernels, ...]) -> Connection:
     height, width = layers[some.layer].weight.shape[1:]
+    begin, end = np.searchsorted(some.member, [number, number + 1])
+    kernels = some.kernel[begin:end]
+    one = kernels[0]
+    summands = some.feeders[some.first[one] : some.first[one] + some.count[one], 1:]
     return Connection(
         source=(int(some.origin[number]), int(some.channel[number])),
         target=(some.layer, int(some.target[number])),
-        kernels=int(some.kernels[number]),
+        members=tuple(some.positions[kernels].tolist()),
         rank=int(some.rank[number]),
         score=float(some.score[number]),
         weight=float(some.weight[number]),
         size=(int(height), int(width)),
+        summands=tuple((int(layer), int(channel)) for layer, channel in summands),
     )

@@ -17,8 +17,9 @@ from circuitlang.compiler.highlight import highlight
 from circuitlang.engine.result import Result, Shown
 from circuitlang.output import charts, sentences
 from circuitlang.output.contracts import output_format
+from circuitlang.output.drawing import figure
 from circuitlang.output.drawing.pictures import embed
-from circuitlang.output.formats import diagram as drawing
+from circuitlang.output.formats.diagram import diagram
 from circuitlang.output.page import render
 from circuitlang.output.report import strongest
 
@@ -26,15 +27,15 @@ from circuitlang.output.report import strongest
 _ABOVE, _BELOW = (217, 95, 14), (44, 118, 190)
 _RECOLOUR = {
     "#ffffff": "surface",
-    drawing.INK: "ink",
-    drawing.FAINT: "faint",
-    drawing.LINE: "line",
-    drawing.DISC: "disc",
-    drawing.EXCITATORY: "warm",
-    drawing.INHIBITORY: "accent",
+    figure.INK: "ink",
+    figure.FAINT: "faint",
+    figure.LINE: "line",
+    figure.DISC: "disc",
+    figure.EXCITATORY: "warm",
+    figure.INHIBITORY: "accent",
 }
 # What other formats write beside the page.
-_FILES = ("diagram.svg", "metrics.json", "report.txt", "circuit.json", "circuit.safetensors")
+_FILES = ("diagram.html", "diagram.svg", "metrics.json", "report.txt", "circuit.json", "circuit.safetensors")
 _SIGNS = "○□◇△▽"
 _WIDEST = 1500  # of a diagram that is shown as wide as the page, in pixels
 
@@ -45,7 +46,7 @@ def page(result: Result) -> dict[str, bytes]:
     pictures that are preserved best and worst. It needs no other file and no network."""
     summary, witness = result.summary, result.witness
     metric = "pearson" if "pearson" in summary.judged.metrics else min(summary.judged.metrics)
-    svg = drawing.diagram(result)["diagram.svg"].decode()
+    svg = diagram(result)["diagram.svg"].decode()
     told = int(np.isfinite(witness.pictures).sum()) if witness else 0
     rivals = (*summary.baselines, "without")
     values = {
