@@ -14,6 +14,7 @@ import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
+from typing import Literal
 
 import numpy as np
 import torch
@@ -32,6 +33,7 @@ from circuitlang.engine.trace import trace
 Kernel = tuple[str, int, int]
 Circuit = frozenset[Kernel]
 Taps = NDArray[np.int64]
+Refill = Literal["live", "none"]
 
 SIDE = 16
 RED, GREEN, BLUE = range(3)
@@ -306,7 +308,7 @@ class Still:
         return len(self.images)
 
     def batches(self, _label: str) -> Iterator[Tensor]:
-        return iter(self.images.split(16))
+        return iter(torch.split(self.images, 16))
 
 
 @dataclass(frozen=True)
@@ -325,10 +327,10 @@ def section(planted: Planted) -> Section:
     return Section(graph, Target(graph.find("decide"), (UNIT,)))
 
 
-def find(part: Section, planted: Planted, criterion: str, seed: int) -> Found:
+def find(part: Section, planted: Planted, criterion: str, seed: int, refill: Refill = "live") -> Found:
     """The circuit of the planted one's size that a criterion with its defaults finds, as a spec's defaults build it;
     of several truths it is held to the one that it has most of."""
-    builder = Builder(part, Still(planted.train), refill="live")
+    builder = Builder(part, Still(planted.train), refill=refill)
     size = len(planted.truths[0])
     masks = builder.select(score(builder, criterion, {}, size, seed), size)
     kernels = named(masks)
@@ -354,11 +356,18 @@ def grounds(seeds: int) -> Grounds:
     return {name: [(each, section(each)) for each in some] for name, some in planted.items()}
 
 
-def row(criterion: str, grounds: Grounds) -> str:
+def sizes(grounds: Grounds) -> str:
+    """Of each scenario how many kernels are planted and how many are relevant, as a row of a Markdown table."""
+    first = [some[0] for some in grounds.values()]
+    cells = (f"{len(planted.truths[0])} of {count(part.relevant)}" for planted, part in first)
+    return f"| kernels | {' | '.join(cells)} |"
+
+
+def row(criterion: str, grounds: Grounds, refill: Refill = "live") -> str:
     """Of each scenario the means over the seeds, as a row of a Markdown table."""
     cells = [criterion]
     for some in grounds.values():
-        found = [find(part, planted, criterion, seed) for seed, (planted, part) in enumerate(some)]
+        found = [find(part, planted, criterion, seed, refill) for seed, (planted, part) in enumerate(some)]
         means = np.mean([(each.precision, each.recall, each.pearson) for each in found], axis=0)
         # No minus before nothing.
         cells.append(" / ".join(f"{round(mean, 2) + 0.0:.2f}" for mean in means.tolist()))
@@ -369,10 +378,13 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--seeds", type=int, default=5, help="networks of each kind (default 5)")
-    there = grounds(parser.parse_args().seeds)
-    print(f"| | {' | '.join(there)} |\n|---|{'---|' * len(there)}")
-    for criterion in CRITERIA.declarations:
-        print(row(criterion, there), flush=True)
+    parser.add_argument("--criteria", nargs="+", choices=CRITERIA.declarations, default=list(CRITERIA.declarations))
+    parser.add_argument("--refill", choices=("live", "none"), default="live", help="as in a spec (default live)")
+    options = parser.parse_args()
+    there = grounds(options.seeds)
+    print(f"| | {' | '.join(there)} |\n|---|{'---|' * len(there)}\n{sizes(there)}")
+    for criterion in options.criteria:
+        print(row(criterion, there, options.refill), flush=True)
 
 
 if __name__ == "__main__":

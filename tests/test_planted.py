@@ -31,6 +31,7 @@ from benchmarks.planted import (
     redundant,
     row,
     section,
+    sizes,
 )
 from circuitlang.compiler.check import DEFAULT_CRITERION
 from circuitlang.engine.contracts import CRITERIA
@@ -186,13 +187,19 @@ def test_the_default_criterion_finds_the_circuit(build, seed):
     assert found.pearson == pytest.approx(1)
 
 
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
 def test_the_page_has_every_criterion_and_the_numbers_of_the_default():
-    lines = [line for line in PAGE.read_text(encoding="utf-8").split("\n") if line.startswith("| ")]
-    title, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
+    _, printed = PAGE.read_text(encoding="utf-8").split("`python benchmarks/planted.py`\n\n")
+    title, _, counted, *rows = (cells(line) for line in printed.split("\n\n")[0].split("\n"))
+    there = grounds(5)
     assert title[1:] == list(SCENARIOS)
-    printed = {name: cells for name, *cells in rows}
-    assert printed.keys() == set(CRITERIA.declarations)
-    _, *found = (cell.strip() for cell in row(DEFAULT_CRITERION, grounds(5)).strip("|").split("|"))
-    for shown, now in zip(printed[DEFAULT_CRITERION], found, strict=True):
-        numbers = [[float(number) for number in cell.split("/")] for cell in (shown, now)]
+    assert counted == cells(sizes(there))
+    shown = {name: numbers for name, *numbers in rows}
+    assert shown.keys() == set(CRITERIA.declarations)
+    _, *found = cells(row(DEFAULT_CRITERION, there))
+    for one, other in zip(shown[DEFAULT_CRITERION], found, strict=True):
+        numbers = [[float(number) for number in cell.split("/")] for cell in (one, other)]
         assert numbers[0] == pytest.approx(numbers[1], abs=0.02)
