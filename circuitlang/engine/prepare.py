@@ -61,9 +61,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A plan with its model, its pictures and its targets found and sound; `weights` is the model's fingerprint."""
+    """A plan with its model, its pictures and its targets found and sound; `weights` is the model's fingerprint. The
+    plan, what its paths are relative to, where its values came from, and the options are what `prepare` was given."""
 
     plan: Plan
+    folder: Path
+    origins: Origins
+    options: Options
     model: LoadedModel
     jobs: list[Job]
     sets: Sets
@@ -108,7 +112,7 @@ def prepare(plan: Plan, folder: Path, origins: Origins, options: Options) -> Pre
         contents = (weights, structure, train.digest, str(ground.model.preprocess), *provenance.versions.values())
         shelf = cache.shelf(plan.basis(circuit), circuit.criterion, *contents)
         jobs.append(Job(circuit, sections[key], train, test, provenance, shelf))
-    return Prepared(plan, ground.model, jobs, ground.sets, weights)
+    return Prepared(plan, folder, origins, options, ground.model, jobs, ground.sets, weights)
 
 
 def survey(plan: Plan, folder: Path, origins: Origins, options: Options) -> None:
