@@ -118,10 +118,10 @@ def _after(jobs: Sequence[Job]) -> dict[str, str]:
     after: dict[str, str] = {}
     for job in jobs:
         criterion = job.plan.criterion
-        if CRITERIA.load(criterion.name).nested and passes_of(criterion.name, criterion.parameters):
-            leader = first.setdefault(job.shelf, job.plan.id)
-            if leader != job.plan.id:
-                after[job.plan.id] = leader
+        kept = passes_of(criterion.name, criterion.parameters) > 0
+        if kept and CRITERIA.load(criterion.name).nested and job.shelf in first:
+            after[job.plan.id] = first[job.shelf]
+        first.setdefault(job.shelf, job.plan.id)
     return after
 
 
