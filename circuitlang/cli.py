@@ -51,6 +51,8 @@ def main() -> None:
 @click.option("--skip-unreadable", is_flag=True, help="Go on without pictures that can't be read.")
 @click.option("--locked", is_flag=True, help="Refuse whatever is not as `circuitlang lock` found it.")
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Circuits computed at a time.")
+@click.option("--device", default="auto", show_default=True, metavar="NAME", help="cpu, cuda, cuda:N or mps.")
+@click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Pictures at a time; as suits the device.")
 @click.option("--only", multiple=True, metavar="ID", help="Only the circuit of this id; may be given again.")
 @click.option("--shard", default="1/1", metavar="I/N", help="Only every N-th circuit, from the I-th on.")
 @_allow_code
@@ -61,6 +63,8 @@ def run(
     skip_unreadable: bool,
     locked: bool,
     jobs: int,
+    device: str,
+    batch_size: int | None,
     only: tuple[str, ...],
     shard: str,
     allow_code: bool,
@@ -82,7 +86,7 @@ def run(
         failed: tuple[Finding, ...] = ()
         work = Work(only, shard, jobs)
         with _progress() as (progress, track):
-            options = Options(skip_unreadable=skip_unreadable, allow_code=allow_code, track=track)
+            options = Options(skip_unreadable, allow_code, device, batch_size, track)
             with closing(pipeline.run_compiled(compiled, folder, options, lock, work)) as outcomes:
                 try:
                     for outcome in outcomes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, suppress
@@ -15,6 +16,7 @@ import torch
 from circuitlang.compiler.plan import Circuit, Plan
 from circuitlang.engine.cache import Shelf
 from circuitlang.engine.contracts import CRITERIA, passes_of, untracked
+from circuitlang.engine.device import exact
 from circuitlang.engine.execute import execute
 from circuitlang.engine.prepare import Job, Prepared, prepare
 from circuitlang.engine.result import Result
@@ -70,8 +72,7 @@ def perform(
     No process is left when the generator ends or is closed.
     """
     if processes == 1:
-        for job in jobs:
-            yield _outcome(prepared, job, folder)
+        yield from map(_Performer(prepared, folder), jobs)
         return
     pending = []
     for job in jobs:
@@ -104,8 +105,8 @@ def _worker(again: Callable[[], Prepared], folder: Path, threads: int) -> Callab
         prepared = again()
     except CircuitError as error:
         return partial(_refused, error)
-    jobs = {job.plan.id: job for job in prepared.jobs}
-    return lambda name: _outcome(prepared, jobs[name], folder)
+    jobs, performer = {job.plan.id: job for job in prepared.jobs}, _Performer(prepared, folder)
+    return lambda name: performer(jobs[name])
 
 
 def _refused(error: CircuitError, _name: str) -> CircuitError:
@@ -125,24 +126,45 @@ def _after(jobs: Sequence[Job]) -> dict[str, str]:
     return after
 
 
-def _outcome(prepared: Prepared, job: Job, folder: Path) -> Outcome | CircuitError:
-    name, place = job.plan.id, folder / job.plan.id
-    before = finished(job, folder)
-    if before is not None:
-        return Outcome(before, place, cached=True)
-    span = prepared.origins.get(("circuits", name))
-    try:
-        result = execute(prepared, job)
-        write(result, place)
-    except OutputError as error:
-        return error
-    except CircuitError as error:
-        told = (f if f.span else replace(f, message=f"{name}: {f.message}", span=span) for f in error.findings)
-        return type(error)(told)
-    except Exception as error:  # one circuit's failure, whatever it is, is no reason to lose the others
-        return CircuitError(_unforeseen(name, error, span))
-    # The module is in the folder now, and may be too large to keep one for each circuit of a run.
-    return Outcome(replace(result, module=b""), place, cached=False)
+class _Performer:
+    """Makes the outcome of one job after the other."""
+
+    def __init__(self, prepared: Prepared, folder: Path) -> None:
+        self._prepared, self._folder = prepared, folder
+        # What turned out to be too many pictures at a time stays so.
+        self._fits = sys.maxsize
+
+    def __call__(self, job: Job) -> Outcome | CircuitError:
+        name, place = job.plan.id, self._folder / job.plan.id
+        before = finished(job, self._folder)
+        if before is not None:
+            return Outcome(before, place, cached=True)
+        span = self._prepared.origins.get(("circuits", name))
+        try:
+            with exact(self._prepared.device):
+                result = self._execute(job)
+            write(result, place)
+        except OutputError as error:
+            return error
+        except CircuitError as error:
+            told = (f if f.span else replace(f, message=f"{name}: {f.message}", span=span) for f in error.findings)
+            return type(error)(told)
+        except Exception as error:  # one circuit's failure, whatever it is, is no reason to lose the others
+            return CircuitError(_unforeseen(name, error, span))
+        # The module is in the folder now, and may be too large to keep one for each circuit of a run.
+        return Outcome(replace(result, module=b""), place, cached=False)
+
+    def _execute(self, job: Job) -> Result:
+        """`execute` with half as many pictures at a time until they fit into the memory of a GPU."""
+        while True:
+            size = min(self._fits, job.train.batch_size)
+            try:
+                return execute(self._prepared, job.with_batches(size))
+            except torch.OutOfMemoryError:
+                if size == 1:
+                    raise
+            self._fits = size // 2
+            torch.cuda.empty_cache()
 
 
 def _unforeseen(name: str, error: Exception, span: Span | None) -> Finding:
