@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from torch.utils._python_dispatch import _disable_current_modes
 
 import circuitlang
 from circuitlang import perform
 from circuitlang.cli import main
-from circuitlang.engine import device
+from circuitlang.engine import cache, device, execute
 from circuitlang.errors import CircuitError, InputError
+from tests import elsewhere
 
 LINE = "preserve conv5:34 on images/dogs/* sparsity<=0.1 criterion=gn"
 
@@ -115,3 +118,65 @@ def test_the_batch_size_has_no_say_in_what_is_found(here, little_memory):
     assert little_memory == [1, 2]
     assert one.summary.provenance == same.summary.provenance == two.summary.provenance
     assert one.metrics == pytest.approx(two.metrics, abs=1e-5)
+
+
+def test_tensors_elsewhere_are_not_mixed_with_those_here():
+    """What the tests below stand on."""
+    with elsewhere.Elsewhere():
+        there = torch.ones(2, 3, device=elsewhere.DEVICE)
+        assert float((there + 1).sum()) == 12
+        assert type(there.cpu()) is torch.Tensor
+        assert there[torch.tensor([0])].device == elsewhere.DEVICE
+        for mixed in (
+            lambda: there + torch.ones(2, 3),
+            lambda: torch.ones(2, 3)[there.long()],
+            lambda: torch.ones(2).index_add_(0, torch.tensor([0]), there[0, :1]),
+            lambda: there.index_select(0, torch.tensor([0])),
+        ):
+            with pytest.raises(RuntimeError, match="same device"):
+                mixed()
+        with pytest.raises(RuntimeError, match="numpy"):
+            there.numpy()
+
+
+@pytest.fixture
+def another_device(monkeypatch) -> None:
+    """Makes `--device mps` one that a run can be on without having it."""
+    whole = execute.pack
+
+    def pack(module, *arguments):
+        # The exporter has tensors of its own on `meta`.
+        with _disable_current_modes():
+            return whole(module, *arguments)
+
+    find = device.find
+    monkeypatch.setattr(execute, "pack", pack)
+    monkeypatch.setattr(device, "find", lambda name: elsewhere.DEVICE if name == "mps" else find(name))
+
+
+@pytest.mark.parametrize(
+    "clauses",
+    [
+        "criterion=snip",
+        "criterion=actgrad ablation=mean calibrate=kernels refill=live",
+        "criterion=gn structure=weight refill=live",
+        "criterion=taylor structure=channel calibrate=bias",
+        "criterion=force(steps=2)",
+        "criterion=path(steps=2) calibrate=affine ablation=mean",
+        "criterion=learned(steps=2)",
+        "criterion=greedy",
+        "criterion=greedy structure=weight",
+    ],
+)
+def test_a_circuit_is_the_same_on_another_device(here, another_device, clauses):
+    spec = f"preserve conv4:8 on images/dogs/* sparsity<=0.1 {clauses}"
+    (expected,) = circuitlang.run(spec, "here")
+    cache.clear()
+    with elsewhere.Elsewhere():
+        (found,) = circuitlang.run(spec, "there", device="mps")
+    assert found.metrics == expected.metrics
+    for one, other in zip(expected.circuit.kernels, found.circuit.kernels, strict=True):
+        assert np.array_equal(one.score, other.score)
+    assert found.summary.provenance == expected.summary.provenance
+    images = torch.rand(2, 3, 64, 64)
+    assert torch.equal(found.module()(images), expected.module()(images))
