@@ -38,6 +38,15 @@ class Remote(Tensor):
     def __repr__(self) -> str:
         return f"Remote({self.here})"
 
+    # Of lists torch makes tensors without values on `meta`.
+    def __getitem__(self, index: Any) -> Tensor:
+        index = index if isinstance(index, tuple) else (index,)
+        found: Tensor = super().__getitem__(tuple(torch.tensor(i) if isinstance(i, list) else i for i in index))
+        return found
+
+    def new_tensor(self, data: Any) -> Tensor:
+        return torch.tensor(data, dtype=self.dtype).to(DEVICE)
+
     @classmethod
     def __torch_dispatch__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _carry_out(function, args, kwargs or {})

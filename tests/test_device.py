@@ -1,4 +1,4 @@
-"""Devices by name, batches that are halved until they fit, settings of a GPU that are put back."""
+"""Devices by name, a pretended one, batches that are halved until they fit, settings of a GPU that are put back."""
 
 from __future__ import annotations
 
