@@ -1,7 +1,7 @@
 """A device that isn't there: tensors on it lie on the CPU and refuse to be mixed with those that are on the CPU.
 
-A machine without a GPU can so tell whether the engine would work on one. The device is called `meta`, which torch always
-knows; a real meta tensor has no values, these have.
+So a machine without a GPU can tell whether the engine would work on one. The device is called `meta`, which torch knows
+everywhere; a real meta tensor has no values, these have.
 """
 
 from __future__ import annotations
