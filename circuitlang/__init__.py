@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,21 +27,41 @@ def compile(text: str, folder: str | Path = ".") -> Plan:
     return compile_source(Source("<text>", text, Path(folder))).plan
 
 
-def run(spec: str | Path, out: str | Path = "runs", allow_code: bool = False, visualise: bool = False) -> Run:
+def run(
+    spec: str | Path,
+    out: str | Path = "runs",
+    allow_code: bool = False,
+    visualise: bool = False,
+    *,
+    device: str = "auto",
+    batch_size: int | None = None,
+    jobs: int = 1,
+    only: Sequence[str] = (),
+    shard: str = "1/1",
+) -> Run:
     """Run a spec or plan file (a Path, or a string that names one), or a spec's text, and give back its circuits: a
     list of what `load` gives, which a notebook shows side by side.
 
     Finished circuits are read rather than done again; `allow_code` lets the Python file of a `model python(...)` run;
-    `visualise` draws what excites every channel of a circuit, not the feature alone. Raises CircuitError.
+    `visualise` draws what excites every channel of a circuit, not the feature alone.
+    `device` is cpu, cuda, cuda:N, mps or auto; `batch_size`, how many pictures it takes at a time, has no say in the
+    result; `jobs` is how many processes compute a circuit each (a script then calls this below
+    `if __name__ == "__main__":`). `only` and `shard`, "i/N", choose circuits by id and by number. Raises CircuitError;
+    one about circuits that failed comes when all others are done.
     """
     from circuitlang import pipeline
     from circuitlang.engine.prepare import Options
     from circuitlang.loaded import Loaded, Run
+    from circuitlang.perform import Work
 
     is_file = isinstance(spec, Path) or (spec.endswith((".circuit", ".yaml")) and "\n" not in spec)
     source = pipeline.open_source(Path(spec)) if is_file else Source("<text>", str(spec))
-    outcomes = pipeline.run(source, Path(out), Options(allow_code=allow_code, visualise=visualise))
-    return Run(Path(out) / pipeline.run_name(source), (Loaded(outcome.folder, outcome.result) for outcome in outcomes))
+    compiled = pipeline.compile_source(source)
+    folder = Path(out) / pipeline.run_name(source)
+    options = Options(allow_code=allow_code, visualise=visualise, device=device, batch_size=batch_size)
+    outcomes = pipeline.run_compiled(compiled, folder, options, work=Work(tuple(only), shard, jobs))
+    found = {outcome.folder.name: Loaded(outcome.folder, outcome.result) for outcome in outcomes}
+    return Run(folder, (found[circuit.id] for circuit in compiled.plan.circuits if circuit.id in found))
 
 
 def load(folder: str | Path) -> Loaded:

@@ -9,7 +9,7 @@ import re
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, TypeVar
@@ -51,6 +51,11 @@ def main() -> None:
 @click.option("--skip-unreadable", is_flag=True, help="Go on without pictures that can't be read.")
 @click.option("--locked", is_flag=True, help="Refuse whatever is not as `circuitlang lock` found it.")
 @click.option("--visualise", is_flag=True, help="Draw what excites each channel of a circuit, not the feature's alone.")
+@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Circuits computed at a time.")
+@click.option("--device", default="auto", show_default=True, metavar="NAME", help="cpu, cuda, cuda:N or mps.")
+@click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Pictures at a time; as suits the device.")
+@click.option("--only", multiple=True, metavar="ID", help="Only the circuit of this id; may be given again.")
+@click.option("--shard", default="1/1", metavar="I/N", help="Only every N-th circuit, from the I-th on.")
 @_allow_code
 def run(
     spec: Path | None,
@@ -59,6 +64,11 @@ def run(
     skip_unreadable: bool,
     locked: bool,
     visualise: bool,
+    jobs: int,
+    device: str,
+    batch_size: int | None,
+    only: tuple[str, ...],
+    shard: str,
     allow_code: bool,
 ) -> None:
     """Find the circuits a SPEC (or a plan.yaml) asks for; finished ones are not done again."""
@@ -71,22 +81,31 @@ def run(
         lock = _lock(spec) if locked else None
         from circuitlang.engine.prepare import Options
         from circuitlang.output.report import overview, render
+        from circuitlang.perform import Work
 
-        console, summaries, folder = _stdout(), [], out / pipeline.run_name(source)
+        console, folder = _stdout(), out / pipeline.run_name(source)
+        found: dict[str, Summary] = {}
+        failed: tuple[Finding, ...] = ()
+        work = Work(only, shard, jobs)
         with _progress() as (progress, track):
-            options = Options(skip_unreadable, allow_code, visualise, track=track)
-            for outcome in pipeline.run_compiled(compiled, folder, options, lock):
-                progress.stop()
-                console.print(render(outcome.result, outcome.folder))
-                if outcome.cached:
-                    console.print("finished before, and nothing has changed since", style="dim")
-                console.print()
-                summaries.append(outcome.result.summary)
-                progress.start()
+            options = Options(skip_unreadable, allow_code, visualise, device, batch_size, track)
+            with closing(pipeline.run_compiled(compiled, folder, options, lock, work)) as outcomes:
+                try:
+                    for outcome in outcomes:
+                        progress.stop()
+                        console.print(render(outcome.result, outcome.folder))
+                        if outcome.cached:
+                            console.print("finished before, and nothing has changed since", style="dim")
+                        console.print()
+                        found[outcome.result.summary.plan.id] = outcome.result.summary
+                        progress.start()
+                except CircuitError as error:
+                    failed = error.findings
+        summaries = [found[circuit.id] for circuit in compiled.plan.circuits if circuit.id in found]
         if len(summaries) > 1:
             console.print(overview(summaries))
             console.print(f"side by side in {folder / 'index.html'}", soft_wrap=True, markup=False)
-        _promises(compiled, summaries)
+        _promises(compiled, summaries, failed)
 
 
 @main.command()
@@ -429,13 +448,13 @@ def cache(clear: bool) -> None:
         click.echo(f"{'removed ' if clear else ''}{said} in {scores.folder()}")
 
 
-def _promises(compiled: Compiled, summaries: list[Summary]) -> None:
-    """Bounds and expectations that weren't met end the command with 1."""
+def _promises(compiled: Compiled, summaries: list[Summary], failed: tuple[Finding, ...]) -> None:
+    """Circuits that failed, and bounds and expectations that weren't met, end the command with 1."""
     from circuitlang.engine.unmet import unmet
 
     broken = tuple(unmet(compiled.plan, {summary.plan.id: summary for summary in summaries}, compiled.origins))
-    if broken:
-        raise CircuitError(broken)
+    if failed or broken:
+        raise CircuitError((*failed, *broken))
 
 
 def _verdicts(paths: tuple[Path, ...], deep: bool, allow_code: bool) -> Iterator[Verdict]:

@@ -40,6 +40,10 @@ class CircuitError(Exception):
         self.findings: tuple[Finding, ...] = tuple(sorted(found, key=Finding.sort_key))
         super().__init__("; ".join(f"{finding.code}: {finding.message}" for finding in self.findings))
 
+    def __reduce__(self) -> tuple[type[CircuitError], tuple[tuple[Finding, ...]]]:
+        # Made again from its findings in another process, not from its message.
+        return type(self), (self.findings,)
+
 
 class SpecError(CircuitError):
     """The text must be changed: syntax, names, values."""

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from circuitlang.compiler.parse import parse
 from circuitlang.compiler.program import Program, Vocabulary
 from circuitlang.engine.contracts import ABLATIONS, CRITERIA, METRICS, MODELS
 from circuitlang.engine.known import Known
-from circuitlang.errors import CircuitError, Finding, InputError, Severity, SpecError
+from circuitlang.errors import CircuitError, Finding, InputError, OutputError, Severity, SpecError
 from circuitlang.source import Source, Span, decode, read
 
 if TYPE_CHECKING:
@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from circuitlang.engine.graph import Layer
     from circuitlang.engine.lock import Lock
     from circuitlang.engine.prepare import Options, Prepared
-    from circuitlang.engine.result import Result, Summary
+    from circuitlang.engine.result import Summary
     from circuitlang.output.difference import Comparison, Given
+    from circuitlang.perform import Outcome, Work
 
 STDIN = Path("-")
 
@@ -46,15 +47,6 @@ class Compiled:
     origins: Origins
     warnings: tuple[Finding, ...]
     folder: Path
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A finished circuit and its folder; `cached` where it was finished before."""
-
-    result: Result
-    folder: Path
-    cached: bool
 
 
 @dataclass(frozen=True)
@@ -170,44 +162,55 @@ def look(model: str, allow_code: bool = False) -> tuple[Layer, ...]:
         raise InputError(replace(finding, span=finding.span or place) for finding in error.findings) from None
 
 
-def run(source: Source, out: Path, options: Options | None = None) -> Iterator[Outcome]:
-    """Do what a spec or plan says, circuit by circuit, each in a folder of its own below `out`.
-
-    Circuits that are finished already, with the same plan, pictures, weights and version, are not done again.
-    Raises CircuitError; what was finished before stays.
-    """
-    return run_compiled(compile_source(source), out / run_name(source), options)
+def run(
+    source: Source, out: Path, options: Options | None = None, work: Work | None = None
+) -> Generator[Outcome, None, None]:
+    """Do what a spec or plan says, circuit by circuit, each in a folder of its own below `out`; see `run_compiled`."""
+    return run_compiled(compile_source(source), out / run_name(source), options, work=work)
 
 
 def run_compiled(
-    compiled: Compiled, folder: Path, options: Options | None = None, locked: Lock | None = None
-) -> Iterator[Outcome]:
-    """`run` for a plan that is compiled already, into this folder; refused where anything is not as it was locked."""
+    compiled: Compiled,
+    folder: Path,
+    options: Options | None = None,
+    locked: Lock | None = None,
+    work: Work | None = None,
+) -> Generator[Outcome, None, None]:
+    """Do what a plan says, each circuit in a folder of its own in this one; refused where anything is not as it was
+    locked. By one process in the order of the plan, by several as they are finished.
+
+    Circuits that are finished already, with the same plan, pictures, weights and version, are not done again. Raises
+    CircuitError: at once where the plan can't be run, and about circuits that failed after all others are done.
+    """
     _preserves(compiled.plan)
     from circuitlang.compiler.plan import write_plan
-    from circuitlang.engine.execute import execute
     from circuitlang.engine.prepare import Options, prepare
-    from circuitlang.output.read import visualised
-    from circuitlang.output.write import write, write_file
+    from circuitlang.output.write import write_file
+    from circuitlang.perform import Outcome, Work, perform
 
-    options = options or Options()
+    work, options = work or Work(), options or Options()
+    chosen = work.of(compiled.plan)
     prepared = prepare(compiled.plan, compiled.folder, compiled.origins, options)
     if locked is not None:
         _as_locked(compiled, prepared, locked)
     base = os.path.relpath(compiled.folder, folder)
     write_file(folder / "plan.yaml", write_plan(msgspec.structs.replace(compiled.plan, base=base)).encode())
     _index(prepared, folder)
-    for job in prepared.jobs:
-        place = folder / job.plan.id
-        done = _finished(place, job.provenance.identity)
-        if done is None or (options.visualise and not visualised(place)):
-            result = execute(prepared, job)
-            write(result, place)
-            _index(prepared, folder)
-            # The module is in the folder now, and may be too large to keep one for each circuit of a run.
-            yield Outcome(replace(result, module=b""), place, cached=False)
-        else:
-            yield Outcome(done, place, cached=True)
+    jobs = [job for job in prepared.jobs if job.plan.id in chosen]
+    failed: list[CircuitError] = []
+    with closing(perform(prepared, jobs, folder, work.jobs)) as outcomes:
+        for outcome in outcomes:
+            if isinstance(outcome, Outcome):
+                if not outcome.cached:
+                    _index(prepared, folder)
+                yield outcome
+                continue
+            failed.append(outcome)
+            if isinstance(outcome, OutputError):
+                # There is no place for the others either.
+                break
+    if failed:
+        raise failed[0] if len(failed) == 1 else CircuitError(each for error in failed for each in error.findings)
 
 
 def forecast(compiled: Compiled, folder: Path, options: Options | None = None) -> Forecast:
@@ -242,14 +245,13 @@ def _known(
     if not circuits:
         return {}, set()
     from circuitlang.engine.prepare import prepare
+    from circuitlang.perform import finished, part_of
 
-    used = {name for each in circuits for name in (each.images, each.test)}
-    images = {name: each for name, each in compiled.plan.images.items() if name in used}
-    part = msgspec.structs.replace(compiled.plan, circuits=circuits, images=images, comparisons=[], expectations=[])
+    part = part_of(compiled.plan, circuits)
     # As a run that skips unreadable pictures: its results are told from those of one that doesn't by their pictures.
     prepared = prepare(part, compiled.folder, compiled.origins, replace(options, skip_unreadable=True))
     states: dict[str, State] = {
-        job.plan.id: "finished" if _finished(folder / job.plan.id, job.provenance.identity) else "changed"
+        job.plan.id: "finished" if finished(job, folder) else "changed"
         for job in prepared.jobs
         if (folder / job.plan.id).is_dir()
     }
@@ -266,15 +268,6 @@ def _preserves(plan: Plan) -> None:
         raise SpecError(Finding("E208", "nothing is preserved", None, "", "add a line that begins with 'preserve'"))
 
 
-def _finished(folder: Path, identity: str) -> Result | None:
-    """The result in a folder, if it is the one that would be computed."""
-    from circuitlang.output.read import read
-
-    with suppress(InputError):
-        return read(folder) if _summary(folder, identity) else None
-    return None
-
-
 def _summary(folder: Path, identity: str) -> Summary | None:
     """What was found in a folder, if it is what would be computed."""
     from circuitlang.output.read import read_summary
@@ -288,11 +281,13 @@ def _summary(folder: Path, identity: str) -> Summary | None:
 def _index(prepared: Prepared, folder: Path) -> None:
     """Write the page of a run's circuits, whoever finished them."""
     from circuitlang.output.index import index
-    from circuitlang.output.write import write_file
+    from circuitlang.output.write import in_turn, write_file
 
-    found = {job.plan.id: _summary(folder / job.plan.id, job.provenance.identity) for job in prepared.jobs}
-    finished = {name: summary for name, summary in found.items() if summary}
-    write_file(folder / "index.html", index(folder.resolve().name, prepared.plan, finished))
+    # Two runs into a folder would else write what they saw a while ago over what the other saw since.
+    with in_turn(folder):
+        found = {job.plan.id: _summary(folder / job.plan.id, job.provenance.identity) for job in prepared.jobs}
+        finished = {name: summary for name, summary in found.items() if summary}
+        write_file(folder / "index.html", index(folder.resolve().name, prepared.plan, finished))
 
 
 def lock(source: Source, options: Options | None = None) -> tuple[Path, Lock | None, Lock]:

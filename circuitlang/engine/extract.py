@@ -82,10 +82,11 @@ def rows(section: Section) -> dict[str, Tensor]:
 
 def pack(module: fx.GraphModule, shape: tuple[int, ...], preprocess: Preprocess | None = None) -> bytes:
     """A module as torch.export.save writes it, for any number of images of this shape (3, height, width); with it, as
-    an extra file that `archive` reads, how pictures become images.
+    an extra file that `archive` reads, how pictures become images. It is moved to the CPU, which every reader has.
 
     Raises CircuitError where torch.export can't write it.
     """
+    module.cpu()
     example = next((each for each in module.parameters()), torch.zeros(()))
     images = torch.zeros(2, *shape, dtype=example.dtype)
     try:

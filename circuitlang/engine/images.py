@@ -25,6 +25,7 @@ from circuitlang.errors import Finding, InputError, listing
 MAX_PIXELS = 80_000_000
 # Bytes of prepared pictures that one set may keep in memory; beyond it they are decoded again for each pass.
 _KEEP = 1 << 30
+_CPU = torch.device("cpu")
 # Of red, green and blue on a scale of 0 to 1.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -73,6 +74,7 @@ class Pictures:
     preprocess: Preprocess
     prepared: tuple[NDArray[np.uint8], ...] = ()
     batch_size: int = 16
+    device: torch.device = _CPU
     track: Track = untracked
 
     def __len__(self) -> int:
@@ -95,7 +97,9 @@ class Pictures:
         def each() -> Iterator[Tensor]:
             for start in range(0, len(self), self.batch_size):
                 some = range(start, min(start + self.batch_size, len(self)))
-                yield self.preprocess.normalise(torch.from_numpy(np.stack([self.picture(i) for i in some])))
+                # Normalised here, so that a picture is the same to the bit on every device.
+                batch = self.preprocess.normalise(torch.from_numpy(np.stack([self.picture(i) for i in some])))
+                yield batch.to(self.device)
 
         return self.track(each(), label, math.ceil(len(self) / self.batch_size))
 

@@ -183,6 +183,11 @@ class Section:
         return {step.layer.path: step.name for step in self.graph.ancestors(self.target.step.name) if step.layer}
 
     @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return next(iter(self._kernel_layers.values())).weight.device
+
+    @property
     def weights(self) -> Mapping[str, Tensor]:
         """The original weights [out, in / groups, h, w] of every layer of the section."""
         found = {}

@@ -15,7 +15,7 @@ import torch
 
 from circuitlang.compiler.plan import Choice, Key, Model, Origins, Plan, digest
 from circuitlang.compiler.plan import Circuit as CircuitPlan
-from circuitlang.engine import cache
+from circuitlang.engine import cache, device
 from circuitlang.engine.cache import Shelf
 from circuitlang.engine.contracts import CRITERIA, MODELS, LoadedModel, Locate, Track, untracked
 from circuitlang.engine.graph import Graph
@@ -38,13 +38,15 @@ _ANY = Preprocess(1, 1, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 @dataclass(frozen=True)
 class Options:
-    """What has no say in the result: how it is shown, whether broken pictures stop the run, whether code that the
-    spec names may run, and whether every channel is visualised or the feature alone."""
+    """What has no say in the result: how it is shown, whether broken pictures stop the run, whether code that the spec
+    names may run, whether every channel is visualised or the feature alone, the device and how many pictures it takes
+    at a time (None: as many as suit it)."""
 
     skip_unreadable: bool = False
     allow_code: bool = False
     visualise: bool = False
-    batch_size: int = 16
+    device: str = "auto"
+    batch_size: int | None = None
     track: Track = untracked
 
 
@@ -59,17 +61,30 @@ class Job:
     provenance: Provenance
     shelf: Shelf
 
+    def with_batches(self, size: int) -> Job:
+        """The same with so many pictures at a time."""
+        test = replace(self.test, batch_size=size) if self.test else None
+        return replace(self, train=replace(self.train, batch_size=size), test=test)
+
 
 @dataclass(frozen=True)
 class Prepared:
-    """A plan with its model, its pictures and its targets found and sound; `weights` is the model's fingerprint."""
+    """A plan with its model, its pictures and its targets found and sound; `weights` is the model's fingerprint. The
+    plan, what its paths are relative to, where its values came from, and the options are what `prepare` was given."""
 
     plan: Plan
+    folder: Path
+    origins: Origins
+    options: Options
     model: LoadedModel
     jobs: list[Job]
     sets: Sets
     weights: str
-    options: Options
+
+    @property
+    def device(self) -> torch.device:
+        """Where the arithmetic is done."""
+        return self.jobs[0].train.device
 
 
 @dataclass(frozen=True)
@@ -87,9 +102,11 @@ def prepare(plan: Plan, folder: Path, origins: Origins, options: Options) -> Pre
     the words it is about."""
     if refused := list(_refused(plan, origins)):
         raise InputError(refused)
-    ground = _ground(plan, folder, origins, options, load_model)
+    place = device.find(options.device)
+    ground = _ground(plan, folder, origins, options, partial(load_model, place=place))
     # What is computed with the weights is in the code of some sources, not in the plan.
-    structure = digest(f"{ground.graph.module.code}\n{ground.graph.module}".encode())
+    code = ground.graph.module.code.replace(repr(place), repr(torch.device("cpu")))
+    structure = digest(f"{code}\n{ground.graph.module}".encode())
     weights = fingerprint(ground.model.module)
     # Circuits of one target share a section; what is edited in it is undone after each use.
     sections: dict[str, Section] = {}
@@ -110,7 +127,7 @@ def prepare(plan: Plan, folder: Path, origins: Origins, options: Options) -> Pre
         contents = (weights, structure, train.digest, str(ground.model.preprocess), *provenance.versions.values())
         shelf = cache.shelf(plan.basis(circuit), circuit.criterion, *contents)
         jobs.append(Job(circuit, sections[key], train, test, provenance, shelf))
-    return Prepared(plan, ground.model, jobs, ground.sets, weights, options)
+    return Prepared(plan, folder, origins, options, ground.model, jobs, ground.sets, weights)
 
 
 def survey(plan: Plan, folder: Path, origins: Origins, options: Options) -> None:
@@ -118,8 +135,9 @@ def survey(plan: Plan, folder: Path, origins: Origins, options: Options) -> None
     _ground(plan, folder, origins, options, outline)
 
 
-def load_model(model: Model, folder: Path, allow_code: bool = False) -> LoadedModel:
-    """The network, with the preprocessing that the model statement overrides. Raises InputError."""
+def load_model(model: Model, folder: Path, allow_code: bool = False, place: torch.device | None = None) -> LoadedModel:
+    """The network, with the preprocessing that the model statement overrides, on a device if one is given. Raises
+    InputError."""
     arguments = dict(model.arguments)
     overrides = {word: arguments.pop(word) for word in ("resize", "crop", "mean", "std") if word in arguments}
     if model.source not in MODELS.declarations:
@@ -131,7 +149,7 @@ def load_model(model: Model, folder: Path, allow_code: bool = False) -> LoadedMo
     if preprocess.crop > preprocess.resize:
         message = f"crop ({preprocess.crop}) is larger than resize ({preprocess.resize})"
         raise InputError(Finding("E203", message, None, "", f"add resize={preprocess.crop}"))
-    return replace(loaded, preprocess=preprocess)
+    return replace(loaded, module=loaded.module.to(place) if place else loaded.module, preprocess=preprocess)
 
 
 def outline(model: Model, folder: Path, allow_code: bool = False) -> LoadedModel:
@@ -204,7 +222,9 @@ def _sets(
             paths = find(images, folder)
             shown = options.track(iter(paths), f"reading {name}", len(paths))
             pictures, bad = load(shown, preprocess, options.skip_unreadable)
-            sets[name] = replace(pictures, batch_size=options.batch_size, track=options.track), bad
+            place = device.find(options.device)
+            size = options.batch_size or device.batch_size(place)
+            sets[name] = replace(pictures, batch_size=size, device=place, track=options.track), bad
     return sets
 
 

@@ -118,15 +118,15 @@ def _cut(picture: NDArray[np.uint8], box: tuple[int, int, int, int] | None) -> N
 
 
 def _feature(section: Section) -> Objective:
-    return lambda images: _middle(section.maps(images)).mean(1)
+    return lambda images: _middle(section.maps(images.to(section.device))).mean(1).cpu()
 
 
 def _channels(section: Section, node: str, channels: list[int]) -> Objective:
     """Of each picture another channel of a step."""
 
     def objective(images: Tensor) -> Tensor:
-        value = section.differentiable_values(images, {node})[node]
-        return _middle(as_maps(value, section.graph.steps[node]))[torch.arange(len(channels)), channels]
+        value = section.differentiable_values(images.to(section.device), {node})[node]
+        return _middle(as_maps(value, section.graph.steps[node])).cpu()[torch.arange(len(channels)), channels]
 
     return objective
 

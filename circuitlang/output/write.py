@@ -36,7 +36,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
         for name, content in files.items():
             _write_through(partial / name, content)
         partial.chmod(0o777 & ~_umask())
-        with _lock(folder.parent):
+        with in_turn(folder.parent):
             clean(folder.parent)
             _swap(partial, folder)
     finally:
@@ -59,14 +59,14 @@ def _swap(partial: Path, folder: Path) -> None:
 
 
 @contextmanager
-def _lock(parent: Path) -> Iterator[None]:
-    """Two runs that finish the same circuit take turns; where folders can't be locked, they hope for the best."""
+def in_turn(folder: Path) -> Iterator[None]:
+    """Runs that write into one folder take turns; where folders can't be locked, they hope for the best."""
     if sys.platform == "win32":
         yield
         return
     import fcntl
 
-    descriptor = os.open(parent, os.O_RDONLY)
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
         with suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -1,0 +1,64 @@
+"""Where the arithmetic is done: a device by its name, how many pictures it takes at a time, and how exact it is."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from circuitlang.errors import Finding, InputError
+
+# Pictures at a time, unless the user says otherwise. On a GPU it is a beginning: it is halved until it fits.
+_BATCH = {"cpu": 16}
+_BATCH_ELSEWHERE = 128
+
+
+def find(name: str) -> torch.device:
+    """The device that `auto`, `cpu`, `cuda`, `cuda:N` or `mps` means here. Raises InputError where there is none."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", name):
+        label = "there are auto, cpu, cuda, cuda:N and mps"
+        raise InputError(Finding("E362", f"unknown device '{name}'", None, label))
+    device = torch.device(name)
+    if device.type == "cuda" and (count := torch.cuda.device_count()) <= (device.index or 0):
+        label = f"torch {torch.__version__} sees {count} CUDA device{'' if count == 1 else 's'}, numbered from 0"
+        raise InputError(
+            Finding("E362", f"there is no device '{name}'", None, label, "--device auto takes what is there")
+        )
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise InputError(Finding("E362", "there is no device 'mps'", None, "", "--device auto takes what is there"))
+    return device
+
+
+def batch_size(device: torch.device) -> int:
+    """How many pictures at a time are tried first."""
+    return _BATCH.get(device.type, _BATCH_ELSEWHERE)
+
+
+@contextmanager
+def exact(device: torch.device) -> Iterator[None]:
+    """Within the block a GPU computes in full single precision and, as far as torch can, the same every time; the
+    process's own settings are put back."""
+    if device.type != "cuda":
+        yield
+        return
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    before = cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32
+    always, only_warns = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    try:
+        cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = True, False, False, False
+        # An operation without a deterministic way is no reason to refuse a network.
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*deterministic")
+            yield
+    finally:
+        cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = before
+        torch.use_deterministic_algorithms(always, warn_only=only_warns)

@@ -1,0 +1,128 @@
+"""Items of work → what was made of each, by processes of their own; where one dies, the others go on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+# What a process that was asked to end may take to tidy up, in seconds.
+_PATIENCE = 5.0
+
+
+@dataclass(frozen=True)
+class Died:
+    """A process ended at its work: by a signal where the code is negative."""
+
+    code: int
+
+
+def spread(
+    start: Callable[[], Callable[[str], T]], items: Sequence[str], jobs: int, after: Mapping[str, str]
+) -> Generator[tuple[str, T | Died], None, None]:
+    """What is made of each item, as they are finished; at most `jobs` processes, each of which calls `start` once and
+    what that gives for one item after the other.
+
+    An item that has another `after` it waits for that to end. `start` and what is made must be fit for pickle. No
+    process is left when the generator ends or is closed.
+    """
+    waiting, unfinished = list(items), set(items)
+    idle: list[_Worker] = []
+    busy: dict[Connection, tuple[_Worker, str]] = {}
+    try:
+        while unfinished:
+            for item in [each for each in waiting if after.get(each) not in unfinished][: jobs - len(busy)]:
+                worker = idle.pop() if idle else _Worker.begin(start)
+                busy[worker.connection] = worker, item
+                waiting.remove(item)
+                worker.give(item)
+            for connection in [each for each in wait(list(busy)) if isinstance(each, Connection)]:
+                worker, item = busy.pop(connection)
+                found = worker.take()
+                if isinstance(found, Died):
+                    worker.end()
+                else:
+                    idle.append(worker)
+                unfinished.remove(item)
+                yield item, found
+    finally:
+        workers = [*idle, *(worker for worker, _ in busy.values())]
+        for worker in workers:
+            worker.process.terminate()
+        for worker in workers:
+            worker.end()
+
+
+@dataclass(frozen=True)
+class _Worker:
+    """A process, and what items go to it and results come from it by."""
+
+    process: BaseProcess
+    connection: Connection
+
+    @staticmethod
+    def begin(start: Callable[[], Callable[[str], T]]) -> _Worker:
+        # Not forked: threads of torch don't survive it, and nor does CUDA.
+        context = get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=_work, args=(start, theirs), daemon=True)
+        process.start()
+        # With the last copy elsewhere, its death is the end of the pipe.
+        theirs.close()
+        return _Worker(process, ours)
+
+    def give(self, item: str) -> None:
+        try:
+            self.connection.send(item)
+        except OSError:
+            # It is dead, which `take` will tell.
+            return
+
+    def take(self) -> Any:
+        try:
+            return self.connection.recv()
+        except (EOFError, OSError):
+            self.process.join()
+            return Died(self.process.exitcode or 0)
+
+    def end(self) -> None:
+        self.process.join(_PATIENCE)
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+        self.connection.close()
+
+
+def _work(start: Callable[[], Callable[[str], T]], connection: Connection) -> None:
+    # Ctrl-C reaches every process of a terminal; the parent is the one that decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, _end)
+    threading.Thread(target=_follow, daemon=True).start()
+    work = start()
+    while True:
+        try:
+            item = connection.recv()
+        except EOFError:
+            return
+        connection.send(work(item))
+
+
+def _end(_signal: int, _frame: object) -> None:
+    """Ended as an exception, so that what is half written is tidied away."""
+    sys.exit(1)
+
+
+def _follow() -> None:
+    """A parent that was killed can't tell its workers to end."""
+    parent = parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,139 @@
+"""Work that is killed, crowded or refused by the disk: what was finished stays, and is not done again."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from random import Random
+
+import pytest
+from click.testing import CliRunner, Result
+
+from circuitlang.cli import main
+from circuitlang.output import write
+from tests.conftest import ROOT
+
+IDS = [f"conv5_{channel}-magnitude-20kernels" for channel in (30, 32, 33, 34)]
+SPEC = "preserve conv5:[30, 32, 33, 34] on images/dogs/* kernels<=20 criterion=magnitude\n"
+RUN = Path("runs/four")
+
+
+@pytest.fixture
+def four(here: Path) -> Path:
+    (here / "four.circuit").write_text(SPEC)
+    return here
+
+
+def begin() -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "circuitlang", "run", "four.circuit"]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def call(*arguments: str, code: int = 0) -> Result:
+    result = CliRunner().invoke(main, ["run", "four.circuit", *arguments])
+    assert result.exit_code == code, result.output
+    return result
+
+
+def finished() -> dict[str, int]:
+    """The circuits that are there, and when each was written."""
+    return {path.parent.name: path.stat().st_mtime_ns for path in RUN.glob("[!.]*/circuit.json")}
+
+
+def whole(circuits: int = 4) -> None:
+    """There is what a run leaves and nothing else, and all of it can be read."""
+    assert {path.name for path in RUN.iterdir()} == {"plan.yaml", "index.html", *IDS[:circuits]}
+    names = {frozenset(path.name for path in (RUN / each).iterdir()) for each in IDS[:circuits]}
+    assert len(names) == 1
+    assert all(json.loads((RUN / each / "metrics.json").read_text())["kept"] == 20 for each in IDS[:circuits])
+    page = (RUN / "index.html").read_text()
+    assert all(each in page for each in IDS[:circuits])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_runs_that_are_killed_again_and_again_do_no_circuit_twice(four, seed):
+    """SIGKILL at random points, the first of them while it works; a circuit that is there is never written again."""
+    random, seen = Random(seed), dict[str, int]()
+    for _ in range(3):
+        process, before = begin(), time.monotonic()
+        # From its first file on: what comes before is the import of torch.
+        while not (RUN / "index.html").exists() and process.poll() is None and time.monotonic() < before + 120:
+            time.sleep(0.005)
+        time.sleep(random.uniform(0, 4))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        now = finished()
+        assert {name: now.get(name) for name in seen} == seen
+        # In the plan's order, so that only the one that it was on is due again.
+        assert sorted(now) == IDS[: len(now)]
+        for name in now:
+            assert {path.name for path in (RUN / name).iterdir()} >= {"circuit.json", "metrics.json", "module.pt2"}
+        seen = now
+    said = call().stdout
+    assert said.count("finished before") == len(seen)
+    assert {name: finished()[name] for name in seen} == seen
+    whole()
+
+
+def test_two_runs_into_one_folder_at_once_do_each_other_no_harm(four):
+    both = [begin(), begin()]
+    for process in both:
+        printed, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+        assert all(each in printed.decode() for each in IDS)
+    whole()
+    assert call().stdout.count("finished before") == 4
+
+
+@pytest.mark.parametrize("call_of", ["_write_through", "fsync"])
+def test_a_disk_that_fills_up_during_a_run_is_said_once_and_leaves_what_was_finished(four, monkeypatch, call_of):
+    """There is room for the first circuit, and none for the second."""
+    call("--only", IDS[0])
+    before = finished()
+
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    real = write.write_folder
+
+    def filling(folder, files):
+        with monkeypatch.context() as patched:
+            patched.setattr(*((write, "_write_through") if call_of == "_write_through" else (os, "fsync")), full)
+            real(folder, files)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(write, "write_folder", filling)
+        said = call(code=1).stderr
+    assert "error[E390]" in said
+    assert "No space left on device" in said
+    assert "make room, then run again" in said
+    assert "1 error" in said
+    assert finished() == before
+    assert {path.name for path in RUN.iterdir()} == {"plan.yaml", "index.html", IDS[0]}
+    assert call().stdout.count("finished before") == 1
+    whole()
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EPERM])
+def test_a_folder_that_is_read_only_is_said_with_a_cure_and_stays_as_it_is(four, monkeypatch, number):
+    """Root may write where others may not, so what the system would say is put in its mouth."""
+    call("--only", IDS[0])
+    before = {path: path.read_bytes() for path in RUN.rglob("*") if path.is_file()}
+
+    def refused(*arguments, **options):
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(write.tempfile, "mkstemp", refused)
+        patched.setattr(write.tempfile, "mkdtemp", refused)
+        said = call(code=1).stderr
+    assert "error[E390]" in said
+    assert "--out" in said
+    assert {path: path.read_bytes() for path in RUN.rglob("*") if path.is_file()} == before
