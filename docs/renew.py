@@ -92,7 +92,9 @@ def findings(text: str) -> str:
 
 def run(command: str, folder: Path) -> tuple[str, ...]:
     """The lines a command prints, stdout and stderr together."""
-    variables = {**os.environ, "COLUMNS": str(WIDTH), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    # What whoever runs this has in the cache must not show.
+    variables = {**os.environ, "COLUMNS": str(WIDTH), "PATH": path, "CIRCUITLANG_CACHE": str(folder / ".cache")}
     done = subprocess.run(
         ["bash", "-c", command],
         cwd=folder,
