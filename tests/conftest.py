@@ -67,3 +67,10 @@ def _own_cache(
     """Each test remembers models for itself, and nothing in the cache of whoever runs it."""
     place = tmp_path_factory.getbasetemp() / "cache" / str(abs(hash(request.node.nodeid)))
     monkeypatch.setenv("CIRCUITLANG_CACHE", str(place))
+
+
+@pytest.fixture(autouse=True)
+def _few_steps_of_visualisation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs don't take long over pictures that most tests don't look at; those that do have their steps."""
+    if request.module.__name__ not in ("tests.test_visualise", "tests.test_diagram_page"):
+        monkeypatch.setattr("circuitlang.engine.visualise.STEPS", 1)

@@ -101,7 +101,7 @@ def _see(
     found = []
     for each in (None, edits):
         with section.edited(each):
-            found.append(ascend(objective, preprocess, count, seed))
+            found.append(ascend(objective, preprocess, count, seed, STEPS))
     positions = section.graph.steps[node].positions
     row, column = at or (positions[0] // 2, positions[1] // 2) if len(positions) == 2 else (0, 0)
     box = section.graph.receptive_field(node, row, column)
