@@ -15,8 +15,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
 import circuitlang
-from circuitlang.engine import execute as executing
-from circuitlang.errors import CircuitError, Finding
+from circuitlang import perform
+from circuitlang.errors import Finding, OutputError
 from circuitlang.loaded import Run
 from circuitlang.output import charts
 from circuitlang.output.formats.page import page as report
@@ -243,18 +243,19 @@ def index_rows(folder: Path) -> dict[str, bool]:
 def test_the_index_is_right_whatever_has_become_of_a_run(made, tmp_path, monkeypatch):
     spec = made.folder / "plan.yaml"
     out = tmp_path / "runs"
-    execute = executing.execute
+    execute = perform.execute
     begun = []
 
     def fails(prepared, job):
         # What was finished until now is in the index already.
         begun.append(index_rows(out / "dogs"))
         if len(begun) == 3:
-            raise CircuitError(Finding("E350", "no more"))
+            # For the others there is no place either.
+            raise OutputError(Finding("E390", "no more"))
         return execute(prepared, job)
 
-    monkeypatch.setattr(executing, "execute", fails)
-    with pytest.raises(CircuitError, match="no more"):
+    monkeypatch.setattr(perform, "execute", fails)
+    with pytest.raises(OutputError, match="no more"):
         circuitlang.run(spec, out)
     assert [[name for name, done in each.items() if done] for each in begun] == [[], [NAMES[0]], [*NAMES[:2]]]
     assert all(tuple(each) == NAMES for each in begun)
@@ -262,9 +263,9 @@ def test_the_index_is_right_whatever_has_become_of_a_run(made, tmp_path, monkeyp
     monkeypatch.undo()
     # One by one, out of order: what is in the folder counts, not who put it there.
     shutil.copytree(made.folder / NAMES[5], out / "dogs" / NAMES[5])
-    monkeypatch.setattr(executing, "execute", fails)
+    monkeypatch.setattr(perform, "execute", fails)
     begun[:] = [{}, {}]
-    with pytest.raises(CircuitError):
+    with pytest.raises(OutputError):
         circuitlang.run(spec, out)
     assert [name for name, done in index_rows(out / "dogs").items() if done] == [*NAMES[:2], NAMES[5]]
     # A circuit that was found with something else is not finished.
@@ -273,7 +274,7 @@ def test_the_index_is_right_whatever_has_become_of_a_run(made, tmp_path, monkeyp
     content["provenance"]["identity"] = "another"
     path.write_text(json.dumps(content))
     begun[:] = [{}, {}]
-    with pytest.raises(CircuitError):
+    with pytest.raises(OutputError):
         circuitlang.run(spec, out)
     assert [name for name, done in index_rows(out / "dogs").items() if done] == [*NAMES[:2]]
 
