@@ -153,6 +153,8 @@ def memory(name: str, word: str) -> tuple[float, float]:
     model = network(name)
     graph = trace(model, (SIDE, SIDE))
     least = peak(partial(floor, model, NETS[name], one))
+    # The weights' copy is made once for a network: without this the smaller number of images would pay for it alone.
+    scored(graph, name, word, one)
     some, more = (peak(partial(scored, graph, name, word, images)) for images in (few, many))
     return some / least, more / some - 1
 

@@ -125,7 +125,7 @@ class Loaded:
         from circuitlang.output.write import write_file
 
         path = Path(path)
-        kind = path.suffix.removeprefix(".")
+        kind = path.suffix.removeprefix(".").lower()
         if kind not in EXPORTS.declarations:
             cure = "end its name in " + listing([f".{each}" for each in EXPORTS.declarations], "or")
             raise InputError(Finding("E360", f"a circuit can't be exported as '{path.name}'", None, "", cure))

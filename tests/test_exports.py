@@ -72,9 +72,9 @@ def name(node: tuple[str, int]) -> str:
 
 
 def test_the_command_writes_the_file_and_says_so(runs):
-    ran = CliRunner().invoke(main, ["export", str(runs / "plain"), "plain.graphml"])
-    assert (ran.exit_code, ran.output) == (0, "wrote plain.graphml\n")
-    assert Path("plain.graphml").read_bytes() == EXPORTS.load("graphml")(circuitlang.load(runs / "plain"))
+    ran = CliRunner().invoke(main, ["export", str(runs / "plain"), "plain.GraphML"])
+    assert (ran.exit_code, ran.output) == (0, "wrote plain.GraphML\n")
+    assert Path("plain.GraphML").read_bytes() == EXPORTS.load("graphml")(circuitlang.load(runs / "plain"))
 
 
 @pytest.mark.parametrize(
@@ -87,6 +87,12 @@ def test_what_cannot_be_exported_is_an_error(runs, folder, file, code):
     assert ran.exit_code == 1
     assert f"[{code}]" in ran.stderr
     assert not list(Path().glob("x.*"))
+
+
+def test_the_folder_of_a_run_is_told_from_that_of_a_circuit(runs):
+    with pytest.raises(InputError) as caught:
+        circuitlang.load(runs)
+    assert caught.value.findings[0].help == "give that of a circuit in it: collapsed, plain and refitted"
 
 
 def test_a_missing_package_is_named_with_its_cure(runs, monkeypatch):

@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from circuitlang.engine.result import Change, Circuit, Kernels, Result, Summary, Wire
-from circuitlang.errors import Finding, InputError
+from circuitlang.errors import Finding, InputError, listing
 
 _KERNEL = ("target", "source", "score", "weight", "effective")
 _CHANGE = ("rows", "gain", "offset")
@@ -22,7 +22,12 @@ def read_summary(folder: Path) -> Summary:
     try:
         return msgspec.json.decode(path.read_bytes(), type=Summary)
     except FileNotFoundError:
-        cure = "give the folder of a circuit, or of a run"
+        inside = [each.name for each in circuits(folder)]
+        cure = (
+            f"give that of a circuit in it: {listing(inside)}"
+            if inside
+            else "give the folder of a circuit, or of a run"
+        )
         raise InputError(Finding("E312", f"{folder} holds no circuit", None, "circuit.json is missing", cure)) from None
     except (OSError, msgspec.DecodeError) as error:
         raise InputError(Finding("E312", f"{path} can't be read", None, str(error))) from None
