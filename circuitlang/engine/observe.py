@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
+from types import ModuleType
 from typing import NamedTuple
 
 import torch
@@ -42,6 +44,12 @@ def flows(kernels: Observation) -> Tensor:
     if _taps(kernels) == 1:
         passed = _products(kernels.gradient.abs(), kernels.input.abs(), kernels).sum(0)
         return kernels.weight[..., 0, 0].abs() * passed
+    if (native := loops()) and native.suits(kernels):
+        found = kernels.weight.new_zeros(kernels.weight.shape[:2])
+        for image in range(len(kernels.input)):
+            for rows, traffic in native.groups(kernels, image):
+                found[rows] += traffic.flows()
+        return found
     out, inner = kernels.weight.shape[:2]
     each, taps, positions = out // kernels.groups, _taps(kernels), _positions(kernels)
     found = kernels.weight.new_zeros(kernels.groups, inner, each)
@@ -97,6 +105,16 @@ def centred(moments: Tensor) -> Tensor:
     return torch.where(scores > 1e-12 * effect, scores, 0)
 
 
+@cache
+def loops() -> ModuleType | None:
+    """The compiled loops, where numba is there to compile them."""
+    try:
+        from circuitlang.engine import native
+    except ImportError:
+        return None
+    return native
+
+
 def _taps(kernels: Observation) -> int:
     return kernels.weight.shape[2] * kernels.weight.shape[3]
 
@@ -112,7 +130,13 @@ def _effects(kernels: Observation) -> Effects:
     shape = (len(kernels.input), *kernels.weight.shape[:2])
     signed, absolute = kernels.weight.new_empty(shape), kernels.weight.new_empty(shape)
     weight = kernels.weight.flatten(2).transpose(1, 2)
+    native = loops()
+    compiled = native is not None and native.suits(kernels)
     for image in range(len(kernels.input)):
+        if native and compiled and native.sparse(kernels.gradient[image]):
+            for rows, traffic in native.groups(kernels, image):
+                signed[image, rows], absolute[image, rows] = traffic.effects()
+            continue
         for rows, gradient in _weight_gradients(kernels, image):
             part = weight[rows] * gradient
             signed[image, rows] = part.sum(1)
@@ -179,6 +203,17 @@ def _window_sums(kernels: Observation) -> Tensor:
         first, step = start * kernels.dilation[axis], kernels.stride[axis]
         return slice(first, first + step * (many - 1) + 1, step)
 
-    across = [kernels.input[..., spread(j, columns, 1)].sum((0, 3), dtype=torch.float64) for j in range(width)]
+    across = [kernels.input[..., spread(0, columns, 1)].sum((0, 3), dtype=torch.float64)]
+    for j in range(1, width):
+        if kernels.stride[1] > 1:
+            across.append(kernels.input[..., spread(j, columns, 1)].sum((0, 3), dtype=torch.float64))
+            continue
+        # A step to the right loses some columns and gains as many.
+        lost, gained = (
+            slice(at, at + kernels.dilation[1])
+            for at in ((j - 1) * kernels.dilation[1], columns + (j - 1) * kernels.dilation[1])
+        )
+        change = kernels.input[..., gained].double() - kernels.input[..., lost].double()
+        across.append(across[-1] + change.sum((0, 3)))
     lines = torch.stack(across, -1)
     return torch.stack([lines[:, spread(i, rows, 0)].sum(1) for i in range(height)], 1)

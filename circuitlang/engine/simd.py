@@ -1,0 +1,89 @@
+"""Eight numbers at a time, for compiled loops: a type that numba knows, and what can be done with it.
+
+LLVM makes of it what the processor has: one register of AVX, two of SSE or NEON.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.core.datamodel.models import PrimitiveModel
+from numba.extending import intrinsic, register_model
+
+LANES = 8
+_FLOATS = ir.VectorType(ir.FloatType(), LANES)
+
+
+class _Vector(types.Type):
+    def __init__(self) -> None:
+        super().__init__(name=f"float32x{LANES}")
+
+
+_vector = _Vector()
+
+
+@register_model(_Vector)
+class _Model(PrimitiveModel):
+    def __init__(self, manager: Any, kind: Any) -> None:
+        super().__init__(manager, kind, _FLOATS)
+
+
+def _place(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> Any:
+    data = context.make_array(kind)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [index]), _FLOATS.as_pointer())
+
+
+def _call(builder: Any, name: str, *arguments: Any) -> Any:
+    """One of LLVM's own functions on vectors."""
+    kind = ir.FunctionType(_FLOATS, [_FLOATS] * len(arguments))
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, f"llvm.{name}.v{LANES}f32"), arguments)
+
+
+@intrinsic
+def load(_typing: Any, array: Any, _index: Any) -> Any:
+    """The eight numbers of a float32 array from an index on."""
+
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        return builder.load(_place(context, builder, signature.args[0], *given), align=4)
+
+    return _vector(array, types.intp), generate
+
+
+@intrinsic
+def store(_typing: Any, array: Any, _index: Any, _value: Any) -> Any:
+    """Put eight numbers into a float32 array from an index on."""
+
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        builder.store(given[2], _place(context, builder, signature.args[0], *given[:2]), align=4)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, _vector), generate
+
+
+@intrinsic
+def splat(_typing: Any, _number: Any) -> Any:
+    """One number eight times."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, given: Any) -> Any:
+        zero, nothing = ir.Constant(ir.IntType(32), 0), ir.Constant(_FLOATS, ir.Undefined)
+        first = builder.insert_element(nothing, given[0], zero)
+        return builder.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES))
+
+    return _vector(types.float32), generate
+
+
+@intrinsic
+def fma(_typing: Any, _a: Any, _b: Any, _c: Any) -> Any:
+    """a * b + c, rounded once."""
+    return _vector(_vector, _vector, _vector), lambda _context, builder, _signature, given: _call(
+        builder, "fma", *given
+    )
+
+
+@intrinsic
+def absolute(_typing: Any, _a: Any) -> Any:
+    """Without the signs."""
+    return _vector(_vector), lambda _context, builder, _signature, given: _call(builder, "fabs", *given)

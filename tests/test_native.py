@@ -1,0 +1,129 @@
+"""Compiled loops against naive float64 sums, and against the same arithmetic in torch's operations."""
+
+import pytest
+import torch
+from torch.nn import functional
+
+from circuitlang.engine import native, observe
+from circuitlang.engine.build import Builder
+from circuitlang.engine.contracts import Observation
+from circuitlang.engine.intervene import Section, Target
+from circuitlang.engine.score import score
+from circuitlang.engine.trace import trace
+from tests.nets import CASES, IDS, SIZE, Fixed, build, images
+
+# Input and output channels, kernel, stride, dilation, groups, height and width of the input, share of the gradient
+# that isn't zero.
+SHAPES = [
+    (16, 5, (3, 3), (1, 1), (1, 1), 1, 9, 11, 0.3),
+    (3, 7, (7, 7), (2, 2), (1, 1), 1, 20, 21, 0.5),
+    (20, 4, (5, 5), (1, 1), (2, 2), 1, 15, 14, 1.0),
+    (12, 9, (1, 3), (2, 1), (1, 1), 3, 6, 7, 0.6),
+    (9, 3, (3, 2), (1, 2), (2, 1), 1, 12, 10, 0.1),
+    (9, 3, (3, 3), (1, 1), (1, 1), 1, 8, 8, 0.0),
+    (8, 2, (3, 3), (1, 1), (1, 1), 1, 3, 3, 1.0),
+]
+
+
+def observation(inner, out, kernel, stride, dilation, groups, height, width, share, number=3) -> Observation:
+    """A layer of these shapes with random traffic of some images, channels last as in a section."""
+    random = torch.Generator().manual_seed(0)
+    x = torch.randn(number, inner, height, width, generator=random).contiguous(memory_format=torch.channels_last)
+    weight = torch.randn(out, inner // groups, *kernel, generator=random).contiguous(memory_format=torch.channels_last)
+    shape = functional.conv2d(x, weight, None, stride, 0, dilation, groups).shape
+    gradient = torch.randn(shape, generator=random) * (torch.rand(shape, generator=random) < share)
+    return Observation(weight, x, gradient, stride, dilation, groups)
+
+
+def naive(kernels: Observation) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Flows [O, I / groups], and of each image the signed and absolute effects, place by place in float64."""
+    out, inner, height, width = kernels.weight.shape
+    weight, x, gradient = (each.double() for each in (kernels.weight, kernels.input, kernels.gradient))
+    flows = torch.zeros(out, inner).double()
+    products = torch.zeros(len(x), out, inner, height, width).double()
+    for n in range(len(x)):
+        for o in range(out):
+            first = o // (out // kernels.groups) * inner
+            for row in range(gradient.shape[2]):
+                for column in range(gradient.shape[3]):
+                    down = torch.arange(height) * kernels.dilation[0] + row * kernels.stride[0]
+                    across = torch.arange(width) * kernels.dilation[1] + column * kernels.stride[1]
+                    seen = x[n, first : first + inner][:, down][:, :, across]
+                    g = gradient[n, o, row, column]
+                    flows[o] += ((weight[o] * seen).sum((1, 2)) * g).abs()
+                    products[n, o] += weight[o] * seen * g
+    return flows, products.sum((-2, -1)), products.abs().sum((-2, -1))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_loops_find_what_float64_finds(shape, threads, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    kernels = observation(*shape)
+    assert native.suits(kernels)
+    flows, signed, absolute = naive(kernels)
+    found = torch.zeros_like(kernels.weight[..., 0, 0])
+    effects = torch.zeros(2, len(kernels.input), *found.shape)
+    for image in range(len(kernels.input)):
+        for rows, traffic in native.groups(kernels, image):
+            found[rows] += traffic.flows()
+            effects[0, image, rows], effects[1, image, rows] = traffic.effects()
+    torch.testing.assert_close(found.double(), flows, rtol=2e-5, atol=2e-5)
+    torch.testing.assert_close(effects[0].double(), signed, rtol=2e-5, atol=2e-5)
+    torch.testing.assert_close(effects[1].double(), absolute, rtol=2e-5, atol=2e-5)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("compiled", [True, False])
+def test_observed_with_and_without_loops(shape, compiled, monkeypatch):
+    used = []
+    monkeypatch.setattr(native, "groups", lambda *given, real=native.groups: used.append(given) or real(*given))
+    if not compiled:
+        monkeypatch.setattr(observe, "loops", lambda: None)
+    kernels = observation(*shape)
+    flows, signed, absolute = naive(kernels)
+    torch.testing.assert_close(observe.flows(kernels).double(), flows, rtol=2e-5, atol=2e-5)
+    effects = observe.effects(kernels)
+    torch.testing.assert_close(effects.signed.double(), signed, rtol=2e-5, atol=2e-5)
+    torch.testing.assert_close(effects.absolute.double(), absolute, rtol=2e-5, atol=2e-5)
+    assert bool(used) == compiled
+
+
+@pytest.mark.parametrize(("net", "path", "unit"), CASES, ids=IDS)
+@pytest.mark.parametrize("criterion", ["snip", "actgrad", "taylor", "gn"])
+def test_networks_score_alike_with_and_without_loops(net, path, unit, criterion, monkeypatch):
+    module = build(net).float()
+
+    def scores() -> dict[str, torch.Tensor]:
+        graph = trace(module, (SIZE, SIZE))
+        part = Section(graph, Target(graph.find(path), (unit,)))
+        return score(Builder(part, Fixed(images().float())), criterion, {}, 10, 0)
+
+    compiled = scores()
+    monkeypatch.setattr(observe, "loops", lambda: None)
+    for name, plain in scores().items():
+        torch.testing.assert_close(compiled[name], plain, rtol=1e-4, atol=1e-5 * float(plain.max()))
+
+
+def test_what_loops_are_not_for():
+    suiting = observation(*SHAPES[0])
+    assert native.suits(suiting)
+    kernels = observation(16, 4, (1, 1), (1, 1), (1, 1), 1, 5, 5, 0.5)
+    assert not native.suits(kernels)
+    kernels = observation(6, 6, (3, 3), (1, 1), (1, 1), 6, 8, 8, 0.5)
+    assert not native.suits(kernels)
+    double = (each.double() for each in (suiting.weight, suiting.input, suiting.gradient))
+    assert not native.suits(Observation(*double, (1, 1), (1, 1), 1))
+
+
+@pytest.mark.parametrize(("stride", "dilation"), [((1, 1), (1, 1)), ((1, 1), (2, 3)), ((2, 2), (1, 1)), ((2, 1), (1, 2))])
+def test_window_sums(stride, dilation):
+    kernels = observation(4, 3, (3, 3), stride, dilation, 1, 14, 15, 0.5)
+    rows, columns = kernels.gradient.shape[2:]
+    expected = torch.zeros(4, 3, 3).double()
+    for i in range(3):
+        for j in range(3):
+            down = torch.arange(rows) * stride[0] + i * dilation[0]
+            across = torch.arange(columns) * stride[1] + j * dilation[1]
+            expected[:, i, j] = kernels.input.double()[:, :, down][..., across].sum((0, 2, 3))
+    torch.testing.assert_close(observe._window_sums(kernels), expected)
