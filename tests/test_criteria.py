@@ -419,7 +419,7 @@ def naive_learned(module, path, unit, x, relevant, k, steps, means) -> dict[str,
         c, twin = circuit()
         (s * c + b - f).square().sum().backward()
         s, b, lost = line(c.detach())
-        if lost < least:
+        if lost < least * (1 - 1e-9):
             best, least = dict(logit), lost
         slope = {}
         for name, o, i in kernels:

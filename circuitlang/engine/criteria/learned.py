@@ -9,6 +9,8 @@ from circuitlang.engine.contracts import Count, CriterionName, Scores, Scoring, 
 # The part of a direction that is kept from step to step, and how far one kernel may go, in typical steps.
 _MOMENTUM = 0.9
 _FARTHEST = 3.0
+# What a step must be better by, lest rounding choose between steps that are equal.
+_BETTER = 1 - 1e-9
 
 
 @schedule(passes=lambda steps, base, **_: steps + 1 + passes_of(base))
@@ -21,8 +23,8 @@ def learned(scoring: Scoring, *, steps: Count = 30, rate: float = 0.1, base: Cri
     ones too: f is the network's map, c the circuit's, s and b the line that fitted best in the step before. The logits
     go down as if they were m, by `rate` times the gradient over its root mean square per kept kernel, with momentum,
     and by less from step to step. Straight-through gradients: Bengio et al. 2013; for masks: Ramanujan et al.,
-    "edge-popup", CVPR 2020, and Sanh et al., "Movement Pruning", NeurIPS 2020. The scores are exp(logit) as of the step
-    that lost the smallest share of the map's variance. Every step is over all images, so neither their order nor the
+    "edge-popup", CVPR 2020, and Sanh et al., "Movement Pruning", NeurIPS 2020. The scores are exp(logit) as of the first
+    step that lost the smallest share of the map's variance. Every step is over all images, so neither their order nor the
     batch size matters. A circuit that is cut off learns slowly or not at all: take `refill=live`. The mask fits the
     images it was learned from better than others: give it many. Cost: `steps` passes, one more to begin with, and
     those of `base`.
@@ -42,7 +44,7 @@ def learned(scoring: Scoring, *, steps: Count = 30, rate: float = 0.1, base: Cri
             (scale * c + shift - f).square().sum().backward()  # type: ignore[no-untyped-call]
             seen.append(c.detach())
         scale, shift, lost = _line(seen, wanted)
-        if lost < least:
+        if lost < least * _BETTER:
             best, least = logits, lost
         slopes = {path: torch.zeros_like(gain) if gain.grad is None else gain.grad for path, gain in gains.items()}
         size = math.sqrt(sum(float(slope.square().sum()) for slope in slopes.values()) / max(scoring.budget, 1))
