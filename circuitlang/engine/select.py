@@ -31,18 +31,23 @@ def select(scores: Scores, relevant: Masks, budget: int) -> Masks:
 
     Kernels of score zero are never kept to fill up, so fewer are returned where fewer matter.
     """
-    ranked = torch.cat([scores[path].double()[mask].cpu() for path, mask in relevant.items()])
-    order = torch.sort(ranked, descending=True, stable=True).indices[:budget]
-    chosen = torch.zeros(len(ranked), dtype=torch.bool)
-    chosen[order] = True
-    chosen &= ranked > 0
-    masks, start = {}, 0
-    for path, mask in relevant.items():
-        count = int(mask.sum())
-        masks[path] = torch.zeros_like(mask)
-        masks[path][mask] = chosen[start : start + count]
-        start += count
-    return masks
+    return _best(_ranks(scores, relevant), budget)
+
+
+def _ranks(scores: Scores, relevant: Masks) -> Masks:
+    """Of each kernel its place by score, from 0; those that don't matter are behind all others."""
+    ranked = torch.cat([torch.where(mask, scores[path].double().cpu(), -1).flatten() for path, mask in relevant.items()])
+    there = (ranked > 0).nonzero()[:, 0]
+    order = there[torch.sort(ranked[there], descending=True, stable=True).indices]
+    places = torch.full((len(ranked),), len(ranked), dtype=torch.int32)
+    places[order] = torch.arange(len(order), dtype=torch.int32)
+    parts = torch.split(places, [mask.numel() for mask in relevant.values()])
+    return {path: part.reshape(mask.shape) for (path, mask), part in zip(relevant.items(), parts, strict=True)}
+
+
+def _best(ranks: Masks, many: int) -> Masks:
+    """So many of the best; places at and behind the number of kernels are of those that don't matter."""
+    return {path: places < many for path, places in ranks.items()}
 
 
 # How often a path is added through a kernel that brings more to life than the budget allows.
@@ -57,28 +62,32 @@ def refill(scores: Scores, relevant: Masks, budget: int, graph: Paths) -> Masks:
     again as many of the best as that allows. What is left in the end goes to the best of those that are on a path as
     soon as they are added. Where even one path takes more than the budget, the plain selection is returned.
     """
+    ranks = _ranks(scores, relevant)
     most = count({path: mask & (scores[path] > 0) for path, mask in relevant.items()})
     base: Masks = {path: torch.zeros_like(mask) for path, mask in relevant.items()}
     chosen = base
+    # What is on a path among so many is no more than so many.
+    fits = min(budget, most)
     for _ in range(_PATHS):
-        low, high = 0, most + 1
+        low, high = fits, most + 1
         while high - low > 1:
             middle = (low + high) // 2
-            fits = count(graph.live(_both(base, select(scores, relevant, middle)))) <= budget
-            low, high = (middle, high) if fits else (low, middle)
-        best = select(scores, relevant, low)
+            right = count(graph.live(_both(base, _best(ranks, middle)))) <= budget
+            low, high = (middle, high) if right else (low, middle)
+        best = _best(ranks, low)
         chosen = graph.live(_both(base, best))
         if low == most or count(chosen) == budget:
             break
-        more = select(scores, relevant, high)
+        more = _best(ranks, high)
         through = {path: mask & ~best[path] for path, mask in more.items()}
         base = _both(chosen, graph.path(scores, graph.live(_both(base, more)), through))
         if count(base) > budget:
             break
+        fits = 0
     if 0 < count(chosen) < budget:
         others = {path: joined & ~chosen[path] for path, joined in graph.joinable(chosen).items()}
         chosen = _both(chosen, select(scores, others, budget - count(chosen)))
-    return chosen if count(chosen) else select(scores, relevant, budget)
+    return chosen if count(chosen) else _best(ranks, budget)
 
 
 def _both(one: Masks, other: Masks) -> Masks:
