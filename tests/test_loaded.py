@@ -160,6 +160,12 @@ def test_torch_alone_loads_the_module(folder, tmp_path):
     torch.testing.assert_close(first, found[:1])
 
 
+def test_a_sparse_module_wants_an_extra(folder, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(InputError, match=r"circuitlang\[fast\]"):
+        circuitlang.load(folder / "plain").sparse_module()
+
+
 def test_a_module_that_is_missing_or_damaged_is_an_error(folder, tmp_path):
     for name in ("circuit.json", "circuit.safetensors"):
         (tmp_path / name).write_bytes((folder / "plain" / name).read_bytes())

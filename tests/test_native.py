@@ -116,7 +116,9 @@ def test_what_loops_are_not_for():
     assert not native.suits(Observation(*double, (1, 1), (1, 1), 1))
 
 
-@pytest.mark.parametrize(("stride", "dilation"), [((1, 1), (1, 1)), ((1, 1), (2, 3)), ((2, 2), (1, 1)), ((2, 1), (1, 2))])
+@pytest.mark.parametrize(
+    ("stride", "dilation"), [((1, 1), (1, 1)), ((1, 1), (2, 3)), ((2, 2), (1, 1)), ((2, 1), (1, 2))]
+)
 def test_window_sums(stride, dilation):
     kernels = observation(4, 3, (3, 3), stride, dilation, 1, 14, 15, 0.5)
     rows, columns = kernels.gradient.shape[2:]

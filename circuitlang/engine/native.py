@@ -81,7 +81,7 @@ class Traffic:
             loop(*given, 0, self.blocks)
             return
         ends = [self.blocks * number // threads for number in range(threads + 1)]
-        list(_pool(threads).map(lambda span: loop(*given, *span), pairwise(ends)))
+        list(pool(threads).map(lambda span: loop(*given, *span), pairwise(ends)))
 
 
 def suits(kernels: Observation) -> bool:
@@ -116,7 +116,8 @@ def _flat(values: Tensor) -> Any:
 
 
 @cache
-def _pool(threads: int) -> ThreadPoolExecutor:
+def pool(threads: int) -> ThreadPoolExecutor:
+    """So many threads, which wait for loops to run."""
     return ThreadPoolExecutor(threads)
 
 

@@ -36,7 +36,9 @@ def select(scores: Scores, relevant: Masks, budget: int) -> Masks:
 
 def _ranks(scores: Scores, relevant: Masks) -> Masks:
     """Of each kernel its place by score, from 0; those that don't matter are behind all others."""
-    ranked = torch.cat([torch.where(mask, scores[path].double().cpu(), -1).flatten() for path, mask in relevant.items()])
+    ranked = torch.cat(
+        [torch.where(mask, scores[path].double().cpu(), -1).flatten() for path, mask in relevant.items()]
+    )
     there = (ranked > 0).nonzero()[:, 0]
     order = there[torch.sort(ranked[there], descending=True, stable=True).indices]
     places = torch.full((len(ranked),), len(ranked), dtype=torch.int32)

@@ -36,6 +36,12 @@ def _place(context: Any, builder: Any, kind: Any, array: Any, index: Any) -> Any
     return builder.bitcast(builder.gep(data, [index]), _FLOATS.as_pointer())
 
 
+def _eight(builder: Any, number: Any) -> Any:
+    zero, nothing = ir.Constant(ir.IntType(32), 0), ir.Constant(_FLOATS, ir.Undefined)
+    first = builder.insert_element(nothing, number, zero)
+    return builder.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES))
+
+
 def _call(builder: Any, name: str, *arguments: Any) -> Any:
     """One of LLVM's own functions on vectors."""
     kind = ir.FunctionType(_FLOATS, [_FLOATS] * len(arguments))
@@ -68,11 +74,20 @@ def splat(_typing: Any, _number: Any) -> Any:
     """One number eight times."""
 
     def generate(_context: Any, builder: Any, _signature: Any, given: Any) -> Any:
-        zero, nothing = ir.Constant(ir.IntType(32), 0), ir.Constant(_FLOATS, ir.Undefined)
-        first = builder.insert_element(nothing, given[0], zero)
-        return builder.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES))
+        return _eight(builder, given[0])
 
     return _vector(types.float32), generate
+
+
+@intrinsic
+def spread(_typing: Any, array: Any, _index: Any) -> Any:
+    """The number of a float32 array at an index, eight times."""
+
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, given[0]).data
+        return _eight(builder, builder.load(builder.gep(data, [given[1]])))
+
+    return _vector(array, types.intp), generate
 
 
 @intrinsic
@@ -87,3 +102,14 @@ def fma(_typing: Any, _a: Any, _b: Any, _c: Any) -> Any:
 def absolute(_typing: Any, _a: Any) -> Any:
     """Without the signs."""
     return _vector(_vector), lambda _context, builder, _signature, given: _call(builder, "fabs", *given)
+
+
+@intrinsic
+def positive(_typing: Any, _a: Any) -> Any:
+    """Zero for what is negative."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, given: Any) -> Any:
+        zero = ir.Constant(_FLOATS, [0.0] * LANES)
+        return builder.select(builder.fcmp_ordered("<", given[0], zero), zero, given[0])
+
+    return _vector(_vector), generate

@@ -23,10 +23,10 @@ def learned(scoring: Scoring, *, steps: Count = 30, rate: float = 0.1, base: Cri
     ones too: f is the network's map, c the circuit's, s and b the line that fitted best in the step before. The logits
     go down as if they were m, by `rate` times the gradient over its root mean square per kept kernel, with momentum,
     and by less from step to step. Straight-through gradients: Bengio et al. 2013; for masks: Ramanujan et al.,
-    "edge-popup", CVPR 2020, and Sanh et al., "Movement Pruning", NeurIPS 2020. The scores are exp(logit) as of the first
-    step that lost the smallest share of the map's variance. Every step is over all images, so neither their order nor the
-    batch size matters. A circuit that is cut off learns slowly or not at all: take `refill=live`. The mask fits the
-    images it was learned from better than others: give it many. Cost: `steps` passes, one more to begin with, and
+    "edge-popup", CVPR 2020, and Sanh et al., "Movement Pruning", NeurIPS 2020. The scores are exp(logit) as of the
+    first step that lost the smallest share of the map's variance. Every step is over all images, so neither their order
+    nor the batch size matters. A circuit that is cut off learns slowly or not at all: take `refill=live`. The mask fits
+    the images it was learned from better than others: give it many. Cost: `steps` passes, one more to begin with, and
     those of `base`.
     """
     logits = _ranked(scoring.score(base), scoring.budget)

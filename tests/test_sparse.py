@@ -1,0 +1,93 @@
+"""A circuit run over its kept kernels alone computes what its module computes."""
+
+import pytest
+import torch
+from torch import nn
+
+from circuitlang.engine import sparse
+from circuitlang.engine.contracts import Edit
+from circuitlang.engine.extract import extract
+from circuitlang.engine.intervene import Section, Target
+from circuitlang.engine.trace import trace
+from tests.nets import CASES, CHANNEL_CASES, CHANNEL_IDS, IDS, SIZE, build, images
+
+
+def circuit(net, path, unit, share):
+    """A module of a random share of the kernels, in single precision."""
+    graph = trace(build(net, torch.float32), (SIZE, SIZE))
+    part = Section(graph, Target(graph.find(path), (unit,)))
+    random = torch.Generator().manual_seed(0)
+    masks = {path: (torch.rand(mask.shape, generator=random) < share) & mask for path, mask in part.relevant.items()}
+    return extract(part, {path: Edit(mask, torch.linspace(-0.1, 0.1, len(mask))) for path, mask in masks.items()})
+
+
+@pytest.mark.parametrize("share", [0, 0.1, 0.5, 0.9])
+@pytest.mark.parametrize(("net", "path", "unit"), [*CASES, *CHANNEL_CASES], ids=[*IDS, *CHANNEL_IDS])
+def test_every_network(net, path, unit, share):
+    module = circuit(net, path, unit, share)
+    x = images(11, torch.float32)
+    found = sparse.Sparse(module)(x)
+    torch.testing.assert_close(found, module(x), rtol=1e-4, atol=1e-5)
+    assert found.is_contiguous()
+
+
+# Input and output channels, kernel, stride, padding, dilation, height and width.
+LAYERS = [
+    (5, 4, 3, 1, 1, 1, 9, 13),
+    (3, 6, 7, 2, 3, 1, 21, 20),
+    (3, 2, 11, 4, 2, 1, 40, 33),
+    (8, 3, 1, 1, 0, 1, 6, 17),
+    (8, 3, 1, 2, 0, 1, 9, 9),
+    (4, 4, (3, 1), (1, 3), (1, 0), 1, 7, 7),
+    (6, 2, (2, 3), 1, (0, 2), (2, 1), 8, 5),
+    (4, 3, 3, 1, 0, 1, 3, 3),
+]
+
+
+@pytest.mark.parametrize("rectified", [True, False])
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("shape", LAYERS)
+def test_layers(shape, rectified, threads, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    inner, out, size, stride, padding, dilation, height, width = shape
+    torch.manual_seed(0)
+    layer = nn.Conv2d(inner, out, size, stride, padding, dilation).requires_grad_(False)
+    layer.weight *= torch.rand(out, inner, 1, 1) < 0.5
+    assert sparse._suits(layer)
+    x = torch.randn(sparse.LANES, inner, height, width)
+    expected = layer.double()(x.double())
+    expected = torch.relu(expected) if rectified else expected
+    found = sparse._Layer(layer.float(), rectified)(sparse._laid(x))
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_many_rows_at_once_or_one(monkeypatch):
+    layer = nn.Conv2d(4, 5, 3, padding=1).requires_grad_(False)
+    x = sparse._laid(torch.randn(sparse.LANES, 4, 12, 12))
+    wanted = sparse._Layer(layer, False)(x)
+    for cache in (0, 1000, 1 << 30):
+        monkeypatch.setattr(sparse, "_CACHE", cache)
+        assert torch.equal(sparse._Layer(layer, False)(x), wanted)
+
+
+def test_what_is_left_to_torch():
+    plain = nn.Conv2d(4, 4, 3)
+    assert not sparse._suits(plain)  # nothing of it is removed
+    with torch.no_grad():
+        plain.weight[:2] = 0
+    assert sparse._suits(plain)
+    assert not sparse._suits(plain.double())
+    for how in ({"groups": 2}, {"padding": "same"}, {"padding": 1, "padding_mode": "reflect"}):
+        other = nn.Conv2d(4, 4, 3, **how)
+        nn.init.zeros_(other.weight)
+        assert not sparse._suits(other)
+
+
+def test_nan_stays_and_no_images_are_no_maps():
+    module = circuit(*CASES[5], 0.5)
+    x = images(3, torch.float32)
+    x[1] = torch.nan
+    found = sparse.Sparse(module)(x)
+    assert found[1].isnan().any()
+    torch.testing.assert_close(found, module(x), rtol=1e-4, atol=1e-5, equal_nan=True)
+    assert sparse.Sparse(module)(x[:0]).shape == module(x)[:0].shape
