@@ -162,7 +162,7 @@ def test_torch_alone_loads_the_module(folder, tmp_path):
 
 def test_a_sparse_module_wants_an_extra(folder, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(InputError, match=r"circuitlang\[fast\]"):
+    with pytest.raises(InputError, match="E361"):
         circuitlang.load(folder / "plain").sparse_module()
 
 
