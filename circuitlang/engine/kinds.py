@@ -1,0 +1,99 @@
+"""Points → kinds: clusters of images, and whether one cloud without kinds would look the same."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Points = NDArray[np.float64]
+Labels = NDArray[np.int64]
+
+# As many kinds are looked for at most where their number is left open, and of each at least so many images.
+MOST, FEWEST = 8, 4
+# Clouds that are drawn to compare with.
+CLOUDS = 199
+# Starts of k-means: of the images, and of a cloud.
+_STARTS = 10
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """Of each image its kind, from 0, the largest first; of each kind its middle; and of each number of kinds that was
+    tried the mean silhouette, which says from -1 to 1 how much nearer images are to their own kind than to the next."""
+
+    labels: Labels
+    middles: Points
+    tried: dict[int, float]
+
+    @property
+    def silhouette(self) -> float:
+        """That of the kinds that were chosen."""
+        return self.tried[len(self.middles)]
+
+    def nearest(self, points: Points) -> Labels:
+        """The kind whose middle is nearest, of each of some other images [images, r]."""
+        away = ((points[:, None] - self.middles[None]) ** 2).sum(-1)
+        return np.asarray(away.argmin(1), np.int64)
+
+
+def numbers(into: int | None, images: int) -> range:
+    """The numbers of kinds that are tried: the one that is wanted, or from 2 on as many as there are images for."""
+    return range(2, max(2, min(MOST, images // FEWEST)) + 1) if into is None else range(into, into + 1)
+
+
+def kinds(points: Points, into: int | None, seed: int) -> Kinds:
+    """Images [images, r] fall into so many kinds, or where it is None into as many as have the best mean silhouette.
+
+    k-means with the best of ten starts (Lloyd 1982; Arthur and Vassilvitskii, "k-means++", 2007); the silhouette:
+    Rousseeuw 1987. There must be more different images than kinds.
+    """
+    found = {number: _clusters(points, number, seed) for number in numbers(into, len(points))}
+    tried = {number: _silhouette(points, labels) for number, labels in found.items()}
+    best = max(tried, key=lambda number: (tried[number], -number))
+    labels = _ordered(found[best])
+    middles = np.stack([points[labels == kind].mean(0) for kind in range(best)])
+    return Kinds(labels, middles, tried)
+
+
+def clouds(points: Points, into: int | None, seed: int) -> NDArray[np.float64]:
+    """The silhouettes that `kinds` finds in clouds without kinds: as many images, drawn from one normal distribution of
+    the same mean and covariance, and brought to length 1 as they are, `CLOUDS` times.
+
+    As in SigClust (Liu, Hayes, Nobel and Marron 2008), but by silhouettes, and with the sample's own covariance.
+    """
+    random = np.random.default_rng(seed)
+    mean = points.mean(0)
+    around = (points - mean) / np.sqrt(max(len(points) - 1, 1))
+    found = np.empty(CLOUDS)
+    for number in range(CLOUDS):
+        cloud = mean + random.standard_normal((len(points), len(points))) @ around
+        cloud /= np.linalg.norm(cloud, axis=1, keepdims=True)
+        found[number] = kinds(cloud, into, seed).silhouette
+    return found
+
+
+def _clusters(points: Points, number: int, seed: int) -> Labels:
+    # It takes a second to import, and few runs split anything.
+    from sklearn.cluster import KMeans
+
+    fitted: Any = KMeans(number, n_init=_STARTS, random_state=seed).fit(points)
+    return np.asarray(fitted.labels_, np.int64)
+
+
+def _silhouette(points: Points, labels: Labels) -> float:
+    """0 where every image is a kind of its own, or all are one."""
+    from sklearn.metrics import silhouette_score
+
+    return float(silhouette_score(points, labels)) if 1 < len(set(labels.tolist())) < len(points) else 0.0
+
+
+def _ordered(labels: Labels) -> Labels:
+    """Numbered by size, the largest first; of kinds of one size the one whose first image comes first."""
+    there, first, sizes = np.unique(labels, return_index=True, return_counts=True)
+    order = there[np.lexsort((first, -sizes))]
+    number = np.empty(int(there.max()) + 1, np.int64)
+    number[order] = np.arange(len(order))
+    return np.asarray(number[labels], np.int64)
