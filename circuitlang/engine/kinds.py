@@ -14,9 +14,9 @@ Labels = NDArray[np.int64]
 # As many kinds are looked for at most where their number is left open, and of each at least so many images.
 MOST, FEWEST = 8, 4
 # Clouds that are drawn to compare with.
-CLOUDS = 199
-# Starts of k-means: of the images, and of a cloud.
-_STARTS = 10
+CLOUDS = 99
+# Starts of k-means, of which the best counts.
+_STARTS = 5
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,12 @@ def numbers(into: int | None, images: int) -> range:
 def kinds(points: Points, into: int | None, seed: int) -> Kinds:
     """Images [images, r] fall into so many kinds, or where it is None into as many as have the best mean silhouette.
 
-    k-means with the best of ten starts (Lloyd 1982; Arthur and Vassilvitskii, "k-means++", 2007); the silhouette:
+    k-means with the best of five starts (Lloyd 1982; Arthur and Vassilvitskii, "k-means++", 2007); the silhouette:
     Rousseeuw 1987. There must be more different images than kinds.
     """
     found = {number: _clusters(points, number, seed) for number in numbers(into, len(points))}
-    tried = {number: _silhouette(points, labels) for number, labels in found.items()}
+    apart = _distances(points)
+    tried = {number: silhouette(apart, labels) for number, labels in found.items()}
     best = max(tried, key=lambda number: (tried[number], -number))
     labels = _ordered(found[best])
     middles = np.stack([points[labels == kind].mean(0) for kind in range(best)])
@@ -83,11 +84,29 @@ def _clusters(points: Points, number: int, seed: int) -> Labels:
     return np.asarray(fitted.labels_, np.int64)
 
 
-def _silhouette(points: Points, labels: Labels) -> float:
-    """0 where every image is a kind of its own, or all are one."""
-    from sklearn.metrics import silhouette_score
+def _distances(points: Points) -> NDArray[np.float64]:
+    """Between all images [images, images]."""
+    products = points @ points.T
+    squares = products.diagonal()
+    return np.asarray(np.sqrt(np.clip(squares[:, None] + squares[None] - 2 * products, 0, None)))
 
-    return float(silhouette_score(points, labels)) if 1 < len(set(labels.tolist())) < len(points) else 0.0
+
+def silhouette(apart: NDArray[np.float64], labels: Labels) -> float:
+    """The mean silhouette of images that lie so far apart [images, images].
+
+    That of an image is (b - a) / max(a, b), with a its mean distance to the others of its kind and b that to the kind
+    that is nearest; it is 0 where the image is alone in its kind.
+    """
+    member = labels[:, None] == np.arange(int(labels.max()) + 1)
+    sizes, sums = member.sum(0), apart @ member
+    own = member.argmax(1)
+    mine = np.arange(len(labels))
+    inner = sums[mine, own] / np.maximum(sizes[own] - 1, 1)
+    means = np.where(member, np.inf, sums / np.maximum(sizes, 1))
+    outer = means[:, sizes > 0].min(1)
+    larger = np.maximum(inner, outer)
+    there = (sizes[own] > 1) & (larger > 0) & np.isfinite(outer)
+    return float(np.where(there, (outer - inner) / np.where(there, larger, 1), 0).mean())
 
 
 def _ordered(labels: Labels) -> Labels:

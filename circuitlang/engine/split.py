@@ -19,10 +19,11 @@ from torch import Tensor
 from circuitlang.compiler.plan import Choice, digest
 from circuitlang.engine.build import Builder
 from circuitlang.engine.cache import Shelf
-from circuitlang.engine.contracts import CRITERIA, METRICS, Edits, Scores
+from circuitlang.engine.contracts import CRITERIA, Edits, Scores
+from circuitlang.engine.contrast import contrast, fidelity
 from circuitlang.engine.images import Pictures
 from circuitlang.engine.kinds import Kinds, clouds, kinds
-from circuitlang.engine.measure import moments, responses
+from circuitlang.engine.measure import responses
 from circuitlang.engine.prepare import Job, Prepared
 from circuitlang.engine.restore import restore
 from circuitlang.engine.result import (
@@ -42,9 +43,6 @@ from circuitlang.engine.select import count
 from circuitlang.engine.vectors import vectors, vectors_by
 from circuitlang.errors import Finding, InputError
 
-# How circuits are held against one another.
-METRIC = "pearson"
-PERMUTATIONS = 9999
 # A part has at least so many different images to be found on.
 _LEAST = 2
 
@@ -163,9 +161,14 @@ def judge(prepared: Prepared, job: Job, division: Division, results: Sequence[Re
     summaries = [result.summary for result in results]
     whole = _whole(job, max(summary.asked for summary in summaries))
     circuits = [*((restore(result), result.summary.effective) for result in results), (whole.edits, whole.effective)]
-    held_out = [part.test for part in division.jobs if part.test]
-    compared = [_compared(job, held_out, edits, effective) for edits, effective in circuits] if held_out else []
     members = np.repeat(np.arange(len(results)), [len(part.test or ()) for part in division.jobs])
+    matrix: list[list[float | None]] = [[None] * len(results)] * len(circuits)
+    found: Contrast | None = None
+    if held_out := [part.test for part in division.jobs if part.test]:
+        original = torch.cat([responses(job.section, each, "the network on held-out pictures") for each in held_out])
+        *made, last = (_responses(job, held_out, edits, effective) for edits, effective in circuits)
+        matrix = fidelity(original, [*made, last], members, len(results))
+        found = contrast(original, made, last, members, job.plan.seed)
     shares, points = _plane(division.points)
     return Divided(
         Split(
@@ -177,8 +180,8 @@ def judge(prepared: Prepared, job: Job, division: Division, results: Sequence[Re
             kinds=[_kind(each, summary) for each, summary in zip(division.jobs, summaries, strict=True)],
             silent=[path.name for path in division.silent],
             separation=division.separation,
-            contrast=_contrast(compared, members, job.plan.seed),
-            fidelity=_fidelity(compared, members, len(results)),
+            contrast=found,
+            fidelity=matrix,
             overlaps=_overlaps(results),
             shares=shares,
             points=points,
@@ -227,73 +230,12 @@ def _whole(job: Job, size: int) -> _Whole:
     return _Whole(builder.build(masks), count(masks), count(builder.live(masks)))
 
 
-# The responses [images, positions] of the network and of a circuit to the held-out images, part by part.
-_Compared = tuple[Tensor, Tensor]
-
-
-def _compared(job: Job, held_out: Sequence[Pictures], edits: Edits, effective: int) -> _Compared:
-    whole, circuit = (
-        torch.cat([responses(job.section, each, "parts against one another", done) for each in held_out])
-        for done in (None, edits)
-    )
+def _responses(job: Job, held_out: Sequence[Pictures], edits: Edits, effective: int) -> Tensor:
+    """What a circuit makes of the held-out images, part by part [images, positions]."""
+    label = "parts against one another"
+    found = torch.cat([responses(job.section, each, label, edits) for each in held_out])
     # As in `execute`: what a collapsed circuit has in common with the feature is position, and preserves nothing.
-    return whole, circuit if effective else circuit.mean().expand_as(circuit)
-
-
-def _correlations(compared: _Compared, chosen: Tensor) -> Tensor:
-    """The fidelity of a circuit on each choice of the images [choices, images]."""
-    entry = METRICS.load(METRIC)
-    original, circuit = (entry.prepare(each) for each in compared)
-    return entry.measure(moments(original, circuit, chosen))
-
-
-def _fidelity(compared: Sequence[_Compared], members: NDArray[np.int64], parts: int) -> list[list[float | None]]:
-    """Of each circuit, that of all images last, its fidelity on the held-out images of each part."""
-    nothing: list[float | None] = [None] * parts
-    rows = [nothing] * (parts + 1)
-    if compared:
-        there = sorted(set(members.tolist()))
-        chosen = torch.stack([torch.from_numpy(members == part).double() for part in there])
-        rows = []
-        for each in compared:
-            values = dict(zip(there, _correlations(each, chosen).tolist(), strict=True))
-            rows.append([values.get(part) for part in range(parts)])
-    return rows
-
-
-def _contrast(compared: Sequence[_Compared], members: NDArray[np.int64], seed: int) -> Contrast | None:
-    """Whether each circuit preserves the held-out images of its own part better than the others do, more so than where
-    the images are dealt out to the parts at random, as many to each.
-
-    The circuits have not seen these images. Which part an image belongs to follows from its scores, not from what the
-    circuits make of it: if the two had nothing to do with each other, every deal would be as likely. The deal that
-    is there counts as one of them (Phipson and Smyth 2010).
-    """
-    there = sorted(set(members.tolist()))
-    if not compared or len(there) < 2:
-        return None
-    random = np.random.default_rng(seed)
-    deals = np.stack([members, *(random.permutation(members) for _ in range(PERMUTATIONS))])
-    own, other, whole = (torch.zeros(len(deals)).double() for _ in range(3))
-    for part in there:
-        chosen = torch.from_numpy(deals == part).double()
-        values = [_correlations(each, chosen) for each in compared]
-        mine, all_images = values.pop(part), values.pop()
-        own += mine / len(there)
-        other += torch.stack(values).mean(0) / len(there)
-        whole += all_images / len(there)
-    contrast = own - other
-    # Circuits that are the same make the same sums in another order.
-    as_much = int((contrast[1:] >= contrast[0] - 1e-9).sum())
-    least, most = contrast[1:].quantile(torch.tensor([0.025, 0.975]).double()).tolist()
-    return Contrast(
-        own=float(own[0]),
-        other=float(other[0]),
-        whole=float(whole[0]),
-        least=least,
-        most=most,
-        p=(1 + as_much) / len(deals),
-    )
+    return found if effective else found.mean().expand_as(found)
 
 
 def _overlaps(results: Sequence[Result]) -> list[Overlap]:

@@ -55,8 +55,10 @@ def _parts(divided: Divided) -> list[_Shown]:
     for number, kind in enumerate(divided.split.kinds, 1):
         samples = []
         for names, limit in zip((kind.train, kind.test), SHOWN, strict=True):
-            pictures = divided.pictures[start : start + len(names)]
-            samples.append([(name, embed(each, 88)) for name, each in zip(names[:limit], pictures, strict=False)])
+            many = min(limit, len(names))
+            # Evenly through all of them, as those of one folder stand together.
+            chosen = [index * len(names) // many for index in range(many)]
+            samples.append([(names[each], embed(divided.pictures[start + each], 88)) for each in chosen])
             start += len(names)
         found.append(_Shown(number, kind, *samples))
     return found

@@ -15,9 +15,9 @@ def verdict(split: Split) -> str:
         return f"whether {target} splits can't be told: fewer than two parts have held-out pictures"
     found = f"no evidence that {target} splits"
     if split.contrast.p < SIGNIFICANT:
-        return f"{found}: the circuits differ, but one cloud of pictures without kinds could look like this"
+        return f"{found}: the circuits differ, but the pictures could as well be one cloud without kinds"
     if split.separation.p < SIGNIFICANT:
-        return f"{found}: pictures are of several kinds, but each part's circuit keeps the others' as well"
+        return f"{found}: the pictures do fall into kinds, but each part's circuit keeps the others as well"
     return found
 
 
