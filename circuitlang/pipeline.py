@@ -379,7 +379,9 @@ def _given(path: Path) -> Given:
     folder = path
     with suppress(CircuitError):
         run = compile_source(open_source(path.parent / "plan.yaml"))
-        if any(circuit == summary.plan for circuit in run.plan.circuits):
+        # What a part is called in its folder isn't what its split is called in the plan.
+        asked = msgspec.structs.replace(summary.plan, id=summary.asked_as)
+        if any(circuit == asked for circuit in run.plan.circuits):
             sets, origins, folder = run.plan.images, run.origins, run.folder
     plan = Plan(model=summary.model, images=sets, circuits=[summary.plan])
     return Given(Side(plan, origins, folder), {summary.plan.id: path})

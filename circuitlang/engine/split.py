@@ -43,7 +43,7 @@ from circuitlang.engine.select import count
 from circuitlang.engine.vectors import vectors, vectors_by
 from circuitlang.errors import Finding, InputError
 
-# A part has at least so many different images to be found on.
+# There are at least so many different images for each part.
 _LEAST = 2
 
 
@@ -109,7 +109,7 @@ def _shelf(job: Job, what: str) -> Shelf:
 def _too_few(into: int | str, different: int, silent: int, wanted: int) -> Finding:
     parts = "parts" if into == "auto" else f"{into} parts"
     message = f"{different} different picture{'' if different == 1 else 's'} can't be split into {parts}"
-    label = f"at least {wanted} are needed to find circuits on"
+    label = f"at least {wanted} are needed"
     if silent:
         label += f"; {silent} more say nothing of the feature"
     return Finding("E321", message, None, label, "give more pictures, or ask for fewer parts")
