@@ -30,7 +30,7 @@ from circuitlang.engine.build import Builder
 from circuitlang.engine.contracts import CRITERIA, Masks
 from circuitlang.engine.contrast import contrast
 from circuitlang.engine.intervene import Section, Target
-from circuitlang.engine.kinds import clouds, kinds
+from circuitlang.engine.kinds import clouds, kinds, valley
 from circuitlang.engine.measure import measure, responses
 from circuitlang.engine.result import SIGNIFICANT
 from circuitlang.engine.score import score
@@ -384,7 +384,6 @@ def parted(part: Section, planted: Planted, size: int, seed: int, criterion: str
     )
     heard, heard_test = train.any(1), test.any(1)
     found = kinds(train[heard], 2, seed)
-    null = clouds(train[heard], 2, seed)
     seen, judged = planted.train[torch.from_numpy(heard)], Still(planted.test[torch.from_numpy(heard_test)])
     masks = []
     for kind in range(2):
@@ -393,8 +392,11 @@ def parted(part: Section, planted: Planted, size: int, seed: int, criterion: str
     whole = Builder(part, Still(seen), refill="live")
     masks.append(whole.select(score(whole, criterion, {}, size, seed), size))
     original, *made = (responses(part, judged, "", each) for each in (None, *masks))
-    said = contrast(original, made[:2], made[2], found.nearest(test[heard_test]), seed)
-    p = (1 + int((null >= found.silhouette).sum())) / (1 + len(null))
+    nearest = found.nearest(test[heard_test])
+    said = contrast(original, made[:2], made[2], nearest, seed)
+    null = clouds(train[heard], test[heard_test], 2, seed)
+    own_valley = valley(np.concatenate([train[heard], test[heard_test]]), np.append(found.labels, nearest))
+    p = (1 + int((null <= own_valley).sum())) / (1 + len(null))
     own, other, circuits = (said.own, said.other, said.p) if said else (math.nan, math.nan, 1.0)
     return Parted((named(masks[0]), named(masks[1])), own, other, circuits, p)
 

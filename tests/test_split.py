@@ -23,7 +23,7 @@ from circuitlang.engine import kinds as kinds_module
 from circuitlang.engine import vectors as vectors_module
 from circuitlang.engine.contrast import contrast, fidelity
 from circuitlang.engine.intervene import Section, Target
-from circuitlang.engine.kinds import clouds, kinds, numbers, silhouette
+from circuitlang.engine.kinds import clouds, kinds, numbers, silhouette, valley
 from circuitlang.engine.measure import responses
 from circuitlang.engine.prepare import Options, prepare
 from circuitlang.engine.restore import restore
@@ -150,13 +150,33 @@ def test_as_many_kinds_are_tried_as_there_are_images_for(into, many, tried):
     assert list(numbers(into, many)) == tried
 
 
+def test_a_valley_is_what_lies_between_two_kinds_by_what_lies_about_the_emptier():
+    line = np.array([-1.0, -1, -1, 1, 1, 1, 1])
+    points = np.stack([line, np.zeros(7)], 1)
+    assert valley(points, np.repeat([0, 1], [3, 4])) == 0.5 / 3.5
+    # Middles of -2 and 2: 0 and 0.9 are within a unit of half-way, five within one of the first, three of the second.
+    line = np.array([-2.9, -2, -1.1, 0, -4.0, -1.5, -2.5, 2, 2.15, 2.95, 0.9])
+    points = np.stack([line, np.zeros(11)], 1)
+    labels = np.repeat([0, 1], [7, 4])
+    assert valley(points, labels) == pytest.approx((2 + 0.5) / (3 + 0.5))
+    # Of three kinds the two that run into each other count.
+    third = np.concatenate([points, [[0, 50.0]]])
+    assert valley(third, np.append(labels, 2)) == valley(points, labels)
+
+
 def test_a_cloud_without_kinds_looks_like_its_clouds_and_kinds_do_not():
     points = blobs((16, 16))
-    assert kinds(points, 2, 0).silhouette > clouds(points, 2, 0).max()
+    assert valley(points, kinds(points, 2, 0).labels) < clouds(points[::2], points[1::2], 2, 0).min()
+
+
+def test_a_skewed_cloud_has_no_valley_though_its_parts_lie_far_apart():
     random = np.random.default_rng(2)
-    cloud = np.ones(8) + random.standard_normal((32, 8)) * np.linspace(1, 0.1, 8)
+    cloud = np.ones(30) + np.exp(random.standard_normal((80, 1))) * random.standard_normal(30)
+    cloud = cloud + 0.1 * random.standard_normal(cloud.shape)
     cloud /= np.linalg.norm(cloud, axis=1, keepdims=True)
-    assert kinds(cloud, 2, 0).silhouette < np.quantile(clouds(cloud, 2, 0), 0.95)
+    found = kinds(cloud, 2, 0)
+    assert found.silhouette > 0.5
+    assert valley(cloud, found.labels) > np.quantile(clouds(cloud[::2], cloud[1::2], 2, 0), 0.05)
 
 
 def test_clouds_have_the_mean_and_covariance_of_the_images(monkeypatch):
@@ -165,8 +185,9 @@ def test_clouds_have_the_mean_and_covariance_of_the_images(monkeypatch):
     monkeypatch.setattr(kinds_module, "CLOUDS", 100)
     random = np.random.default_rng(0)
     points = np.array([5.0, 0, 0]) + random.standard_normal((20, 3)) * [0.01, 0.3, 0.1]
-    clouds(points, 2, 0)
+    clouds(points[::2], points[1::2], 2, 0)
     drawn = np.concatenate(seen)
+    assert len(drawn) == 100 * 10
     assert np.allclose(np.linalg.norm(drawn, axis=1), 1)
     flat = points / np.linalg.norm(points, axis=1, keepdims=True)
     assert np.allclose(drawn.mean(0), flat.mean(0), atol=0.005)
@@ -422,7 +443,7 @@ def test_a_plan_counts_the_passes_of_a_split(run):
 
 SAID = [
     (0.01, 0.001, "conv5:34 splits into 2 parts"),
-    (0.5, 0.001, "the circuits differ, but the pictures could as well be one cloud without kinds"),
+    (0.5, 0.001, "the circuits differ, but the pictures could as well be a continuum"),
     (0.01, 0.3, "the pictures do fall into kinds, but each part's circuit keeps the others as well"),
     (0.5, 0.3, "no evidence that conv5:34 splits"),
     (0.01, None, "whether conv5:34 splits can't be told: fewer than two parts have held-out pictures"),
@@ -432,7 +453,7 @@ SAID = [
 @pytest.mark.parametrize(("p_kinds", "p_circuits", "words"), SAID)
 def test_the_verdict_wants_both_kinds_and_circuits(run, p_kinds, p_circuits, words):
     said = Contrast(own=0.9, other=0.4, whole=0.8, least=-0.1, most=0.1, p=p_circuits) if p_circuits else None
-    separation = Separation(silhouette=0.5, cloud=0.3, p=p_kinds, tried={2: 0.5})
+    separation = Separation(silhouette=0.5, valley=0.3, cloud=1.1, p=p_kinds, tried={2: 0.5})
     split = msgspec.structs.replace(read_split(PLACE / "parts"), contrast=said, separation=separation)
     assert verdict(split).endswith(words)
     assert split.splits == (p_kinds < 0.05 and (p_circuits or 1) < 0.05)
@@ -493,7 +514,7 @@ def test_a_channel_of_a_real_network_is_split(real, tmp_path):
     text = """\
 model squeezenet1_0(weights="squeezenet1_0.safetensors", resize=128, crop=128)
 images few = images/*/* limit=24
-split features.6.expand3x3:34 on few into 2 sparsity<=10% criterion=actgrad holdout=25%
+split conv10:34 on few into 2 sparsity<=10% criterion=actgrad holdout=25%
 """
     *circuits, last = pipeline.run(Source("real.circuit", text, real), tmp_path)
     split = last.result.split

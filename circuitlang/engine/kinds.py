@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -59,20 +60,44 @@ def kinds(points: Points, into: int | None, seed: int) -> Kinds:
     return Kinds(labels, middles, tried)
 
 
-def clouds(points: Points, into: int | None, seed: int) -> NDArray[np.float64]:
-    """The silhouettes that `kinds` finds in clouds without kinds: as many images, drawn from one normal distribution of
-    the same mean and covariance, and brought to length 1 as they are, `CLOUDS` times.
+def valley(points: Points, labels: Labels) -> float:
+    """How many images lie between two kinds, for each that lies about the middle of one of them: 0 where nothing is
+    between them, 1 and more where they run into each other; of all pairs of kinds that with the most.
 
-    As in SigClust (Liu, Hayes, Nobel and Marron 2008), but by silhouettes, and with the sample's own covariance.
+    Images of the two are seen along the line through their middles, which is two units long between these. Between
+    them, within half a unit of half-way, they are counted against those within half a unit of a middle, of the middle
+    with fewer, half an image added to both. A tail, as long as it may be, is no valley: this can't be said of measures
+    of how far apart kinds are.
+    """
+    most = 0.0
+    for one, other in combinations(np.unique(labels), 2):
+        near, far = points[labels == one], points[labels == other]
+        middle, half = (near.mean(0) + far.mean(0)) / 2, (far.mean(0) - near.mean(0)) / 2
+        along = (np.concatenate([near, far]) - middle) @ half / max(float(half @ half), 1e-300)
+        between, *about = (int((np.abs(along - place) < 0.5).sum()) for place in (0, -1, 1))
+        most = max(most, (between + 0.5) / (min(about) + 0.5))
+    return most
+
+
+def clouds(points: Points, held_out: Points, into: int | None, seed: int) -> NDArray[np.float64]:
+    """The valleys of clouds without kinds, `CLOUDS` of them, where kinds are found on as many images as there are
+    `points` and as many are held out: all drawn from one normal distribution that has the mean and covariance of the
+    images, and brought to length 1 as they are.
+
+    The null of SigClust (Liu, Hayes, Nobel and Marron 2008), with the sample's own covariance. Its measure, like the
+    silhouette, calls every skewed cloud several; hence the valley.
     """
     random = np.random.default_rng(seed)
-    mean = points.mean(0)
-    around = (points - mean) / np.sqrt(max(len(points) - 1, 1))
+    every = np.concatenate([points, held_out])
+    mean = every.mean(0)
+    around = (every - mean) / np.sqrt(max(len(every) - 1, 1))
     found = np.empty(CLOUDS)
     for number in range(CLOUDS):
-        cloud = mean + random.standard_normal((len(points), len(points))) @ around
+        cloud = mean + random.standard_normal((len(every), len(every))) @ around
         cloud /= np.linalg.norm(cloud, axis=1, keepdims=True)
-        found[number] = kinds(cloud, into, seed).silhouette
+        own, others = np.split(cloud, [len(points)])
+        there = kinds(own, into, seed)
+        found[number] = valley(cloud, np.append(there.labels, there.nearest(others)))
     return found
 
 

@@ -298,10 +298,13 @@ class Overlap(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Separation(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether images fall into kinds: their mean silhouette, the middle one of clouds without kinds, and the share of
-    clouds, the images themselves counted as one, whose is as high. `tried` are the silhouettes by number of kinds."""
+    """Whether images fall into kinds. `valley` is how many are between two kinds for each about the middle of one,
+    `cloud` the middle one of the same of clouds without kinds, and p the share of clouds, the images themselves counted
+    as one, that have as few. `silhouette` is how much nearer images are to their own kind than to the next, from -1 to
+    1, and `tried` that by number of kinds."""
 
     silhouette: float
+    valley: float
     cloud: float
     p: float
     tried: dict[int, float]

@@ -22,7 +22,7 @@ from circuitlang.engine.cache import Shelf
 from circuitlang.engine.contracts import CRITERIA, Edits, Scores
 from circuitlang.engine.contrast import contrast, fidelity
 from circuitlang.engine.images import Pictures
-from circuitlang.engine.kinds import Kinds, clouds, kinds
+from circuitlang.engine.kinds import Kinds, clouds, kinds, valley
 from circuitlang.engine.measure import responses
 from circuitlang.engine.prepare import Job, Prepared
 from circuitlang.engine.restore import restore
@@ -69,14 +69,13 @@ def divide(job: Job) -> Division:
     if different < (wanted := _LEAST * (into or 2)):
         raise InputError(_too_few(plan.into or 2, different, int((~heard).sum()), wanted))
     found = kinds(train[heard], into, plan.seed)
-    null = clouds(train[heard], into, plan.seed)
     labels, nearest = np.full(len(train), -1), np.full(len(test), -1)
     labels[heard], nearest[heard_test] = found.labels, found.nearest(test[heard_test])
     parts = range(len(found.middles))
     return Division(
         jobs=tuple(_part(job, kind, len(parts), *_indices(kind, labels, nearest)) for kind in parts),
         silent=(*_paths(job.train, ~heard), *_paths(job.test, ~heard_test)),
-        separation=_separation(found, null),
+        separation=_separation(found, train[heard], test[heard_test], into, plan.seed),
         points=np.concatenate(
             [each[which == kind] for kind in parts for each, which in ((train, labels), (test, nearest))]
         ),
@@ -115,12 +114,16 @@ def _too_few(into: int | str, different: int, silent: int, wanted: int) -> Findi
     return Finding("E321", message, None, label, "give more pictures, or ask for fewer parts")
 
 
-def _separation(found: Kinds, null: NDArray[np.float64]) -> Separation:
-    as_high = int((null >= found.silhouette).sum())
+def _separation(
+    found: Kinds, points: NDArray[np.float64], held_out: NDArray[np.float64], into: int | None, seed: int
+) -> Separation:
+    own = valley(np.concatenate([points, held_out]), np.append(found.labels, found.nearest(held_out)))
+    null = clouds(points, held_out, into, seed)
     return Separation(
         silhouette=found.silhouette,
+        valley=own,
         cloud=float(np.median(null)),
-        p=(1 + as_high) / (1 + len(null)),
+        p=(1 + int((null <= own).sum())) / (1 + len(null)),
         tried=found.tried,
     )
 

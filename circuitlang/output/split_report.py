@@ -52,10 +52,8 @@ def _parts(split: Split) -> RenderableType:
     cells = [_number(value, "dim") for value in split.fidelity[-1]]
     table.add_section()
     table.add_row("all pictures", f"{found_on}", f"{held_out}", f"{split.whole:,}", *cells, style="dim")
-    lines: list[RenderableType] = [table]
-    if len(split.separation.tried) > 1:
-        lines.append(Text(f"silhouettes: {verdict.tried(split)}", "dim"))
-    return _section("parts", "pearson of each circuit on the held-out pictures of each part", Group(*lines))
+    lines = Group(table, Text(f"silhouette: {verdict.tried(split)}", "dim"))
+    return _section("parts", "pearson of each circuit on the held-out pictures of each part", lines)
 
 
 def _number(value: float | None, style: str) -> Text:

@@ -15,7 +15,7 @@ def verdict(split: Split) -> str:
         return f"whether {target} splits can't be told: fewer than two parts have held-out pictures"
     found = f"no evidence that {target} splits"
     if split.contrast.p < SIGNIFICANT:
-        return f"{found}: the circuits differ, but the pictures could as well be one cloud without kinds"
+        return f"{found}: the circuits differ, but the pictures could as well be a continuum"
     if split.separation.p < SIGNIFICANT:
         return f"{found}: the pictures do fall into kinds, but each part's circuit keeps the others as well"
     return found
@@ -37,8 +37,8 @@ def _circuits(contrast: Contrast) -> str:
 
 def _kinds(separation: Separation) -> str:
     return (
-        f"The silhouette of the parts is {separation.silhouette:.3f}, of one cloud without kinds "
-        f"{separation.cloud:.3f}; {probability(separation.p)} that such a cloud has as much."
+        f"For each picture about the middle of a part {separation.valley:.2f} are half-way to another part, in a cloud "
+        f"without kinds {separation.cloud:.2f}; {probability(separation.p)} that such a cloud has as few."
     )
 
 
@@ -65,7 +65,7 @@ def notes(split: Split) -> list[str]:
 
 
 def tried(split: Split) -> str:
-    """The silhouettes by number of parts, where several were tried."""
+    """The silhouettes by number of parts that were tried."""
     return ", ".join(f"{number} parts {value:.3f}" for number, value in sorted(split.separation.tried.items()))
 
 
