@@ -6,14 +6,17 @@ that nil is nil. Pictures are bars, drawn by the seed.
 
 Every criterion gets as many kernels as the planted circuit has. Printed as a Markdown table are, for each kind of
 network, precision / recall / Pearson's r on pictures that kernels weren't scored on: means over the seeds.
+
+With `--split` features are split into two parts instead: those that are two, and those that are one.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import permutations, product
 from typing import Literal
 
 import numpy as np
@@ -21,13 +24,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from circuitlang.compiler.check import DEFAULT_CRITERION
+from circuitlang.compiler.plan import Choice
 from circuitlang.engine.build import Builder
 from circuitlang.engine.contracts import CRITERIA, Masks
+from circuitlang.engine.contrast import contrast
 from circuitlang.engine.intervene import Section, Target
+from circuitlang.engine.kinds import clouds, kinds, valley
 from circuitlang.engine.measure import measure, responses
+from circuitlang.engine.result import SIGNIFICANT
 from circuitlang.engine.score import score
 from circuitlang.engine.select import count
 from circuitlang.engine.trace import trace
+from circuitlang.engine.vectors import vectors, vectors_by
 
 # A layer's path, an output and an input channel.
 Kernel = tuple[str, int, int]
@@ -347,6 +356,66 @@ def named(masks: Masks) -> Circuit:
     return frozenset((path, int(o), int(i)) for path, mask in masks.items() for o, i in mask.nonzero())
 
 
+@dataclass(frozen=True)
+class Parted:
+    """What a split into two made of a planted feature: the kernels of each part, Pearson's r of their circuits on held-
+    out pictures of their own part and of the other, and the p of the circuits and of the kinds of pictures.
+
+    Where all held-out pictures are of one part there is nothing to be told apart: the p of the circuits is 1.
+    """
+
+    kernels: tuple[Circuit, Circuit]
+    own: float
+    other: float
+    circuits: float
+    kinds: float
+
+    @property
+    def splits(self) -> bool:
+        """Whether both tests say so, as in a report."""
+        return max(self.circuits, self.kinds) < SIGNIFICANT
+
+
+def parted(part: Section, planted: Planted, size: int, seed: int, criterion: str = DEFAULT_CRITERION) -> Parted:
+    """A feature split into two, a circuit of `size` kernels each, by the steps of a run."""
+    train, test = (
+        points.numpy()
+        for points in vectors(part, [Still(planted.train), Still(planted.test)], vectors_by(Choice(criterion)), seed)
+    )
+    heard, heard_test = train.any(1), test.any(1)
+    found = kinds(train[heard], 2, seed)
+    seen, judged = planted.train[torch.from_numpy(heard)], Still(planted.test[torch.from_numpy(heard_test)])
+    masks = []
+    for kind in range(2):
+        builder = Builder(part, Still(seen[torch.from_numpy(found.labels == kind)]), refill="live")
+        masks.append(builder.select(score(builder, criterion, {}, size, seed), size))
+    whole = Builder(part, Still(seen), refill="live")
+    masks.append(whole.select(score(whole, criterion, {}, size, seed), size))
+    original, *made = (responses(part, judged, "", each) for each in (None, *masks))
+    nearest = found.nearest(test[heard_test])
+    said = contrast(original, made[:2], made[2], nearest, seed)
+    null = clouds(train[heard], test[heard_test], 2, seed)
+    own_valley = valley(np.concatenate([train[heard], test[heard_test]]), np.append(found.labels, nearest))
+    p = (1 + int((null <= own_valley).sum())) / (1 + len(null))
+    own, other, circuits = (said.own, said.other, said.p) if said else (math.nan, math.nan, 1.0)
+    return Parted((named(masks[0]), named(masks[1])), own, other, circuits, p)
+
+
+def _halves(seed: int) -> tuple[Circuit, Circuit]:
+    """The two circuits of `either`."""
+    return _either(seed)[1:]
+
+
+# Features that are split: the networks, the circuits that are to be found, and how many kernels each part gets.
+Sought = Callable[[int, Planted], tuple[Sequence[Circuit], int]]
+SPLITS: Mapping[str, tuple[Callable[[int], Planted], Sought]] = {
+    "OR": (either, lambda seed, _: (_halves(seed), len(_halves(seed)[0]))),
+    "OR, half the pictures": (half, lambda _, planted: (planted.truths, len(planted.truths[0]))),
+    "distractors": (distractors, lambda _, planted: (planted.truths, len(planted.truths[0]))),
+    "distractors, half the kernels": (distractors, lambda _, planted: (planted.truths, len(planted.truths[0]) // 2)),
+}
+
+
 Grounds = Mapping[str, Sequence[tuple[Planted, Section]]]
 
 
@@ -374,13 +443,45 @@ def row(criterion: str, grounds: Grounds, refill: Refill = "live") -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def split_row(name: str, seeds: int) -> str:
+    """Of one kind of network what a split finds, means over the seeds, as a row of a Markdown table."""
+    build, sought = SPLITS[name]
+    found, scores = [], []
+    for seed in range(seeds):
+        planted = build(seed)
+        truths, size = sought(seed, planted)
+        found.append(parted(section(planted), planted, size, seed))
+        scores += _scores(found[-1].kernels, truths)
+    precision, recall = np.mean(scores, axis=0)
+    own, other = (np.nanmean([getattr(each, word) for each in found]) for word in ("own", "other"))
+    cells = [name, f"{precision:.2f} / {recall:.2f}", f"{own:.2f}", f"{other + 0.0:.2f}"]
+    for values in ([each.circuits for each in found], [each.kinds for each in found]):
+        cells.append(f"{min(values):.2g} to {max(values):.2g}")
+    return f"| {' | '.join([*cells, f'{sum(each.splits for each in found)} of {seeds}'])} |"
+
+
+def _scores(found: tuple[Circuit, Circuit], truths: Sequence[Circuit]) -> list[tuple[float, float]]:
+    """Of each part precision and recall: of two truths it is held to one, whichever way round fits."""
+    sought = list(truths) * (2 // len(truths))
+    ways = [list(zip(order, sought, strict=True)) for order in permutations(found)]
+    best = max(ways, key=lambda pairs: sum(len(kernels & truth) for kernels, truth in pairs))
+    return [(len(kernels & truth) / max(len(kernels), 1), len(kernels & truth) / len(truth)) for kernels, truth in best]
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--seeds", type=int, default=5, help="networks of each kind (default 5)")
     parser.add_argument("--criteria", nargs="+", choices=CRITERIA.declarations, default=list(CRITERIA.declarations))
     parser.add_argument("--refill", choices=("live", "none"), default="live", help="as in a spec (default live)")
+    parser.add_argument("--split", action="store_true", help="split features into two parts")
     options = parser.parse_args()
+    if options.split:
+        print("| | precision / recall | r, own | r, others | p of the circuits | p of the kinds | splits |")
+        print(f"|---|{'---|' * 6}")
+        for name in SPLITS:
+            print(split_row(name, options.seeds), flush=True)
+        return
     there = grounds(options.seeds)
     print(f"| | {' | '.join(there)} |\n|---|{'---|' * len(there)}\n{sizes(there)}")
     for criterion in options.criteria:

@@ -40,7 +40,7 @@ def run(
     shard: str = "1/1",
 ) -> Run:
     """Run a spec or plan file (a Path, or a string that names one), or a spec's text, and give back its circuits: a
-    list of what `load` gives, which a notebook shows side by side.
+    list of what `load` gives, of a split one for each part, which a notebook shows side by side.
 
     Finished circuits are read rather than done again; `allow_code` lets the Python file of a `model python(...)` run;
     `visualise` draws what excites every channel of a circuit, not the feature alone.
@@ -52,7 +52,7 @@ def run(
     from circuitlang import pipeline
     from circuitlang.engine.prepare import Options
     from circuitlang.loaded import Loaded, Run
-    from circuitlang.perform import Work
+    from circuitlang.perform import Outcome, Work
 
     is_file = isinstance(spec, Path) or (spec.endswith((".circuit", ".yaml")) and "\n" not in spec)
     source = pipeline.open_source(Path(spec)) if is_file else Source("<text>", str(spec))
@@ -60,8 +60,11 @@ def run(
     folder = Path(out) / pipeline.run_name(source)
     options = Options(allow_code=allow_code, visualise=visualise, device=device, batch_size=batch_size)
     outcomes = pipeline.run_compiled(compiled, folder, options, work=Work(tuple(only), shard, jobs))
-    found = {outcome.folder.name: Loaded(outcome.folder, outcome.result) for outcome in outcomes}
-    return Run(folder, (found[circuit.id] for circuit in compiled.plan.circuits if circuit.id in found))
+    found: dict[str, list[Loaded]] = {}
+    for outcome in outcomes:
+        if isinstance(outcome, Outcome):
+            found.setdefault(outcome.result.summary.asked_as, []).append(Loaded(outcome.folder, outcome.result))
+    return Run(folder, (each for circuit in compiled.plan.circuits for each in found.get(circuit.id, ())))
 
 
 def load(folder: str | Path) -> Loaded:

@@ -20,13 +20,14 @@ from circuitlang.errors import CircuitError, Finding
 from circuitlang.source import Source
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.progress import Progress
 
     from circuitlang.engine.contracts import Track
     from circuitlang.engine.lock import Lock
     from circuitlang.engine.result import Summary
     from circuitlang.output.listing import Listing
+    from circuitlang.perform import Outcome, Parted
     from circuitlang.pipeline import Compiled, Verdict
 
 T = TypeVar("T")
@@ -80,11 +81,11 @@ def run(
         _say(compiled.warnings)
         lock = _lock(spec) if locked else None
         from circuitlang.engine.prepare import Options
-        from circuitlang.output.report import overview, render
-        from circuitlang.perform import Work
+        from circuitlang.output.report import overview
+        from circuitlang.perform import Parted, Work
 
         console, folder = _stdout(), out / pipeline.run_name(source)
-        found: dict[str, Summary] = {}
+        found: dict[str, list[Summary]] = {}
         failed: tuple[Finding, ...] = ()
         work = Work(only, shard, jobs)
         with _progress() as (progress, track):
@@ -93,19 +94,30 @@ def run(
                 try:
                     for outcome in outcomes:
                         progress.stop()
-                        console.print(render(outcome.result, outcome.folder))
+                        console.print(_report(outcome))
                         if outcome.cached:
                             console.print("finished before, and nothing has changed since", style="dim")
                         console.print()
-                        found[outcome.result.summary.plan.id] = outcome.result.summary
+                        if not isinstance(outcome, Parted):
+                            found.setdefault(outcome.result.summary.asked_as, []).append(outcome.result.summary)
                         progress.start()
                 except CircuitError as error:
                     failed = error.findings
-        summaries = [found[circuit.id] for circuit in compiled.plan.circuits if circuit.id in found]
+        summaries = [each for circuit in compiled.plan.circuits for each in found.get(circuit.id, ())]
         if len(summaries) > 1:
             console.print(overview(summaries))
             console.print(f"side by side in {folder / 'index.html'}", soft_wrap=True, markup=False)
         _promises(compiled, summaries, failed)
+
+
+def _report(outcome: Outcome | Parted) -> RenderableType:
+    """The report of a circuit, or of a split."""
+    from circuitlang.output import report, split_report
+    from circuitlang.perform import Outcome
+
+    if isinstance(outcome, Outcome):
+        return report.render(outcome.result, outcome.folder)
+    return split_report.render(outcome.result.split, outcome.folder)
 
 
 @main.command()
@@ -335,15 +347,19 @@ def _yaml(compiled: Compiled, output: Path | None) -> None:
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 def show(folder: Path) -> None:
-    """Print the report of a finished circuit, or of a run's circuits, from its FOLDER."""
+    """Print the report of a finished circuit or split, or of a run's circuits, from its FOLDER."""
     with _findings():
-        from circuitlang.output.read import circuits, read
+        from circuitlang.output import split_report
+        from circuitlang.output.read import circuits, read, read_split, splits
         from circuitlang.output.report import overview, render
 
-        console = _stdout()
-        results = [(read(place), place) for place in circuits(folder) or [folder]]
+        console, split = _stdout(), splits(folder)
+        results = [(read(place), place) for place in circuits(folder) or ([] if split else [folder])]
         for result, place in results:
             console.print(render(result, place))
+            console.print()
+        for place in split:
+            console.print(split_report.render(read_split(place), place))
             console.print()
         if len(results) > 1:
             console.print(overview([result.summary for result, _ in results]))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 import torch
@@ -19,12 +20,15 @@ from circuitlang.engine.contracts import CRITERIA, passes_of, untracked
 from circuitlang.engine.device import exact
 from circuitlang.engine.execute import execute
 from circuitlang.engine.prepare import Job, Prepared, prepare
-from circuitlang.engine.result import Result
+from circuitlang.engine.result import Divided, Result
+from circuitlang.engine.split import Division, divide, judge
 from circuitlang.errors import CircuitError, Finding, InputError, OutputError, SpecError, did_you_mean, listing
-from circuitlang.output.read import read, read_summary, visualised
-from circuitlang.output.write import write
+from circuitlang.output.read import read, read_split, read_summary, visualised
+from circuitlang.output.write import write, write_split
 from circuitlang.source import Span
 from circuitlang.workers import Died, spread
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,19 @@ class Outcome:
     result: Result
     folder: Path
     cached: bool
+
+
+@dataclass(frozen=True)
+class Parted:
+    """A finished split, whose circuits have outcomes of their own, and its folder; `cached` as in `Outcome`."""
+
+    result: Divided
+    folder: Path
+    cached: bool
+
+
+# What becomes of a job: its circuit, or of a split the circuits of the parts and last the split; or why there is none.
+Made = Outcome | Parted | CircuitError
 
 
 @dataclass(frozen=True)
@@ -63,31 +80,28 @@ class Work:
         return chosen[int(share) - 1 :: int(shares)]
 
 
-def perform(
-    prepared: Prepared, jobs: Sequence[Job], folder: Path, processes: int = 1
-) -> Generator[Outcome | CircuitError, None, None]:
-    """Each job's circuit in its folder below this one, computed unless it is there, or why it can't be: in order, or
-    as several processes finish them.
+def perform(prepared: Prepared, jobs: Sequence[Job], folder: Path, processes: int = 1) -> Generator[Made, None, None]:
+    """Each job's circuit, or split, in its folder below this one, computed unless it is there, or why it can't be: in
+    order, or as several processes finish them.
 
     No process is left when the generator ends or is closed.
     """
     if processes == 1:
-        yield from map(_Performer(prepared, folder), jobs)
+        performer = _Performer(prepared, folder)
+        for job in jobs:
+            yield from performer(job)
         return
     pending = []
     for job in jobs:
         before = finished(job, folder, prepared.options.visualise)
-        if before is None:
+        if not before:
             pending.append(job)
-        else:
-            yield Outcome(before, folder / job.plan.id, cached=True)
+        yield from before
     if pending:
         yield from _together(prepared, pending, folder, min(processes, len(pending)))
 
 
-def _together(
-    prepared: Prepared, jobs: Sequence[Job], folder: Path, processes: int
-) -> Generator[Outcome | CircuitError, None, None]:
+def _together(prepared: Prepared, jobs: Sequence[Job], folder: Path, processes: int) -> Generator[Made, None, None]:
     # What one process would use is shared out: threads that fight for cores are slower than fewer.
     threads = max(1, torch.get_num_threads() // processes)
     plan, track = part_of(prepared.plan, [job.plan for job in jobs]), prepared.options.track
@@ -95,10 +109,10 @@ def _together(
     names = [job.plan.id for job in jobs]
     with closing(spread(partial(_worker, again, folder, threads), names, processes, _after(jobs))) as made:
         for name, outcome in track(made, "circuits", len(names)):
-            yield _killed(prepared, name, outcome.code) if isinstance(outcome, Died) else outcome
+            yield from [_killed(prepared, name, outcome.code)] if isinstance(outcome, Died) else outcome
 
 
-def _worker(again: Callable[[], Prepared], folder: Path, threads: int) -> Callable[[str], Outcome | CircuitError]:
+def _worker(again: Callable[[], Prepared], folder: Path, threads: int) -> Callable[[str], list[Made]]:
     """What one of several processes does for each circuit, by its id. It loads model and pictures for itself."""
     torch.set_num_threads(threads)
     try:
@@ -106,11 +120,11 @@ def _worker(again: Callable[[], Prepared], folder: Path, threads: int) -> Callab
     except CircuitError as error:
         return partial(_refused, error)
     jobs, performer = {job.plan.id: job for job in prepared.jobs}, _Performer(prepared, folder)
-    return lambda name: performer(jobs[name])
+    return lambda name: list(performer(jobs[name]))
 
 
-def _refused(error: CircuitError, _name: str) -> CircuitError:
-    return error
+def _refused(error: CircuitError, _name: str) -> list[Made]:
+    return [error]
 
 
 def _after(jobs: Sequence[Job]) -> dict[str, str]:
@@ -127,39 +141,72 @@ def _after(jobs: Sequence[Job]) -> dict[str, str]:
 
 
 class _Performer:
-    """Makes the outcome of one job after the other."""
+    """Makes what becomes of one job after the other."""
 
     def __init__(self, prepared: Prepared, folder: Path) -> None:
         self._prepared, self._folder = prepared, folder
         # What turned out to be too many pictures at a time stays so.
         self._fits = sys.maxsize
 
-    def __call__(self, job: Job) -> Outcome | CircuitError:
-        name, place = job.plan.id, self._folder / job.plan.id
-        before = finished(job, self._folder, self._prepared.options.visualise)
-        if before is not None:
-            return Outcome(before, place, cached=True)
-        span = self._prepared.origins.get(("circuits", name))
+    def __call__(self, job: Job) -> Iterator[Made]:
+        if before := finished(job, self._folder, self._prepared.options.visualise):
+            yield from before
+        elif job.plan.into is None or job.part:
+            yield self._made(job, self._circuit)
+        else:
+            yield from self._split(job)
+
+    def _split(self, job: Job) -> Iterator[Made]:
+        """The circuits of the parts, and the split unless one of them failed."""
+        division = self._made(job, self._divide)
+        if isinstance(division, CircuitError):
+            yield division
+            return
+        results = []
+        for part in division.jobs:
+            for made in self(part):
+                if isinstance(made, Outcome):
+                    results.append(made.result)
+                yield made
+        if len(results) == len(division.jobs):
+            yield self._made(job, partial(self._judge, division, results))
+
+    def _made(self, job: Job, make: Callable[[Job], T]) -> T | CircuitError:
+        """What is made of a job, or why it can't be."""
+        span = self._prepared.origins.get(("circuits", job.part.of if job.part else job.plan.id))
         try:
             with exact(self._prepared.device):
-                result = self._execute(job)
-            write(result, place)
+                return self._fitting(job, make)
         except OutputError as error:
             return error
         except CircuitError as error:
-            told = (f if f.span else replace(f, message=f"{name}: {f.message}", span=span) for f in error.findings)
+            told = (
+                f if f.span else replace(f, message=f"{job.plan.id}: {f.message}", span=span) for f in error.findings
+            )
             return type(error)(told)
         except Exception as error:  # one circuit's failure, whatever it is, is no reason to lose the others
-            return CircuitError(_unforeseen(name, error, span))
+            return CircuitError(_unforeseen(job.plan.id, error, span))
+
+    def _circuit(self, job: Job) -> Outcome:
+        result, place = execute(self._prepared, job), self._folder / job.plan.id
+        write(result, place)
         # The module is in the folder now, and may be too large to keep one for each circuit of a run.
         return Outcome(replace(result, module=b""), place, cached=False)
 
-    def _execute(self, job: Job) -> Result:
-        """`execute` with half as many pictures at a time until they fit into the memory of a GPU."""
+    def _divide(self, job: Job) -> Division:
+        return divide(job)
+
+    def _judge(self, division: Division, results: Sequence[Result], job: Job) -> Parted:
+        found, place = judge(self._prepared, job, division, results), self._folder / job.plan.id
+        write_split(found, place)
+        return Parted(replace(found, pictures=()), place, cached=False)
+
+    def _fitting(self, job: Job, make: Callable[[Job], T]) -> T:
+        """What is made with half as many pictures at a time until they fit into the memory of a GPU."""
         while True:
             size = min(self._fits, job.train.batch_size)
             try:
-                return execute(self._prepared, job.with_batches(size))
+                return make(job.with_batches(size))
             except torch.OutOfMemoryError:
                 if size == 1:
                     raise
@@ -184,14 +231,26 @@ def _killed(prepared: Prepared, name: str, code: int) -> CircuitError:
     return CircuitError(Finding("E392", message, prepared.origins.get(("circuits", name)), label, cure))
 
 
-def finished(job: Job, folder: Path, visualise: bool = False) -> Result | None:
-    """The result of a job in its folder below this one, if it is the one that would be computed; `visualise`, only if
-    its channels were visualised."""
+def finished(job: Job, folder: Path, visualise: bool = False) -> list[Outcome | Parted]:
+    """What became of a job before, in its folder below this one, if it is what would be computed; `visualise`, only if
+    its channels were visualised. Of a split, if all of its circuits are there too; else nothing."""
+    place, identity = folder / job.plan.id, job.provenance.identity
     with suppress(InputError):
-        place = folder / job.plan.id
-        same = read_summary(place).provenance.identity == job.provenance.identity
-        return read(place) if same and (not visualise or visualised(place)) else None
-    return None
+        if job.plan.into is None or job.part:
+            return [_before(place, identity, visualise)]
+        split = read_split(place)
+        if split.provenance.identity == identity:
+            circuits = [_before(folder / kind.id, kind.identity, visualise) for kind in split.kinds]
+            return [*circuits, Parted(Divided(split), place, cached=True)]
+    return []
+
+
+def _before(place: Path, identity: str, visualise: bool) -> Outcome:
+    """A circuit that was finished before. Raises InputError where it is another, or not there."""
+    same = read_summary(place).provenance.identity == identity
+    if not same or (visualise and not visualised(place)):
+        raise InputError(Finding("E312", f"{place} holds another circuit"))
+    return Outcome(read(place), place, cached=True)
 
 
 def part_of(plan: Plan, circuits: Sequence[Circuit]) -> Plan:

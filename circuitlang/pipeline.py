@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from circuitlang.engine.graph import Layer
     from circuitlang.engine.lock import Lock
     from circuitlang.engine.prepare import Options, Prepared
-    from circuitlang.engine.result import Summary
+    from circuitlang.engine.result import Split, Summary
     from circuitlang.output.difference import Comparison, Given
-    from circuitlang.perform import Outcome, Work
+    from circuitlang.perform import Outcome, Parted, Work
 
 STDIN = Path("-")
 
@@ -164,7 +164,7 @@ def look(model: str, allow_code: bool = False) -> tuple[Layer, ...]:
 
 def run(
     source: Source, out: Path, options: Options | None = None, work: Work | None = None
-) -> Generator[Outcome, None, None]:
+) -> Generator[Outcome | Parted, None, None]:
     """Do what a spec or plan says, circuit by circuit, each in a folder of its own below `out`; see `run_compiled`."""
     return run_compiled(compile_source(source), out / run_name(source), options, work=work)
 
@@ -175,9 +175,9 @@ def run_compiled(
     options: Options | None = None,
     locked: Lock | None = None,
     work: Work | None = None,
-) -> Generator[Outcome, None, None]:
+) -> Generator[Outcome | Parted, None, None]:
     """Do what a plan says, each circuit in a folder of its own in this one; refused where anything is not as it was
-    locked. By one process in the order of the plan, by several as they are finished.
+    locked. By one process in the order of the plan, by several as they are finished; a split after its parts' circuits.
 
     Circuits that are finished already, with the same plan, pictures, weights and version, are not done again. Raises
     CircuitError: at once where the plan can't be run, and about circuits that failed after all others are done.
@@ -186,7 +186,7 @@ def run_compiled(
     from circuitlang.compiler.plan import write_plan
     from circuitlang.engine.prepare import Options, prepare
     from circuitlang.output.write import write_file
-    from circuitlang.perform import Outcome, Work, perform
+    from circuitlang.perform import Work, perform
 
     work, options = work or Work(), options or Options()
     chosen = work.of(compiled.plan)
@@ -200,7 +200,7 @@ def run_compiled(
     failed: list[CircuitError] = []
     with closing(perform(prepared, jobs, folder, work.jobs)) as outcomes:
         for outcome in outcomes:
-            if isinstance(outcome, Outcome):
+            if not isinstance(outcome, CircuitError):
                 if not outcome.cached:
                     _index(prepared, folder)
                 yield outcome
@@ -256,7 +256,8 @@ def _known(
         if (folder / job.plan.id).is_dir()
     }
     scored = set()
-    for job in prepared.jobs:
+    # Of a split the scores of all pictures may be there and those of a part not.
+    for job in (each for each in prepared.jobs if each.plan.into is None):
         nested, size = CRITERIA.load(job.plan.criterion.name).nested, asked[job.plan.id]
         if job.shelf.has(None) if nested else size is not None and job.shelf.has(size):
             scored.add(job.plan.id)
@@ -278,16 +279,40 @@ def _summary(folder: Path, identity: str) -> Summary | None:
     return None
 
 
+def _split(folder: Path, name: str, identity: str) -> tuple[Split | None, list[Summary]]:
+    """A split in a run's folder, if it is the one that would be found, and those of its circuits that are there."""
+    from circuitlang.output.read import parts, read_split, read_summary
+
+    circuits, split = [], None
+    for place in parts(folder, name):
+        with suppress(InputError):
+            summary = read_summary(place)
+            if summary.part is not None and summary.part.split == identity:
+                circuits.append(summary)
+    with suppress(InputError):
+        split = read_split(folder / name)
+    return split if split and split.provenance.identity == identity else None, circuits
+
+
 def _index(prepared: Prepared, folder: Path) -> None:
     """Write the page of a run's circuits, whoever finished them."""
     from circuitlang.output.index import index
     from circuitlang.output.write import in_turn, write_file
 
+    finished: dict[str, Summary] = {}
+    splits: dict[str, Split] = {}
     # Two runs into a folder would else write what they saw a while ago over what the other saw since.
     with in_turn(folder):
-        found = {job.plan.id: _summary(folder / job.plan.id, job.provenance.identity) for job in prepared.jobs}
-        finished = {name: summary for name, summary in found.items() if summary}
-        write_file(folder / "index.html", index(folder.resolve().name, prepared.plan, finished))
+        for job in prepared.jobs:
+            name, identity = job.plan.id, job.provenance.identity
+            if job.plan.into is None:
+                summary = _summary(folder / name, identity)
+                finished |= {name: summary} if summary else {}
+                continue
+            split, circuits = _split(folder, name, identity)
+            finished |= {each.plan.id: each for each in circuits}
+            splits |= {name: split} if split else {}
+        write_file(folder / "index.html", index(folder.resolve().name, prepared.plan, finished, splits))
 
 
 def lock(source: Source, options: Options | None = None) -> tuple[Path, Lock | None, Lock]:
@@ -354,7 +379,9 @@ def _given(path: Path) -> Given:
     folder = path
     with suppress(CircuitError):
         run = compile_source(open_source(path.parent / "plan.yaml"))
-        if any(circuit == summary.plan for circuit in run.plan.circuits):
+        # What a part is called in its folder isn't what its split is called in the plan.
+        asked = msgspec.structs.replace(summary.plan, id=summary.asked_as)
+        if any(circuit == asked for circuit in run.plan.circuits):
             sets, origins, folder = run.plan.images, run.origins, run.folder
     plan = Plan(model=summary.model, images=sets, circuits=[summary.plan])
     return Given(Side(plan, origins, folder), {summary.plan.id: path})

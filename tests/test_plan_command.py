@@ -25,6 +25,7 @@ from circuitlang.errors import InputError
 from circuitlang.source import Source
 from tests.conftest import draw_pictures
 
+WEIGHTS = "preserve conv3:1 on images/dogs/* kernels<=9 structure=weight"
 LINE = "preserve conv5:34 on images/dogs/* sparsity<=0.1 criterion=snip"
 FOLDER = "conv5_34-snip-0.1"
 
@@ -254,19 +255,18 @@ def test_lines_in_a_pipe_stay_whole(here):
 
 
 def test_what_this_version_cannot_run_is_planned_and_said_to_be_that(here):
-    b = "circuit b = split conv3:joint(1, 2) on images/dogs/* into 2 kernels<=9"
+    b = "circuit b = preserve conv3:joint(1, 2) on images/dogs/* kernels<=9 structure=weight ablation=mean"
     text = f"circuit a = {LINE}\n{b}\ncompare a, b\n"
     found = numbers(text)
     a, b = found["circuits"]
     assert a["refused"] == []
-    assert b["refused"] == ["split"]
-    assert b["relevant"] == 3 * 16 + 16 * 32 + 2 * 32
+    assert b["refused"] == ["ablation=mean with structure=weight"]
     assert found["due"] == ["a"]
     assert found["total"] == a["cost"]
     assert found["comparisons"] == [["a", "b"]]
     tree = call("plan", "-e", text).stdout
     assert "b  can't be run by this version" in tree
-    assert "because of split" in tree
+    assert "because of ablation=mean with structure=weight" in tree
     assert "compare    a and b" in tree
     assert "`run` refuses the plan as it is" in tree
     assert "E320" in call("run", "-e", text, code=1).stderr
@@ -275,8 +275,11 @@ def test_what_this_version_cannot_run_is_planned_and_said_to_be_that(here):
 @pytest.mark.parametrize(
     ("clauses", "words"),
     [
-        ("split conv3:1 on images/dogs/* into 2 kernels<=9", ["split conv3:1 on images/dogs/* into 2 kernels<=9"]),
-        ("split class(3) on images/dogs/* into auto r2>=0.9", ["split class(3) on images/dogs/* into auto r2>=0.9"]),
+        (f"{WEIGHTS} ablation=mean", ["ablation=mean"]),
+        (
+            f"{WEIGHTS} ablation=mean; split conv3:2 on images/dogs/* into 2 kernels<=9 structure=weight ablation=mean",
+            ["ablation=mean", "ablation=mean"],
+        ),
     ],
 )
 def test_what_this_version_cannot_run_is_underlined(here, clauses, words):
@@ -287,10 +290,10 @@ def test_what_this_version_cannot_run_is_underlined(here, clauses, words):
 
 
 def test_in_a_plan_its_own_words_are_underlined(here):
-    call("plan", "-e", "split conv3:1 on images/dogs/* into 2 kernels<=9", "-o", "plan.yaml")
+    call("plan", "-e", f"{WEIGHTS} ablation=mean", "-o", "plan.yaml")
     with pytest.raises(InputError) as caught:
         circuitlang.run(Path("plan.yaml"))
-    assert [each.span.text for each in caught.value.findings] == ["2"]
+    assert ["mean" in each.span.text for each in caught.value.findings] == [True]
 
 
 MISTAKES = [

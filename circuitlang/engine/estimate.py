@@ -21,6 +21,7 @@ from circuitlang.engine.build import IMAGES
 from circuitlang.engine.contracts import CRITERIA, LoadedModel, passes_of
 from circuitlang.engine.graph import Graph, Step
 from circuitlang.engine.images import find, held_out
+from circuitlang.engine.kinds import numbers
 from circuitlang.engine.prepare import check_criterion, collect, collect_target, outline, read_model, refusals
 from circuitlang.engine.scenes import PICTURES
 from circuitlang.engine.select import budget
@@ -191,7 +192,10 @@ def _circuit(
             target = resolve(asked.target, network.graph, network.loaded.classes)
             relevant = network.relevant(target.step, target.units, asked.structure == "weight")
             if len(findings) == before:
-                cost = _cost(asked, relevant, network.operations(target.step, target.units), found_on, measured_on)
+                operations = network.operations(target.step, target.units)
+                cost = _cost(asked, relevant, operations, found_on, measured_on)
+                if asked.into is not None:
+                    cost += _more_of_a_split(asked, operations, found_on, measured_on)
     return Circuit(
         id=asked.id,
         name=asked.name,
@@ -233,6 +237,26 @@ def _cost(asked: CircuitPlan, relevant: int, operations: int, found_on: int, mea
         passes=passes,
         forwards=sum(count for count, _ in forwards),
         finding=round(passes * _PASS * operations * found_on),
+        measuring=operations * sum(count * pictures for count, pictures in forwards),
+    )
+
+
+def _more_of_a_split(asked: CircuitPlan, operations: int, found_on: int, measured_on: int) -> Cost:
+    """What a split costs more than a circuit: its parts share the pictures, so that their circuits cost together what
+    one does, but for the pictures that are shown of each. Where their number is open, as if there were the most."""
+    parts = numbers(None, found_on)[-1] if asked.into == "auto" else asked.into or 1
+    # Every picture is scored by itself, and the circuit of all pictures is found.
+    passes = passes_of(asked.criterion.name, asked.criterion.parameters)
+    scored = 1 + measured_on / max(found_on, 1)
+    fitted = (_REFIT // 3 if asked.calibrate != "none" else 0), min(found_on, IMAGES)
+    averaged = (1 if asked.ablation.name == "mean" else 0), found_on
+    shown = _SHOWN * (parts - 1), min((measured_on or found_on) // parts, PICTURES)
+    # The network and all circuits on the pictures of all parts.
+    forwards = [fitted, averaged, shown, (parts + 2 if measured_on else 0, measured_on)]
+    return Cost(
+        passes=passes + 1,
+        forwards=sum(count for count, _ in forwards),
+        finding=round((passes + scored) * _PASS * operations * found_on),
         measuring=operations * sum(count * pictures for count, pictures in forwards),
     )
 

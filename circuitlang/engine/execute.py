@@ -69,6 +69,7 @@ def execute(prepared: Prepared, job: Job) -> Result:
         parameters=sum(each.numel() for each in module.parameters()),
         extracted_difference=verify(section, found.edits, module, job.test or job.train),
         provenance=job.provenance,
+        part=job.part,
     )
     circuit = _circuit(section, found)
     pictures = exemplars.collect(section, job.train, circuit)

@@ -22,7 +22,7 @@ from circuitlang.engine.graph import Graph
 from circuitlang.engine.images import Pictures, Preprocess, find, load
 from circuitlang.engine.intervene import Section, Target
 from circuitlang.engine.known import remember
-from circuitlang.engine.result import Provenance
+from circuitlang.engine.result import Part, Provenance
 from circuitlang.engine.targets import resolve
 from circuitlang.engine.trace import trace
 from circuitlang.engine.weights import fingerprint
@@ -52,7 +52,8 @@ class Options:
 
 @dataclass(frozen=True)
 class Job:
-    """A circuit that is ready to be computed; `provenance.identity` tells whether it was before."""
+    """A circuit, or a split, that is ready to be computed; `provenance.identity` tells whether it was before. `part`
+    says which of a split it is."""
 
     plan: CircuitPlan
     section: Section
@@ -60,6 +61,7 @@ class Job:
     test: Pictures | None
     provenance: Provenance
     shelf: Shelf
+    part: Part | None = None
 
     def with_batches(self, size: int) -> Job:
         """The same with so many pictures at a time."""
@@ -243,7 +245,6 @@ def refusals(circuit: CircuitPlan) -> dict[str, str]:
     """Why this version can't run a circuit, by the part of it that is about; empty where it can."""
     mixed = circuit.structure == "weight" and circuit.ablation.name != "zero"
     reasons = {
-        "into": "split" if circuit.into else "",
         "ablation": f"ablation={circuit.ablation} with structure=weight" if mixed else "",
     }
     return {word: reason for word, reason in reasons.items() if reason}

@@ -10,8 +10,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from circuitlang.compiler.plan import Choice, Model
 from circuitlang.compiler.plan import Circuit as CircuitPlan
-from circuitlang.compiler.plan import Model
 
 
 class Layer(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +60,16 @@ class Tried(msgspec.Struct, frozen=True, kw_only=True):
     values: list[float]
 
 
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """Which part of a split a circuit is: the `number`-th, from 1, of `parts`; `of` is the id of the split in its
+    plan, `split` its identity."""
+
+    of: str
+    number: int
+    parts: int
+    split: str
+
+
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """A result without its arrays: what `circuit.json` holds.
 
@@ -68,7 +78,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     criteria, built in the same way. Both are measured on the held-out images, where there are any. `walk` are the
     sizes that were tried where none was given, smallest first. `parameters` are the numbers of the circuit's module,
     `extracted_difference` the most by which its maps differ from those of the circuit in the network, as a share of
-    the largest value. With `structure=weight` single weights are counted instead of kernels.
+    the largest value. With `structure=weight` single weights are counted instead of kernels. `part` is there where the
+    circuit is one of a split.
     """
 
     plan: CircuitPlan
@@ -86,6 +97,12 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     parameters: int
     extracted_difference: float
     provenance: Provenance
+    part: Part | None = None
+
+    @property
+    def asked_as(self) -> str:
+        """The id by which the plan asks for it: of a part, that of the split."""
+        return self.part.of if self.part else self.plan.id
 
     @property
     def noun(self) -> str:
@@ -257,3 +274,96 @@ class Result:
     witness: Witness | None = None
     scenes: Scenes | None = None
     visions: Visions | None = None
+
+
+class Kind(msgspec.Struct, frozen=True, kw_only=True):
+    """A kind of images in a split and its circuit: that one's id and identity, the names of the images it was found on
+    and of the held-out ones that are nearest to them, and how many kernels it keeps."""
+
+    id: str
+    identity: str
+    train: list[str]
+    test: list[str]
+    kept: int
+
+
+class Overlap(msgspec.Struct, frozen=True, kw_only=True):
+    """Of two parts' circuits, in one layer or (`layer` empty) in all: how many kernels both keep, as a share of those
+    that either keeps, and what that would be of kernels drawn at random; None where neither keeps any."""
+
+    parts: tuple[int, int]
+    layer: str
+    iou: float | None
+    chance: float | None
+
+
+class Separation(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether images fall into kinds. `valley` is how many are between two kinds for each about the middle of one,
+    `cloud` the middle one of the same of clouds without kinds, and p the share of clouds, the images themselves counted
+    as one, that have as few. `silhouette` is how much nearer images are to their own kind than to the next, from -1 to
+    1, and `tried` that by number of kinds."""
+
+    silhouette: float
+    valley: float
+    cloud: float
+    p: float
+    tried: dict[int, float]
+
+
+class Contrast(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether circuits are of their own kind of images, on held-out ones: Pearson's r, mean over the parts, of each on
+    its own images and of the others on these, and of the circuit of all images; `least` and `most` are what 95% of
+    permutations give of own less other, and p is the share of them, the kinds themselves counted as one, that give as
+    much."""
+
+    own: float
+    other: float
+    whole: float
+    least: float
+    most: float
+    p: float
+
+
+class Split(msgspec.Struct, frozen=True, kw_only=True):
+    """A target's images by kind, and the circuits of the kinds held against one another: what `split.json` holds.
+
+    `vectors` is the criterion that images are told apart by. `silent` are the images of which it says nothing, which
+    are in no part. `fidelity[i][j]` is Pearson's r of the circuit of part i on the held-out images of part j, the last
+    row that of the circuit of all images, as large as the largest of the parts; None where nothing is held out.
+    `shares` are how much of what the images vary the two directions of `points` have, which are [x, y] of each image,
+    part by part, those it was found on before those held out. `contrast` is None where fewer than two parts have
+    held-out images.
+    """
+
+    plan: CircuitPlan
+    model: Model
+    vectors: Choice
+    relevant: int
+    whole: int
+    kinds: list[Kind]
+    silent: list[str]
+    separation: Separation
+    contrast: Contrast | None
+    fidelity: list[list[float | None]]
+    overlaps: list[Overlap]
+    shares: tuple[float, float]
+    points: list[tuple[float, float]]
+    provenance: Provenance
+
+    @property
+    def splits(self) -> bool:
+        """Whether there is evidence that the feature splits: images fall into kinds, and circuits are of their own."""
+        return self.separation.p < SIGNIFICANT and self.contrast is not None and self.contrast.p < SIGNIFICANT
+
+
+# Below this probability chance is no explanation.
+SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True)
+class Divided:
+    """A finished split, and its images part by part as in `Split.points`, uint8 [h, w, 3]; one that is read back has
+    none."""
+
+    split: Split
+    pictures: tuple[NDArray[np.uint8], ...] = ()

@@ -49,6 +49,12 @@ def score_all(builder: Builder, choices: Sequence[Choice], budget: int, seed: in
     return _Scoring(builder, budget, seed).score_all(choices)
 
 
+def score_each(builder: Builder, choice: Choice, seed: int, label: str) -> Iterator[Scores]:
+    """Of every image of the builder's, in order, what `score` finds by a one-pass criterion on that image alone; the
+    whole costs as much as one pass."""
+    yield from _Scoring(builder, 0, seed).score_each(choice, label)
+
+
 @dataclass(frozen=True)
 class _Asked:
     """A one-pass criterion and its parameters."""
@@ -112,6 +118,18 @@ class _Scoring:
             for number, choice in enumerate(choices)
         ]
 
+    def score_each(self, choice: Choice, label: str) -> Iterator[Scores]:
+        """See `score_each`."""
+        entry = _entry(choice.name)
+        assert isinstance(entry, Criterion)
+        asked = [_Asked(entry, choice.parameters)]
+        with self._section.edited(self._edits):
+            for batch in self._images.batches(label):
+                for image in torch.split(batch, 1):
+                    sums: list[dict[str, Tensor]] = [{}]
+                    self._observe(image, asked, sums)
+                    yield self._relevant({path: entry.finish(sums[0][path]) for path in self.relevant})
+
     def sensitivities(self) -> Mapping[str, Tensor]:
         sums = {path: torch.zeros(len(mask)).double() for path, mask in self.relevant.items()}
 
@@ -157,8 +175,19 @@ class _Scoring:
 
     def _pass(self, label: str, asked: Sequence[_Asked], edits: Edits | Masks | None) -> list[Scores]:
         """Add up what each batch contributes, by each criterion; memory does not grow with the number of images."""
-        cotangents = list(dict.fromkeys(each.entry.cotangent for each in asked))
         sums: list[dict[str, Tensor]] = [{} for _ in asked]
+        with self._section.edited(edits):
+            for batch in self._images.batches(label):
+                for images in torch.split(batch, self._section.together):
+                    self._observe(images, asked, sums)
+        return [
+            {path: each.entry.finish(own[path]) for path in self.relevant}
+            for each, own in zip(asked, sums, strict=True)
+        ]
+
+    def _observe(self, images: Tensor, asked: Sequence[_Asked], sums: Sequence[dict[str, Tensor]]) -> None:
+        """Add what some images contribute, by each criterion, to its sums."""
+        cotangents = list(dict.fromkeys(each.entry.cotangent for each in asked))
 
         def observer(number: int, layer: Layer, kernels: Observation) -> None:
             for place, part in self._parts(kernels):
@@ -166,15 +195,8 @@ class _Scoring:
                     if each.entry.cotangent == cotangents[number]:
                         self._add(own, layer, place, each.entry.reduce(part, **each.parameters))
 
-        with self._section.edited(edits):
-            for batch in self._images.batches(label):
-                for images in torch.split(batch, self._section.together):
-                    chosen = [partial(self._cotangent, each, images) for each in cotangents]
-                    self._section.observe(images, chosen, observer)
-        return [
-            {path: each.entry.finish(own[path]) for path in self.relevant}
-            for each, own in zip(asked, sums, strict=True)
-        ]
+        chosen = [partial(self._cotangent, each, images) for each in cotangents]
+        self._section.observe(images, chosen, observer)
 
     def _add(self, sums: dict[str, Tensor], layer: Layer, place: tuple[Any, ...], found: Tensor) -> None:
         """Add what is found of a place in a layer's kernels."""

@@ -13,24 +13,26 @@ _HOLDS = {"<=": operator.le, ">=": operator.ge}
 
 
 def unmet(plan: Plan, summaries: Mapping[str, Summary], origins: Origins) -> Iterator[Finding]:
-    """The bounds and expectations of a plan that its results don't meet; `summaries` by circuit id.
+    """The bounds and expectations of a plan that its results don't meet; `summaries` by circuit id. What is asked of a
+    split is asked of the circuit of each part.
 
     What isn't held out because a set is too small is measured in-sample, and said to be.
     """
+    found: dict[str, list[Summary]] = {}
+    for summary in summaries.values():
+        found.setdefault(summary.asked_as, []).append(summary)
     for circuit in plan.circuits:
-        for bound in circuit.bounds if circuit.id in summaries else ():
+        for bound in circuit.bounds:
             measure = f"{bound.sample}.{bound.metric}"
             key = ("circuits", circuit.id, bound.metric)
-            found = _compare(summaries[circuit.id], measure, bound.relation, bound.value)
-            if found:
-                yield Finding("E331", f"{circuit.id} does not reach its bound", origins.get(key), found)
+            for summary in found.get(circuit.id, ()):
+                if label := _compare(summary, measure, bound.relation, bound.value):
+                    yield Finding("E331", f"{summary.plan.id} does not reach its bound", origins.get(key), label)
     for number, expected in enumerate(plan.expectations):
-        for name in expected.circuits:
-            if name in summaries:
-                found = _compare(summaries[name], expected.measure, expected.relation, expected.value)
-                if found:
-                    span = origins.get(("expectations", str(number)))
-                    yield Finding("E330", f"{name} is not as expected", span, found)
+        span = origins.get(("expectations", str(number)))
+        for summary in (each for name in expected.circuits for each in found.get(name, ())):
+            if label := _compare(summary, expected.measure, expected.relation, expected.value):
+                yield Finding("E330", f"{summary.plan.id} is not as expected", span, label)
 
 
 def _compare(summary: Summary, measure: str, relation: str, value: float) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import cycle
+from pathlib import Path as FilePath
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +19,7 @@ from matplotlib.path import Path
 from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from circuitlang.engine.result import Fidelity, Summary, Witness
+from circuitlang.engine.result import Fidelity, Split, Summary, Witness
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,10 +29,13 @@ INK, FAINT, LINE, SURFACE, ACCENT, WARM = "#010101", "#020202", "#030303", "#040
 SERIES = tuple(f"#0700{number:02x}" for number in range(1, 9))
 # Of what a circuit is compared with, in its order: of matplotlib, and as the page's words show them.
 MARKS = "osD^v"
+# The same as a page's text writes them, filled.
+SIGNS = "●■◆▲▼"
 _VARIABLES = {INK: "ink", FAINT: "faint", LINE: "line", SURFACE: "surface", ACCENT: "accent", WARM: "warm"}
 _VARIABLES |= {colour: f"series-{number}" for number, colour in enumerate(SERIES, start=1)}
 # CSS pixels of the page to matplotlib's inch, whose points they are.
 _INCH = 72
+_CSS = FilePath(__file__).with_name("templates") / "page.css"
 _NUMBER = re.compile(r"-?\d+\.\d+")
 _DOTS = 25  # layers of dots, each of which darkens what it covers
 # What is drawn must follow from the numbers alone: no date, no random names, no font of this machine.
@@ -175,6 +179,36 @@ def pictures(witness: Witness, wide: float = 1040) -> str:
         axes.set(xlim=(low - room, high + room), ylim=(0, 1.3), yticks=[])
         axes.spines["left"].set_visible(False)
         return _svg(figure, "pictures")
+
+
+def embedding(split: Split, wide: float = 520, high: float = 420) -> str:
+    """The images of a split in the plane of its points: a colour and a shape for each part, rings where held out."""
+    with _figure(wide, high) as (figure, axes):
+        points, start = np.array(split.points), 0
+        for number, kind in enumerate(split.kinds):
+            colour, mark = SERIES[number % len(SERIES)], MARKS[number % len(MARKS)]
+            found_on, held_out = np.split(points[start : start + len(kind.train) + len(kind.test)], [len(kind.train)])
+            axes.plot(*found_on.T, mark, color=colour, markeredgecolor=SURFACE, markersize=7, markeredgewidth=0.8)
+            axes.plot(*held_out.T, mark, color="none", markeredgecolor=colour, markersize=7, markeredgewidth=1.4)
+            start += len(kind.train) + len(kind.test)
+            # Above the part, where it covers few of its dots.
+            x, y = float(np.median(found_on[:, 0])), float(found_on[:, 1].max())
+            axes.annotate(f"part {number + 1}", (x, y), (0, 9), color=colour, textcoords="offset points", ha="center",
+                          fontweight="bold", annotation_clip=False)  # fmt: skip
+        axes.margins(0.08, 0.1)
+        axes.set(xlabel=f"first direction, {split.shares[0]:.0%} of the variance",
+                 ylabel=f"second, {split.shares[1]:.0%}")  # fmt: skip
+        _few_ticks(axes)
+        return _svg(figure, "embedding")
+
+
+def alone(chart: str) -> str:
+    """A chart as a file of its own, in the colours that pages have in light, on their ground."""
+    css = _CSS.read_text(encoding="utf-8")
+    colours = dict(re.findall(r"--([\w-]+): light-dark\((#\w+),", css))
+    text = re.sub(r"var\(--([\w-]+)\)", lambda name: colours[name[1]], chart)
+    style = f'style="background: {colours["surface"]}; font-family: system-ui, sans-serif"'
+    return re.sub(r"^<svg", f'<?xml version="1.0" encoding="UTF-8"?>\n<svg {style}', text) + "\n"
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from rich.text import Text
 from circuitlang.compiler.difference import Change, Difference, Side, difference
 from circuitlang.compiler.plan import Circuit as CircuitPlan
 from circuitlang.engine.result import Circuit, Result, Summary
-from circuitlang.output.read import read
+from circuitlang.output.read import parts, read
 
 # As in metrics.json: more digits than a measurement is good for.
 _DIGITS = 6
@@ -99,19 +100,29 @@ def compare(before: Given, after: Given) -> Comparison:
         return Comparison(meaning)
     found = []
     for ours, theirs in pairs:
-        results = _result(before.folders, ours), _result(after.folders, theirs)
-        if results != (None, None):
-            found.append(_found(ours.id, theirs.id, *results))
+        ids = _ids(before.folders[ours.id], ours), _ids(after.folders[theirs.id], theirs)
+        for one, other in zip_longest(*ids):
+            results = _result(one, ours), _result(other, theirs)
+            names = [each.name for each in (one, other) if each]
+            if results != (None, None):
+                found.append(_found(names[0], names[-1], *results))
     return Comparison(meaning, tuple(found))
 
 
-def _result(folders: Mapping[str, Path], circuit: CircuitPlan) -> Result | None:
+def _ids(folder: Path, circuit: CircuitPlan) -> list[Path]:
+    """The folders that a circuit of a plan is in: of a split those of its parts, by number."""
+    return (
+        [folder] if circuit.into is None or (folder / "circuit.json").is_file() else parts(folder.parent, folder.name)
+    )
+
+
+def _result(folder: Path | None, circuit: CircuitPlan) -> Result | None:
     """The finished circuit, if there is one and it is of this plan. Raises InputError if it is damaged."""
-    folder = folders[circuit.id]
-    if not (folder / "circuit.json").is_file():
+    if folder is None or not (folder / "circuit.json").is_file():
         return None
     result = read(folder)
-    return result if _unwritten(result.summary.plan) == _unwritten(circuit) else None
+    same = msgspec.structs.replace(circuit, id=result.summary.plan.id)
+    return result if _unwritten(result.summary.plan) == _unwritten(same) else None
 
 
 def _unwritten(circuit: CircuitPlan) -> CircuitPlan:

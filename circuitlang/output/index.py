@@ -9,7 +9,8 @@ from markupsafe import Markup
 
 from circuitlang.compiler.plan import Circuit, Plan
 from circuitlang.engine.contracts import METRICS
-from circuitlang.engine.result import Summary
+from circuitlang.engine.result import Split, Summary
+from circuitlang.output import verdict
 from circuitlang.output.page import render
 
 # What a size is called among the values of a sweep's member.
@@ -25,9 +26,17 @@ class _Sweep:
     unlabelled: int
 
 
-def index(name: str, plan: Plan, finished: Mapping[str, Summary]) -> bytes:
-    """The page of a run: all circuits of its plan, and of those that are finished (by id) what was found."""
-    rows = [(circuit, finished.get(circuit.id)) for circuit in plan.circuits]
+def index(name: str, plan: Plan, finished: Mapping[str, Summary], splits: Mapping[str, Split] | None = None) -> bytes:
+    """The page of a run: all circuits of its plan, of a split those of its parts, and of those that are finished (by
+    id) what was found; and the splits that are finished, by id."""
+    splits = splits or {}
+    rows: list[tuple[Circuit, Summary | None]] = []
+    for circuit in plan.circuits:
+        mine = [each for each in finished.values() if each.asked_as == circuit.id]
+        rows += [(each.plan, each) for each in mine]
+        # How many parts there are isn't known before the split is.
+        if not mine or (circuit.into is not None and circuit.id not in splits):
+            rows.append((circuit, None))
     summaries = [summary for _, summary in rows if summary]
     names = list(dict.fromkeys(name for summary in summaries for name in summary.train.metrics))
     metric = "pearson" if "pearson" in names or not names else names[0]
@@ -36,6 +45,9 @@ def index(name: str, plan: Plan, finished: Mapping[str, Summary]) -> bytes:
         name=name,
         model=str(plan.model),
         rows=rows,
+        splits=[(circuit, splits[circuit.id]) for circuit in plan.circuits if circuit.id in splits],
+        verdict=verdict.verdict,
+        evidence=verdict.evidence,
         done=len(summaries),
         # A column that says the same of every circuit says nothing.
         differs=[

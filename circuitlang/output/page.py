@@ -35,7 +35,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"number": "{:,}".format, "percent": percent, "fixed": "{:.3f}".format}
+    environment.filters |= {"number": "{:,}".format, "percent": percent, "fixed": "{:.3f}".format, "signed": signed}
     return environment
 
 
@@ -47,3 +47,8 @@ def _script() -> str:
 def percent(share: float) -> str:
     """As in the terminal: one decimal."""
     return f"{share:.1%}"
+
+
+def signed(value: float) -> str:
+    """A difference in two decimals, with a minus that is as wide as a plus; none before nothing."""
+    return f"{round(value, 2) + 0.0:+.2f}".replace("-", "−") if round(value, 2) else "0.00"

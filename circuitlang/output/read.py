@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import glob
 from pathlib import Path
 
 import msgspec
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from circuitlang.engine.result import Change, Circuit, Kernels, Result, Summary, Wire
+from circuitlang.engine.result import Change, Circuit, Kernels, Result, Split, Summary, Wire
 from circuitlang.errors import Finding, InputError, listing
 
 _KERNEL = ("target", "source", "score", "weight", "effective")
@@ -56,6 +57,17 @@ def read(folder: Path) -> Result:
     return Result(summary, Circuit(kernels, tuple(wires), target, changes))
 
 
+def read_split(folder: Path) -> Split:
+    """What `split.json` says. Raises InputError where it isn't there or isn't one."""
+    path = folder / "split.json"
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Split)
+    except FileNotFoundError:
+        raise InputError(Finding("E312", f"{folder} holds no split", None, "split.json is missing")) from None
+    except (OSError, msgspec.DecodeError) as error:
+        raise InputError(Finding("E312", f"{path} can't be read", None, str(error))) from None
+
+
 def read_file(folder: Path, name: str) -> bytes:
     """A file of a finished circuit as it is. Raises InputError."""
     try:
@@ -80,3 +92,20 @@ def circuits(folder: Path) -> list[Path]:
     if (folder / "circuit.json").is_file():
         return [folder]
     return sorted(path.parent for path in folder.glob("*/circuit.json") if not path.parent.name.startswith("."))
+
+
+def splits(folder: Path) -> list[Path]:
+    """The folders of splits: `folder` itself, or those in it, by name."""
+    if (folder / "split.json").is_file():
+        return [folder]
+    return sorted(path.parent for path in folder.glob("*/split.json") if not path.parent.name.startswith("."))
+
+
+def parts(folder: Path, name: str) -> list[Path]:
+    """In the folder of a run, those of the circuits of a split's parts, by number; some may be of an earlier split."""
+    found = {}
+    for path in folder.glob(f"{glob.escape(name)}-part*/circuit.json"):
+        number = path.parent.name.removeprefix(f"{name}-part")
+        if number.isdecimal():
+            found[int(number)] = path.parent
+    return [found[number] for number in sorted(found)]

@@ -57,7 +57,7 @@ def _claim(summary: Summary) -> RenderableType:
     pearson = fidelity.metrics.get("pearson", 0.0)
     text = Text()
     text.append(f"{plan.target}", "bold")
-    text.append(f" of {summary.model.name}, on {plan.images}\n", "dim")
+    text.append(f" of {summary.model.name}, on {sentences.images(summary)}\n", "dim")
     text.append(f"{summary.kept:,} of {summary.relevant:,} {summary.noun}s", "bold cyan")
     text.append(f" ({sentences.share(summary):.1%})", "cyan")
     text.append(" keep it at ")

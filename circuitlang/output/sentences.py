@@ -13,6 +13,12 @@ def where(summary: Summary) -> str:
     return f"on the {summary.train.images} pictures it was found on"
 
 
+def images(summary: Summary) -> str:
+    """The set that was given, and which part of it is the circuit's."""
+    name = summary.plan.images
+    return f"{name}, part {summary.part.number} of {summary.part.parts}" if summary.part else name
+
+
 def share(summary: Summary) -> float:
     """Kept, of the relevant."""
     return summary.kept / summary.relevant if summary.relevant else 0

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from circuitlang.engine.result import Result
+from circuitlang.engine.result import Divided, Result
 from circuitlang.errors import Finding, OutputError
 from circuitlang.output.contracts import FORMATS
+from circuitlang.output.read import parts
 
 _PARTIAL = ".partial-"
 _OLD = ".old-"
@@ -26,6 +27,19 @@ def write(result: Result, folder: Path) -> None:
         files.update(FORMATS.load(name)(result))
     with _errors(folder):
         write_folder(folder, files)
+
+
+def write_split(divided: Divided, folder: Path) -> None:
+    """The files of a split in `folder`, in place of what was there; the folders beside it of parts that an earlier one
+    had more go. Raises OutputError."""
+    from circuitlang.output.split_files import split_files
+
+    with _errors(folder):
+        write_folder(folder, split_files(divided))
+        there = {kind.id for kind in divided.split.kinds}
+        for place in parts(folder.parent, folder.name):
+            if place.name not in there:
+                shutil.rmtree(place, ignore_errors=True)
 
 
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from circuitlang.engine.result import Layer, Result
+from circuitlang.output import sentences
 from circuitlang.output.drawing.connections import IMAGE, Channel, Connection, Connections
 from circuitlang.output.drawing.svg import shorten
 
@@ -29,7 +30,7 @@ def subtitle(result: Result, found: Connections, columns: Collection[int]) -> li
     """How the circuit was found, and how what is drawn differs from what was kept."""
     summary = result.summary
     plan = summary.plan
-    how = [summary.model.name, f"images {plan.images}", f"criterion {plan.criterion.name}"]
+    how = [summary.model.name, f"images {sentences.images(summary)}", f"criterion {plan.criterion.name}"]
     how.append(f"ablation {plan.ablation.name}")
     if plan.calibrate != "none":
         how.append(f"refitted ({plan.calibrate})")
