@@ -15,7 +15,7 @@ import msgspec
 import torch
 
 from circuitlang.compiler.plan import Circuit, Plan
-from circuitlang.engine.cache import Shelf
+from circuitlang.engine.ahead import ahead, company
 from circuitlang.engine.contracts import CRITERIA, passes_of, untracked
 from circuitlang.engine.device import exact
 from circuitlang.engine.execute import execute
@@ -87,7 +87,7 @@ def perform(prepared: Prepared, jobs: Sequence[Job], folder: Path, processes: in
     No process is left when the generator ends or is closed.
     """
     if processes == 1:
-        performer = _Performer(prepared, folder)
+        performer = _Performer(prepared, folder, jobs)
         for job in jobs:
             yield from performer(job)
         return
@@ -119,7 +119,7 @@ def _worker(again: Callable[[], Prepared], folder: Path, threads: int) -> Callab
         prepared = again()
     except CircuitError as error:
         return partial(_refused, error)
-    jobs, performer = {job.plan.id: job for job in prepared.jobs}, _Performer(prepared, folder)
+    jobs, performer = {job.plan.id: job for job in prepared.jobs}, _Performer(prepared, folder, prepared.jobs)
     return lambda name: list(performer(jobs[name]))
 
 
@@ -128,23 +128,24 @@ def _refused(error: CircuitError, _name: str) -> list[Made]:
 
 
 def _after(jobs: Sequence[Job]) -> dict[str, str]:
-    """By circuit, the one whose scores it will find in the cache."""
-    first: dict[Shelf, str] = {}
+    """By circuit, the one that leaves its scores in the cache."""
+    first: dict[object, str] = {}
     after: dict[str, str] = {}
     for job in jobs:
         criterion = job.plan.criterion
         kept = passes_of(criterion.name, criterion.parameters) > 0
-        if kept and CRITERIA.load(criterion.name).nested and job.shelf in first:
-            after[job.plan.id] = first[job.shelf]
-        first.setdefault(job.shelf, job.plan.id)
+        source: object = company(job) or job.shelf
+        if kept and CRITERIA.load(criterion.name).nested and source in first:
+            after[job.plan.id] = first[source]
+        first.setdefault(source, job.plan.id)
     return after
 
 
 class _Performer:
     """Makes what becomes of one job after the other."""
 
-    def __init__(self, prepared: Prepared, folder: Path) -> None:
-        self._prepared, self._folder = prepared, folder
+    def __init__(self, prepared: Prepared, folder: Path, jobs: Sequence[Job]) -> None:
+        self._prepared, self._folder, self._jobs = prepared, folder, jobs
         # What turned out to be too many pictures at a time stays so.
         self._fits = sys.maxsize
 
@@ -188,6 +189,7 @@ class _Performer:
             return CircuitError(_unforeseen(job.plan.id, error, span))
 
     def _circuit(self, job: Job) -> Outcome:
+        ahead(job, self._jobs)
         result, place = execute(self._prepared, job), self._folder / job.plan.id
         write(result, place)
         # The module is in the folder now, and may be too large to keep one for each circuit of a run.

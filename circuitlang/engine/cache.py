@@ -47,10 +47,14 @@ class Shelf:
             os.utime(path)
             return found
         scores = compute()
-        with suppress(OSError):
-            known.write(path, save({name: each.contiguous() for name, each in scores.items()}))
-            _shrink(LIMIT)
+        self.put(size, scores)
         return scores
+
+    def put(self, size: int | None, scores: Scores) -> None:
+        """Keep scores, if that can be; `size` where they are for one."""
+        with suppress(OSError):
+            known.write(self._path(size), save({name: each.contiguous() for name, each in scores.items()}))
+            _shrink(LIMIT)
 
     def _path(self, size: int | None) -> Path:
         return self.folder / (self.key + ("" if size is None else f"-{size}") + _ENDING)

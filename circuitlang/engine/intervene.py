@@ -42,6 +42,24 @@ class Target:
     at: tuple[int, int] | Literal["max"] | None = None
 
 
+def narrow(maps: Tensor, units: Sequence[int], target: Target) -> Tensor:
+    """The feature of a target, as `Section.feature` gives it, from the maps [N, units, H, W] of more of its step's
+    units in the whole network; differentiable."""
+    maps = maps[:, [list(units).index(unit) for unit in target.units]]
+    if target.coefficients:
+        maps = _sum(maps, target.coefficients)
+    if isinstance(target.at, tuple):
+        return maps[..., target.at[0], target.at[1], None, None]
+    if target.at == "max":
+        flat = maps.flatten(2)
+        return flat.gather(2, flat.detach().argmax(-1, keepdim=True))[..., None]
+    return maps
+
+
+def _sum(maps: Tensor, coefficients: Sequence[float]) -> Tensor:
+    return (maps * maps.new_tensor(coefficients)[:, None, None]).sum(1, keepdim=True)
+
+
 class _KernelLayer(nn.Module):
     """A convolution or linear layer whose kernels can be edited and whose traffic can be observed.
 
@@ -357,9 +375,7 @@ class Section:
         output: Tensor = self._module(images)
         maps = output.movedim(self.target.step.axis, 1)[:, self._units]
         maps = maps.reshape(*maps.shape, *[1] * (4 - maps.dim()))
-        if not self.target.coefficients:
-            return maps
-        return (maps * maps.new_tensor(self.target.coefficients)[:, None, None]).sum(1, keepdim=True)
+        return _sum(maps, self.target.coefficients) if self.target.coefficients else maps
 
 
 class _Recorder(fx.Interpreter):

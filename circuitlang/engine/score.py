@@ -29,7 +29,7 @@ from circuitlang.engine.contracts import (
     signs,
 )
 from circuitlang.engine.graph import Layer
-from circuitlang.engine.intervene import Section
+from circuitlang.engine.intervene import Section, Target, narrow
 from circuitlang.errors import Finding, SpecError
 from circuitlang.registry import Value
 
@@ -55,12 +55,32 @@ def score_each(builder: Builder, choice: Choice, seed: int, label: str) -> Itera
     yield from _Scoring(builder, 0, seed).score_each(choice, label)
 
 
+def score_together(asked: Sequence[tuple[Builder, Choice]], seed: int) -> list[Scores]:
+    """What `score` finds for each of some targets of one step by one-pass criteria, on the images and in the structure
+    of the first: one forward pass for all, and a backward pass for each target and cotangent."""
+    first = asked[0][0]
+    step = first.section.target.step
+    units = sorted({unit for builder, _ in asked for unit in builder.section.target.units})
+    whole = Builder(Section(first.section.graph, Target(step, tuple(units))), first.images, structure=first.structure)
+    found = _Scoring(whole, 0, seed).score_together([(builder.section.target, choice) for builder, choice in asked])
+    return [
+        {path: scores[path] * mask for path, mask in builder.relevant.items()}
+        for (builder, _), scores in zip(asked, found, strict=True)
+    ]
+
+
 @dataclass(frozen=True)
 class _Asked:
-    """A one-pass criterion and its parameters."""
+    """A one-pass criterion and its parameters; of one target of several, which."""
 
     entry: Criterion
     parameters: Mapping[str, Value]
+    target: Target | None = None
+
+    @property
+    def source(self) -> tuple[Target | None, Cotangent]:
+        """What a backward pass begins with."""
+        return self.target, self.entry.cotangent
 
 
 class _Scoring:
@@ -117,6 +137,15 @@ class _Scoring:
             else score(self._builder, choice.name, choice.parameters, self.budget, self.generator.initial_seed())
             for number, choice in enumerate(choices)
         ]
+
+    def score_together(self, asked: Sequence[tuple[Target, Choice]]) -> list[Scores]:
+        """See `score_together`; what isn't relevant to a target is not zeroed."""
+        entries = [(target, _entry(choice.name), choice.parameters) for target, choice in asked]
+        single = [_Asked(entry, own, target) for target, entry, own in entries if isinstance(entry, Criterion)]
+        targets = len({target for target, _ in asked})
+        label = ", ".join(dict.fromkeys(choice.name for _, choice in asked))
+        found = self._pass(f"{label} of {targets} targets" if targets > 1 else label, single, None)
+        return [{path: each.cpu().double() for path, each in scores.items()} for scores in found]
 
     def score_each(self, choice: Choice, label: str) -> Iterator[Scores]:
         """See `score_each`."""
@@ -187,16 +216,25 @@ class _Scoring:
 
     def _observe(self, images: Tensor, asked: Sequence[_Asked], sums: Sequence[dict[str, Tensor]]) -> None:
         """Add what some images contribute, by each criterion, to its sums."""
-        cotangents = list(dict.fromkeys(each.entry.cotangent for each in asked))
+        sources = list(dict.fromkeys(each.source for each in asked))
 
         def observer(number: int, layer: Layer, kernels: Observation) -> None:
             for place, part in self._parts(kernels):
                 for each, own in zip(asked, sums, strict=True):
-                    if each.entry.cotangent == cotangents[number]:
+                    if each.source == sources[number]:
                         self._add(own, layer, place, each.entry.reduce(part, **each.parameters))
 
-        chosen = [partial(self._cotangent, each, images) for each in cotangents]
-        self._section.observe(images, chosen, observer)
+        self._section.observe(images, [partial(self._begin, *each, images) for each in sources], observer)
+
+    def _begin(self, target: Target | None, cotangent: Cotangent, images: Tensor, maps: Tensor) -> Tensor:
+        """The gradient of the objective with respect to the section's maps: its own target's, or one's of several."""
+        if target is None:
+            return self._cotangent(cotangent, images, maps)
+        with torch.enable_grad():
+            leaf = maps.detach().requires_grad_()
+            feature = narrow(leaf, self._section.target.units, target)
+            (found,) = torch.autograd.grad(feature, leaf, self._cotangent(cotangent, images, feature.detach()))
+        return found
 
     def _add(self, sums: dict[str, Tensor], layer: Layer, place: tuple[Any, ...], found: Tensor) -> None:
         """Add what is found of a place in a layer's kernels."""
