@@ -168,7 +168,10 @@ def another_device(monkeypatch) -> None:
         "criterion=greedy structure=weight",
     ],
 )
-def test_a_circuit_is_the_same_on_another_device(here, another_device, clauses):
+def test_a_circuit_is_the_same_on_another_device(here, another_device, clauses, monkeypatch):
+    # Compiled loops, which are for the CPU alone, add up in another order.
+    monkeypatch.setattr("circuitlang.engine.observe.loops", lambda: None)
+    monkeypatch.setattr("circuitlang.engine.execute._sparse", lambda: None)
     spec = f"preserve conv4:8 on images/dogs/* sparsity<=0.1 {clauses}"
     (expected,) = circuitlang.run(spec, "here")
     cache.clear()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, cached_property, partial
+from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
+from torch import Tensor, fx, nn
 
 from circuitlang.compiler.plan import Bound, Choice
 from circuitlang.engine import exemplars, scenes, witness
@@ -26,9 +27,16 @@ from circuitlang.engine.score import score
 from circuitlang.engine.search import Walk, smallest
 from circuitlang.engine.select import budget, count
 from circuitlang.engine.visualise import visualise
+from circuitlang.errors import CircuitError
 
 # What every circuit is compared with, as large and built in the same way.
 _BASELINES = ("random", "magnitude")
+# Pictures on which a module is compared with the circuit in the network.
+CHECKED = 16
+# Of more kernels than this share, a network with the rest masked is run faster than the kernels one by one.
+_MANY = 0.5
+# Of a target, the network's own responses to some pictures by their contents.
+_ORIGINAL: WeakKeyDictionary[Section, dict[str, Tensor]] = WeakKeyDictionary()
 
 
 def execute(prepared: Prepared, job: Job) -> Result:
@@ -52,7 +60,8 @@ def execute(prepared: Prepared, job: Job) -> Result:
         found = finder(asked)
     rest = {path: builder.relevant[path] & ~mask for path, mask in found.masks.items()}
     rivals = {name: _Finder(builder, Choice(name), plan.seed)(asked) for name in _BASELINES}
-    module = extract(section, found.edits)
+    module, few = found.module, job.test or job.train
+    few = few.take(range(min(len(few), CHECKED)))
     summary = Summary(
         plan=plan,
         model=prepared.plan.model,
@@ -63,11 +72,11 @@ def execute(prepared: Prepared, job: Job) -> Result:
         layers=[_layer(builder, layer, found) for layer in section.layers],
         train=train(found),
         test=test(found) if test else None,
-        without=judge(_Found({}, rest, builder.live(rest), builder.build(rest, fitted=False))),
+        without=judge(_Found(section, {}, rest, builder.live(rest), builder.build(rest, fitted=False))),
         baselines={name: judge(rival) for name, rival in rivals.items()},
         walk=[Tried(kernels=each.size, values=list(each.circuit.values)) for each in walk.tried] if walk else [],
         parameters=sum(each.numel() for each in module.parameters()),
-        extracted_difference=verify(section, found.edits, module, job.test or job.train),
+        extracted_difference=verify(section, found.edits, module, few),
         provenance=job.provenance,
         part=job.part,
     )
@@ -86,11 +95,41 @@ class _Found:
     """A circuit: the scores it was selected by, its kernels, those of them that are on a path, and what makes the
     network it; in a search also what it reaches of each bound."""
 
+    section: Section
     scores: Scores
     masks: Masks
     effective: Masks
     edits: Edits
     values: Sequence[float] = ()
+
+    @cached_property
+    def module(self) -> fx.GraphModule:
+        """The circuit as a network of its own."""
+        return extract(self.section, self.edits)
+
+    @cached_property
+    def quick(self) -> nn.Module | None:
+        """What computes the circuit's maps faster than the masked network, where anything does."""
+        weights = self.section.weights
+        plain = all(each.dtype == torch.float32 and each.device.type == "cpu" for each in weights.values())
+        few = count(self.effective) <= _MANY * count(self.section.relevant)
+        if not (plain and few and (sparse := _sparse())) or self.section.target.at == "max":
+            return None
+        try:
+            return sparse(self.module)
+        except CircuitError:
+            # It can't be cut out; of the circuit that was asked for, that is said where it must be.
+            return None
+
+
+@cache
+def _sparse() -> Callable[[fx.GraphModule], nn.Module] | None:
+    """What runs a module by its kernels, where numba is there to compile it."""
+    try:
+        from circuitlang.engine.sparse import Sparse
+    except ImportError:
+        return None
+    return Sparse
 
 
 class _Finder:
@@ -109,7 +148,7 @@ class _Finder:
             scores = self._shelf.scores(None if nested else size, compute) if self._shelf else compute()
         self._scores = scores if nested else None
         masks = self._builder.select(scores, size)
-        return _Found(scores, masks, self._builder.live(masks), self._builder.build(masks))
+        return _Found(self._builder.section, scores, masks, self._builder.live(masks), self._builder.build(masks))
 
 
 def _attempt(found: _Found, bounds: Sequence[Bound], judges: Mapping[str, _Judge]) -> tuple[_Found, float]:
@@ -125,7 +164,12 @@ class _Judge:
 
     def __init__(self, section: Section, images: Pictures, label: str, seed: int) -> None:
         self._section, self._images, self._label, self._seed = section, images, label, seed
-        self._original = responses(section, images, f"the network on {label}")
+        known = _ORIGINAL.setdefault(section, {})
+        if images.digest not in known:
+            known[images.digest] = responses(section, images, f"the network on {label}")
+        self._original = known[images.digest]
+        # By circuit; with the circuit, lest another takes its number.
+        self._seen: dict[int, tuple[_Found, Tensor]] = {}
 
     @property
     def strength(self) -> Tensor:
@@ -141,10 +185,20 @@ class _Judge:
         return witness.collect(self._section, self._images, self._original, self._responses(found), self._seed)
 
     def _responses(self, found: _Found) -> Tensor:
-        circuit = responses(self._section, self._images, f"circuits on {self._label}", found.edits)
-        # A collapsed circuit answers every image with the same map. What that map, made of biases and padding, has in
-        # common with the feature is position, and preserves nothing.
-        return circuit if count(found.effective) else circuit.mean().expand_as(circuit)
+        if id(found) not in self._seen:
+            self._seen[id(found)] = found, self._compute(found)
+        return self._seen[id(found)][1]
+
+    def _compute(self, found: _Found) -> Tensor:
+        label = f"circuits on {self._label}"
+        if not count(found.effective):
+            # A collapsed circuit answers every image with the same map. What that map, made of biases and padding, has
+            # in common with the feature is position, and preserves nothing.
+            circuit = responses(self._section, self._images, label, found.edits)
+            return circuit.mean().expand_as(circuit)
+        if found.quick is None:
+            return responses(self._section, self._images, label, found.edits)
+        return torch.cat([found.quick(batch).flatten(1).double() for batch in self._images.batches(label)])
 
 
 def _layer(builder: Builder, layer: Layer, found: _Found) -> LayerResult:
