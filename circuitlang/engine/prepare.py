@@ -234,9 +234,6 @@ def _refused(plan: Plan, origins: Origins) -> Iterator[Finding]:
         for word, reason in refusals(circuit).items():
             span = origins.get(("circuits", circuit.id, word)) or origins.get(("circuits", circuit.id))
             yield Finding("E320", f"this version can't run {reason}", span, "it can be checked and planned")
-    for number, _ in enumerate(plan.comparisons):
-        span = origins.get(("comparisons", str(number)))
-        yield Finding("E320", "this version can't run compare", span, "it can be checked and planned")
 
 
 def refusals(circuit: CircuitPlan) -> dict[str, str]:

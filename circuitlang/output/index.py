@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from circuitlang.compiler.plan import Circuit, Plan
+from circuitlang.engine.comparison import Comparison
 from circuitlang.engine.contracts import METRICS
 from circuitlang.engine.result import Summary
+from circuitlang.output.compared import claims, title
 from circuitlang.output.page import render
 
 # What a size is called among the values of a sweep's member.
@@ -25,8 +27,20 @@ class _Sweep:
     unlabelled: int
 
 
-def index(name: str, plan: Plan, finished: Mapping[str, Summary]) -> bytes:
-    """The page of a run: all circuits of its plan, and of those that are finished (by id) what was found."""
+@dataclass(frozen=True)
+class _Compared:
+    """A comparison in its folder, and what it says."""
+
+    folder: str
+    title: str
+    claims: Sequence[str]
+
+
+def index(
+    name: str, plan: Plan, finished: Mapping[str, Summary], compared: Mapping[str, Comparison] | None = None
+) -> bytes:
+    """The page of a run: all circuits of its plan, of those that are finished (by id) what was found, and by folder
+    what was compared."""
     rows = [(circuit, finished.get(circuit.id)) for circuit in plan.circuits]
     summaries = [summary for _, summary in rows if summary]
     names = list(dict.fromkeys(name for summary in summaries for name in summary.train.metrics))
@@ -48,6 +62,9 @@ def index(name: str, plan: Plan, finished: Mapping[str, Summary]) -> bytes:
         },
         held_out=all(summary.test for summary in summaries),
         sweeps=_sweeps(plan.circuits, finished, metric),
+        comparisons=[
+            _Compared(folder, title(comparison), claims(comparison)) for folder, comparison in (compared or {}).items()
+        ],
     )
 
 

@@ -35,8 +35,7 @@ def draw(forecast: Forecast) -> Tree:
     for circuit in forecast.circuits:
         _circuit(circuits, circuit)
     for names in forecast.comparisons:
-        line = Text.assemble(_word("compare"), listing(names))
-        tree.add(line.append("  this version can't run it", "yellow"))
+        tree.add(Text.assemble(_word("compare"), listing(names)))
     for expectation in forecast.expectations:
         tree.add(Text.assemble(_word("expect"), expectation))
     tree.add(_total(forecast))
