@@ -28,7 +28,7 @@ from circuitlang.source import Source, Span, decode, read
 
 if TYPE_CHECKING:
     from circuitlang.comparing import Finished, Standing
-    from circuitlang.compiler.plan import Origins, Plan
+    from circuitlang.compiler.plan import Circuit, Origins, Plan
     from circuitlang.engine.comparison import Comparison
     from circuitlang.engine.estimate import Forecast, State
     from circuitlang.engine.graph import Layer
@@ -399,7 +399,7 @@ def _given(path: Path) -> Given:
         compiled = compile_source(open_source(path))
         return Given(Side(compiled.plan, compiled.origins, compiled.folder))
     summary = read_summary(path)
-    sets = {name: Images([]) for name in (summary.plan.images, summary.plan.test) if name is not None}
+    sets = {name: Images([]) for name in _sets(summary.plan)}
     origins: Origins = {}
     folder = path
     with suppress(CircuitError):
@@ -408,6 +408,11 @@ def _given(path: Path) -> Given:
             sets, origins, folder = run.plan.images, run.origins, run.folder
     plan = Plan(model=summary.model, images=sets, circuits=[summary.plan])
     return Given(Side(plan, origins, folder), {summary.plan.id: path})
+
+
+def _sets(circuit: Circuit) -> list[str]:
+    """The names of a circuit's sets of pictures."""
+    return [name for name in (circuit.images, circuit.test, circuit.contrast) if name is not None]
 
 
 def run_name(source: Source) -> str:

@@ -36,7 +36,12 @@ def render(comparison: Comparison, folder: Path | None = None) -> RenderableType
         parts += [_matrices(comparison), _layers_of_all(comparison)]
     if folder is not None:
         names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-        parts.append(Text.assemble(("files  ", "dim"), (f"{folder}/", "bold"), "\n       ", "  ".join(names)))
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(style="dim")
+        grid.add_column(overflow="fold")
+        grid.add_row("files", Text(f"{folder}/", "bold"))
+        grid.add_row("", "  ".join(names))
+        parts.append(grid)
     return Group(*(Padding(part, (0, 0, 1, 0)) for part in parts[:-1]), parts[-1])
 
 

@@ -91,6 +91,8 @@ def _kernels(circuit: Circuit) -> Iterable[str | tuple[str, str]]:
 
 def _pictures(circuit: Circuit) -> Iterable[str | tuple[str, str]]:
     yield f"found on {circuit.found_on:,} of {circuit.images}, "
+    if circuit.contrast is not None:
+        yield f"contrasted with {circuit.contrasted_with:,} of {circuit.contrast}, "
     if circuit.test is not None:
         yield f"measured on {circuit.measured_on:,} of {circuit.test}"
     elif circuit.measured_on:

@@ -58,6 +58,7 @@ def page(result: Result) -> dict[str, bytes]:
         "necessity": summary.flat()["necessity"],
         "share": sentences.share(summary),
         "where": sentences.where(summary),
+        "contrast": sentences.contrast(summary),
         "notes": sentences.notes(summary),
         "comparisons": _prose(sentences.comparisons(summary)),
         "search": sentences.search(summary),
