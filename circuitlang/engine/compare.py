@@ -93,6 +93,7 @@ def _member(name: str, summary: Summary) -> Member:
     plan, judged = summary.plan, summary.judged
     parts = [str(plan.criterion), f"ablation {plan.ablation}"]
     parts += [f"refitted ({plan.calibrate})"] if plan.calibrate != "none" else []
+    parts += [f"contrast {plan.contrast}"] if plan.contrast else []
     parts += [f"{plan.structure}s removed"] if plan.structure != "kernel" else []
     return Member(
         name=name,
