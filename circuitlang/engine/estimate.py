@@ -239,7 +239,12 @@ def _cost(
     forwards = [(_ON_TRAIN, found_on), (_ON_TEST if measured_on else 0, measured_on), (_RIVALS + tries, judged_on)]
     against_out = held_out(asked.holdout, contrasted_with)
     against = contrasted_with - against_out
-    forwards += [fitted, averaged, (_SHOWN, min(judged_on, PICTURES)), (_ON_CONTRAST, against_out or against)]
+    forwards += [
+        fitted,
+        averaged,
+        (_SHOWN, min(judged_on, PICTURES)),
+        (_ON_CONTRAST if contrasted_with else 0, against_out or against),
+    ]
     return Cost(
         passes=passes,
         forwards=sum(count for count, _ in forwards),
