@@ -25,12 +25,14 @@ _COLOURS = {1: ("excitatory", EXCITATORY), -1: ("inhibitory", INHIBITORY), 0: ("
 
 @dataclass(frozen=True)
 class Look:
-    """How edges are drawn: their word, colour and dashes, and what is said of one besides."""
+    """How edges are drawn: their word, colour and dashes, what is said of one besides, and the least width and opacity
+    at which the dashes are seen."""
 
     word: str
     colour: str
     dashes: tuple[float, float] | None = None
     note: str = ""
+    least: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -108,8 +110,8 @@ def _add_edges(parent: Element, drawn: Figure, style: Style) -> None:
     group = add(parent, "g", fill="none", stroke_linejoin="round")
     layers, effective, pen = drawn.result.summary.layers, drawn.found.effective, Pen(drawn.found.strongest)
     for one in reversed(drawn.found.strongest):
-        width, opacity = pen(one.strength)
         look = style.edge(one)
+        width, opacity = map(max, pen(one.strength), look.least)
         path = add(
             group,
             "path",

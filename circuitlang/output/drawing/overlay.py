@@ -42,6 +42,7 @@ FIRST, SECOND, BOTH = 1, 2, 3
 # Told apart from one another, from ink and from paper with every common colour blindness, and by their dashes.
 COLOURS = {FIRST: "#d08a00", SECOND: "#2a7fc1", BOTH: INK}
 _DASHES = {FIRST: (7.0, 3.0), SECOND: (0.6, 2.4), BOTH: None}
+_LEAST = {FIRST: (0.9, 0.6), SECOND: (1.3, 0.75), BOTH: (0.0, 0.0)}
 _WORDS = {FIRST: "only-first", SECOND: "only-second", BOTH: "in-both"}
 
 
@@ -187,7 +188,7 @@ def _style(names: Sequence[str], owned: Sequence[_Owned], owners: Sequence[NDArr
         owner = one.owner if isinstance(one, _Owned) else BOTH
         counts = Counter(owners[one.target[0]][list(one.members)].tolist())
         note = whose[owner] if len(counts) == 1 else ", ".join(f"{counts[each]:,} {whose[each]}" for each in counts)
-        return Look(_WORDS[owner], COLOURS[owner], _DASHES[owner], note)
+        return Look(_WORDS[owner], COLOURS[owner], _DASHES[owner], note, _LEAST[owner])
 
     def rim(channel: Channel) -> tuple[str, float]:
         owner = rims.get(channel, BOTH)
