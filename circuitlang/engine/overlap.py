@@ -31,7 +31,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     `iou` is intersection over union, None where neither keeps anything. By chance, `expected` kernels would be shared
     and the mean of `iou` be `expected_iou`; `p` is the probability that as many are shared, or more: each circuit has,
     layer by layer, as many kernels as it does, drawn uniformly from those relevant to it and independently of the
-    other's. These are None where the relevant kernels aren't known.
+    other's; a `p` of 0 stands for less than 1e-20. These are None where the relevant kernels aren't known.
     """
 
     first: int
