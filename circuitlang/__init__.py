@@ -1,6 +1,7 @@
 """A language and compiler for feature-preserving circuits in CNNs.
 
-`run` does what a spec says; `load` reads what a run left; `compile` stops at the plan.
+`run` does what a spec says; `load` reads what a run left, and `compare` sets circuits side by side; `compile` stops at
+the plan.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from circuitlang.source import Source
 
 if TYPE_CHECKING:
     from circuitlang.compiler.plan import Plan
-    from circuitlang.loaded import Loaded, Run
+    from circuitlang.loaded import Compared, Loaded, Run
 
 __version__ = "0.1.0"
-__all__ = ["CircuitError", "InputError", "OutputError", "SpecError", "compile", "load", "run"]
+__all__ = ["CircuitError", "InputError", "OutputError", "SpecError", "compare", "compile", "load", "run"]
 
 
 def compile(text: str, folder: str | Path = ".") -> Plan:
@@ -73,3 +74,11 @@ def load(folder: str | Path) -> Loaded:
     from circuitlang import loaded
 
     return loaded.load(Path(folder))
+
+
+def compare(*circuits: str | Path | Loaded) -> Compared:
+    """Finished circuits of one network side by side, each as `load` gives it or by its folder, a run's for all of its
+    circuits: what they share, against chance, and how alike their maps are. Raises InputError."""
+    from circuitlang import loaded
+
+    return loaded.compare([Path(each) if isinstance(each, str | Path) else each.folder for each in circuits])

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.progress import Progress
 
+    from circuitlang.comparing import Standing
     from circuitlang.engine.contracts import Track
     from circuitlang.engine.lock import Lock
     from circuitlang.engine.result import Summary
@@ -80,6 +81,7 @@ def run(
         compiled = pipeline.compile_source(source)
         _say(compiled.warnings)
         lock = _lock(spec) if locked else None
+        from circuitlang.comparing import Standing
         from circuitlang.engine.prepare import Options
         from circuitlang.output.report import overview
         from circuitlang.perform import Parted, Work
@@ -87,10 +89,10 @@ def run(
         console, folder = _stdout(), out / pipeline.run_name(source)
         found: dict[str, list[Summary]] = {}
         failed: tuple[Finding, ...] = ()
-        work = Work(only, shard, jobs)
+        work, compared = Work(only, shard, jobs), list[Standing]()
         with _progress() as (progress, track):
             options = Options(skip_unreadable, allow_code, visualise, device, batch_size, track)
-            with closing(pipeline.run_compiled(compiled, folder, options, lock, work)) as outcomes:
+            with closing(pipeline.run_compiled(compiled, folder, options, lock, work, compared.append)) as outcomes:
                 try:
                     for outcome in outcomes:
                         progress.stop()
@@ -107,6 +109,7 @@ def run(
         if len(summaries) > 1:
             console.print(overview(summaries))
             console.print(f"side by side in {folder / 'index.html'}", soft_wrap=True, markup=False)
+        _compared(compared)
         _promises(compiled, summaries, failed)
 
 
@@ -347,14 +350,18 @@ def _yaml(compiled: Compiled, output: Path | None) -> None:
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 def show(folder: Path) -> None:
-    """Print the report of a finished circuit or split, or of a run's circuits, from its FOLDER."""
+    """Print the report of a finished circuit, split or comparison, or of all of a run, from its FOLDER."""
     with _findings():
         from circuitlang.output import split_report
+        from circuitlang.output.compared import render as compared
+        from circuitlang.output.comparison import comparisons, read_comparison
         from circuitlang.output.read import circuits, read, read_split, splits
         from circuitlang.output.report import overview, render
 
-        console, split = _stdout(), splits(folder)
-        results = [(read(place), place) for place in circuits(folder) or ([] if split else [folder])]
+        console, split, beside = _stdout(), splits(folder), comparisons(folder)
+        # The folder of a split or a comparison alone holds no circuit.
+        places = circuits(folder) or ([] if split or beside == [folder] else [folder])
+        results = [(read(place), place) for place in places]
         for result, place in results:
             console.print(render(result, place))
             console.print()
@@ -363,6 +370,8 @@ def show(folder: Path) -> None:
             console.print()
         if len(results) > 1:
             console.print(overview([result.summary for result, _ in results]))
+        for place in beside:
+            console.print(compared(read_comparison(place), place))
 
 
 @main.command()
@@ -405,6 +414,34 @@ def diff(before: Path, after: Path, as_json: bool) -> None:
             console = _stdout()
             console.print(render(comparison), soft_wrap=not console.is_terminal)
     sys.exit(0 if comparison.same else 1)
+
+
+@main.command()
+@click.argument("folders", nargs=-1, required=True, metavar="FOLDER...", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER", help="Write report and diagram there too.")
+@click.option("--json", "as_json", is_flag=True, help="Print the same as data.")
+def compare(folders: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
+    """Tell how much finished circuits share, each named by its FOLDER, or all of a run by that of the run.
+
+    They may be of several runs, but of one network. Shared are kernels, layer by layer and against chance; and what
+    circuits answer to pictures that were held out from both.
+    """
+    with _findings():
+        from circuitlang import pipeline
+        from circuitlang.output.compared import render
+
+        comparison, results = pipeline.compare(folders)
+        if out is not None:
+            from circuitlang.output.comparison import files
+            from circuitlang.output.write import write_files
+
+            write_files(files(comparison, results), out)
+        if as_json:
+            import msgspec
+
+            click.echo(msgspec.json.format(msgspec.json.encode(comparison), indent=2))
+        else:
+            _stdout().print(render(comparison, out))
 
 
 @main.command()
@@ -462,6 +499,21 @@ def cache(clear: bool) -> None:
             scores.clear()
         said = f"{number:,} score{'' if number == 1 else 's'}, {size / 1e6:,.1f} MB"
         click.echo(f"{'removed ' if clear else ''}{said} in {scores.folder()}")
+
+
+def _compared(standings: list[Standing]) -> None:
+    """What was compared, and what waits for which circuits."""
+    from circuitlang.errors import listing
+    from circuitlang.output.compared import render
+
+    console = _stdout()
+    for each in standings:
+        if each.comparison:
+            console.print()
+            console.print(render(each.comparison, each.folder))
+        elif each.missing:
+            said = f"compare {listing(each.circuits)} waits for {listing(each.missing)}"
+            console.print(f"\n{said}", style="yellow", soft_wrap=True, markup=False)
 
 
 def _promises(compiled: Compiled, summaries: list[Summary], failed: tuple[Finding, ...]) -> None:

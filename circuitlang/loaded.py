@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from circuitlang.engine.comparison import Comparison
 from circuitlang.engine.result import Circuit, Result, Summary, Wire
 from circuitlang.errors import Finding, InputError, listing
 
@@ -202,6 +203,64 @@ class Run(list[Loaded]):
             return self[0]._repr_html_()
         page = self.folder / "index.html"
         return _framed(page.read_text(encoding="utf-8"), page)
+
+
+@dataclass(frozen=True, repr=False)
+class Compared:
+    """Circuits side by side. A notebook shows the report."""
+
+    comparison: Comparison
+    circuits: tuple[Result, ...]
+
+    @cached_property
+    def iou(self) -> NDArray[np.float64]:
+        """Intersection over union of what circuits keep [circuits, circuits]; NaN of two that keep nothing."""
+        found = np.full((len(self.circuits),) * 2, np.nan)
+        for number, member in enumerate(self.comparison.members):
+            found[number, number] = 1.0 if member.kept else np.nan
+        for pair in self.comparison.pairs:
+            if pair.overlap.total.iou is not None:
+                found[pair.first, pair.second] = found[pair.second, pair.first] = pair.overlap.total.iou
+        return found
+
+    @cached_property
+    def pearson(self) -> NDArray[np.float64]:
+        """The correlation of circuits' maps [circuits, circuits]; NaN where it can't be said."""
+        found = np.full((len(self.circuits),) * 2, np.nan)
+        np.fill_diagonal(found, 1.0)
+        for pair in self.comparison.pairs:
+            if pair.agreement is not None:
+                value = pair.agreement.metrics["pearson"]
+                found[pair.first, pair.second] = found[pair.second, pair.first] = value
+        return found
+
+    def write(self, folder: str | Path) -> None:
+        """Leave the report, the numbers and the diagrams in a folder. Raises OutputError."""
+        from circuitlang.output.write import write_files
+
+        write_files(self._files, Path(folder))
+
+    @cached_property
+    def _files(self) -> dict[str, bytes]:
+        from circuitlang.output.comparison import files
+
+        return files(self.comparison, self.circuits)
+
+    def _repr_html_(self) -> str:
+        return _framed(self._files["report.html"].decode(), Path("comparison"))
+
+    def __repr__(self) -> str:
+        from circuitlang.output.compared import claims
+
+        return f"<comparison: {' '.join(claims(self.comparison))}>"
+
+
+def compare(folders: Sequence[Path]) -> Compared:
+    """Finished circuits, or all of runs, side by side. Raises InputError."""
+    from circuitlang import pipeline
+
+    comparison, results = pipeline.compare(folders)
+    return Compared(comparison, tuple(results))
 
 
 def load(folder: Path) -> Loaded:

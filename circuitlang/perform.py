@@ -257,6 +257,6 @@ def _before(place: Path, identity: str, visualise: bool) -> Outcome:
 
 def part_of(plan: Plan, circuits: Sequence[Circuit]) -> Plan:
     """A plan of some of its circuits and the pictures they need."""
-    used = {name for each in circuits for name in (each.images, each.test)}
+    used = {name for each in circuits for name in (each.images, each.test, each.contrast)}
     images = {name: each for name, each in plan.images.items() if name in used}
     return msgspec.structs.replace(plan, circuits=list(circuits), images=images, comparisons=[], expectations=[])

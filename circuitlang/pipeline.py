@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -27,13 +27,16 @@ from circuitlang.errors import CircuitError, Finding, InputError, OutputError, S
 from circuitlang.source import Source, Span, decode, read
 
 if TYPE_CHECKING:
-    from circuitlang.compiler.plan import Origins, Plan
+    from circuitlang.comparing import Finished, Standing
+    from circuitlang.compiler.plan import Circuit, Origins, Plan
+    from circuitlang.engine.comparison import Comparison
     from circuitlang.engine.estimate import Forecast, State
     from circuitlang.engine.graph import Layer
     from circuitlang.engine.lock import Lock
     from circuitlang.engine.prepare import Options, Prepared
-    from circuitlang.engine.result import Split, Summary
-    from circuitlang.output.difference import Comparison, Given
+    from circuitlang.engine.result import Result, Split, Summary
+    from circuitlang.output.difference import Comparison as Changes
+    from circuitlang.output.difference import Given
     from circuitlang.perform import Outcome, Parted, Work
 
 STDIN = Path("-")
@@ -175,9 +178,11 @@ def run_compiled(
     options: Options | None = None,
     locked: Lock | None = None,
     work: Work | None = None,
+    compared: Callable[[Standing], None] = lambda _: None,
 ) -> Generator[Outcome | Parted, None, None]:
     """Do what a plan says, each circuit in a folder of its own in this one; refused where anything is not as it was
     locked. By one process in the order of the plan, by several as they are finished; a split after its parts' circuits.
+    When all are, what the plan compares is compared, and `compared` told of it.
 
     Circuits that are finished already, with the same plan, pictures, weights and version, are not done again. Raises
     CircuitError: at once where the plan can't be run, and about circuits that failed after all others are done.
@@ -209,6 +214,9 @@ def run_compiled(
             if isinstance(outcome, OutputError):
                 # There is no place for the others either.
                 break
+    for standing in _comparisons(prepared, folder):
+        compared(standing)
+        failed += [standing.failure] if standing.failure else []
     if failed:
         raise failed[0] if len(failed) == 1 else CircuitError(each for error in failed for each in error.findings)
 
@@ -294,25 +302,68 @@ def _split(folder: Path, name: str, identity: str) -> tuple[Split | None, list[S
     return split if split and split.provenance.identity == identity else None, circuits
 
 
-def _index(prepared: Prepared, folder: Path) -> None:
-    """Write the page of a run's circuits, whoever finished them."""
+def _finished(prepared: Prepared, folder: Path) -> tuple[dict[str, Summary], dict[str, Split]]:
+    """The circuits of a run that are there, those of parts too, and the splits, whoever finished them."""
+    finished: dict[str, Summary] = {}
+    splits: dict[str, Split] = {}
+    for job in prepared.jobs:
+        name, identity = job.plan.id, job.provenance.identity
+        if job.plan.into is None:
+            summary = _summary(folder / name, identity)
+            finished |= {name: summary} if summary else {}
+            continue
+        split, circuits = _split(folder, name, identity)
+        finished |= {each.plan.id: each for each in circuits}
+        splits |= {name: split} if split else {}
+    return finished, splits
+
+
+def _index(prepared: Prepared, folder: Path, compared: Sequence[Standing] = ()) -> None:
+    """Write the page of a run's circuits, splits and comparisons."""
     from circuitlang.output.index import index
     from circuitlang.output.write import in_turn, write_file
 
-    finished: dict[str, Summary] = {}
-    splits: dict[str, Split] = {}
     # Two runs into a folder would else write what they saw a while ago over what the other saw since.
     with in_turn(folder):
-        for job in prepared.jobs:
-            name, identity = job.plan.id, job.provenance.identity
-            if job.plan.into is None:
-                summary = _summary(folder / name, identity)
-                finished |= {name: summary} if summary else {}
-                continue
-            split, circuits = _split(folder, name, identity)
-            finished |= {each.plan.id: each for each in circuits}
-            splits |= {name: split} if split else {}
-        write_file(folder / "index.html", index(folder.resolve().name, prepared.plan, finished, splits))
+        beside = {each.folder.name: each.comparison for each in compared if each.comparison}
+        page = index(folder.resolve().name, prepared.plan, *_finished(prepared, folder), beside)
+        write_file(folder / "index.html", page)
+
+
+def _comparisons(prepared: Prepared, folder: Path) -> list[Standing]:
+    """Compare what a plan compares, as far as its circuits are there."""
+    if not prepared.plan.comparisons:
+        return []
+    from circuitlang.comparing import compare_run
+
+    found = list(compare_run(prepared, *_finished(prepared, folder), folder))
+    _index(prepared, folder, found)
+    return found
+
+
+def compare(paths: Sequence[Path]) -> tuple[Comparison, list[Result]]:
+    """Compare finished circuits, named by their folders or by those of their runs: what they share, and what was read
+    of them. Raises InputError."""
+    from circuitlang.comparing import compare_folders
+    from circuitlang.output.read import circuits, read_summary
+
+    # A folder that holds none is passed on, to be refused.
+    folders = [each for path in paths for each in circuits(path) or [path]]
+    if len(folders) < 2:
+        read_summary(folders[0])
+        cure = "name another folder, or that of a run of several"
+        raise InputError(Finding("E118", "one circuit has nothing to be compared with", None, "", cure))
+    return compare_folders([_of_a_run(each) for each in folders])
+
+
+def _of_a_run(folder: Path) -> Finished:
+    """A circuit with the plan of its run, where that lies above it."""
+    from circuitlang.comparing import Finished
+
+    with suppress(CircuitError):
+        run = compile_source(open_source(folder.resolve().parent / "plan.yaml"))
+        return Finished(folder, run.plan, run.folder)
+    return Finished(folder)
 
 
 def lock(source: Source, options: Options | None = None) -> tuple[Path, Lock | None, Lock]:
@@ -341,7 +392,7 @@ def _as_locked(compiled: Compiled, prepared: Prepared, locked: Lock) -> None:
         raise InputError(locking.findings(drifts, compiled.origins))
 
 
-def differ(before: Path, after: Path) -> Comparison:
+def differ(before: Path, after: Path) -> Changes:
     """What differs in meaning between two specs, plans or runs, and of two runs in what was found.
 
     Raises CircuitError with everything that is wrong with either.
@@ -374,7 +425,7 @@ def _given(path: Path) -> Given:
         compiled = compile_source(open_source(path))
         return Given(Side(compiled.plan, compiled.origins, compiled.folder))
     summary = read_summary(path)
-    sets = {name: Images([]) for name in (summary.plan.images, summary.plan.test) if name is not None}
+    sets = {name: Images([]) for name in _sets(summary.plan)}
     origins: Origins = {}
     folder = path
     with suppress(CircuitError):
@@ -385,6 +436,11 @@ def _given(path: Path) -> Given:
             sets, origins, folder = run.plan.images, run.origins, run.folder
     plan = Plan(model=summary.model, images=sets, circuits=[summary.plan])
     return Given(Side(plan, origins, folder), {summary.plan.id: path})
+
+
+def _sets(circuit: Circuit) -> list[str]:
+    """The names of a circuit's sets of pictures."""
+    return [name for name in (circuit.images, circuit.test, circuit.contrast) if name is not None]
 
 
 def run_name(source: Source) -> str:

@@ -58,6 +58,8 @@ class Declaration:
     parameters: tuple[Parameter, ...]
     # What the decorator was given, where it is a literal: `@metric("higher")`.
     options: tuple[object, ...] = ()
+    # By what it is registered: `criterion`, `schedule`, `metric`, ...
+    decorator: str = ""
 
     @property
     def summary(self) -> str:
@@ -159,6 +161,14 @@ def _entry_point_file(point: EntryPoint) -> Path:
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
+def _decorator(node: ast.FunctionDef) -> str:
+    """The name of a function's last decorator, called or not; empty where there is none."""
+    if not node.decorator_list:
+        return ""
+    last = node.decorator_list[-1]
+    return ast.unparse(last.func if isinstance(last, ast.Call) else last).rpartition(".")[2]
+
+
 def _declaration(name: str, module: str, path: Path) -> Declaration:
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.FunctionDef) and node.name == name:
@@ -182,5 +192,6 @@ def _declaration(name: str, module: str, path: Path) -> Declaration:
                     for argument in decorator.args
                     if isinstance(argument, ast.Constant)
                 ),
+                _decorator(node),
             )
     raise CircuitError(Finding("E123", f"{module} has no function called '{name}' to register"))

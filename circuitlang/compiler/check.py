@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from circuitlang.compiler import syntax, values
 from circuitlang.compiler.clauses import IMAGES, PRESERVE, Clauses, read_clauses, word
+from circuitlang.compiler.contrast import contrastable, uncontrasted
 from circuitlang.compiler.expand import Variant, expand
 from circuitlang.compiler.members import comparison, expectation
 from circuitlang.compiler.pictures import pictures
@@ -205,7 +206,7 @@ class _Check:
             self._consistent(read, span, spoiled=read.spoiled or scope.spoiled_defaults)
             if len(self._findings.errors) > before or scope.spoiled_defaults or images is None:
                 continue
-            if read.values.get("test", images) is None:
+            if None in (read.values.get("test", images), read.values.get("contrast", images)):
                 continue
             for target in found or ():
                 unit = (("unit", str(getattr(target, "unit", ""))),) if len(found or ()) > 1 else ()
@@ -227,6 +228,9 @@ class _Check:
         criterion = given.get("criterion") or values.choice(
             syntax.Name(span, DEFAULT_CRITERION), "criterion", "E103", self._vocabulary.criteria
         )
+        known = self._vocabulary.criteria
+        if "contrast" in given and not contrastable(criterion.name, dict(criterion.parameters), known):
+            self._findings.extend([uncontrasted(criterion.name, known, criterion.span or read.spans["contrast"])])
         ablation = given.get("ablation") or values.choice(
             syntax.Name(span, DEFAULT_ABLATION), "ablation", "E104", self._vocabulary.ablations
         )
@@ -236,6 +240,7 @@ class _Check:
             target=target,
             images=images,
             test=test,
+            contrast=given.get("contrast"),
             holdout=0.0 if test else given.get("holdout", DEFAULT_HOLDOUT),
             size=given.get("sparsity") or given.get("kernels"),
             bounds=tuple(read.bounds),

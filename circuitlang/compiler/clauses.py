@@ -71,6 +71,7 @@ PRESERVE: Mapping[str, Rule] = {
     "structure": Rule("=", _word(*get_args(Structure)), "structure=kernel"),
     "holdout": Rule("=", lambda node, _: values.fraction(node, 0, 0.9), "holdout=20%"),
     "test": Rule("=", image_set, "test=images/others/*"),
+    "contrast": Rule("=", image_set, "contrast=images/others/*"),
     "seed": Rule("=", lambda node, _: values.whole(node, 0), "seed=0"),
 }
 IMAGES: Mapping[str, Rule] = {

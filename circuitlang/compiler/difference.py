@@ -159,6 +159,7 @@ def _sets(before: Side, after: Side, pairs: Pairs) -> Iterator[Difference]:
     new = {name: each for name, each in theirs.items() if not any(_same(each, other) for other in ours.values())}
     used = [(ours.images, theirs.images) for ours, theirs in pairs]
     used += [(ours.test, theirs.test) for ours, theirs in pairs if ours.test and theirs.test]
+    used += [(ours.contrast, theirs.contrast) for ours, theirs in pairs if ours.contrast and theirs.contrast]
     for name, other in (*[(name, name) for name in only], *used):
         if name in only and other in new:
             a, b = only.pop(name), new.pop(other)
@@ -177,7 +178,8 @@ _SAID = {"include": "patterns", "exclude": "except"}
 
 
 def _used(plan: Plan) -> dict[str, Images]:
-    names = [name for circuit in plan.circuits for name in (circuit.images, circuit.test) if name is not None]
+    each = [name for circuit in plan.circuits for name in (circuit.images, circuit.test, circuit.contrast)]
+    names = [name for name in each if name is not None]
     return {name: meaning.pictures(plan.images[name]) for name in names}
 
 
@@ -206,7 +208,7 @@ def _circuits(before: Side, after: Side, pairs: Pairs, sets: Reported) -> Iterat
 def _changes(before: Plan, after: Plan, ours: Circuit, theirs: Circuit, sets: Reported) -> Iterator[Change]:
     a, b = meaning.circuit(before.images, ours), meaning.circuit(after.images, theirs)
     for word, value in a.items():
-        if word in ("images", "test"):
+        if word in ("images", "test", "contrast"):
             names = getattr(ours, word), getattr(theirs, word)
             # Said once already, of the set itself.
             if _same(value, b[word]) or names in sets:

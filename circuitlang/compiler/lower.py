@@ -20,10 +20,11 @@ def lower(program: of.Program) -> tuple[to.Plan, to.Origins]:
     circuits = []
     for asked in program.circuits:
         images, test = _image_set(asked.images, sets), _image_set(asked.test, sets) if asked.test else None
-        for key, used in ((images, asked.images), (test, asked.test)):
+        contrast = _image_set(asked.contrast, sets) if asked.contrast else None
+        for key, used in ((images, asked.images), (test, asked.test), (contrast, asked.contrast)):
             if key is not None and used is not None:
                 origins.setdefault(("images", key), used.span)
-        circuits.append(_circuit(asked, ids[id(asked)], images, test))
+        circuits.append(_circuit(asked, ids[id(asked)], images, test, contrast))
         at = ids[id(asked)]
         origins["circuits", at] = asked.span
         origins["circuits", at, "target", "layer"] = asked.target.layer_span
@@ -55,7 +56,7 @@ def lower(program: of.Program) -> tuple[to.Plan, to.Origins]:
 _CLAUSES = ("size", "criterion", "ablation", "calibrate", "refill", "structure", "holdout", "seed")
 
 
-def _circuit(asked: of.Preserve, name: str, images: str, test: str | None) -> to.Circuit:
+def _circuit(asked: of.Preserve, name: str, images: str, test: str | None, contrast: str | None) -> to.Circuit:
     given = {"size" if word in ("sparsity", "kernels") else word: _line(span) for word, span in asked.given.items()}
     origin = {"circuit": _line(asked.span), **{word: given.get(word, "default") for word in _CLAUSES}}
     if asked.size is None:
@@ -67,6 +68,7 @@ def _circuit(asked: of.Preserve, name: str, images: str, test: str | None) -> to
         target=_target(asked.target),
         images=images,
         test=test,
+        contrast=contrast,
         holdout=asked.holdout,
         size=_size(asked.size),
         bounds=[to.Bound(each.metric, each.sample, each.relation, each.value) for each in asked.bounds],
@@ -127,13 +129,14 @@ _MARKS: tuple[Callable[[of.Preserve], str], ...] = (
     lambda asked: "" if asked.calibrate == "none" else f"calibrated_{asked.calibrate}",
     lambda asked: "" if asked.structure == "kernel" else asked.structure,
     lambda asked: "" if asked.refill == "live" else f"refill_{asked.refill}",
+    lambda asked: f"contrast_{asked.contrast.name}" if asked.contrast else "",
     lambda asked: asked.images.name,
     lambda asked: f"seed{asked.seed}",
     lambda asked: f"holdout{asked.holdout:g}",
     lambda asked: f"test_{asked.test.name}" if asked.test else "",
     lambda asked: "_".join(f"{word}{value}" for word, value in asked.criterion.parameters),
 )
-_ALWAYS = 8
+_ALWAYS = 9
 
 
 def _amount(asked: of.Preserve) -> str:

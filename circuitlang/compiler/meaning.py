@@ -33,6 +33,7 @@ def circuit(sets: Mapping[str, Images], asked: Circuit) -> dict[str, Any]:
         "target": _target(asked.target),
         "images": pictures(sets[asked.images]),
         "test": pictures(sets[asked.test]) if asked.test is not None else None,
+        "contrast": pictures(sets[asked.contrast]) if asked.contrast is not None else None,
         "holdout": asked.holdout if asked.test is None else None,
         "bounds": sorted(asked.bounds, key=_bound),
     }

@@ -15,9 +15,9 @@ from circuitlang.source import Span
 
 # What a report says besides fidelity.
 COUNTS = ("relevant", "asked", "kept", "effective", "necessity")
-# On what a metric is measured, and of what: the circuit, in-sample and held-out; the network without it; circuits as
-# large by other criteria.
-SAMPLES = ("train", "test", "without", "random", "magnitude")
+# On what a metric is measured, and of what: the circuit, in-sample, held-out, and on what it is contrasted with; the
+# network without it; circuits as large by other criteria.
+SAMPLES = ("train", "test", "contrast", "without", "random", "magnitude")
 
 Circuits = Mapping[str, Sequence[Preserve]]
 
@@ -34,7 +34,7 @@ def comparison(node: syntax.Compare, circuits: Circuits) -> Comparison | None:
     if findings:
         raise SpecError(findings)
     compared = tuple(each for chosen in found for each in chosen)
-    if all(found) and len(compared) < 2:
+    if all(found) and len(compared) < 2 and all(each.into is None for each in compared):
         raise SpecError(Finding("E118", "one circuit has nothing to be compared with", node.span, "", "name another"))
     return Comparison(compared, node.span) if all(found) else None
 
@@ -50,6 +50,9 @@ def expectation(node: syntax.Expect, circuits: Circuits, scope: Scope) -> Expect
     if bare not in known or sample not in ("", *SAMPLES) or (sample and bare in COUNTS):
         label = f"measured are {listing(sorted(known))}" if metric else "which number of it is missing"
         cure = did_you_mean(bare, [*known, *ALIASES], f"as {name}.pearson")
+        raise SpecError(Finding("E116", f"unknown measurement '{metric}'", measure.span, label, cure))
+    if sample == "contrast" and not all(each.contrast for each in chosen):
+        label, cure = f"'{name}' isn't contrasted with anything", f"add contrast=IMAGES where {name} is preserved"
         raise SpecError(Finding("E116", f"unknown measurement '{metric}'", measure.span, label, cure))
     declaration = scope.vocabulary.metrics.get(bare)
     usual = better(declaration.options) if declaration else "<="

@@ -12,6 +12,9 @@ from circuitlang.compiler.program import ImageSet
 from circuitlang.compiler.scope import Scope
 from circuitlang.errors import Finding, SpecError, did_you_mean, listing
 
+# How the names of pictures end.
+_ENDINGS = ("bmp", "gif", "jpeg", "jpg", "png", "ppm", "tif", "tiff", "webp")
+
 
 def pictures(node: syntax.Pictures, scope: Scope) -> ImageSet | None:
     """The pictures of a value less those excepted; None where a set it names is spoiled. Raises SpecError."""
@@ -37,7 +40,10 @@ def image_set(node: syntax.Value, scope: Scope) -> ImageSet | None:
             if name not in scope.sets:
                 known = sorted(word for word, each in scope.sets.items() if each is not None)
                 label = f"image sets: {listing(known)}" if known else "no image set is defined"
-                cure = did_you_mean(name, known, f"a path has a '/': {name}/*")
+                path = (
+                    f'a file is a path: write ./{name} or "{name}"' if _a_file(name) else f"a path has a '/': {name}/*"
+                )
+                cure = did_you_mean(name, known, path)
                 raise SpecError(Finding("E101", f"unknown image set '{name}'", node.span, label, cure))
             return scope.sets[name]
         case syntax.Path(text=text) | syntax.String(text=text):
@@ -45,6 +51,11 @@ def image_set(node: syntax.Value, scope: Scope) -> ImageSet | None:
         case syntax.List():
             return _union(node, scope)
     raise values.wrong(node, "pictures", "a path such as images/dogs/*, or the name of an image set")
+
+
+def _a_file(name: str) -> bool:
+    """Whether a word looks like the name of a picture: `one.jpg` is a word, and `./one.jpg` a path."""
+    return name.rpartition(".")[2].lower() in _ENDINGS and "." in name
 
 
 def _union(node: syntax.List, scope: Scope) -> ImageSet | None:

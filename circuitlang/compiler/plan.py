@@ -163,6 +163,7 @@ class Circuit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     target: Target
     images: str
     test: str | None = None
+    contrast: str | None = None
     holdout: float = 0.2
     size: Sparsity | Kernels | None = None
     bounds: list[Bound] = []
@@ -206,7 +207,8 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
         A bound beside a size has none: it is held against the result.
         """
-        sets = [self.images[name] for name in (circuit.images, circuit.test) if name is not None]
+        names = (circuit.images, circuit.test, circuit.contrast)
+        sets = [self.images[name] for name in names if name is not None]
         what = msgspec.structs.replace(
             circuit,
             id="",
@@ -214,6 +216,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
             values={},
             images="",
             test=None,
+            contrast=None,
             bounds=[] if circuit.size is not None else circuit.bounds,
             statement="",
             origin={},
@@ -282,7 +285,7 @@ def _consistent(plan: Plan, origins: Origins) -> None:
     findings = []
     seen: set[str] = set()
     for circuit in plan.circuits:
-        for word, name in (("images", circuit.images), ("test", circuit.test)):
+        for word, name in (("images", circuit.images), ("test", circuit.test), ("contrast", circuit.contrast)):
             if name is not None and name not in plan.images:
                 span = origins.get(("circuits", circuit.id, word))
                 findings.append(Finding("E101", f"unknown image set '{name}'", span))

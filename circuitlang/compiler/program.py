@@ -169,6 +169,7 @@ class Preserve(Meant, frozen=True):
     target: Target
     images: ImageSet
     test: ImageSet | None
+    contrast: ImageSet | None
     holdout: float
     size: Sparsity | Kernels | None
     bounds: tuple[Bound, ...]

@@ -116,13 +116,13 @@ class Builder:
         """What makes a network the circuit of these kernels, refitted where the plan wants it, unless told not to."""
         if self.calibrate == "none" or not fitted:
             return self.ablated(masks)
-        return self.through(partial(refit, masks=masks, how=self.calibrate), "refitting")
+        return self.through(partial(refit, masks=masks, how=self.calibrate), "refitting", self.images)
 
-    def through(self, fit: Callable[[Layer, Passage], Edit], label: str) -> dict[str, Edit]:
-        """Edit the layers one after the other, by what goes into each; see `Section.refit`."""
-        batches, step = [], max(1, -(-len(self.images) // IMAGES))
+    def through(self, fit: Callable[[Layer, Passage], Edit], label: str, images: Batches) -> dict[str, Edit]:
+        """Edit the layers one after the other, by what goes into each for some images; see `Section.refit`."""
+        batches, step = [], max(1, -(-len(images) // IMAGES))
         start = 0
-        for batch in self.images.batches(label):
+        for batch in images.batches(label):
             batches.append(batch[-start % step :: step])
             start += len(batch)
         return self.section.refit([batch for batch in batches if len(batch)], fit, _PLACES)

@@ -188,6 +188,7 @@ class Schedule:
     run: Procedure
     passes: Callable[..., float]
     nested: bool
+    contrast: Literal["sums", "bases", ""] = ""
 
 
 @dataclass(frozen=True)
@@ -282,15 +283,20 @@ def criterion(cotangent: Cotangent = absolute, finish: Finish = as_they_are) -> 
     return register
 
 
-def schedule(passes: Callable[..., float], nested: bool = False) -> Callable[[P], P]:
+def schedule(
+    contrast: Literal["sums", "bases", ""] = "", *, passes: Callable[..., float], nested: bool = False
+) -> Callable[[P], P]:
     """Register a criterion that arranges its own passes; `passes` says how many, given all of its parameters, `nested`
     whether the scores are the same for every budget.
+
+    `contrast` says what can be taken from the scores for other images: where they are "sums" over images, theirs; where
+    they are those of "bases", criteria that it names and that score in turn, what is taken from these; else nothing.
 
     A pass is one forward and one backward over the images; what another criterion costs is asked of `passes_of`.
     """
 
     def register(procedure: P) -> P:
-        CRITERIA.add(procedure.__name__, procedure.__module__, Schedule(procedure, passes, nested))
+        CRITERIA.add(procedure.__name__, procedure.__module__, Schedule(procedure, passes, nested, contrast))
         return procedure
 
     return register

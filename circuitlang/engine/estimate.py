@@ -35,6 +35,8 @@ _ON_TRAIN = 3
 # On the held-out ones the network and the circuit; where fidelity is judged, also two baselines, the network without
 # the circuit, and twice more the circuit, beside its module and for what pictures show of it.
 _ON_TEST, _RIVALS = 2, 6
+# On what it is contrasted with, the network and the circuit.
+_ON_CONTRAST = 2
 # On the few that the diagram shows, the network and the circuit, for the feature and for every channel.
 _SHOWN = 4
 # A refit runs the network and the circuit; a circuit is refitted, and its baselines.
@@ -86,10 +88,10 @@ class ImageSet:
 class Circuit:
     """What is known of a circuit before it is found.
 
-    It is found on `found_on` pictures and measured on `measured_on` others; copies of one picture, which are not held
-    out apart, may shift the two. `asked` is None without a size, `relevant` and `cost` are where they can't be told
-    before the model is run. `refused` says why this version can't run it. Of a circuit whose scores are there, `scored`
-    says so, and they cost nothing.
+    It is found on `found_on` pictures, contrasted with `contrasted_with`, and measured on `measured_on` others; copies
+    of one picture, which are not held out apart, may shift these. `asked` is None without a size, `relevant` and `cost`
+    are where they can't be told before the model is run. `refused` says why this version can't run it. Of a circuit
+    whose scores are there, `scored` says so, and they cost nothing.
     """
 
     id: str
@@ -97,8 +99,10 @@ class Circuit:
     settings: tuple[Setting, ...]
     images: str
     test: str | None
+    contrast: str | None
     found_on: int
     measured_on: int
+    contrasted_with: int
     relevant: int | None
     asked: int | None
     cost: Cost | None
@@ -181,7 +185,7 @@ def _circuit(
     findings: list[Finding],
 ) -> Circuit:
     key: Key = ("circuits", asked.id)
-    found_on, measured_on = _pictures(asked, sets)
+    pictures = _pictures(asked, sets)
     relevant: int | None = None
     cost: Cost | None = None
     before = len(findings)
@@ -193,17 +197,19 @@ def _circuit(
             relevant = network.relevant(target.step, target.units, asked.structure == "weight")
             if len(findings) == before:
                 operations = network.operations(target.step, target.units)
-                cost = _cost(asked, relevant, operations, found_on, measured_on)
+                cost = _cost(asked, relevant, operations, *pictures)
                 if asked.into is not None:
-                    cost += _more_of_a_split(asked, operations, found_on, measured_on)
+                    cost += _more_of_a_split(asked, operations, *pictures[:2])
     return Circuit(
         id=asked.id,
         name=asked.name,
         settings=tuple(_settings(asked)),
         images=asked.images,
         test=asked.test,
-        found_on=found_on,
-        measured_on=measured_on,
+        contrast=asked.contrast,
+        found_on=pictures[0],
+        measured_on=pictures[1],
+        contrasted_with=pictures[2],
         relevant=relevant,
         asked=None if asked.size is None or relevant is None else budget(asked.size, relevant),
         cost=cost,
@@ -211,17 +217,20 @@ def _circuit(
     )
 
 
-def _pictures(asked: CircuitPlan, sets: dict[str, ImageSet]) -> tuple[int, int]:
-    """How many pictures a circuit is found on, and how many others it is measured on."""
+def _pictures(asked: CircuitPlan, sets: dict[str, ImageSet]) -> tuple[int, int, int]:
+    """How many pictures a circuit is found on, how many others it is measured on, and with how many it is contrasted,
+    those that are held out of these among them."""
     there = {name: each.pictures for name, each in sets.items()}
-    found_on = there.get(asked.images, 0)
+    found_on, others = there.get(asked.images, 0), there.get(asked.contrast or "", 0)
     if asked.test is not None:
-        return found_on, there.get(asked.test, 0)
+        return found_on, there.get(asked.test, 0), others
     out = held_out(asked.holdout, found_on)
-    return found_on - out, out
+    return found_on - out, out, others
 
 
-def _cost(asked: CircuitPlan, relevant: int, operations: int, found_on: int, measured_on: int) -> Cost:
+def _cost(
+    asked: CircuitPlan, relevant: int, operations: int, found_on: int, measured_on: int, contrasted_with: int
+) -> Cost:
     """`operations` are those of one picture's forward pass; what a search for a size tries is a guess."""
     passes = passes_of(asked.criterion.name, asked.criterion.parameters)
     judged_on = measured_on or found_on
@@ -232,11 +241,18 @@ def _cost(asked: CircuitPlan, relevant: int, operations: int, found_on: int, mea
     fitted = (_REFIT + 2 * tries if asked.calibrate != "none" else 0), min(found_on, IMAGES)
     averaged = (1 if asked.ablation.name == "mean" else 0), found_on
     forwards = [(_ON_TRAIN, found_on), (_ON_TEST if measured_on else 0, measured_on), (_RIVALS + tries, judged_on)]
-    forwards += [fitted, averaged, (_SHOWN, min(judged_on, PICTURES))]
+    against_out = held_out(asked.holdout, contrasted_with)
+    against = contrasted_with - against_out
+    forwards += [
+        fitted,
+        averaged,
+        (_SHOWN, min(judged_on, PICTURES)),
+        (_ON_CONTRAST if contrasted_with else 0, against_out or against),
+    ]
     return Cost(
         passes=passes,
         forwards=sum(count for count, _ in forwards),
-        finding=round(passes * _PASS * operations * found_on),
+        finding=round(passes * _PASS * operations * (found_on + against)),
         measuring=operations * sum(count * pictures for count, pictures in forwards),
     )
 

@@ -14,7 +14,7 @@ from circuitlang.compiler.plan import Bound, Choice
 from circuitlang.engine import exemplars, scenes, witness
 from circuitlang.engine.build import Builder
 from circuitlang.engine.cache import Shelf
-from circuitlang.engine.contracts import CRITERIA, Edit, Edits, Masks, Scores, passes_of
+from circuitlang.engine.contracts import CRITERIA, Batches, Edit, Edits, Masks, Scores, passes_of
 from circuitlang.engine.extract import extract, pack, rows, verify
 from circuitlang.engine.graph import Layer
 from circuitlang.engine.images import Pictures
@@ -45,10 +45,12 @@ def execute(prepared: Prepared, job: Job) -> Result:
     builder = Builder(section, job.train, plan.ablation, plan.calibrate, plan.refill, plan.structure)
     # What costs no pass isn't worth keeping.
     shelf = job.shelf if passes_of(plan.criterion.name, plan.criterion.parameters) else None
-    finder = _Finder(builder, plan.criterion, plan.seed, shelf)
+    finder = _Finder(builder, plan.criterion, plan.seed, shelf, job.contrast)
     train = _Judge(section, job.train, "pictures", plan.seed)
     test = _Judge(section, job.test, "held-out pictures", plan.seed) if job.test else None
     judge = test or train
+    against = job.contrast_test or job.contrast
+    contrast = _Judge(section, against, "contrasting pictures", plan.seed) if against else None
     walk: Walk[_Found] | None = None
     relevant = count(builder.relevant)
     if plan.size is None:
@@ -72,6 +74,8 @@ def execute(prepared: Prepared, job: Job) -> Result:
         layers=[_layer(builder, layer, found) for layer in section.layers],
         train=train(found),
         test=test(found) if test else None,
+        contrast=contrast(found) if contrast else None,
+        contrast_held_out=job.contrast_test is not None,
         without=judge(_Found(section, {}, rest, builder.live(rest), builder.build(rest, fitted=False))),
         baselines={name: judge(rival) for name, rival in rivals.items()},
         walk=[Tried(kernels=each.size, values=list(each.circuit.values)) for each in walk.tried] if walk else [],
@@ -135,8 +139,16 @@ def _sparse() -> Callable[[fx.GraphModule], nn.Module] | None:
 class _Finder:
     """Finds circuits of any size by one criterion."""
 
-    def __init__(self, builder: Builder, criterion: Choice, seed: int, shelf: Shelf | None = None) -> None:
+    def __init__(
+        self,
+        builder: Builder,
+        criterion: Choice,
+        seed: int,
+        shelf: Shelf | None = None,
+        contrast: Batches | None = None,
+    ) -> None:
         self._builder, self._criterion, self._seed, self._shelf = builder, criterion, seed, shelf
+        self._contrast = contrast
         self._scores: Scores | None = None
 
     def __call__(self, size: int) -> _Found:
@@ -144,7 +156,8 @@ class _Finder:
         scores = self._scores
         nested = CRITERIA.load(self._criterion.name).nested
         if scores is None:
-            compute = partial(score, self._builder, self._criterion.name, self._criterion.parameters, size, self._seed)
+            choice = self._criterion.name, self._criterion.parameters
+            compute = partial(score, self._builder, *choice, size, self._seed, self._contrast)
             scores = self._shelf.scores(None if nested else size, compute) if self._shelf else compute()
         self._scores = scores if nested else None
         masks = self._builder.select(scores, size)

@@ -4,7 +4,7 @@ begins. `survey` finds the same mistakes without the weights."""
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from circuitlang.compiler.contrast import contrastable, uncontrasted
 from circuitlang.compiler.plan import Choice, Key, Model, Origins, Plan, digest
 from circuitlang.compiler.plan import Circuit as CircuitPlan
 from circuitlang.engine import cache, device
@@ -61,12 +62,18 @@ class Job:
     test: Pictures | None
     provenance: Provenance
     shelf: Shelf
+    # What kernels are scored against, and what is held out of that.
+    contrast: Pictures | None = None
+    contrast_test: Pictures | None = None
     part: Part | None = None
 
     def with_batches(self, size: int) -> Job:
         """The same with so many pictures at a time."""
-        test = replace(self.test, batch_size=size) if self.test else None
-        return replace(self, train=replace(self.train, batch_size=size), test=test)
+        test, contrast, contrast_test = (
+            replace(each, batch_size=size) if each else None for each in (self.test, self.contrast, self.contrast_test)
+        )
+        train = replace(self.train, batch_size=size)
+        return replace(self, train=train, test=test, contrast=contrast, contrast_test=contrast_test)
 
 
 @dataclass(frozen=True)
@@ -122,14 +129,38 @@ def prepare(plan: Plan, folder: Path, origins: Origins, options: Options) -> Pre
         else:
             test, more = ground.sets[circuit.test]
             unreadable = [*unreadable, *more]
-        provenance = _provenance(plan, circuit, (weights, structure), train, test, unreadable)
+        contrast, contrast_test = _contrast(circuit, ground.sets)
+        shown = train, test, contrast, contrast_test
+        provenance = _provenance(plan, circuit, (weights, structure), shown, unreadable)
         key = str(circuit.target)
         if key not in sections:
             sections[key] = Section(ground.graph, target)
-        contents = (weights, structure, train.digest, str(ground.model.preprocess), *provenance.versions.values())
+        contents = (
+            weights,
+            structure,
+            train.digest,
+            _digest(contrast),
+            str(ground.model.preprocess),
+            *provenance.versions.values(),
+        )
         shelf = cache.shelf(plan.basis(circuit), circuit.criterion, *contents)
-        jobs.append(Job(circuit, sections[key], train, test, provenance, shelf))
+        jobs.append(Job(circuit, sections[key], train, test, provenance, shelf, contrast, contrast_test))
     return Prepared(plan, folder, origins, options, ground.model, jobs, ground.sets, weights)
+
+
+def _contrast(circuit: CircuitPlan, sets: Sets) -> tuple[Pictures | None, Pictures | None]:
+    """What a circuit is contrasted with, less its own pictures, and what of that is held out as of its own."""
+    if circuit.contrast is None:
+        return None, None
+    return _others(circuit, circuit.contrast, sets).split(circuit.holdout, circuit.seed)
+
+
+def _others(circuit: CircuitPlan, contrast: str, sets: Sets) -> Pictures:
+    """What a set has besides a circuit's own pictures."""
+    names = [name for name in (circuit.images, circuit.test) if name is not None]
+    own = {each for name in names for each in sets[name][0].digests}
+    every, _ = sets[contrast]
+    return every.take([number for number, each in enumerate(every.digests) if each not in own])
 
 
 def survey(plan: Plan, folder: Path, origins: Origins, options: Options) -> None:
@@ -175,6 +206,9 @@ def _ground(plan: Plan, folder: Path, origins: Origins, options: Options, load: 
         read = read_model(plan.model, folder, partial(load, allow_code=options.allow_code))
     sets = _sets(plan, folder, read[0].preprocess if read else _ANY, origins, options, findings)
     targets = _targets(plan, *read, origins, findings) if read else {}
+    for circuit in plan.circuits:
+        with collect(findings, origins, ("circuits", circuit.id, "contrast")):
+            _check_contrast(circuit, sets)
     if findings or read is None:
         raise InputError(findings)
     return Ground(*read, sets, targets)
@@ -190,6 +224,20 @@ def _targets(
         with collect_target(findings, origins, circuit.id):
             targets[circuit.id] = resolve(circuit.target, graph, model.classes)
     return targets
+
+
+def _check_contrast(circuit: CircuitPlan, sets: Sets) -> None:
+    """Raises InputError where nothing is left to contrast with, or a plan was written by hand and its criterion can't
+    be contrasted."""
+    if circuit.contrast is None:
+        return
+    criterion = circuit.criterion
+    if not contrastable(criterion.name, criterion.parameters, CRITERIA.declarations):
+        raise InputError(uncontrasted(criterion.name, CRITERIA.declarations))
+    names = {circuit.images, circuit.test or circuit.images, circuit.contrast}
+    if names <= sets.keys() and not _others(circuit, circuit.contrast, sets):
+        message = f"nothing is left to contrast {circuit.images} with"
+        raise InputError(Finding("E301", message, None, f"every picture of {circuit.contrast} is one of its own"))
 
 
 def check_criterion(choice: Choice) -> None:
@@ -236,9 +284,6 @@ def _refused(plan: Plan, origins: Origins) -> Iterator[Finding]:
         for word, reason in refusals(circuit).items():
             span = origins.get(("circuits", circuit.id, word)) or origins.get(("circuits", circuit.id))
             yield Finding("E320", f"this version can't run {reason}", span, "it can be checked and planned")
-    for number, _ in enumerate(plan.comparisons):
-        span = origins.get(("comparisons", str(number)))
-        yield Finding("E320", "this version can't run compare", span, "it can be checked and planned")
 
 
 def refusals(circuit: CircuitPlan) -> dict[str, str]:
@@ -279,19 +324,25 @@ def _provenance(
     plan: Plan,
     circuit: CircuitPlan,
     network: tuple[str, str],
-    train: Pictures,
-    test: Pictures | None,
+    pictures: Sequence[Pictures | None],
     unreadable: list[str],
 ) -> Provenance:
-    """Where a circuit comes from; `network` has hashes of the weights and of what is computed with them."""
+    """Where a circuit comes from; `network` has hashes of the weights and of what is computed with them, `pictures` are
+    those it is found on, judged by, contrasted with, and judged by as contrast."""
+    train, test, *contrast = map(_digest, pictures)
     versions = {name: version(name) for name in ("circuitlang", "torch", "torchvision", "pillow")}
     versions["python"] = platform.python_version()
-    parts = (plan.identity(circuit), *network, train.digest, test.digest if test else "", versions["circuitlang"])
+    parts = (plan.identity(circuit), *network, train, test, *contrast, versions["circuitlang"])
     return Provenance(
         identity=digest("\n".join(parts).encode()),
         weights=network[0],
-        train_images=train.digest,
-        test_images=test.digest if test else "",
+        train_images=train,
+        test_images=test,
+        contrast_images="-".join(filter(None, contrast)),
         versions=versions,
         unreadable=unreadable,
     )
+
+
+def _digest(pictures: Pictures | None) -> str:
+    return pictures.digest if pictures else ""

@@ -49,6 +49,7 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     weights: str
     train_images: str
     test_images: str
+    contrast_images: str = ""
     versions: dict[str, str]
     unreadable: list[str] = []
 
@@ -78,8 +79,9 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     criteria, built in the same way. Both are measured on the held-out images, where there are any. `walk` are the
     sizes that were tried where none was given, smallest first. `parameters` are the numbers of the circuit's module,
     `extracted_difference` the most by which its maps differ from those of the circuit in the network, as a share of
-    the largest value. With `structure=weight` single weights are counted instead of kernels. `part` is there where the
-    circuit is one of a split.
+    the largest value. `contrast` is the fidelity on what the circuit is contrasted with: on images that no kernel was
+    scored by, where any were held out. With `structure=weight` single weights are counted instead of kernels. `part` is
+    there where the circuit is one of a split.
     """
 
     plan: CircuitPlan
@@ -91,6 +93,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     layers: list[Layer]
     train: Fidelity
     test: Fidelity | None
+    contrast: Fidelity | None = None
+    contrast_held_out: bool = False
     without: Fidelity
     baselines: dict[str, Fidelity]
     walk: list[Tried] = []
@@ -123,7 +127,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     def flat(self) -> dict[str, float]:
         """Every number by one key, as in `metrics.json`: `kept`, `train.images`, `test.pearson`, ..."""
         numbers: dict[str, float] = {name: getattr(self, name) for name in ("relevant", "asked", "kept", "effective")}
-        for sample, fidelity in (("train", self.train), ("test", self.test)):
+        for sample, fidelity in (("train", self.train), ("test", self.test), ("contrast", self.contrast)):
             if fidelity is not None:
                 numbers[f"{sample}.images"] = fidelity.images
                 numbers.update({f"{sample}.{name}": value for name, value in fidelity.metrics.items()})

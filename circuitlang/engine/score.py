@@ -37,10 +37,20 @@ if TYPE_CHECKING:
     from circuitlang.engine.contracts import Cotangent
 
 
-def score(builder: Builder, criterion: str, parameters: Mapping[str, Value], budget: int, seed: int) -> Scores:
+def score(
+    builder: Builder,
+    criterion: str,
+    parameters: Mapping[str, Value],
+    budget: int,
+    seed: int,
+    contrast: Batches | None = None,
+) -> Scores:
     """The score of every kernel of the builder's section by its images, float64 [out, in / groups] by layer, or of
-    every weight [out, in / groups, h, w]; zero where it isn't relevant."""
-    return _Scoring(builder, budget, seed).score(criterion, None, **parameters)
+    every weight [out, in / groups, h, w]; zero where it isn't relevant.
+
+    Where there are images to contrast with, the mean score per image less theirs: negative for what does more on those.
+    """
+    return _Scoring(builder, budget, seed, contrast).score(criterion, None, **parameters)
 
 
 def score_all(builder: Builder, choices: Sequence[Choice], budget: int, seed: int) -> list[Scores]:
@@ -86,8 +96,9 @@ class _Asked:
 class _Scoring:
     """What schedules work with; see `contracts.Scoring`."""
 
-    def __init__(self, builder: Builder, budget: int, seed: int) -> None:
+    def __init__(self, builder: Builder, budget: int, seed: int, contrast: Batches | None = None) -> None:
         self._builder = builder
+        self._contrast = contrast
         self._section: Section = builder.section
         self._images: Batches = builder.images
         self.relevant = builder.relevant
@@ -112,6 +123,25 @@ class _Scoring:
 
     def score(self, criterion: str, edits: Edits | Masks | None = None, **parameters: Value) -> Scores:
         entry = _entry(criterion)
+        # What only lets others score has theirs contrasted, each time it asks.
+        sums = isinstance(entry, Criterion) or entry.contrast == "sums"
+        if self._contrast is None or not sums:
+            return self._score(criterion, entry, edits, parameters)
+        own, others = (
+            self._of(images)._score(criterion, entry, edits, parameters) for images in (self._images, self._contrast)
+        )
+        numbers = len(self._images), len(self._contrast)
+        return {path: own[path] / numbers[0] - others[path] / numbers[1] for path in own}
+
+    def _of(self, images: Batches) -> _Scoring:
+        """The same by other images, in the same network and with the same stand-ins, contrasted with none."""
+        inner = copy(self)
+        inner._images, inner._contrast = images, None
+        return inner
+
+    def _score(
+        self, criterion: str, entry: Criterion | Schedule, edits: Edits | Masks | None, parameters: Mapping[str, Value]
+    ) -> Scores:
         if isinstance(entry, Criterion):
             asked = [_Asked(entry, parameters)]
             (scores,) = self._pass(criterion, asked, self._edits if edits is None else edits)
@@ -181,7 +211,7 @@ class _Scoring:
             edit = self._edits[layer.path] if self._edits else whole[layer.path]
             return Edit(edit) if isinstance(edit, Tensor) else edit
 
-        self._builder.through(fit, "layers")
+        self._builder.through(fit, "layers", self._images)
 
     def select(self, scores: Scores, budget: int) -> Masks:
         return self._builder.select(scores, budget)

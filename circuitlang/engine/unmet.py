@@ -39,7 +39,12 @@ def _compare(summary: Summary, measure: str, relation: str, value: float) -> str
     """What was measured against what was expected, where that fails."""
     numbers = summary.flat()
     if measure not in numbers:
-        return f"{measure} {relation} {value:g} was expected, but nothing was held out to measure it on"
+        why = (
+            "it is contrasted with nothing"
+            if measure.startswith("contrast.")
+            else "nothing was held out to measure it on"
+        )
+        return f"{measure} {relation} {value:g} was expected, but {why}"
     if _HOLDS[relation](numbers[measure], value):
         return ""
     return f"{measure} is {numbers[measure]:.4g}, expected {relation} {value:g}"

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from circuitlang.compiler.plan import Circuit, Plan
+from circuitlang.engine.comparison import Comparison
 from circuitlang.engine.contracts import METRICS
 from circuitlang.engine.result import Split, Summary
 from circuitlang.output import verdict
+from circuitlang.output.compared import claims, title
 from circuitlang.output.page import render
 
 # What a size is called among the values of a sweep's member.
@@ -26,9 +28,24 @@ class _Sweep:
     unlabelled: int
 
 
-def index(name: str, plan: Plan, finished: Mapping[str, Summary], splits: Mapping[str, Split] | None = None) -> bytes:
+@dataclass(frozen=True)
+class _Compared:
+    """A comparison in its folder, and what it says."""
+
+    folder: str
+    title: str
+    claims: Sequence[str]
+
+
+def index(
+    name: str,
+    plan: Plan,
+    finished: Mapping[str, Summary],
+    splits: Mapping[str, Split] | None = None,
+    compared: Mapping[str, Comparison] | None = None,
+) -> bytes:
     """The page of a run: all circuits of its plan, of a split those of its parts, and of those that are finished (by
-    id) what was found; and the splits that are finished, by id."""
+    id) what was found; the splits that are finished, by id; and by folder what was compared."""
     splits = splits or {}
     rows: list[tuple[Circuit, Summary | None]] = []
     for circuit in plan.circuits:
@@ -60,6 +77,9 @@ def index(name: str, plan: Plan, finished: Mapping[str, Summary], splits: Mappin
         },
         held_out=all(summary.test for summary in summaries),
         sweeps=_sweeps(plan.circuits, finished, metric),
+        comparisons=[
+            _Compared(folder, title(comparison), claims(comparison)) for folder, comparison in (compared or {}).items()
+        ],
     )
 
 

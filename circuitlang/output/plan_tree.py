@@ -35,8 +35,7 @@ def draw(forecast: Forecast) -> Tree:
     for circuit in forecast.circuits:
         _circuit(circuits, circuit)
     for names in forecast.comparisons:
-        line = Text.assemble(_word("compare"), listing(names))
-        tree.add(line.append("  this version can't run it", "yellow"))
+        tree.add(Text.assemble(_word("compare"), listing(names)))
     for expectation in forecast.expectations:
         tree.add(Text.assemble(_word("expect"), expectation))
     tree.add(_total(forecast))
@@ -92,6 +91,8 @@ def _kernels(circuit: Circuit) -> Iterable[str | tuple[str, str]]:
 
 def _pictures(circuit: Circuit) -> Iterable[str | tuple[str, str]]:
     yield f"found on {circuit.found_on:,} of {circuit.images}, "
+    if circuit.contrast is not None:
+        yield f"contrasted with {circuit.contrasted_with:,} of {circuit.contrast}, "
     if circuit.test is not None:
         yield f"measured on {circuit.measured_on:,} of {circuit.test}"
     elif circuit.measured_on:

@@ -13,7 +13,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from circuitlang.engine.result import Layer, Result, Summary
+from circuitlang.engine.result import Fidelity, Layer, Result, Summary
 from circuitlang.output import sentences
 
 _BAR, _NARROW = 24, 8  # of a table without and with the paths of modules
@@ -27,6 +27,8 @@ _HEAT = ("#2166ac", "#4393c3", "#92c5de", "#888888", "#fdb863", "#e08214", "#b35
 def render(result: Result, folder: Path | None = None) -> RenderableType:
     """The report of one circuit; `folder` is where its files are, if they were written."""
     parts: list[RenderableType] = [_claim(result.summary), *_notes(result.summary), _fidelity(result.summary)]
+    if result.summary.contrast:
+        parts.append(_contrast(result.summary, result.summary.contrast))
     if result.summary.walk:
         parts.append(_walk(result.summary))
     parts.append(_layers(result.summary))
@@ -65,6 +67,10 @@ def _claim(summary: Summary) -> RenderableType:
     if plan.calibrate != "none":
         text.append(f", refitted ({plan.calibrate})", "bold magenta")
     text.append(f" {sentences.where(summary)}")
+    if summary.contrast and "pearson" in summary.contrast.metrics:
+        text.append(", and at ")
+        text.append(f"pearson {summary.contrast.metrics['pearson']:.3f}", "bold")
+        text.append(f" {sentences.contrast(summary)}")
     return Panel(text, title=plan.id, title_align="left", box=box.ROUNDED, border_style="dim", padding=(0, 1))
 
 
@@ -94,6 +100,22 @@ def _fidelity(summary: Summary) -> RenderableType:
         table.add_row(Text(name, style), *cells, Text(interval, "dim"), *(f"{value:.3f}" for value in others))
     body = Group(table, *(Text(line, "dim") for line in sentences.comparisons(summary)))
     return _section("fidelity", "circuit's feature map against the network's, all positions", body)
+
+
+def _contrast(summary: Summary, contrast: Fidelity) -> RenderableType:
+    """What the circuit does on its own pictures beside what it does on those it is contrasted with."""
+    table = _table()
+    table.add_column("", no_wrap=True)
+    for title in ("own", "95%", "contrast", "95%"):
+        table.add_column(title, justify="right", no_wrap=True, style="dim" if title == "95%" else "")
+    table.add_row("images", str(summary.judged.images), "", str(contrast.images), "", style="dim")
+    for name in sorted(contrast.metrics):
+        cells = []
+        for each in (summary.judged, contrast):
+            low, high = each.intervals.get(name, (None, None))
+            cells += [f"{each.metrics[name]:.3f}", "-" if low is None else f"{low:.2f}–{high:.2f}"]
+        table.add_row(Text(name, "bold" if name == "pearson" else ""), *cells)
+    return _section("contrast", f"{sentences.where(summary)}, and {sentences.contrast(summary)}", table)
 
 
 def _walk(summary: Summary) -> RenderableType:

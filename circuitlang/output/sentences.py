@@ -9,7 +9,9 @@ from circuitlang.errors import listing
 def where(summary: Summary) -> str:
     """Which pictures the fidelity is of."""
     if summary.test:
-        return f"on {summary.test.images} held-out pictures"
+        return f"on {summary.test.images} held-out picture{'' if summary.test.images == 1 else 's'}"
+    if summary.train.images == 1:
+        return "on the picture it was found on"
     return f"on the {summary.train.images} pictures it was found on"
 
 
@@ -17,6 +19,13 @@ def images(summary: Summary) -> str:
     """The set that was given, and which part of it is the circuit's."""
     name = summary.plan.images
     return f"{name}, part {summary.part.number} of {summary.part.parts}" if summary.part else name
+
+
+def contrast(summary: Summary) -> str:
+    """On which pictures it is measured that the circuit doesn't do as well; only where it is contrasted with any."""
+    number = summary.contrast.images if summary.contrast else 0
+    held = "held-out " if summary.contrast_held_out else ""
+    return f"on {number} {held}picture{'' if number == 1 else 's'} of {summary.plan.contrast}"
 
 
 def share(summary: Summary) -> float:
@@ -38,8 +47,15 @@ def notes(summary: Summary) -> list[str]:
         if summary.plan.structure == "channel":
             reason = f"whole channels take {summary.kept:,}, and one more would take too many"
         notes.append(f"{summary.asked:,} {summary.noun}s were allowed, but {reason}.")
-    if summary.test is None:
+    if summary.test is None and summary.train.images == 1:
+        alone = "what it says of others is not known"
+        notes.append(f"It was found on one picture and is measured on the same, as none is left to hold out: {alone}.")
+    elif summary.test is None:
         notes.append("Nothing was held out: the fidelity is that of the pictures the circuit was found on.")
+    if summary.judged.images == 1 and "pearson_demeaned" in summary.judged.metrics:
+        notes.append("Of one picture nothing is left without what all pictures share: pearson_demeaned is 0.")
+    if summary.contrast and not summary.contrast_held_out:
+        notes.append("Nothing was held out of what it is contrasted with: those pictures had a say in what is kept.")
     if bad := summary.provenance.unreadable:
         notes.append(f"{len(bad)} unreadable pictures were left out: {listing(bad, limit=5)}")
     return notes

@@ -25,6 +25,11 @@ def write(result: Result, folder: Path) -> None:
     files: dict[str, bytes] = {}
     for name in FORMATS.declarations:
         files.update(FORMATS.load(name)(result))
+    write_files(files, folder)
+
+
+def write_files(files: Mapping[str, bytes], folder: Path) -> None:
+    """Files in `folder`, in place of what was there. Raises OutputError."""
     with _errors(folder):
         write_folder(folder, files)
 

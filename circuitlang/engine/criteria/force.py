@@ -3,7 +3,7 @@ import math
 from circuitlang.engine.contracts import Count, CriterionName, Masks, Scores, Scoring, passes_of, schedule
 
 
-@schedule(passes=lambda steps, base: steps * passes_of(base))
+@schedule("bases", passes=lambda steps, base: steps * passes_of(base))
 def force(scoring: Scoring, *, steps: Count = 10, base: CriterionName = "snip") -> Scores:
     """Scores taken again and again while the network is pruned, so that they hold in the circuit, not the network.
 

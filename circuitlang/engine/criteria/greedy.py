@@ -11,7 +11,7 @@ _BLOCK = 1 << 24
 _LATER = 1 + 1e-9
 
 
-@schedule(passes=lambda: 2, nested=True)
+@schedule("sums", passes=lambda: 2, nested=True)
 def greedy(scoring: Scoring) -> Scores:
     """What is lost when kernels are removed one by one, always the one that the rest can best do without.
 

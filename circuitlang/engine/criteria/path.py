@@ -3,7 +3,7 @@ import math
 from circuitlang.engine.contracts import Count, CriterionName, Edits, Scores, Scoring, passes_of, schedule
 
 
-@schedule(passes=lambda steps, base: steps * passes_of(base))
+@schedule("bases", passes=lambda steps, base: steps * passes_of(base))
 def path(scoring: Scoring, *, steps: Count = 4, base: CriterionName = "greedy") -> Scores:
     """Scores taken again and again while the network is pruned, in the circuit as it will be built.
 

@@ -16,7 +16,7 @@ from circuitlang.output.drawing.svg import shorten
 def title(result: Result) -> str:
     """The claim: which feature, how few kernels, how well."""
     summary = result.summary
-    share = f" ({_percent(summary.kept / summary.relevant)} of {summary.relevant:,})" if summary.relevant else ""
+    share = f" ({percent(summary.kept / summary.relevant)} of {summary.relevant:,})" if summary.relevant else ""
     parts = [shorten(str(summary.plan.target), 48), _count(summary.kept, summary.noun) + share]
     fidelity, where = (summary.test, "held-out") if summary.test else (summary.train, "on its own images")
     finite = {name: value for name, value in fidelity.metrics.items() if math.isfinite(value)}
@@ -122,7 +122,8 @@ def node_tooltips(result: Result) -> dict[Channel, str]:
     return texts
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """A share in as many digits as it takes."""
     return f"{100 * share:.0f}%" if share >= 0.1 else f"{100 * share:.2g}%"
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from xml.etree.ElementTree import Element
 
-from circuitlang.engine.result import Layer, Result
+from circuitlang.engine.result import Result
 from circuitlang.output.drawing import captions
 from circuitlang.output.drawing.connections import IMAGE, Channel, Connection, Connections
 from circuitlang.output.drawing.layout import Column, Layout, Node, Route, arrange
@@ -20,6 +21,26 @@ EXCITATORY, INHIBITORY, NEUTRAL = "#d95f0e", "#2166ac", "#8b929c"
 INK, FAINT, LINE, DISC, PAPER = "#1b1f24", "#667080", "#ccd2da", "#e9edf2", "#ffffff"
 NAME, SMALL = 13.0, 11.0  # sizes of type
 _COLOURS = {1: ("excitatory", EXCITATORY), -1: ("inhibitory", INHIBITORY), 0: ("neutral", NEUTRAL)}
+
+
+@dataclass(frozen=True)
+class Look:
+    """How edges are drawn: their word, colour and dashes, what is said of one besides, and the least width and opacity
+    at which the dashes are seen."""
+
+    word: str
+    colour: str
+    dashes: tuple[float, float] | None = None
+    note: str = ""
+    least: tuple[float, float] = (0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Style:
+    """What tells edges apart, and the rims of the channels: their colour and width."""
+
+    edge: Callable[[Connection], Look]
+    rim: Callable[[Channel], tuple[str, float]] = lambda _: (LINE, 1.0)
 
 
 @dataclass(frozen=True)
@@ -40,7 +61,7 @@ def figure(result: Result, found: Connections) -> Figure:
     """Where everything of some connections stands."""
     layers = result.summary.layers
     headings = {IMAGE[0]: ["image"], **{place: captions.heading(layer) for place, layer in enumerate(layers)}}
-    widths = {place: _heading_width(lines) for place, lines in headings.items()}
+    widths = {place: heading_width(lines) for place, lines in headings.items()}
     return Figure(result, found, arrange(found.strongest, targets(result), widths), headings)
 
 
@@ -49,12 +70,19 @@ def add_headings(parent: Element, drawn: Figure) -> None:
     _add_headings(parent, drawn.layout.columns, drawn.headings)
 
 
-def add_drawing(parent: Element, drawn: Figure) -> None:
+def by_sign(one: Connection) -> Look:
+    """Whether kernels excite or inhibit; shortcuts are dashed."""
+    return Look(*_COLOURS[one.sign], (6, 3) if one.shortcut else None)
+
+
+BY_SIGN = Style(by_sign)
+
+
+def add_drawing(parent: Element, drawn: Figure, style: Style = BY_SIGN) -> None:
     """Edges and, on top of them, nodes; each has the channels' names, their numbers in the layout and a title."""
-    layers = drawn.result.summary.layers
-    _add_edges(parent, drawn.layout, drawn.found.strongest, drawn.found.effective, layers)
+    _add_edges(parent, drawn, style)
     _add_sums(parent, drawn)
-    _add_nodes(parent, drawn.layout, drawn.result)
+    _add_nodes(parent, drawn.layout, drawn.result, style)
 
 
 def targets(result: Result) -> set[Channel]:
@@ -63,7 +91,8 @@ def targets(result: Result) -> set[Channel]:
     return set(zip(wire.origin.tolist(), wire.channel.tolist(), strict=True))
 
 
-def _heading_width(lines: Sequence[str]) -> float:
+def heading_width(lines: Sequence[str]) -> float:
+    """About how wide what stands above a column is."""
     return max(text_width(lines[0], NAME + 1), *(text_width(line, SMALL) for line in lines))
 
 
@@ -76,28 +105,27 @@ def _add_headings(parent: Element, columns: Sequence[Column], headings: Mapping[
             text(parent, detail, middle, 15 * line, SMALL, FAINT, anchor="middle").set("class", "circuit-detail")
 
 
-def _add_edges(
-    parent: Element, layout: Layout, drawn: Sequence[Connection], effective: int, layers: Sequence[Layer]
-) -> None:
+def _add_edges(parent: Element, drawn: Figure, style: Style) -> None:
     """Weak edges first, strong ones on top of them."""
     group = add(parent, "g", fill="none", stroke_linejoin="round")
-    pen = Pen(drawn)
-    for one in reversed(drawn):
-        width, opacity = pen(one.strength)
+    layers, effective, pen = drawn.result.summary.layers, drawn.found.effective, Pen(drawn.found.strongest)
+    for one in reversed(drawn.found.strongest):
+        look = style.edge(one)
+        width, opacity = map(max, pen(one.strength), look.least)
         path = add(
             group,
             "path",
-            class_=f"circuit-edge {sign(one)}",
+            class_=f"circuit-edge {look.word}",
             data_from=captions.channel_name(one.source, layers),
             data_to=captions.channel_name(one.target, layers),
-            d=_curve(layout.routes[one.source, one.target]),
-            stroke=_COLOURS[one.sign][1],
+            d=_curve(drawn.layout.routes[one.source, one.target]),
+            stroke=look.colour,
             stroke_width=width,
             stroke_opacity=opacity,
         )
-        if one.shortcut:
-            path.set("stroke-dasharray", f"{number(6 + width)} {number(3 + width)}")
-        add(path, "title", captions.edge_tooltip(one, layers, effective))
+        if look.dashes:
+            path.set("stroke-dasharray", " ".join(number(each + width) for each in look.dashes))
+        add(path, "title", captions.edge_tooltip(one, layers, effective) + (f"\n{look.note}" if look.note else ""))
 
 
 def sign(one: Connection) -> str:
@@ -156,14 +184,14 @@ def _add_sums(parent: Element, drawn: Figure) -> None:
         add(mark, "path", d=f"M{negative} 0H{arm}M0 {negative}V{arm}")
 
 
-def _add_nodes(parent: Element, layout: Layout, result: Result) -> None:
+def _add_nodes(parent: Element, layout: Layout, result: Result, style: Style) -> None:
     layers, aims, tooltips = result.summary.layers, targets(result), captions.node_tooltips(result)
     for channel, node in layout.nodes.items():
         name = captions.channel_name(channel, layers)
         kind = "circuit-node circuit-target" if channel in aims else "circuit-node"
         group = add(parent, "g", class_=kind, data_channel=name, transform=translation(node.x, node.y))
         add(group, "title", tooltips.get(channel, name))
-        _add_picture(group, channel, node, result, (INK, 2.5) if channel in aims else (LINE, 1.0))
+        _add_picture(group, channel, node, result, (INK, 2.5) if channel in aims else style.rim(channel))
         if channel != IMAGE:
             size = min(max(0.22 * node.size, 7.0), 11.0)
             size = NAME if channel in aims else size
@@ -248,3 +276,9 @@ def text(
 def translation(x: float, y: float) -> str:
     """The attribute that moves a group."""
     return f"translate({number(x)} {number(y)})"
+
+
+def drawn_width(svg: str) -> float:
+    """The width of a drawing in pixels."""
+    found = re.search(r'<svg[^>]* width="([\d.]+)"', svg)
+    return float(found[1]) if found else 0.0

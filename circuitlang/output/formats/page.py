@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import math
-import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,6 +59,7 @@ def page(result: Result) -> dict[str, bytes]:
         "share": sentences.share(summary),
         "where": sentences.where(summary),
         "images": sentences.images(summary),
+        "contrast": sentences.contrast(summary),
         "notes": sentences.notes(summary),
         "comparisons": _prose(sentences.comparisons(summary)),
         "search": sentences.search(summary),
@@ -68,7 +68,7 @@ def page(result: Result) -> dict[str, bytes]:
         "statement": highlight(summary.plan.statement),
         "recolour": _RECOLOUR,
         "diagram": Markup(svg[svg.index("<svg") :]),
-        "wide": _width(svg) > _WIDEST,
+        "wide": figure.drawn_width(svg) > _WIDEST,
         "scatter": Markup(charts.scatter(witness)) if witness else "",
         "alike": charts.alike(witness) if witness else True,
         "pairs": len(witness.network) if witness else 0,
@@ -160,8 +160,3 @@ def _heat(values: NDArray[np.float32], largest: float) -> str:
     content = io.BytesIO()
     Image.fromarray(pixels).save(content, "PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode('ascii')}"
-
-
-def _width(svg: str) -> float:
-    found = re.search(r'<svg[^>]* width="([\d.]+)"', svg)
-    return float(found[1]) if found else 0.0

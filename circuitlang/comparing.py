@@ -1,0 +1,153 @@
+"""Finished circuits → comparisons: those that a plan asks for, and those of any folders."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from circuitlang.compiler.plan import Plan
+from circuitlang.engine.compare import Side, compare, identity
+from circuitlang.engine.comparison import Comparison
+from circuitlang.engine.contracts import MODELS, LoadedModel, Locate
+from circuitlang.engine.device import exact
+from circuitlang.engine.images import Pictures, find, load
+from circuitlang.engine.prepare import Prepared
+from circuitlang.engine.result import Result, Summary
+from circuitlang.errors import CircuitError, InputError
+from circuitlang.output.comparison import FILE, files, folder_names, read_comparison
+from circuitlang.output.read import read
+from circuitlang.output.write import write_files
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a comparison that a plan asks for stands: it is there, in its folder, or waits for `missing` circuits, or has
+    failed."""
+
+    circuits: tuple[str, ...]
+    folder: Path
+    comparison: Comparison | None = None
+    missing: tuple[str, ...] = ()
+    failure: CircuitError | None = None
+
+
+def compare_run(
+    prepared: Prepared, finished: Mapping[str, Summary], splits: Collection[str], folder: Path
+) -> Iterator[Standing]:
+    """The comparisons of a plan in the folder of its run; what is there already, of the same circuits, is not computed
+    again. `finished` are the circuits that are there and `splits` the splits, by id; for a split stand its parts."""
+    plan = prepared.plan
+    names = folder_names(plan.comparisons, [circuit.id for circuit in plan.circuits])
+    there = {name: each for name, each in finished.items() if each.part is None or each.asked_as in splits}
+    for asked, name in zip(plan.comparisons, names, strict=True):
+        members = {each: [name for name, summary in there.items() if summary.asked_as == each] for each in asked}
+        missing, place = tuple(each for each, found in members.items() if not found), folder / name
+        if missing:
+            yield Standing(tuple(asked), place, missing=missing)
+            continue
+        circuits = ids = tuple(member for each in asked for member in members[each])
+        before = _before(place, ids, [finished[each] for each in ids])
+        if before is not None:
+            yield Standing(circuits, place, before)
+            continue
+        try:
+            yield Standing(circuits, place, _compare(prepared, [finished[each] for each in ids], folder, place))
+        except CircuitError as error:
+            yield Standing(circuits, place, failure=error)
+
+
+def _before(place: Path, ids: Sequence[str], summaries: Sequence[Summary]) -> Comparison | None:
+    """What was found before, if it is of the same circuits."""
+    if not (place / FILE).is_file():
+        return None
+    try:
+        found = read_comparison(place)
+    except InputError:
+        # Of another version, or damaged: it is written again.
+        return None
+    return found if found.identity == identity(ids, summaries) else None
+
+
+def _compare(prepared: Prepared, circuits: Sequence[Summary], folder: Path, place: Path) -> Comparison:
+    jobs, sides, ids = {job.plan.id: job for job in prepared.jobs}, [], [each.plan.id for each in circuits]
+    for circuit in circuits:
+        # The parts of a split are compared on the pictures of all of them.
+        where, job = folder / circuit.plan.id, jobs[circuit.asked_as]
+        sides.append(Side(circuit.plan.id, read(where), _Module(where), job.train, job.test))
+    with exact(prepared.device):
+        found = compare(sides)
+    write_files(files(found, [side.result for side in sides], beside=ids), place)
+    return found
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A circuit's folder and, where it is known, the plan of its run with the folder its patterns are relative to."""
+
+    folder: Path
+    plan: Plan | None = None
+    base: Path = Path()
+
+
+def compare_folders(circuits: Sequence[Finished]) -> tuple[Comparison, list[Result]]:
+    """Any finished circuits of one network, and what was read of them. Raises InputError."""
+    results = [read(each.folder) for each in circuits]
+    sides = [_side(*each) for each in zip(_names(circuits), circuits, results, strict=True)]
+    return compare(sides), results
+
+
+def _names(circuits: Sequence[Finished]) -> list[str]:
+    """Each circuit by the name of its folder; where another's is the same, also by its run's."""
+    names = [each.folder.resolve().name for each in circuits]
+    folders = {each.folder.resolve() for each in circuits}
+    alike = {name for name in names if len({each for each in folders if each.name == name}) > 1}
+    return [
+        f"{each.folder.resolve().parent.name}/{name}" if name in alike else name
+        for each, name in zip(circuits, names, strict=True)
+    ]
+
+
+def _side(name: str, circuit: Finished, result: Result) -> Side:
+    module = _Module(circuit.folder)
+    train, test, lacks = _pictures(name, circuit, result, module)
+    return Side(name, result, module, train, test, lacks)
+
+
+def _pictures(
+    name: str, circuit: Finished, result: Result, module: _Module
+) -> tuple[Pictures | None, Pictures | None, str]:
+    """The pictures that a circuit was found on and judged by, as its run's plan names them; or why they aren't these
+    any more."""
+    plan, asked = circuit.plan, result.summary.plan
+    if plan is None or asked.images not in plan.images or (asked.test or asked.images) not in plan.images:
+        return None, None, f"the plan that {name} was found by is not in the folder above it"
+    try:
+        preprocess = module.loaded().preprocess
+        train, _ = load(find(plan.images[asked.images], circuit.base), preprocess, skip_unreadable=True)
+        test: Pictures | None
+        if asked.test is None:
+            train, test = train.split(asked.holdout, asked.seed)
+        else:
+            test, _ = load(find(plan.images[asked.test], circuit.base), preprocess, skip_unreadable=True)
+    except InputError as error:
+        return None, None, f"the pictures of {name} can't be read: {error.findings[0].message}"
+    provenance = result.summary.provenance
+    if (train.digest, test.digest if test else "") != (provenance.train_images, provenance.test_images):
+        return None, None, f"the pictures of {name} are no longer those it was found on"
+    return train, test, ""
+
+
+@dataclass(frozen=True)
+class _Module:
+    """The module in a circuit's folder."""
+
+    folder: Path
+
+    def loaded(self) -> LoadedModel:
+        return MODELS.load("file")("module.pt2", {}, Locate(self.folder))
+
+    def __call__(self) -> nn.Module:
+        return self.loaded().module

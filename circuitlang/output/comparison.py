@@ -1,0 +1,111 @@
+"""A comparison of circuits → the files of its folder, and back."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import msgspec
+from markupsafe import Markup
+from rich.console import Console
+
+from circuitlang.compiler.plan import digest
+from circuitlang.engine.comparison import Comparison, Pair, letter
+from circuitlang.engine.result import Result
+from circuitlang.errors import Finding, InputError
+from circuitlang.output import compared
+from circuitlang.output.drawing import figure
+from circuitlang.output.drawing.overlay import overlay
+from circuitlang.output.page import render
+
+FILE = "comparison.json"
+# Colours of the drawing that follow the page's: light on dark, dark on light.
+_RECOLOUR = {"#ffffff": "surface", figure.INK: "ink", figure.FAINT: "faint", figure.LINE: "line", figure.DISC: "disc"}
+_WIDEST = 1500  # of a diagram that is shown as wide as the page, in pixels
+_LONGEST = 80  # letters of a folder's name
+
+
+def files(comparison: Comparison, results: Sequence[Result], beside: Sequence[str] = ()) -> dict[str, bytes]:
+    """What a comparison leaves: its numbers, a report as text and as a page, and diagrams, of two circuits one, of more
+    the first with each of the next. `beside` are the folders of the circuits where these lie beside it."""
+    pairs = compared.columns(comparison)
+    drawings = {_drawing(comparison, pair): overlay(comparison, pair, *_of(pair, results)) for pair in pairs}
+    page = render(
+        "comparison.html",
+        comparison=comparison,
+        title=compared.title(comparison),
+        claims=compared.claims(comparison),
+        pairs=pairs,
+        letter=letter,
+        say=compared,
+        drawings=[_Drawing.of(name, content) for name, content in drawings.items()],
+        recolour=_RECOLOUR,
+        beside=beside,
+        chance=compared.chance(comparison),
+        files=[FILE, "report.txt", *drawings],
+    )
+    return {FILE: _json(comparison), "report.txt": _text(comparison), "report.html": page, **drawings}
+
+
+def read_comparison(folder: Path) -> Comparison:
+    """A comparison from its folder. Raises InputError where it isn't there or isn't one."""
+    path = folder / FILE
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Comparison)
+    except (OSError, msgspec.DecodeError) as error:
+        raise InputError(Finding("E312", f"{path} can't be read", None, str(error))) from None
+
+
+def comparisons(folder: Path) -> list[Path]:
+    """The folders of comparisons: `folder` itself, or those in it, by name."""
+    if (folder / FILE).is_file():
+        return [folder]
+    return sorted(path.parent for path in folder.glob(f"*/{FILE}") if not path.parent.name.startswith("."))
+
+
+def folder_names(comparisons: Sequence[Sequence[str]], taken: Sequence[str]) -> list[str]:
+    """A folder for each comparison, by the ids of its circuits; no two are the same, and none is a circuit's."""
+    found: list[str] = []
+    for ids in comparisons:
+        name = "-".join(("compare", *ids))
+        if len(name) > _LONGEST:
+            name = f"compare-{ids[0][:40]}-and-{len(ids) - 1}-more-{digest(chr(10).join(ids).encode())[:6]}"
+        while name in (*found, *taken):
+            name += "'"
+        found.append(name)
+    return found
+
+
+class _Drawing(msgspec.Struct, frozen=True):
+    """A diagram as part of a page, and whether it is too wide to be made smaller."""
+
+    name: str
+    svg: Markup
+    wide: bool
+
+    @classmethod
+    def of(cls, name: str, content: bytes) -> _Drawing:
+        svg = content.decode()
+        return cls(name, Markup(svg[svg.index("<svg") :]), figure.drawn_width(svg) > _WIDEST)
+
+
+def _drawing(comparison: Comparison, pair: Pair) -> str:
+    names = f"-{letter(pair.first)}-{letter(pair.second)}" if len(comparison.members) > 2 else ""
+    return f"diagram{names}.svg"
+
+
+def _of(pair: Pair, results: Sequence[Result]) -> tuple[Result, Result]:
+    return results[pair.first], results[pair.second]
+
+
+def _json(comparison: Comparison) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(comparison), indent=2) + b"\n"
+
+
+def _text(comparison: Comparison) -> bytes:
+    text = io.StringIO()
+    console = Console(file=text, width=100, color_system=None, force_terminal=False, highlight=False)
+    console.print(compared.render(comparison))
+    lines = [line.rstrip() for line in text.getvalue().splitlines()]
+    return ("\n".join(lines) + "\n").encode()
