@@ -23,13 +23,17 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
+    from circuitlang.compiler.plan import Circuit
     from circuitlang.engine.contracts import Track
     from circuitlang.engine.lock import Lock
     from circuitlang.engine.result import Summary
     from circuitlang.output.listing import Listing
+    from circuitlang.perform import Outcome
     from circuitlang.pipeline import Compiled, Verdict
 
 T = TypeVar("T")
+# Of more circuits than these a run prints what is claimed, not all of it.
+_MANY = 12
 _allow_code = click.option("--allow-code", is_flag=True, help="Run the Python file that a model statement names.")
 
 
@@ -80,7 +84,6 @@ def run(
         _say(compiled.warnings)
         lock = _lock(spec) if locked else None
         from circuitlang.engine.prepare import Options
-        from circuitlang.output.report import overview, render
         from circuitlang.perform import Work
 
         console, folder = _stdout(), out / pipeline.run_name(source)
@@ -93,17 +96,14 @@ def run(
                 try:
                     for outcome in outcomes:
                         progress.stop()
-                        console.print(render(outcome.result, outcome.folder))
-                        if outcome.cached:
-                            console.print("finished before, and nothing has changed since", style="dim")
-                        console.print()
+                        _report(console, outcome, whole=len(compiled.plan.circuits) <= _MANY)
                         found[outcome.result.summary.plan.id] = outcome.result.summary
                         progress.start()
                 except CircuitError as error:
                     failed = error.findings
         summaries = [found[circuit.id] for circuit in compiled.plan.circuits if circuit.id in found]
         if len(summaries) > 1:
-            console.print(overview(summaries))
+            _side_by_side(console, compiled.plan.circuits, summaries)
             console.print(f"side by side in {folder / 'index.html'}", soft_wrap=True, markup=False)
         _promises(compiled, summaries, failed)
 
@@ -338,15 +338,17 @@ def show(folder: Path) -> None:
     """Print the report of a finished circuit, or of a run's circuits, from its FOLDER."""
     with _findings():
         from circuitlang.output.read import circuits, read
-        from circuitlang.output.report import overview, render
+        from circuitlang.output.report import render
 
         console = _stdout()
         results = [(read(place), place) for place in circuits(folder) or [folder]]
         for result, place in results:
-            console.print(render(result, place))
-            console.print()
+            if len(results) <= _MANY:
+                console.print(render(result, place))
+                console.print()
         if len(results) > 1:
-            console.print(overview([result.summary for result, _ in results]))
+            plans = [result.summary.plan for result, _ in results]
+            _side_by_side(console, plans, [result.summary for result, _ in results])
 
 
 @main.command()
@@ -446,6 +448,37 @@ def cache(clear: bool) -> None:
             scores.clear()
         said = f"{number:,} score{'' if number == 1 else 's'}, {size / 1e6:,.1f} MB"
         click.echo(f"{'removed ' if clear else ''}{said} in {scores.folder()}")
+
+
+def _report(console: Console, outcome: Outcome, whole: bool) -> None:
+    """What is said of a circuit when it is finished: all, or of one of many a line."""
+    from circuitlang.output.report import brief, render
+
+    if not whole:
+        console.print(brief(outcome.result.summary, outcome.cached))
+        return
+    console.print(render(outcome.result, outcome.folder))
+    if outcome.cached:
+        console.print("finished before, and nothing has changed since", style="dim")
+    console.print()
+
+
+def _side_by_side(console: Console, circuits: list[Circuit], summaries: list[Summary]) -> None:
+    """The circuits of a run a line each, and its sweeps; the members of a large one are not listed as well."""
+    from circuitlang.output.report import overview
+    from circuitlang.output.sweep_report import sweep_report
+    from circuitlang.output.sweeps import sweeps
+
+    swept = sweeps(circuits, {summary.plan.id: summary for summary in summaries})
+    if len(summaries) > _MANY:
+        console.print()
+        inside = {each.plan.id for sweep in swept for each in sweep.circuits}
+        summaries = [summary for summary in summaries if summary.plan.id not in inside]
+    if summaries:
+        console.print(overview(summaries))
+    for sweep in swept:
+        console.print(sweep_report(sweep))
+        console.print()
 
 
 def _promises(compiled: Compiled, summaries: list[Summary], failed: tuple[Finding, ...]) -> None:

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from circuitlang.perform import Outcome, Work
 
 STDIN = Path("-")
+# How often the page of a run is drawn while it lasts, about.
+_PAGES = 10
 
 
 @dataclass(frozen=True)
@@ -198,17 +200,25 @@ def run_compiled(
     _index(prepared, folder)
     jobs = [job for job in prepared.jobs if job.plan.id in chosen]
     failed: list[CircuitError] = []
+    # The page of many circuits takes a while to draw: it is renewed a few times in a run, and at its end.
+    unseen, often = 0, max(1, len(jobs) // _PAGES)
     with closing(perform(prepared, jobs, folder, work.jobs)) as outcomes:
-        for outcome in outcomes:
-            if isinstance(outcome, Outcome):
-                if not outcome.cached:
-                    _index(prepared, folder)
-                yield outcome
-                continue
-            failed.append(outcome)
-            if isinstance(outcome, OutputError):
-                # There is no place for the others either.
-                break
+        try:
+            for outcome in outcomes:
+                if isinstance(outcome, Outcome):
+                    unseen += not outcome.cached
+                    if unseen >= often:
+                        _index(prepared, folder)
+                        unseen = 0
+                    yield outcome
+                    continue
+                failed.append(outcome)
+                if isinstance(outcome, OutputError):
+                    # There is no place for the others either.
+                    break
+        finally:
+            if unseen:
+                _index(prepared, folder)
     if failed:
         raise failed[0] if len(failed) == 1 else CircuitError(each for error in failed for each in error.findings)
 
@@ -279,8 +289,10 @@ def _summary(folder: Path, identity: str) -> Summary | None:
 
 
 def _index(prepared: Prepared, folder: Path) -> None:
-    """Write the page of a run's circuits, whoever finished them."""
+    """Write the page of a run's circuits, whoever finished them, and the sweeps among them as data."""
     from circuitlang.output.index import index
+    from circuitlang.output.sweep_data import sweep_data
+    from circuitlang.output.sweeps import sweeps
     from circuitlang.output.write import in_turn, write_file
 
     # Two runs into a folder would else write what they saw a while ago over what the other saw since.
@@ -288,6 +300,11 @@ def _index(prepared: Prepared, folder: Path) -> None:
         found = {job.plan.id: _summary(folder / job.plan.id, job.provenance.identity) for job in prepared.jobs}
         finished = {name: summary for name, summary in found.items() if summary}
         write_file(folder / "index.html", index(folder.resolve().name, prepared.plan, finished))
+        if swept := sweeps(prepared.plan.circuits, finished):
+            write_file(folder / "sweep.json", sweep_data(swept))
+        else:
+            # That of a plan which was run here before is of other circuits.
+            (folder / "sweep.json").unlink(missing_ok=True)
 
 
 def lock(source: Source, options: Options | None = None) -> tuple[Path, Lock | None, Lock]:
