@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from circuitlang.pipeline import Compiled, Verdict
 
 T = TypeVar("T")
+_FILE = click.Path(path_type=Path, dir_okay=False)
 # Of more circuits than these a run prints what is claimed, not all of it.
 _MANY = 12
 _allow_code = click.option("--allow-code", is_flag=True, help="Run the Python file that a model statement names.")
@@ -60,6 +61,8 @@ def main() -> None:
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Pictures at a time; as suits the device.")
 @click.option("--only", multiple=True, metavar="ID", help="Only the circuit of this id; may be given again.")
 @click.option("--shard", default="1/1", metavar="I/N", help="Only every N-th circuit, from the I-th on.")
+@click.option("--junit", type=_FILE, metavar="FILE", help="Write what holds and what doesn't as JUnit XML, for CI.")
+@click.option("--summary", type=_FILE, metavar="FILE", help="Write the same, and every number, as JSON.")
 @_allow_code
 def run(
     spec: Path | None,
@@ -73,13 +76,19 @@ def run(
     batch_size: int | None,
     only: tuple[str, ...],
     shard: str,
+    junit: Path | None,
+    summary: Path | None,
     allow_code: bool,
 ) -> None:
     """Find the circuits a SPEC (or a plan.yaml) asks for; finished ones are not done again."""
-    with _findings():
+    from circuitlang.recording import recorded
+
+    with _findings(), recorded(junit, summary) as recording:
+        recording.name = spec.stem if spec else "inline"
         source = _source(spec, text)
         from circuitlang import pipeline
 
+        recording.name = pipeline.run_name(source)
         compiled = pipeline.compile_source(source)
         _say(compiled.warnings)
         lock = _lock(spec) if locked else None
@@ -90,6 +99,7 @@ def run(
         found: dict[str, Summary] = {}
         failed: tuple[Finding, ...] = ()
         work = Work(only, shard, jobs)
+        recording.begin(compiled, work)
         with _progress() as (progress, track):
             options = Options(skip_unreadable, allow_code, visualise, device, batch_size, track)
             with closing(pipeline.run_compiled(compiled, folder, options, lock, work)) as outcomes:
@@ -98,6 +108,7 @@ def run(
                         progress.stop()
                         _report(console, outcome, whole=len(compiled.plan.circuits) <= _MANY)
                         found[outcome.result.summary.plan.id] = outcome.result.summary
+                        recording.add(outcome)
                         progress.start()
                 except CircuitError as error:
                     failed = error.findings

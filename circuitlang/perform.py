@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 import traceback
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, suppress
@@ -29,11 +30,12 @@ from circuitlang.workers import Died, spread
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished circuit and its folder; `cached` where it was finished before."""
+    """A finished circuit and its folder; `cached` where it was finished before, else in how many seconds it was."""
 
     result: Result
     folder: Path
     cached: bool
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -109,8 +111,8 @@ def _worker(again: Callable[[], Prepared], folder: Path, threads: int) -> Callab
     return lambda name: performer(jobs[name])
 
 
-def _refused(error: CircuitError, _name: str) -> CircuitError:
-    return error
+def _refused(error: CircuitError, name: str) -> CircuitError:
+    return type(error)(replace(f, circuit=name) for f in error.findings)
 
 
 def _after(jobs: Sequence[Job]) -> dict[str, str]:
@@ -139,7 +141,7 @@ class _Performer:
         before = finished(job, self._folder, self._prepared.options.visualise)
         if before is not None:
             return Outcome(before, place, cached=True)
-        span = self._prepared.origins.get(("circuits", name))
+        span, begin = self._prepared.origins.get(("circuits", name)), time.perf_counter()
         try:
             with exact(self._prepared.device):
                 result = self._execute(job)
@@ -148,11 +150,11 @@ class _Performer:
             return error
         except CircuitError as error:
             told = (f if f.span else replace(f, message=f"{name}: {f.message}", span=span) for f in error.findings)
-            return type(error)(told)
+            return type(error)(replace(f, circuit=name) for f in told)
         except Exception as error:  # one circuit's failure, whatever it is, is no reason to lose the others
             return CircuitError(_unforeseen(name, error, span))
         # The module is in the folder now, and may be too large to keep one for each circuit of a run.
-        return Outcome(replace(result, module=b""), place, cached=False)
+        return Outcome(replace(result, module=b""), place, cached=False, seconds=time.perf_counter() - begin)
 
     def _execute(self, job: Job) -> Result:
         """`execute` with half as many pictures at a time until they fit into the memory of a GPU."""
@@ -173,7 +175,8 @@ def _unforeseen(name: str, error: Exception, span: Span | None) -> Finding:
     message = f"{name} can't be computed: {type(error).__name__}" + (f": {reason}" if reason else "")
     memory = isinstance(error, MemoryError) or "memory" in reason.lower()
     cure = "try a smaller --batch-size, or fewer --jobs" if memory else "report the spec and the network as a bug"
-    return Finding("E392", message, span, f"at {Path(where.filename).name}:{where.lineno}, in {where.name}", cure)
+    label = f"at {Path(where.filename).name}:{where.lineno}, in {where.name}"
+    return Finding("E392", message, span, label, cure, name)
 
 
 def _killed(prepared: Prepared, name: str, code: int) -> CircuitError:
@@ -181,7 +184,7 @@ def _killed(prepared: Prepared, name: str, code: int) -> CircuitError:
     if code < 0:
         label, cure = f"by signal {-code}", "where memory ran out, try a smaller --batch-size, or fewer --jobs"
     message = f"{name} can't be computed: its process was ended"
-    return CircuitError(Finding("E392", message, prepared.origins.get(("circuits", name)), label, cure))
+    return CircuitError(Finding("E392", message, prepared.origins.get(("circuits", name)), label, cure, name))
 
 
 def finished(job: Job, folder: Path, visualise: bool = False) -> Result | None:
