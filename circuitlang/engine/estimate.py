@@ -17,6 +17,7 @@ import torch
 
 from circuitlang.compiler.plan import Circuit as CircuitPlan
 from circuitlang.compiler.plan import Key, Origins, Plan
+from circuitlang.engine import visualise
 from circuitlang.engine.build import IMAGES
 from circuitlang.engine.contracts import CRITERIA, LoadedModel, passes_of
 from circuitlang.engine.graph import Graph, Step
@@ -45,12 +46,19 @@ State = Literal["new", "changed", "finished"]
 
 @dataclass(frozen=True)
 class Cost:
-    """Passes to find a circuit, forwards to build and measure it, and the floating-point operations of either."""
+    """Passes to find a circuit, forwards to build and measure it, and the floating-point operations of either.
+
+    `forwarded` and `returned` are how many pictures go forward and backward in all: for that, and to make one that
+    excites the feature in the circuit, which the operations are without. The one that excites it in the network is made
+    once for all circuits of a feature, and not counted.
+    """
 
     passes: float = 0
     forwards: int = 0
     finding: int = 0
     measuring: int = 0
+    forwarded: float = 0
+    returned: float = 0
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(
@@ -58,6 +66,8 @@ class Cost:
             self.forwards + other.forwards,
             self.finding + other.finding,
             self.measuring + other.measuring,
+            self.forwarded + other.forwarded,
+            self.returned + other.returned,
         )
 
 
@@ -168,7 +178,10 @@ def scored_before(circuits: Iterable[Circuit], plan: Plan, cached: Collection[st
         if not circuit.refused and circuit.state != "finished":
             first.setdefault(basis, circuit.id)
         if scored and circuit.cost and circuit.cost.passes:
-            circuit = replace(circuit, scored=scored, cost=replace(circuit.cost, passes=0, finding=0))
+            spared = circuit.cost.passes * circuit.found_on
+            forwarded, returned = circuit.cost.forwarded - spared, circuit.cost.returned - spared
+            cost = replace(circuit.cost, passes=0, finding=0, forwarded=forwarded, returned=returned)
+            circuit = replace(circuit, scored=scored, cost=cost)
         yield circuit
 
 
@@ -229,11 +242,14 @@ def _cost(asked: CircuitPlan, relevant: int, operations: int, found_on: int, mea
     averaged = (1 if asked.ablation.name == "mean" else 0), found_on
     forwards = [(_ON_TRAIN, found_on), (_ON_TEST if measured_on else 0, measured_on), (_RIVALS + tries, judged_on)]
     forwards += [fitted, averaged, (_SHOWN, min(judged_on, PICTURES))]
+    measured = sum(count * pictures for count, pictures in forwards)
     return Cost(
         passes=passes,
         forwards=sum(count for count, _ in forwards),
         finding=round(passes * _PASS * operations * found_on),
-        measuring=operations * sum(count * pictures for count, pictures in forwards),
+        measuring=operations * measured,
+        forwarded=passes * found_on + measured + visualise.STEPS,
+        returned=passes * found_on + visualise.STEPS,
     )
 
 
