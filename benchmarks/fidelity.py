@@ -53,7 +53,7 @@ VARIANTS = {
 SIZES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 MEASURES = {"pearson": "|r|", "pearson_demeaned": "|r|, each position's mean removed"}
 
-# Of a channel and a variant, at each size: the metrics by name.
+# Of a channel and a variant, at each size: the metrics by name, and of what is kept the share that is effective.
 Curve = list[dict[str, float]]
 
 
@@ -156,7 +156,8 @@ def curve(ground: Ground, section: Section, original: Tensor, plan: Circuit, siz
         alive = count(section.live(masks))
         kept = responses(section, ground.test, "", builder.build(masks)) if alive else torch.zeros_like(original)
         metrics = measure(original, kept).metrics
-        found.append({name: abs(metrics[name]) for name in MEASURES})
+        share = alive / max(count(masks), 1)
+        found.append({"effective": share, **{name: abs(metrics[name]) for name in MEASURES}})
     return found
 
 

@@ -20,10 +20,11 @@ from circuitlang.errors import CircuitError, Finding
 from circuitlang.source import Source
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import Console
     from rich.progress import Progress
 
     from circuitlang.comparing import Standing
+    from circuitlang.compiler.plan import Circuit
     from circuitlang.engine.contracts import Track
     from circuitlang.engine.lock import Lock
     from circuitlang.engine.result import Summary
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from circuitlang.pipeline import Compiled, Verdict
 
 T = TypeVar("T")
+_FILE = click.Path(path_type=Path, dir_okay=False)
+# Of more circuits than these a run prints what is claimed, not all of it.
+_MANY = 12
 _allow_code = click.option("--allow-code", is_flag=True, help="Run the Python file that a model statement names.")
 
 
@@ -58,6 +62,8 @@ def main() -> None:
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Pictures at a time; as suits the device.")
 @click.option("--only", multiple=True, metavar="ID", help="Only the circuit of this id; may be given again.")
 @click.option("--shard", default="1/1", metavar="I/N", help="Only every N-th circuit, from the I-th on.")
+@click.option("--junit", type=_FILE, metavar="FILE", help="Write what holds and what doesn't as JUnit XML, for CI.")
+@click.option("--summary", type=_FILE, metavar="FILE", help="Write the same, and every number, as JSON.")
 @_allow_code
 def run(
     spec: Path | None,
@@ -71,56 +77,50 @@ def run(
     batch_size: int | None,
     only: tuple[str, ...],
     shard: str,
+    junit: Path | None,
+    summary: Path | None,
     allow_code: bool,
 ) -> None:
     """Find the circuits a SPEC (or a plan.yaml) asks for; finished ones are not done again."""
-    with _findings():
+    from circuitlang.recording import recorded
+
+    with _findings(), recorded(junit, summary) as recording:
+        recording.name = spec.stem if spec else "inline"
         source = _source(spec, text)
         from circuitlang import pipeline
 
+        recording.name = pipeline.run_name(source)
         compiled = pipeline.compile_source(source)
         _say(compiled.warnings)
         lock = _lock(spec) if locked else None
         from circuitlang.comparing import Standing
         from circuitlang.engine.prepare import Options
-        from circuitlang.output.report import overview
         from circuitlang.perform import Parted, Work
 
         console, folder = _stdout(), out / pipeline.run_name(source)
         found: dict[str, list[Summary]] = {}
         failed: tuple[Finding, ...] = ()
         work, compared = Work(only, shard, jobs), list[Standing]()
+        recording.begin(compiled, work)
         with _progress() as (progress, track):
             options = Options(skip_unreadable, allow_code, visualise, device, batch_size, track)
             with closing(pipeline.run_compiled(compiled, folder, options, lock, work, compared.append)) as outcomes:
                 try:
                     for outcome in outcomes:
                         progress.stop()
-                        console.print(_report(outcome))
-                        if outcome.cached:
-                            console.print("finished before, and nothing has changed since", style="dim")
-                        console.print()
+                        _report(console, outcome, whole=len(compiled.plan.circuits) <= _MANY)
                         if not isinstance(outcome, Parted):
                             found.setdefault(outcome.result.summary.asked_as, []).append(outcome.result.summary)
+                            recording.add(outcome)
                         progress.start()
                 except CircuitError as error:
                     failed = error.findings
         summaries = [each for circuit in compiled.plan.circuits for each in found.get(circuit.id, ())]
         if len(summaries) > 1:
-            console.print(overview(summaries))
+            _side_by_side(console, compiled.plan.circuits, summaries)
             console.print(f"side by side in {folder / 'index.html'}", soft_wrap=True, markup=False)
         _compared(compared)
         _promises(compiled, summaries, failed)
-
-
-def _report(outcome: Outcome | Parted) -> RenderableType:
-    """The report of a circuit, or of a split."""
-    from circuitlang.output import report, split_report
-    from circuitlang.perform import Outcome
-
-    if isinstance(outcome, Outcome):
-        return report.render(outcome.result, outcome.folder)
-    return split_report.render(outcome.result.split, outcome.folder)
 
 
 @main.command()
@@ -356,20 +356,22 @@ def show(folder: Path) -> None:
         from circuitlang.output.compared import render as compared
         from circuitlang.output.comparison import comparisons, read_comparison
         from circuitlang.output.read import circuits, read, read_split, splits
-        from circuitlang.output.report import overview, render
+        from circuitlang.output.report import render
 
         console, split, beside = _stdout(), splits(folder), comparisons(folder)
         # The folder of a split or a comparison alone holds no circuit.
         places = circuits(folder) or ([] if split or beside == [folder] else [folder])
         results = [(read(place), place) for place in places]
         for result, place in results:
-            console.print(render(result, place))
-            console.print()
+            if len(results) <= _MANY:
+                console.print(render(result, place))
+                console.print()
         for place in split:
             console.print(split_report.render(read_split(place), place))
             console.print()
         if len(results) > 1:
-            console.print(overview([result.summary for result, _ in results]))
+            plans = [result.summary.plan for result, _ in results]
+            _side_by_side(console, plans, [result.summary for result, _ in results])
         for place in beside:
             console.print(compared(read_comparison(place), place))
 
@@ -514,6 +516,42 @@ def _compared(standings: list[Standing]) -> None:
         elif each.missing:
             said = f"compare {listing(each.circuits)} waits for {listing(each.missing)}"
             console.print(f"\n{said}", style="yellow", soft_wrap=True, markup=False)
+
+
+def _report(console: Console, outcome: Outcome | Parted, whole: bool) -> None:
+    """What is said of a circuit or split when it is finished: all, or of one circuit of many a line."""
+    from circuitlang.output import split_report
+    from circuitlang.output.report import brief, render
+    from circuitlang.perform import Parted
+
+    if isinstance(outcome, Parted):
+        console.print(split_report.render(outcome.result.split, outcome.folder))
+    elif whole:
+        console.print(render(outcome.result, outcome.folder))
+    else:
+        console.print(brief(outcome.result.summary, outcome.cached))
+        return
+    if outcome.cached:
+        console.print("finished before, and nothing has changed since", style="dim")
+    console.print()
+
+
+def _side_by_side(console: Console, circuits: list[Circuit], summaries: list[Summary]) -> None:
+    """The circuits of a run a line each, and its sweeps; the members of a large one are not listed as well."""
+    from circuitlang.output.report import overview
+    from circuitlang.output.sweep_report import sweep_report
+    from circuitlang.output.sweeps import sweeps
+
+    swept = sweeps(circuits, {summary.plan.id: summary for summary in summaries})
+    if len(summaries) > _MANY:
+        console.print()
+        inside = {each.plan.id for sweep in swept for each in sweep.circuits}
+        summaries = [summary for summary in summaries if summary.plan.id not in inside]
+    if summaries:
+        console.print(overview(summaries))
+    for sweep in swept:
+        console.print(sweep_report(sweep))
+        console.print()
 
 
 def _promises(compiled: Compiled, summaries: list[Summary], failed: tuple[Finding, ...]) -> None:

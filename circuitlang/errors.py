@@ -16,13 +16,17 @@ class Severity(Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One mistake: its code, what is wrong, where, what was expected there, and the cure."""
+    """One mistake: its code, what is wrong, where, what was expected there, and the cure.
+
+    `circuit` is the id of that one of a run which it is about.
+    """
 
     code: str
     message: str
     span: Span | None = None
     label: str = ""
     help: str = ""
+    circuit: str = ""
 
     @property
     def severity(self) -> Severity:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 import traceback
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, suppress
@@ -33,11 +34,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished circuit and its folder; `cached` where it was finished before."""
+    """A finished circuit and its folder; `cached` where it was finished before, else in how many seconds it was."""
 
     result: Result
     folder: Path
     cached: bool
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -123,8 +125,8 @@ def _worker(again: Callable[[], Prepared], folder: Path, threads: int) -> Callab
     return lambda name: list(performer(jobs[name]))
 
 
-def _refused(error: CircuitError, _name: str) -> list[Made]:
-    return [error]
+def _refused(error: CircuitError, name: str) -> list[Made]:
+    return [type(error)(replace(f, circuit=name) for f in error.findings)]
 
 
 def _after(jobs: Sequence[Job]) -> dict[str, str]:
@@ -181,19 +183,19 @@ class _Performer:
         except OutputError as error:
             return error
         except CircuitError as error:
-            told = (
-                f if f.span else replace(f, message=f"{job.plan.id}: {f.message}", span=span) for f in error.findings
-            )
-            return type(error)(told)
+            name = job.plan.id
+            told = (f if f.span else replace(f, message=f"{name}: {f.message}", span=span) for f in error.findings)
+            return type(error)(replace(f, circuit=name) for f in told)
         except Exception as error:  # one circuit's failure, whatever it is, is no reason to lose the others
             return CircuitError(_unforeseen(job.plan.id, error, span))
 
     def _circuit(self, job: Job) -> Outcome:
+        begin = time.perf_counter()
         ahead(job, self._jobs)
         result, place = execute(self._prepared, job), self._folder / job.plan.id
         write(result, place)
         # The module is in the folder now, and may be too large to keep one for each circuit of a run.
-        return Outcome(replace(result, module=b""), place, cached=False)
+        return Outcome(replace(result, module=b""), place, cached=False, seconds=time.perf_counter() - begin)
 
     def _divide(self, job: Job) -> Division:
         return divide(job)
@@ -222,7 +224,8 @@ def _unforeseen(name: str, error: Exception, span: Span | None) -> Finding:
     message = f"{name} can't be computed: {type(error).__name__}" + (f": {reason}" if reason else "")
     memory = isinstance(error, MemoryError) or "memory" in reason.lower()
     cure = "try a smaller --batch-size, or fewer --jobs" if memory else "report the spec and the network as a bug"
-    return Finding("E392", message, span, f"at {Path(where.filename).name}:{where.lineno}, in {where.name}", cure)
+    label = f"at {Path(where.filename).name}:{where.lineno}, in {where.name}"
+    return Finding("E392", message, span, label, cure, name)
 
 
 def _killed(prepared: Prepared, name: str, code: int) -> CircuitError:
@@ -230,7 +233,7 @@ def _killed(prepared: Prepared, name: str, code: int) -> CircuitError:
     if code < 0:
         label, cure = f"by signal {-code}", "where memory ran out, try a smaller --batch-size, or fewer --jobs"
     message = f"{name} can't be computed: its process was ended"
-    return CircuitError(Finding("E392", message, prepared.origins.get(("circuits", name)), label, cure))
+    return CircuitError(Finding("E392", message, prepared.origins.get(("circuits", name)), label, cure, name))
 
 
 def finished(job: Job, folder: Path, visualise: bool = False) -> list[Outcome | Parted]:

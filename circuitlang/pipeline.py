@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from circuitlang.perform import Outcome, Parted, Work
 
 STDIN = Path("-")
+# How often the page of a run is drawn while it lasts, about.
+_PAGES = 10
 
 
 @dataclass(frozen=True)
@@ -203,17 +205,25 @@ def run_compiled(
     _index(prepared, folder)
     jobs = [job for job in prepared.jobs if job.plan.id in chosen]
     failed: list[CircuitError] = []
+    # The page of many circuits takes a while to draw: it is renewed a few times in a run, and at its end.
+    unseen, often = 0, max(1, len(jobs) // _PAGES)
     with closing(perform(prepared, jobs, folder, work.jobs)) as outcomes:
-        for outcome in outcomes:
-            if not isinstance(outcome, CircuitError):
-                if not outcome.cached:
+        try:
+            for outcome in outcomes:
+                if isinstance(outcome, CircuitError):
+                    failed.append(outcome)
+                    if isinstance(outcome, OutputError):
+                        # There is no place for the others either.
+                        break
+                    continue
+                unseen += not outcome.cached
+                if unseen >= often:
                     _index(prepared, folder)
+                    unseen = 0
                 yield outcome
-                continue
-            failed.append(outcome)
-            if isinstance(outcome, OutputError):
-                # There is no place for the others either.
-                break
+        finally:
+            if unseen:
+                _index(prepared, folder)
     for standing in _comparisons(prepared, folder):
         compared(standing)
         failed += [standing.failure] if standing.failure else []
@@ -319,15 +329,23 @@ def _finished(prepared: Prepared, folder: Path) -> tuple[dict[str, Summary], dic
 
 
 def _index(prepared: Prepared, folder: Path, compared: Sequence[Standing] = ()) -> None:
-    """Write the page of a run's circuits, splits and comparisons."""
+    """Write the page of a run's circuits, splits and comparisons, whoever finished them, and its sweeps as data."""
     from circuitlang.output.index import index
+    from circuitlang.output.sweep_data import sweep_data
+    from circuitlang.output.sweeps import sweeps
     from circuitlang.output.write import in_turn, write_file
 
     # Two runs into a folder would else write what they saw a while ago over what the other saw since.
     with in_turn(folder):
+        finished, splits = _finished(prepared, folder)
         beside = {each.folder.name: each.comparison for each in compared if each.comparison}
-        page = index(folder.resolve().name, prepared.plan, *_finished(prepared, folder), beside)
+        page = index(folder.resolve().name, prepared.plan, finished, splits, beside)
         write_file(folder / "index.html", page)
+        if swept := sweeps(prepared.plan.circuits, finished):
+            write_file(folder / "sweep.json", sweep_data(swept))
+        else:
+            # That of a plan which was run here before is of other circuits.
+            (folder / "sweep.json").unlink(missing_ok=True)
 
 
 def _comparisons(prepared: Prepared, folder: Path) -> list[Standing]:

@@ -38,7 +38,7 @@ WIDTH = 100
 CUT = "..."
 HOME = "/home/you/circuitlang"
 _FENCE = re.compile(r"^```(?P<language>[\w-]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
-_PAGES = ("README.md", "CONTRIBUTING.md", "docs/*.md", "examples/*.md", "specs/*.md")
+_PAGES = ("README.md", "CONTRIBUTING.md", "docs/*.md", "examples/*.md", "specs/*.md", "specs/*/*.md")
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def sandbox(folder: Path, page: Path) -> Path:
     for name in ("examples", "specs"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("images", "runs"))
     (folder / "examples" / "images").symlink_to(ROOT / "examples" / "images")
-    at = page.relative_to(ROOT).parent.name
+    at = page.relative_to(ROOT).parent.as_posix().split("/")[0].strip(".")
     return folder / {"": "", "specs": "specs"}.get(at, "examples")
 
 

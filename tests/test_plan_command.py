@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from torch.utils.flop_counter import FlopCounterMode
 
 import circuitlang
+from benchmarks.sweep import counted
 from circuitlang.bundled import network
 from circuitlang.bundled.doodles import draw
 from circuitlang.cli import main
@@ -92,7 +93,23 @@ def test_the_cost_of_a_circuit(here, target, operations):
         "forwards": 15,
         "finding": 3 * operations * 4,
         "measuring": operations * (3 * 4 + 8 * 1 + 4 * 1),
+        # And a step of the picture that excites the feature, which tests leave at one.
+        "forwarded": 4 + (3 * 4 + 8 * 1 + 4 * 1) + 1,
+        "returned": 4 + 1,
     }
+
+
+def test_pictures_forward_and_backward_are_as_many_as_a_sweep_sends(here):
+    from circuitlang import pipeline
+
+    clauses = "kernels<=each(10, 50, 500) criterion=each(actgrad, snip, force(steps=2))"
+    text = f"preserve conv5:[12, 34] on images/dogs/* {clauses}"
+    compiled = pipeline.compile_source(Source("sweep.circuit", text))
+    total = pipeline.forecast(compiled, here / "runs").total
+    with counted() as count:
+        assert len(list(pipeline.run_compiled(compiled, here / "runs"))) == 18
+    # For either feature one picture is made in the network.
+    assert (count.forward, count.backward) == (total.forwarded + 2, total.returned + 2)
 
 
 def test_measuring_costs_what_measuring_a_run_takes(here, monkeypatch):

@@ -230,7 +230,7 @@ def test_a_sweep_is_drawn_as_curves(made, visit):
     page = visit(made.folder / "index.html").page
     assert page.locator("section h2").all_inner_texts() == ["sweep", "Circuits"]
     words = page.locator("svg.chart-sweep text").all_text_contents()
-    assert {"snip", "magnitude", "random", "135", "338", "kernels kept"} <= set(words)
+    assert {"snip", "magnitude", "random", "2%", "5%", "share of the relevant kernels kept, nominally"} <= set(words)
 
 
 def index_rows(folder: Path) -> dict[str, bool]:
@@ -375,10 +375,20 @@ def test_curves_of_any_number_and_name(count):
     series = [
         charts.Series(f"{HOSTILE}{number}", [10, 100], [0.1, 0.9], [0.0, 0.8], [0.2, 1.0]) for number in range(count)
     ]
-    drawn = charts.sweep("pearson", series, {10: 0.0, 100: 0.1})
+    sizes = charts.Sizes("kernels", {10: "10", 100: "100"})
+    drawn = charts.sweep("pearson", series, {10: 0.0, 100: 0.1}, sizes)
     assert "<img" not in drawn
-    assert drawn == charts.sweep("pearson", series, {10: 0.0, 100: 0.1})
+    assert drawn == charts.sweep("pearson", series, {10: 0.0, 100: 0.1}, sizes)
     assert drawn.count("onerror") == (count if count <= len(charts.SERIES) else 0)
+
+
+def test_a_collapsed_circuit_does_not_spoil_the_chart_of_effective_sizes():
+    series = [charts.Series("snip", [0.1, 0.5], [0.0, 0.4], [0.0, 0.4], [0.0, 0.5])]
+    drawn = charts.effective(series, charts.Sizes("size", {0.1: "10%", 0.5: "50%"}))
+    assert {"snip", "10%", "50%"} <= set(re.findall(r">([^<>]+)</text>", drawn))
+    assert not re.search("nan|inf", drawn)
+    paths = " ".join(re.findall(r' d="([^"]*)"', drawn))
+    assert all(abs(float(number)) <= 1000 for number in re.findall(r"-?[\d.]+", paths))
 
 
 def test_a_notebook_shows_a_page_that_keeps_to_itself(made, visit, tmp_path):

@@ -112,7 +112,8 @@ def _clause(clause: syntax.Clause, rules: Mapping[str, Rule], scope: Scope, read
     relation(clause.relation, (rule.relation,), clause, rule.example)
     value = rule.read(clause.value, scope)
     read.values[name] = value
-    if isinstance(value, Sparsity) and value.fraction > 0.5:
+    # Who writes `keep` knows what it means.
+    if isinstance(value, Sparsity) and value.fraction > 0.5 and clause.name.text == "sparsity":
         kept = f"this keeps {value.fraction:.0%} of the kernels"
         cure = f"to remove {value.fraction:.0%}, write sparsity<={1 - value.fraction:g}" if value.fraction < 1 else ""
         scope.findings.add("W201", "sparsity is the fraction that is kept", clause.span, kept, cure)

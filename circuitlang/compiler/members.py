@@ -14,10 +14,15 @@ from circuitlang.errors import Finding, SpecError, did_you_mean, listing
 from circuitlang.source import Span
 
 # What a report says besides fidelity.
-COUNTS = ("relevant", "asked", "kept", "effective", "necessity")
+COUNTS = ("relevant", "asked", "kept", "effective", "necessity", "parameters", "extracted_difference")
+# And of a sample of pictures: how many they are.
+IMAGES = "images"
 # On what a metric is measured, and of what: the circuit, in-sample, held-out, and on what it is contrasted with; the
 # network without it; circuits as large by other criteria.
 SAMPLES = ("train", "test", "contrast", "without", "random", "magnitude")
+# Of these there are intervals, whose ends are a metric's `low` and `high`.
+PICTURES = ("train", "test", "contrast")
+ENDS = ("low", "high")
 
 Circuits = Mapping[str, Sequence[Preserve]]
 
@@ -44,14 +49,13 @@ def expectation(node: syntax.Expect, circuits: Circuits, scope: Scope) -> Expect
     measure = node.measure
     name, metric = _name_and_metric(measure, circuits)
     chosen = _members(name, measure.name.span, measure.values, circuits)
-    sample, _, bare = metric.rpartition(".")
-    bare = ALIASES.get(bare, bare)
-    known = {**dict.fromkeys(COUNTS), **scope.vocabulary.metrics}
-    if bare not in known or sample not in ("", *SAMPLES) or (sample and bare in COUNTS):
-        label = f"measured are {listing(sorted(known))}" if metric else "which number of it is missing"
+    key, bare = _key(metric, scope)
+    if not key:
+        known = [*COUNTS, IMAGES, *scope.vocabulary.metrics]
+        label = f"measured are {listing(sorted(known), limit=20)}" if metric else "which number of it is missing"
         cure = did_you_mean(bare, [*known, *ALIASES], f"as {name}.pearson")
         raise SpecError(Finding("E116", f"unknown measurement '{metric}'", measure.span, label, cure))
-    if sample == "contrast" and not all(each.contrast for each in chosen):
+    if key.startswith("contrast.") and not all(each.contrast for each in chosen):
         label, cure = f"'{name}' isn't contrasted with anything", f"add contrast=IMAGES where {name} is preserved"
         raise SpecError(Finding("E116", f"unknown measurement '{metric}'", measure.span, label, cure))
     declaration = scope.vocabulary.metrics.get(bare)
@@ -59,9 +63,23 @@ def expectation(node: syntax.Expect, circuits: Circuits, scope: Scope) -> Expect
     relation(node.relation, (usual, ">=" if usual == "<=" else "<="), node, f"{name}.{metric}{usual}0.9")
     if not chosen:
         return None
-    key = bare if bare in COUNTS else f"{sample or 'test'}.{bare}"
     side = "<=" if node.relation == "<=" else ">="
     return Expectation(tuple(chosen), key, side, number(node.value), node.span)  # type: ignore[arg-type]
+
+
+def _key(metric: str, scope: Scope) -> tuple[str, str]:
+    """The key of metrics.json that is meant, empty where there is none, and the name in it of what is measured."""
+    sample, _, rest = metric.rpartition(".")
+    end = ""
+    if rest in ENDS and sample:
+        sample, _, rest, end = *sample.rpartition("."), f".{rest}"
+    bare = ALIASES.get(rest, rest)
+    if bare in COUNTS and not sample and not end:
+        return bare, bare
+    pictures = bare == IMAGES or bool(end)
+    known = sample in ("", *(PICTURES if pictures else SAMPLES)) and not (bare == IMAGES and end)
+    there = bare == IMAGES or bare in scope.vocabulary.metrics
+    return (f"{sample or 'test'}.{bare}{end}" if known and there else ""), bare
 
 
 def _name_and_metric(measure: syntax.Measure, circuits: Circuits) -> tuple[str, str]:

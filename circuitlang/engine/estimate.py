@@ -17,6 +17,7 @@ import torch
 
 from circuitlang.compiler.plan import Circuit as CircuitPlan
 from circuitlang.compiler.plan import Key, Origins, Plan
+from circuitlang.engine import visualise
 from circuitlang.engine.build import IMAGES
 from circuitlang.engine.contracts import CRITERIA, LoadedModel, passes_of
 from circuitlang.engine.graph import Graph, Step
@@ -48,12 +49,19 @@ State = Literal["new", "changed", "finished"]
 
 @dataclass(frozen=True)
 class Cost:
-    """Passes to find a circuit, forwards to build and measure it, and the floating-point operations of either."""
+    """Passes to find a circuit, forwards to build and measure it, and the floating-point operations of either.
+
+    `forwarded` and `returned` are how many pictures go forward and backward in all: for that, and to make one that
+    excites the feature in the circuit, which the operations are without. The one that excites it in the network is made
+    once for all circuits of a feature, and not counted.
+    """
 
     passes: float = 0
     forwards: int = 0
     finding: int = 0
     measuring: int = 0
+    forwarded: float = 0
+    returned: float = 0
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(
@@ -61,6 +69,8 @@ class Cost:
             self.forwards + other.forwards,
             self.finding + other.finding,
             self.measuring + other.measuring,
+            self.forwarded + other.forwarded,
+            self.returned + other.returned,
         )
 
 
@@ -173,7 +183,10 @@ def scored_before(circuits: Iterable[Circuit], plan: Plan, cached: Collection[st
         if not circuit.refused and circuit.state != "finished":
             first.setdefault(basis, circuit.id)
         if scored and circuit.cost and circuit.cost.passes:
-            circuit = replace(circuit, scored=scored, cost=replace(circuit.cost, passes=0, finding=0))
+            spared = circuit.cost.passes * circuit.found_on
+            forwarded, returned = circuit.cost.forwarded - spared, circuit.cost.returned - spared
+            cost = replace(circuit.cost, passes=0, finding=0, forwarded=forwarded, returned=returned)
+            circuit = replace(circuit, scored=scored, cost=cost)
         yield circuit
 
 
@@ -249,11 +262,15 @@ def _cost(
         (_SHOWN, min(judged_on, PICTURES)),
         (_ON_CONTRAST if contrasted_with else 0, against_out or against),
     ]
+    measured = sum(count * pictures for count, pictures in forwards)
+    scored = passes * (found_on + against)
     return Cost(
         passes=passes,
         forwards=sum(count for count, _ in forwards),
-        finding=round(passes * _PASS * operations * (found_on + against)),
-        measuring=operations * sum(count * pictures for count, pictures in forwards),
+        finding=round(scored * _PASS * operations),
+        measuring=operations * measured,
+        forwarded=scored + measured + visualise.STEPS,
+        returned=scored + visualise.STEPS,
     )
 
 
@@ -263,17 +280,21 @@ def _more_of_a_split(asked: CircuitPlan, operations: int, found_on: int, measure
     parts = numbers(None, found_on)[-1] if asked.into == "auto" else asked.into or 1
     # Every picture is scored by itself, and the circuit of all pictures is found.
     passes = passes_of(asked.criterion.name, asked.criterion.parameters)
-    scored = 1 + measured_on / max(found_on, 1)
+    scored = found_on * (passes + 1) + measured_on
     fitted = (_REFIT // 3 if asked.calibrate != "none" else 0), min(found_on, IMAGES)
     averaged = (1 if asked.ablation.name == "mean" else 0), found_on
     shown = _SHOWN * (parts - 1), min((measured_on or found_on) // parts, PICTURES)
     # The network and all circuits on the pictures of all parts.
     forwards = [fitted, averaged, shown, (parts + 2 if measured_on else 0, measured_on)]
+    measured = sum(count * pictures for count, pictures in forwards)
+    made = visualise.STEPS * (parts - 1)
     return Cost(
         passes=passes + 1,
         forwards=sum(count for count, _ in forwards),
-        finding=round((passes + scored) * _PASS * operations * found_on),
-        measuring=operations * sum(count * pictures for count, pictures in forwards),
+        finding=round(scored * _PASS * operations),
+        measuring=operations * measured,
+        forwarded=scored + measured + made,
+        returned=scored + made,
     )
 
 

@@ -8,6 +8,7 @@ step, so that it stays a picture rather than noise.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -31,6 +32,8 @@ _CONTRAST = 3.2
 # Brightness, red against blue, green against both, by how much of each natural pictures have.
 _COLOURS = ((0.58, 0.58, 0.58), (0.25, 0.0, -0.25), (0.08, -0.16, 0.08))
 
+# Of a target, what excites it in the network.
+_KNOWN: WeakKeyDictionary[Section, dict[tuple[Preprocess, int, int], Tensor]] = WeakKeyDictionary()
 # Pictures [N, 3, H, W], normalised → how strong each excites what it is made for [N].
 Objective = Callable[[Tensor], Tensor]
 
@@ -44,14 +47,15 @@ def visualise(
     that this position sees is shown. The same `seed` makes the same pictures.
     """
     at, step = section.target.at, section.target.step
-    feature = _see(
-        section, edits, preprocess, seed, _feature(section), 1, step.name, at if isinstance(at, tuple) else None
-    )
+    pictures = [_in_network(section, preprocess, seed), _made(section, edits, preprocess, seed, _feature(section), 1)]
+    feature = _cuts(section, pictures, step.name, at if isinstance(at, tuple) else None)
     found: dict[tuple[int, int], NDArray[np.uint8]] = {}
     batches = list(_batches(circuit)) if channels else []
     for number, some in track(iter(batches), "visualising channels", len(batches)):
         node = section.nodes[section.layers[number].path]
-        both = _see(section, edits, preprocess, seed, _channels(section, node, some), len(some), node)
+        objective = _channels(section, node, some)
+        pictures = [_made(section, each, preprocess, seed, objective, len(some)) for each in (None, edits)]
+        both = _cuts(section, pictures, node)
         found |= {(number, channel): both[:, place] for place, channel in enumerate(some)}
     return Visions(feature[:, 0], found)
 
@@ -86,27 +90,31 @@ def _picture(spectrum: Tensor, size: int) -> Tensor:
     return torch.sigmoid(colours * (_CONTRAST / colours.abs().amax((1, 2, 3), keepdim=True).clamp_min(_CONTRAST)))
 
 
-def _see(
-    section: Section,
-    edits: Edits,
-    preprocess: Preprocess,
-    seed: int,
-    objective: Objective,
-    count: int,
-    node: str,
-    at: tuple[int, int] | None = None,
-) -> NDArray[np.uint8]:
-    """What excites an objective in the network and in the circuit, [2, count, SIZE, SIZE, 3], cut to what its position
-    in a step's map sees."""
-    found = []
-    for each in (None, edits):
-        with section.edited(each):
-            found.append(ascend(objective, preprocess, count, seed, STEPS))
+def _in_network(section: Section, preprocess: Preprocess, seed: int) -> Tensor:
+    """What excites the feature in the network, made once for all circuits of it."""
+    known = _KNOWN.setdefault(section, {})
+    key = preprocess, seed, STEPS
+    if key not in known:
+        known[key] = _made(section, None, preprocess, seed, _feature(section), 1)
+    return known[key]
+
+
+def _made(
+    section: Section, edits: Edits | None, preprocess: Preprocess, seed: int, objective: Objective, count: int
+) -> Tensor:
+    """What excites an objective in the network as it is edited [count, 3, H, W]."""
+    with section.edited(edits):
+        return ascend(objective, preprocess, count, seed, STEPS)
+
+
+def _cuts(section: Section, pictures: list[Tensor], node: str, at: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+    """Some times as many pictures [N, 3, H, W] as [times, N, SIZE, SIZE, 3], cut to what a position in a step's map
+    sees."""
     positions = section.graph.steps[node].positions
     row, column = at or (positions[0] // 2, positions[1] // 2) if len(positions) == 2 else (0, 0)
     box = section.graph.receptive_field(node, row, column)
-    pixels = (torch.stack(found).permute(0, 1, 3, 4, 2) * 255).round().to(torch.uint8).numpy()
-    return np.stack([[_cut(picture, box) for picture in pictures] for pictures in pixels])
+    pixels = (torch.stack(pictures).permute(0, 1, 3, 4, 2) * 255).round().to(torch.uint8).numpy()
+    return np.stack([[_cut(picture, box) for picture in some] for some in pixels])
 
 
 def _cut(picture: NDArray[np.uint8], box: tuple[int, int, int, int] | None) -> NDArray[np.uint8]:

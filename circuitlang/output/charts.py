@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING
@@ -37,6 +37,7 @@ _VARIABLES |= {colour: f"series-{number}" for number, colour in enumerate(SERIES
 _INCH = 72
 _CSS = FilePath(__file__).with_name("templates") / "page.css"
 _NUMBER = re.compile(r"-?\d+\.\d+")
+_LINE = 0.075  # of a chart's height, for a line of labels
 _DOTS = 25  # layers of dots, each of which darkens what it covers
 # What is drawn must follow from the numbers alone: no date, no random names, no font of this machine.
 _STYLE = {
@@ -65,13 +66,22 @@ _STYLE = {
 
 @dataclass(frozen=True)
 class Series:
-    """A curve: fidelity [n] against the number of kernels kept [n], and the fidelity's interval where there is one."""
+    """A curve: a number [n] at each size [n], its interval, and the numbers of the members it is the median of."""
 
     name: str
-    kept: Sequence[int]
+    sizes: Sequence[float]
     values: Sequence[float]
     low: Sequence[float]
     high: Sequence[float]
+    members: Sequence[Sequence[float]] = ()
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The axis of a sweep: what it is called, and each size as it is written."""
+
+    label: str
+    names: Mapping[float, str]
 
 
 def scatter(witness: Witness, wide: float = 420, high: float = 400) -> str:
@@ -142,29 +152,69 @@ def walk(summary: Summary, wide: float = 520, high: float = 360) -> str:
         label = f"{summary.asked:,}"
         axes.annotate(label, (max(summary.asked, 1), 0), (4, 4), color=WARM, xycoords=("data", "axes fraction"),
                       textcoords="offset points")  # fmt: skip
-        _log_sizes(axes, kept, f"{summary.noun}s kept")
+        _log_sizes(axes, {size: f"{size:,}" for size in kept}, f"{summary.noun}s kept")
         return _svg(figure, "walk")
 
 
-def sweep(title: str, series: Sequence[Series], baseline: Mapping[int, float], wide: float = 1000) -> str:
+def sweep(
+    title: str, series: Sequence[Series], baseline: Mapping[float, float], sizes: Sizes, wide: float = 1000
+) -> str:
     """Fidelity against size, a curve for each series; the baseline is grey."""
     with _figure(wide, 320) as (figure, axes):
+        ends = []
         if len(baseline) > 1:
-            sizes = sorted(baseline)
-            axes.plot(sizes, [baseline[size] for size in sizes], color=FAINT, linewidth=1.4, dashes=(4, 3))
-        ends = [(sizes[-1], baseline[sizes[-1]], "random", FAINT)] if len(baseline) > 1 else []
-        for number, each in enumerate(series):
-            told = len(series) <= len(SERIES)
-            colour = SERIES[number] if told else ACCENT
-            axes.fill_between(each.kept, each.low, each.high, color=colour, alpha=0.12 if told else 0.04, linewidth=0)
-            axes.plot(each.kept, each.values, "-o", color=colour, linewidth=2 if told else 1, markersize=5,
-                      markeredgecolor=SURFACE, alpha=1 if told else 0.5)  # fmt: skip
-            if told:
-                ends.append((each.kept[-1], each.values[-1], each.name, colour))
-        _log_sizes(axes, [size for each in series for size in each.kept], "kernels kept")
+            places = sorted(baseline)
+            axes.plot(places, [baseline[size] for size in places], color=FAINT, linewidth=1.4, dashes=(4, 3))
+            ends = [(places[-1], baseline[places[-1]], "random", FAINT)]
+        ends += _curves(axes, series)
+        _log_sizes(axes, sizes.names, sizes.label)
         axes.set_ylabel(title)
         _labels(axes, ends)
         return _svg(figure, "sweep")
+
+
+def effective(series: Sequence[Series], sizes: Sizes, wide: float = 1000) -> str:
+    """The share of the relevant kernels that is effective against the share that was asked for, both logarithmic;
+    dashed where all would be."""
+    with _figure(wide, 300) as (figure, axes):
+        places = sorted(sizes.names)
+        axes.plot(places, places, color=FAINT, linewidth=1.4, dashes=(4, 3))
+        # A collapsed circuit has none, which no logarithm shows; it is drawn at the lower border.
+        floor = places[0] / 8
+        ends = _curves(axes, [_above(each, floor) for each in series])
+        axes.set_yscale("log")
+        _log_sizes(axes, sizes.names, sizes.label)
+        shown = _apart(sizes.names, 2.2)
+        axes.set_yticks(shown, labels=[sizes.names[size] for size in shown])
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.set_ylabel("effective")
+        axes.set_ylim(floor, places[-1] * 1.6)
+        _labels(axes, ends)
+        return _svg(figure, "effective")
+
+
+def _above(series: Series, floor: float) -> Series:
+    """The same with nothing below a floor."""
+    values, low, high, *members = (
+        [max(value, floor) for value in each] for each in (series.values, series.low, series.high, *series.members)
+    )
+    return replace(series, values=values, low=low, high=high, members=members)
+
+
+def _curves(axes: Axes, series: Sequence[Series]) -> list[tuple[float, float, str, str]]:
+    """Every series with its band, members faint behind; and where they end, as far as they are few enough to name."""
+    ends = []
+    for number, each in enumerate(series):
+        told = len(series) <= len(SERIES)
+        colour = SERIES[number] if told else ACCENT
+        for member in each.members:
+            axes.plot(each.sizes, member, color=colour, linewidth=0.9, alpha=0.22, zorder=1.5)
+        axes.fill_between(each.sizes, each.low, each.high, color=colour, alpha=0.14 if told else 0.04, linewidth=0)
+        axes.plot(each.sizes, each.values, "-o", color=colour, linewidth=2 if told else 1, markersize=5,
+                  markeredgecolor=SURFACE, alpha=1 if told else 0.5)  # fmt: skip
+        if told:
+            ends.append((each.sizes[-1], each.values[-1], each.name, colour))
+    return ends
 
 
 def pictures(witness: Witness, wide: float = 1040) -> str:
@@ -240,19 +290,25 @@ def _few_ticks(axes: Axes) -> None:
     axes.yaxis.set_major_locator(MaxNLocator(5))
 
 
-def _log_sizes(axes: Axes, sizes: Sequence[int], label: str) -> None:
+def _log_sizes(axes: Axes, names: Mapping[float, str], label: str) -> None:
     """A logarithmic axis that names the sizes there are, as far as they don't get into each other's way."""
     axes.set_xscale("log")
-    shown: list[int] = []
-    for size in sorted(set(sizes)):
-        if not shown or size > 1.35 * shown[-1]:
-            shown.append(size)
-    axes.set_xticks(shown, labels=[f"{size:,}" for size in shown])
+    shown = _apart(names, 1.35)
+    axes.set_xticks(shown, labels=[names[size] for size in shown])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel(label)
     axes.yaxis.grid(True, color=LINE, linewidth=0.8, alpha=0.7)
     axes.set_axisbelow(True)
     axes.spines["left"].set_visible(False)
+
+
+def _apart(sizes: Iterable[float], times: float) -> list[float]:
+    """Some of the sizes, each so many times the one before."""
+    shown: list[float] = []
+    for size in sorted(sizes):
+        if not shown or size > times * shown[-1]:
+            shown.append(size)
+    return shown
 
 
 def _at_the_end(axes: Axes, x: float, y: float, text: str, colour: str) -> None:
@@ -261,15 +317,23 @@ def _at_the_end(axes: Axes, x: float, y: float, text: str, colour: str) -> None:
 
 def _labels(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
     """Names right of the curves' ends, moved apart where they would cover each other."""
-    low, high = axes.get_ylim()
-    step = (high - low) * 0.075
+    if not ends:
+        return
+    scale = axes.yaxis.get_transform().transform
+    low, high = scale(np.array(axes.get_ylim()))
     right = max(end[0] for end in ends)
-    before = -np.inf
-    for _, y, name, colour in sorted(ends, key=lambda end: end[1]):
-        place = max(y, before + step)
-        axes.annotate(name, (right, place), (10, 0), color=colour, textcoords="offset points", va="center",
-                      annotation_clip=False)  # fmt: skip
-        before = place
+    ordered = sorted(ends, key=lambda end: end[1])
+    places = ((scale(np.array([end[1] for end in ordered])) - low) / (high - low)).clip(0, 1).tolist()
+    for number in range(1, len(places)):
+        places[number] = max(places[number], places[number - 1] + _LINE)
+    # Those that were moved out at the top push the others down again.
+    top = 1.02
+    for number in reversed(range(len(places))):
+        places[number] = min(places[number], top)
+        top = places[number] - _LINE
+    for place, (_, _, name, colour) in zip(places, ordered, strict=True):
+        axes.annotate(name, (right, place), (10, 0), color=colour, xycoords=("data", "axes fraction"),
+                      textcoords="offset points", va="center", annotation_clip=False)  # fmt: skip
 
 
 def _svg(figure: Figure, name: str) -> str:

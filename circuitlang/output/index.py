@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
@@ -14,17 +15,20 @@ from circuitlang.engine.result import Split, Summary
 from circuitlang.output import verdict
 from circuitlang.output.compared import claims, title
 from circuitlang.output.page import render
+from circuitlang.output.sweep import Curve, Sweep, effective
+from circuitlang.output.sweeps import sweeps
 
-# What a size is called among the values of a sweep's member.
-_SIZES = ("sparsity", "kernels")
+if TYPE_CHECKING:
+    from circuitlang.output.charts import Series
 
 
 @dataclass(frozen=True)
-class _Sweep:
-    """The curves of what one statement asked for; `unlabelled` of them, where they are too many to be named."""
+class _Drawn:
+    """A sweep with its charts; `unlabelled` curves, where they are too many to be named."""
 
-    name: str
-    chart: Markup
+    sweep: Sweep
+    fidelity: Markup
+    effective: Markup
     unlabelled: int
 
 
@@ -76,46 +80,46 @@ def index(
             name for name in names if name in METRICS.declarations and "lower" in METRICS.declarations[name].options
         },
         held_out=all(summary.test for summary in summaries),
-        sweeps=_sweeps(plan.circuits, finished, metric),
+        sweeps=[_draw(sweep) for sweep in sweeps(plan.circuits, finished)],
         comparisons=[
             _Compared(folder, title(comparison), claims(comparison)) for folder, comparison in (compared or {}).items()
         ],
     )
 
 
-def _sweeps(circuits: Sequence[Circuit], finished: Mapping[str, Summary], metric: str) -> list[_Sweep]:
-    """The statements that asked for one thing in several sizes, as far as they are finished."""
-    asked: dict[tuple[str, str], dict[str, list[Summary]]] = {}
-    for circuit in circuits:
-        if circuit.id not in finished or not finished[circuit.id].kept:
-            continue
-        if any(word in circuit.values for word in _SIZES):
-            curve = ", ".join(value for word, value in circuit.values.items() if word not in _SIZES)
-            curves = asked.setdefault((circuit.name, circuit.statement), {})
-            curves.setdefault(curve or str(circuit.criterion), []).append(finished[circuit.id])
-    return [
-        _sweep(name or "sweep", curves, metric)
-        for (name, _), curves in asked.items()
-        if any(len(members) > 1 for members in curves.values())
-    ]
-
-
-def _sweep(name: str, curves: Mapping[str, Sequence[Summary]], metric: str) -> _Sweep:
+def _draw(sweep: Sweep) -> _Drawn:
+    """The curves of a sweep, where it has more sizes than one."""
+    if len(sweep.sizes) < 2:
+        return _Drawn(sweep, Markup(), Markup(), 0)
     # Only now, as a run whose circuits are all alike has nothing to draw.
     from circuitlang.output import charts
 
-    series, rivals = [], dict[int, list[float]]()
-    for label, members in curves.items():
-        ordered = sorted(members, key=lambda summary: summary.kept)
-        values = [summary.judged.metrics[metric] for summary in ordered]
-        spans = [
-            summary.judged.intervals.get(metric, (value, value)) for summary, value in zip(ordered, values, strict=True)
-        ]
-        low, high = zip(*spans, strict=True)
-        series.append(charts.Series(label, [summary.kept for summary in ordered], values, low, high))
-        for summary in ordered:
-            if "random" in summary.baselines:
-                rivals.setdefault(summary.kept, []).append(summary.baselines["random"].metrics[metric])
-    baseline = {size: sum(values) / len(values) for size, values in rivals.items()}
-    many = len(series) if len(series) > len(charts.SERIES) else 0
-    return _Sweep(name, Markup(charts.sweep(metric, series, baseline)), many)
+    names = {size: sweep.size(size) for size in sweep.sizes}
+    label = f"share of the relevant {sweep.noun}s kept" if sweep.axis == "sparsity" else f"{sweep.noun}s kept"
+    sizes = charts.Sizes(f"{label}, nominally", names)
+    metric = sweep.metric
+    series = [_series(curve, lambda summary: summary.judged.metrics[metric], metric) for curve in sweep.curves]
+    drawn = charts.sweep(metric, series, sweep.rivals(metric), sizes)
+    alive = ""
+    if sweep.axis == "sparsity":
+        alive = charts.effective([_series(curve, effective) for curve in sweep.curves], sizes)
+    return _Drawn(sweep, Markup(drawn), Markup(alive), len(series) if len(series) > len(charts.SERIES) else 0)
+
+
+def _series(curve: Curve, number: Callable[[Summary], float], metric: str = "") -> Series:
+    """A number of the circuits of a curve, their median and its interval; of a metric, as the sweep has it."""
+    from circuitlang.output.charts import Series
+
+    spreads = [point.fidelity(metric) if metric else point.over(number) for point in curve.points]
+    features = {feature for point in curve.points for feature in point.found}
+    # A feature whose circuits are not all there has no line of its own.
+    whole = sorted(feature for feature in features if all(feature in point.found for point in curve.points))
+    members = [[number(point.found[feature]) for point in curve.points] for feature in whole]
+    return Series(
+        curve.label,
+        [point.size for point in curve.points],
+        [spread.value for spread in spreads],
+        [spread.low for spread in spreads],
+        [spread.high for spread in spreads],
+        members if len(features) > 1 else (),
+    )

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from rich import box
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
 from circuitlang.engine.result import Fidelity, Layer, Result, Summary
+from circuitlang.errors import listing
 from circuitlang.output import sentences
 
 _BAR, _NARROW = 24, 8  # of a table without and with the paths of modules
 _STRONGEST = 8
+# What an overview does without where there is no room, in this order.
+_SPARED = ("pearson_demeaned", "spearman", "error", "r2")
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 # A weight from strongly negative to strongly positive: in shape too, for those who see or print no colour.
 _SHAPES = "▼▽▿·▵△▲"
@@ -38,20 +43,54 @@ def render(result: Result, folder: Path | None = None) -> RenderableType:
     return Group(*(Padding(part, (0, 0, 1, 0)) for part in parts[:-1]), parts[-1])
 
 
-def overview(summaries: list[Summary]) -> RenderableType:
+def brief(summary: Summary, cached: bool) -> Text:
+    """A circuit in a line, as it is finished or, where it was before, `cached`."""
+    pearson = summary.judged.metrics.get("pearson", 0.0)
+    text = Text.assemble((summary.plan.id, "bold"), f"  {summary.kept:,} {summary.noun}s, pearson ")
+    text.append(f"{pearson:.3f}", _grade(pearson))
+    if not summary.effective:
+        text.append(", collapsed", "yellow")
+    if cached:
+        text.append("  finished before", "dim")
+    return text
+
+
+def overview(summaries: Sequence[Summary]) -> RenderableType:
     """The circuits of a run, a line each."""
-    table = _table()
-    table.add_column("circuit", overflow="fold")
-    names = list(summaries[0].train.metrics)
-    for title in ("kept", "share", *names):
-        table.add_column(title, justify="right", no_wrap=True)
-    for summary in summaries:
-        fidelity = summary.judged
-        values = [f"{fidelity.metrics[name]:.3f}" for name in names]
-        table.add_row(summary.plan.id, f"{summary.kept:,}", f"{sentences.share(summary):.1%}", *values)
     held_out = all(summary.test for summary in summaries)
     where = "on held-out pictures" if held_out else "held out where anything was"
-    return _section("circuits", f"{len(summaries)} of this run, fidelity {where}", table)
+    return _section("circuits", f"{len(summaries)} of this run, fidelity {where}", _Overview(summaries))
+
+
+@dataclass(frozen=True)
+class _Overview:
+    """A table with as many metrics as leave the names of the circuits whole."""
+
+    summaries: Sequence[Summary]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        names = list(self.summaries[0].train.metrics)
+        table = self._table(names)
+        # What says least beside the others goes first; the one that everybody asks for stays.
+        for name in _SPARED:
+            if Measurement.get(console, options.update(max_width=10_000), table).maximum <= options.max_width:
+                break
+            if name in names:
+                names.remove(name)
+                table = self._table(names)
+        yield table
+        if left_out := [name for name in self.summaries[0].train.metrics if name not in names]:
+            yield Text(f"{listing(left_out)}: in a wider terminal, and on the page", "dim")
+
+    def _table(self, names: Sequence[str]) -> Table:
+        table = _table()
+        table.add_column("circuit", overflow="fold")
+        for title in ("kept", "share", *names):
+            table.add_column(title, justify="right", no_wrap=True)
+        for summary in self.summaries:
+            values = [f"{summary.judged.metrics[name]:.3f}" for name in names]
+            table.add_row(summary.plan.id, f"{summary.kept:,}", f"{sentences.share(summary):.1%}", *values)
+        return table
 
 
 def _claim(summary: Summary) -> RenderableType:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from statistics import fmean
 
@@ -72,6 +73,15 @@ class _Grid:
 
 def arrange(connections: Sequence[Connection], targets: Set[Channel], headings: Mapping[int, float]) -> Layout:
     """Places for the connected channels and the targets; `headings` are the widths of the layers' labels."""
+    return _arranged(tuple(connections), frozenset(targets), tuple(headings.items()))
+
+
+# Several files of a circuit show the same, and to find it takes the longest part of writing them.
+@lru_cache(maxsize=2)
+def _arranged(
+    connections: tuple[Connection, ...], targets: frozenset[Channel], labels: tuple[tuple[int, float], ...]
+) -> Layout:
+    headings = dict(labels)
     channels = set(targets) | {end for one in connections for end in (one.source, one.target)}
     layers = sorted({layer for layer, _ in channels})
     grids = [_grid(slots, layers, targets) for slots in ordered(connections, channels, layers)]

@@ -14,10 +14,11 @@ def json(findings: Sequence[Finding]) -> str:
     Lines and columns count from 1, columns in characters; the end is the first character that is not meant any more.
     What has no place has null for `file`, `start` and `end`.
     """
-    return dumps([_one(finding) for finding in findings], indent=2) + "\n"
+    return dumps([plain(finding) for finding in findings], indent=2) + "\n"
 
 
-def _one(finding: Finding) -> dict[str, Any]:
+def plain(finding: Finding) -> dict[str, Any]:
+    """One of them, before it is text."""
     span = finding.span
     return {
         "code": finding.code,
