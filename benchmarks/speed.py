@@ -1,37 +1,47 @@
-"""What scoring costs: `python benchmarks/speed.py`.
+"""What scoring and measuring cost: `python benchmarks/speed.py`.
 
 The unit FB is one forward and one backward pass of the network as it is, cut off behind the target's layer, with
 gradients for weights alone: plain PyTorch, on the same images, in the same process, with the same threads. It is taken
-with four images at a time, which on most networks is its fastest. The target is a channel of the last convolution.
+with four images at a time, which on most networks is its fastest. F is its forward pass. The target is a channel of the
+last convolution.
 
-Rows are run in turn, round after round, so that whatever else the machine does slows all of them; a ratio to FB is
-taken within each round, and the median of the ratios is printed, as a Markdown table. With one thread it is the time
-that the processor spent, else the time that passed. Memory is the most that tensors
-take beside the network and the images: against that of an FB of a single image, and what 64 images take more than 16.
+Rows are run in turn, round after round, so that whatever else the machine does slows all of them; a ratio is taken
+within each round, and the median of the ratios is printed, as a Markdown table. With one thread it is the time that the
+processor spent, else the time that passed. Memory is the most that tensors take beside the network and the images:
+against that of an FB of a single image, and what 64 images take more than 16. `--plain` does without compiled loops,
+`--peer` adds the code that the paper's authors published, where a checkout of it is given.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
+import importlib
+import io
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 from torch.profiler import ProfilerActivity, profile
 from torchvision import models
 
 from circuitlang.compiler.plan import Choice
+from circuitlang.engine import observe
 from circuitlang.engine.build import Builder
-from circuitlang.engine.contracts import CRITERIA, passes_of
+from circuitlang.engine.contracts import CRITERIA, Scores, passes_of
+from circuitlang.engine.extract import extract
+from circuitlang.engine.graph import Graph
 from circuitlang.engine.intervene import Section, Target
-from circuitlang.engine.score import score_all
+from circuitlang.engine.measure import measure, responses
+from circuitlang.engine.score import score, score_all, score_together
 from circuitlang.engine.trace import trace
 from circuitlang.engine.weights import fill, read
 
@@ -47,7 +57,13 @@ NETS = {
 UNIT = 3
 SIDE = 224
 # Criteria that share a pass.
-TOGETHER = ("snip+actgrad", "snip+taylor+actgrad+gn")
+TOGETHER = ("snip+actgrad", "snip+taylor+actgrad", "snip+taylor+actgrad+gn")
+# Channels of one layer that share a forward pass, and by which criteria.
+TARGETS, MANY = 16, ("snip", "actgrad")
+# Sizes of circuits that are run, and those of a sweep with its criteria.
+SHARES = (0.1, 0.05, 0.01)
+SWEPT = (0.001, 0.005, 0.01, 0.05, 0.1, 0.2, 0.3, 0.5)
+SWEPT_BY = ("snip", "actgrad", "taylor", "magnitude")
 
 
 @dataclass(frozen=True)
@@ -97,8 +113,9 @@ def network(name: str) -> nn.Module:
     return model.eval()
 
 
-def jobs(name: str, criteria: list[str], images: Tensor) -> dict[str, Callable[[], object]]:
-    """What is timed of a network, FB first: F, then each criterion, or several of one pass joined by `+`."""
+def jobs(name: str, criteria: list[str], images: Tensor, peer: Path | None) -> dict[str, Callable[[], object]]:
+    """What is timed of a network, FB first: F, then each criterion, or several of one pass joined by `+`; channels of
+    the target's layer together; and the authors' code."""
     model = network(name)
     graph = trace(model, (SIDE, SIDE))
     found: dict[str, Callable[[], object]] = {
@@ -107,15 +124,102 @@ def jobs(name: str, criteria: list[str], images: Tensor) -> dict[str, Callable[[
     }
     for word in criteria:
         found[word] = partial(scored, graph, name, word, images)
+    for word in MANY:
+        found[f"{word} of {TARGETS} channels"] = partial(scored_together, graph, name, word, images)
+    if peer is not None:
+        found |= theirs(model, name, images, peer)
     return found
 
 
-def scored(graph: object, name: str, word: str, images: Tensor) -> None:
+def section(graph: Graph, name: str, unit: int = UNIT) -> Section:
+    """The network up to a channel of the target's layer."""
+    return Section(graph, Target(graph.find(NETS[name]), (unit,)))
+
+
+def scored(graph: Graph, name: str, word: str, images: Tensor) -> None:
     """Score by one criterion, or by several at once, from the network on."""
-    section = Section(graph, Target(graph.find(NETS[name]), (UNIT,)))
-    builder = Builder(section, Fixed(images))
+    builder = Builder(section(graph, name), Fixed(images))
     size = sum(int(mask.sum()) for mask in builder.relevant.values()) // 10
     score_all(builder, [Choice(each) for each in word.split("+")], size, 0)
+
+
+def scored_together(graph: Graph, name: str, word: str, images: Tensor) -> None:
+    """Score several channels of the target's layer by one criterion."""
+    builders = [Builder(section(graph, name, unit), Fixed(images)) for unit in range(TARGETS)]
+    score_together([(builder, Choice(word)) for builder in builders], 0)
+
+
+def theirs(model: nn.Module, name: str, images: Tensor, checkout: Path) -> dict[str, Callable[[], object]]:
+    """The authors' snip and actgrad, image by image as their memory wants it."""
+    sys.path.insert(0, str(checkout))
+    module = importlib.import_module("circuit_pruner.simple_api.score")
+    pairs = [(image, torch.zeros(1)) for image in torch.split(images, 1)]
+    taken = module.dissect_model(copy.deepcopy(model))
+
+    def quietly(score: Callable[..., object], *given: object, **words: object) -> None:
+        with contextlib.redirect_stdout(io.StringIO()):
+            score(*given, pairs, NETS[name], UNIT, **words)
+
+    return {
+        "the authors' snip": partial(quietly, module.snip_score, copy.deepcopy(model)),
+        "the authors' actgrad": partial(quietly, module.actgrad_kernel_score, taken, dissect_model=False),
+    }
+
+
+def circuits(graph: Graph, name: str, images: Tensor) -> dict[str, Callable[[], object]]:
+    """The forward passes of circuits of some sizes, after that of the network: over their kernels, and as plain modules
+    of torch's layers."""
+    builder = Builder(section(graph, name), Fixed(images[:4]), refill="live")
+    scores = score(builder, "actgrad", {}, 0, 0)
+    relevant = sum(int(mask.sum()) for mask in builder.relevant.values())
+    found: dict[str, Callable[[], object]] = {"F": partial(floor, graph_model(name), NETS[name], images, 8, False)}
+    for share in SHARES:
+        module = extract(builder.section, builder.build(builder.select(scores, int(share * relevant))))
+        for word, runner in (("kernels", sparse(module)), ("a plain module", module)):
+            if runner is not None:
+                found[f"a circuit of {share:.0%}, {word}"] = partial(forward, runner, images)
+    return found
+
+
+@cache
+def graph_model(name: str) -> nn.Module:
+    """The network, once for all rows about its circuits."""
+    return network(name)
+
+
+def sparse(module: fx.GraphModule) -> nn.Module | None:
+    """What runs a module over its kernels, where numba is there."""
+    if find_spec("numba") is None:
+        return None
+    from circuitlang.engine.sparse import Sparse
+
+    return Sparse(module)
+
+
+def forward(module: nn.Module, images: Tensor) -> None:
+    """One forward pass, some images at a time."""
+    with torch.no_grad():
+        for some in torch.split(images, 8):
+            module(some)
+
+
+def swept(builder: Builder, everything: Sequence[Scores], images: Tensor) -> None:
+    """Circuits of 8 sizes by 4 criteria from their scores: selected, built, cut out, run and measured, and the network
+    once."""
+    part = builder.section
+    original = responses(part, Fixed(images), "")
+    relevant = sum(int(mask.sum()) for mask in builder.relevant.values())
+    for scores in everything:
+        for share in SWEPT:
+            masks = builder.select(scores, max(int(share * relevant), 1))
+            edits = builder.build(masks)
+            runner = sparse(extract(part, edits)) if share <= 0.5 else None
+            maps = (
+                torch.cat([runner(some).flatten(1).double() for some in torch.split(images, 8)])
+                if runner
+                else responses(part, Fixed(images), "", edits)
+            )
+            measure(original, maps, 0)
 
 
 def peak(run: Callable[[], object]) -> int:
@@ -164,37 +268,61 @@ def default_criteria() -> list[str]:
     return [name for name in sorted(CRITERIA.declarations) if passes_of(name) <= 1 or name == "force"]
 
 
+def measuring(name: str, images: Tensor, rounds: int) -> dict[str, float]:
+    """The forward passes of circuits, and a sweep's, in F of the network on the same images."""
+    graph = trace(graph_model(name), (SIDE, SIDE))
+    builder = Builder(section(graph, name), Fixed(images[:4]), refill="live")
+    everything = score_all(builder, [Choice(each) for each in SWEPT_BY], 0, 0)
+    tasks = circuits(graph, name, images)
+    tasks["8 sizes by 4 criteria, measured"] = partial(swept, builder, everything, images)
+    for task in tasks.values():
+        task()
+    return {word: ratio for word, ratio in timed(tasks, rounds).items() if word != "F"}
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--nets", nargs="+", choices=NETS, default=list(NETS))
     parser.add_argument("--criteria", nargs="+", default=[*default_criteria(), *TOGETHER], metavar="NAME[+NAME...]")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--images", type=int, default=4)
+    parser.add_argument("--images", type=int, default=4, help="to score (default 4)")
+    parser.add_argument("--measured", type=int, default=32, help="to measure circuits on; 0 for none (default 32)")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--memory", nargs="*", default=["actgrad"], metavar="NAME", help="criteria whose memory counts")
+    parser.add_argument("--plain", action="store_true", help="without compiled loops")
+    parser.add_argument("--peer", type=Path, metavar="PATH", help="a checkout of the paper's code")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    if options.plain:
+        observe.loops, options.measured = lambda: None, 0  # type: ignore[assignment]
     rows: dict[str, dict[str, str]] = {}
     for name in options.nets:
-        images = torch.randn(options.images, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
-        tasks = jobs(name, options.criteria, images)
+        random = torch.Generator().manual_seed(0)
+        images = torch.randn(options.images, 3, SIDE, SIDE, generator=random)
+        tasks = jobs(name, options.criteria, images, options.peer)
         for word, task in tasks.items():
             if word != "force":
                 task()  # once untimed: what is made once is there afterwards
         for word, ratio in timed(tasks, options.rounds).items():
             rows.setdefault(f"{word}, time in FB", {})[name] = f"{ratio:.2f}"
+            if word.endswith("channels"):
+                rows.setdefault(f"{word}, time in FB of each", {})[name] = f"{ratio / TARGETS:.2f}"
         for word in options.memory:
             against, growth = memory(name, word)
             rows.setdefault(f"{word}, memory of one FB", {})[name] = f"{against:.2f}"
             rows.setdefault(f"{word}, more memory for 64 images than for 16", {})[name] = f"{growth:.0%}"
+        if options.measured:
+            seen = torch.randn(options.measured, 3, SIDE, SIDE, generator=random)
+            for word, ratio in measuring(name, seen, options.rounds).items():
+                rows.setdefault(f"{word}, time in F", {})[name] = f"{ratio:.2f}"
         print(f"{name} done", file=sys.stderr)
     print(
         f"{options.images} images of {SIDE} pixels, {options.threads} thread(s), medians of {options.rounds} rounds\n"
     )
     print("| | " + " | ".join(options.nets) + " |\n|---|" + "---|" * len(options.nets))
     for word, cells in rows.items():
-        print(f"| {word} | " + " | ".join(cells[name] for name in options.nets) + " |")
+        print(f"| {word} | " + " | ".join(cells.get(name, "") for name in options.nets) + " |")
 
 
 if __name__ == "__main__":

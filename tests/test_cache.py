@@ -25,10 +25,10 @@ def scored(here: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The criteria that something was scored by; each costs passes but the two baselines."""
     seen: list[str] = []
 
-    def watched(builder, criterion, parameters, size, seed):
+    def watched(builder, criterion, parameters, size, seed, contrast=None):
         if criterion not in ("random", "magnitude"):
             seen.append(criterion)
-        return score(builder, criterion, parameters, size, seed)
+        return score(builder, criterion, parameters, size, seed, contrast)
 
     monkeypatch.setattr(execute, "score", watched)
     return seen

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, fx, nn
@@ -35,8 +34,6 @@ _BASELINES = ("random", "magnitude")
 CHECKED = 16
 # Of more kernels than this share, a network with the rest masked is run faster than the kernels one by one.
 _MANY = 0.5
-# Of a target, the network's own responses to some pictures by their contents.
-_ORIGINAL: WeakKeyDictionary[Section, dict[str, Tensor]] = WeakKeyDictionary()
 
 
 def execute(prepared: Prepared, job: Job) -> Result:
@@ -61,7 +58,14 @@ def execute(prepared: Prepared, job: Job) -> Result:
         asked = budget(plan.size, relevant)
         found = finder(asked)
     rest = {path: builder.relevant[path] & ~mask for path, mask in found.masks.items()}
-    rivals = {name: _Finder(builder, Choice(name), plan.seed)(asked) for name in _BASELINES}
+    how = str(plan.ablation), plan.calibrate, plan.refill, plan.structure, plan.seed
+    pictures = job.train.digest, job.test.digest if job.test else ""
+
+    def rival(name: str) -> Fidelity:
+        """How good a circuit as large is that another criterion finds, whichever found this one."""
+        compute = partial(_rival, builder, Choice(name), plan.seed, asked, judge)
+        return section.once(("rival", name, asked, *how, *pictures), compute)
+
     module, few = found.module, job.test or job.train
     few = few.take(range(min(len(few), CHECKED)))
     summary = Summary(
@@ -77,7 +81,7 @@ def execute(prepared: Prepared, job: Job) -> Result:
         contrast=contrast(found) if contrast else None,
         contrast_held_out=job.contrast_test is not None,
         without=judge(_Found(section, {}, rest, builder.live(rest), builder.build(rest, fitted=False))),
-        baselines={name: judge(rival) for name, rival in rivals.items()},
+        baselines={name: rival(name) for name in _BASELINES},
         walk=[Tried(kernels=each.size, values=list(each.circuit.values)) for each in walk.tried] if walk else [],
         parameters=sum(each.numel() for each in module.parameters()),
         extracted_difference=verify(section, found.edits, module, few),
@@ -85,13 +89,17 @@ def execute(prepared: Prepared, job: Job) -> Result:
         part=job.part,
     )
     circuit = _circuit(section, found)
-    pictures = exemplars.collect(section, job.train, circuit)
+    crops = exemplars.collect(section, job.train, circuit)
     seen = scenes.collect(section, job.test or job.train, judge.strength, circuit, found.edits)
     preprocess, options = prepared.model.preprocess, prepared.options
     visions = visualise(section, found.edits, circuit, preprocess, plan.seed, options.visualise, options.track)
     shape = section.graph.steps[section.graph.image].shape
     packed = pack(module, shape, preprocess)
-    return Result(summary, circuit, pictures, packed, judge.witness(found), seen, visions)
+    return Result(summary, circuit, crops, packed, judge.witness(found), seen, visions)
+
+
+def _rival(builder: Builder, criterion: Choice, seed: int, size: int, judge: _Judge) -> Fidelity:
+    return judge(_Finder(builder, criterion, seed)(size))
 
 
 @dataclass(frozen=True)
@@ -177,10 +185,8 @@ class _Judge:
 
     def __init__(self, section: Section, images: Pictures, label: str, seed: int) -> None:
         self._section, self._images, self._label, self._seed = section, images, label, seed
-        known = _ORIGINAL.setdefault(section, {})
-        if images.digest not in known:
-            known[images.digest] = responses(section, images, f"the network on {label}")
-        self._original = known[images.digest]
+        network = partial(responses, section, images, f"the network on {label}")
+        self._original = section.once(("responses", images.digest), network)
         # By circuit; with the circuit, lest another takes its number.
         self._seen: dict[int, tuple[_Found, Tensor]] = {}
 

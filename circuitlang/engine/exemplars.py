@@ -25,11 +25,27 @@ def collect(section: Section, images: Pictures, circuit: Circuit) -> dict[tuple[
 
     Keys are the layer's number in the circuit and the channel. Parts beyond the picture's border are grey.
     """
+    best = section.once(("exemplars", images.digest), lambda: _best(section, images))
+    nodes = {step.layer.path: step.name for step in section.graph.ancestors(section.target.step.name) if step.layer}
+    found: dict[tuple[int, int], NDArray[np.uint8]] = {}
+    for number, (layer, kernels) in enumerate(zip(section.layers, circuit.kernels, strict=True)):
+        seen = best[layer.path]
+        for channel in np.unique(kernels.target[kernels.effective]).tolist():
+            # Of the target's own layer its rows were computed, not all.
+            rows = section.rows(layer)
+            place = int(seen.place[channel if rows is None else rows.tolist().index(channel)])
+            image, position = divmod(place, seen.height * seen.width)
+            box = section.graph.receptive_field(nodes[layer.path], position // seen.width, position % seen.width)
+            found[number, channel] = _crop(images.picture(image), box)
+    return found
+
+
+def _best(section: Section, images: Pictures) -> dict[str, _Best]:
+    """By layer, where its channels respond most in the network."""
     best: dict[str, _Best] = {}
     start = 0
     # Of a layer that is used again the last use counts.
     uses = [step for step in section.graph.ancestors(section.target.step.name) if step.layer]
-    nodes = {step.layer.path: step.name for step in uses if step.layer}
     many = Counter(step.layer.path for step in uses if step.layer)
     calls: Counter[str] = Counter()
 
@@ -48,17 +64,7 @@ def collect(section: Section, images: Pictures, circuit: Circuit) -> dict[tuple[
     for batch in images.batches("exemplars"):
         section.watch(batch, watcher)
         start += len(batch)
-    found: dict[tuple[int, int], NDArray[np.uint8]] = {}
-    for number, (layer, kernels) in enumerate(zip(section.layers, circuit.kernels, strict=True)):
-        seen = best[layer.path]
-        for channel in np.unique(kernels.target[kernels.effective]).tolist():
-            # Of the target's own layer its rows were computed, not all.
-            rows = section.rows(layer)
-            place = int(seen.place[channel if rows is None else rows.tolist().index(channel)])
-            image, position = divmod(place, seen.height * seen.width)
-            box = section.graph.receptive_field(nodes[layer.path], position // seen.width, position % seen.width)
-            found[number, channel] = _crop(images.picture(image), box)
-    return found
+    return best
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ Maps lie channels last in memory, which is faster on a CPU for whatever a networ
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from operator import attrgetter
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, fx, nn
@@ -22,6 +22,7 @@ from torch.nn import functional
 from circuitlang.engine.contracts import Edit, Edits, Masks, Observation, Passage
 from circuitlang.engine.graph import Graph, Layer, Step
 
+T = TypeVar("T")
 # Sees a layer in the backward pass of the cotangent of a number.
 Observer = Callable[[int, Layer, Observation], None]
 Cotangent = Callable[[Tensor], Tensor]
@@ -185,6 +186,15 @@ class Section:
         self._module = _cut(graph, target.step.name, self._kernel_layers)
         sliced = target.step.layer is not None and self.rows(target.step.layer) is not None
         self._units = list(range(len(target.units))) if sliced else list(target.units)
+        self._known: dict[Hashable, Any] = {}
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What is the same for all circuits of the feature, made when it is first asked for; the key says all that it
+        follows from beside the network and the target."""
+        if key not in self._known:
+            self._known[key] = make()
+        found: T = self._known[key]
+        return found
 
     def rows(self, layer: Layer) -> Tensor | None:
         """The output channels of a layer that are computed, where it isn't all: of the target's layer the target's

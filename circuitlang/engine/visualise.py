@@ -8,7 +8,6 @@ step, so that it stays a picture rather than noise.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -32,8 +31,6 @@ _CONTRAST = 3.2
 # Brightness, red against blue, green against both, by how much of each natural pictures have.
 _COLOURS = ((0.58, 0.58, 0.58), (0.25, 0.0, -0.25), (0.08, -0.16, 0.08))
 
-# Of a target, what excites it in the network.
-_KNOWN: WeakKeyDictionary[Section, dict[tuple[Preprocess, int, int], Tensor]] = WeakKeyDictionary()
 # Pictures [N, 3, H, W], normalised → how strong each excites what it is made for [N].
 Objective = Callable[[Tensor], Tensor]
 
@@ -92,11 +89,8 @@ def _picture(spectrum: Tensor, size: int) -> Tensor:
 
 def _in_network(section: Section, preprocess: Preprocess, seed: int) -> Tensor:
     """What excites the feature in the network, made once for all circuits of it."""
-    known = _KNOWN.setdefault(section, {})
-    key = preprocess, seed, STEPS
-    if key not in known:
-        known[key] = _made(section, None, preprocess, seed, _feature(section), 1)
-    return known[key]
+    key = "visualised", preprocess, seed, STEPS
+    return section.once(key, lambda: _made(section, None, preprocess, seed, _feature(section), 1))
 
 
 def _made(
