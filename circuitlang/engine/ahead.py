@@ -16,8 +16,9 @@ MOST = 16
 def company(job: Job) -> tuple[object, ...] | None:
     """What jobs have in common that share a forward pass; None for one that shares with none."""
     plan = job.plan
-    alone = not isinstance(CRITERIA.load(plan.criterion.name), Criterion) or (plan.into is not None and not job.part)
-    return None if alone else (job.section.target.step.name, job.train.digest, plan.structure, plan.seed)
+    once = isinstance(CRITERIA.load(plan.criterion.name), Criterion) and job.contrast is None
+    whole = plan.into is not None and not job.part
+    return (job.section.target.step.name, job.train.digest, plan.structure, plan.seed) if once and not whole else None
 
 
 def ahead(job: Job, due: Sequence[Job]) -> None:

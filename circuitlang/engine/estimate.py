@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal
@@ -16,10 +16,12 @@ from typing import Literal
 import torch
 
 from circuitlang.compiler.plan import Circuit as CircuitPlan
-from circuitlang.compiler.plan import Key, Origins, Plan
+from circuitlang.compiler.plan import ClassOutput, Key, Origins, Plan
 from circuitlang.engine import visualise
+from circuitlang.engine.ahead import MOST
 from circuitlang.engine.build import IMAGES
-from circuitlang.engine.contracts import CRITERIA, LoadedModel, passes_of
+from circuitlang.engine.contracts import CRITERIA, Criterion, LoadedModel, passes_of
+from circuitlang.engine.extract import CHECKED
 from circuitlang.engine.graph import Graph, Step
 from circuitlang.engine.images import find, held_out
 from circuitlang.engine.kinds import numbers
@@ -31,17 +33,17 @@ from circuitlang.errors import Finding, InputError, listing
 
 # A backward pass computes two gradients, of the input and of the output, each as much work as the forward pass.
 _PASS = 3
-# On the pictures it was found on the network and the circuit are run, and the network again for exemplars.
-_ON_TRAIN = 3
-# On the held-out ones the network and the circuit; where fidelity is judged, also two baselines, the network without
-# the circuit, and twice more the circuit, beside its module and for what pictures show of it.
-_ON_TEST, _RIVALS = 2, 6
-# On what it is contrasted with, the network and the circuit.
-_ON_CONTRAST = 2
+# On the pictures it was found on and on the held-out ones, the network and the circuit; on the first the network again
+# for exemplars.
+_NETWORK, _CIRCUIT, _EXEMPLARS = 1, 1, 1
+# Where fidelity is judged, also two baselines, and the network without the circuit.
+_RIVALS, _WITHOUT = 2, 1
+# On the few on which the circuit's module is compared with the circuit in the network, both.
+_CHECKED = 2
 # On the few that the diagram shows, the network and the circuit, for the feature and for every channel.
 _SHOWN = 4
-# A refit runs the network and the circuit; a circuit is refitted, and its baselines.
-_REFIT = 2 * 3
+# A refit runs the network and the circuit.
+_REFIT = 2
 
 # A circuit's folder is not there, holds another circuit than would be found, or holds the very one.
 State = Literal["new", "changed", "finished"]
@@ -62,6 +64,9 @@ class Cost:
     measuring: int = 0
     forwarded: float = 0
     returned: float = 0
+
+    def __sub__(self, other: Cost) -> Cost:
+        return self + Cost(*(-getattr(other, field.name) for field in fields(other)))
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(
@@ -116,6 +121,8 @@ class Circuit:
     relevant: int | None
     asked: int | None
     cost: Cost | None
+    scoring: Cost
+    common: tuple[tuple[str, Cost], ...]
     refused: tuple[str, ...]
     state: State = "new"
     # Where its scores come from without a pass: `cache`, or the id of the circuit of this plan that has the same.
@@ -172,22 +179,60 @@ def estimate(plan: Plan, folder: Path, origins: Origins, allow_code: bool = Fals
 
 
 def scored_before(circuits: Iterable[Circuit], plan: Plan, cached: Collection[str]) -> Iterator[Circuit]:
-    """Circuits, with nothing to pay for scores that are in the cache, or that a circuit before them has left there."""
+    """Circuits, without what is there when their turn comes: scores in the cache, or what those before them leave."""
     plans = {each.id: each for each in plan.circuits}
-    first: dict[str, str] = {}
+    scores: dict[str, str] = {}
+    made: set[str] = set()
+    companies: dict[str, _Company] = {}
     for circuit in circuits:
-        asked = plans[circuit.id]
-        nested = CRITERIA.load(asked.criterion.name).nested if not circuit.refused else False
-        basis = plan.basis(asked)
-        scored = "cache" if circuit.id in cached else first.get(basis, "") if nested else ""
-        if not circuit.refused and circuit.state != "finished":
-            first.setdefault(basis, circuit.id)
-        if scored and circuit.cost and circuit.cost.passes:
-            spared = circuit.cost.passes * circuit.found_on
-            forwarded, returned = circuit.cost.forwarded - spared, circuit.cost.returned - spared
-            cost = replace(circuit.cost, passes=0, finding=0, forwarded=forwarded, returned=returned)
-            circuit = replace(circuit, scored=scored, cost=cost)
-        yield circuit
+        asked, cost = plans[circuit.id], circuit.cost
+        if circuit.refused or circuit.state == "finished" or cost is None:
+            yield circuit
+            continue
+        for what, spared in circuit.common:
+            cost = cost - spared if what in made else cost
+        made.update(what for what, _ in circuit.common)
+        entry, basis = CRITERIA.load(asked.criterion.name), plan.basis(asked)
+        scored = "cache" if circuit.id in cached else scores.get(basis, "") if entry.nested else ""
+        scores.setdefault(basis, circuit.id)
+        finding = circuit.scoring
+        if scored and finding.passes:
+            cost -= finding
+        elif isinstance(entry, Criterion) and asked.into is None and asked.contrast is None:
+            layer = "" if isinstance(asked.target, ClassOutput) else asked.target.layer
+            company = companies.setdefault(f"{layer}|{_on(asked)}|{asked.structure}", _Company())
+            scored, spared = company.join(circuit, str(asked.target), entry.cotangent)
+            cost -= spared
+        yield replace(circuit, scored=scored, cost=cost)
+
+
+class _Company:
+    """Circuits that are scored together, as `ahead` does: targets of one layer share a forward pass, criteria that
+    begin with the same gradient a backward pass too."""
+
+    def __init__(self) -> None:
+        self._targets: dict[str, str] = {}
+        self._sources: set[tuple[str, object]] = set()
+
+    def join(self, circuit: Circuit, target: str, cotangent: object) -> tuple[str, Cost]:
+        """With whom a circuit is scored, if it isn't the first, and what that spares."""
+        if target not in self._targets:
+            first = circuit.id if len(self._targets) % MOST == 0 else list(self._targets.values())[-1]
+            self._targets[target] = first
+        first, whole, source = self._targets[target], circuit.scoring, (target, cotangent)
+        known = source in self._sources
+        self._sources.add(source)
+        if first == circuit.id:
+            return "", Cost()
+        if known:
+            return first, whole
+        forward = whole.forwarded
+        return first, Cost(passes=whole.passes / _PASS, finding=whole.finding // _PASS, forwarded=forward)
+
+
+def _on(asked: CircuitPlan) -> str:
+    """The pictures of a circuit, and which of them are held out."""
+    return f"{asked.images}|{asked.test}|{asked.holdout}|{asked.seed}"
 
 
 def _circuit(
@@ -200,7 +245,7 @@ def _circuit(
     key: Key = ("circuits", asked.id)
     pictures = _pictures(asked, sets)
     relevant: int | None = None
-    cost: Cost | None = None
+    cost, scoring, common = None, Cost(), tuple[tuple[str, Cost], ...]()
     before = len(findings)
     with collect(findings, origins, (*key, "criterion")):
         check_criterion(asked.criterion)
@@ -210,7 +255,11 @@ def _circuit(
             relevant = network.relevant(target.step, target.units, asked.structure == "weight")
             if len(findings) == before:
                 operations = network.operations(target.step, target.units)
+                scoring = _scoring(asked, relevant, operations, *pictures)
+                common = tuple(_common(asked, operations, *pictures))
                 cost = _cost(asked, relevant, operations, *pictures)
+                for each in (scoring, *(shared for _, shared in common)):
+                    cost += each
                 if asked.into is not None:
                     cost += _more_of_a_split(asked, operations, *pictures[:2])
     return Circuit(
@@ -226,6 +275,8 @@ def _circuit(
         relevant=relevant,
         asked=None if asked.size is None or relevant is None else budget(asked.size, relevant),
         cost=cost,
+        scoring=scoring,
+        common=common,
         refused=tuple(refusals(asked).values()),
     )
 
@@ -241,37 +292,65 @@ def _pictures(asked: CircuitPlan, sets: dict[str, ImageSet]) -> tuple[int, int, 
     return found_on - out, out, others
 
 
+def _tries(asked: CircuitPlan, relevant: int) -> int:
+    """How many sizes a search tries, at a guess: each down to the last, and some between two of them."""
+    return round(math.log2(max(relevant, 2))) if asked.size is None else 0
+
+
+def _scoring(
+    asked: CircuitPlan, relevant: int, operations: int, found_on: int, _measured_on: int, contrasted_with: int
+) -> Cost:
+    """What finding the scores costs; `operations` are those of one picture's forward pass."""
+    passes = passes_of(asked.criterion.name, asked.criterion.parameters)
+    tries = _tries(asked, relevant)
+    if tries and not CRITERIA.load(asked.criterion.name).nested:
+        passes *= tries
+    scored = passes * (found_on + contrasted_with - held_out(asked.holdout, contrasted_with))
+    return Cost(passes=passes, finding=round(scored * _PASS * operations), forwarded=scored, returned=scored)
+
+
+def _forwards(operations: int, *runs: tuple[int, int]) -> Cost:
+    """Runs of so many networks or circuits on so many pictures."""
+    pictures = sum(count * many for count, many in runs)
+    number = sum(count for count, many in runs if many)
+    return Cost(forwards=number, measuring=operations * pictures, forwarded=pictures)
+
+
+def _common(
+    asked: CircuitPlan, operations: int, found_on: int, measured_on: int, contrasted_with: int
+) -> Iterator[tuple[str, Cost]]:
+    """What circuits have in common that are of one feature, and what those of one size too: by what it follows from."""
+    feature = f"{asked.target}|{_on(asked)}"
+    network = (_NETWORK + _EXEMPLARS, found_on), (_NETWORK, measured_on)
+    yield feature, _forwards(operations, *network)
+    if contrasted_with:
+        out = held_out(asked.holdout, contrasted_with)
+        yield f"{feature}|{asked.contrast}", _forwards(operations, (_NETWORK, out or contrasted_with))
+    how = asked.ablation, asked.calibrate, asked.refill, asked.structure
+    refitted = _RIVALS * _REFIT if asked.calibrate != "none" else 0, min(found_on, IMAGES)
+    size = asked.id if asked.size is None else asked.size
+    yield f"{feature}|{size}|{how}", _forwards(operations, (_RIVALS, measured_on or found_on), refitted)
+
+
 def _cost(
     asked: CircuitPlan, relevant: int, operations: int, found_on: int, measured_on: int, contrasted_with: int
 ) -> Cost:
-    """`operations` are those of one picture's forward pass; what a search for a size tries is a guess."""
-    passes = passes_of(asked.criterion.name, asked.criterion.parameters)
-    judged_on = measured_on or found_on
-    # Each size down to the last, and some between two of them.
-    tries = round(math.log2(max(relevant, 2))) if asked.size is None else 0
-    if tries and not CRITERIA.load(asked.criterion.name).nested:
-        passes *= tries
-    fitted = (_REFIT + 2 * tries if asked.calibrate != "none" else 0), min(found_on, IMAGES)
-    averaged = (1 if asked.ablation.name == "mean" else 0), found_on
-    forwards = [(_ON_TRAIN, found_on), (_ON_TEST if measured_on else 0, measured_on), (_RIVALS + tries, judged_on)]
-    against_out = held_out(asked.holdout, contrasted_with)
-    against = contrasted_with - against_out
-    forwards += [
-        fitted,
-        averaged,
+    """What a circuit costs beside its scores and what it has in common with others."""
+    judged_on, tries = measured_on or found_on, _tries(asked, relevant)
+    against = held_out(asked.holdout, contrasted_with) or contrasted_with
+    measured = _forwards(
+        operations,
+        (_CIRCUIT, found_on),
+        (_CIRCUIT, measured_on),
+        (_WITHOUT + tries, judged_on),
+        (_REFIT * (1 + tries) if asked.calibrate != "none" else 0, min(found_on, IMAGES)),
+        (1 if asked.ablation.name == "mean" else 0, found_on),
+        (_CHECKED, min(judged_on, CHECKED)),
         (_SHOWN, min(judged_on, PICTURES)),
-        (_ON_CONTRAST if contrasted_with else 0, against_out or against),
-    ]
-    measured = sum(count * pictures for count, pictures in forwards)
-    scored = passes * (found_on + against)
-    return Cost(
-        passes=passes,
-        forwards=sum(count for count, _ in forwards),
-        finding=round(scored * _PASS * operations),
-        measuring=operations * measured,
-        forwarded=scored + measured + visualise.STEPS,
-        returned=scored + visualise.STEPS,
+        (_CIRCUIT, against),
     )
+    # And a picture that excites the feature is made, step by step.
+    return measured + Cost(forwarded=visualise.STEPS, returned=visualise.STEPS)
 
 
 def _more_of_a_split(asked: CircuitPlan, operations: int, found_on: int, measured_on: int) -> Cost:
@@ -281,21 +360,17 @@ def _more_of_a_split(asked: CircuitPlan, operations: int, found_on: int, measure
     # Every picture is scored by itself, and the circuit of all pictures is found.
     passes = passes_of(asked.criterion.name, asked.criterion.parameters)
     scored = found_on * (passes + 1) + measured_on
-    fitted = (_REFIT // 3 if asked.calibrate != "none" else 0), min(found_on, IMAGES)
-    averaged = (1 if asked.ablation.name == "mean" else 0), found_on
-    shown = _SHOWN * (parts - 1), min((measured_on or found_on) // parts, PICTURES)
-    # The network and all circuits on the pictures of all parts.
-    forwards = [fitted, averaged, shown, (parts + 2 if measured_on else 0, measured_on)]
-    measured = sum(count * pictures for count, pictures in forwards)
-    made = visualise.STEPS * (parts - 1)
-    return Cost(
-        passes=passes + 1,
-        forwards=sum(count for count, _ in forwards),
-        finding=round(scored * _PASS * operations),
-        measuring=operations * measured,
-        forwarded=scored + measured + made,
-        returned=scored + made,
+    measured = _forwards(
+        operations,
+        (_REFIT if asked.calibrate != "none" else 0, min(found_on, IMAGES)),
+        (1 if asked.ablation.name == "mean" else 0, found_on),
+        (_SHOWN * (parts - 1), min((measured_on or found_on) // parts, PICTURES)),
+        # The network and all circuits on the pictures of all parts.
+        (parts + 2, measured_on),
     )
+    made = visualise.STEPS * (parts - 1)
+    finding = round(scored * _PASS * operations)
+    return measured + Cost(passes=passes + 1, finding=finding, forwarded=scored + made, returned=scored + made)
 
 
 def _settings(asked: CircuitPlan) -> list[Setting]:

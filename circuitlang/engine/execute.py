@@ -14,7 +14,7 @@ from circuitlang.engine import exemplars, scenes, witness
 from circuitlang.engine.build import Builder
 from circuitlang.engine.cache import Shelf
 from circuitlang.engine.contracts import CRITERIA, Batches, Edit, Edits, Masks, Scores, passes_of
-from circuitlang.engine.extract import extract, pack, rows, verify
+from circuitlang.engine.extract import CHECKED, extract, pack, rows, verify
 from circuitlang.engine.graph import Layer
 from circuitlang.engine.images import Pictures
 from circuitlang.engine.intervene import Section
@@ -30,8 +30,6 @@ from circuitlang.errors import CircuitError
 
 # What every circuit is compared with, as large and built in the same way.
 _BASELINES = ("random", "magnitude")
-# Pictures on which a module is compared with the circuit in the network.
-CHECKED = 16
 # Of more kernels than this share, a network with the rest masked is run faster than the kernels one by one.
 _MANY = 0.5
 

@@ -26,6 +26,8 @@ from circuitlang.engine.images import Preprocess
 from circuitlang.engine.intervene import Section
 from circuitlang.errors import CircuitError, Finding
 
+# On so many pictures a module is compared with the circuit in the network.
+CHECKED = 16
 # Another number of images than networks are read with, so that none is taken for granted.
 _IMAGES = 3
 # What changes nothing once a network is in evaluation mode.

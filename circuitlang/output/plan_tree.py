@@ -121,7 +121,7 @@ def _total(forecast: Forecast) -> Text:
     if refused:
         text.append(f", {refused:,} that can't be run", "red")
     text.append(f": {_number(total.passes, 'pass')}, {_operations(total.finding + total.measuring)}")
-    if refused or forecast.comparisons:
+    if refused:
         text.append("; `run` refuses the plan as it is", "red")
     return text
 
