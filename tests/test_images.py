@@ -1,6 +1,8 @@
 """Pictures of every kind a folder really holds."""
 
 import io
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -287,3 +289,38 @@ def test_one_picture_or_no_holdout_leaves_nothing_to_test_on(folder):
     assert pictures.split(0, 0) == (pictures, None)
     one = pictures.take([0])
     assert one.split(0.2, 0) == (one, None)
+
+
+def test_the_next_batch_is_decoded_while_one_is_computed_with(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_KEEP", 0)
+    asked, picture = [], module.Pictures.picture
+    second = threading.Event()
+
+    def watched(self, index):
+        asked.append(index)
+        if index == 2:
+            second.set()
+        return picture(self, index)
+
+    monkeypatch.setattr(module.Pictures, "picture", watched)
+    for index in range(6):
+        Image.new("RGB", (8, 8), (40 * index, 0, 0)).save(tmp_path / f"{index}.png")
+    pictures, _ = load(sorted(tmp_path.iterdir()), PLAIN)
+    batches = replace(pictures, batch_size=2).batches("")
+    first = next(batches)
+    assert second.wait(10), "nothing is decoded before it is asked for"
+    found = torch.cat([first, *batches])
+    assert [round(float(each[0, 0, 0]) * 255) for each in found] == [0, 40, 80, 120, 160, 200]
+    assert asked == [0, 1, 2, 3, 4, 5]
+
+
+def test_whoever_stops_early_leaves_no_thread(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_KEEP", 0)
+    for index in range(6):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{index}.png")
+    pictures, _ = load(sorted(tmp_path.iterdir()), PLAIN)
+    before = threading.active_count()
+    batches = replace(pictures, batch_size=1).batches("")
+    next(batches)
+    batches.close()
+    assert threading.active_count() == before

@@ -5,11 +5,17 @@ from __future__ import annotations
 import glob
 import io
 import math
+import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from random import Random
+from threading import Lock
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -21,11 +27,15 @@ from circuitlang.compiler.plan import Images, digest
 from circuitlang.engine.contracts import Track, untracked
 from circuitlang.errors import Finding, InputError, listing
 
+S = TypeVar("S")
+T = TypeVar("T")
 # A picture of more pixels is refused before it is decoded: it would fill memory, by malice or by mistake.
 MAX_PIXELS = 80_000_000
 # Bytes of prepared pictures that one set may keep in memory; beyond it they are decoded again for each pass.
 _KEEP = 1 << 30
 _CPU = torch.device("cpu")
+# Warnings are switched off for a whole process, so that threads must take turns.
+_OPENING = Lock()
 # Of red, green and blue on a scale of 0 to 1.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -94,11 +104,15 @@ class Pictures:
     def batches(self, label: str) -> Iterator[Tensor]:
         """The network's input [N, 3, H, W], batch by batch, in the order of the set."""
 
+        def inputs(start: int) -> Tensor:
+            some = range(start, min(start + self.batch_size, len(self)))
+            # Normalised here, so that a picture is the same to the bit on every device.
+            return self.preprocess.normalise(torch.from_numpy(np.stack([self.picture(i) for i in some])))
+
         def each() -> Iterator[Tensor]:
-            for start in range(0, len(self), self.batch_size):
-                some = range(start, min(start + self.batch_size, len(self)))
-                # Normalised here, so that a picture is the same to the bit on every device.
-                batch = self.preprocess.normalise(torch.from_numpy(np.stack([self.picture(i) for i in some])))
+            starts = range(0, len(self), self.batch_size)
+            # What isn't kept is decoded while the batch before it is computed with.
+            for batch in map(inputs, starts) if self.prepared else _beforehand(inputs, starts, 1):
                 yield batch.to(self.device)
 
         return self.track(each(), label, math.ceil(len(self) / self.batch_size))
@@ -194,16 +208,13 @@ def load(paths: Iterable[Path], preprocess: Preprocess, skip_unreadable: bool = 
     prepared: list[NDArray[np.uint8]] = []
     bad: list[str] = []
     room = _KEEP // (preprocess.crop * preprocess.crop * 3)
-    for path in paths:
-        try:
-            content = path.read_bytes()
-            picture = preprocess.prepare(decode(content))
-        except (OSError, ValueError, MemoryError) as error:
-            reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            bad.append(f"{path.name}: {reason}")
+    for path, read in _beforehand(partial(_read, preprocess), paths, _threads()):
+        if isinstance(read, str):
+            bad.append(f"{path.name}: {read}")
             continue
+        picture, content = read
         good.append(path)
-        digests.append(digest(content))
+        digests.append(content)
         if len(good) <= room:
             prepared.append(picture)
     if bad and not skip_unreadable:
@@ -215,6 +226,36 @@ def load(paths: Iterable[Path], preprocess: Preprocess, skip_unreadable: bool = 
     return Pictures(tuple(good), tuple(digests), preprocess, tuple(prepared) if len(good) <= room else ()), bad
 
 
+def _read(preprocess: Preprocess, path: Path) -> tuple[Path, tuple[NDArray[np.uint8], str] | str]:
+    """A picture as a network takes it and the hash of its file, or what is wrong with it."""
+    try:
+        content = path.read_bytes()
+        return path, (preprocess.prepare(decode(content)), digest(content))
+    except (OSError, ValueError, MemoryError) as error:
+        return path, error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+
+
+def _beforehand(make: Callable[[S], T], items: Iterable[S], threads: int) -> Iterator[T]:
+    """What is made of each item, in their order, by threads that are a few items ahead of whoever asks."""
+    waiting: deque[Future[T]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(make, item))
+                if len(waiting) > 2 * threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _threads() -> int:
+    """As many as decode pictures at once: decoders let other threads run."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(available, 8)
+
+
 def decode(content: bytes) -> Image.Image:
     """A picture file as a person sees it: upright, in colour, on white where it is transparent.
 
@@ -223,7 +264,7 @@ def decode(content: bytes) -> Image.Image:
     """
     try:
         # Pillow's own warning about large pictures is replaced by a refusal.
-        with warnings.catch_warnings():
+        with _OPENING, warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             picture = Image.open(io.BytesIO(content))
         width, height = picture.size
