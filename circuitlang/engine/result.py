@@ -262,7 +262,7 @@ class Visions:
     channels: dict[tuple[int, int], NDArray[np.uint8]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Result:
     """One finished circuit: what was asked, what was found, how good it is.
 

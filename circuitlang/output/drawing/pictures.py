@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,11 +54,18 @@ def embed(pixels: Pixels, size: int) -> str:
     height, width = pixels.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2
-    picture = Image.fromarray(np.ascontiguousarray(pixels[top : top + side, left : left + side]))
-    if side > size:
+    square = pixels[top : top + side, left : left + side]
+    return _encoded(square.tobytes(), square.shape, size)
+
+
+# Of a few circuits: each is drawn for several files.
+@lru_cache(maxsize=2048)
+def _encoded(content: bytes, shape: tuple[int, ...], size: int) -> str:
+    picture = Image.fromarray(np.frombuffer(content, np.uint8).reshape(shape))
+    if shape[0] > size:
         picture = picture.resize((size, size), Image.Resampling.LANCZOS)
     png, jpeg = io.BytesIO(), io.BytesIO()
     picture.save(png, "PNG", optimize=True)
     picture.save(jpeg, "JPEG", quality=88, subsampling=0, optimize=True)
-    kind, content = min(("png", png.getvalue()), ("jpeg", jpeg.getvalue()), key=lambda one: len(one[1]))
-    return f"data:image/{kind};base64,{base64.b64encode(content).decode('ascii')}"
+    kind, smallest = min(("png", png.getvalue()), ("jpeg", jpeg.getvalue()), key=lambda one: len(one[1]))
+    return f"data:image/{kind};base64,{base64.b64encode(smallest).decode('ascii')}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from weakref import WeakKeyDictionary
 from xml.etree.ElementTree import Element
 
 from circuitlang.engine.result import Result
@@ -32,6 +33,8 @@ from circuitlang.output.drawing.svg import add, canvas, text_width, write
 MARGIN = 28.0
 NARROWEST = 680.0  # room for the legend
 TITLE, NOTE = 19.0, 12.5  # sizes of type
+# It is a file of its own and part of a page.
+_DRAWN: WeakKeyDictionary[Result, bytes] = WeakKeyDictionary()
 
 
 @output_format
@@ -41,6 +44,12 @@ def diagram(result: Result) -> dict[str, bytes]:
     Width says how strong a kernel is, colour whether it excites or inhibits. Of more than 2,000 edges the
     strongest are drawn.
     """
+    if result not in _DRAWN:
+        _DRAWN[result] = _draw(result)
+    return {"diagram.svg": _DRAWN[result]}
+
+
+def _draw(result: Result) -> bytes:
     drawn = figure(result, connections(result.circuit, MOST))
     found, layout = drawn.found, drawn.layout
     notes = captions.subtitle(result, found, {column.layer for column in layout.columns})
@@ -62,7 +71,7 @@ def diagram(result: Result) -> dict[str, bytes]:
     add_drawing(add(svg, "g", transform=translation(shift, body)), drawn)
     if found.strongest:
         _add_legend(add(svg, "g", transform=translation(MARGIN, legend)), found.strongest)
-    return {"diagram.svg": write(svg)}
+    return write(svg)
 
 
 def _add_legend(parent: Element, drawn: Sequence[Connection]) -> None:
