@@ -17,7 +17,7 @@ from circuitlang.engine.prepare import Options, prepare
 from circuitlang.engine.score import score
 from circuitlang.engine.select import count
 from circuitlang.errors import InputError, SpecError
-from circuitlang.output.read import read_summary
+from circuitlang.output.read import read, read_summary
 from circuitlang.pipeline import compile_source, forecast, run_compiled
 from circuitlang.source import Source
 from tests.conftest import draw_pictures
@@ -213,3 +213,11 @@ def test_a_search_may_contrast(both: Path):
     (place,) = run("preserve conv5:34 on images/dogs/* contrast=images/cats/* r2>=0.2 criterion=snip").values()
     assert read_summary(place).contrast is not None
     assert torch.isfinite(torch.tensor(read_summary(place).contrast.metrics["pearson"]))
+
+
+def test_a_contrast_is_scored_by_itself_beside_circuits_that_are_scored_together(both: Path):
+    alone = run(SPEC)
+    company = "preserve conv5:[12, 34] on images/dogs/* kernels<=150 criterion=each(snip, actgrad)\n"
+    together = run(company + SPEC, Path("others"))
+    (name,) = alone
+    assert read(alone[name]).circuit.kernels[2].score.tolist() == read(together[name]).circuit.kernels[2].score.tolist()

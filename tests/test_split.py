@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from scipy.stats import hypergeom
 from sklearn.metrics import silhouette_score
 
 import circuitlang
@@ -332,8 +333,9 @@ def test_the_overlap_is_that_of_the_kernels_that_both_keep(run):
             assert found.iou is None
             continue
         assert found.iou == pytest.approx((one & other).sum() / (one | other).sum())
-        expected = one.sum() * other.sum() / layer.relevant
-        assert found.chance == pytest.approx(expected / (one.sum() + other.sum() - expected))
+        sizes, common = int(one.sum() + other.sum()), np.arange(one.sum() + 1)
+        probable = hypergeom(layer.relevant, int(one.sum()), int(other.sum())).pmf(common)
+        assert found.chance == pytest.approx(float(probable @ (common / (sizes - common))))
     (all_layers,) = (each for each in split.overlaps if not each.layer)
     one, other = (np.concatenate([each.flatten() for each in mask.values()]) for mask in masks)
     common, union = (one & other).sum(), (one | other).sum()
@@ -380,6 +382,32 @@ def test_what_is_expected_of_a_split_is_expected_of_each_part(run, nothing_is_co
     assert "parts-part2 is not as expected" in said
     assert "kept is 60, expected <= 59" in said
     assert said.count("E330") == 2
+
+
+def test_the_parts_of_a_split_are_compared(run, nothing_is_computed):
+    shown = call("run", "-e", SPEC.format(into=2) + "compare parts\n").stdout
+    assert "parts-part1 and parts-part2 share" in shown
+    found = json.loads((PLACE / "compare-parts" / "comparison.json").read_text())
+    (pair,) = found["pairs"]
+    assert pair["overlap"]["total"]["iou"] == pytest.approx(read_split(PLACE / "parts").overlaps[0].iou)
+
+
+def test_a_split_that_is_not_there_is_waited_for(run):
+    text = SPEC.format(into=2) + "circuit one = preserve conv5:34 on images/*/* kernels<=60\ncompare parts, one\n"
+    shutil.rmtree("runs")
+    assert "compare parts and one waits for parts" in call("run", "-e", text, "--only", "one").stdout
+
+
+def test_a_record_has_the_circuits_of_parts(run, nothing_is_computed):
+    text = SPEC.format(into=2) + "expect parts.kept <= 59\n"
+    call("run", "-e", text, "--summary", "summary.json", "--junit", "junit.xml", code=1)
+    found = json.loads(Path("summary.json").read_text())
+    assert [each["id"] for each in found["circuits"]] == ["parts-part1", "parts-part2"]
+    assert [(each["circuit"], each["holds"]) for each in found["promises"]] == [
+        ("parts-part1", False),
+        ("parts-part2", False),
+    ]
+    assert Path("junit.xml").read_text().count("<failure") == 2
 
 
 def test_a_split_is_shown_and_its_parts_are_loaded(run):

@@ -24,6 +24,7 @@ from circuitlang.engine.contrast import contrast, fidelity
 from circuitlang.engine.images import Pictures
 from circuitlang.engine.kinds import Kinds, clouds, kinds, valley
 from circuitlang.engine.measure import responses
+from circuitlang.engine.overlap import kept, overlap
 from circuitlang.engine.prepare import Job, Prepared
 from circuitlang.engine.restore import restore
 from circuitlang.engine.result import (
@@ -243,31 +244,17 @@ def _responses(job: Job, held_out: Sequence[Pictures], edits: Edits, effective: 
 
 def _overlaps(results: Sequence[Result]) -> list[Overlap]:
     """Of each two circuits in all layers together, and then layer by layer."""
-    layers = results[0].summary.layers
-    kept = [[_places(result, number) for number in range(len(layers))] for result in results]
+    names = {layer.path: layer.name for layer in results[0].summary.layers}
+    circuits = [kept(result, kernels=True) for result in results]
     found = []
     for one, other in combinations(range(len(results)), 2):
-        counts = [
-            (len(a), len(b), len(a & b), layer.relevant)
-            for layer, a, b in zip(layers, kept[one], kept[other], strict=True)
+        shared = overlap(circuits[one], circuits[other])
+        rows = {"": shared.total, **{names[path]: part for path, part in shared.layers.items()}}
+        found += [
+            Overlap(parts=(one + 1, other + 1), layer=layer, iou=part.iou, chance=part.expected_iou)
+            for layer, part in rows.items()
         ]
-        rows = [("", [sum(column) for column in zip(*counts, strict=True)])]
-        rows += [(layer.name, list(each)) for layer, each in zip(layers, counts, strict=True)]
-        found += [_overlap((one + 1, other + 1), name, *each) for name, each in rows]
     return found
-
-
-def _places(result: Result, layer: int) -> set[tuple[int, int]]:
-    kernels = result.circuit.kernels[layer]
-    return set(zip(kernels.target.tolist(), kernels.source.tolist(), strict=True))
-
-
-def _overlap(parts: tuple[int, int], layer: str, a: int, b: int, common: int, relevant: int) -> Overlap:
-    """`a` and `b` kernels of `relevant`, `common` of them the same; two draws have a * b / relevant in common."""
-    if a + b == 0:
-        return Overlap(parts=parts, layer=layer, iou=None, chance=None)
-    expected = a * b / relevant
-    return Overlap(parts=parts, layer=layer, iou=common / (a + b - common), chance=expected / (a + b - expected))
 
 
 def _plane(points: NDArray[np.float64]) -> tuple[tuple[float, float], list[tuple[float, float]]]:
