@@ -16,6 +16,7 @@ from rich.text import Text
 from circuitlang.engine.comparison import Agreement, Comparison, Member, Pair, letter
 from circuitlang.engine.overlap import Part
 from circuitlang.errors import listing
+from circuitlang.output.sections import empty_table, section
 
 # So many columns and no more are read at a glance.
 _COLUMNS = 6
@@ -152,7 +153,7 @@ def _claim(comparison: Comparison) -> RenderableType:
 
 
 def _members(comparison: Comparison) -> RenderableType:
-    table = _table()
+    table = empty_table()
     table.add_column("", style="bold")
     for name in ("circuit", "target", "on", "kept", "pearson", "found by"):
         right = name in ("kept", "pearson")
@@ -161,11 +162,11 @@ def _members(comparison: Comparison) -> RenderableType:
         table.add_row(
             letter(number), each.name, each.target, each.images, f"{each.kept:,}", fidelity(each), Text(each.how, "dim")
         )
-    return _section("circuits", f"of {comparison.model}; pearson with the network's map", table)
+    return section("circuits", f"of {comparison.model}; pearson with the network's map", table)
 
 
 def _layers(comparison: Comparison, pair: Pair) -> RenderableType:
-    table = _table()
+    table = empty_table()
     for name in ("layer", "A", "B", "shared", "only A", "only B", "IoU", "chance", "p"):
         table.add_column(name, justify="left" if name == "layer" else "right", no_wrap=name != "layer")
     for path, part in pair.overlap.layers.items():
@@ -173,7 +174,7 @@ def _layers(comparison: Comparison, pair: Pair) -> RenderableType:
     table.add_section()
     table.add_row("all", *_cells(pair.overlap.total), style="bold")
     caption = chance(comparison)
-    return Group(_section(f"{comparison.noun}s", "kept, layer by layer", table), Text(caption, "dim"))
+    return Group(section(f"{comparison.noun}s", "kept, layer by layer", table), Text(caption, "dim"))
 
 
 def _cells(part: Part) -> Iterator[str]:
@@ -192,8 +193,8 @@ def _matrices(comparison: Comparison) -> RenderableType:
         return share(pair.agreement.metrics.get("pearson") if pair.agreement else None)
 
     parts = [
-        _section("overlap", "intersection over union", _matrix(comparison, overlapping)),
-        _section("maps", "pearson of two circuits' maps, on pictures held out from both", _matrix(comparison, alike)),
+        section("overlap", "intersection over union", _matrix(comparison, overlapping)),
+        section("maps", "pearson of two circuits' maps, on pictures held out from both", _matrix(comparison, alike)),
     ]
     reasons = dict.fromkeys(pair.silent for pair in comparison.pairs if pair.silent)
     notes = [Text(f"–: {reason}", "dim") for reason in reasons]
@@ -203,7 +204,7 @@ def _matrices(comparison: Comparison) -> RenderableType:
 
 
 def _matrix(comparison: Comparison, say: Callable[[Pair], str]) -> Table:
-    table = _table()
+    table = empty_table()
     table.add_column("", style="bold")
     numbers = range(len(comparison.members))
     shown = list(numbers)[: 2 * _COLUMNS]
@@ -218,7 +219,7 @@ def _matrix(comparison: Comparison, say: Callable[[Pair], str]) -> Table:
 
 def _layers_of_all(comparison: Comparison) -> RenderableType:
     pairs = columns(comparison)
-    table = _table()
+    table = empty_table()
     table.add_column("layer")
     for pair in pairs:
         table.add_column(f"A {letter(pair.second)}", justify="right", no_wrap=True)
@@ -231,14 +232,4 @@ def _layers_of_all(comparison: Comparison) -> RenderableType:
     p = (probability(pair.overlap.total.p).removeprefix("= ") for pair in pairs)
     table.add_row("p", *p, style="dim")
     caption = chance(comparison)
-    return Group(
-        _section(f"{comparison.noun}s", "intersection over union, layer by layer", table), Text(caption, "dim")
-    )
-
-
-def _table() -> Table:
-    return Table(box=box.SIMPLE_HEAD, pad_edge=False)
-
-
-def _section(name: str, caption: str, body: RenderableType) -> RenderableType:
-    return Group(Text.assemble((name, "bold"), ("  " + caption, "dim")), body)
+    return Group(section(f"{comparison.noun}s", "intersection over union, layer by layer", table), Text(caption, "dim"))

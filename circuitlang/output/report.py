@@ -18,6 +18,7 @@ from rich.text import Text
 from circuitlang.engine.result import Fidelity, Layer, Result, Summary
 from circuitlang.errors import listing
 from circuitlang.output import sentences
+from circuitlang.output.sections import empty_table, origin, section
 
 _BAR, _NARROW = 24, 8  # of a table without and with the paths of modules
 _STRONGEST = 8
@@ -39,7 +40,7 @@ def render(result: Result, folder: Path | None = None) -> RenderableType:
     parts.append(_layers(result.summary))
     if result.summary.kept:
         parts.append(_strongest(result))
-    parts.append(_origin(result.summary, folder))
+    parts.append(origin(result.summary.plan.statement, sentences.origin(result.summary), folder))
     return Group(*(Padding(part, (0, 0, 1, 0)) for part in parts[:-1]), parts[-1])
 
 
@@ -59,7 +60,7 @@ def overview(summaries: Sequence[Summary]) -> RenderableType:
     """The circuits of a run, a line each."""
     held_out = all(summary.test for summary in summaries)
     where = "on held-out pictures" if held_out else "held out where anything was"
-    return _section("circuits", f"{len(summaries)} of this run, fidelity {where}", _Overview(summaries))
+    return section("circuits", f"{len(summaries)} of this run, fidelity {where}", _Overview(summaries))
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class _Overview:
             yield Text(f"{listing(left_out)}: in a wider terminal, and on the page", "dim")
 
     def _table(self, names: Sequence[str]) -> Table:
-        table = _table()
+        table = empty_table()
         table.add_column("circuit", overflow="fold")
         for title in ("kept", "share", *names):
             table.add_column(title, justify="right", no_wrap=True)
@@ -138,12 +139,12 @@ def _fidelity(summary: Summary) -> RenderableType:
         cells = [Text(f"{value:.3f}", style) for value in own]
         table.add_row(Text(name, style), *cells, Text(interval, "dim"), *(f"{value:.3f}" for value in others))
     body = Group(table, *(Text(line, "dim") for line in sentences.comparisons(summary)))
-    return _section("fidelity", "circuit's feature map against the network's, all positions", body)
+    return section("fidelity", "circuit's feature map against the network's, all positions", body)
 
 
 def _contrast(summary: Summary, contrast: Fidelity) -> RenderableType:
     """What the circuit does on its own pictures beside what it does on those it is contrasted with."""
-    table = _table()
+    table = empty_table()
     table.add_column("", no_wrap=True)
     for title in ("own", "95%", "contrast", "95%"):
         table.add_column(title, justify="right", no_wrap=True, style="dim" if title == "95%" else "")
@@ -154,13 +155,13 @@ def _contrast(summary: Summary, contrast: Fidelity) -> RenderableType:
             low, high = each.intervals.get(name, (None, None))
             cells += [f"{each.metrics[name]:.3f}", "-" if low is None else f"{low:.2f}–{high:.2f}"]
         table.add_row(Text(name, "bold" if name == "pearson" else ""), *cells)
-    return _section("contrast", f"{sentences.where(summary)}, and {sentences.contrast(summary)}", table)
+    return section("contrast", f"{sentences.where(summary)}, and {sentences.contrast(summary)}", table)
 
 
 def _walk(summary: Summary) -> RenderableType:
     """The sizes that were tried, largest first, and where between them the answer lies."""
     bounds = summary.plan.bounds
-    table = _table()
+    table = empty_table()
     for title in (f"{summary.noun}s", "share", *(f"{each.sample}.{each.metric}" for each in bounds), ""):
         table.add_column(title, justify="right" if title else "left")
     for tried, (held, says) in reversed(list(zip(summary.walk, sentences.outcomes(summary), strict=True))):
@@ -169,11 +170,11 @@ def _walk(summary: Summary) -> RenderableType:
         table.add_row(
             f"{tried.kernels:,}", share, *values, says, style="bold" if tried.kernels == summary.asked else ""
         )
-    return _section("search", sentences.search(summary), table)
+    return section("search", sentences.search(summary), table)
 
 
 def _layers(summary: Summary) -> RenderableType:
-    table = _table()
+    table = empty_table()
     table.add_column("layer")
     paths = any(layer.path != layer.name for layer in summary.layers)
     if paths:
@@ -189,11 +190,11 @@ def _layers(summary: Summary) -> RenderableType:
     zero = sum(layer.zero for layer in summary.layers)
     totals = [f"{value:,}" for value in (summary.relevant, zero, summary.kept, summary.effective)]
     table.add_row(Text("all", "bold"), *([""] if paths else []), *(Text(total, "bold") for total in totals))
-    return _section(f"{summary.noun}s", sentences.budget(summary), table)
+    return section(f"{summary.noun}s", sentences.budget(summary), table)
 
 
 def _strongest(result: Result) -> RenderableType:
-    table = _table()
+    table = empty_table()
     for title in ("layer", "from", "", "to", "weights", " score"):
         table.add_column(title, justify="right" if title in ("from",) else "left")
     for share, number, index in strongest(result):
@@ -208,7 +209,7 @@ def _strongest(result: Result) -> RenderableType:
             _heat(weight, sign),
             Text.assemble(" ", _filled(share, 16), f" {share:.2f}"),
         )
-    return _section("strongest kernels", "score of the strongest is 1; + excites, - inhibits", table)
+    return section("strongest kernels", "score of the strongest is 1; + excites, - inhibits", table)
 
 
 def strongest(result: Result) -> list[tuple[float, int, int]]:
@@ -220,29 +221,6 @@ def strongest(result: Result) -> list[tuple[float, int, int]]:
     ]
     ranked.sort(key=lambda entry: (-entry[0], entry[1], entry[2]))
     return [(score / ranked[0][0], number, index) for score, number, index in ranked[:_STRONGEST]]
-
-
-def _origin(summary: Summary, folder: Path | None) -> RenderableType:
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="dim")
-    grid.add_column(overflow="fold")
-    if summary.plan.statement:
-        grid.add_row("spec", Text(" ".join(summary.plan.statement.split())))
-    for word, says in sentences.origin(summary).items():
-        grid.add_row(word, says)
-    if folder is not None:
-        grid.add_row("files", Text(f"{folder}/", "bold"))
-        names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-        grid.add_row("", "  ".join(names))
-    return grid
-
-
-def _section(title: str, caption: str, body: RenderableType) -> RenderableType:
-    return Group(Text.assemble((title, "bold"), ("  " + caption, "dim")), body)
-
-
-def _table() -> Table:
-    return Table(box=box.SIMPLE_HEAD, pad_edge=False)
 
 
 def _bar(layer: Layer, width: int) -> Text:

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from circuitlang.engine.result import Split
 from circuitlang.output import verdict
+from circuitlang.output.sections import origin, section
 
 # Pairs of parts that have a column each; of more their mean is shown.
 _PAIRS = 3
@@ -22,7 +23,7 @@ def render(split: Split, folder: Path | None = None) -> RenderableType:
     """The report of a split; `folder` is where its files are, if they were written."""
     parts: list[RenderableType] = [_claim(split)]
     parts += [Text(f"! {note}", "yellow") for note in verdict.notes(split)]
-    parts += [_parts(split), _overlaps(split), _origin(split, folder)]
+    parts += [_parts(split), _overlaps(split), origin(split.plan.statement, verdict.origin(split), folder)]
     return Group(*(Padding(part, (0, 0, 1, 0)) for part in parts[:-1]), parts[-1])
 
 
@@ -53,7 +54,7 @@ def _parts(split: Split) -> RenderableType:
     table.add_section()
     table.add_row("all pictures", f"{found_on}", f"{held_out}", f"{split.whole:,}", *cells, style="dim")
     lines = Group(table, Text(f"silhouette: {verdict.tried(split)}", "dim"))
-    return _section("parts", "pearson of each circuit on the held-out pictures of each part", lines)
+    return section("parts", "pearson of each circuit on the held-out pictures of each part", lines)
 
 
 def _number(value: float | None, style: str) -> Text:
@@ -76,28 +77,9 @@ def _overlaps(split: Split) -> RenderableType:
             table.add_section()
         cells = [_number(_mean([found[pair, layer][place] for pair in some]), "") for some in shown for place in (0, 1)]
         table.add_row(Text(layer or "all", "" if layer else "bold"), *cells)
-    return _section("overlap", "kernels that both keep, of those that either keeps", table)
+    return section("overlap", "kernels that both keep, of those that either keeps", table)
 
 
 def _mean(values: list[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
-
-
-def _origin(split: Split, folder: Path | None) -> RenderableType:
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="dim")
-    grid.add_column(overflow="fold")
-    if split.plan.statement:
-        grid.add_row("spec", Text(" ".join(split.plan.statement.split())))
-    for word, says in verdict.origin(split).items():
-        grid.add_row(word, says)
-    if folder is not None:
-        grid.add_row("files", Text(f"{folder}/", "bold"))
-        names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
-        grid.add_row("", "  ".join(names))
-    return grid
-
-
-def _section(title: str, caption: str, body: RenderableType) -> RenderableType:
-    return Group(Text.assemble((title, "bold"), ("  " + caption, "dim")), body)
