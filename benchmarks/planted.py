@@ -28,7 +28,7 @@ from circuitlang.compiler.check import DEFAULT_CRITERION
 from circuitlang.compiler.plan import Choice
 from circuitlang.engine.build import Builder
 from circuitlang.engine.contracts import CRITERIA, Masks
-from circuitlang.engine.contrast import contrast
+from circuitlang.engine.distinction import distinction
 from circuitlang.engine.intervene import Section, Target
 from circuitlang.engine.kinds import clouds, kinds, valley
 from circuitlang.engine.measure import measure, responses
@@ -393,7 +393,7 @@ def parted(part: Section, planted: Planted, size: int, seed: int, criterion: str
     masks.append(whole.select(score(whole, criterion, {}, size, seed), size))
     original, *made = (responses(part, judged, "", each) for each in (None, *masks))
     nearest = found.nearest(test[heard_test])
-    said = contrast(original, made[:2], made[2], nearest, seed)
+    said = distinction(original, made[:2], made[2], nearest, seed)
     null = clouds(train[heard], test[heard_test], 2, seed)
     own_valley = valley(np.concatenate([train[heard], test[heard_test]]), np.append(found.labels, nearest))
     p = (1 + int((null <= own_valley).sum())) / (1 + len(null))

@@ -22,13 +22,13 @@ from circuitlang.cli import main
 from circuitlang.compiler.plan import Choice
 from circuitlang.engine import kinds as kinds_module
 from circuitlang.engine import vectors as vectors_module
-from circuitlang.engine.contrast import contrast, fidelity
+from circuitlang.engine.distinction import distinction, fidelity
 from circuitlang.engine.intervene import Section, Target
 from circuitlang.engine.kinds import clouds, kinds, numbers, silhouette, valley
 from circuitlang.engine.measure import responses
 from circuitlang.engine.prepare import Options, prepare
 from circuitlang.engine.restore import restore
-from circuitlang.engine.result import Contrast, Separation, Split
+from circuitlang.engine.result import Distinction, Separation, Split
 from circuitlang.engine.trace import trace
 from circuitlang.engine.vectors import vectors, vectors_by
 from circuitlang.output.read import parts, read, read_split, read_summary
@@ -216,9 +216,9 @@ def test_fidelity_is_pearsons_r_on_the_images_of_each_part():
         assert row[2] is None
 
 
-def test_a_contrast_is_told_from_chance_by_dealing_out_images():
+def test_a_distinction_is_told_from_chance_by_dealing_out_images():
     original, circuits, members = made(0.5)
-    found = contrast(original, circuits, original, members, 0)
+    found = distinction(original, circuits, original, members, 0)
     assert found is not None
     rows = np.array(fidelity(original, circuits, members, 2))
     assert found.own == pytest.approx(np.diag(rows).mean())
@@ -234,12 +234,12 @@ def test_a_contrast_is_told_from_chance_by_dealing_out_images():
     assert exact == pytest.approx(1 / 70)
 
 
-def test_circuits_that_are_the_same_are_no_contrast():
+def test_circuits_that_are_the_same_are_no_distinction():
     original, circuits, members = made(0.5)
-    found = contrast(original, [circuits[0]] * 2, original, members, 0)
+    found = distinction(original, [circuits[0]] * 2, original, members, 0)
     assert found is not None
     assert found.p == 1
-    assert contrast(original, circuits, original, np.zeros(8, int), 0) is None
+    assert distinction(original, circuits, original, np.zeros(8, int), 0) is None
 
 
 @pytest.fixture(scope="module")
@@ -480,9 +480,9 @@ SAID = [
 
 @pytest.mark.parametrize(("p_kinds", "p_circuits", "words"), SAID)
 def test_the_verdict_wants_both_kinds_and_circuits(run, p_kinds, p_circuits, words):
-    said = Contrast(own=0.9, other=0.4, whole=0.8, least=-0.1, most=0.1, p=p_circuits) if p_circuits else None
+    said = Distinction(own=0.9, other=0.4, whole=0.8, least=-0.1, most=0.1, p=p_circuits) if p_circuits else None
     separation = Separation(silhouette=0.5, valley=0.3, cloud=1.1, p=p_kinds, tried={2: 0.5})
-    split = msgspec.structs.replace(read_split(PLACE / "parts"), contrast=said, separation=separation)
+    split = msgspec.structs.replace(read_split(PLACE / "parts"), distinction=said, separation=separation)
     assert verdict(split).endswith(words)
     assert split.splits == (p_kinds < 0.05 and (p_circuits or 1) < 0.05)
     assert verdict(split).startswith("no evidence") == (not split.splits and p_circuits is not None)
@@ -549,7 +549,7 @@ split conv10:34 on few into 2 sparsity<=10% criterion=actgrad holdout=25%
     assert isinstance(split, Split)
     assert len(circuits) == len(split.kinds) == 2
     assert sum(len(kind.train) + len(kind.test) for kind in split.kinds) + len(split.silent) == 24
-    assert split.contrast is not None
+    assert split.distinction is not None
     assert all(value is None or -1 <= value <= 1 for row in split.fidelity for value in row)
     assert all(each.result.summary.kept == circuits[0].result.summary.kept for each in circuits)
     (overall,) = (each for each in split.overlaps if not each.layer)

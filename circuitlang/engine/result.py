@@ -314,7 +314,7 @@ class Separation(msgspec.Struct, frozen=True, kw_only=True):
     tried: dict[int, float]
 
 
-class Contrast(msgspec.Struct, frozen=True, kw_only=True):
+class Distinction(msgspec.Struct, frozen=True, kw_only=True):
     """Whether circuits are of their own kind of images, on held-out ones: Pearson's r, mean over the parts, of each on
     its own images and of the others on these, and of the circuit of all images; `least` and `most` are what 95% of
     permutations give of own less other, and p is the share of them, the kinds themselves counted as one, that give as
@@ -335,7 +335,7 @@ class Split(msgspec.Struct, frozen=True, kw_only=True):
     are in no part. `fidelity[i][j]` is Pearson's r of the circuit of part i on the held-out images of part j, the last
     row that of the circuit of all images, as large as the largest of the parts; None where nothing is held out.
     `shares` are how much of what the images vary the two directions of `points` have, which are [x, y] of each image,
-    part by part, those it was found on before those held out. `contrast` is None where fewer than two parts have
+    part by part, those it was found on before those held out. `distinction` is None where fewer than two parts have
     held-out images.
     """
 
@@ -347,7 +347,7 @@ class Split(msgspec.Struct, frozen=True, kw_only=True):
     kinds: list[Kind]
     silent: list[str]
     separation: Separation
-    contrast: Contrast | None
+    distinction: Distinction | None
     fidelity: list[list[float | None]]
     overlaps: list[Overlap]
     shares: tuple[float, float]
@@ -357,7 +357,7 @@ class Split(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def splits(self) -> bool:
         """Whether there is evidence that the feature splits: images fall into kinds, and circuits are of their own."""
-        return self.separation.p < SIGNIFICANT and self.contrast is not None and self.contrast.p < SIGNIFICANT
+        return self.separation.p < SIGNIFICANT and self.distinction is not None and self.distinction.p < SIGNIFICANT
 
 
 # Below this probability chance is no explanation.

@@ -20,7 +20,7 @@ from circuitlang.compiler.plan import Choice, digest
 from circuitlang.engine.build import Builder
 from circuitlang.engine.cache import Shelf
 from circuitlang.engine.contracts import CRITERIA, Edits, Scores
-from circuitlang.engine.contrast import contrast, fidelity
+from circuitlang.engine.distinction import distinction, fidelity
 from circuitlang.engine.images import Pictures
 from circuitlang.engine.kinds import Kinds, clouds, kinds, valley
 from circuitlang.engine.measure import responses
@@ -28,7 +28,7 @@ from circuitlang.engine.overlap import kept, overlap
 from circuitlang.engine.prepare import Job, Prepared
 from circuitlang.engine.restore import restore
 from circuitlang.engine.result import (
-    Contrast,
+    Distinction,
     Divided,
     Kind,
     Overlap,
@@ -167,12 +167,12 @@ def judge(prepared: Prepared, job: Job, division: Division, results: Sequence[Re
     circuits = [*((restore(result), result.summary.effective) for result in results), (whole.edits, whole.effective)]
     members = np.repeat(np.arange(len(results)), [len(part.test or ()) for part in division.jobs])
     matrix: list[list[float | None]] = [[None] * len(results)] * len(circuits)
-    found: Contrast | None = None
+    found: Distinction | None = None
     if held_out := [part.test for part in division.jobs if part.test]:
         original = torch.cat([responses(job.section, each, "the network on held-out pictures") for each in held_out])
         *made, last = (_responses(job, held_out, edits, effective) for edits, effective in circuits)
         matrix = fidelity(original, [*made, last], members, len(results))
-        found = contrast(original, made, last, members, job.plan.seed)
+        found = distinction(original, made, last, members, job.plan.seed)
     shares, points = _plane(division.points)
     return Divided(
         Split(
@@ -184,7 +184,7 @@ def judge(prepared: Prepared, job: Job, division: Division, results: Sequence[Re
             kinds=[_kind(each, summary) for each, summary in zip(division.jobs, summaries, strict=True)],
             silent=[path.name for path in division.silent],
             separation=division.separation,
-            contrast=found,
+            distinction=found,
             fidelity=matrix,
             overlaps=_overlaps(results),
             shares=shares,

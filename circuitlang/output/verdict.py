@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from circuitlang.engine.result import SIGNIFICANT, Contrast, Separation, Split
+from circuitlang.engine.result import SIGNIFICANT, Distinction, Separation, Split
 from circuitlang.errors import listing
 
 
@@ -11,10 +11,10 @@ def verdict(split: Split) -> str:
     target, parts = split.plan.target, len(split.kinds)
     if split.splits:
         return f"{target} splits into {parts} parts"
-    if split.contrast is None:
+    if split.distinction is None:
         return f"whether {target} splits can't be told: fewer than two parts have held-out pictures"
     found = f"no evidence that {target} splits"
-    if split.contrast.p < SIGNIFICANT:
+    if split.distinction.p < SIGNIFICANT:
         return f"{found}: the circuits differ, but the pictures could as well be a continuum"
     if split.separation.p < SIGNIFICANT:
         return f"{found}: the pictures do fall into kinds, but each part's circuit keeps the others as well"
@@ -23,15 +23,15 @@ def verdict(split: Split) -> str:
 
 def evidence(split: Split) -> list[str]:
     """What the verdict stands on: the circuits, and the kinds of pictures; a sentence each."""
-    circuits = _circuits(split.contrast) if split.contrast else "Nothing is said of the circuits."
+    circuits = _circuits(split.distinction) if split.distinction else "Nothing is said of the circuits."
     return [circuits, _kinds(split.separation)]
 
 
-def _circuits(contrast: Contrast) -> str:
+def _circuits(distinction: Distinction) -> str:
     return (
-        f"Circuits keep held-out pictures of their own part at r {contrast.own:.3f}, those of the others at "
-        f"{contrast.other:.3f}; {probability(contrast.p)} that pictures dealt out at random differ as much. "
-        f"The circuit of all pictures, as large, keeps them at {contrast.whole:.3f}."
+        f"Circuits keep held-out pictures of their own part at r {distinction.own:.3f}, those of the others at "
+        f"{distinction.other:.3f}; {probability(distinction.p)} that pictures dealt out at random differ as much. "
+        f"The circuit of all pictures, as large, keeps them at {distinction.whole:.3f}."
     )
 
 

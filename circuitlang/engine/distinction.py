@@ -11,7 +11,7 @@ from torch import Tensor
 
 from circuitlang.engine.contracts import METRICS
 from circuitlang.engine.measure import moments
-from circuitlang.engine.result import Contrast
+from circuitlang.engine.result import Distinction
 
 # How circuits are held against one another.
 METRIC = "pearson"
@@ -35,9 +35,9 @@ def fidelity(original: Tensor, circuits: Sequence[Tensor], members: Members, par
     return rows
 
 
-def contrast(
+def distinction(
     original: Tensor, circuits: Sequence[Tensor], whole: Tensor, members: Members, seed: int
-) -> Contrast | None:
+) -> Distinction | None:
     """Whether each part's circuit preserves the part's held-out images better than the other circuits do, more so than
     where images are dealt out to the parts at random, as many to each; None where fewer than two parts have any.
 
@@ -60,7 +60,7 @@ def contrast(
         all_images += _correlations(original, whole, chosen) / len(there)
     differences = own - other
     least, most = differences[1:].quantile(torch.tensor([0.025, 0.975]).double()).tolist()
-    return Contrast(
+    return Distinction(
         own=float(own[0]),
         other=float(other[0]),
         whole=float(all_images[0]),
