@@ -186,8 +186,13 @@ def scored_before(circuits: Iterable[Circuit], plan: Plan, cached: Collection[st
     companies: dict[str, _Company] = {}
     for circuit in circuits:
         asked, cost = plans[circuit.id], circuit.cost
-        if circuit.refused or circuit.state == "finished" or cost is None:
+        if circuit.refused or cost is None:
             yield circuit
+            continue
+        if circuit.state == "finished":
+            # It leaves nothing to the others, but its scores may be there.
+            there = "cache" if circuit.id in cached else ""
+            yield replace(circuit, scored=there, cost=cost - circuit.scoring if there else cost)
             continue
         for what, spared in circuit.common:
             cost = cost - spared if what in made else cost
