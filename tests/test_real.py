@@ -10,13 +10,13 @@ from circuitlang.source import Source
 # Photographs at half the usual size: a third of the time, and the same network.
 SPEC = """\
 model squeezenet1_0(weights="squeezenet1_0.safetensors", resize=128, crop=128)
-images dogs = images/dogs/* limit=40
+images dogs = images/dogs/* limit=30
 defaults sparsity<=0.1 holdout=20%
 """
 
 
 # As few as show what they are for.
-STEPS = {"force": "(steps=4)", "path": "(steps=4)", "learned": "(steps=12)"}
+STEPS = {"force": "(steps=3)", "path": "(steps=3)", "learned": "(steps=10)"}
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def test_every_criterion_on_dogs(summaries, criterion):
     assert summary.kept == summary.effective == 12_886
     assert summary.extracted_difference < 1e-5
     assert sum(layer.relevant for layer in summary.layers) == summary.relevant
-    assert (summary.train.images, summary.test and summary.test.images) == (32, 8)
+    assert (summary.train.images, summary.test and summary.test.images) == (24, 6)
     assert all(-1 <= summary.train.metrics[name] <= 1 for name in ("pearson", "spearman"))
 
 

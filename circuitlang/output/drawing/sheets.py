@@ -33,7 +33,7 @@ def map_sheet(maps: NDArray[np.uint8], largest: int) -> str:
     height, width = maps.shape[2:]
     if max(height, width) > largest:
         height, width = min(height, largest), min(width, largest)
-        maps = np.array([[_resized(each, width, height) for each in both] for both in maps])
+        maps = _resized(maps, width, height)
     sheet = maps.transpose(1, 2, 0, 3).reshape(2 * height, -1)
     share = (sheet.astype(np.float64) - Scenes.ZERO) / Scenes.ZERO
     # By the square root: a circuit often responds a tenth as strongly as the network, and that should be seen.
@@ -61,8 +61,15 @@ def _palette() -> list[int]:
     return [int(each) for each in np.rint(colours).flatten()]
 
 
-def _resized(values: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    return np.asarray(Image.fromarray(values).resize((width, height), Image.Resampling.BOX))
+def _resized(maps: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """Maps [n, 2, h, w] reduced by the mean of what each pixel covers: all of them as one picture of that many rows."""
+    number, both, rows, columns = maps.shape
+    across = np.asarray(
+        Image.fromarray(maps.reshape(-1, columns)).resize((width, number * both * rows), Image.Resampling.BOX)
+    )
+    down = across.reshape(number, both, rows, width).transpose(0, 1, 3, 2).reshape(-1, rows)
+    found = np.asarray(Image.fromarray(np.ascontiguousarray(down)).resize((height, len(down)), Image.Resampling.BOX))
+    return found.reshape(number, both, width, height).transpose(0, 1, 3, 2)
 
 
 def _uri(picture: Image.Image, kind: str, **options: int | bool) -> str:
