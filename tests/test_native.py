@@ -1,9 +1,12 @@
 """Compiled loops against naive float64 sums, and against the same arithmetic in torch's operations."""
 
+import sys
+
 import pytest
 import torch
 from torch.nn import functional
 
+from circuitlang import engine
 from circuitlang.engine import native, observe
 from circuitlang.engine.build import Builder
 from circuitlang.engine.contracts import Observation
@@ -129,3 +132,9 @@ def test_window_sums(stride, dilation):
             across = torch.arange(columns) * stride[1] + j * dilation[1]
             expected[:, i, j] = kernels.input.double()[:, :, down][..., across].sum((0, 2, 3))
     torch.testing.assert_close(observe._window_sums(kernels), expected)
+
+
+def test_without_numba_there_are_no_loops(monkeypatch):
+    monkeypatch.delattr(engine, "native")
+    monkeypatch.setitem(sys.modules, "circuitlang.engine.native", None)
+    assert observe.loops.__wrapped__() is None

@@ -137,7 +137,8 @@ def _sparse() -> Callable[[fx.GraphModule], nn.Module] | None:
     """What runs a module by its kernels, where numba is there to compile it."""
     try:
         from circuitlang.engine.sparse import Sparse
-    except ImportError:
+    except (ImportError, RuntimeError):
+        # As in `observe.loops`.
         return None
     return Sparse
 

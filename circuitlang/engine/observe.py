@@ -110,7 +110,8 @@ def loops() -> ModuleType | None:
     """The compiled loops, where numba is there to compile them."""
     try:
         from circuitlang.engine import native
-    except ImportError:
+    except (ImportError, RuntimeError):
+        # Not installed; or nowhere to keep what is compiled, which numba doesn't do without.
         return None
     return native
 
