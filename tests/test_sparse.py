@@ -91,3 +91,13 @@ def test_nan_stays_and_no_images_are_no_maps():
     assert found[1].isnan().any()
     torch.testing.assert_close(found, module(x), rtol=1e-4, atol=1e-5, equal_nan=True)
     assert sparse.Sparse(module)(x[:0]).shape == module(x)[:0].shape
+
+
+@pytest.mark.parametrize("width", [7, 8, 9, 10, 12])
+def test_nothing_is_read_beyond_the_memory_of_maps(width):
+    layer = sparse._Layer(nn.Conv2d(2, 1, 3).requires_grad_(False), False)
+    laid = layer._padded(torch.zeros(2, 5, width, sparse.LANES))
+    # From its last start in the last row a loop reads eight positions, each three columns wide.
+    start = max(width - 2 - 8, 0)
+    last = ((2 * 5 - 1) * width + start + 7 + 2) * sparse.LANES + sparse.LANES
+    assert last <= laid.untyped_storage().nbytes() // 4

@@ -157,7 +157,9 @@ class _Layer:
     def _padded(self, maps: Tensor) -> Tensor:
         """Maps [C, H, W, lanes] with their borders, contiguous; what is read behind the last row's end is there."""
         top, left = self._padding
-        if not (top or left) and maps.is_contiguous() and maps.shape[2] >= _WIDE * self._stride[1]:
+        # So wide that a row of the output has as many positions as are read at once.
+        wide = _WIDE * self._stride[1] + (self._size[1] - 1) * self._dilation[1]
+        if not (top or left) and maps.is_contiguous() and maps.shape[2] >= wide:
             return maps
         shape = (len(maps), maps.shape[1] + 2 * top, maps.shape[2] + 2 * left, LANES)
         memory = maps.new_zeros(math.prod(shape) + _WIDE * self._stride[1] * LANES)
