@@ -27,6 +27,7 @@ from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -187,13 +188,22 @@ def graph_model(name: str) -> nn.Module:
     return network(name)
 
 
-def sparse(module: fx.GraphModule) -> nn.Module | None:
+def sparse(module: fx.GraphModule, known: Any = None) -> nn.Module | None:
     """What runs a module over its kernels, where numba is there."""
     if find_spec("numba") is None:
         return None
     from circuitlang.engine.sparse import Sparse
 
-    return Sparse(module)
+    return Sparse(module, known)
+
+
+def channels() -> Any:
+    """What circuits have in common, as a run keeps it."""
+    if find_spec("numba") is None:
+        return None
+    from circuitlang.engine.sparse import Channels
+
+    return Channels()
 
 
 def forward(module: nn.Module, images: Tensor) -> None:
@@ -209,13 +219,14 @@ def swept(builder: Builder, everything: Sequence[Scores], images: Tensor) -> Non
     part = builder.section
     original = responses(part, Fixed(images), "")
     relevant = sum(int(mask.sum()) for mask in builder.relevant.values())
+    known = channels()
     for scores in everything:
         for share in SWEPT:
             masks = builder.select(scores, max(int(share * relevant), 1))
             edits = builder.build(masks)
-            runner = sparse(extract(part, edits)) if share <= 0.5 else None
+            runner = sparse(extract(part, edits), known) if share <= 0.5 else None
             maps = (
-                torch.cat([runner(some).flatten(1).double() for some in torch.split(images, 8)])
+                torch.cat([runner(some, at).flatten(1).double() for at, some in enumerate(torch.split(images, 8))])
                 if runner
                 else responses(part, Fixed(images), "", edits)
             )

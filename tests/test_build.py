@@ -9,7 +9,7 @@ from circuitlang.engine import build as building
 from circuitlang.engine.build import Builder
 from circuitlang.engine.contracts import ABLATIONS
 from circuitlang.engine.intervene import Section, Target
-from circuitlang.engine.select import count, select
+from circuitlang.engine.select import best, count, ranks, select
 from circuitlang.engine.trace import trace
 from tests.builds import naive_ablate, naive_refit
 from tests.nets import CASES, IDS, SIZE, Branches, Chain, Fixed, Groups, Residual, build, images, layers, naive_trace
@@ -112,6 +112,21 @@ def test_with_live_refill_every_kept_kernel_is_on_a_path(net, path, unit, seed):
             assert not count(others)
         # What plain selection keeps alive is kept.
         assert all(bool((masks[name] | ~alive).all()) for name, alive in part.live(plain).items())
+
+
+@pytest.mark.parametrize("structure", ["kernel", "weight"])
+@pytest.mark.parametrize(("net", "path", "unit"), CASES, ids=IDS)
+def test_since_when_a_kernel_is_on_a_path(net, path, unit, structure):
+    part = section(build(net), path, unit)
+    builder = Builder(part, Fixed(images(1)), structure=structure)
+    generator = torch.Generator().manual_seed(0)
+    scores = {name: torch.rand(mask.shape, generator=generator) * mask for name, mask in builder.relevant.items()}
+    places = ranks(scores, builder.relevant)
+    since = builder.since(places)
+    total = count(builder.relevant)
+    for many in {0, 1, total // 8, total // 4, total // 2, total - 1, total}:
+        among = builder.live(best(places, many))
+        assert all(torch.equal(among[name], found) for name, found in best(since, many).items())
 
 
 def shortest(part: Section) -> int:

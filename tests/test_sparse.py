@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from torch import nn
+from torch import fx, nn
+from torch.nn import functional
 
 from circuitlang.engine import sparse
 from circuitlang.engine.contracts import Edit
@@ -61,6 +62,107 @@ def test_layers(shape, rectified, threads, monkeypatch):
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
 
 
+# What a pool is given, and rows and columns of maps.
+POOLS = [
+    ((2,), {}, 8, 9),
+    ((3, 2), {}, 13, 10),
+    ((3, 2), {"ceil_mode": True}, 14, 12),
+    ((3, 1, 1), {}, 6, 7),
+    (((3, 2), (2, 1), (1, 0), (1, 2)), {}, 9, 8),
+    ((), {"kernel_size": 3, "stride": 2, "padding": 1, "ceil_mode": True}, 10, 11),
+]
+
+
+@pytest.mark.parametrize("function", [True, False], ids=["function", "module"])
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize(("given", "words", "rows", "columns"), POOLS)
+def test_pools(given, words, rows, columns, threads, function, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.pool = nn.MaxPool2d(*given, **words)
+
+        def forward(self, x):
+            return functional.max_pool2d(x, *given, **words) if function else self.pool(x)
+
+    runner = sparse._Runner(fx.symbolic_trace(Net()), sparse.Channels())
+    assert len(runner._pools) == 1
+    x = torch.randn(sparse.LANES, 5, rows, columns)
+    # What isn't a number, and nothing but what is infinitely little, are no different from torch's.
+    x[0, 0, 2, 2], x[1] = torch.nan, -torch.inf
+    found = runner.found(sparse._laid(x), None)
+    assert torch.equal(found.nan_to_num(-7), Net()(x).nan_to_num(-7))
+
+
+def test_a_pool_that_says_where_is_left_to_torch():
+    both = nn.Sequential(nn.MaxPool2d(2, return_indices=True))
+    assert not sparse._Runner(fx.symbolic_trace(both), sparse.Channels())._pools
+    last = fx.symbolic_trace(lambda x: functional.max_pool2d(x, 2, 2, 0, 1, False, True))
+    assert not sparse._Runner(last, sparse.Channels())._pools
+
+
+class Striped(nn.Module):
+    """A layer with what follows it: a ReLU and a pool, a pool of a pool, or something else that reads it too."""
+
+    def __init__(self, how):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second, self.how = nn.Conv2d(3, 6, 3, 2, 1), nn.Conv2d(6, 4, 3), how
+        with torch.no_grad():
+            self.first.weight[1, 0] = self.first.weight[4] = self.second.weight[:, 1::2] = 0
+
+    def forward(self, x):
+        y = functional.relu(self.first(x))
+        z = functional.max_pool2d(y, 2)
+        match self.how:
+            case "pools":
+                z = functional.max_pool2d(functional.max_pool2d(z, 3, 1, 1), 2, 1)
+            case "read twice":
+                z = z + functional.avg_pool2d(y, 2)
+        return self.second(z)
+
+
+@pytest.mark.parametrize("how", ["pool", "pools", "read twice"])
+def test_channels_that_are_known_are_not_computed(how, monkeypatch):
+    known, net, x = sparse.Channels(), Striped(how).requires_grad_(False), torch.randn(11, 3, 20, 18)
+    expected = net(x)
+    rows = []
+    call = sparse._Layer.__call__
+    monkeypatch.setattr(sparse._Layer, "__call__", lambda self, maps: rows.append(len(self._bias)) or call(self, maps))
+    for called, computed in ((None, 6), ("a", 6), ("a", 2), ("b", 6), ("a", 2)):
+        rows.clear()
+        # Another circuit each time.
+        found = sparse.Sparse(fx.symbolic_trace(net), known)(x, called)
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+        # Eight images and three, of which the layer in between computes all.
+        assert rows[::2] == [computed] * 2
+    rows.clear()
+    with torch.no_grad():
+        net.first.weight[0, 1, 2, 2] += 1
+        net.first.bias[2] += 1
+    found = sparse.Sparse(fx.symbolic_trace(net), known)(x, "a")
+    torch.testing.assert_close(found, net(x), rtol=1e-4, atol=1e-5)
+    assert rows[::2] == [4, 4]
+
+
+def test_all_channels_may_be_known():
+    net, known = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).requires_grad_(False), sparse.Channels()
+    runner, x = sparse.Sparse(fx.symbolic_trace(net), known), torch.randn(8, 3, 9, 9)
+    for _ in range(2):
+        torch.testing.assert_close(runner(x, "a"), net(x), rtol=1e-4, atol=1e-5)
+
+
+def test_there_is_room_for_some_channels():
+    known = sparse.Channels(room=100)
+    for number in range(3):
+        known.keep("a", bytes([number]), torch.full((10,), float(number)))
+    assert [None if each is None else float(each[0]) for each in known.of("a", [b"\0", None, b"\1", b"\2"])] == [
+        0, None, 1, None,
+    ]  # fmt: skip
+
+
 def test_many_rows_at_once_or_one(monkeypatch):
     layer = nn.Conv2d(4, 5, 3, padding=1).requires_grad_(False)
     x = sparse._laid(torch.randn(sparse.LANES, 4, 12, 12))
@@ -71,7 +173,8 @@ def test_many_rows_at_once_or_one(monkeypatch):
 
 
 def test_what_is_left_to_torch():
-    plain = nn.Conv2d(4, 4, 3)
+    assert sparse._suits(nn.Conv2d(3, 4, 3))  # few inputs
+    plain = nn.Conv2d(8, 4, 3)
     assert not sparse._suits(plain)  # nothing of it is removed
     with torch.no_grad():
         plain.weight[:2] = 0

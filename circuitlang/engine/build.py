@@ -16,7 +16,7 @@ from circuitlang.engine.calibrate import refit
 from circuitlang.engine.contracts import ABLATIONS, Batches, Edit, Masks, Passage, Scores
 from circuitlang.engine.graph import Layer
 from circuitlang.engine.intervene import Section
-from circuitlang.engine.select import channels, refill, select
+from circuitlang.engine.select import best, channels, ranks, refill
 
 # Layers are refitted on this many images at most, all of which are held in memory at once.
 IMAGES = 64
@@ -79,6 +79,12 @@ class Builder:
         found = self.section.joinable(_kernels(masks))
         return {path: kept & self.relevant[path] for path, kept in self._alike(self.relevant, found).items()}
 
+    def since(self, places: Masks) -> Masks:
+        """Of each kernel or weight the last place that a path through it needs, on the path where that comes first."""
+        first = {path: each if each.dim() == 2 else each.flatten(2).amin(-1) for path, each in places.items()}
+        around = self.section.around(first)
+        return {path: each.maximum(_like(around[path], each)) for path, each in places.items()}
+
     def path(self, scores: Scores, masks: Masks, through: Masks) -> Masks:
         """Of what is live, a path from the image to the target through one of them."""
         section, units = self.section, torch.tensor(self.section.target.units)
@@ -99,18 +105,28 @@ class Builder:
 
     def _alike(self, masks: Masks, kernels: Masks) -> Masks:
         """What of a mask belongs to some kernels."""
-        if self.structure != "weight":
-            return {path: mask & kernels[path] for path, mask in masks.items()}
-        return {path: mask & kernels[path][..., None, None] for path, mask in masks.items()}
+        return {path: mask & _like(kernels[path], mask) for path, mask in masks.items()}
 
     def select(self, scores: Scores, budget: int) -> Masks:
         """The `budget` best that are relevant; with `refill=live`, the best that are on a path; with
         `structure=channel`, whole channels."""
         if self.structure == "channel":
             return channels(scores, self.relevant, self._ends, budget, self.live)
+        places = self._ranks(scores)
         if self.refill == "live":
-            return refill(scores, self.relevant, budget, self)
-        return select(scores, self.relevant, budget)
+            return refill(scores, self.relevant, places, budget, self)
+        return best(places, budget)
+
+    def _ranks(self, scores: Scores) -> Masks:
+        """The kernels' places by their scores; circuits of several sizes are mostly taken one after the other."""
+        if not self._ranked or self._ranked[0][0] is not scores:
+            self._ranked[:] = [(scores, ranks(scores, self.relevant))]
+        return self._ranked[0][1]
+
+    @cached_property
+    def _ranked(self) -> list[tuple[Scores, Masks]]:
+        """The scores that were ranked last, and how."""
+        return []
 
     def build(self, masks: Masks, fitted: bool = True) -> dict[str, Edit]:
         """What makes a network the circuit of these kernels, refitted where the plan wants it, unless told not to."""
@@ -166,3 +182,8 @@ class Builder:
 def _kernels(masks: Masks) -> Masks:
     """Of masks of kernels or of single weights, the kernels of which anything is there."""
     return {path: mask if mask.dim() == 2 else mask.flatten(2).any(-1) for path, mask in masks.items()}
+
+
+def _like(kernels: Tensor, other: Tensor) -> Tensor:
+    """What is said of kernels, for kernels or for single weights as another tensor is."""
+    return kernels if other.dim() == 2 else kernels[..., None, None]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
+from types import ModuleType
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, fx, nn
@@ -125,22 +128,28 @@ class _Found:
         few = count(self.effective) <= _MANY * count(self.section.relevant)
         if not (plain and few and (sparse := _sparse())) or self.section.target.at == "max":
             return None
+        network = self.section.graph.module
         try:
-            return sparse(self.module)
+            runner: nn.Module = sparse.Sparse(self.module, _KNOWN.setdefault(network, sparse.Channels()))
         except CircuitError:
             # It can't be cut out; of the circuit that was asked for, that is said where it must be.
             return None
+        return runner
 
 
 @cache
-def _sparse() -> Callable[[fx.GraphModule], nn.Module] | None:
+def _sparse() -> ModuleType | None:
     """What runs a module by its kernels, where numba is there to compile it."""
     try:
-        from circuitlang.engine.sparse import Sparse
+        from circuitlang.engine import sparse
     except (ImportError, RuntimeError):
         # As in `observe.loops`.
         return None
-    return Sparse
+    return sparse
+
+
+# By network, what circuits have in common on some images.
+_KNOWN: MutableMapping[nn.Module, Any] = WeakKeyDictionary()
 
 
 class _Finder:
@@ -214,9 +223,11 @@ class _Judge:
             # in common with the feature is position, and preserves nothing.
             circuit = responses(self._section, self._images, label, found.edits)
             return circuit.mean().expand_as(circuit)
+        digest = self._images.digest
         if found.quick is None:
             return responses(self._section, self._images, label, found.edits)
-        return torch.cat([found.quick(batch).flatten(1).double() for batch in self._images.batches(label)])
+        batches = enumerate(self._images.batches(label))
+        return torch.cat([found.quick(batch, (digest, number)).flatten(1).double() for number, batch in batches])
 
 
 def _layer(builder: Builder, layer: Layer, found: _Found) -> LayerResult:

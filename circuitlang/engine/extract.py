@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import copy
 import io
+import itertools
 import operator
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 import torch
 from torch import Tensor, fx, nn
+from torch.func import functional_call
 from torch.nn.utils import fusion
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from circuitlang.engine.archive import PREPROCESS
 from circuitlang.engine.contracts import Batches, Edits, Masks
@@ -34,6 +37,8 @@ _IMAGES = 3
 _NOTHING = (nn.Identity, nn.Dropout, nn.Dropout2d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 # Functions whose tensors [channels] lie along the channels, not along the last dimension.
 _BY_CHANNEL = ("batch_norm", "instance_norm", "prelu")
+# What gives the shape that it is given, which takes torch long to find out.
+_ALIKE = (nn.ReLU, torch.relu, nn.functional.relu)
 # The most by which a module may differ from the network it was cut out of; rounding alone stays far below.
 _TOLERANCE = 1e-4
 
@@ -148,7 +153,7 @@ def _needed(section: Section, kept: Masks, fed: Mapping[str, Tensor] | None) -> 
 
 
 class _Cutter:
-    """Goes through a network once and builds the module, carrying every operation out on a few images as it goes."""
+    """Goes through a network once and builds the module, finding the shape of every operation's output as it goes."""
 
     def __init__(self, section: Section, edits: Edits) -> None:
         self._graph, self._target = section.graph, section.target
@@ -164,27 +169,22 @@ class _Cutter:
         self._wanted = _needed(section, self._kept, self._fed)
         weight = next(iter(self._weights.values()))
         shape = self._graph.steps[self._graph.image].shape
-        images = torch.rand(_IMAGES, *shape, generator=torch.Generator().manual_seed(0)).to(weight)
         with section.edited(edits):
-            self._values = section.values(images[:1], {step.name for step in self._steps if self._constants(step)})
+            image = torch.rand(1, *shape, generator=torch.Generator().manual_seed(0)).to(weight)
+            self._values = section.values(image, {step.name for step in self._steps if self._constants(step)})
         self._part = fx.Graph()
         self._modules: dict[str, nn.Module | Tensor] = {}
         self._made: dict[Any, str] = {}
         self._nodes: dict[str, fx.Node] = {}
         self._image = self._part.placeholder("image")
-        self._image.meta["example"] = images
+        self._image.meta["example"] = weight.new_empty(_IMAGES, *shape, device="meta")
         self._nodes[self._graph.image] = self._image
         self._readers = Counter(link.node for step in self._steps for link in step.links)
 
     def cut(self) -> fx.GraphModule:
-        last = {link.node: step.name for step in self._steps for link in step.links}
-        live = {self._graph.image}
         for step in self._steps:
             if step.name != self._graph.image and self._alive(step):
                 self._nodes[step.name] = self._step(step)
-                live.add(step.name)
-            live -= {link.node for link in step.links if last[link.node] == step.name}
-            self._forget({self._image, *(self._nodes[name] for name in live)})
         self._part.output(self._feature())
         for node in self._part.nodes:
             node.meta.clear()
@@ -204,12 +204,6 @@ class _Cutter:
         for link in step.links:
             linked[link.target] = True
         return not bool(linked[self._wanted[step.name]].all())
-
-    def _forget(self, needed: Collection[fx.Node]) -> None:
-        """Give up the examples of all other nodes, which would fill memory."""
-        for node in self._part.nodes:
-            if node not in needed:
-                node.meta.pop("example", None)
 
     def _step(self, step: Step) -> fx.Node:
         if step.layer:
@@ -252,7 +246,10 @@ class _Cutter:
             if full is not None and bias is not None:
                 full[within * height + place] = bias[rows]
             self._made[key] = self._add(layer.path, self._sliced(layer.path, weight, full, len(groups)))
-        node = self._emit("call_module", self._made[key], self._channels(step.links[0].node, inputs))
+        node = self._part.call_module(self._made[key], (self._channels(step.links[0].node, inputs),))
+        node.meta["example"] = _resized(
+            torch.empty(_IMAGES, *step.shape, device="meta"), step.axis, len(groups) * height
+        )
         return self._select(node, step.axis, within * height + place, len(groups) * height)
 
     def _bias(self, path: str) -> Tensor | None:
@@ -297,7 +294,6 @@ class _Cutter:
         if not torch.equal(self._wanted[step.name], self._wanted[step.links[0].node]):
             return None
         norm = self._narrowed(norm, step)
-        node.meta["example"] = norm(node.meta["example"])
         fuse: Any = fusion.fuse_conv_bn_eval if isinstance(layer, nn.Conv2d) else fusion.fuse_linear_bn_eval
         # In double precision: the scale is a root, and is rounded once.
         fused = fuse(copy.deepcopy(layer).double(), norm.double()).to(layer.weight.dtype).requires_grad_(False)
@@ -458,7 +454,7 @@ class _Cutter:
             shape = (-1, len(target.units), *step.positions, *[1] * (2 - len(step.positions)))
             node = self._emit("call_function", torch.reshape, node, shape)
         if target.coefficients:
-            weights = torch.tensor(target.coefficients)[:, None, None].to(node.meta["example"])
+            weights = torch.tensor(target.coefficients)[:, None, None].to(next(iter(self._weights.values())))
             node = self._emit("call_function", operator.mul, node, self._stored("coefficients", weights))
             node = self._emit("call_function", torch.sum, node, [1], True)
         if isinstance(target.at, tuple):
@@ -484,7 +480,9 @@ class _Cutter:
                 return node
             places = (*[slice(None)] * axis, slice(first, last))
             return self._emit("call_function", operator.getitem, node, places)
-        return self._emit("call_function", torch.index_select, node, axis, self._stored("channels", index))
+        taken = self._part.call_function(torch.index_select, (node, axis, self._stored("channels", index)))
+        taken.meta["example"] = _resized(node.meta["example"], axis, len(index))
+        return taken
 
     def _constant(self, step: Step, channels: Tensor) -> fx.Node:
         axis = _axis(step)
@@ -520,18 +518,59 @@ class _Cutter:
         return free
 
     def _emit(self, op: str, target: Any, *args: Any, **kwargs: Any) -> fx.Node:
-        """An operation of the module, carried out."""
-        given, words = fx.map_arg((args, kwargs), lambda node: node.meta["example"])
+        """An operation of the module."""
+        given = fx.map_arg((args, kwargs), lambda node: node.meta["example"])
+        if (type(self._modules[target]) if op == "call_module" else target) in _ALIKE:
+            node = self._part.create_node(op, target, args, kwargs)
+            node.meta["example"] = given[0][0]
+            return node
+        try:
+            # Without numbers nobody would see that an index is out of range.
+            found = None if _indexed(target, given) else self._shape(op, target, _moved_to(given, "meta"))
+        except NotImplementedError:
+            # Whoever wrote the operation didn't say what shape it gives.
+            found = None
+        found = self._shape(op, target, _moved_to(given, "cpu")) if found is None else found
+        node = self._part.create_node(op, target, args, kwargs)
+        node.meta["example"] = _moved_to(found, "meta")
+        return node
+
+    def _shape(self, op: str, target: Any, given: Any) -> Any:
+        """What an operation gives: on the device `meta`, a shape without numbers."""
+        args, words = given
         match op:
             case "call_module":
-                value = self._modules[target](*given, **words)  # type: ignore[operator]
+                module = self._modules[target]
+                assert isinstance(module, nn.Module)
+                device = next(each for each in args if isinstance(each, Tensor)).device
+                tensors = itertools.chain(module.named_parameters(), module.named_buffers())
+                return functional_call(module, {name: each.to(device) for name, each in tensors}, args, words)
             case "call_method":
-                value = getattr(given[0], target)(*given[1:], **words)
+                return getattr(args[0], target)(*args[1:], **words)
             case _:
-                value = target(*given, **words)
-        node = self._part.create_node(op, target, args, kwargs)
-        node.meta["example"] = value
-        return node
+                return target(*args, **words)
+
+
+def _moved_to(given: Any, device: str) -> Any:
+    """Tensors on a device; those without numbers become zeros where they come from `meta`."""
+
+    def there(tensor: Tensor) -> Tensor:
+        return torch.zeros_like(tensor, device=device) if tensor.is_meta else tensor.to(device)
+
+    return tree_map_only(Tensor, there, given)
+
+
+def _indexed(target: Any, given: Any) -> bool:
+    """Whether anything is taken by its place."""
+    numbers = [each for each in tree_leaves(given) if isinstance(each, Tensor) and not each.is_floating_point()]
+    return target is operator.getitem or bool(numbers)
+
+
+def _resized(example: Tensor, axis: int, width: int) -> Tensor:
+    """As many channels as that of what has no numbers."""
+    shape = list(example.shape)
+    shape[axis] = width
+    return example.new_empty(shape)
 
 
 def _axis(step: Step) -> int:

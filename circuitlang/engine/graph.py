@@ -112,6 +112,12 @@ class Step:
             return channels
         return channels.reshape(self.blocks, -1).any(1).repeat_interleave(self.width // self.blocks)
 
+    def soonest(self, places: Tensor) -> Tensor:
+        """The least place [width] of all that each channel depends on once each block is mixed."""
+        if not self.blocks:
+            return places
+        return places.reshape(self.blocks, -1).amin(1).repeat_interleave(self.width // self.blocks)
+
 
 @dataclass(frozen=True)
 class Graph:
@@ -207,32 +213,45 @@ class Graph:
 
     def joinable(self, target: str, units: Tensor, masks: Masks | None = None) -> dict[str, Tensor]:
         """The kernels that would lie on such a path if each were added to the masks by itself."""
+        if masks is None:
+            masks = {layer.path: torch.ones(layer.out_channels, layer.inner, dtype=torch.bool) for layer in self.layers}
+        places = {path: (~mask).view(torch.uint8) for path, mask in masks.items()}
+        return {path: around == 0 for path, around in self.around(target, units, places).items()}
+
+    def around(self, target: str, units: Tensor, places: Masks) -> dict[str, Tensor]:
+        """Of each layer's kernels, the last place of others that a path through it to the target's units needs, on the
+        path where that comes first; places are whole numbers from 0, of one type, whose greatest stands for never."""
         steps = self.ancestors(target)
-        fed: dict[str, Tensor] = {self.image: torch.ones(self.steps[self.image].width, dtype=torch.bool)}
+        kind = next(iter(places.values())).dtype
+        never = torch.iinfo(kind).max
+
+        def nowhere(step: Step) -> Tensor:
+            return torch.full((step.width,), never, dtype=kind)
+
+        fed = {self.image: torch.zeros(self.steps[self.image].width, dtype=kind)}
         for step in steps:
             if step.layer:
-                kernels = step.layer.spread(fed[step.links[0].node])
-                kernels = kernels if masks is None else kernels & masks[step.layer.path]
-                fed[step.name] = kernels.any(1)
+                kernels = step.layer.spread(fed[step.links[0].node]).maximum(places[step.layer.path])
+                fed[step.name] = kernels.amin(1)
             elif step.links:
-                reached = torch.zeros(step.width, dtype=torch.bool)
+                reached = nowhere(step)
                 for link in step.links:
-                    reached[link.target[fed[link.node][link.source]]] = True
-                fed[step.name] = step.mixed(reached)
-        wanted = {step.name: torch.zeros(step.width, dtype=torch.bool) for step in steps}
-        wanted[target][units] = True
+                    reached.scatter_reduce_(0, link.target, fed[link.node][link.source], "amin")
+                fed[step.name] = step.soonest(reached)
+        wanted = {step.name: nowhere(step) for step in steps}
+        wanted[target][units] = 0
         found: dict[str, Tensor] = {}
         for step in reversed(steps):
             if step.layer:
-                source = step.links[0].node
-                kernels = wanted[step.name][:, None] & step.layer.spread(fed[source])
-                found[step.layer.path] = kernels | found.get(step.layer.path, torch.zeros_like(kernels))
-                kernels = kernels if masks is None else kernels & masks[step.layer.path]
-                wanted[source] |= kernels.reshape(step.layer.groups, -1, step.layer.inner).any(1).flatten()
+                source, path = step.links[0].node, step.layer.path
+                around = step.layer.spread(fed[source]).maximum(wanted[step.name][:, None])
+                kernels = around.maximum(places[path]).reshape(step.layer.groups, -1, step.layer.inner)
+                wanted[source] = wanted[source].minimum(kernels.amin(1).flatten())
+                found[path] = around.minimum(found[path]) if path in found else around
             else:
-                asked = step.mixed(wanted[step.name])
+                asked = step.soonest(wanted[step.name])
                 for link in step.links:
-                    wanted[link.node][link.source[asked[link.target]]] = True
+                    wanted[link.node].scatter_reduce_(0, link.source, asked[link.target], "amin")
         return {layer.path: found[layer.path] for layer in self.layers if layer.path in found}
 
     def path(self, target: str, units: Tensor, scores: Scores, masks: Masks, through: Masks) -> dict[str, Tensor]:

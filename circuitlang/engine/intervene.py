@@ -339,6 +339,10 @@ class Section:
         """The kernels that are, or would be if they were added alone, on a path within a mask."""
         return self.graph.joinable(self.target.step.name, torch.tensor(self.target.units), masks)
 
+    def around(self, places: Masks) -> dict[str, Tensor]:
+        """Of each kernel, the last place of others that a path through it from the image to the target needs."""
+        return self.graph.around(self.target.step.name, torch.tensor(self.target.units), places)
+
     @torch.no_grad()
     def refit(self, batches: Sequence[Tensor], fit: Callable[[Layer, Passage], Edit], places: int) -> dict[str, Edit]:
         """Edit the layers one after the other, each by what its input has become in the network that is edited so

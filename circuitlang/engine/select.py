@@ -7,6 +7,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Protocol
 
+import numpy as np
 import torch
 
 from circuitlang.compiler.plan import Kernels, Sparsity
@@ -16,8 +17,9 @@ from circuitlang.engine.contracts import Masks, Scores
 class Paths(Protocol):
     """What refilling asks of a network."""
 
-    def live(self, masks: Masks) -> Masks:
-        """What of a mask is on a path from the image to the target within it."""
+    def since(self, places: Masks) -> Masks:
+        """Of each kernel the last place that a path through it from the image to the target needs, on the path where
+        that comes first."""
 
     def joinable(self, masks: Masks) -> Masks:
         """What is, or would be if it were added alone, on a path within a mask."""
@@ -31,10 +33,10 @@ def select(scores: Scores, relevant: Masks, budget: int) -> Masks:
 
     Kernels of score zero are never kept to fill up, so fewer are returned where fewer matter.
     """
-    return _best(_ranks(scores, relevant), budget)
+    return best(ranks(scores, relevant), budget)
 
 
-def _ranks(scores: Scores, relevant: Masks) -> Masks:
+def ranks(scores: Scores, relevant: Masks) -> Masks:
     """Of each kernel its place by score, from 0; those that don't matter are behind all others."""
     ranked = torch.cat(
         [torch.where(mask, scores[path].double().cpu(), -1).flatten() for path, mask in relevant.items()]
@@ -47,49 +49,47 @@ def _ranks(scores: Scores, relevant: Masks) -> Masks:
     return {path: part.reshape(mask.shape) for (path, mask), part in zip(relevant.items(), parts, strict=True)}
 
 
-def _best(ranks: Masks, many: int) -> Masks:
+def best(places: Masks, many: int) -> Masks:
     """So many of the best; places at and behind the number of kernels are of those that don't matter."""
-    return {path: places < many for path, places in ranks.items()}
+    return {path: each < many for path, each in places.items()}
 
 
 # How often a path is added through a kernel that brings more to life than the budget allows.
 _PATHS = 16
 
 
-def refill(scores: Scores, relevant: Masks, budget: int, graph: Paths) -> Masks:
+def refill(scores: Scores, relevant: Masks, places: Masks, budget: int, graph: Paths) -> Masks:
     """The `budget` best kernels that are on a path from the image to the target within themselves.
 
     As many of the best are taken as leave no more than the budget on a path, and the dead among them dropped. Often the
     next would bring more to life than the budget allows: then it is taken with the strongest path through it alone, and
     again as many of the best as that allows. What is left in the end goes to the best of those that are on a path as
-    soon as they are added. Where even one path takes more than the budget, the plain selection is returned.
+    soon as they are added. Where even one path takes more than the budget, the plain selection is returned. `places`
+    are the kernels' ranks.
     """
-    ranks = _ranks(scores, relevant)
     most = count({path: mask & (scores[path] > 0) for path, mask in relevant.items()})
     base: Masks = {path: torch.zeros_like(mask) for path, mask in relevant.items()}
     chosen = base
-    # What is on a path among so many is no more than so many.
-    fits = min(budget, most)
     for _ in range(_PATHS):
-        low, high = fits, most + 1
-        while high - low > 1:
-            middle = (low + high) // 2
-            right = count(graph.live(_both(base, _best(ranks, middle)))) <= budget
-            low, high = (middle, high) if right else (low, middle)
-        best = _best(ranks, low)
-        chosen = graph.live(_both(base, best))
-        if low == most or count(chosen) == budget:
+        since = graph.since({path: torch.where(base[path], 0, each + 1) for path, each in places.items()})
+        taken = min(_fitting(since, budget), most)
+        chosen = best(since, taken + 1)
+        if taken == most or count(chosen) == budget:
             break
-        more = _best(ranks, high)
-        through = {path: mask & ~best[path] for path, mask in more.items()}
-        base = _both(chosen, graph.path(scores, graph.live(_both(base, more)), through))
+        through = {path: each == taken for path, each in places.items()}
+        base = _both(chosen, graph.path(scores, best(since, taken + 2), through))
         if count(base) > budget:
             break
-        fits = 0
     if 0 < count(chosen) < budget:
         others = {path: joined & ~chosen[path] for path, joined in graph.joinable(chosen).items()}
         chosen = _both(chosen, select(scores, others, budget - count(chosen)))
-    return chosen if count(chosen) else _best(ranks, budget)
+    return chosen if count(chosen) else best(places, budget)
+
+
+def _fitting(since: Masks, budget: int) -> int:
+    """The last place at which no more than the budget are on a path."""
+    places = np.concatenate([each.flatten().numpy() for each in since.values()])
+    return int(np.partition(places, budget)[budget]) - 1 if budget < len(places) else len(places)
 
 
 def _both(one: Masks, other: Masks) -> Masks:

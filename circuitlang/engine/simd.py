@@ -113,3 +113,16 @@ def positive(_typing: Any, _a: Any) -> Any:
         return builder.select(builder.fcmp_ordered("<", given[0], zero), zero, given[0])
 
     return _vector(_vector), generate
+
+
+@intrinsic
+def larger(_typing: Any, _a: Any, _b: Any) -> Any:
+    """The larger of a and b; what isn't a number is larger than all."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, given: Any) -> Any:
+        a, b = given
+        # Unordered: true of what isn't a number as well, of either; that of a is kept by the first choice.
+        chosen = builder.select(builder.fcmp_unordered(">", b, a), b, a)
+        return builder.select(builder.fcmp_unordered("uno", a, a), a, chosen)
+
+    return _vector(_vector, _vector), generate

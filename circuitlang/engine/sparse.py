@@ -7,8 +7,9 @@ no convolution is left to torch, which takes such maps for channels-last ones if
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -20,70 +21,128 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from circuitlang.engine.native import Floats, Ints, pool
-from circuitlang.engine.simd import LANES, fma, load, positive, splat, spread, store
+from circuitlang.engine.simd import LANES, fma, larger, load, positive, splat, spread, store
 
 # Where more of a layer's kernels than this are kept, a library's dense product is faster.
 _DENSE = 0.7
+# With so few input channels it never is.
+_FEW = 4
 # Positions that are worked on at once, and numbers that stay in a processor's cache.
 _WIDE = 8
 _CACHE = 1 << 16
 # Operations whose tensors must be turned, lest torch copies them into another order.
 _TURNED: tuple[Any, ...] = (
-    nn.MaxPool2d, nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d,
-    functional.max_pool2d, functional.avg_pool2d, functional.adaptive_avg_pool2d,
+    nn.AvgPool2d, nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, functional.avg_pool2d, functional.adaptive_avg_pool2d,
 )  # fmt: skip
+# What a pool is told, in this order.
+_WORDS = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
+_POOLS: tuple[Any, ...] = (nn.MaxPool2d, functional.max_pool2d)
 _RECTIFIERS: tuple[Any, ...] = (nn.ReLU, torch.relu, functional.relu)
+
+
+class Channels:
+    """Maps of channels of first layers, kept from circuit to circuit: most have some of them whole, and then the same.
+
+    A channel is known by its weights and what follows it up to the next layer, so that it doesn't matter of what
+    feature a circuit is.
+    """
+
+    def __init__(self, room: int = 1 << 28) -> None:
+        self._room = room
+        self._maps: dict[Hashable, Tensor] = {}
+
+    def of(self, images: Hashable, names: Sequence[bytes | None]) -> list[Tensor | None]:
+        """What is known of some images' channels."""
+        return [None if name is None else self._maps.get((images, name)) for name in names]
+
+    def keep(self, images: Hashable, name: bytes, maps: Tensor) -> None:
+        """Keep a channel, while there is room."""
+        size = maps.numel() * maps.element_size()
+        if size <= self._room:
+            self._room -= size
+            self._maps[images, name] = maps.clone()
 
 
 class Sparse(nn.Module):
     """What a circuit's module computes, to rounding, by its kept kernels alone.
 
-    Takes images [N, 3, H, W] and gives maps as the module does; only on the CPU and in single precision.
+    Takes images [N, 3, H, W] and gives maps as the module does; only on the CPU and in single precision. Where it is
+    told what the images are called, which is to say that they are the same whenever they are called so, channels of
+    the first layer are taken from `known` and kept there.
     """
 
-    def __init__(self, module: fx.GraphModule) -> None:
+    def __init__(self, module: fx.GraphModule, known: Channels | None = None) -> None:
         super().__init__()
-        self._whole, self._runner = module, _Runner(module)
+        self._whole, self._runner = module, _Runner(module, known or Channels(0))
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, called: Hashable = None) -> Tensor:
         """The target's maps of some images."""
         with torch.no_grad():
             if not len(images):
                 none: Tensor = self._whole(images)
                 return none
-            parts = [self._of(some) for some in torch.split(images, LANES)]
+            parts = [
+                self._of(some, None if called is None else (called, number, len(some)))
+                for number, some in enumerate(torch.split(images, LANES))
+            ]
         return torch.cat(parts)
 
-    def _of(self, images: Tensor) -> Tensor:
+    def _of(self, images: Tensor, called: Hashable) -> Tensor:
         spare = LANES - len(images)
         some = torch.cat([images, images[-1:].expand(spare, -1, -1, -1)]) if spare else images
-        found: Tensor = self._runner.run(_laid(some))
+        found = self._runner.found(_laid(some), called)
         return found[: len(images)].contiguous()
 
 
 class _Runner(fx.Interpreter):
     """Runs a module on eight images."""
 
-    def __init__(self, module: fx.GraphModule) -> None:
+    def __init__(self, module: fx.GraphModule, known: Channels) -> None:
         super().__init__(module)
+        self._called: Hashable = None
         modules = dict(module.named_modules())
         self._layers: dict[str, _Layer] = {}
-        self._rectified: set[fx.Node] = set()
+        self._done: set[fx.Node] = set()
         for node in module.graph.nodes:
             layer = modules.get(str(node.target)) if node.op == "call_module" else None
             if isinstance(layer, nn.Conv2d) and _suits(layer):
-                users = list(node.users)
-                alone = len(users) == 1 and _is(users[0], modules, _RECTIFIERS)
+                follower = _follower(node)
+                alone = follower is not None and _is(follower, modules, _RECTIFIERS)
                 self._layers[node.name] = _Layer(layer, alone)
-                self._rectified |= {users[0]} if alone else set()
+                self._done |= {follower} if alone and follower else set()
+        self._pools = {node.name: pool for node in module.graph.nodes if (pool := _Pool.of(node, modules))}
         self._turned = {node for node in module.graph.nodes if _is(node, modules, _TURNED)}
+        self._first: dict[str, _First] = {}
+        for node in module.graph.nodes:
+            if node.name in self._layers and node.args[0].op == "placeholder":
+                self._first[node.name] = _First(self._layers[node.name], self._pooled(node), known)
+
+    def _pooled(self, node: fx.Node) -> list[_Pool]:
+        """The pools behind a layer that nothing but them reads; they are done with it."""
+        pools, follower = [], _follower(node)
+        while follower and (follower in self._done or follower.name in self._pools):
+            if follower not in self._done:
+                pools.append(self._pools[follower.name])
+                self._done.add(follower)
+            follower = _follower(follower)
+        return pools
+
+    def found(self, images: Tensor, called: Hashable) -> Tensor:
+        """The target's maps of eight images, which may be called something."""
+        self._called = called
+        maps: Tensor = self.run(images)
+        return maps
 
     def run_node(self, n: fx.Node) -> Any:
         given: Any = n.args[0] if n.args else None
+        if n in self._done:
+            return self.env[given]
+        if n.name in self._first:
+            return self._first[n.name](self.env[given], self._called)
         if n.name in self._layers:
             return self._layers[n.name](self.env[given])
-        if n in self._rectified:
-            return self.env[given]
+        if n.name in self._pools:
+            return self._pools[n.name](self.env[given])
         if n in self._turned:
             return _turn(self._carry_out(n, _turn(self.env[given])))
         if n.target is torch.cat and n.args[1:] == (1,) and all(self.env[each].dim() == 4 for each in given):
@@ -93,6 +152,11 @@ class _Runner(fx.Interpreter):
     def _carry_out(self, node: fx.Node, first: Tensor) -> Any:
         args, kwargs = self.fetch_args_kwargs_from_env(node)
         return getattr(self, node.op)(node.target, (first, *args[1:]), kwargs)
+
+
+def _follower(node: fx.Node) -> fx.Node | None:
+    """What alone reads a node."""
+    return next(iter(node.users)) if len(node.users) == 1 else None
 
 
 def _is(node: fx.Node, modules: dict[str, nn.Module], kinds: Sequence[Any]) -> bool:
@@ -106,7 +170,7 @@ def _suits(layer: nn.Conv2d) -> bool:
     zeros = layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
     plain = weight.dtype == torch.float32 and weight.device.type == "cpu" and layer.groups == 1
     kept = (weight != 0).flatten(2).any(-1)
-    return zeros and plain and float(kept.float().mean()) <= _DENSE
+    return zeros and plain and (weight.shape[1] <= _FEW or float(kept.float().mean()) <= _DENSE)
 
 
 def _laid(maps: Tensor) -> Tensor:
@@ -154,6 +218,24 @@ class _Layer:
         _spread(lambda first, last: loop(*given, first, last), len(self._bias))
         return found.permute(3, 0, 1, 2)
 
+    def only(self, rows: Sequence[int]) -> _Layer:
+        """The layer with some of its output channels alone."""
+        part, taps = copy.copy(self), self._size[0] * self._size[1]
+        spans = [slice(self._start[row], self._start[row + 1]) for row in rows]
+        part._start = np.cumsum([0, *(each.stop - each.start for each in spans)])
+        kept = np.concatenate([np.arange(each.start, each.stop) for each in spans])
+        part._input, part._bias = self._input[kept], self._bias[list(rows)]
+        part._weight = self._weight.reshape(-1, taps)[kept].ravel()
+        return part
+
+    def names(self, inner: int) -> list[bytes | None]:
+        """What an output channel is, where it has a kernel from every one of so many inputs."""
+        how = repr((self._size, self._rectified, self._stride, self._dilation, self._padding)).encode()
+        weight = self._weight.reshape(len(self._input), -1)
+        whole = np.diff(self._start) == inner
+        spans = zip(self._start, self._start[1:], self._bias, whole, strict=False)
+        return [how + weight[a:z].tobytes() + bias.tobytes() if all_ else None for a, z, bias, all_ in spans]
+
     def _padded(self, maps: Tensor) -> Tensor:
         """Maps [C, H, W, lanes] with their borders, contiguous; what is read behind the last row's end is there."""
         top, left = self._padding
@@ -166,6 +248,91 @@ class _Layer:
         laid = memory[: math.prod(shape)].view(shape)
         laid[:, top : top + maps.shape[1], left : left + maps.shape[2]] = maps
         return laid
+
+
+class _First:
+    """A layer that reads images, with the pools behind it; of channels that are known nothing is computed."""
+
+    def __init__(self, layer: _Layer, pools: Sequence[_Pool], known: Channels) -> None:
+        self._layer, self._pools, self._known = layer, pools, known
+        how = repr([vars(pool) for pool in pools]).encode()
+        self._names = [None if each is None else how + each for each in layer.names(3)]
+
+    def __call__(self, images: Tensor, called: Hashable) -> Tensor:
+        known = self._known.of(called, self._names)
+        rows = [row for row, maps in enumerate(known) if maps is None]
+        if rows:
+            own = (self._layer if len(rows) == len(known) else self._layer.only(rows))(images)
+            for pool in self._pools:
+                own = pool(own)
+            for row, maps in zip(rows, own.permute(1, 2, 3, 0), strict=True):
+                name = self._names[row]
+                if name is not None and called is not None:
+                    self._known.keep(called, name, maps)
+                known[row] = maps
+        if len(rows) == len(known):
+            return own
+        return torch.stack([maps for maps in known if maps is not None]).permute(3, 0, 1, 2)
+
+
+class _Pool:
+    """The greatest of each window; torch's own finds out where each is too, and takes many times as long."""
+
+    def __init__(self, size: Any, stride: Any, padding: Any, dilation: Any, up: bool) -> None:
+        self._size, self._padding, self._dilation = _pair(size), _pair(padding), _pair(dilation)
+        self._stride, self._up = _pair(stride) if stride else self._size, up
+
+    @classmethod
+    def of(cls, node: fx.Node, modules: dict[str, nn.Module]) -> _Pool | None:
+        """What a node does, where it is no more than that."""
+        if not _is(node, modules, _POOLS):
+            return None
+        if node.op == "call_module":
+            module: Any = modules[str(node.target)]
+            where = module.return_indices
+            given = tuple(getattr(module, each) for each in _WORDS)
+        else:
+            usual = (None, None, 0, 1, False, False)
+            named: dict[str, Any] = dict(zip((*_WORDS, "return_indices"), usual, strict=True))
+            named |= {**dict(zip(named, node.args[1:], strict=False)), **node.kwargs}
+            where = named["return_indices"]
+            given = tuple(named[each] for each in _WORDS)
+        return None if where else cls(*given)
+
+    def __call__(self, maps: Tensor) -> Tensor:
+        laid = _laid(maps).permute(1, 2, 3, 0)
+        channels, rows, columns = laid.shape[:3]
+        words = self._size, self._stride, self._padding, self._dilation
+        shape = functional.max_pool2d(torch.empty(1, rows, columns, device="meta"), *words, self._up).shape[1:]
+        found = torch.empty(channels, *shape, LANES)
+        sizes = rows, columns, *shape, *(number for pair in words for number in pair)
+        given = laid.view(-1).numpy(), found.view(-1).numpy(), *sizes
+        _spread(lambda first, last: _greatest(*given, first, last), channels)
+        return found.permute(3, 0, 1, 2)
+
+
+def _pair(word: Any) -> tuple[int, int]:
+    return (word[0], word[-1]) if isinstance(word, (tuple, list)) else (word, word)
+
+
+@njit(cache=True, nogil=True)
+def _greatest(
+    x: Floats, found: Floats, rows: int, columns: int, height: int, width: int, tall: int, wide: int, down: int,
+    across: int, above: int, before: int, apart: int, beside: int, first: int, last: int,
+) -> None:  # fmt: skip
+    for channel in range(first, last):
+        for y in range(height):
+            for z in range(width):
+                most = splat(np.float32(-np.inf))
+                for i in range(tall):
+                    row = y * down - above + i * apart
+                    if 0 <= row < rows:
+                        at = (channel * rows + row) * columns
+                        for j in range(wide):
+                            column = z * across - before + j * beside
+                            if 0 <= column < columns:
+                                most = larger(most, load(x, (at + column) * LANES))
+                store(found, ((channel * height + y) * width + z) * LANES, most)
 
 
 def _spread(loop: Callable[[int, int], None], rows: int) -> None:
