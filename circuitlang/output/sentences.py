@@ -57,11 +57,10 @@ def notes(summary: Summary) -> list[str]:
     if summary.contrast and not summary.contrast_held_out:
         notes.append("Nothing was held out of what it is contrasted with: those pictures had a say in what is kept.")
     if found := summary.reduced:
-        few = f"of {found.images} of its pictures" if found.images > 1 else "of one of its pictures"
         notes.append(
-            f"It was scored in TF32. {few.capitalize()} scores differ from those in single precision by at most"
-            f" {found.difference:.1e} of the largest, with a rank correlation of {found.spearman:.4f};"
-            f" {found.exchanged:,} of {found.kept:,} {summary.noun}s that they keep would be others."
+            f"It was scored in TF32. On {found.images} of its pictures scores differ from those in single precision by at"
+            f" most {found.difference:.1e} of the largest, their rank correlation is {found.spearman:.6f}, and"
+            f" {found.exchanged:,} of {found.kept:,} {summary.noun}s that are kept would be others."
         )
     if bad := summary.provenance.unreadable:
         notes.append(f"{len(bad)} unreadable pictures were left out: {listing(bad, limit=5)}")
