@@ -47,7 +47,7 @@ def run(
     Finished circuits are read rather than done again; `allow_code` lets the Python file of a `model python(...)` run;
     `visualise` draws what excites every channel of a circuit, not the feature alone.
     `device` is cpu, cuda, cuda:N, mps or auto; `batch_size`, how many pictures it takes at a time, has no say in the
-    result; `fast` scores in TF32, on a GPU that has it, and reports how far they are off. `jobs` is how many processes
+    result; `fast` scores in TF32, on a GPU with it, and reports how far scores are off. `jobs` is how many processes
     compute a circuit each (a script then calls this below `if __name__ == "__main__":`). `only` and `shard`, "i/N",
     choose circuits by id and by number. Raises CircuitError; one about circuits that failed comes when all others are
     done.

@@ -14,9 +14,7 @@ from circuitlang.errors import Finding, InputError
 # Pictures at a time, unless the user says otherwise. On a GPU it is a beginning: it is halved until it fits.
 _BATCH = {"cpu": 16}
 _BATCH_ELSEWHERE = 128
-
-
-# The first GPUs with TF32, by their compute capability.
+# The first of NVIDIA's GPUs with TF32, by their compute capability.
 _AMPERE = (8, 0)
 
 
@@ -24,7 +22,8 @@ def find(name: str, fast: bool = False) -> torch.device:
     """The device that `auto`, `cpu`, `cuda`, `cuda:N` or `mps` means here. Raises InputError where there is none, or,
     with `fast`, where it has no TF32."""
     device = _find(name)
-    if fast and not (device.type == "cuda" and torch.cuda.get_device_capability(device) >= _AMPERE):
+    nvidia = device.type == "cuda" and not torch.version.hip
+    if fast and not (nvidia and torch.cuda.get_device_capability(device) >= _AMPERE):
         label = "it is arithmetic of NVIDIA GPUs from compute capability 8.0 (Ampere) on"
         cure = "leave --fast away, or name another --device"
         raise InputError(Finding("E364", f"--fast scores in TF32, which '{device}' does not have", None, label, cure))

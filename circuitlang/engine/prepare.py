@@ -19,7 +19,7 @@ from circuitlang.compiler.plan import Choice, Key, Model, Origins, Plan, digest
 from circuitlang.compiler.plan import Circuit as CircuitPlan
 from circuitlang.engine import cache, device
 from circuitlang.engine.cache import Shelf
-from circuitlang.engine.contracts import CRITERIA, MODELS, LoadedModel, Locate, Track, untracked
+from circuitlang.engine.contracts import CRITERIA, MODELS, LoadedModel, Locate, Track, passes_of, untracked
 from circuitlang.engine.graph import Graph
 from circuitlang.engine.images import Pictures, Preprocess, find, load
 from circuitlang.engine.intervene import Section, Target
@@ -345,7 +345,9 @@ def _provenance(
     train, test, *contrast = map(_digest, pictures)
     versions = {name: version(name) for name in ("circuitlang", "torch", "torchvision", "pillow")}
     versions["python"] = platform.python_version()
-    precision: Literal["float32", "tf32"] = "tf32" if fast else "float32"
+    # Without a pass nothing is multiplied; for a split there is one whatever its criterion.
+    multiplied = circuit.into is not None or passes_of(circuit.criterion.name, circuit.criterion.parameters) > 0
+    precision: Literal["float32", "tf32"] = "tf32" if fast and multiplied else "float32"
     parts = (plan.identity(circuit), *network, train, test, *contrast, versions["circuitlang"], precision)
     return Provenance(
         identity=digest("\n".join(parts).encode()),

@@ -58,8 +58,8 @@ def notes(summary: Summary) -> list[str]:
         notes.append("Nothing was held out of what it is contrasted with: those pictures had a say in what is kept.")
     if found := summary.reduced:
         notes.append(
-            f"It was scored in TF32. On {found.images} of its pictures scores differ from those in single precision by at"
-            f" most {found.difference:.1e} of the largest, their rank correlation is {found.spearman:.6f}, and"
+            f"It was scored in TF32. On {found.images} of its pictures scores differ from those in single precision by"
+            f" at most {found.difference:.1e} of the largest, their rank correlation is {found.spearman:.6f}, and"
             f" {found.exchanged:,} of {found.kept:,} {summary.noun}s that are kept would be others."
         )
     if bad := summary.provenance.unreadable:
