@@ -36,6 +36,7 @@ def run(
     *,
     device: str = "auto",
     batch_size: int | None = None,
+    fast: bool = False,
     jobs: int = 1,
     only: Sequence[str] = (),
     shard: str = "1/1",
@@ -46,9 +47,10 @@ def run(
     Finished circuits are read rather than done again; `allow_code` lets the Python file of a `model python(...)` run;
     `visualise` draws what excites every channel of a circuit, not the feature alone.
     `device` is cpu, cuda, cuda:N, mps or auto; `batch_size`, how many pictures it takes at a time, has no say in the
-    result; `jobs` is how many processes compute a circuit each (a script then calls this below
-    `if __name__ == "__main__":`). `only` and `shard`, "i/N", choose circuits by id and by number. Raises CircuitError;
-    one about circuits that failed comes when all others are done.
+    result; `fast` scores in TF32, on a GPU with it, and reports how far scores are off. `jobs` is how many processes
+    compute a circuit each (a script then calls this below `if __name__ == "__main__":`). `only` and `shard`, "i/N",
+    choose circuits by id and by number. Raises CircuitError; one about circuits that failed comes when all others are
+    done.
     """
     from circuitlang import pipeline
     from circuitlang.engine.prepare import Options
@@ -59,7 +61,7 @@ def run(
     source = pipeline.open_source(Path(spec)) if is_file else Source("<text>", str(spec))
     compiled = pipeline.compile_source(source)
     folder = Path(out) / pipeline.run_name(source)
-    options = Options(allow_code=allow_code, visualise=visualise, device=device, batch_size=batch_size)
+    options = Options(allow_code=allow_code, visualise=visualise, device=device, batch_size=batch_size, fast=fast)
     outcomes = pipeline.run_compiled(compiled, folder, options, work=Work(tuple(only), shard, jobs))
     found: dict[str, list[Loaded]] = {}
     for outcome in outcomes:

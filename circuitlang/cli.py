@@ -60,6 +60,7 @@ def main() -> None:
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Circuits computed at a time.")
 @click.option("--device", default="auto", show_default=True, metavar="NAME", help="cpu, cuda, cuda:N or mps.")
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Pictures at a time; as suits the device.")
+@click.option("--fast", is_flag=True, help="Score in TF32 on a GPU, and say how far that is from single precision.")
 @click.option("--only", multiple=True, metavar="ID", help="Only the circuit of this id; may be given again.")
 @click.option("--shard", default="1/1", metavar="I/N", help="Only every N-th circuit, from the I-th on.")
 @click.option("--junit", type=_FILE, metavar="FILE", help="Write what holds and what doesn't as JUnit XML, for CI.")
@@ -75,6 +76,7 @@ def run(
     jobs: int,
     device: str,
     batch_size: int | None,
+    fast: bool,
     only: tuple[str, ...],
     shard: str,
     junit: Path | None,
@@ -103,7 +105,7 @@ def run(
         work, compared = Work(only, shard, jobs), list[Standing]()
         recording.begin(compiled, work)
         with _progress() as (progress, track):
-            options = Options(skip_unreadable, allow_code, visualise, device, batch_size, track)
+            options = Options(skip_unreadable, allow_code, visualise, device, batch_size, fast, track)
             with closing(pipeline.run_compiled(compiled, folder, options, lock, work, compared.append)) as outcomes:
                 try:
                     for outcome in outcomes:
@@ -293,9 +295,16 @@ def layers(model: str, allow_code: bool) -> None:
 @click.option("--json", "style", flag_value="json", help="Print the numbers for a program.")
 @click.option("--schema", "style", flag_value="schema", help="Print the JSON Schema of the YAML; no SPEC is needed.")
 @click.option("-o", "output", type=click.Path(path_type=Path), help="Write the plan's YAML to this file.")
+@click.option("--fast", is_flag=True, help="Of what `run --fast` would do.")
 @_allow_code
 def plan(
-    spec: Path | None, text: str | None, out: Path, style: str | None, output: Path | None, allow_code: bool
+    spec: Path | None,
+    text: str | None,
+    out: Path,
+    style: str | None,
+    output: Path | None,
+    fast: bool,
+    allow_code: bool,
 ) -> None:
     """Print what a SPEC would do, what is finished already, and what it would cost."""
     if output is not None and style not in (None, "yaml"):
@@ -318,7 +327,7 @@ def plan(
         from circuitlang.output.plan_tree import as_json, draw
 
         with _progress() as (_, track):
-            options = Options(allow_code=allow_code, track=track)
+            options = Options(allow_code=allow_code, fast=fast, track=track)
             found = pipeline.forecast(compiled, out / pipeline.run_name(source), options)
         if style == "json":
             click.echo(as_json(found), nl=False)

@@ -12,7 +12,7 @@ from circuitlang.compiler.plan import Plan
 from circuitlang.engine.compare import Side, compare, identity
 from circuitlang.engine.comparison import Comparison
 from circuitlang.engine.contracts import MODELS, LoadedModel, Locate
-from circuitlang.engine.device import exact
+from circuitlang.engine.device import arithmetic
 from circuitlang.engine.images import Pictures, find, load
 from circuitlang.engine.prepare import Prepared
 from circuitlang.engine.result import Result, Summary
@@ -77,7 +77,7 @@ def _compare(prepared: Prepared, circuits: Sequence[Summary], folder: Path, plac
         # The parts of a split are compared on the pictures of all of them.
         where, job = folder / circuit.plan.id, jobs[circuit.asked_as]
         sides.append(Side(circuit.plan.id, read(where), _Module(where), job.train, job.test))
-    with exact(prepared.device):
+    with arithmetic(prepared.device):
         found = compare(sides)
     write_files(files(found, [side.result for side in sides], beside=ids), place)
     return found

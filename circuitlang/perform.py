@@ -18,7 +18,7 @@ import torch
 from circuitlang.compiler.plan import Circuit, Plan
 from circuitlang.engine.ahead import ahead, company
 from circuitlang.engine.contracts import CRITERIA, passes_of, untracked
-from circuitlang.engine.device import exact
+from circuitlang.engine.device import arithmetic
 from circuitlang.engine.execute import execute
 from circuitlang.engine.prepare import Job, Prepared, prepare
 from circuitlang.engine.result import Divided, Result
@@ -178,7 +178,7 @@ class _Performer:
         """What is made of a job, or why it can't be."""
         span = self._prepared.origins.get(("circuits", job.part.of if job.part else job.plan.id))
         try:
-            with exact(self._prepared.device):
+            with arithmetic(self._prepared.device):
                 return self._fitting(job, make)
         except OutputError as error:
             return error

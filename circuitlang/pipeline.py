@@ -191,12 +191,15 @@ def run_compiled(
     """
     _preserves(compiled.plan)
     from circuitlang.compiler.plan import write_plan
+    from circuitlang.engine import device
     from circuitlang.engine.prepare import Options, prepare
     from circuitlang.output.write import write_file
     from circuitlang.perform import Work, perform
 
     work, options = work or Work(), options or Options()
     chosen = work.of(compiled.plan)
+    # A plan can be made anywhere, and be run only where it can be as fast as it was asked to be.
+    device.find(options.device, options.fast)
     prepared = prepare(compiled.plan, compiled.folder, compiled.origins, options)
     if locked is not None:
         _as_locked(compiled, prepared, locked)
@@ -241,7 +244,7 @@ def forecast(compiled: Compiled, folder: Path, options: Options | None = None) -
     from circuitlang.engine.prepare import Options
 
     options = options or Options()
-    found = estimate(compiled.plan, compiled.folder, compiled.origins, options.allow_code)
+    found = estimate(compiled.plan, compiled.folder, compiled.origins, options.allow_code, options.fast)
     asked = {each.id: each.asked for each in found.circuits if not each.refused}
     states, scored = _known(compiled, folder, asked, options)
     known = (replace(each, state=states.get(each.id, "new")) for each in found.circuits)

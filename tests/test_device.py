@@ -52,7 +52,8 @@ def test_a_missing_device_is_an_error_before_anything_is_written(here, monkeypat
 
 
 @pytest.mark.parametrize("raises", [False, True])
-def test_a_gpu_is_exact_within_a_run_and_as_it_was_after(raises):
+@pytest.mark.parametrize("fast", [False, True])
+def test_a_gpu_is_as_exact_as_it_must_be_and_as_it_was_after(fast, raises):
     def settings():
         cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
         sure = torch.are_deterministic_algorithms_enabled()
@@ -62,18 +63,24 @@ def test_a_gpu_is_exact_within_a_run_and_as_it_was_after(raises):
     seen = []
 
     def body():
-        with device.exact(torch.device("cuda")):
+        # As where scores are computed in a run.
+        with device.arithmetic(torch.device("cuda")):
             seen.append(settings())
-            if raises:
-                raise KeyError
+            with device.arithmetic(torch.device("cuda"), fast):
+                seen.append(settings())
+                if raises:
+                    raise KeyError
+            seen.append(settings())
 
     if raises:
         with pytest.raises(KeyError):
             body()
     else:
         body()
-    assert seen == [(True, False, False, False, True)]
-    assert seen[0] != before == settings()
+    exact = (True, False, False, False, True)
+    within = (False, True, True, True, False) if fast else exact
+    assert seen == [exact, within, *([] if raises else [exact])]
+    assert exact != before == settings()
 
 
 @pytest.fixture
@@ -151,7 +158,9 @@ def another_device(monkeypatch) -> None:
 
     find = device.find
     monkeypatch.setattr(execute, "pack", pack)
-    monkeypatch.setattr(device, "find", lambda name: elsewhere.DEVICE if name == "mps" else find(name))
+    monkeypatch.setattr(
+        device, "find", lambda name, fast=False: elsewhere.DEVICE if name == "mps" else find(name, fast)
+    )
 
 
 @pytest.mark.parametrize(

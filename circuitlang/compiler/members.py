@@ -14,7 +14,9 @@ from circuitlang.errors import Finding, SpecError, did_you_mean, listing
 from circuitlang.source import Span
 
 # What a report says besides fidelity.
-COUNTS = ("relevant", "asked", "kept", "effective", "necessity", "parameters", "extracted_difference")
+COUNTS = (
+    "relevant", "asked", "kept", "effective", "necessity", "parameters", "extracted_difference", "score_difference",
+)  # fmt: skip
 # And of a sample of pictures: how many they are.
 IMAGES = "images"
 # On what a metric is measured, and of what: the circuit, in-sample, held-out, and on what it is contrasted with; the

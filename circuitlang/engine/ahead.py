@@ -34,7 +34,9 @@ def ahead(job: Job, due: Sequence[Job]) -> None:
     if len(several) < 2:
         return
     builders = {each.section.target: _builder(job, each) for each in several}
-    scores = score_together([(builders[each.section.target], each.plan.criterion) for each in several], job.plan.seed)
+    asked = [(builders[each.section.target], each.plan.criterion) for each in several]
+    with job.arithmetic():
+        scores = score_together(asked, job.plan.seed)
     for each, found in zip(several, scores, strict=True):
         each.shelf.put(None, found)
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from circuitlang.compiler.plan import Choice
+from circuitlang.engine import device
 from circuitlang.engine.calibrate import refit
 from circuitlang.engine.contracts import ABLATIONS, Batches, Edit, Masks, Passage, Scores
 from circuitlang.engine.graph import Layer
@@ -176,7 +177,9 @@ class Builder:
     @cached_property
     def mean_outputs(self) -> Mapping[str, Tensor]:
         """By layer, each kernel's output in the whole network, averaged over images and positions."""
-        return self.section.mean_outputs(self.images.batches("mean outputs"))
+        # They are part of the circuit, which is computed alike whatever scores are computed in.
+        with device.arithmetic(self.section.device):
+            return self.section.mean_outputs(self.images.batches("mean outputs"))
 
 
 def _kernels(masks: Masks) -> Masks:

@@ -56,6 +56,10 @@ class Shelf:
             known.write(self._path(size), save({name: each.contiguous() for name, each in scores.items()}))
             _shrink(LIMIT)
 
+    def beside(self, what: str) -> Shelf:
+        """Where something else is kept that follows from the same and from `what`."""
+        return Shelf(self.folder, digest(f"{self.key}\n{what}".encode())[:40])
+
     def _path(self, size: int | None) -> Path:
         return self.folder / (self.key + ("" if size is None else f"-{size}") + _ENDING)
 

@@ -14,10 +14,23 @@ from circuitlang.errors import Finding, InputError
 # Pictures at a time, unless the user says otherwise. On a GPU it is a beginning: it is halved until it fits.
 _BATCH = {"cpu": 16}
 _BATCH_ELSEWHERE = 128
+# The first of NVIDIA's GPUs with TF32, by their compute capability.
+_AMPERE = (8, 0)
 
 
-def find(name: str) -> torch.device:
-    """The device that `auto`, `cpu`, `cuda`, `cuda:N` or `mps` means here. Raises InputError where there is none."""
+def find(name: str, fast: bool = False) -> torch.device:
+    """The device that `auto`, `cpu`, `cuda`, `cuda:N` or `mps` means here. Raises InputError where there is none, or,
+    with `fast`, where it has no TF32."""
+    device = _find(name)
+    nvidia = device.type == "cuda" and not torch.version.hip
+    if fast and not (nvidia and torch.cuda.get_device_capability(device) >= _AMPERE):
+        label = "it is arithmetic of NVIDIA GPUs from compute capability 8.0 (Ampere) on"
+        cure = "leave --fast away, or name another --device"
+        raise InputError(Finding("E364", f"--fast scores in TF32, which '{device}' does not have", None, label, cure))
+    return device
+
+
+def _find(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", name):
@@ -40,9 +53,13 @@ def batch_size(device: torch.device) -> int:
 
 
 @contextmanager
-def exact(device: torch.device) -> Iterator[None]:
-    """Within the block a GPU computes in full single precision and, as far as torch can, the same every time; the
-    process's own settings are put back."""
+def arithmetic(device: torch.device, fast: bool = False) -> Iterator[None]:
+    """Within the block a GPU computes in full single precision and, as far as torch can, the same every time; `fast`,
+    with factors rounded to TF32, and in whatever way is fastest. The process's own settings are put back.
+
+    bfloat16 is not allowed even so: it has 8 bits of precision to TF32's 11, and what layers hand on, forward and
+    backward, would be rounded to it as well, not only what is multiplied.
+    """
     if device.type != "cuda":
         yield
         return
@@ -53,9 +70,9 @@ def exact(device: torch.device) -> Iterator[None]:
         torch.is_deterministic_algorithms_warn_only_enabled(),
     )
     try:
-        cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = True, False, False, False
+        cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = not fast, fast, fast, fast
         # An operation without a deterministic way is no reason to refuse a network.
-        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.use_deterministic_algorithms(not fast, warn_only=True)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*deterministic")
             yield

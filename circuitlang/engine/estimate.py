@@ -26,6 +26,7 @@ from circuitlang.engine.graph import Graph, Step
 from circuitlang.engine.images import find, held_out
 from circuitlang.engine.kinds import numbers
 from circuitlang.engine.prepare import check_criterion, collect, collect_target, outline, read_model, refusals
+from circuitlang.engine.reduced import IMAGES as FEW
 from circuitlang.engine.scenes import PICTURES
 from circuitlang.engine.select import budget
 from circuitlang.engine.targets import resolve
@@ -67,6 +68,11 @@ class Cost:
 
     def __sub__(self, other: Cost) -> Cost:
         return self + Cost(*(-getattr(other, field.name) for field in fields(other)))
+
+    def __mul__(self, share: float) -> Cost:
+        whole = {"forwards", "finding", "measuring"}
+        scaled = {field.name: getattr(self, field.name) * share for field in fields(self)}
+        return Cost(**{name: round(value) if name in whole else value for name, value in scaled.items()})
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(
@@ -151,9 +157,9 @@ class Forecast:
         return sum((each.cost for each in self.due if each.cost), Cost())
 
 
-def estimate(plan: Plan, folder: Path, origins: Origins, allow_code: bool = False) -> Forecast:
-    """What running a plan would take, every circuit taken to be new. Raises InputError with everything wrong with
-    the model, the patterns and the targets, each at the words it is about."""
+def estimate(plan: Plan, folder: Path, origins: Origins, allow_code: bool = False, fast: bool = False) -> Forecast:
+    """What running a plan would take, every circuit taken to be new; `fast`, with scores in TF32. Raises InputError
+    with everything wrong with the model, the patterns and the targets, each at the words it is about."""
     findings: list[Finding] = []
     network: _Network | None = None
     with collect(findings, origins, ("model",)):
@@ -166,6 +172,8 @@ def estimate(plan: Plan, folder: Path, origins: Origins, allow_code: bool = Fals
     circuits = [_circuit(each, network, sets, origins, findings) for each in plan.circuits]
     if findings or network is None:
         raise InputError(findings)
+    if fast:
+        circuits = [_checked(each, asked, plan) for each, asked in zip(circuits, plan.circuits, strict=True)]
     return Forecast(
         model=str(plan.model),
         size=network.loaded.preprocess.crop,
@@ -356,6 +364,16 @@ def _cost(
     )
     # And a picture that excites the feature is made, step by step.
     return measured + Cost(forwarded=visualise.STEPS, returned=visualise.STEPS)
+
+
+def _checked(circuit: Circuit, asked: CircuitPlan, plan: Plan) -> Circuit:
+    """With what it takes to score a few pictures in either precision, once for all sizes where scores are for none."""
+    if circuit.cost is None or not circuit.found_on:
+        return circuit
+    size = "" if CRITERIA.load(asked.criterion.name).nested else circuit.asked
+    share = 2 * min(circuit.found_on, FEW) / circuit.found_on
+    cost = circuit.scoring * share
+    return replace(circuit, cost=circuit.cost + cost, common=(*circuit.common, (f"{plan.basis(asked)}|{size}", cost)))
 
 
 def _more_of_a_split(asked: CircuitPlan, operations: int, found_on: int, measured_on: int) -> Cost:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
 from types import ModuleType
@@ -23,6 +24,7 @@ from circuitlang.engine.images import Pictures
 from circuitlang.engine.intervene import Section
 from circuitlang.engine.measure import measure, responses
 from circuitlang.engine.prepare import Job, Prepared
+from circuitlang.engine.reduced import reduced
 from circuitlang.engine.result import Change, Circuit, Fidelity, Kernels, Result, Summary, Tried, Wire, Witness
 from circuitlang.engine.result import Layer as LayerResult
 from circuitlang.engine.score import score
@@ -43,7 +45,7 @@ def execute(prepared: Prepared, job: Job) -> Result:
     builder = Builder(section, job.train, plan.ablation, plan.calibrate, plan.refill, plan.structure)
     # What costs no pass isn't worth keeping.
     shelf = job.shelf if passes_of(plan.criterion.name, plan.criterion.parameters) else None
-    finder = _Finder(builder, plan.criterion, plan.seed, shelf, job.contrast)
+    finder = _Finder(builder, plan.criterion, plan.seed, shelf, job.contrast, job.arithmetic)
     train = _Judge(section, job.train, "pictures", plan.seed)
     test = _Judge(section, job.test, "held-out pictures", plan.seed) if job.test else None
     judge = test or train
@@ -88,6 +90,7 @@ def execute(prepared: Prepared, job: Job) -> Result:
         extracted_difference=verify(section, found.edits, module, few),
         provenance=job.provenance,
         part=job.part,
+        reduced=reduced(job, asked) if job.fast and shelf else None,
     )
     circuit = _circuit(section, found)
     crops = exemplars.collect(section, job.train, circuit)
@@ -162,9 +165,10 @@ class _Finder:
         seed: int,
         shelf: Shelf | None = None,
         contrast: Batches | None = None,
+        arithmetic: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._builder, self._criterion, self._seed, self._shelf = builder, criterion, seed, shelf
-        self._contrast = contrast
+        self._contrast, self._arithmetic = contrast, arithmetic
         self._scores: Scores | None = None
 
     def __call__(self, size: int) -> _Found:
@@ -172,12 +176,16 @@ class _Finder:
         scores = self._scores
         nested = CRITERIA.load(self._criterion.name).nested
         if scores is None:
-            choice = self._criterion.name, self._criterion.parameters
-            compute = partial(score, self._builder, *choice, size, self._seed, self._contrast)
+            compute = partial(self._score, size)
             scores = self._shelf.scores(None if nested else size, compute) if self._shelf else compute()
         self._scores = scores if nested else None
         masks = self._builder.select(scores, size)
         return _Found(self._builder.section, scores, masks, self._builder.live(masks), self._builder.build(masks))
+
+    def _score(self, size: int) -> Scores:
+        choice = self._criterion.name, self._criterion.parameters
+        with self._arithmetic():
+            return score(self._builder, *choice, size, self._seed, self._contrast)
 
 
 def _attempt(found: _Found, bounds: Sequence[Bound], judges: Mapping[str, _Judge]) -> tuple[_Found, float]:

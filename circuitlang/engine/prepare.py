@@ -5,11 +5,12 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -18,7 +19,7 @@ from circuitlang.compiler.plan import Choice, Key, Model, Origins, Plan, digest
 from circuitlang.compiler.plan import Circuit as CircuitPlan
 from circuitlang.engine import cache, device
 from circuitlang.engine.cache import Shelf
-from circuitlang.engine.contracts import CRITERIA, MODELS, LoadedModel, Locate, Track, untracked
+from circuitlang.engine.contracts import CRITERIA, MODELS, LoadedModel, Locate, Track, passes_of, untracked
 from circuitlang.engine.graph import Graph
 from circuitlang.engine.images import Pictures, Preprocess, find, load
 from circuitlang.engine.intervene import Section, Target
@@ -41,13 +42,14 @@ _ANY = Preprocess(1, 1, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 class Options:
     """What has no say in the result: how it is shown, whether broken pictures stop the run, whether code that the spec
     names may run, whether every channel is visualised or the feature alone, the device and how many pictures it takes
-    at a time (None: as many as suit it)."""
+    at a time (None: as many as suit it). And what has: whether scores may be computed in TF32."""
 
     skip_unreadable: bool = False
     allow_code: bool = False
     visualise: bool = False
     device: str = "auto"
     batch_size: int | None = None
+    fast: bool = False
     track: Track = untracked
 
 
@@ -66,6 +68,15 @@ class Job:
     contrast: Pictures | None = None
     contrast_test: Pictures | None = None
     part: Part | None = None
+
+    @property
+    def fast(self) -> bool:
+        """Whether it is scored in TF32."""
+        return self.provenance.precision == "tf32"
+
+    def arithmetic(self) -> AbstractContextManager[None]:
+        """Within it the device computes as this job is scored."""
+        return device.arithmetic(self.train.device, self.fast)
 
     def with_batches(self, size: int) -> Job:
         """The same with so many pictures at a time."""
@@ -131,7 +142,7 @@ def prepare(plan: Plan, folder: Path, origins: Origins, options: Options) -> Pre
             unreadable = [*unreadable, *more]
         contrast, contrast_test = _contrast(circuit, ground.sets)
         shown = train, test, contrast, contrast_test
-        provenance = _provenance(plan, circuit, (weights, structure), shown, unreadable)
+        provenance = _provenance(plan, circuit, (weights, structure), shown, unreadable, options.fast)
         key = str(circuit.target)
         if key not in sections:
             sections[key] = Section(ground.graph, target)
@@ -142,6 +153,7 @@ def prepare(plan: Plan, folder: Path, origins: Origins, options: Options) -> Pre
             _digest(contrast),
             str(ground.model.preprocess),
             *provenance.versions.values(),
+            provenance.precision,
         )
         shelf = cache.shelf(plan.basis(circuit), circuit.criterion, *contents)
         jobs.append(Job(circuit, sections[key], train, test, provenance, shelf, contrast, contrast_test))
@@ -326,19 +338,24 @@ def _provenance(
     network: tuple[str, str],
     pictures: Sequence[Pictures | None],
     unreadable: list[str],
+    fast: bool,
 ) -> Provenance:
     """Where a circuit comes from; `network` has hashes of the weights and of what is computed with them, `pictures` are
     those it is found on, judged by, contrasted with, and judged by as contrast."""
     train, test, *contrast = map(_digest, pictures)
     versions = {name: version(name) for name in ("circuitlang", "torch", "torchvision", "pillow")}
     versions["python"] = platform.python_version()
-    parts = (plan.identity(circuit), *network, train, test, *contrast, versions["circuitlang"])
+    # Without a pass nothing is multiplied; for a split there is one whatever its criterion.
+    multiplied = circuit.into is not None or passes_of(circuit.criterion.name, circuit.criterion.parameters) > 0
+    precision: Literal["float32", "tf32"] = "tf32" if fast and multiplied else "float32"
+    parts = (plan.identity(circuit), *network, train, test, *contrast, versions["circuitlang"], precision)
     return Provenance(
         identity=digest("\n".join(parts).encode()),
         weights=network[0],
         train_images=train,
         test_images=test,
         contrast_images="-".join(filter(None, contrast)),
+        precision=precision,
         versions=versions,
         unreadable=unreadable,
     )

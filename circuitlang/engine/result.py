@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import msgspec
 import numpy as np
@@ -43,13 +43,14 @@ class Fidelity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Provenance(msgspec.Struct, frozen=True, kw_only=True):
-    """What a result came from: contents by hash, never paths or times."""
+    """What a result came from: contents by hash, never paths or times. `precision` is that of the scores."""
 
     identity: str
     weights: str
     train_images: str
     test_images: str
     contrast_images: str = ""
+    precision: Literal["float32", "tf32"] = "float32"
     versions: dict[str, str]
     unreadable: list[str] = []
 
@@ -71,6 +72,22 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
     split: str
 
 
+class Reduced(msgspec.Struct, frozen=True, kw_only=True):
+    """What reduced precision changes: scores in TF32 against the same in single precision, both by a few of the images
+    that the circuit was found on.
+
+    `difference` is the largest of any relevant kernel, as a share of the largest score, and `spearman` the correlation
+    of ranks. Circuits of the circuit's size are selected by either: of the `kept` kernels of that by TF32, `exchanged`
+    are not in the other.
+    """
+
+    images: int
+    difference: float
+    spearman: float
+    kept: int
+    exchanged: int
+
+
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """A result without its arrays: what `circuit.json` holds.
 
@@ -81,7 +98,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     `extracted_difference` the most by which its maps differ from those of the circuit in the network, as a share of
     the largest value. `contrast` is the fidelity on what the circuit is contrasted with: on images that no kernel was
     scored by, where any were held out. With `structure=weight` single weights are counted instead of kernels. `part` is
-    there where the circuit is one of a split.
+    there where the circuit is one of a split, `reduced` where it was scored in reduced precision.
     """
 
     plan: CircuitPlan
@@ -102,6 +119,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     extracted_difference: float
     provenance: Provenance
     part: Part | None = None
+    reduced: Reduced | None = None
 
     @property
     def asked_as(self) -> str:
@@ -137,6 +155,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
             numbers.update({f"{sample}.{name}": value for name, value in fidelity.metrics.items()})
         numbers["necessity"] = self.without.metrics["error"]
         numbers |= {"parameters": self.parameters, "extracted_difference": self.extracted_difference}
+        numbers["score_difference"] = self.reduced.difference if self.reduced else 0.0
         return numbers
 
 

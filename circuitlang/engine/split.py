@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from importlib.metadata import version
 from itertools import combinations
 from pathlib import Path
@@ -18,7 +17,6 @@ from torch import Tensor
 
 from circuitlang.compiler.plan import Choice, digest
 from circuitlang.engine.build import Builder
-from circuitlang.engine.cache import Shelf
 from circuitlang.engine.contracts import CRITERIA, Edits, Scores
 from circuitlang.engine.distinction import distinction, fidelity
 from circuitlang.engine.images import Pictures
@@ -89,21 +87,18 @@ def _points(job: Job, by: Choice) -> tuple[NDArray[np.float64], NDArray[np.float
 
     def compute() -> Scores:
         sets = [job.train, *([job.test] if job.test else [])]
-        found = vectors(job.section, sets, by, job.plan.seed)
+        with job.arithmetic():
+            found = vectors(job.section, sets, by, job.plan.seed)
         return {"train": found[0], "test": found[1] if job.test else found[0][:0]}
 
     held_out = job.test.digest if job.test else ""
-    found = _shelf(job, f"vectors {by} {held_out}").scores(None, compute)
+    found = job.shelf.beside(f"vectors {by} {held_out}").scores(None, compute)
     return found["train"].numpy(), found["test"].numpy()
 
 
 def _heard(points: NDArray[np.float64]) -> NDArray[np.bool_]:
     """The images whose scores are not all nil."""
     return np.asarray((points != 0).any(1))
-
-
-def _shelf(job: Job, what: str) -> Shelf:
-    return Shelf(job.shelf.folder, digest(f"{job.shelf.key}\n{what}".encode())[:40])
 
 
 def _too_few(into: int | str, different: int, silent: int, wanted: int) -> Finding:
@@ -155,7 +150,7 @@ def _part(job: Job, kind: int, parts: int, train: list[int], test: list[int]) ->
         train=found_on,
         test=held_out,
         provenance=provenance,
-        shelf=_shelf(job, found_on.digest),
+        shelf=job.shelf.beside(found_on.digest),
         part=Part(of=job.plan.id, number=number, parts=parts, split=whole),
     )
 
@@ -229,7 +224,11 @@ def _whole(job: Job, size: int) -> _Whole:
     plan = job.plan
     builder = Builder(job.section, job.train, plan.ablation, plan.calibrate, plan.refill, plan.structure)
     nested = CRITERIA.load(plan.criterion.name).nested
-    compute = partial(score, builder, plan.criterion.name, plan.criterion.parameters, size, plan.seed)
+
+    def compute() -> Scores:
+        with job.arithmetic():
+            return score(builder, plan.criterion.name, plan.criterion.parameters, size, plan.seed)
+
     masks = builder.select(job.shelf.scores(None if nested else size, compute), size)
     return _Whole(builder.build(masks), count(masks), count(builder.live(masks)))
 

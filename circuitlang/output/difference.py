@@ -158,6 +158,7 @@ def _provenance(ours: Summary, theirs: Summary) -> Iterator[Change]:
             "weights": each.weights,
             "train images": each.train_images,
             "test images": each.test_images,
+            "precision of scores": each.precision,
             **{f"version of {name}": version for name, version in sorted(each.versions.items())},
             "unreadable": ", ".join(each.unreadable),
         }

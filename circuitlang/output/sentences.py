@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from circuitlang.engine.result import Summary
+from circuitlang.engine.result import Provenance, Summary
 from circuitlang.errors import listing
 
 
@@ -56,6 +56,12 @@ def notes(summary: Summary) -> list[str]:
         notes.append("Of one picture nothing is left without what all pictures share: pearson_demeaned is 0.")
     if summary.contrast and not summary.contrast_held_out:
         notes.append("Nothing was held out of what it is contrasted with: those pictures had a say in what is kept.")
+    if found := summary.reduced:
+        notes.append(
+            f"It was scored in TF32. On {found.images} of its pictures scores differ from those in single precision by"
+            f" at most {found.difference:.1e} of the largest, their rank correlation is {found.spearman:.6f}, and"
+            f" {found.exchanged:,} of {found.kept:,} {summary.noun}s that are kept would be others."
+        )
     if bad := summary.provenance.unreadable:
         notes.append(f"{len(bad)} unreadable pictures were left out: {listing(bad, limit=5)}")
     return notes
@@ -99,13 +105,18 @@ def budget(summary: Summary) -> str:
     return f"asked for {summary.asked:,}: {size}; effective: kept and on a live path"
 
 
+def precision(provenance: Provenance) -> str:
+    """In what scores were computed, where it isn't single precision."""
+    return ", scored in TF32" if provenance.precision == "tf32" else ""
+
+
 def origin(summary: Summary) -> dict[str, str]:
     """Where the circuit comes from, by what is said of it."""
     plan, provenance = summary.plan, summary.provenance
     hashes = f"weights {provenance.weights[:12]}, images {provenance.train_images[:12]}"
     module = f"{summary.parameters:,} parameters, differs by at most {summary.rounding:g} of the largest value"
     return {
-        "criterion": str(plan.criterion),
+        "criterion": f"{plan.criterion}{precision(provenance)}",
         "ablation": str(plan.ablation),
         "weights": "as in the network" if plan.calibrate == "none" else f"refitted, calibrate={plan.calibrate}",
         "provenance": f"{hashes}, circuitlang {provenance.versions.get('circuitlang', '?')}",

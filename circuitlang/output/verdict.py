@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from circuitlang.engine.result import SIGNIFICANT, Distinction, Separation, Split
 from circuitlang.errors import listing
+from circuitlang.output import sentences
 
 
 def verdict(split: Split) -> str:
@@ -77,6 +78,6 @@ def origin(split: Split) -> dict[str, str]:
     versions = ", ".join(f"{name} {provenance.versions.get(name, '?')}" for name in names)
     return {
         "told apart": f"{split.vectors}, of {split.relevant:,} kernels, k-means, seed {split.plan.seed}",
-        "criterion": str(split.plan.criterion),
+        "criterion": f"{split.plan.criterion}{sentences.precision(provenance)}",
         "provenance": f"weights {provenance.weights[:12]}, {images}, {versions}",
     }
