@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
@@ -40,8 +41,8 @@ if TYPE_CHECKING:
     from circuitlang.perform import Outcome, Parted, Work
 
 STDIN = Path("-")
-# How often the page of a run is drawn while it lasts, about.
-_PAGES = 10
+# The page of a run is drawn while it lasts, after so many times as long as that took last.
+_PATIENCE = 20
 
 
 @dataclass(frozen=True)
@@ -208,8 +209,9 @@ def run_compiled(
     _index(prepared, folder)
     jobs = [job for job in prepared.jobs if job.plan.id in chosen]
     failed: list[CircuitError] = []
-    # The page of many circuits takes a while to draw: it is renewed a few times in a run, and at its end.
-    unseen, often = 0, max(1, len(jobs) // _PAGES)
+    # The page of many circuits takes a while to draw: it is renewed as often as that takes little of the time, and at
+    # the end.
+    unseen, drawn, took = 0, time.monotonic(), 0.0
     with closing(perform(prepared, jobs, folder, work.jobs)) as outcomes:
         try:
             for outcome in outcomes:
@@ -220,9 +222,11 @@ def run_compiled(
                         break
                     continue
                 unseen += not outcome.cached
-                if unseen >= often:
+                if unseen and time.monotonic() - drawn >= _PATIENCE * took:
+                    begin = time.monotonic()
                     _index(prepared, folder)
-                    unseen = 0
+                    unseen, drawn = 0, time.monotonic()
+                    took = drawn - begin
                 yield outcome
         finally:
             if unseen:

@@ -65,6 +65,43 @@ def test_a_table_has_medians_and_intervals_over_features():
     ]
 
 
+def ran(spec: str, out: Path, *options: str) -> str:
+    result = CliRunner().invoke(main, ["run", str(SPECS / spec), "--out", str(out), *options])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_a_polysemantic_channel_is_split(tmp_path: Path):
+    ran("doodle/polysemantic.circuit", tmp_path)
+    split = json.loads((tmp_path / "polysemantic/parts/split.json").read_text())
+    one, other = ({*kind["train"]} for kind in split["kinds"])
+    # Two kinds of pictures that it answers to; none is of both.
+    assert one
+    assert other
+    assert not one & other
+    assert {name.split("_")[0] for name in one | other} == {"cars", "cats"}
+
+
+def test_the_circle_shares_its_kernels_with_its_arcs(tmp_path: Path):
+    ran("doodle/shapes.circuit", tmp_path)
+    comparison = json.loads((tmp_path / "shapes/compare-circles-curves/comparison.json").read_text())
+    overlap = comparison["pairs"][0]["overlap"]["total"]
+    assert overlap["shared"] > 0.8 * overlap["second"]
+    assert overlap["shared"] > 2 * overlap["expected"]
+
+
+def test_a_class_needs_little_of_the_network(tmp_path: Path):
+    ran("doodle/classes.circuit", tmp_path, "--only", "faces-0.1")
+    assert json.loads((tmp_path / "classes/faces-0.1/metrics.json").read_text())["test.pearson"] > 0.9
+
+
+def test_criteria_are_compared_on_drawings(tmp_path: Path):
+    names = [f"conv5-34-0.05-{criterion}" for criterion in ("snip", "magnitude")]
+    ran("doodle/criteria.circuit", tmp_path, *(word for name in names for word in ("--only", name)))
+    found = [json.loads((tmp_path / "criteria" / name / "metrics.json").read_text()) for name in names]
+    assert found[0]["test.pearson"] > found[1]["test.pearson"]
+
+
 def test_the_brief_experiment_runs_on_photographs(real: Path, tmp_path: Path):
     result = CliRunner().invoke(main, ["run", str(SPECS / "squeezenet/brief.circuit"), "--out", str(tmp_path)])
     assert result.exit_code == 0, result.output
