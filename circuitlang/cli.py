@@ -496,20 +496,20 @@ def _lockable(spec: Path | None) -> Path:
 
 
 @main.command()
-@click.option("--clear", is_flag=True, help="Remove the scores; the layers of models stay known.")
+@click.option("--clear", is_flag=True, help="Remove it; the layers of models stay known.")
 def cache(clear: bool) -> None:
-    """Tell how much is kept of scores that were computed, which are not computed again.
+    """Tell how much is kept of scores and responses that were computed, which are not computed again.
 
     CIRCUITLANG_CACHE names another folder for it.
     """
     with _findings():
-        from circuitlang.engine import cache as scores
+        from circuitlang.engine import cache as kept
 
-        number, size = scores.held()
+        number, size = kept.held()
         if clear:
-            scores.clear()
-        said = f"{number:,} score{'' if number == 1 else 's'}, {size / 1e6:,.1f} MB"
-        click.echo(f"{'removed ' if clear else ''}{said} in {scores.folder()}")
+            kept.clear()
+        said = f"{number:,} file{'' if number == 1 else 's'} of scores and responses, {size / 1e6:,.1f} MB"
+        click.echo(f"{'removed ' if clear else ''}{said} in {kept.folder().parent}")
 
 
 def _compared(standings: list[Standing]) -> None:

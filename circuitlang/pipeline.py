@@ -250,25 +250,27 @@ def forecast(compiled: Compiled, folder: Path, options: Options | None = None) -
     options = options or Options()
     found = estimate(compiled.plan, compiled.folder, compiled.origins, options.allow_code, options.fast)
     asked = {each.id: each.asked for each in found.circuits if not each.refused}
-    states, scored = _known(compiled, folder, asked, options)
+    states, scored, answers = _known(compiled, folder, asked, options)
     known = (replace(each, state=states.get(each.id, "new")) for each in found.circuits)
-    return replace(found, circuits=tuple(scored_before(known, compiled.plan, scored)))
+    return replace(found, circuits=tuple(scored_before(known, compiled.plan, scored, answers)))
 
 
 def _known(
     compiled: Compiled, folder: Path, asked: Mapping[str, int | None], options: Options
-) -> tuple[dict[str, State], set[str]]:
-    """By circuit, whether its folder, where there is one, holds what would be computed; and those whose scores are in
-    the cache."""
+) -> tuple[dict[str, State], set[str], dict[str, list[str]]]:
+    """By circuit, whether its folder, where there is one, holds what would be computed; those whose scores are in the
+    cache; and of which pictures the network's own responses are."""
     from circuitlang.engine import cache
 
     circuits = [
         each
         for each in compiled.plan.circuits
-        if each.id in asked and ((folder / each.id).is_dir() or cache.anything(compiled.plan.basis(each)))
+        if each.id in asked
+        and ((folder / each.id).is_dir() or cache.anything(compiled.plan.basis(each), compiled.plan.network(each)))
     ]
     if not circuits:
-        return {}, set()
+        return {}, set(), {}
+    from circuitlang.engine.execute import answered
     from circuitlang.engine.prepare import prepare
     from circuitlang.perform import finished, part_of
 
@@ -286,7 +288,7 @@ def _known(
         nested, size = CRITERIA.load(job.plan.criterion.name).nested, asked[job.plan.id]
         if job.shelf.has(None) if nested else size is not None and job.shelf.has(size):
             scored.add(job.plan.id)
-    return states, scored
+    return states, scored, {job.plan.id: [*answered(job)] for job in prepared.jobs}
 
 
 def _preserves(plan: Plan) -> None:

@@ -14,8 +14,9 @@ from click.testing import CliRunner
 
 import circuitlang
 from circuitlang.cli import main
-from circuitlang.engine import cache, execute
+from circuitlang.engine import cache, execute, exemplars
 from circuitlang.engine.score import score
+from tests.conftest import draw_pictures
 
 LINE = "preserve conv5:34 on images/dogs/* sparsity<={size} {rest}\n"
 
@@ -146,12 +147,12 @@ def test_the_command_tells_and_clears(scored):
         assert ran.exit_code == 0
         return ran.stdout
 
-    assert said().startswith("0 scores, 0.0 MB in ")
+    assert said().startswith("0 files of scores and responses, 0.0 MB in ")
     run(0.2)
-    assert said().startswith("1 score, 0.1 MB in ")
-    assert said("--clear").startswith("removed 1 score, ")
+    assert said().startswith("4 files of scores and responses, 0.1 MB in ")
+    assert said("--clear").startswith("removed 4 files of scores ")
     assert files() == []
-    assert said().startswith("0 scores")
+    assert said().startswith("0 files")
 
 
 def test_those_go_that_were_not_used_the_longest(tmp_path, monkeypatch):
@@ -180,3 +181,65 @@ def test_equal_plans_are_of_one_basis_whatever_their_size():
     assert one.basis(one.circuits[0]) == other.basis(other.circuits[0])
     changed = msgspec.structs.replace(one.circuits[0], seed=1)
     assert one.basis(changed) != one.basis(one.circuits[0])
+
+
+@pytest.fixture
+def answered(here: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the whole network ran on, beside scoring."""
+    seen: list[str] = []
+    respond, look = execute.responses, exemplars._best
+
+    def responses(section, images, label, edits=None):
+        if edits is None:
+            seen.append(label)
+        return respond(section, images, label, edits)
+
+    def best(section, images):
+        seen.append("exemplars")
+        return look(section, images)
+
+    monkeypatch.setattr(execute, "responses", responses)
+    monkeypatch.setattr(exemplars, "_best", best)
+    return seen
+
+
+def test_the_network_is_not_run_again_by_the_next_run(answered, here):
+    run(0.2)
+    everything = sorted(answered)
+    assert everything == ["exemplars", "the network on held-out pictures", "the network on pictures"]
+    before = (next(here.rglob("report.html"))).read_bytes()
+    answered.clear()
+    run(0.1)
+    run(0.1, "criterion=actgrad seed=0")
+    assert not answered
+    run(0.2)
+    assert next(here.rglob("report.html")).read_bytes() == before
+    run(0.1, "holdout=40%")
+    assert sorted(answered) == everything
+    cache.clear()
+    answered.clear()
+    run(0.1)
+    assert sorted(answered) == everything
+
+
+def test_a_plan_knows_what_the_network_was_asked(here):
+    draw_pictures(here, "cats", 3)
+    rest = "criterion=snip contrast=images/cats/*"
+    (fresh,) = plan(0.2, rest=rest)
+    run(0.2, rest)
+    (again,) = plan(0.1, rest=rest)
+    # Of its own pictures twice those it is found on and once those held out; once those that it is contrasted with.
+    assert fresh["forwards"] - again["forwards"] == 4
+    (other,) = plan(0.1, rest="criterion=actgrad")
+    assert plan(0.1, rest="criterion=actgrad holdout=40%")[0]["forwards"] - other["forwards"] == 3
+
+
+def test_responses_to_very_many_pictures_are_not_kept(here, monkeypatch):
+    run(0.2)
+    responses = cache.folder().with_name("responses")
+    assert len(list(responses.glob("*/*"))) == 3
+    cache.clear()
+    monkeypatch.setattr(cache, "LARGEST", 100)
+    run(0.2)
+    assert not list(responses.glob("*/*"))
+    assert len(files()) == 1

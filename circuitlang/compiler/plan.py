@@ -227,6 +227,10 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         """A hash of everything in the plan that has a say in this circuit's scores, but not of its size."""
         return self.identity(msgspec.structs.replace(circuit, size=None, bounds=[]))
 
+    def network(self, circuit: Circuit) -> str:
+        """A hash of everything in the plan that has a say in how its target responds in the network to a picture."""
+        return digest(msgspec.json.encode([self.version, self.model, circuit.target], order="sorted"))
+
 
 def digest(content: bytes) -> str:
     """The hash used everywhere: SHA-256, hexadecimal."""

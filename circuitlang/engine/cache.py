@@ -1,8 +1,8 @@
-"""Scores that were computed before, kept by what they follow from in the user's cache.
+"""Scores and responses that were computed before, kept by what they follow from in the user's cache.
 
-A file is named by a hash of the network, the pictures, the target, the criterion with its parameters and the code of
-the engine, so that what is found is what would be computed. Beyond `LIMIT` bytes, those go that were not used the
-longest.
+A file is named by a hash of the network, the pictures, the target, for scores the criterion with its parameters, and
+the code of the engine, so that what is found is what would be computed. Beyond `LIMIT` bytes, those go that were not
+used the longest.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from circuitlang.engine import known
 from circuitlang.engine.contracts import CRITERIA, Scores
 
 LIMIT = 2 << 30
+# The most bytes of a feature's responses to a set of pictures that are kept, lest they drive out all scores.
+LARGEST = 64 << 20
 _ENDING = ".safetensors"
 
 
@@ -40,21 +42,36 @@ class Shelf:
 
     def scores(self, size: int | None, compute: Callable[[], Scores]) -> Scores:
         """The scores, from the file or computed and kept; `size` where they are for one."""
-        path = self._path(size)
-        # A file that can't be read, or written, is as good as none.
-        with suppress(OSError, SafetensorError):
-            found: Scores = load(path.read_bytes())
-            os.utime(path)
-            return found
-        scores = compute()
-        self.put(size, scores)
-        return scores
+        found = self.read(size)
+        if found is None:
+            found = compute()
+            self.put(size, found)
+        return found
 
     def put(self, size: int | None, scores: Scores) -> None:
         """Keep scores, if that can be; `size` where they are for one."""
         with suppress(OSError):
             known.write(self._path(size), save({name: each.contiguous() for name, each in scores.items()}))
             _shrink(LIMIT)
+
+    def tensors(self, what: str, compute: Callable[[], Scores]) -> Scores:
+        """Something else that follows from the same and from `what`, from its file or computed and kept."""
+        place = self.beside(what)
+        found = place.read()
+        if found is None:
+            found = compute()
+            if sum(each.numel() * each.element_size() for each in found.values()) <= LARGEST:
+                place.put(None, found)
+        return found
+
+    def read(self, size: int | None = None) -> Scores | None:
+        """What is there; a file that can't be read is as good as none."""
+        path = self._path(size)
+        with suppress(OSError, SafetensorError):
+            found: Scores = load(path.read_bytes())
+            os.utime(path)
+            return found
+        return None
 
     def beside(self, what: str) -> Shelf:
         """Where something else is kept that follows from the same and from `what`."""
@@ -69,14 +86,23 @@ def shelf(basis: str, choice: Choice, *contents: str) -> Shelf:
     return Shelf(folder() / basis[:24], digest("\n".join((basis, *contents, _code(choice))).encode())[:40])
 
 
-def anything(basis: str) -> bool:
-    """Whether there may be scores, as far as the plan alone can tell."""
-    return (folder() / basis[:24]).is_dir()
+def responses(basis: str, *contents: str) -> Shelf:
+    """The shelf of what the network itself does; `basis` is `Plan.network` of a circuit, the rest as for `shelf`."""
+    return Shelf(_responses() / basis[:24], digest("\n".join((basis, *contents, _engine())).encode())[:40])
+
+
+def anything(scores: str, network: str) -> bool:
+    """Whether there may be scores or responses, as far as `Plan.basis` and `Plan.network` alone can tell."""
+    return (folder() / scores[:24]).is_dir() or (_responses() / network[:24]).is_dir()
 
 
 def folder() -> Path:
     """Where scores are kept."""
     return known.folder().parent / "scores"
+
+
+def _responses() -> Path:
+    return folder().with_name("responses")
 
 
 def held() -> tuple[int, int]:
@@ -86,14 +112,14 @@ def held() -> tuple[int, int]:
 
 
 def clear() -> None:
-    """Remove all scores."""
+    """Remove everything."""
     _shrink(0)
 
 
 def _files() -> list[tuple[float, int, Path]]:
     """When each was used, its size and place."""
     found = []
-    for path in folder().glob(f"*/*{_ENDING}"):
+    for path in (*folder().glob(f"*/*{_ENDING}"), *_responses().glob(f"*/*{_ENDING}")):
         # Another process may have removed it.
         with suppress(OSError):
             about = path.stat()

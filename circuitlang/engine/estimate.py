@@ -7,7 +7,7 @@ pictures it is found on, and in floating-point operations: two for each multiply
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -186,8 +186,11 @@ def estimate(plan: Plan, folder: Path, origins: Origins, allow_code: bool = Fals
     )
 
 
-def scored_before(circuits: Iterable[Circuit], plan: Plan, cached: Collection[str]) -> Iterator[Circuit]:
-    """Circuits, without what is there when their turn comes: scores in the cache, or what those before them leave."""
+def scored_before(
+    circuits: Iterable[Circuit], plan: Plan, cached: Collection[str], answered: Mapping[str, Collection[str]]
+) -> Iterator[Circuit]:
+    """Circuits, without what is there when their turn comes: scores in the cache, and what the network makes of the
+    pictures (see `execute.answered`), or what those before them leave."""
     plans = {each.id: each for each in plan.circuits}
     scores: dict[str, str] = {}
     made: set[str] = set()
@@ -202,6 +205,7 @@ def scored_before(circuits: Iterable[Circuit], plan: Plan, cached: Collection[st
             there = "cache" if circuit.id in cached else ""
             yield replace(circuit, scored=there, cost=cost - circuit.scoring if there else cost)
             continue
+        made.update(_network(asked, contrast) for contrast in answered.get(circuit.id, ()))
         for what, spared in circuit.common:
             cost = cost - spared if what in made else cost
         made.update(what for what, _ in circuit.common)
@@ -329,16 +333,22 @@ def _forwards(operations: int, *runs: tuple[int, int]) -> Cost:
     return Cost(forwards=number, measuring=operations * pictures, forwarded=pictures)
 
 
+def _network(asked: CircuitPlan, contrast: str | None = None) -> str:
+    """What the network makes of a circuit's pictures, or of those that it is contrasted with."""
+    feature = f"{asked.target}|{_on(asked)}"
+    return f"{feature}|{contrast}" if contrast else feature
+
+
 def _common(
     asked: CircuitPlan, operations: int, found_on: int, measured_on: int, contrasted_with: int
 ) -> Iterator[tuple[str, Cost]]:
     """What circuits have in common that are of one feature, and what those of one size too: by what it follows from."""
-    feature = f"{asked.target}|{_on(asked)}"
+    feature = _network(asked)
     network = (_NETWORK + _EXEMPLARS, found_on), (_NETWORK, measured_on)
     yield feature, _forwards(operations, *network)
     if contrasted_with:
         out = held_out(asked.holdout, contrasted_with)
-        yield f"{feature}|{asked.contrast}", _forwards(operations, (_NETWORK, out or contrasted_with))
+        yield _network(asked, asked.contrast), _forwards(operations, (_NETWORK, out or contrasted_with))
     how = asked.ablation, asked.calibrate, asked.refill, asked.structure
     refitted = _RIVALS * _REFIT if asked.calibrate != "none" else 0, min(found_on, IMAGES)
     size = asked.id if asked.size is None else asked.size

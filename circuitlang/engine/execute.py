@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
@@ -100,6 +100,24 @@ def execute(prepared: Prepared, job: Job) -> Result:
     shape = section.graph.steps[section.graph.image].shape
     packed = pack(module, shape, preprocess)
     return Result(summary, circuit, crops, packed, judge.witness(found), seen, visions)
+
+
+def answered(job: Job) -> Iterator[str]:
+    """Of which of a circuit's pictures a run left what the network itself does: the name of what it is contrasted with,
+    and no name for its own."""
+    shelf, against = job.section.shelf, job.contrast_test or job.contrast
+    if shelf is None:
+        return
+    own = [exemplars.strongest(job.train), *(_answers(each) for each in (job.train, job.test) if each)]
+    if all(shelf.beside(each).has(None) for each in own):
+        yield ""
+    if against and job.plan.contrast and shelf.beside(_answers(against)).has(None):
+        yield job.plan.contrast
+
+
+def _answers(images: Pictures) -> str:
+    """What is kept of a section."""
+    return f"responses, {images.digest}"
 
 
 def _rival(builder: Builder, criterion: Choice, seed: int, size: int, judge: _Judge) -> Fidelity:
@@ -202,7 +220,7 @@ class _Judge:
     def __init__(self, section: Section, images: Pictures, label: str, seed: int) -> None:
         self._section, self._images, self._label, self._seed = section, images, label, seed
         network = partial(responses, section, images, f"the network on {label}")
-        self._original = section.once(("responses", images.digest), network)
+        self._original = section.kept(_answers(images), lambda: {"responses": network()})["responses"]
         # By circuit; with the circuit, lest another takes its number.
         self._seen: dict[int, tuple[_Found, Tensor]] = {}
 

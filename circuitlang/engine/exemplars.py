@@ -25,7 +25,7 @@ def collect(section: Section, images: Pictures, circuit: Circuit) -> dict[tuple[
 
     Keys are the layer's number in the circuit and the channel. Parts beyond the picture's border are grey.
     """
-    best = section.once(("exemplars", images.digest), lambda: _best(section, images))
+    best = section.kept(strongest(images), lambda: _best(section, images))
     nodes = {step.layer.path: step.name for step in section.graph.ancestors(section.target.step.name) if step.layer}
     found: dict[tuple[int, int], NDArray[np.uint8]] = {}
     for number, (layer, kernels) in enumerate(zip(section.layers, circuit.kernels, strict=True)):
@@ -33,15 +33,20 @@ def collect(section: Section, images: Pictures, circuit: Circuit) -> dict[tuple[
         for channel in np.unique(kernels.target[kernels.effective]).tolist():
             # Of the target's own layer its rows were computed, not all.
             rows = section.rows(layer)
-            place = int(seen.place[channel if rows is None else rows.tolist().index(channel)])
-            image, position = divmod(place, seen.height * seen.width)
-            box = section.graph.receptive_field(nodes[layer.path], position // seen.width, position % seen.width)
+            place = seen[channel if rows is None else rows.tolist().index(channel)]
+            image, row, column = place.tolist()
+            box = section.graph.receptive_field(nodes[layer.path], row, column)
             found[number, channel] = _crop(images.picture(image), box)
     return found
 
 
-def _best(section: Section, images: Pictures) -> dict[str, _Best]:
-    """By layer, where its channels respond most in the network."""
+def strongest(images: Pictures) -> str:
+    """What is kept of a section."""
+    return f"strongest responses, {images.digest}"
+
+
+def _best(section: Section, images: Pictures) -> dict[str, Tensor]:
+    """By layer, where its channels respond most in the network: image, row and column, int64 [out, 3]."""
     best: dict[str, _Best] = {}
     start = 0
     # Of a layer that is used again the last use counts.
@@ -64,7 +69,7 @@ def _best(section: Section, images: Pictures) -> dict[str, _Best]:
     for batch in images.batches("exemplars"):
         section.watch(batch, watcher)
         start += len(batch)
-    return best
+    return {path: each.places() for path, each in best.items()}
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,10 @@ class _Best:
     place: Tensor
     height: int
     width: int
+
+    def places(self) -> Tensor:
+        image, position = self.place // (self.height * self.width), self.place % (self.height * self.width)
+        return torch.stack([image, position // self.width, position % self.width], 1)
 
 
 def _crop(picture: NDArray[np.uint8], box: tuple[int, int, int, int] | None) -> NDArray[np.uint8]:

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from circuitlang.engine.contracts import Edit, Edits, Masks, Observation, Passage
+from circuitlang.engine.cache import Shelf
+from circuitlang.engine.contracts import Edit, Edits, Masks, Observation, Passage, Scores
 from circuitlang.engine.graph import Graph, Layer, Step
 
 T = TypeVar("T")
@@ -171,9 +172,10 @@ class _KernelLayer(nn.Module):
 
 
 class Section:
-    """A network up to one feature. `relevant` kernels have a path from the image to the feature."""
+    """A network up to one feature. `relevant` kernels have a path from the image to the feature; `shelf` keeps from run
+    to run what the network does."""
 
-    def __init__(self, graph: Graph, target: Target) -> None:
+    def __init__(self, graph: Graph, target: Target, shelf: Shelf | None = None) -> None:
         self.graph = graph
         self.target = target
         self.relevant: Masks = graph.live(target.step.name, torch.tensor(target.units))
@@ -186,6 +188,7 @@ class Section:
         self._module = _cut(graph, target.step.name, self._kernel_layers)
         sliced = target.step.layer is not None and self.rows(target.step.layer) is not None
         self._units = list(range(len(target.units))) if sliced else list(target.units)
+        self.shelf = shelf
         self._known: dict[Hashable, Any] = {}
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
@@ -195,6 +198,10 @@ class Section:
             self._known[key] = make()
         found: T = self._known[key]
         return found
+
+    def kept(self, what: str, make: Callable[[], Scores]) -> Scores:
+        """Tensors on the CPU that are made once for all circuits of the feature, whatever the run."""
+        return self.once(what, lambda: self.shelf.tensors(what, make) if self.shelf else make())
 
     def rows(self, layer: Layer) -> Tensor | None:
         """The output channels of a layer that are computed, where it isn't all: of the target's layer the target's

@@ -144,17 +144,10 @@ def prepare(plan: Plan, folder: Path, origins: Origins, options: Options) -> Pre
         shown = train, test, contrast, contrast_test
         provenance = _provenance(plan, circuit, (weights, structure), shown, unreadable, options.fast)
         key = str(circuit.target)
+        network = weights, structure, str(ground.model.preprocess), *provenance.versions.values()
         if key not in sections:
-            sections[key] = Section(ground.graph, target)
-        contents = (
-            weights,
-            structure,
-            train.digest,
-            _digest(contrast),
-            str(ground.model.preprocess),
-            *provenance.versions.values(),
-            provenance.precision,
-        )
+            sections[key] = Section(ground.graph, target, cache.responses(plan.network(circuit), *network))
+        contents = *network, train.digest, _digest(contrast), provenance.precision
         shelf = cache.shelf(plan.basis(circuit), circuit.criterion, *contents)
         jobs.append(Job(circuit, sections[key], train, test, provenance, shelf, contrast, contrast_test))
     return Prepared(plan, folder, origins, options, ground.model, jobs, ground.sets, weights)
