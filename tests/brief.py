@@ -1,17 +1,29 @@
-"""What takes long in a run and is left out in tests that don't look at it."""
+"""What takes long in a run and is left out in tests that don't look at it.
+
+`python -m tests.brief` is the command line without it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pytest
+from circuitlang.output.contracts import FORMATS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
 
 
 def no_drawing(figure: object, name: str) -> str:
     return f'<svg class="chart chart-{name}" aria-hidden="true"></svg>'
+
+
+def nothing(*_: object) -> bytes:
+    return b""
 
 
 @dataclass(frozen=True)
@@ -20,23 +32,54 @@ class Brief:
 
     module: str
     name: str
-    instead: int | Callable[..., Any]
-    looked_at: tuple[str, ...]
+    instead: Any
+    looked_at: tuple[str, ...] = ()
 
 
 BRIEF = (
     Brief("circuitlang.engine.visualise", "STEPS", 1, ("tests.test_visualise", "tests.test_diagram_page")),
-    # Processes of a run's own draw, so what they write could not be compared.
+    Brief("circuitlang.output.charts", "_svg", no_drawing, ("tests.test_report_page", "tests.test_split")),
+)
+# To write of circuits their numbers and kernels alone.
+UNDRAWN = (
     Brief(
-        "circuitlang.output.charts", "_svg", no_drawing, ("tests.test_jobs", "tests.test_report_page", "tests.test_split")
+        "circuitlang.output.write",
+        "FORMATS",
+        SimpleNamespace(declarations=("circuit", "metrics"), load=FORMATS.load),
     ),
+    Brief("circuitlang.engine.execute", "pack", nothing),
 )
 
 
-def leave_undrawn(patch: pytest.MonkeyPatch) -> None:
-    """Write of circuits their numbers and kernels alone: of a real network's, drawing takes longer than finding."""
-    from circuitlang.output.contracts import FORMATS
+def be_brief(briefs: tuple[Brief, ...] = BRIEF) -> None:
+    """Leave it out in a process of a test's own."""
+    for brief in briefs:
+        setattr(import_module(brief.module), brief.name, brief.instead)
 
-    few = SimpleNamespace(declarations=("circuit", "metrics"), load=FORMATS.load)
-    patch.setattr("circuitlang.output.write.FORMATS", few)
-    patch.setattr("circuitlang.engine.execute.pack", lambda *_: b"")
+
+def leave_undrawn(patch: pytest.MonkeyPatch) -> None:
+    """Write of circuits their numbers and kernels alone, in a run's own processes too."""
+    for brief in UNDRAWN:
+        patch.setattr(f"{brief.module}.{brief.name}", brief.instead)
+    patch.setattr("circuitlang.perform._worker", undrawn_worker)
+
+
+def worker(again: Any, folder: Path, threads: int) -> Any:
+    """What a process of a run does with circuits, in brief."""
+    from circuitlang import perform
+
+    be_brief()
+    return perform._worker(again, folder, threads)
+
+
+def undrawn_worker(again: Any, folder: Path, threads: int) -> Any:
+    """The same, and nothing is drawn."""
+    be_brief(UNDRAWN)
+    return worker(again, folder, threads)
+
+
+if __name__ == "__main__":
+    from circuitlang.cli import main
+
+    be_brief()
+    main(prog_name="circuitlang")

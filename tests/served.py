@@ -1,6 +1,6 @@
 """The command line for tests of many commands: each is run by a fork of one process, which has the imports behind it.
 
-`python served.py FOLDER` puts a program `circuitlang` into a folder and serves it until standard input ends. The
+`python -m tests.served FOLDER` puts a program `circuitlang` into a folder and serves it until standard input ends. The
 program is a small one: it hands over its arguments, surroundings and streams, and waits for the exit code.
 """
 
@@ -16,14 +16,17 @@ from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
-from tests.brief import BRIEF
+from tests.brief import be_brief
 
+ADDRESS = "socket"
 PROGRAM = """\
 #!{python} -ISE
 import json, os, socket, sys
+message = json.dumps([sys.argv, os.getcwd(), dict(os.environ)]).encode()
+# A socket's address may not be as long as a path.
+os.chdir({folder!r})
 with socket.socket(socket.AF_UNIX) as served:
     served.connect({address!r})
-    message = json.dumps([sys.argv, os.getcwd(), dict(os.environ)]).encode()
     socket.send_fds(served, [len(message).to_bytes(4, "big")], [0, 1, 2])
     served.sendall(message)
     sys.exit(served.recv(1)[0])
@@ -32,20 +35,17 @@ with socket.socket(socket.AF_UNIX) as served:
 
 def main() -> None:
     folder = Path(sys.argv[1])
-    # A socket's address may not be as long as a path.
     os.chdir(folder)
-    program, address = folder / "circuitlang", folder / "socket"
+    program = folder / "circuitlang"
     with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(address.name)
+        listening.bind(ADDRESS)
         listening.listen()
-        program.write_text(PROGRAM.format(python=sys.executable, address=str(address)), encoding="utf-8")
+        content = PROGRAM.format(python=sys.executable, folder=str(folder), address=ADDRESS)
+        program.write_text(content, encoding="utf-8")
         program.chmod(0o755)
-        import circuitlang.cli
-        import circuitlang.perform
-
-        for brief in BRIEF:
-            setattr(import_module(brief.module), brief.name, brief.instead)
-        print("ready", flush=True)
+        be_brief()
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
         while listening in select.select([listening, sys.stdin], [], [])[0]:
             connection, _ = listening.accept()
             with connection:
@@ -71,7 +71,7 @@ def _serve(connection: socket.socket) -> None:
     os.close(theirs)
     for stream in streams:
         os.close(stream)
-    with open(ours, "rb") as pipe:
+    with os.fdopen(ours, "rb") as pipe:
         imported = pipe.read()
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     connection.sendall(bytes([code % 256]))
@@ -96,8 +96,10 @@ def _run(arguments: list[str], folder: str, surroundings: dict[str, str]) -> int
         traceback.print_exc()
         return 1
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        # Whoever read it may have seen enough.
+        with suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
     return 0
 
 

@@ -21,7 +21,7 @@ LINE = "preserve conv5:34 on images/dogs/* sparsity<={size} {rest}\n"
 
 
 @pytest.fixture
-def scored(here: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def scored(here: Path, undrawn: None, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The criteria that something was scored by; each costs passes but the two baselines."""
     seen: list[str] = []
 

@@ -12,7 +12,6 @@ from benchmarks.paper import PUBLISHED, SIZES, medians, table
 from circuitlang import pipeline
 from circuitlang.cli import main
 from circuitlang.compiler.plan import Sparsity
-from tests.brief import leave_undrawn
 from tests.conftest import ROOT
 
 SPECS = ROOT / "specs" / "paper"
@@ -66,8 +65,7 @@ def test_a_table_has_medians_and_intervals_over_features():
     ]
 
 
-def test_the_brief_experiment_runs_on_photographs(real: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    leave_undrawn(monkeypatch)
+def test_the_brief_experiment_runs_on_photographs(real: Path, tmp_path: Path, undrawn: None):
     result = CliRunner().invoke(main, ["run", str(SPECS / "squeezenet/brief.circuit"), "--out", str(tmp_path)])
     assert result.exit_code == 0, result.output
     assert "medians of 2 features" in result.stdout
