@@ -36,6 +36,7 @@ from circuitlang.source import Source
 ROOT = Path(__file__).resolve().parents[1]
 WIDTH = 100
 CUT = "..."
+PROGRAMS = Path(sys.executable).parent
 HOME = "/home/you/circuitlang"
 _FENCE = re.compile(r"^```(?P<language>[\w-]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
 _PAGES = ("README.md", "CONTRIBUTING.md", "docs/*.md", "examples/*.md", "specs/*.md", "specs/*/*.md")
@@ -90,9 +91,9 @@ def findings(text: str) -> str:
     return paper.getvalue().rstrip() + "\n"
 
 
-def run(command: str, folder: Path) -> tuple[str, ...]:
-    """The lines a command prints, stdout and stderr together."""
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+def run(command: str, folder: Path, programs: Path = PROGRAMS) -> tuple[str, ...]:
+    """The lines a command prints, stdout and stderr together; `programs` is where to look for it first."""
+    path = f"{programs}:{PROGRAMS}:{os.environ['PATH']}"
     # What whoever runs this has in the cache must not show.
     variables = {**os.environ, "COLUMNS": str(WIDTH), "PATH": path, "CIRCUITLANG_CACHE": str(folder / ".cache")}
     done = subprocess.run(
@@ -172,11 +173,11 @@ def criteria() -> str:
     return "\n".join(lines)
 
 
-def diagram() -> bytes:
+def diagram(programs: Path = PROGRAMS) -> bytes:
     """The diagram that README and documentation show, drawn by a run of `examples/dogs.circuit`."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = sandbox(Path(temporary), ROOT / "examples" / "README.md")
-        run("circuitlang run dogs.circuit", folder)
+        run("circuitlang run dogs.circuit", folder, programs)
         return (folder / "runs" / "dogs" / "sketch" / "diagram.svg").read_bytes()
 
 

@@ -11,11 +11,27 @@ from pathlib import Path
 
 import pytest
 
+from tests.brief import BRIEF, leave_undrawn, worker
+
 ROOT = Path(__file__).resolve().parents[1]
+# Modules that make something costly once for many tests.
+SHARING = (
+    "bundled", "compare", "diagram_page", "docs", "exports", "jobs", "loaded", "networks", "packaging",
+    "picture_exports", "real", "report_page", "split",
+)  # fmt: skip
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write what is said now into the golden cases")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """By `--dist loadgroup` the tests of such a module are one process's, so that what they share is made once."""
+    for item in items:
+        module = item.path.stem.removeprefix("test_")
+        if module in SHARING:
+            item.add_marker(pytest.mark.xdist_group(module))
 
 
 def _missing(what: str) -> None:
@@ -69,8 +85,16 @@ def _own_cache(
     monkeypatch.setenv("CIRCUITLANG_CACHE", str(place))
 
 
+@pytest.fixture
+def undrawn(_in_brief: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that look at numbers alone, and not at what is drawn or packed of a circuit."""
+    leave_undrawn(monkeypatch)
+
+
 @pytest.fixture(autouse=True)
-def _few_steps_of_visualisation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs don't take long over pictures that most tests don't look at; those that do have their steps."""
-    if request.module.__name__ not in ("tests.test_visualise", "tests.test_diagram_page"):
-        monkeypatch.setattr("circuitlang.engine.visualise.STEPS", 1)
+def _in_brief(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs don't take long over what a test doesn't look at."""
+    for brief in BRIEF:
+        if request.module.__name__ not in brief.looked_at:
+            monkeypatch.setattr(f"{brief.module}.{brief.name}", brief.instead)
+    monkeypatch.setattr("circuitlang.perform._worker", worker)

@@ -53,7 +53,7 @@ preserve conv3:2 on images/dogs/* sparsity<=0.1 criterion=snip
 """
 
 
-def test_a_sweep_makes_one_pass_for_each_layer(here, monkeypatch):
+def test_a_sweep_makes_one_pass_for_each_layer(here, undrawn, monkeypatch):
     passes = []
     observe = Section.observe
 
@@ -70,7 +70,7 @@ def test_a_sweep_makes_one_pass_for_each_layer(here, monkeypatch):
     assert {many for layer, _, many in passes if layer == "conv4"} == {2}
 
 
-def test_a_sweep_finds_what_single_circuits_find(here, monkeypatch):
+def test_a_sweep_finds_what_single_circuits_find(here, undrawn, monkeypatch):
     together = spec(SWEEP, here)
     monkeypatch.setattr("circuitlang.perform.ahead", lambda *_: None)
     monkeypatch.setenv("CIRCUITLANG_CACHE", str(here / "another"))
@@ -80,7 +80,7 @@ def test_a_sweep_finds_what_single_circuits_find(here, monkeypatch):
         assert one == pytest.approx(other, rel=1e-4, abs=1e-5)
 
 
-def test_where_nothing_can_be_kept_each_is_scored_by_itself(here, monkeypatch):
+def test_where_nothing_can_be_kept_each_is_scored_by_itself(here, undrawn, monkeypatch):
     (here / "file").write_text("")
     monkeypatch.setenv("CIRCUITLANG_CACHE", str(here / "file"))
     assert len(spec(SWEEP, here)) == 9

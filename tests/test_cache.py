@@ -22,7 +22,7 @@ LINE = "preserve conv5:34 on images/dogs/* sparsity<={size} {rest}\n"
 
 
 @pytest.fixture
-def scored(here: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def scored(here: Path, undrawn: None, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The criteria that something was scored by; each costs passes but the two baselines."""
     seen: list[str] = []
 
@@ -184,7 +184,7 @@ def test_equal_plans_are_of_one_basis_whatever_their_size():
 
 
 @pytest.fixture
-def answered(here: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def answered(here: Path, undrawn: None, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the whole network ran on, beside scoring."""
     seen: list[str] = []
     respond, look = execute.responses, exemplars._best
@@ -207,13 +207,13 @@ def test_the_network_is_not_run_again_by_the_next_run(answered, here):
     run(0.2)
     everything = sorted(answered)
     assert everything == ["exemplars", "the network on held-out pictures", "the network on pictures"]
-    before = (next(here.rglob("report.html"))).read_bytes()
+    before = (next(here.rglob("metrics.json"))).read_bytes()
     answered.clear()
     run(0.1)
     run(0.1, "criterion=actgrad seed=0")
     assert not answered
     run(0.2)
-    assert next(here.rglob("report.html")).read_bytes() == before
+    assert next(here.rglob("metrics.json")).read_bytes() == before
     run(0.1, "holdout=40%")
     assert sorted(answered) == everything
     cache.clear()
@@ -222,7 +222,7 @@ def test_the_network_is_not_run_again_by_the_next_run(answered, here):
     assert sorted(answered) == everything
 
 
-def test_a_plan_knows_what_the_network_was_asked(here):
+def test_a_plan_knows_what_the_network_was_asked(here, undrawn):
     draw_pictures(here, "cats", 3)
     rest = "criterion=snip contrast=images/cats/*"
     (fresh,) = plan(0.2, rest=rest)
@@ -234,7 +234,7 @@ def test_a_plan_knows_what_the_network_was_asked(here):
     assert plan(0.1, rest="criterion=actgrad holdout=40%")[0]["forwards"] - other["forwards"] == 3
 
 
-def test_responses_to_very_many_pictures_are_not_kept(here, monkeypatch):
+def test_responses_to_very_many_pictures_are_not_kept(here, undrawn, monkeypatch):
     run(0.2)
     responses = cache.folder().with_name("responses")
     assert len(list(responses.glob("*/*"))) == 3

@@ -21,6 +21,7 @@ def test_what_is_missing_is_skipped_on_a_desk_and_fails_in_ci(tmp_path: Path, ci
     folder.joinpath("test_wanted.py").write_text(WANTED)
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder)],
+        cwd=CONFTEST.parents[1],
         env={"PATH": str(tmp_path), "CI": ci},
         capture_output=True,
         text=True,

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -91,23 +92,38 @@ def test_every_mistake_is_answered_as_printed(text: str, following) -> None:
     assert following.text == renew.findings(text)
 
 
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with a `circuitlang` that need not import everything for each command."""
+    folder = tmp_path_factory.mktemp("programs")
+    command = [sys.executable, "-m", "tests.served", str(folder)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as serving:
+        assert serving.stdin is not None
+        assert serving.stdout is not None
+        assert serving.stdout.readline() == b"ready\n"
+        yield folder
+        serving.stdin.close()
+
+
 @pytest.mark.parametrize("page", PAGES, ids=name)
-def test_every_command_prints_what_stands_below_it(page: Path, tmp_path: Path) -> None:
+def test_every_command_prints_what_stands_below_it(page: Path, tmp_path: Path, programs: Path) -> None:
     folder = renew.sandbox(tmp_path, page)
+    # What is read first is run as readers run it.
+    at = renew.PROGRAMS if page.name == "README.md" and page.parent == ROOT else programs
     for block in renew.blocks(page.read_text(encoding="utf-8")):
         if block.language == "console":
             for step in renew.steps(block):
-                printed = renew.cut(renew.run(step.command, folder), step.output)
+                printed = renew.cut(renew.run(step.command, folder, at), step.output)
                 assert difference(step.output, printed) == "", f"{step.command}; `make renew` may be due"
 
 
-def test_every_line_of_python_prints_what_stands_below_it(tmp_path: Path) -> None:
+def test_every_line_of_python_prints_what_stands_below_it(tmp_path: Path, programs: Path) -> None:
     """Of the page on circuits, whose blocks are one program."""
     page = ROOT / "docs" / "circuits.md"
     folder = renew.sandbox(tmp_path, page)
     found = renew.blocks(page.read_text(encoding="utf-8"))
     for step in renew.steps(found[0]):
-        renew.run(step.command, folder)
+        renew.run(step.command, folder, programs)
     program = [block.text for block in found if block.language == "python"]
     expected = [block.text for block in found if block.language == "text"]
     folder.joinpath("page.py").write_text("print('====')\n".join(program), encoding="utf-8")
@@ -121,9 +137,9 @@ def test_the_page_of_extensions_is_fresh() -> None:
     assert ROOT.joinpath("docs", "criteria.md").read_text(encoding="utf-8") == renew.criteria()
 
 
-def test_the_diagram_is_what_the_example_draws() -> None:
+def test_the_diagram_is_what_the_example_draws(programs: Path) -> None:
     shown = ROOT.joinpath("docs", "images", "diagram.svg").read_text(encoding="utf-8")
-    drawn = renew.diagram().decode()
+    drawn = renew.diagram(programs).decode()
     texts = [tuple(re.findall(r"<text[^>]*>([^<]+)</text>", svg)) for svg in (shown, drawn)]
     assert texts[0]
     assert difference(*texts) == ""

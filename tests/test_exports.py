@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import io
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from circuitlang.cli import main
 from circuitlang.errors import CircuitError, InputError
 from circuitlang.loaded import Loaded
 from circuitlang.output.contracts import EXPORTS
+from tests.conftest import draw_pictures
 
 SPEC = """
 images dogs = images/dogs/*
@@ -27,11 +29,24 @@ circuit refitted = preserve conv4:joint(3, 9) on dogs sparsity<=0.1 ablation=mea
 """
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of pictures, with a run of the spec."""
+    place = tmp_path_factory.mktemp("made")
+    draw_pictures(place, "dogs", 5)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        (place / "dogs.circuit").write_text(SPEC)
+        circuitlang.run("dogs.circuit")
+    return place
+
+
 @pytest.fixture
-def runs(here: Path) -> Path:
-    (here / "dogs.circuit").write_text(SPEC)
-    circuitlang.run("dogs.circuit")
-    return here / "runs" / "dogs"
+def runs(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, to stand in."""
+    shutil.copytree(made, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "runs" / "dogs"
 
 
 def test_onnx_computes_what_the_module_does_for_any_number_of_images(runs, tmp_path):

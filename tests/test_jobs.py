@@ -19,7 +19,9 @@ from circuitlang.cli import main
 from circuitlang.errors import CircuitError, Finding, InputError
 from circuitlang.source import Source
 from circuitlang.workers import Died, spread
+from tests.brief import undrawn_worker
 from tests.conftest import ROOT
+from tests.working import start
 
 IDS = [f"conv5_{channel}-magnitude-20kernels" for channel in (30, 32, 33, 34)]
 SPEC = "preserve conv5:[30, 32, 33, 34] on images/dogs/* kernels<=20 criterion=magnitude\n"
@@ -47,26 +49,9 @@ def alive(process: int) -> bool:
         return False
 
 
-# What the processes of a test do; they find it by its name.
-def _start() -> Callable[[str], str]:
-    return _do
-
-
-def _do(item: str) -> str:
-    if item == "die":
-        os.kill(os.getpid(), signal.SIGKILL)
-    if item.startswith("sleep"):
-        Path(item.split()[1]).write_text(str(os.getpid()))
-        time.sleep(600)
-    seen = Path(os.environ.get("SEEN", os.devnull))
-    with seen.open("a") as file:
-        file.write(f"{item}\n")
-    return item.upper()
-
-
 def test_every_item_is_done_once_and_in_turn_where_one_waits_for_another(tmp_path, monkeypatch):
     monkeypatch.setenv("SEEN", str(tmp_path / "seen"))
-    made = list(spread(_start, ["b", "a", "c", "d"], 2, {"b": "a", "c": "b"}))
+    made = list(spread(start, ["b", "a", "c", "d"], 2, {"b": "a", "c": "b"}))
     assert sorted(made) == [(each, each.upper()) for each in "abcd"]
     order = (tmp_path / "seen").read_text().split()
     assert sorted(order) == list("abcd")
@@ -74,12 +59,12 @@ def test_every_item_is_done_once_and_in_turn_where_one_waits_for_another(tmp_pat
 
 
 def test_a_process_that_dies_takes_nothing_with_it():
-    made = dict(spread(_start, ["die", "a", "b"], 1, {"b": "die"}))
+    made = dict(spread(start, ["die", "a", "b"], 1, {"b": "die"}))
     assert made == {"die": Died(-signal.SIGKILL), "a": "A", "b": "B"}
 
 
 def test_no_process_is_left_when_what_they_make_is_not_wanted_any_more(tmp_path):
-    made = spread(_start, ["a", f"sleep {tmp_path / 'pid'}"], 2, {})
+    made = spread(start, ["a", f"sleep {tmp_path / 'pid'}"], 2, {})
     assert next(made) == ("a", "A")
     while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
         time.sleep(0.01)
@@ -114,7 +99,7 @@ def test_several_processes_find_what_one_finds(here, alone, monkeypatch):
     assert [path.name for path in Path("runs/inline").iterdir() if path.name.startswith(".")] == []
 
 
-def test_shares_and_names_are_of_the_whole_plan(here, alone):
+def test_shares_and_names_are_of_the_whole_plan(here, alone, undrawn):
     call("run", "-e", SPEC, "--shard", "2/3")
     assert done() == [IDS[1]]
     call("run", "-e", SPEC, "--only", IDS[3], "--only", IDS[0])
@@ -142,7 +127,7 @@ def test_a_name_that_is_none_is_refused_with_a_guess(here):
 
 
 @pytest.fixture
-def broken(monkeypatch) -> Callable[[Exception], None]:
+def broken(undrawn, monkeypatch) -> Callable[[Exception], None]:
     """Makes the second of the circuits fail."""
     whole = perform.execute
 
@@ -195,10 +180,10 @@ def _breaking(again, folder, threads):
         return whole(prepared, job)
 
     perform.execute = execute
-    return perform._worker(again, folder, threads)
+    return undrawn_worker(again, folder, threads)
 
 
-def test_a_circuit_that_fails_or_kills_one_of_several_processes_does_not_lose_the_others(here, monkeypatch):
+def test_a_circuit_that_fails_or_kills_one_of_several_processes_does_not_lose_the_others(here, undrawn, monkeypatch):
     monkeypatch.setattr(perform, "_worker", _breaking)
     result = call("run", "-e", SPEC, "--jobs", "2", code=1)
     assert done() == [IDS[0], IDS[3]]

@@ -99,7 +99,7 @@ def test_the_cost_of_a_circuit(here, target, operations):
     }
 
 
-def test_pictures_forward_and_backward_are_as_many_as_a_sweep_sends(here):
+def test_pictures_forward_and_backward_are_as_many_as_a_sweep_sends(here, undrawn):
     from circuitlang import pipeline
 
     clauses = "kernels<=each(10, 50, 500) criterion=each(actgrad, snip, force(steps=2))"

@@ -122,7 +122,7 @@ NETWORKS = {
     "resnet18": (lambda: models.resnet18(num_classes=9), 64, "layer2.1.conv1", "layer2.0.relu"),
     "mobilenet": (lambda: models.mobilenet_v3_small(num_classes=9), 64, "conv8", "features.3.block.0.1"),
     "densenet": (lambda: models.DenseNet(8, (2, 2), 8, num_classes=9), 64, "conv4", "features.norm0"),
-    "vgg": (lambda: models.vgg11_bn(num_classes=9), 64, "conv5", "features.1"),
+    "vgg": (lambda: models.vgg11_bn(num_classes=9, init_weights=False), 64, "conv5", "features.1"),
 }
 
 

@@ -366,7 +366,7 @@ def test_parts_that_an_earlier_split_had_more_go(run):
     assert [place.name for place in parts(PLACE, "parts")] == ["parts-part1", "parts-part2"]
 
 
-def test_several_processes_find_the_same(run):
+def test_several_processes_find_the_same(run, undrawn):
     more = "circuit small = preserve conv5:34 on images/dogs/* kernels<=20 criterion=magnitude\n"
     call("run", "-e", SPEC.format(into=2) + more, "--jobs", "2", "--out", "several")
     for name in ("parts/split.json", "parts-part1/metrics.json", "parts-part2/metrics.json"):
@@ -538,7 +538,7 @@ def test_the_page_of_planted_circuits_has_what_is_printed():
     assert "5 of 5" in row
 
 
-def test_a_channel_of_a_real_network_is_split(real, tmp_path):
+def test_a_channel_of_a_real_network_is_split(real, tmp_path, undrawn):
     text = """\
 model squeezenet1_0(weights="squeezenet1_0.safetensors", resize=128, crop=128)
 images few = images/*/* limit=24

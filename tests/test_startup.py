@@ -72,7 +72,8 @@ def test_what_a_check_is_spared_is_imported_for_more(tmp_path: Path) -> None:
 
 def test_a_run_does_import_torch(tmp_path: Path) -> None:
     """Or the test above would not notice."""
-    spec = SPEC.replace("images/", f"{Path(__file__).parents[1]}/examples/images/")
+    images = f"{Path(__file__).parents[1]}/examples/images/"
+    spec = SPEC.replace("force(steps=3)", "magnitude").replace("images/", images)
     tmp_path.joinpath("good.circuit").write_text(spec)
     assert imported(["run", "good.circuit"], tmp_path) != []
 

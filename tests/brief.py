@@ -1,0 +1,85 @@
+"""What takes long in a run and is left out in tests that don't look at it.
+
+`python -m tests.brief` is the command line without it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import import_module
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from circuitlang.output.contracts import FORMATS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+
+def no_drawing(figure: object, name: str) -> str:
+    return f'<svg class="chart chart-{name}" aria-hidden="true"></svg>'
+
+
+def nothing(*_: object) -> bytes:
+    return b""
+
+
+@dataclass(frozen=True)
+class Brief:
+    """A module's name for something, what stands there instead, and the tests that look at what it does."""
+
+    module: str
+    name: str
+    instead: Any
+    looked_at: tuple[str, ...] = ()
+
+
+BRIEF = (
+    Brief("circuitlang.engine.visualise", "STEPS", 1, ("tests.test_visualise", "tests.test_diagram_page")),
+    Brief("circuitlang.output.charts", "_svg", no_drawing, ("tests.test_report_page", "tests.test_split")),
+)
+# To write of circuits their numbers and kernels alone.
+UNDRAWN = (
+    Brief(
+        "circuitlang.output.write",
+        "FORMATS",
+        SimpleNamespace(declarations=("circuit", "metrics"), load=FORMATS.load),
+    ),
+    Brief("circuitlang.engine.execute", "pack", nothing),
+)
+
+
+def be_brief(briefs: tuple[Brief, ...] = BRIEF) -> None:
+    """Leave it out in a process of a test's own."""
+    for brief in briefs:
+        setattr(import_module(brief.module), brief.name, brief.instead)
+
+
+def leave_undrawn(patch: pytest.MonkeyPatch) -> None:
+    """Write of circuits their numbers and kernels alone, in a run's own processes too."""
+    for brief in UNDRAWN:
+        patch.setattr(f"{brief.module}.{brief.name}", brief.instead)
+    patch.setattr("circuitlang.perform._worker", undrawn_worker)
+
+
+def worker(again: Any, folder: Path, threads: int) -> Any:
+    """What a process of a run does with circuits, in brief."""
+    from circuitlang import perform
+
+    be_brief()
+    return perform._worker(again, folder, threads)
+
+
+def undrawn_worker(again: Any, folder: Path, threads: int) -> Any:
+    """The same, and nothing is drawn."""
+    be_brief(UNDRAWN)
+    return worker(again, folder, threads)
+
+
+if __name__ == "__main__":
+    from circuitlang.cli import main
+
+    be_brief()
+    main(prog_name="circuitlang")
