@@ -243,3 +243,10 @@ def test_responses_to_very_many_pictures_are_not_kept(here, undrawn, monkeypatch
     run(0.2)
     assert not list(responses.glob("*/*"))
     assert len(files()) == 1
+
+
+def test_a_diagram_from_what_is_kept_is_the_same(here):
+    run(0.2)
+    drawn = next(here.rglob("diagram.svg")).read_bytes()
+    run(0.2)
+    assert next(here.rglob("diagram.svg")).read_bytes() == drawn
