@@ -214,8 +214,13 @@ class Graph:
     def joinable(self, target: str, units: Tensor, masks: Masks | None = None) -> dict[str, Tensor]:
         """The kernels that would lie on such a path if each were added to the masks by itself."""
         if masks is None:
-            masks = {layer.path: torch.ones(layer.out_channels, layer.inner, dtype=torch.bool) for layer in self.layers}
-        places = {path: (~mask).view(torch.uint8) for path, mask in masks.items()}
+            layers, there = (
+                [step.layer for step in self.ancestors(target) if step.layer],
+                torch.zeros((), dtype=torch.uint8),
+            )
+            places = {layer.path: there.expand(layer.out_channels, layer.inner) for layer in layers}
+        else:
+            places = {path: (~mask).view(torch.uint8) for path, mask in masks.items()}
         return {path: around == 0 for path, around in self.around(target, units, places).items()}
 
     def around(self, target: str, units: Tensor, places: Masks) -> dict[str, Tensor]:
