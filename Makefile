@@ -21,7 +21,7 @@ demo: $(VENV)/.run
 
 # One thread each: two workers that fight for the cores are slower than one.
 test: $(VENV)/.test
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -n $(or $(WORKERS),auto) --dist loadgroup
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n $(or $(WORKERS),auto)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
