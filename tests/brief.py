@@ -38,7 +38,12 @@ class Brief:
 
 BRIEF = (
     Brief("circuitlang.engine.visualise", "STEPS", 1, ("tests.test_visualise", "tests.test_diagram_page")),
-    Brief("circuitlang.output.charts", "_svg", no_drawing, ("tests.test_report_page", "tests.test_split")),
+    Brief(
+        "circuitlang.output.charts",
+        "_svg",
+        no_drawing,
+        ("tests.test_report_page", "tests.test_split", "tests.test_sweep"),
+    ),
 )
 # To write of circuits their numbers and kernels alone.
 UNDRAWN = (
