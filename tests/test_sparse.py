@@ -154,6 +154,14 @@ def test_all_channels_may_be_known():
         torch.testing.assert_close(runner(x, "a"), net(x), rtol=1e-4, atol=1e-5)
 
 
+def test_a_first_layer_may_have_no_kernel_left():
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).requires_grad_(False)
+    net[0].weight.zero_()
+    x = torch.randn(8, 3, 9, 9)
+    for called in (None, "a", "a"):
+        torch.testing.assert_close(sparse.Sparse(fx.symbolic_trace(net), sparse.Channels())(x, called), net(x))
+
+
 def test_there_is_room_for_some_channels():
     known = sparse.Channels(room=100)
     for number in range(3):

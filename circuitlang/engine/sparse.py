@@ -231,7 +231,7 @@ class _Layer:
     def names(self, inner: int) -> list[bytes | None]:
         """What an output channel is, where it has a kernel from every one of so many inputs."""
         how = repr((self._size, self._rectified, self._stride, self._dilation, self._padding)).encode()
-        weight = self._weight.reshape(len(self._input), -1)
+        weight = self._weight.reshape(len(self._input), self._size[0] * self._size[1])
         whole = np.diff(self._start) == inner
         spans = zip(self._start, self._start[1:], self._bias, whole, strict=False)
         return [how + weight[a:z].tobytes() + bias.tobytes() if all_ else None for a, z, bias, all_ in spans]
