@@ -498,8 +498,9 @@ def _lockable(spec: Path | None) -> Path:
 @main.command()
 @click.option("--clear", is_flag=True, help="Remove it; the layers of models stay known.")
 def cache(clear: bool) -> None:
-    """Tell how much is kept of scores and responses that were computed, which are not computed again.
+    """Tell how much is kept of scores and responses.
 
+    What is there is not computed again.
     CIRCUITLANG_CACHE names another folder for it.
     """
     with _findings():
