@@ -154,6 +154,29 @@ def test_all_channels_may_be_known():
         torch.testing.assert_close(runner(x, "a"), net(x), rtol=1e-4, atol=1e-5)
 
 
+class Keywords(nn.Module):
+    """Functions whose maps are given by name."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 4, 3)
+
+    def forward(self, x):
+        y = functional.relu(input=self.first(x))
+        y = functional.max_pool2d(input=y, kernel_size=2)
+        return self.second(torch.relu(input=functional.avg_pool2d(input=y, kernel_size=2, stride=1)))
+
+
+def test_maps_that_are_given_by_name():
+    graph = trace(Keywords().requires_grad_(False), (16, 16))
+    part = Section(graph, Target(graph.find("second"), (2,)))
+    random = torch.Generator().manual_seed(0)
+    masks = {path: (torch.rand(mask.shape, generator=random) < 0.5) & mask for path, mask in part.relevant.items()}
+    module, x = extract(part, {path: Edit(mask) for path, mask in masks.items()}), torch.randn(11, 3, 16, 16)
+    torch.testing.assert_close(sparse.Sparse(module, sparse.Channels())(x, "a"), module(x), rtol=1e-4, atol=1e-5)
+
+
 def test_a_first_layer_may_have_no_kernel_left():
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).requires_grad_(False)
     net[0].weight.zero_()

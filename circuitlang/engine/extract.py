@@ -520,7 +520,7 @@ class _Cutter:
     def _emit(self, op: str, target: Any, *args: Any, **kwargs: Any) -> fx.Node:
         """An operation of the module."""
         given = fx.map_arg((args, kwargs), lambda node: node.meta["example"])
-        if (type(self._modules[target]) if op == "call_module" else target) in _ALIKE:
+        if given[0] and (type(self._modules[target]) if op == "call_module" else target) in _ALIKE:
             node = self._part.create_node(op, target, args, kwargs)
             node.meta["example"] = given[0][0]
             return node

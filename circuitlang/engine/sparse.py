@@ -160,6 +160,9 @@ def _follower(node: fx.Node) -> fx.Node | None:
 
 
 def _is(node: fx.Node, modules: dict[str, nn.Module], kinds: Sequence[Any]) -> bool:
+    """Whether a node is of these; what is given its maps by a keyword is left to torch."""
+    if not node.args:
+        return False
     if node.op == "call_module":
         return type(modules[str(node.target)]) in kinds
     return node.op == "call_function" and node.target in kinds
