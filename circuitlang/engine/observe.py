@@ -134,8 +134,8 @@ def _effects(kernels: Observation) -> Effects:
     native = loops()
     compiled = native is not None and native.suits(kernels)
     for image in range(len(kernels.input)):
-        if native and compiled and native.sparse(kernels.gradient[image]):
-            for rows, traffic in native.groups(kernels, image):
+        if native and compiled and (sparse := native.sparse(kernels, image)):
+            for rows, traffic in sparse:
                 signed[image, rows], absolute[image, rows] = traffic.effects()
             continue
         for rows, gradient in _weight_gradients(kernels, image):
