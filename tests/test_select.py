@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from circuitlang.compiler.plan import Kernels, Sparsity
-from circuitlang.engine.select import budget, count, select
+from circuitlang.engine.select import best, budget, count, ranks, select
 
 SHAPES = {"a": (2, 3), "b": (1, 4)}
 RELEVANT = {
@@ -37,6 +37,32 @@ def test_the_best_are_kept_ties_broken_by_place_and_zeros_never(values, k):
     ranked = sorted(range(len(PLACES)), key=lambda index: (-values[index], index))
     expected = sorted(PLACES[index] for index in ranked[:k] if values[index] > 0)
     assert sorted(chosen(select(scores_of(values), RELEVANT, k))) == expected
+
+
+@given(
+    st.lists(
+        st.sampled_from([0.5, math.nextafter(0.5, 1), math.nextafter(0.5, 0), 1e-300, 2.0, 0.0, -1.0]), max_size=70
+    ),
+    st.integers(0, 75),
+)
+def test_places_are_those_of_a_stable_sort_however_little_scores_differ(values, k):
+    scores = {"a": torch.tensor(values, dtype=torch.float64)}
+    relevant = {"a": torch.ones(len(values), dtype=torch.bool)}
+    ranked = sorted((index for index, value in enumerate(values) if value > 0), key=lambda index: -values[index])
+    expected = [len(values)] * len(values)
+    for place, index in enumerate(ranked):
+        expected[index] = place
+    places = ranks(scores, relevant)
+    assert places["a"].tolist() == expected
+    if k <= len(ranked):
+        assert select(scores, relevant, k)["a"].tolist() == best(places, k)["a"].tolist()
+
+
+def test_what_is_not_a_number_is_never_kept():
+    scores = {"a": torch.tensor([math.nan, 1.0, math.inf, math.nan, 0.5])}
+    relevant = {"a": torch.ones(5, dtype=torch.bool)}
+    assert select(scores, relevant, 2)["a"].tolist() == [False, True, True, False, False]
+    assert ranks(scores, relevant)["a"].tolist() == [5, 1, 0, 5, 2]
 
 
 def test_one_kernel_is_one_kernel():

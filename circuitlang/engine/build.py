@@ -17,7 +17,7 @@ from circuitlang.engine.calibrate import refit
 from circuitlang.engine.contracts import ABLATIONS, Batches, Edit, Masks, Passage, Scores
 from circuitlang.engine.graph import Layer
 from circuitlang.engine.intervene import Section
-from circuitlang.engine.select import best, channels, ranks, refill
+from circuitlang.engine.select import channels, ranks, refill, select
 
 # Layers are refitted on this many images at most, all of which are held in memory at once.
 IMAGES = 64
@@ -113,10 +113,9 @@ class Builder:
         `structure=channel`, whole channels."""
         if self.structure == "channel":
             return channels(scores, self.relevant, self._ends, budget, self.live)
-        places = self._ranks(scores)
         if self.refill == "live":
-            return refill(scores, self.relevant, places, budget, self)
-        return best(places, budget)
+            return refill(scores, self.relevant, self._ranks(scores), budget, self)
+        return select(scores, self.relevant, budget)
 
     def _ranks(self, scores: Scores) -> Masks:
         """The kernels' places by their scores; circuits of several sizes are mostly taken one after the other."""

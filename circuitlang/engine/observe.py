@@ -82,11 +82,12 @@ def centred_moments(kernels: Observation) -> Tensor:
     """
     signed = effects(kernels).signed
     found = torch.zeros(5, *signed.shape[1:], dtype=torch.float64, device=signed.device)
-    for effect, gradient in zip(signed, kernels.gradient, strict=True):
-        a, b = effect.double(), gradient.sum((1, 2), dtype=torch.float64)[:, None]
+    shifts = kernels.gradient.sum((2, 3), dtype=torch.float64)
+    for effect, shift in zip(signed, shifts, strict=True):
+        a = effect.double()
         found[0].addcmul_(a, a)
-        found[1].addcmul_(a, b)
-        found[2] += b.square()
+        found[1].addcmul_(a, shift[:, None])
+    found[2] = shifts.square().sum(0)[:, None]
     found[3] = _mean_outputs(kernels)
     found[4] = len(signed)
     return found
@@ -187,12 +188,15 @@ def _windows(x: Tensor, kernels: Observation) -> Tensor:
 
 def _mean_outputs(kernels: Observation) -> Tensor:
     """The mean over positions of each kernel's output, summed over images, [O, I / groups]."""
-    groups = kernels.groups
     out, inner, height, width = kernels.weight.shape
-    means = _window_sums(kernels).reshape(groups, 1, inner, -1).transpose(2, 3) / _positions(kernels)
+    means = (_window_sums(kernels).flatten(1).T / _positions(kernels)).to(kernels.weight.dtype)
+    means = means.reshape(height * width, kernels.groups, 1, inner)
     # As the weights lie in memory, channels last.
-    weight = kernels.weight.flatten(2).transpose(1, 2).double().reshape(groups, -1, height * width, inner)
-    return (weight * means).sum(2).reshape(out, inner)
+    weight = kernels.weight.permute(2, 3, 0, 1).reshape(height * width, kernels.groups, -1, inner)
+    found = weight[0] * means[0]
+    for tap in range(1, height * width):
+        found.addcmul_(weight[tap], means[tap])
+    return found.reshape(out, inner)
 
 
 def _window_sums(kernels: Observation) -> Tensor:

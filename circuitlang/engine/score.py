@@ -270,7 +270,8 @@ class _Scoring:
         """Add what is found of a place in a layer's kernels."""
         found = found.cpu()
         if layer.path not in sums:
-            sums[layer.path] = torch.zeros((*found.shape[:-2], *self.relevant[layer.path].shape)).double()
+            shape = (*found.shape[:-2], *self.relevant[layer.path].shape)
+            sums[layer.path] = torch.zeros(shape, dtype=torch.float64)
         rows = self._section.rows(layer)
         own = sums[layer.path][place]
         if rows is None:
