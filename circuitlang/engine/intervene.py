@@ -477,13 +477,35 @@ def _cut(graph: Graph, last: str, layers: Mapping[str, _KernelLayer]) -> fx.Grap
         copies[node].target = _RESHAPES.get(node.target, node.target)
         if node.op == "call_module":
             path = str(node.target)
-            modules[path] = layers.get(path) or graph.module.get_submodule(path)
+            modules[path] = layers.get(path) or _light(graph.module.get_submodule(path))
         if node.op == "get_attr":
             modules[str(node.target)] = attrgetter(str(node.target))(graph.module)
         if node.name == last:
             part.output(copies[node])
             break
     return fx.GraphModule(modules, part)
+
+
+class _Norm(nn.Module):
+    """A batch norm of fixed statistics: unlike torch's own, it need not keep its input for the backward pass."""
+
+    def __init__(self, mean: Tensor, variance: Tensor, norm: nn.BatchNorm2d) -> None:
+        super().__init__()
+        scale = (variance.double() + norm.eps).rsqrt()
+        scale = scale if norm.weight is None else scale * norm.weight.detach().double()
+        shift = -mean.double() * scale
+        shift = shift if norm.bias is None else shift + norm.bias.detach().double()
+        self.scale, self.shift = (each.to(mean)[:, None, None] for each in (scale, shift))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.addcmul(self.shift, x, self.scale)
+
+
+def _light(module: nn.Module) -> nn.Module:
+    """The same function of its input, in less memory."""
+    if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None and module.running_var is not None:
+        return _Norm(module.running_mean, module.running_var, module)
+    return module
 
 
 _RESHAPES: dict[Any, Any] = {
