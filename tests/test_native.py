@@ -125,12 +125,12 @@ def test_what_loops_are_not_for():
 def test_window_sums(stride, dilation):
     kernels = observation(4, 3, (3, 3), stride, dilation, 1, 14, 15, 0.5)
     rows, columns = kernels.gradient.shape[2:]
-    expected = torch.zeros(4, 3, 3).double()
+    expected = torch.zeros(3, 3, 4).double()
     for i in range(3):
         for j in range(3):
             down = torch.arange(rows) * stride[0] + i * dilation[0]
             across = torch.arange(columns) * stride[1] + j * dilation[1]
-            expected[:, i, j] = kernels.input.double()[:, :, down][..., across].sum((0, 2, 3))
+            expected[i, j] = kernels.input.double()[:, :, down][..., across].sum((0, 2, 3))
     torch.testing.assert_close(observe._window_sums(kernels), expected)
 
 
