@@ -30,7 +30,7 @@ _TAPS = 9
 # Numbers of maps that stay in a processor's cache.
 _NEAR = 24576
 # Where more of the gradient than this isn't zero, a library's dense product is faster.
-_DENSE = 0.7
+_DENSE = 0.85
 
 
 class Traffic:
