@@ -6,7 +6,7 @@ from torch import nn
 
 from circuitlang.compiler import plan
 from circuitlang.engine.build import Builder
-from circuitlang.engine.intervene import Section
+from circuitlang.engine.intervene import Section, Target
 from circuitlang.engine.score import score
 from circuitlang.engine.targets import resolve
 from circuitlang.engine.trace import trace
@@ -126,3 +126,29 @@ def test_what_is_not_there_is_named(target, code):
     with pytest.raises(InputError) as caught:
         resolve(target, graph, CLASSES)
     assert caught.value.findings[0].code == code
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_a_batch_norm_is_what_torch_makes_of_it_and_keeps_nothing_for_the_backward_pass(affine):
+    torch.manual_seed(0)
+    norm = nn.BatchNorm2d(4, affine=affine)
+    norm.running_mean.uniform_(-1, 1)
+    norm.running_var.uniform_(0.5, 2)
+    if affine:
+        nn.init.uniform_(norm.weight, 0.5, 1.5)
+        nn.init.uniform_(norm.bias, -1, 1)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), norm, nn.Tanh(), nn.Conv2d(4, 2, 3)).double().eval()
+    graph = trace(net, (8, 8))
+    section = Section(graph, Target(graph.find("3"), (1,)))
+    images = torch.randn(2, 3, 8, 8).double().requires_grad_()
+    kept = {}
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda each: kept.update({each.data_ptr(): each}) or each, lambda each: each
+    ):
+        found = section.feature(images)
+    # Of the maps of 6 x 6 the tanh's own, which it and the convolution behind it share.
+    assert [tuple(each.shape) for each in kept.values() if each.shape[-1] == 6] == [(2, 4, 6, 6)]
+    expected = net(images)[:, 1:]
+    torch.testing.assert_close(found, expected)
+    wanted, own = (torch.autograd.grad(maps.square().sum(), images)[0] for maps in (expected, found))
+    torch.testing.assert_close(own, wanted)
