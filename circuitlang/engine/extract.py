@@ -13,6 +13,7 @@ import itertools
 import operator
 from collections import Counter
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -108,6 +109,14 @@ def pack(module: fx.GraphModule, shape: tuple[int, ...], preprocess: Preprocess 
     extra = {PREPROCESS: msgspec.json.encode(preprocess).decode()} if preprocess else {}
     torch.export.save(program, file, extra_files=extra)
     return file.getvalue()
+
+
+@cache
+def _blank(convolution: bool) -> nn.Conv2d | nn.Linear:
+    """A layer to be filled in: torch draws new weights for each that it makes, which takes it long even on `meta`."""
+    if convolution:
+        return nn.Conv2d(1, 1, 1, bias=False, device="meta").eval()
+    return nn.Linear(1, 1, bias=False, device="meta").eval()
 
 
 def _reached(section: Section, kept: Masks) -> dict[str, Tensor]:
@@ -263,17 +272,15 @@ class _Cutter:
     def _sliced(self, path: str, weight: Tensor, bias: Tensor | None, groups: int) -> nn.Module:
         """A layer like the one at a path, of another weight [out, in / groups, h, w] and bias."""
         original = self._graph.module.get_submodule(path)
-        module: nn.Module
-        with torch.device("meta"):
-            if isinstance(original, nn.Conv2d):
-                size = (original.kernel_size[0], original.kernel_size[1])
-                module = nn.Conv2d(weight.shape[1] * groups, len(weight), size, groups=groups)
-                module.stride, module.padding, module.dilation = original.stride, original.padding, original.dilation
-                module.padding_mode = original.padding_mode
-                module._reversed_padding_repeated_twice = original._reversed_padding_repeated_twice
-            else:
-                module = nn.Linear(weight.shape[1], len(weight))
-                weight = weight.flatten(1)
+        module = copy.deepcopy(_blank(isinstance(original, nn.Conv2d)))
+        if isinstance(module, nn.Conv2d) and isinstance(original, nn.Conv2d):
+            module.in_channels, module.out_channels, module.groups = weight.shape[1] * groups, len(weight), groups
+            for word in ("kernel_size", "stride", "padding", "dilation", "padding_mode"):
+                setattr(module, word, getattr(original, word))
+            module._reversed_padding_repeated_twice = original._reversed_padding_repeated_twice
+        elif isinstance(module, nn.Linear):
+            weight = weight.flatten(1)
+            module.out_features, module.in_features = weight.shape
         module.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
         module.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
         return module.eval()
