@@ -25,6 +25,12 @@ SHAPES = [
     (9, 3, (3, 2), (1, 2), (2, 1), 1, 12, 10, 0.1),
     (9, 3, (3, 3), (1, 1), (1, 1), 1, 8, 8, 0.0),
     (8, 2, (3, 3), (1, 1), (1, 1), 1, 3, 3, 1.0),
+    # Nine taps, whose loops are their own: strided and dilated, and in a line.
+    (20, 4, (3, 3), (2, 1), (2, 3), 1, 15, 14, 0.5),
+    (9, 3, (1, 9), (1, 2), (1, 1), 1, 7, 21, 0.5),
+    (9, 3, (9, 1), (1, 1), (2, 1), 1, 20, 6, 0.5),
+    # More channels than are gone through at once.
+    (72, 2, (3, 3), (1, 1), (1, 1), 1, 26, 25, 0.3),
 ]
 
 
@@ -35,6 +41,8 @@ def observation(inner, out, kernel, stride, dilation, groups, height, width, sha
     weight = torch.randn(out, inner // groups, *kernel, generator=random).contiguous(memory_format=torch.channels_last)
     shape = functional.conv2d(x, weight, None, stride, 0, dilation, groups).shape
     gradient = torch.randn(shape, generator=random) * (torch.rand(shape, generator=random) < share)
+    # As often one way round in memory as the other.
+    gradient = gradient.contiguous(memory_format=torch.channels_last) if inner % 2 else gradient
     return Observation(weight, x, gradient, stride, dilation, groups)
 
 

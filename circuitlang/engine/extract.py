@@ -303,9 +303,9 @@ class _Cutter:
         norm = self._narrowed(norm, step).double()
         fuse: Any = fusion.fuse_conv_bn_weights if isinstance(layer, nn.Conv2d) else fusion.fuse_linear_bn_weights
         bias = None if layer.bias is None else layer.bias.double()
-        scaled = norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+        statistics = norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
         # In double precision: the scale is a root, and is rounded once.
-        fused = fuse(layer.weight.double(), bias, *scaled)
+        fused = fuse(layer.weight.double(), bias, *statistics)
         layer.weight, layer.bias = (nn.Parameter(each.to(layer.weight.dtype), requires_grad=False) for each in fused)
         # A layer is folded into once; another step with the same rows must get one of its own.
         self._made = {key: made for key, made in self._made.items() if made != path}
