@@ -39,7 +39,7 @@ from circuitlang.engine import observe
 from circuitlang.engine.build import Builder
 from circuitlang.engine.contracts import CRITERIA, Scores, passes_of
 from circuitlang.engine.extract import extract
-from circuitlang.engine.graph import Graph
+from circuitlang.engine.graph import Graph, Step
 from circuitlang.engine.intervene import Section, Target
 from circuitlang.engine.measure import measure, responses
 from circuitlang.engine.score import score, score_all, score_together
@@ -61,6 +61,8 @@ SIDE = 224
 TOGETHER = ("snip+actgrad", "snip+taylor+actgrad", "snip+taylor+actgrad+gn")
 # Channels of one layer that share a forward pass, and by which criteria.
 TARGETS, MANY = 16, ("snip", "actgrad")
+# Layers, evenly spread up to the target's, of each of which a channel is scored.
+LAYERS = 4
 # Sizes of circuits that are run, and those of a sweep with its criteria.
 SHARES = (0.1, 0.05, 0.01)
 SWEPT = (0.001, 0.005, 0.01, 0.05, 0.1, 0.2, 0.3, 0.5)
@@ -126,7 +128,11 @@ def jobs(name: str, criteria: list[str], images: Tensor, peer: Path | None) -> d
     for word in criteria:
         found[word] = partial(scored, graph, name, word, images)
     for word in MANY:
-        found[f"{word} of {TARGETS} channels"] = partial(scored_together, graph, name, word, images)
+        channels = [Target(graph.find(NETS[name]), (unit,)) for unit in range(TARGETS)]
+        found[f"{word} of {TARGETS} channels"] = partial(scored_together, graph, channels, word, images)
+        depths = [Target(step, (UNIT,)) for step in steps(graph, name)]
+        found[f"{word} in {LAYERS} layers, together"] = partial(scored_together, graph, depths, word, images)
+        found[f"{word} in {LAYERS} layers, one by one"] = partial(scored_apart, graph, depths, word, images)
     if peer is not None:
         found |= theirs(model, name, images, peer)
     return found
@@ -144,10 +150,22 @@ def scored(graph: Graph, name: str, word: str, images: Tensor) -> None:
     score_all(builder, [Choice(each) for each in word.split("+")], size, 0)
 
 
-def scored_together(graph: Graph, name: str, word: str, images: Tensor) -> None:
-    """Score several channels of the target's layer by one criterion."""
-    builders = [Builder(section(graph, name, unit), Fixed(images)) for unit in range(TARGETS)]
+def steps(graph: Graph, name: str) -> list[Step]:
+    """Those of some layers, the last of them the target's."""
+    layers = [step for step in graph.ancestors(graph.find(NETS[name]).name) if step.layer]
+    return [layers[len(layers) * number // LAYERS - 1] for number in range(1, LAYERS + 1)]
+
+
+def scored_together(graph: Graph, targets: Sequence[Target], word: str, images: Tensor) -> None:
+    """Score several channels by one criterion."""
+    builders = [Builder(Section(graph, each), Fixed(images)) for each in targets]
     score_together([(builder, Choice(word)) for builder in builders], 0)
+
+
+def scored_apart(graph: Graph, targets: Sequence[Target], word: str, images: Tensor) -> None:
+    """The same, each by itself."""
+    for each in targets:
+        scored_together(graph, [each], word, images)
 
 
 def theirs(model: nn.Module, name: str, images: Tensor, checkout: Path) -> dict[str, Callable[[], object]]:

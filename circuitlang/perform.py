@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -90,8 +90,12 @@ def perform(prepared: Prepared, jobs: Sequence[Job], folder: Path, processes: in
     """
     if processes == 1:
         performer = _Performer(prepared, folder, jobs)
+        last = {job.section: job for job in jobs}
         for job in jobs:
             yield from performer(job)
+            if last[job.section] is job:
+                # What was found of the feature may be large, and nobody asks for it any more.
+                job.section.forget()
         return
     pending = []
     for job in jobs:
@@ -121,7 +125,8 @@ def _worker(again: Callable[[], Prepared], folder: Path, threads: int) -> Callab
         prepared = again()
     except CircuitError as error:
         return partial(_refused, error)
-    jobs, performer = {job.plan.id: job for job in prepared.jobs}, _Performer(prepared, folder, prepared.jobs)
+    jobs = {job.plan.id: job for job in prepared.jobs}
+    performer = _Performer(prepared, folder, prepared.jobs, layer=True)
     return lambda name: list(performer(jobs[name]))
 
 
@@ -136,7 +141,7 @@ def _after(jobs: Sequence[Job]) -> dict[str, str]:
     for job in jobs:
         criterion = job.plan.criterion
         kept = passes_of(criterion.name, criterion.parameters) > 0
-        source: object = company(job) or job.shelf
+        source: object = company(job, layer=True) or job.shelf
         if kept and CRITERIA.load(criterion.name).nested and source in first:
             after[job.plan.id] = first[source]
         first.setdefault(source, job.plan.id)
@@ -144,10 +149,10 @@ def _after(jobs: Sequence[Job]) -> dict[str, str]:
 
 
 class _Performer:
-    """Makes what becomes of one job after the other."""
+    """Makes what becomes of one job after the other; `layer`, of those of other layers other processes do."""
 
-    def __init__(self, prepared: Prepared, folder: Path, jobs: Sequence[Job]) -> None:
-        self._prepared, self._folder, self._jobs = prepared, folder, jobs
+    def __init__(self, prepared: Prepared, folder: Path, jobs: Sequence[Job], layer: bool = False) -> None:
+        self._prepared, self._folder, self._jobs, self._layer = prepared, folder, jobs, layer
         # What turned out to be too many pictures at a time stays so.
         self._fits = sys.maxsize
 
@@ -158,6 +163,11 @@ class _Performer:
             yield self._made(job, self._circuit)
         else:
             yield from self._split(job)
+
+    @cached_property
+    def _due(self) -> list[Job]:
+        """The jobs that weren't finished when the first of them was begun."""
+        return [job for job in self._jobs if not _same(self._folder / job.plan.id, job.provenance.identity)]
 
     def _split(self, job: Job) -> Iterator[Made]:
         """The circuits of the parts, and the split unless one of them failed."""
@@ -191,7 +201,7 @@ class _Performer:
 
     def _circuit(self, job: Job) -> Outcome:
         begin = time.perf_counter()
-        ahead(job, self._jobs)
+        ahead(job, self._due, self._layer)
         result, place = execute(self._prepared, job), self._folder / job.plan.id
         write(result, place)
         # The module is in the folder now, and may be too large to keep one for each circuit of a run.
@@ -252,10 +262,16 @@ def finished(job: Job, folder: Path, visualise: bool = False) -> list[Outcome | 
 
 def _before(place: Path, identity: str, visualise: bool) -> Outcome:
     """A circuit that was finished before. Raises InputError where it is another, or not there."""
-    same = read_summary(place).provenance.identity == identity
-    if not same or (visualise and not visualised(place)):
+    if not _same(place, identity) or (visualise and not visualised(place)):
         raise InputError(Finding("E312", f"{place} holds another circuit"))
     return Outcome(read(place), place, cached=True)
+
+
+def _same(place: Path, identity: str) -> bool:
+    """Whether a folder holds the circuit of this identity."""
+    with suppress(InputError):
+        return read_summary(place).provenance.identity == identity
+    return False
 
 
 def part_of(plan: Plan, circuits: Sequence[Circuit]) -> Plan:

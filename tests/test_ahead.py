@@ -7,6 +7,7 @@ import torch
 
 from circuitlang.compiler.plan import Choice
 from circuitlang.engine.build import Builder
+from circuitlang.engine.heads import Heads
 from circuitlang.engine.intervene import Section, Target
 from circuitlang.engine.score import score, score_together
 from circuitlang.engine.trace import trace
@@ -53,21 +54,19 @@ preserve conv3:2 on images/dogs/* sparsity<=0.1 criterion=snip
 """
 
 
-def test_a_sweep_makes_one_pass_for_each_layer(here, undrawn, monkeypatch):
+def test_a_sweep_makes_one_pass_for_all_targets(here, undrawn, monkeypatch):
     passes = []
-    observe = Section.observe
+    observe = Heads.observe
 
-    def counted(self, x, cotangents, observer):
-        passes.append((self.target.step.name, len(x), len(cotangents)))
-        observe(self, x, cotangents, observer)
+    def counted(self, x, starts, observer):
+        passes.append((len(x), [section.target.step.name for section, _ in starts]))
+        observe(self, x, starts, observer)
 
-    monkeypatch.setattr(Section, "observe", counted)
+    monkeypatch.setattr(Heads, "observe", counted)
     found = spec(SWEEP, here)
-    seen = {layer: sum(many for name, many, _ in passes if name == layer) for layer, _, _ in passes}
-    pictures = found[0]["train.images"]
-    assert seen == {"conv4": pictures, "conv3": pictures}
-    # Two targets, of which both criteria begin with the same gradient.
-    assert {many for layer, _, many in passes if layer == "conv4"} == {2}
+    assert sum(many for many, _ in passes) == found[0]["train.images"]
+    # Two targets of one layer, of which both criteria begin with the same gradient, and one of another.
+    assert [starts for _, starts in passes] == [["conv4", "conv4", "conv3"]] * len(passes)
 
 
 def test_a_sweep_finds_what_single_circuits_find(here, undrawn, monkeypatch):

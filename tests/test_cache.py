@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 import circuitlang
 from circuitlang.cli import main
-from circuitlang.engine import cache, execute, exemplars
+from circuitlang.engine import answers, cache, execute
 from circuitlang.engine.score import score
 from tests.conftest import draw_pictures
 
@@ -187,26 +187,20 @@ def test_equal_plans_are_of_one_basis_whatever_their_size():
 def answered(here: Path, undrawn: None, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the whole network ran on, beside scoring."""
     seen: list[str] = []
-    respond, look = execute.responses, exemplars._best
+    collect = answers.collect
 
-    def responses(section, images, label, edits=None):
-        if edits is None:
-            seen.append(label)
-        return respond(section, images, label, edits)
+    def watched(sections, images, label, look=False):
+        seen.append(label)
+        collect(sections, images, label, look)
 
-    def best(section, images):
-        seen.append("exemplars")
-        return look(section, images)
-
-    monkeypatch.setattr(execute, "responses", responses)
-    monkeypatch.setattr(exemplars, "_best", best)
+    monkeypatch.setattr(answers, "collect", watched)
     return seen
 
 
 def test_the_network_is_not_run_again_by_the_next_run(answered, here):
     run(0.2)
     everything = sorted(answered)
-    assert everything == ["exemplars", "the network on held-out pictures", "the network on pictures"]
+    assert everything == ["the network on held-out pictures", "the network on pictures"]
     before = (next(here.rglob("metrics.json"))).read_bytes()
     answered.clear()
     run(0.1)
@@ -228,10 +222,10 @@ def test_a_plan_knows_what_the_network_was_asked(here, undrawn):
     (fresh,) = plan(0.2, rest=rest)
     run(0.2, rest)
     (again,) = plan(0.1, rest=rest)
-    # Of its own pictures twice those it is found on and once those held out; once those that it is contrasted with.
-    assert fresh["forwards"] - again["forwards"] == 4
+    # Of its own pictures those it is found on and those held out, and those that it is contrasted with.
+    assert fresh["forwards"] - again["forwards"] == 3
     (other,) = plan(0.1, rest="criterion=actgrad")
-    assert plan(0.1, rest="criterion=actgrad holdout=40%")[0]["forwards"] - other["forwards"] == 3
+    assert plan(0.1, rest="criterion=actgrad holdout=40%")[0]["forwards"] - other["forwards"] == 2
 
 
 def test_responses_to_very_many_pictures_are_not_kept(here, undrawn, monkeypatch):

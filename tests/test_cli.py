@@ -123,6 +123,20 @@ def test_a_circuit_that_has_collapsed_says_so(here):
     assert json.loads(next(here.glob("runs/*/*/metrics.json")).read_text())["test.pearson"] == 0
 
 
+@pytest.mark.parametrize("clauses", ["sparsity<=0.1", "kernels<=20 refill=none", "pearson>=0.9"])
+def test_a_feature_that_does_not_answer_to_the_pictures_is_said_to_be_that(here, clauses):
+    for number in range(3):
+        Image.new("RGB", (64, 64), (90 * number, 90, 90)).save(here / f"plain{number}.png")
+    result = call("run", "-e", f"preserve relu5:8 on plain*.png {clauses}")
+    words = " ".join(result.stdout.split())
+    assert "No kernel scores above zero: relu5:8 does not answer to these pictures. There is nothing to" in words
+    assert "collapsed" not in words
+    assert "were allowed" not in words
+    drawn = next(here.glob("runs/*/*/diagram.svg")).read_text()
+    assert "relu5:8 does not answer to these pictures." in drawn
+    assert "live path" not in drawn
+
+
 def test_what_biases_and_padding_have_in_common_with_a_feature_is_not_counted(here):
     """Kept kernels that no path joins leave a map that is the same for every image, and not constant at its border."""
     call("run", "-e", "preserve conv5:34 on images/dogs/* kernels<=12 criterion=snip refill=none")

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from circuitlang.compiler.plan import Choice
 from circuitlang.engine.build import Builder
 from circuitlang.engine.contracts import CRITERIA, signs
+from circuitlang.engine.heads import Heads
 from circuitlang.engine.intervene import Section, Target
 from circuitlang.engine.measure import measure, responses
 from circuitlang.engine.score import _Scoring, score, score_all
@@ -515,8 +516,8 @@ def test_criteria_that_share_a_pass_find_what_each_finds_alone(net, path, unit, 
     choices = [Choice(name) for name in ("taylor", "snip", "random", "actgrad", "gn", "magnitude")]
     alone = [score(builder, choice.name, {}, 5, 7) for choice in choices]
     seen = []
-    observe = Section.observe
-    monkeypatch.setattr(Section, "observe", lambda self, *given: (seen.append(given[0]), observe(self, *given)))
+    observe = Heads.observe
+    monkeypatch.setattr(Heads, "observe", lambda self, *given: (seen.append(given[0]), observe(self, *given)))
     together = score_all(builder, choices, 5, 7)
     assert sum(map(len, seen)) == len(x)
     for found, expected in zip(together, alone, strict=True):

@@ -1,46 +1,85 @@
-"""Scores of circuits that are due, taken together where they share passes, and kept for when their turn comes."""
+"""What circuits that are due have in common, computed together and kept for when their turn comes: scores, where they
+share passes, and what the network itself does on their pictures."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate, takewhile
 
+from circuitlang.engine import answers
 from circuitlang.engine.build import Builder
 from circuitlang.engine.contracts import CRITERIA, Criterion
+from circuitlang.engine.images import Pictures
+from circuitlang.engine.intervene import Section
 from circuitlang.engine.prepare import Job
 from circuitlang.engine.score import score_together
 
-# Targets that are scored at a time: more would take much memory for their scores and save little.
+# Targets that are taken together: more would take much memory for their scores and save little.
 MOST = 16
+# The bytes that responses of several targets may take together.
+ROOM = 256 << 20
 
 
-def company(job: Job) -> tuple[object, ...] | None:
-    """What jobs have in common that share a forward pass; None for one that shares with none."""
+def company(job: Job, layer: bool = False) -> tuple[object, ...] | None:
+    """What jobs have in common that are scored together; None for one that is with none. `layer`, of one layer only:
+    others are left to other processes."""
     plan = job.plan
     once = isinstance(CRITERIA.load(plan.criterion.name), Criterion) and job.contrast is None
-    whole = plan.into is not None and not job.part
-    return (job.section.target.step.name, job.train.digest, plan.structure, plan.seed) if once and not whole else None
+    if not once or not _single(job):
+        return None
+    return (job.section.target.step.name if layer else "", job.train.digest, plan.structure, plan.seed)
 
 
-def ahead(job: Job, due: Sequence[Job]) -> None:
+def ahead(job: Job, due: Sequence[Job], layer: bool = False) -> None:
+    """Do for a job what it shares with jobs that are due; `layer`, with those of its layer only."""
+    _score(job, due, layer)
+    _answer(job, [each for each in due if not layer or each.section.target.step == job.section.target.step])
+
+
+def _score(job: Job, due: Sequence[Job], layer: bool) -> None:
     """Score a job together with those of the jobs that are due which share its passes and have no scores yet."""
-    mine = company(job)
+    mine = company(job, layer)
     if mine is None or job.shelf.has(None):
         return
     # Sizes of one circuit have one shelf.
-    waiting = {each.shelf: each for each in due if company(each) == mine and not each.shelf.has(None)}
+    waiting = {each.shelf: each for each in due if company(each, layer) == mine and not each.shelf.has(None)}
     several = [job, *(each for shelf, each in waiting.items() if shelf != job.shelf)]
-    targets = list(dict.fromkeys(each.section.target for each in several))[:MOST]
-    several = [each for each in several if each.section.target in targets]
+    sections = _first(each.section for each in several)
+    several = [each for each in several if each.section in sections]
     if len(several) < 2:
         return
-    builders = {each.section.target: _builder(job, each) for each in several}
-    asked = [(builders[each.section.target], each.plan.criterion) for each in several]
+    builders = {section: Builder(section, job.train, structure=job.plan.structure) for section in sections}
+    asked = [(builders[each.section], each.plan.criterion) for each in several]
     with job.arithmetic():
         scores = score_together(asked, job.plan.seed)
     for each, found in zip(several, scores, strict=True):
         each.shelf.put(None, found)
 
 
-def _builder(first: Job, job: Job) -> Builder:
-    # The pictures are the same; how many are taken at a time is as the first has it.
-    return Builder(job.section, first.train, structure=job.plan.structure)
+def _answer(job: Job, due: Sequence[Job]) -> None:
+    """Find what the network does on a job's pictures, for the features of those of the jobs that are due which have the
+    same."""
+    roles: tuple[tuple[Callable[[Job], Pictures | None], str], ...] = (
+        (lambda each: each.train, "pictures"),
+        (lambda each: each.test, "held-out pictures"),
+        (lambda each: each.contrast_test or each.contrast, "contrasting pictures"),
+    )
+    for pictures, label in roles:
+        images, look = pictures(job), label == "pictures"
+        if images is None or answers.there(job.section, images, look):
+            continue
+        alike = [each for each in due if _single(each) and (own := pictures(each)) and own.digest == images.digest]
+        waiting = [each.section for each in alike if not answers.there(each.section, images, look)]
+        sections = _first([job.section, *waiting])
+        taken = accumulate(answers.size(each, images) for each in sections)
+        some = len([*takewhile(lambda size: size <= ROOM, taken)])
+        answers.collect(sections[: max(some, 1)], images, f"the network on {label}", look)
+
+
+def _first(sections: Iterable[Section]) -> list[Section]:
+    return list(dict.fromkeys(sections))[:MOST]
+
+
+def _single(job: Job) -> bool:
+    """Whether it is of one circuit, and not a split of its pictures."""
+    return job.plan.into is None or job.part is not None

@@ -54,15 +54,10 @@ class Shelf:
             known.write(self._path(size), save({name: each.contiguous() for name, each in scores.items()}))
             _shrink(LIMIT)
 
-    def tensors(self, what: str, compute: Callable[[], Scores]) -> Scores:
-        """Something else that follows from the same and from `what`, from its file or computed and kept."""
-        place = self.beside(what)
-        found = place.read()
-        if found is None:
-            found = compute()
-            if sum(each.numel() * each.element_size() for each in found.values()) <= LARGEST:
-                place.put(None, found)
-        return found
+    def keep(self, what: str, tensors: Scores) -> None:
+        """Keep something else that follows from the same and from `what`, unless it is too large."""
+        if sum(each.numel() * each.element_size() for each in tensors.values()) <= LARGEST:
+            self.beside(what).put(None, tensors)
 
     def read(self, size: int | None = None) -> Scores | None:
         """What is there; a file that can't be read is as good as none."""

@@ -7,6 +7,7 @@ pictures it is found on, and in floating-point operations: two for each multiply
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, partial
@@ -16,7 +17,7 @@ from typing import Literal
 import torch
 
 from circuitlang.compiler.plan import Circuit as CircuitPlan
-from circuitlang.compiler.plan import ClassOutput, Key, Origins, Plan
+from circuitlang.compiler.plan import Key, Origins, Plan
 from circuitlang.engine import visualise
 from circuitlang.engine.ahead import MOST
 from circuitlang.engine.build import IMAGES
@@ -34,9 +35,8 @@ from circuitlang.errors import Finding, InputError, listing
 
 # A backward pass computes two gradients, of the input and of the output, each as much work as the forward pass.
 _PASS = 3
-# On the pictures it was found on and on the held-out ones, the network and the circuit; on the first the network again
-# for exemplars.
-_NETWORK, _CIRCUIT, _EXEMPLARS = 1, 1, 1
+# On the pictures it was found on and on the held-out ones, the network and the circuit.
+_NETWORK, _CIRCUIT = 1, 1
 # Where fidelity is judged, also two baselines, and the network without the circuit.
 _RIVALS, _WITHOUT = 2, 1
 # On the few on which the circuit's module is compared with the circuit in the network, both.
@@ -86,6 +86,29 @@ class Cost:
 
 
 @dataclass(frozen=True)
+class Forward:
+    """The floating-point operations of one picture's forward pass up to a target, by step that has kernels; of `own`
+    the target's rows alone are computed, and for no other target."""
+
+    steps: Mapping[str, int]
+    own: str
+
+    @property
+    def operations(self) -> int:
+        return sum(self.steps.values())
+
+
+@dataclass(frozen=True)
+class Common:
+    """What circuits have in common, and its cost: told by `key`. What the network does by itself on pictures, told by
+    `pictures`, it does together for several targets."""
+
+    key: str
+    cost: Cost
+    pictures: str = ""
+
+
+@dataclass(frozen=True)
 class Setting:
     """A value of a circuit, as it is written in the language, and its origin: `file:line`, `default`, or unknown."""
 
@@ -128,7 +151,8 @@ class Circuit:
     asked: int | None
     cost: Cost | None
     scoring: Cost
-    common: tuple[tuple[str, Cost], ...]
+    common: tuple[Common, ...]
+    forward: Forward | None
     refused: tuple[str, ...]
     state: State = "new"
     # Where its scores come from without a pass: `cache`, or the id of the circuit of this plan that has the same.
@@ -194,10 +218,10 @@ def scored_before(
     plans = {each.id: each for each in plan.circuits}
     scores: dict[str, str] = {}
     made: set[str] = set()
-    companies: dict[str, _Company] = {}
+    companies: defaultdict[str, _Company] = defaultdict(_Company)
     for circuit in circuits:
         asked, cost = plans[circuit.id], circuit.cost
-        if circuit.refused or cost is None:
+        if circuit.refused or cost is None or circuit.forward is None:
             yield circuit
             continue
         if circuit.state == "finished":
@@ -206,9 +230,13 @@ def scored_before(
             yield replace(circuit, scored=there, cost=cost - circuit.scoring if there else cost)
             continue
         made.update(_network(asked, contrast) for contrast in answered.get(circuit.id, ()))
-        for what, spared in circuit.common:
-            cost = cost - spared if what in made else cost
-        made.update(what for what, _ in circuit.common)
+        target = str(asked.target)
+        for common in circuit.common:
+            if common.key in made:
+                cost -= common.cost
+            elif common.pictures:
+                cost -= companies[common.pictures].spared(common.cost, target, circuit.forward)
+            made.add(common.key)
         entry, basis = CRITERIA.load(asked.criterion.name), plan.basis(asked)
         scored = "cache" if circuit.id in cached else scores.get(basis, "") if entry.nested else ""
         scores.setdefault(basis, circuit.id)
@@ -216,35 +244,48 @@ def scored_before(
         if scored and finding.passes:
             cost -= finding
         elif isinstance(entry, Criterion) and asked.into is None and asked.contrast is None:
-            layer = "" if isinstance(asked.target, ClassOutput) else asked.target.layer
-            company = companies.setdefault(f"{layer}|{_on(asked)}|{asked.structure}", _Company())
-            scored, spared = company.join(circuit, str(asked.target), entry.cotangent)
+            company = companies[f"{_on(asked)}|{asked.structure}"]
+            scored, spared = company.scored(circuit, circuit.forward, target, entry.cotangent)
             cost -= spared
         yield replace(circuit, scored=scored, cost=cost)
 
 
 class _Company:
-    """Circuits that are scored together, as `ahead` does: targets of one layer share a forward pass, criteria that
-    begin with the same gradient a backward pass too."""
+    """Targets that are taken together on the same pictures, as `ahead` does: what leads to several is computed once."""
 
     def __init__(self) -> None:
+        # By target, the circuit that it is scored with, or itself.
         self._targets: dict[str, str] = {}
         self._sources: set[tuple[str, object]] = set()
+        self._there: set[str] = set()
 
-    def join(self, circuit: Circuit, target: str, cotangent: object) -> tuple[str, Cost]:
-        """With whom a circuit is scored, if it isn't the first, and what that spares."""
-        if target not in self._targets:
-            first = circuit.id if len(self._targets) % MOST == 0 else list(self._targets.values())[-1]
-            self._targets[target] = first
-        first, whole, source = self._targets[target], circuit.scoring, (target, cotangent)
-        known = source in self._sources
-        self._sources.add(source)
+    def spared(self, cost: Cost, target: str, forward: Forward, circuit: str = "") -> Cost:
+        """What a target's forward passes cost less beside those of the targets before it, which it joins."""
+        if target in self._targets:
+            return cost
+        if len(self._targets) % MOST == 0:
+            self._there.clear()
+        self._targets[target] = circuit
+        others = forward.steps.keys() - {forward.own}
+        there = sum(forward.steps[name] for name in others & self._there)
+        self._there |= others
+        share = there / forward.operations
+        # A picture has been forward, if only a part of the way.
+        return replace(cost * share, forwards=cost.forwards, forwarded=cost.forwarded) if share else Cost()
+
+    def scored(self, circuit: Circuit, forward: Forward, target: str, cotangent: object) -> tuple[str, Cost]:
+        """With which circuit one is scored, if it isn't the first of them, and what that spares: of criteria of one
+        target that begin with the same gradient the backward pass too."""
+        alone = len(self._targets) % MOST == 0 and target not in self._targets
+        first = circuit.id if alone else self._targets.get(target, [*self._targets.values(), ""][-1])
+        known = (target, cotangent) in self._sources
+        self._sources.add((target, cotangent))
+        whole = circuit.scoring
+        going = Cost(passes=whole.passes / _PASS, finding=whole.finding // _PASS, forwarded=whole.forwarded)
+        spared = self.spared(going, target, forward, first)
         if first == circuit.id:
             return "", Cost()
-        if known:
-            return first, whole
-        forward = whole.forwarded
-        return first, Cost(passes=whole.passes / _PASS, finding=whole.finding // _PASS, forwarded=forward)
+        return first, whole if known else spared
 
 
 def _on(asked: CircuitPlan) -> str:
@@ -262,7 +303,8 @@ def _circuit(
     key: Key = ("circuits", asked.id)
     pictures = _pictures(asked, sets)
     relevant: int | None = None
-    cost, scoring, common = None, Cost(), tuple[tuple[str, Cost], ...]()
+    forward: Forward | None = None
+    cost, scoring, common = None, Cost(), tuple[Common, ...]()
     before = len(findings)
     with collect(findings, origins, (*key, "criterion")):
         check_criterion(asked.criterion)
@@ -271,11 +313,12 @@ def _circuit(
             target = resolve(asked.target, network.graph, network.loaded.classes)
             relevant = network.relevant(target.step, target.units, asked.structure == "weight")
             if len(findings) == before:
-                operations = network.operations(target.step, target.units)
+                forward = network.forward(target.step, target.units)
+                operations = forward.operations
                 scoring = _scoring(asked, relevant, operations, *pictures)
                 common = tuple(_common(asked, operations, *pictures))
                 cost = _cost(asked, relevant, operations, *pictures)
-                for each in (scoring, *(shared for _, shared in common)):
+                for each in (scoring, *(shared.cost for shared in common)):
                     cost += each
                 if asked.into is not None:
                     cost += _more_of_a_split(asked, operations, *pictures[:2])
@@ -294,6 +337,7 @@ def _circuit(
         cost=cost,
         scoring=scoring,
         common=common,
+        forward=forward,
         refused=tuple(refusals(asked).values()),
     )
 
@@ -341,18 +385,19 @@ def _network(asked: CircuitPlan, contrast: str | None = None) -> str:
 
 def _common(
     asked: CircuitPlan, operations: int, found_on: int, measured_on: int, contrasted_with: int
-) -> Iterator[tuple[str, Cost]]:
+) -> Iterator[Common]:
     """What circuits have in common that are of one feature, and what those of one size too: by what it follows from."""
-    feature = _network(asked)
-    network = (_NETWORK + _EXEMPLARS, found_on), (_NETWORK, measured_on)
-    yield feature, _forwards(operations, *network)
+    # Of a split, each part has pictures of its own.
+    feature, pictures = _network(asked), f"{_on(asked)}|" if asked.into is None else ""
+    yield Common(feature, _forwards(operations, (_NETWORK, found_on), (_NETWORK, measured_on)), pictures)
     if contrasted_with:
         out = held_out(asked.holdout, contrasted_with)
-        yield _network(asked, asked.contrast), _forwards(operations, (_NETWORK, out or contrasted_with))
+        cost = _forwards(operations, (_NETWORK, out or contrasted_with))
+        yield Common(_network(asked, asked.contrast), cost, pictures and f"{pictures}{asked.contrast}|")
     how = asked.ablation, asked.calibrate, asked.refill, asked.structure
     refitted = _RIVALS * _REFIT if asked.calibrate != "none" else 0, min(found_on, IMAGES)
     size = asked.id if asked.size is None else asked.size
-    yield f"{feature}|{size}|{how}", _forwards(operations, (_RIVALS, measured_on or found_on), refitted)
+    yield Common(f"{feature}|{size}|{how}", _forwards(operations, (_RIVALS, measured_on or found_on), refitted))
 
 
 def _cost(
@@ -383,7 +428,9 @@ def _checked(circuit: Circuit, asked: CircuitPlan, plan: Plan) -> Circuit:
     size = "" if CRITERIA.load(asked.criterion.name).nested else circuit.asked
     share = 2 * min(circuit.found_on, FEW) / circuit.found_on
     cost = circuit.scoring * share
-    return replace(circuit, cost=circuit.cost + cost, common=(*circuit.common, (f"{plan.basis(asked)}|{size}", cost)))
+    return replace(
+        circuit, cost=circuit.cost + cost, common=(*circuit.common, Common(f"{plan.basis(asked)}|{size}", cost))
+    )
 
 
 def _more_of_a_split(asked: CircuitPlan, operations: int, found_on: int, measured_on: int) -> Cost:
@@ -447,16 +494,14 @@ class _Network:
             self._relevant[key] = sum(int(mask.sum()) * each[path] for path, mask in live.items())
         return self._relevant[key]
 
-    def operations(self, step: Step, units: tuple[int, ...]) -> int:
-        """Floating-point operations of one picture's forward pass up to these channels of a step.
-
-        Where they are a layer's own, of this last layer their rows alone are computed.
-        """
-        whole = sum(
-            self._row[each.name] * each.layer.out_channels for each in self.graph.ancestors(step.name) if each.layer
-        )
-        spared = step.layer.out_channels - len(set(units)) if step.layer else 0
-        return whole - spared * self._row.get(step.name, 0)
+    def forward(self, step: Step, units: tuple[int, ...]) -> Forward:
+        """Of one picture, up to these channels of a step; where they are a layer's own, of this last layer their rows
+        alone are computed."""
+        layers = [each for each in self.graph.ancestors(step.name) if each.layer]
+        steps = {each.name: self._row[each.name] * each.layer.out_channels for each in layers if each.layer}
+        if step.layer is None:
+            return Forward(steps, "")
+        return Forward({**steps, step.name: self._row[step.name] * len(set(units))}, step.name)
 
     @cached_property
     def _row(self) -> dict[str, int]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from circuitlang.compiler.plan import Bound, Choice
-from circuitlang.engine import exemplars, scenes, witness
+from circuitlang.engine import answers, exemplars, scenes, witness
 from circuitlang.engine.build import Builder
 from circuitlang.engine.cache import Shelf
 from circuitlang.engine.contracts import CRITERIA, Batches, Edit, Edits, Masks, Scores, passes_of
@@ -91,6 +91,7 @@ def execute(prepared: Prepared, job: Job) -> Result:
         provenance=job.provenance,
         part=job.part,
         reduced=reduced(job, asked) if job.fast and shelf else None,
+        unheard=not any(bool((scores > 0).any()) for scores in found.scores.values()),
     )
     circuit = _circuit(section, found)
     crops = exemplars.collect(section, job.train, circuit)
@@ -105,19 +106,11 @@ def execute(prepared: Prepared, job: Job) -> Result:
 def answered(job: Job) -> Iterator[str]:
     """Of which of a circuit's pictures a run left what the network itself does: the name of what it is contrasted with,
     and no name for its own."""
-    shelf, against = job.section.shelf, job.contrast_test or job.contrast
-    if shelf is None:
-        return
-    own = [exemplars.strongest(job.train), *(_answers(each) for each in (job.train, job.test) if each)]
-    if all(shelf.beside(each).has(None) for each in own):
+    against = job.contrast_test or job.contrast
+    if answers.there(job.section, job.train, look=True) and (not job.test or answers.there(job.section, job.test)):
         yield ""
-    if against and job.plan.contrast and shelf.beside(_answers(against)).has(None):
+    if against and job.plan.contrast and answers.there(job.section, against):
         yield job.plan.contrast
-
-
-def _answers(images: Pictures) -> str:
-    """What is kept of a section."""
-    return f"responses, {images.digest}"
 
 
 def _rival(builder: Builder, criterion: Choice, seed: int, size: int, judge: _Judge) -> Fidelity:
@@ -219,8 +212,7 @@ class _Judge:
 
     def __init__(self, section: Section, images: Pictures, label: str, seed: int) -> None:
         self._section, self._images, self._label, self._seed = section, images, label, seed
-        network = partial(responses, section, images, f"the network on {label}")
-        self._original = section.kept(_answers(images), lambda: {"responses": network()})["responses"]
+        self._original = answers.responses(section, images, f"the network on {label}")
         # By circuit; with the circuit, lest another takes its number.
         self._seen: dict[int, tuple[_Found, Tensor]] = {}
 

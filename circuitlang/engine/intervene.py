@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from operator import attrgetter
@@ -42,20 +42,6 @@ class Target:
     units: tuple[int, ...]
     coefficients: tuple[float, ...] = ()
     at: tuple[int, int] | Literal["max"] | None = None
-
-
-def narrow(maps: Tensor, units: Sequence[int], target: Target) -> Tensor:
-    """The feature of a target, as `Section.feature` gives it, from the maps [N, units, H, W] of more of its step's
-    units in the whole network; differentiable."""
-    maps = maps[:, [list(units).index(unit) for unit in target.units]]
-    if target.coefficients:
-        maps = _sum(maps, target.coefficients)
-    if isinstance(target.at, tuple):
-        return maps[..., target.at[0], target.at[1], None, None]
-    if target.at == "max":
-        flat = maps.flatten(2)
-        return flat.gather(2, flat.detach().argmax(-1, keepdim=True))[..., None]
-    return maps
 
 
 def _sum(maps: Tensor, coefficients: Sequence[float]) -> Tensor:
@@ -186,8 +172,8 @@ class Section:
             assert isinstance(original, (nn.Conv2d, nn.Linear))
             self._kernel_layers[layer.path] = _KernelLayer(layer, original, graph.kernels[layer.path], self.rows(layer))
         self._module = _cut(graph, target.step.name, self._kernel_layers)
-        sliced = target.step.layer is not None and self.rows(target.step.layer) is not None
-        self._units = list(range(len(target.units))) if sliced else list(target.units)
+        self._units = list(range(len(target.units))) if self._narrowed else list(target.units)
+        self._edited = False
         self.shelf = shelf
         self._known: dict[Hashable, Any] = {}
 
@@ -199,9 +185,26 @@ class Section:
         found: T = self._known[key]
         return found
 
-    def kept(self, what: str, make: Callable[[], Scores]) -> Scores:
-        """Tensors on the CPU that are made once for all circuits of the feature, whatever the run."""
-        return self.once(what, lambda: self.shelf.tensors(what, make) if self.shelf else make())
+    def kept(self, what: str) -> Scores | None:
+        """Tensors on the CPU that were found before, maybe by another run, for all circuits of the feature."""
+        if what not in self._known and self.shelf and (found := self.shelf.beside(what).read()) is not None:
+            self._known[what] = found
+        tensors: Scores | None = self._known.get(what)
+        return tensors
+
+    def keep(self, what: str, tensors: Scores) -> None:
+        """Make them be `kept`."""
+        self._known[what] = tensors
+        if self.shelf:
+            self.shelf.keep(what, tensors)
+
+    def has(self, what: str) -> bool:
+        """Whether they are `kept`."""
+        return what in self._known or (self.shelf is not None and self.shelf.beside(what).has(None))
+
+    def forget(self) -> None:
+        """Give back the memory that all of this takes."""
+        self._known.clear()
 
     def rows(self, layer: Layer) -> Tensor | None:
         """The output channels of a layer that are computed, where it isn't all: of the target's layer the target's
@@ -236,17 +239,32 @@ class Section:
     def feature(self, images: Tensor) -> Tensor:
         """The target's maps [N, maps, H, W] of images [N, 3, H, W], as the network is edited; 1 x 1 for a linear layer
         and for a position. Differentiable with respect to gains that are."""
-        maps = self.maps(images)
-        if self.target.at != "max":
-            return maps
-        with torch.no_grad(), self._whole():
-            peaks = self._maps(images).flatten(2).argmax(-1, keepdim=True)
-        return maps.flatten(2).gather(2, peaks)[..., None]
+        return self._narrow(self._maps(images), images)
 
     def maps(self, images: Tensor) -> Tensor:
         """`feature`, but whole maps where the position is that of the largest response."""
-        maps, at = self._maps(images), self.target.at
-        return maps[..., at[0], at[1], None, None] if isinstance(at, tuple) else maps
+        return self._placed(self._maps(images))
+
+    def feature_from(self, images: Tensor, known: Mapping[str, Any], see: Callable[[str, Any], None]) -> Tensor:
+        """`feature` where what some steps put out is known: they are not computed, and `see` is given what the others
+        put out, by their names."""
+        return self._narrow(self._read(_Rest(self._module, see).run(images, known)), images)
+
+    @cached_property
+    def inputs(self) -> Mapping[str, Sequence[str]]:
+        """By the name of everything that is computed, in execution order, what it is computed from."""
+        nodes = self._module.graph.nodes
+        return {node.name: [used.name for used in node.all_input_nodes] for node in nodes}
+
+    @cached_property
+    def own(self) -> Collection[str]:
+        """What is not computed alike for other targets: the feature, and the rows of a layer that are the target's."""
+        *_, output = self.inputs
+        return {output, self.target.step.name} if self._narrowed else {output}
+
+    @property
+    def _narrowed(self) -> bool:
+        return self.target.step.layer is not None and self.rows(self.target.step.layer) is not None
 
     def values(self, images: Tensor, names: Collection[str]) -> dict[str, Tensor]:
         """What the steps of these names put out for some images, as the network is edited; 0 for rows that aren't
@@ -268,12 +286,14 @@ class Section:
     @contextmanager
     def edited(self, edits: Edits | Masks | None) -> Iterator[None]:
         """Within the block every layer is edited; a mask keeps its kernels and puts zero for the others."""
+        self._edited = bool(edits)
         try:
             for path, layer in self._kernel_layers.items():
                 edit = edits[path] if edits else None
                 layer.edit(Edit(edit) if isinstance(edit, Tensor) else edit)
             yield
         finally:
+            self._edited = False
             for layer in self._kernel_layers.values():
                 layer.edit(None)
 
@@ -289,22 +309,18 @@ class Section:
     def observe(self, images: Tensor, cotangents: Sequence[Cotangent], observer: Observer) -> None:
         """One forward pass, and for each cotangent a backward pass in which the observer sees every layer, last layer
         first."""
-        layers = self._kernel_layers.values()
-        try:
-            self._let_see(partial(observer, 0))
-            with torch.enable_grad():
-                feature = self.feature(images)
-            for number, cotangent in enumerate(cotangents):
-                self._let_see(partial(observer, number))
-                again = number < len(cotangents) - 1
-                feature.backward(cotangent(feature.detach()), retain_graph=again)  # type: ignore[no-untyped-call]
-        finally:
-            for layer in layers:
-                layer.observer = None
+        observe([self], lambda: [self.feature(images)] * len(cotangents), cotangents, observer)
 
-    def _let_see(self, observer: Callable[[Layer, Observation], None]) -> None:
-        for layer in self._kernel_layers.values():
-            layer.observer = observer
+    @contextmanager
+    def observed(self, observer: Callable[[Layer, Observation], None]) -> Iterator[None]:
+        """Within the block the observer sees every layer in a backward pass."""
+        try:
+            for layer in self._kernel_layers.values():
+                layer.observer = observer
+            yield
+        finally:
+            for layer in self._kernel_layers.values():
+                layer.observer = None
 
     def watch(self, images: Tensor, watcher: Watcher) -> None:
         """One forward pass; the watcher sees what goes into and comes out of every layer (of the target's layer its
@@ -393,10 +409,68 @@ class Section:
                 layer.edited_weight, layer.edited_bias, layer.observer, layer.watcher = state
 
     def _maps(self, images: Tensor) -> Tensor:
-        output: Tensor = self._module(images)
+        return self._read(self._module(images))
+
+    def _read(self, output: Tensor) -> Tensor:
+        """The target's maps, from what its step puts out."""
         maps = output.movedim(self.target.step.axis, 1)[:, self._units]
         maps = maps.reshape(*maps.shape, *[1] * (4 - maps.dim()))
         return _sum(maps, self.target.coefficients) if self.target.coefficients else maps
+
+    def _placed(self, maps: Tensor) -> Tensor:
+        at = self.target.at
+        return maps[..., at[0], at[1], None, None] if isinstance(at, tuple) else maps
+
+    def _narrow(self, maps: Tensor, images: Tensor) -> Tensor:
+        """The feature, of whole maps of some images."""
+        if self.target.at != "max":
+            return self._placed(maps)
+        whole = maps.detach()
+        if self._edited:
+            with torch.no_grad(), self._whole():
+                whole = self._maps(images)
+        peaks = whole.flatten(2).argmax(-1, keepdim=True)
+        return maps.flatten(2).gather(2, peaks)[..., None]
+
+
+def observe(
+    sections: Sequence[Section],
+    forward: Callable[[], Sequence[Tensor]],
+    cotangents: Sequence[Cotangent],
+    observer: Observer,
+) -> None:
+    """A forward pass through sections, and from each feature that it gives a backward pass, which begins with the
+    feature's cotangent and in which the observer sees every layer, last layer first."""
+    number = 0
+
+    def seen(layer: Layer, kernels: Observation) -> None:
+        observer(number, layer, kernels)
+
+    with ExitStack() as stack:
+        for section in sections:
+            stack.enter_context(section.observed(seen))
+        with torch.enable_grad():
+            features = forward()
+        for number, (feature, cotangent) in enumerate(zip(features, cotangents, strict=True)):
+            again = number < len(features) - 1
+            feature.backward(cotangent(feature.detach()), retain_graph=again)  # type: ignore[no-untyped-call]
+
+
+class _Rest(fx.Interpreter):
+    """Runs what is not known of a network, and shows it."""
+
+    def __init__(self, module: fx.GraphModule, see: Callable[[str, Any], None]) -> None:
+        super().__init__(module)
+        self._see = see
+
+    def run(self, images: Tensor, known: Mapping[str, Any]) -> Any:  # type: ignore[override]
+        nodes = {node: known[node.name] for node in self.graph.nodes if node.name in known}
+        return super().run(images, initial_env=nodes)
+
+    def run_node(self, n: fx.Node) -> Any:
+        value = super().run_node(n)
+        self._see(n.name, value)
+        return value
 
 
 class _Recorder(fx.Interpreter):

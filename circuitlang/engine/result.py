@@ -98,7 +98,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     `extracted_difference` the most by which its maps differ from those of the circuit in the network, as a share of
     the largest value. `contrast` is the fidelity on what the circuit is contrasted with: on images that no kernel was
     scored by, where any were held out. With `structure=weight` single weights are counted instead of kernels. `part` is
-    there where the circuit is one of a split, `reduced` where it was scored in reduced precision.
+    there where the circuit is one of a split, `reduced` where it was scored in reduced precision. `unheard` says that
+    no kernel scores above zero: the feature doesn't answer to the pictures, and there is nothing to preserve.
     """
 
     plan: CircuitPlan
@@ -120,6 +121,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     provenance: Provenance
     part: Part | None = None
     reduced: Reduced | None = None
+    unheard: bool = False
 
     @property
     def asked_as(self) -> str:

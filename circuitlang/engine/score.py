@@ -29,7 +29,8 @@ from circuitlang.engine.contracts import (
     signs,
 )
 from circuitlang.engine.graph import Layer
-from circuitlang.engine.intervene import Section, Target, narrow
+from circuitlang.engine.heads import Heads
+from circuitlang.engine.intervene import Section
 from circuitlang.errors import Finding, SpecError
 from circuitlang.registry import Value
 
@@ -66,31 +67,27 @@ def score_each(builder: Builder, choice: Choice, seed: int, label: str) -> Itera
 
 
 def score_together(asked: Sequence[tuple[Builder, Choice]], seed: int) -> list[Scores]:
-    """What `score` finds for each of some targets of one step by one-pass criteria, on the images and in the structure
-    of the first: one forward pass for all, and a backward pass for each target and cotangent."""
-    first = asked[0][0]
-    step = first.section.target.step
-    units = sorted({unit for builder, _ in asked for unit in builder.section.target.units})
-    whole = Builder(Section(first.section.graph, Target(step, tuple(units))), first.images, structure=first.structure)
-    found = _Scoring(whole, 0, seed).score_together([(builder.section.target, choice) for builder, choice in asked])
-    return [
-        {path: scores[path] * mask for path, mask in builder.relevant.items()}
-        for (builder, _), scores in zip(asked, found, strict=True)
-    ]
+    """What `score` finds for each of some targets of one network by one-pass criteria, on the images of the first: one
+    forward pass for all, and a backward pass for each target and cotangent."""
+    return _Scoring(asked[0][0], 0, seed).score_together(asked)
 
 
 @dataclass(frozen=True)
 class _Asked:
-    """A one-pass criterion and its parameters; of one target of several, which."""
+    """A one-pass criterion and its parameters, and whose kernels it scores."""
 
     entry: Criterion
     parameters: Mapping[str, Value]
-    target: Target | None = None
+    builder: Builder
 
     @property
-    def source(self) -> tuple[Target | None, Cotangent]:
+    def source(self) -> tuple[Section, Cotangent]:
         """What a backward pass begins with."""
-        return self.target, self.entry.cotangent
+        return self.builder.section, self.entry.cotangent
+
+    def finish(self, sums: Mapping[str, Tensor]) -> Scores:
+        """The scores that sums over all images make."""
+        return _relevant(self.builder, {path: self.entry.finish(sums[path]) for path in self.builder.relevant})
 
 
 class _Scoring:
@@ -143,51 +140,52 @@ class _Scoring:
         self, criterion: str, entry: Criterion | Schedule, edits: Edits | Masks | None, parameters: Mapping[str, Value]
     ) -> Scores:
         if isinstance(entry, Criterion):
-            asked = [_Asked(entry, parameters)]
+            asked = [_Asked(entry, parameters, self._builder)]
             (scores,) = self._pass(criterion, asked, self._edits if edits is None else edits)
-            return self._relevant(scores)
+            return scores
         inner = copy(self)
         inner._edits = self._edits if edits is None else edits
-        return self._relevant(entry.run(inner, **parameters))
+        return _relevant(self._builder, entry.run(inner, **parameters))
 
     def score_all(self, choices: Sequence[Choice]) -> list[Scores]:
         """See `score_all`."""
         entries = [_entry(choice.name) for choice in choices]
         asked = {
-            number: _Asked(entry, choices[number].parameters)
+            number: _Asked(entry, choices[number].parameters, self._builder)
             for number, entry in enumerate(entries)
             if isinstance(entry, Criterion)
         }
         label = ", ".join(choices[number].name for number in asked)
         found = dict(zip(asked, self._pass(label, list(asked.values()), None), strict=True)) if asked else {}
         return [
-            self._relevant(found[number])
+            found[number]
             if number in found
             # A generator of its own, as if it were asked for alone.
             else score(self._builder, choice.name, choice.parameters, self.budget, self.generator.initial_seed())
             for number, choice in enumerate(choices)
         ]
 
-    def score_together(self, asked: Sequence[tuple[Target, Choice]]) -> list[Scores]:
-        """See `score_together`; what isn't relevant to a target is not zeroed."""
-        entries = [(target, _entry(choice.name), choice.parameters) for target, choice in asked]
-        single = [_Asked(entry, own, target) for target, entry, own in entries if isinstance(entry, Criterion)]
-        targets = len({target for target, _ in asked})
+    def score_together(self, asked: Sequence[tuple[Builder, Choice]]) -> list[Scores]:
+        """See `score_together`."""
+        entries = [(_entry(choice.name), choice.parameters, builder) for builder, choice in asked]
+        single = [_Asked(entry, own, builder) for entry, own, builder in entries if isinstance(entry, Criterion)]
+        heads = Heads(builder.section for builder, _ in asked)
         label = ", ".join(dict.fromkeys(choice.name for _, choice in asked))
-        found = self._pass(f"{label} of {targets} targets" if targets > 1 else label, single, None)
-        return [{path: each.cpu().double() for path, each in scores.items()} for scores in found]
+        many = len({builder.section for builder, _ in asked})
+        return self._pass(f"{label} of {many} targets" if many > 1 else label, single, None, heads)
 
     def score_each(self, choice: Choice, label: str) -> Iterator[Scores]:
         """See `score_each`."""
         entry = _entry(choice.name)
         assert isinstance(entry, Criterion)
-        asked = [_Asked(entry, choice.parameters)]
+        asked = _Asked(entry, choice.parameters, self._builder)
+        heads = Heads([self._section])
         with self._section.edited(self._edits):
             for batch in self._images.batches(label):
                 for image in torch.split(batch, 1):
                     sums: list[dict[str, Tensor]] = [{}]
-                    self._observe(image, asked, sums)
-                    yield self._relevant({path: entry.finish(sums[0][path]) for path in self.relevant})
+                    self._observe(image, [asked], sums, heads)
+                    yield asked.finish(sums[0])
 
     def sensitivities(self) -> Mapping[str, Tensor]:
         sums = {path: torch.zeros(len(mask)).double() for path, mask in self.relevant.items()}
@@ -229,22 +227,21 @@ class _Scoring:
         with self._section.edited(edits):
             return self._section.feature(images)
 
-    def _relevant(self, scores: Scores) -> Scores:
-        return {path: scores[path].cpu().double() * mask for path, mask in self.relevant.items()}
-
-    def _pass(self, label: str, asked: Sequence[_Asked], edits: Edits | Masks | None) -> list[Scores]:
+    def _pass(
+        self, label: str, asked: Sequence[_Asked], edits: Edits | Masks | None, heads: Heads | None = None
+    ) -> list[Scores]:
         """Add up what each batch contributes, by each criterion; memory does not grow with the number of images."""
         sums: list[dict[str, Tensor]] = [{} for _ in asked]
+        heads = heads or Heads([self._section])
         with self._section.edited(edits):
             for batch in self._images.batches(label):
-                for images in torch.split(batch, self._section.together):
-                    self._observe(images, asked, sums)
-        return [
-            {path: each.entry.finish(own[path]) for path in self.relevant}
-            for each, own in zip(asked, sums, strict=True)
-        ]
+                for images in torch.split(batch, heads.together):
+                    self._observe(images, asked, sums, heads)
+        return [each.finish(own) for each, own in zip(asked, sums, strict=True)]
 
-    def _observe(self, images: Tensor, asked: Sequence[_Asked], sums: Sequence[dict[str, Tensor]]) -> None:
+    def _observe(
+        self, images: Tensor, asked: Sequence[_Asked], sums: Sequence[dict[str, Tensor]], heads: Heads
+    ) -> None:
         """Add what some images contribute, by each criterion, to its sums."""
         sources = list(dict.fromkeys(each.source for each in asked))
 
@@ -252,32 +249,10 @@ class _Scoring:
             for place, part in self._parts(kernels):
                 for each, own in zip(asked, sums, strict=True):
                     if each.source == sources[number]:
-                        self._add(own, layer, place, each.entry.reduce(part, **each.parameters))
+                        _add(each.builder, own, layer, place, each.entry.reduce(part, **each.parameters))
 
-        self._section.observe(images, [partial(self._begin, *each, images) for each in sources], observer)
-
-    def _begin(self, target: Target | None, cotangent: Cotangent, images: Tensor, maps: Tensor) -> Tensor:
-        """The gradient of the objective with respect to the section's maps: its own target's, or one's of several."""
-        if target is None:
-            return self._cotangent(cotangent, images, maps)
-        with torch.enable_grad():
-            leaf = maps.detach().requires_grad_()
-            feature = narrow(leaf, self._section.target.units, target)
-            (found,) = torch.autograd.grad(feature, leaf, self._cotangent(cotangent, images, feature.detach()))
-        return found
-
-    def _add(self, sums: dict[str, Tensor], layer: Layer, place: tuple[Any, ...], found: Tensor) -> None:
-        """Add what is found of a place in a layer's kernels."""
-        found = found.cpu()
-        if layer.path not in sums:
-            shape = (*found.shape[:-2], *self.relevant[layer.path].shape)
-            sums[layer.path] = torch.zeros(shape, dtype=torch.float64)
-        rows = self._section.rows(layer)
-        own = sums[layer.path][place]
-        if rows is None:
-            own += found
-        else:
-            own.index_add_(-2, rows, found.double())
+        starts = [(section, partial(self._cotangent, cotangent, images)) for section, cotangent in sources]
+        heads.observe(images, starts, observer)
 
     def _parts(self, kernels: Observation) -> Iterator[tuple[tuple[Any, ...], Observation]]:
         """What is scored of a layer, and where its scores belong: all kernels at once, or for every place in them the
@@ -305,6 +280,25 @@ class _Scoring:
         seed = self.generator.initial_seed().to_bytes(8, "little")
         content = blake2b(image.cpu().numpy().tobytes(), digest_size=7, key=seed)
         return torch.Generator().manual_seed(int.from_bytes(content.digest(), "little"))
+
+
+def _relevant(builder: Builder, scores: Scores) -> Scores:
+    """The scores of kernels that may be kept, and zero for others."""
+    return {path: scores[path].cpu().double() * mask for path, mask in builder.relevant.items()}
+
+
+def _add(builder: Builder, sums: dict[str, Tensor], layer: Layer, place: tuple[Any, ...], found: Tensor) -> None:
+    """Add what is found of a place in a layer's kernels."""
+    found = found.cpu()
+    if layer.path not in sums:
+        shape = (*found.shape[:-2], *builder.relevant[layer.path].shape)
+        sums[layer.path] = torch.zeros(shape, dtype=torch.float64)
+    rows = builder.section.rows(layer)
+    own = sums[layer.path][place]
+    if rows is None:
+        own += found
+    else:
+        own.index_add_(-2, rows, found.double())
 
 
 def _entry(criterion: str) -> Criterion | Schedule:

@@ -50,7 +50,7 @@ def brief(summary: Summary, cached: bool) -> Text:
     text = Text.assemble((summary.plan.id, "bold"), f"  {summary.kept:,} {summary.noun}s, pearson ")
     text.append(f"{pearson:.3f}", _grade(pearson))
     if not summary.effective:
-        text.append(", collapsed", "yellow")
+        text.append(", nothing to preserve" if summary.unheard else ", collapsed", "yellow")
     if cached:
         text.append("  finished before", "dim")
     return text

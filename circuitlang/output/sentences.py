@@ -36,11 +36,13 @@ def share(summary: Summary) -> float:
 def notes(summary: Summary) -> list[str]:
     """What a reader must not overlook."""
     notes = []
-    if summary.effective == 0:
+    if summary.unheard:
+        notes.append(f"{unheard(summary, str(summary.plan.target))} There is nothing to preserve: try other pictures, or another feature.")
+    elif summary.effective == 0:
         notes.append("The circuit has collapsed: nothing that is kept lies on a path from the image to the feature.")
     if summary.walk and not _holds(summary):
         notes.append("No size reaches what was asked for; this is the one that comes nearest.")
-    if summary.kept < summary.asked:
+    if summary.kept < summary.asked and not summary.unheard:
         reason = f"only {summary.kept:,} score above zero; none is kept to fill up"
         if summary.plan.refill == "live":
             reason = f"only {summary.kept:,} score above zero and can be on a path"
@@ -65,6 +67,13 @@ def notes(summary: Summary) -> list[str]:
     if bad := summary.provenance.unreadable:
         notes.append(f"{len(bad)} unreadable pictures were left out: {listing(bad, limit=5)}")
     return notes
+
+
+def unheard(summary: Summary, target: str) -> str:
+    """Why no kernel could be kept."""
+    if summary.plan.contrast:
+        return f"No {summary.noun} does more on these pictures than on those of {summary.plan.contrast}."
+    return f"No {summary.noun} scores above zero: {target} does not answer to these pictures."
 
 
 def _holds(summary: Summary) -> bool:
