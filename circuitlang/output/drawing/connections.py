@@ -5,6 +5,7 @@ A linear layer may have millions of kernels, so that all are arrays here until t
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,7 +55,7 @@ class Connection:
     @property
     def strength(self) -> float:
         """The score as something that can be drawn: finite and not negative."""
-        return float(_strength(np.array([self.score]))[0])
+        return self.score if 0 < self.score < math.inf else 0.0
 
 
 @dataclass(frozen=True)
