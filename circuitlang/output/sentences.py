@@ -37,7 +37,8 @@ def notes(summary: Summary) -> list[str]:
     """What a reader must not overlook."""
     notes = []
     if summary.unheard:
-        notes.append(f"{unheard(summary, str(summary.plan.target))} There is nothing to preserve: try other pictures, or another feature.")
+        why = unheard(summary, str(summary.plan.target))
+        notes.append(f"{why} There is nothing to preserve: try other pictures, or another feature.")
     elif summary.effective == 0:
         notes.append("The circuit has collapsed: nothing that is kept lies on a path from the image to the feature.")
     if summary.walk and not _holds(summary):
