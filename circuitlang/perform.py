@@ -153,6 +153,8 @@ class _Performer:
 
     def __init__(self, prepared: Prepared, folder: Path, jobs: Sequence[Job], layer: bool = False) -> None:
         self._prepared, self._folder, self._jobs, self._layer = prepared, folder, jobs, layer
+        # Whether it is worth while to do for a job what others will want.
+        self._shares = True
         # What turned out to be too many pictures at a time stays so.
         self._fits = sys.maxsize
 
@@ -201,7 +203,7 @@ class _Performer:
 
     def _circuit(self, job: Job) -> Outcome:
         begin = time.perf_counter()
-        ahead(job, self._due, self._layer)
+        self._shares = self._shares and ahead(job, self._due, self._layer)
         result, place = execute(self._prepared, job), self._folder / job.plan.id
         write(result, place)
         # The module is in the folder now, and may be too large to keep one for each circuit of a run.

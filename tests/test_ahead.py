@@ -1,16 +1,21 @@
 """Circuits that share passes are scored together, and score what they score alone."""
 
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
 
 from circuitlang.compiler.plan import Choice
+from circuitlang.engine import answers, cache
+from circuitlang.engine.ahead import ahead
 from circuitlang.engine.build import Builder
 from circuitlang.engine.heads import Heads
 from circuitlang.engine.intervene import Section, Target
+from circuitlang.engine.prepare import Options, prepare
 from circuitlang.engine.score import score, score_together
 from circuitlang.engine.trace import trace
+from circuitlang.perform import _after
 from circuitlang.pipeline import compile_source, run_compiled
 from circuitlang.source import Source
 from tests.nets import SIZE, Branches, Chain, Fixed, Groups, Residual, build, images
@@ -54,19 +59,25 @@ preserve conv3:2 on images/dogs/* sparsity<=0.1 criterion=snip
 """
 
 
-def test_a_sweep_makes_one_pass_for_all_targets(here, undrawn, monkeypatch):
-    passes = []
+@pytest.fixture
+def passes(monkeypatch) -> list[list[str]]:
+    """By what a forward pass over some images was followed: the targets that went backward."""
+    seen: list[list[str]] = []
     observe = Heads.observe
 
     def counted(self, x, starts, observer):
-        passes.append((len(x), [section.target.step.name for section, _ in starts]))
+        seen.append([section.target.step.name for section, _ in starts])
         observe(self, x, starts, observer)
 
     monkeypatch.setattr(Heads, "observe", counted)
+    return seen
+
+
+def test_a_sweep_makes_one_pass_for_all_targets(here, undrawn, passes):
     found = spec(SWEEP, here)
-    assert sum(many for many, _ in passes) == found[0]["train.images"]
+    assert 0 < len(passes) <= found[0]["train.images"]
     # Two targets of one layer, of which both criteria begin with the same gradient, and one of another.
-    assert [starts for _, starts in passes] == [["conv4", "conv4", "conv3"]] * len(passes)
+    assert passes == [["conv4", "conv4", "conv3"]] * len(passes)
 
 
 def test_a_sweep_finds_what_single_circuits_find(here, undrawn, monkeypatch):
@@ -79,7 +90,66 @@ def test_a_sweep_finds_what_single_circuits_find(here, undrawn, monkeypatch):
         assert one == pytest.approx(other, rel=1e-4, abs=1e-5)
 
 
-def test_where_nothing_can_be_kept_each_is_scored_by_itself(here, undrawn, monkeypatch):
+def test_where_nothing_can_be_kept_each_is_scored_by_itself(here, undrawn, monkeypatch, passes):
     (here / "file").write_text("")
     monkeypatch.setenv("CIRCUITLANG_CACHE", str(here / "file"))
     assert len(spec(SWEEP, here)) == 9
+    # Together in vain, but once.
+    many = Counter(map(len, passes))
+    assert many == {3: many[3], 1: 9 * many[3]}
+
+
+def test_what_is_finished_is_not_scored_for_company(here, undrawn, passes):
+    spec(SWEEP, here)
+    cache.clear()
+    passes.clear()
+    spec(SWEEP + "preserve conv2:4 on images/dogs/* sparsity<=0.1 criterion=snip\n", here)
+    assert {tuple(targets) for targets in passes} == {("conv2",)}
+
+
+def test_of_several_processes_none_waits_for_another_layer(here, passes):
+    compiled = compile_source(Source(str(here / "some.circuit"), SWEEP))
+    jobs = prepare(compiled.plan, compiled.folder, compiled.origins, Options()).jobs
+    first, second, *_, last = jobs
+    assert last.section.target.step.name == "conv3"
+    after = _after(jobs)
+    assert after.pop(second.plan.id) == first.plan.id
+    assert last.plan.id not in after
+    assert not passes
+    ahead(first, jobs, layer=True)
+    assert {tuple(targets) for targets in passes} == {("conv4", "conv4")}
+    assert not last.shelf.has(None)
+    assert not answers.there(last.section, last.train)
+    ahead(last, jobs)
+    assert answers.there(last.section, last.train)
+
+
+def test_what_the_network_does_is_found_once_for_all_and_forgotten_at_the_end(here, undrawn, monkeypatch):
+    ran, sections = [], []
+    collect = answers.collect
+
+    def counted(some, images, label, look=False):
+        ran.append((label, len(some), look))
+        sections.extend(some)
+        collect(some, images, label, look)
+
+    monkeypatch.setattr(answers, "collect", counted)
+    spec(SWEEP.replace("criterion=snip", "criterion=magnitude"), here)
+    assert ran == [("the network on pictures", 3, True), ("the network on held-out pictures", 3, False)]
+    cache.clear()
+    assert not any(section._known for section in sections)
+
+
+@pytest.mark.parametrize(("room", "together"), [(1 << 20, {3}), (0, {1})])
+def test_responses_that_take_much_room_are_not_found_for_others(here, undrawn, monkeypatch, room, together):
+    ran = set()
+    collect = answers.collect
+    monkeypatch.setattr("circuitlang.engine.ahead.ROOM", room)
+
+    def counted(some, images, label, look=False):
+        ran.add(len(some))
+        collect(some, images, label, look)
+
+    monkeypatch.setattr(answers, "collect", counted)
+    assert len(spec(SWEEP, here)) == 9
+    assert ran == together

@@ -30,30 +30,33 @@ def company(job: Job, layer: bool = False) -> tuple[object, ...] | None:
     return (job.section.target.step.name if layer else "", job.train.digest, plan.structure, plan.seed)
 
 
-def ahead(job: Job, due: Sequence[Job], layer: bool = False) -> None:
-    """Do for a job what it shares with jobs that are due; `layer`, with those of its layer only."""
-    _score(job, due, layer)
+def ahead(job: Job, due: Sequence[Job], layer: bool = False) -> bool:
+    """Do for a job what it shares with jobs that are due; `layer`, with those of its layer only. Whether the others
+    will find it: where the cache can't be written they won't."""
+    found = _score(job, due, layer)
     _answer(job, [each for each in due if not layer or each.section.target.step == job.section.target.step])
+    return found
 
 
-def _score(job: Job, due: Sequence[Job], layer: bool) -> None:
+def _score(job: Job, due: Sequence[Job], layer: bool) -> bool:
     """Score a job together with those of the jobs that are due which share its passes and have no scores yet."""
     mine = company(job, layer)
     if mine is None or job.shelf.has(None):
-        return
+        return True
     # Sizes of one circuit have one shelf.
     waiting = {each.shelf: each for each in due if company(each, layer) == mine and not each.shelf.has(None)}
     several = [job, *(each for shelf, each in waiting.items() if shelf != job.shelf)]
     sections = _first(each.section for each in several)
     several = [each for each in several if each.section in sections]
     if len(several) < 2:
-        return
+        return True
     builders = {section: Builder(section, job.train, structure=job.plan.structure) for section in sections}
     asked = [(builders[each.section], each.plan.criterion) for each in several]
     with job.arithmetic():
         scores = score_together(asked, job.plan.seed)
     for each, found in zip(several, scores, strict=True):
         each.shelf.put(None, found)
+    return job.shelf.has(None)
 
 
 def _answer(job: Job, due: Sequence[Job]) -> None:
