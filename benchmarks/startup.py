@@ -41,6 +41,7 @@ def commands(folder: Path) -> dict[str, list[str]]:
         "python -c pass": [python, "-c", "pass"],
         "circuitlang --help": [*program, "--help"],
         "circuitlang check, 1 statement": [*program, "check", "one.circuit"],
+        "circuitlang fmt, 1 statement": [*program, "fmt", "one.circuit"],
         f"circuitlang check, {STATEMENTS} statements": [*program, "check", "many.circuit"],
     }
 

@@ -47,7 +47,7 @@ def collect(sections: Collection[Section], images: Pictures, label: str, look: b
     found: dict[Section, list[Tensor]] = {section: [] for section in sections}
     together = f"{label}, for {len(found)} features" if len(found) > 1 else label
     for batch in images.batches(together):
-        for section, maps in heads.features(batch, most.see if look else _ignore).items():
+        for section, maps in heads.features(batch, most.see if look else None).items():
             found[section].append(maps.flatten(1).double().cpu())
         most.start += len(batch)
     for section, parts in found.items():
@@ -71,10 +71,6 @@ def _responses(images: Pictures) -> str:
 
 def _strongest(images: Pictures) -> str:
     return f"strongest responses, {images.digest}"
-
-
-def _ignore(_section: Section, _name: str, _value: Any) -> None:
-    """Nobody looks."""
 
 
 class _Most:

@@ -46,9 +46,13 @@ class Heads:
         """How many images are best taken at a time, as far as their maps have room."""
         return max(head.section.together for head in self._heads)
 
-    def features(self, images: Tensor, see: See = lambda *_: None) -> Mapping[Section, Tensor]:
+    def features(self, images: Tensor, see: See | None = None) -> Mapping[Section, Tensor]:
         """`Section.feature` of each, [N, maps, H, W]; `see` is given what every step puts out, once, and of a target's
         layer that computes the target's rows alone these, for each such target."""
+        if len(self._heads) == 1 and not see:
+            # Step by step takes longer, where steps are many and small.
+            (head,) = self._heads
+            return {head.section: head.section.feature(images)}
         values: dict[str, Any] = {}
         found = {}
         for head in self._heads:
@@ -56,7 +60,8 @@ class Heads:
             def seen(name: str, value: Any, section: Section = head.section) -> None:
                 if name in self._handed_on and name not in section.own:
                     values[name] = value
-                see(section, name, value)
+                if see:
+                    see(section, name, value)
 
             known = {name: values.get(name) for name in head.known}
             found[head.section] = head.section.feature_from(images, known, seen)
