@@ -116,6 +116,42 @@ def test_pictures_forward_and_backward_are_as_many_as_a_sweep_sends(here, undraw
     assert (count.forward, count.backward) == (total.forwarded + made, total.returned + made)
 
 
+def test_a_plan_says_what_is_scored_together(here):
+    text = "preserve conv5:[12, 34] on images/dogs/* kernels<=each(10, 50) criterion=each(snip, gn, greedy)\n"
+    text += "preserve relu3:5 on images/dogs/* kernels<=10 criterion=actgrad\n"
+    text += "preserve relu3:6 on images/cats/* kernels<=10 criterion=actgrad\n"
+    found = {each["id"]: each for each in numbers(text)["circuits"]}
+    first = "conv5_12-snip-10kernels"
+    assert found[first]["cost"]["passes"] == 1
+    assert not found[first]["beside"]
+    for name in ("conv5_34-snip-10kernels", "conv5_12-gn-10kernels", "conv5_34-gn-10kernels", "relu3_5-actgrad-10kernels"):
+        assert found[name]["beside"] == first
+    assert 0.5 < found["conv5_34-snip-10kernels"]["cost"]["passes"] < 1
+    # Another cotangent of a target that has gone forward; and a layer on the way of one that has.
+    assert (
+        found["conv5_34-gn-10kernels"]["cost"]["passes"]
+        == found["relu3_5-actgrad-10kernels"]["cost"]["passes"]
+        == pytest.approx(2 / 3)
+    )
+    assert found["conv5_12-snip-50kernels"]["scored"] == first
+    assert found["conv5_12-snip-50kernels"]["cost"]["passes"] == 0
+    for name in ("conv5_12-greedy-10kernels", "relu3_6-actgrad-10kernels"):
+        assert not found[name]["beside"]
+        assert not found[name]["scored"]
+    tree = call("plan", "-e", text).stdout
+    assert f", together with {first}, measuring" in tree
+    assert f"its scores are those of {first}" in tree
+
+
+def test_only_so_many_are_scored_together(here):
+    targets = ", ".join(map(str, range(20)))
+    found = numbers(f"preserve conv5:[{targets}] on images/dogs/* kernels<=10 criterion=snip")["circuits"]
+    assert [number for number, each in enumerate(found) if each["cost"]["passes"] == 1] == [0, 16]
+    assert {each["beside"] for each in found[1:16]} == {found[0]["id"]}
+    assert {each["beside"] for each in found[17:]} == {found[16]["id"]}
+    assert [number for number, each in enumerate(found) if each["cost"]["forwards"] == 13] == [0, 16]
+
+
 def test_measuring_costs_what_measuring_a_run_takes(here, monkeypatch):
     """A circuit that takes no pass to find, by the operations that are counted while it is found. What its module
     takes, less than the network, and pictures that are made to excite it are not told beforehand."""

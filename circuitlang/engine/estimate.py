@@ -157,6 +157,8 @@ class Circuit:
     state: State = "new"
     # Where its scores come from without a pass: `cache`, or the id of the circuit of this plan that has the same.
     scored: str = ""
+    # The id of the first of those that it is scored together with.
+    beside: str = ""
 
 
 @dataclass(frozen=True)
@@ -240,14 +242,14 @@ def scored_before(
         entry, basis = CRITERIA.load(asked.criterion.name), plan.basis(asked)
         scored = "cache" if circuit.id in cached else scores.get(basis, "") if entry.nested else ""
         scores.setdefault(basis, circuit.id)
-        finding = circuit.scoring
+        beside, finding = "", circuit.scoring
         if scored and finding.passes:
             cost -= finding
         elif isinstance(entry, Criterion) and asked.into is None and asked.contrast is None:
             company = companies[f"{_on(asked)}|{asked.structure}"]
-            scored, spared = company.scored(circuit, circuit.forward, target, entry.cotangent)
+            beside, spared = company.scored(circuit, circuit.forward, target, entry.cotangent)
             cost -= spared
-        yield replace(circuit, scored=scored, cost=cost)
+        yield replace(circuit, scored=scored, beside=beside, cost=cost)
 
 
 class _Company:
@@ -276,8 +278,9 @@ class _Company:
     def scored(self, circuit: Circuit, forward: Forward, target: str, cotangent: object) -> tuple[str, Cost]:
         """With which circuit one is scored, if it isn't the first of them, and what that spares: of criteria of one
         target that begin with the same gradient the backward pass too."""
-        alone = len(self._targets) % MOST == 0 and target not in self._targets
-        first = circuit.id if alone else self._targets.get(target, [*self._targets.values(), ""][-1])
+        before = list(self._targets.values())
+        first = circuit.id if len(before) % MOST == 0 else before[-1]
+        first = self._targets.get(target, first)
         known = (target, cotangent) in self._sources
         self._sources.add((target, cotangent))
         whole = circuit.scoring

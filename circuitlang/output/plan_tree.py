@@ -113,6 +113,8 @@ def _cost(circuit: Circuit) -> Iterable[str | tuple[str, str]]:
     if circuit.scored:
         source = "in the cache" if circuit.scored == "cache" else f"those of {circuit.scored}"
         yield f", its scores are {source}", "green"
+    elif circuit.beside:
+        yield f", together with {circuit.beside}", "green"
     yield f", measuring in {_number(cost.forwards, 'forward')}: {_operations(cost.measuring)}", "dim"
 
 
