@@ -24,7 +24,7 @@ class _Head:
 
 
 class Heads:
-    """Sections of one network, none of them edited."""
+    """Sections of one network; where they are several, none of them is edited."""
 
     def __init__(self, sections: Iterable[Section]) -> None:
         found = list(dict.fromkeys(sections))
