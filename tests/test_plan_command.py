@@ -124,8 +124,8 @@ def test_a_plan_says_what_is_scored_together(here):
     first = "conv5_12-snip-10kernels"
     assert found[first]["cost"]["passes"] == 1
     assert not found[first]["beside"]
-    for name in ("conv5_34-snip-10kernels", "conv5_12-gn-10kernels", "conv5_34-gn-10kernels", "relu3_5-actgrad-10kernels"):
-        assert found[name]["beside"] == first
+    for name in ("conv5_34-snip", "conv5_12-gn", "conv5_34-gn", "relu3_5-actgrad"):
+        assert found[f"{name}-10kernels"]["beside"] == first
     assert 0.5 < found["conv5_34-snip-10kernels"]["cost"]["passes"] < 1
     # Another cotangent of a target that has gone forward; and a layer on the way of one that has.
     assert (
