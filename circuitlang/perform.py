@@ -126,7 +126,7 @@ def _worker(again: Callable[[], Prepared], folder: Path, threads: int) -> Callab
     except CircuitError as error:
         return partial(_refused, error)
     jobs = {job.plan.id: job for job in prepared.jobs}
-    performer = _Performer(prepared, folder, prepared.jobs, layer=True)
+    performer = _Performer(prepared, folder, prepared.jobs, apart=True)
     return lambda name: list(performer(jobs[name]))
 
 
@@ -141,18 +141,23 @@ def _after(jobs: Sequence[Job]) -> dict[str, str]:
     for job in jobs:
         criterion = job.plan.criterion
         kept = passes_of(criterion.name, criterion.parameters) > 0
-        source: object = company(job, layer=True) or job.shelf
+        together = company(job)
+        source: object = (together, _layer(job)) if together else job.shelf
         if kept and CRITERIA.load(criterion.name).nested and source in first:
             after[job.plan.id] = first[source]
         first.setdefault(source, job.plan.id)
     return after
 
 
-class _Performer:
-    """Makes what becomes of one job after the other; `layer`, of those of other layers other processes do."""
+def _layer(job: Job) -> str:
+    return job.section.target.step.name
 
-    def __init__(self, prepared: Prepared, folder: Path, jobs: Sequence[Job], layer: bool = False) -> None:
-        self._prepared, self._folder, self._jobs, self._layer = prepared, folder, jobs, layer
+
+class _Performer:
+    """Makes what becomes of one job after the other; `apart`, other layers are left to other processes."""
+
+    def __init__(self, prepared: Prepared, folder: Path, jobs: Sequence[Job], apart: bool = False) -> None:
+        self._prepared, self._folder, self._jobs, self._apart = prepared, folder, jobs, apart
         # Whether it is worth while to do for a job what others will want.
         self._shares = True
         # What turned out to be too many pictures at a time stays so.
@@ -203,7 +208,8 @@ class _Performer:
 
     def _circuit(self, job: Job) -> Outcome:
         begin = time.perf_counter()
-        self._shares = self._shares and ahead(job, self._due, self._layer)
+        due = [each for each in self._due if not self._apart or _layer(each) == _layer(job)]
+        self._shares = self._shares and ahead(job, due)
         result, place = execute(self._prepared, job), self._folder / job.plan.id
         write(result, place)
         # The module is in the folder now, and may be too large to keep one for each circuit of a run.

@@ -12,10 +12,10 @@ from circuitlang.engine.ahead import ahead
 from circuitlang.engine.build import Builder
 from circuitlang.engine.heads import Heads
 from circuitlang.engine.intervene import Section, Target
-from circuitlang.engine.prepare import Options, prepare
+from circuitlang.engine.prepare import Options, Prepared, prepare
 from circuitlang.engine.score import score, score_together
 from circuitlang.engine.trace import trace
-from circuitlang.perform import _after
+from circuitlang.perform import _after, _Performer
 from circuitlang.pipeline import compile_source, run_compiled
 from circuitlang.source import Source
 from tests.nets import SIZE, Branches, Chain, Fixed, Groups, Residual, build, images
@@ -107,7 +107,7 @@ def test_what_is_finished_is_not_scored_for_company(here, undrawn, passes):
     assert {tuple(targets) for targets in passes} == {("conv2",)}
 
 
-def test_of_several_processes_none_waits_for_another_layer(here, passes):
+def test_of_several_processes_none_waits_for_another_layer(here, passes, monkeypatch):
     compiled = compile_source(Source(str(here / "some.circuit"), SWEEP))
     jobs = prepare(compiled.plan, compiled.folder, compiled.origins, Options()).jobs
     first, second, *_, last = jobs
@@ -116,7 +116,10 @@ def test_of_several_processes_none_waits_for_another_layer(here, passes):
     assert after.pop(second.plan.id) == first.plan.id
     assert last.plan.id not in after
     assert not passes
-    ahead(first, jobs, layer=True)
+    performer = _Performer(Prepared(compiled.plan, *[None] * 7), here, jobs, apart=True)
+    monkeypatch.setattr("circuitlang.perform.execute", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        performer._circuit(first)
     assert {tuple(targets) for targets in passes} == {("conv4", "conv4")}
     assert not last.shelf.has(None)
     assert not answers.there(last.section, last.train)
@@ -136,7 +139,6 @@ def test_what_the_network_does_is_found_once_for_all_and_forgotten_at_the_end(he
     monkeypatch.setattr(answers, "collect", counted)
     spec(SWEEP.replace("criterion=snip", "criterion=magnitude"), here)
     assert ran == [("the network on pictures", 3, True), ("the network on held-out pictures", 3, False)]
-    cache.clear()
     assert not any(section._known for section in sections)
 
 

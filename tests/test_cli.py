@@ -8,11 +8,13 @@ import sys
 import time
 
 import pytest
+import torch
 from click.testing import CliRunner, Result
 from PIL import Image
 
 from circuitlang.bundled.doodles import draw
 from circuitlang.cli import main
+from circuitlang.engine import execute
 from tests.conftest import ROOT
 
 LINE = "preserve conv5:34 on images/dogs/* sparsity<=0.1 criterion=snip"
@@ -124,19 +126,33 @@ def test_a_circuit_that_has_collapsed_says_so(here):
 
 
 @pytest.mark.parametrize(
-    ("clauses", "code"), [("sparsity<=0.1", 0), ("kernels<=20 refill=none", 0), ("pearson>=0.9", 1)]
+    ("clauses", "code"),
+    [("sparsity<=0.1", 0), ("kernels<=20 refill=none", 0), ("pearson>=0.9", 1), ("kernels<=20 criterion=magnitude", 0)],
 )
 def test_a_feature_that_does_not_answer_to_the_pictures_is_said_to_be_that(here, clauses, code):
     for number in range(3):
         Image.new("RGB", (64, 64), (90 * number, 90, 90)).save(here / f"plain{number}.png")
     result = call("run", "-e", f"preserve relu5:8 on plain*.png {clauses}", code=code)
     words = " ".join(result.stdout.split())
-    assert "No kernel scores above zero: relu5:8 does not answer to these pictures. There is nothing to" in words
+    assert "There is nothing to preserve: relu5:8 does not answer to these pictures, and is the same on all" in words
     assert "collapsed" not in words
     assert "were allowed" not in words
     drawn = next(here.glob("runs/*/*/diagram.svg")).read_text()
-    assert "relu5:8 does not answer to these pictures." in drawn
+    assert "relu5:8 does not answer to these pictures" in drawn
     assert "live path" not in drawn
+
+
+def test_where_no_kernel_scores_the_feature_is_not_said_to_be_silent(here, monkeypatch):
+    """A criterion that sees nothing, as in a network that it pruned too far, says nothing of the feature."""
+
+    def blind(builder, *_):
+        return {path: torch.zeros(mask.shape).double() for path, mask in builder.relevant.items()}
+
+    monkeypatch.setattr(execute, "score", blind)
+    words = " ".join(call("run", "-e", LINE).stdout.split())
+    assert "The circuit has collapsed" in words
+    assert "0 score above zero" in words
+    assert "does not answer" not in words
 
 
 def test_what_biases_and_padding_have_in_common_with_a_feature_is_not_counted(here):

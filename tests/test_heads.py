@@ -93,7 +93,10 @@ def test_edits_of_one_are_in_its_feature_and_the_peak_is_the_networks():
     x = images(3)
     masks = {path: torch.rand(mask.shape) < 0.5 for path, mask in peak.relevant.items()}
     with peak.edited(masks):
-        assert torch.equal(Heads([peak]).features(x)[peak], peak.feature(x))
+        stepwise = Heads([peak]).features(x, lambda *_: None)[peak]
+        assert torch.equal(stepwise, peak.feature(x))
+        with peak._whole():
+            assert not torch.equal(stepwise, peak.feature(x))
 
 
 @pytest.mark.parametrize("net", TARGETS, ids=lambda each: each.__name__)

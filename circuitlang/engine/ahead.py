@@ -20,31 +20,28 @@ MOST = 16
 ROOM = 256 << 20
 
 
-def company(job: Job, layer: bool = False) -> tuple[object, ...] | None:
-    """What jobs have in common that are scored together; None for one that is with none. `layer`, of one layer only:
-    others are left to other processes."""
+def company(job: Job) -> tuple[object, ...] | None:
+    """What jobs have in common that are scored together; None for one that is with none."""
     plan = job.plan
     once = isinstance(CRITERIA.load(plan.criterion.name), Criterion) and job.contrast is None
-    if not once or not _single(job):
-        return None
-    return (job.section.target.step.name if layer else "", job.train.digest, plan.structure, plan.seed)
+    return (job.train.digest, plan.structure, plan.seed) if once and _single(job) else None
 
 
-def ahead(job: Job, due: Sequence[Job], layer: bool = False) -> bool:
-    """Do for a job what it shares with jobs that are due; `layer`, with those of its layer only. Whether the others
-    will find it: where the cache can't be written they won't."""
-    found = _score(job, due, layer)
-    _answer(job, [each for each in due if not layer or each.section.target.step == job.section.target.step])
+def ahead(job: Job, due: Sequence[Job]) -> bool:
+    """Do for a job what it shares with jobs that are due. Whether the others will find it: where the cache can't be
+    written they won't."""
+    found = _score(job, due)
+    _answer(job, due)
     return found
 
 
-def _score(job: Job, due: Sequence[Job], layer: bool) -> bool:
+def _score(job: Job, due: Sequence[Job]) -> bool:
     """Score a job together with those of the jobs that are due which share its passes and have no scores yet."""
-    mine = company(job, layer)
+    mine = company(job)
     if mine is None or job.shelf.has(None):
         return True
     # Sizes of one circuit have one shelf.
-    waiting = {each.shelf: each for each in due if company(each, layer) == mine and not each.shelf.has(None)}
+    waiting = {each.shelf: each for each in due if company(each) == mine and not each.shelf.has(None)}
     several = [job, *(each for shelf, each in waiting.items() if shelf != job.shelf)]
     sections = _first(each.section for each in several)
     several = [each for each in several if each.section in sections]
@@ -62,13 +59,13 @@ def _score(job: Job, due: Sequence[Job], layer: bool) -> bool:
 def _answer(job: Job, due: Sequence[Job]) -> None:
     """Find what the network does on a job's pictures, for the features of those of the jobs that are due which have the
     same."""
-    roles: tuple[tuple[Callable[[Job], Pictures | None], str], ...] = (
-        (lambda each: each.train, "pictures"),
-        (lambda each: each.test, "held-out pictures"),
-        (lambda each: each.contrast_test or each.contrast, "contrasting pictures"),
+    roles: tuple[tuple[Callable[[Job], Pictures | None], bool, str], ...] = (
+        (lambda each: each.train, True, "pictures"),
+        (lambda each: each.test, False, "held-out pictures"),
+        (lambda each: each.against, False, "contrasting pictures"),
     )
-    for pictures, label in roles:
-        images, look = pictures(job), label == "pictures"
+    for pictures, look, label in roles:
+        images = pictures(job)
         if images is None or answers.there(job.section, images, look):
             continue
         alike = [each for each in due if _single(each) and (own := pictures(each)) and own.digest == images.digest]

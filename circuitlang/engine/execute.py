@@ -49,8 +49,7 @@ def execute(prepared: Prepared, job: Job) -> Result:
     train = _Judge(section, job.train, "pictures", plan.seed)
     test = _Judge(section, job.test, "held-out pictures", plan.seed) if job.test else None
     judge = test or train
-    against = job.contrast_test or job.contrast
-    contrast = _Judge(section, against, "contrasting pictures", plan.seed) if against else None
+    contrast = _Judge(section, job.against, "contrasting pictures", plan.seed) if job.against else None
     walk: Walk[_Found] | None = None
     relevant = count(builder.relevant)
     if plan.size is None:
@@ -91,7 +90,7 @@ def execute(prepared: Prepared, job: Job) -> Result:
         provenance=job.provenance,
         part=job.part,
         reduced=reduced(job, asked) if job.fast and shelf else None,
-        unheard=not any(bool((scores > 0).any()) for scores in found.scores.values()),
+        unheard=train.constant,
     )
     circuit = _circuit(section, found)
     crops = exemplars.collect(section, job.train, circuit)
@@ -106,10 +105,9 @@ def execute(prepared: Prepared, job: Job) -> Result:
 def answered(job: Job) -> Iterator[str]:
     """Of which of a circuit's pictures a run left what the network itself does: the name of what it is contrasted with,
     and no name for its own."""
-    against = job.contrast_test or job.contrast
     if answers.there(job.section, job.train, look=True) and (not job.test or answers.there(job.section, job.test)):
         yield ""
-    if against and job.plan.contrast and answers.there(job.section, against):
+    if job.against and job.plan.contrast and answers.there(job.section, job.against):
         yield job.plan.contrast
 
 
@@ -220,6 +218,11 @@ class _Judge:
     def strength(self) -> Tensor:
         """The strongest response to each picture in the network [images]."""
         return self._original.amax(1)
+
+    @property
+    def constant(self) -> bool:
+        """Whether the network responds to all pictures alike, everywhere."""
+        return bool((self._original == self._original.flatten()[:1]).all())
 
     def __call__(self, found: _Found, intervals: bool = True) -> Fidelity:
         """How well a circuit matches."""

@@ -70,6 +70,11 @@ class Job:
     part: Part | None = None
 
     @property
+    def against(self) -> Pictures | None:
+        """What the circuit is measured on as contrast."""
+        return self.contrast_test or self.contrast
+
+    @property
     def fast(self) -> bool:
         """Whether it is scored in TF32."""
         return self.provenance.precision == "tf32"

@@ -37,7 +37,7 @@ def select(scores: Scores, relevant: Masks, budget: int) -> Masks:
     values = _values(scores, relevant)
     kept = values > 0
     if 0 < budget < np.count_nonzero(kept):
-        # Without the zeros: of many equal numbers a partition takes fifty times as long.
+        # Without the zeros: of many equal numbers a partition takes many times as long.
         least = np.partition(values[kept], -budget)[-budget]
         kept = values > least
         kept[np.flatnonzero(values == least)[: budget - np.count_nonzero(kept)]] = True

@@ -49,7 +49,7 @@ def brief(summary: Summary, cached: bool) -> Text:
     pearson = summary.judged.metrics.get("pearson", 0.0)
     text = Text.assemble((summary.plan.id, "bold"), f"  {summary.kept:,} {summary.noun}s, pearson ")
     text.append(f"{pearson:.3f}", _grade(pearson))
-    if not summary.effective:
+    if summary.unheard or not summary.effective:
         text.append(", nothing to preserve" if summary.unheard else ", collapsed", "yellow")
     if cached:
         text.append("  finished before", "dim")

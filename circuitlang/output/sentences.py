@@ -37,8 +37,7 @@ def notes(summary: Summary) -> list[str]:
     """What a reader must not overlook."""
     notes = []
     if summary.unheard:
-        why = unheard(summary, str(summary.plan.target))
-        notes.append(f"{why} There is nothing to preserve: try other pictures, or another feature.")
+        notes.append(f"{unheard(str(summary.plan.target))} Try other pictures, or another feature.")
     elif summary.effective == 0:
         notes.append("The circuit has collapsed: nothing that is kept lies on a path from the image to the feature.")
     if summary.walk and not _holds(summary):
@@ -70,11 +69,9 @@ def notes(summary: Summary) -> list[str]:
     return notes
 
 
-def unheard(summary: Summary, target: str) -> str:
-    """Why no kernel could be kept."""
-    if summary.plan.contrast:
-        return f"No {summary.noun} does more on these pictures than on those of {summary.plan.contrast}."
-    return f"No {summary.noun} scores above zero: {target} does not answer to these pictures."
+def unheard(target: str) -> str:
+    """Why there is nothing to preserve."""
+    return f"There is nothing to preserve: {target} does not answer to these pictures, and is the same on all of them."
 
 
 def _holds(summary: Summary) -> bool:

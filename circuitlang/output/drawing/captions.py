@@ -39,7 +39,7 @@ def subtitle(result: Result, found: Connections, columns: Collection[int]) -> li
     if not effective:
         target = shorten(str(plan.target), 48)
         collapsed = f"No kernel is effective: none that was kept is on a live path from the image to {target}."
-        return [*lines, sentences.unheard(summary, target) if summary.unheard else collapsed]
+        return [*lines, sentences.unheard(target) if summary.unheard else collapsed]
     if left_out:
         kernels = f"{effective - left_out:,} of {_count(effective, 'effective kernel')}"
         edges = f"{len(found.strongest):,} strongest edges"
