@@ -15,7 +15,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
 import circuitlang
-from circuitlang import perform
+from circuitlang import perform, pipeline
 from circuitlang.errors import Finding, OutputError
 from circuitlang.loaded import Run
 from circuitlang.output import charts
@@ -255,6 +255,8 @@ def test_the_index_is_right_whatever_has_become_of_a_run(made, tmp_path, monkeyp
         return execute(prepared, job)
 
     monkeypatch.setattr(perform, "execute", fails)
+    # However slow the machine is, it is drawn after each circuit.
+    monkeypatch.setattr(pipeline, "_PATIENCE", 0)
     with pytest.raises(OutputError, match="no more"):
         circuitlang.run(spec, out)
     assert [[name for name, done in each.items() if done] for each in begun] == [[], [NAMES[0]], [*NAMES[:2]]]
