@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -145,6 +146,28 @@ def test_a_receptive_field_is_where_the_gradient_is(net, path, unit):
         assert seen[3] <= clipped[3]
         if path in ("conv1", "left", "depthwise"):
             assert clipped == seen
+
+
+@pytest.mark.parametrize(
+    ("net", "path", "unit", "parts"),
+    [
+        (*case, case[0] in (Chain, Branches, Groups, Again))
+        for case in [*CASES, *CHANNEL_CASES]
+        if case[0] is not Residual
+    ],
+)
+def test_a_position_comes_out_of_its_part_of_the_image_as_of_all_of_it(net, path, unit, parts):
+    found = section(build(net), path, unit)
+    x = images(2)
+    whole = found.everywhere(x)
+    seen = 0
+    for row, column in np.ndindex(*whole.shape[2:]):
+        if part := found.graph.part(found.target.step.name, row, column):
+            (top, left, bottom, right), (i, j) = part
+            maps = found.everywhere(x[..., top:bottom, left:right])
+            torch.testing.assert_close(maps[..., i, j], whole[..., row, column], rtol=1e-9, atol=1e-12)
+            seen += (bottom - top) * (right - left) < SIZE * SIZE
+    assert seen or not parts or path in ("fc1", "fc2")
 
 
 def values(graph, x):

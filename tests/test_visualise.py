@@ -10,9 +10,9 @@ from circuitlang.engine.contracts import untracked
 from circuitlang.engine.images import Preprocess
 from circuitlang.engine.intervene import Section, Target
 from circuitlang.engine.trace import trace
-from circuitlang.engine.visualise import SIZE, _channels, _feature, _picture, ascend, visualise
+from circuitlang.engine.visualise import SIZE, _alike, _channels, _feature, _picture, ascend, visualise
 from tests.nets import SIZE as SIDE
-from tests.nets import Branches, Chain, Excited, Residual, build, naive
+from tests.nets import Branches, Chain, Excited, Groups, Residual, build, naive
 from tests.test_exemplars import PREPROCESS, circuit
 from tests.test_scenes import thinned
 
@@ -116,6 +116,45 @@ def test_the_spectrum_is_that_of_a_picture_of_any_size(size):
     assert torch.allclose(wave[0, 0], wave[0, -1])
     assert int(wave[0, 0].argmax()) == 0
     assert abs(int(wave[0, 0].argmin()) - size // 2) <= 1
+
+
+def sizes(section, monkeypatch):
+    """Of what the section is run on from now on, the sizes."""
+    seen, run = [], section.everywhere
+
+    def everywhere(images):
+        seen.append(tuple(images.shape[2:]))
+        return run(images)
+
+    monkeypatch.setattr(section, "everywhere", everywhere)
+    return seen
+
+
+@pytest.mark.parametrize("at", [None, (0, 1), (3, 5)])
+def test_a_picture_is_made_through_what_the_position_sees(monkeypatch, at):
+    _, section = made(Groups, "grouped", 3, at)
+    seen = sizes(section, monkeypatch)
+    part = ascend(_feature(section), PREPROCESS, 1, 0, 3)
+    assert max(seen[-1]) < SIDE
+    monkeypatch.setattr("circuitlang.engine.visualise._alike", lambda *_: False)
+    whole = ascend(_feature(section), PREPROCESS, 1, 0, 3)
+    assert seen[-1] == (SIDE, SIDE)
+    torch.testing.assert_close(part, whole, rtol=0, atol=1e-4)
+
+
+def test_where_a_part_comes_to_something_else_the_whole_is_taken(monkeypatch):
+    # A border that wraps around.
+    _, section = made(Residual, "body", 1, (0, 0))
+    assert section.graph.part(section.target.step.name, 0, 0)
+    seen = sizes(section, monkeypatch)
+    ascend(_feature(section), PREPROCESS, 1, 0, 1)
+    assert seen[-1] == (SIDE, SIDE)
+
+    def refuses(images):
+        raise RuntimeError("shape '[1, 4, 12, 12]' is invalid for input of size 100")
+
+    assert not _alike(refuses, lambda _: torch.ones(1), section)
+    assert _alike(lambda _: torch.ones(1), lambda _: torch.ones(1), section)
 
 
 def test_mean_and_deviation_are_the_models():

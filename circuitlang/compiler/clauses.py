@@ -107,7 +107,7 @@ def _clause(clause: syntax.Clause, rules: Mapping[str, Rule], scope: Scope, read
     if rule is None:
         known = [*rules, *(sorted(scope.vocabulary.metrics) if rules is PRESERVE else ())]
         label = f"expected {listing(list(rules), 'or')}" + (", or a metric" if rules is PRESERVE else "")
-        cure = did_you_mean(name, [*known, *ALIASES])
+        cure = _elsewhere(clause, rules) or did_you_mean(name, [*known, *ALIASES])
         raise SpecError(Finding("E106", f"unknown clause '{clause.name.text}'", clause.name.span, label, cure))
     relation(clause.relation, (rule.relation,), clause, rule.example)
     value = rule.read(clause.value, scope)
@@ -117,6 +117,13 @@ def _clause(clause: syntax.Clause, rules: Mapping[str, Rule], scope: Scope, read
         kept = f"this keeps {value.fraction:.0%} of the kernels"
         cure = f"to remove {value.fraction:.0%}, write sparsity<={1 - value.fraction:g}" if value.fraction < 1 else ""
         scope.findings.add("W201", "sparsity is the fraction that is kept", clause.span, kept, cure)
+
+
+def _elsewhere(clause: syntax.Clause, rules: Mapping[str, Rule]) -> str:
+    """Where a clause belongs that another kind of statement has."""
+    if rules is PRESERVE and word(clause) in IMAGES:
+        return f"name the pictures, and write it there: images NAME = PATTERN {clause.span.text}"
+    return f"write {clause.span.text} where a circuit is asked for" if rules is IMAGES and word(clause) in PRESERVE else ""
 
 
 def _bound(clause: syntax.Clause, scope: Scope) -> Bound | None:

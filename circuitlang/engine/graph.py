@@ -333,6 +333,23 @@ class Graph:
                 boxes[link.node] = _around(boxes[link.node], seen) if link.node in boxes else seen
         return boxes.get(self.image)
 
+    def part(self, node: str, row: int, column: int) -> tuple[Box, tuple[int, int]] | None:
+        """The part of the image from which alone a position of a step comes out as from all of it, and where in the
+        step's map of that part it is. None where it takes the whole image.
+
+        What the part's own padding spoils is what the position doesn't see. The part begins where all strides do, so
+        that the maps of the whole are cut where those of the part begin.
+        """
+        box, other = self.receptive_field(node, row, column), self.receptive_field(node, row + 1, column + 1)
+        if box is None or other is None:
+            return None
+        height, width = self.steps[self.image].positions
+        strides = other[0] - box[0], other[1] - box[1]
+        first = [max(low, 0) // stride for low, stride in zip(box[:2], strides, strict=True)]
+        top, left = (number * stride for number, stride in zip(first, strides, strict=True))
+        found = top, left, min(box[2], height), min(box[3], width)
+        return None if found == (0, 0, height, width) else (found, (row - first[0], column - first[1]))
+
 
 def _through(link: Link, stems: Tensor) -> Tensor:
     """Columns of channel and stem as they are behind a link; in front of it they are in order of the channel."""

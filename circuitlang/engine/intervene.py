@@ -245,6 +245,10 @@ class Section:
         """`feature`, but whole maps where the position is that of the largest response."""
         return self._placed(self._maps(images))
 
+    def everywhere(self, images: Tensor) -> Tensor:
+        """The target's maps [N, maps, H, W], whatever its position; of images of another size too."""
+        return self._maps(images)
+
     def feature_from(self, images: Tensor, known: Mapping[str, Any], see: Callable[[str, Any], None]) -> Tensor:
         """`feature` where what some steps put out is known: they are not computed, and `see` is given what the others
         put out, by their names."""
@@ -279,8 +283,9 @@ class Section:
         found, step = runner.found, self.target.step
         if step.name in found and step.layer is not None and (rows := self.rows(step.layer)) is not None:
             axis = step.axis % (len(step.shape) + 1)
-            whole = found[step.name].new_zeros(len(images), *step.shape)
-            found[step.name] = whole.index_copy(axis, rows.to(whole.device), found[step.name])
+            own = found[step.name]
+            whole = own.new_zeros(*own.shape[:axis], step.width, *own.shape[axis + 1 :])
+            found[step.name] = whole.index_copy(axis, rows.to(whole.device), own)
         return found
 
     @contextmanager
@@ -413,8 +418,7 @@ class Section:
 
     def _read(self, output: Tensor) -> Tensor:
         """The target's maps, from what its step puts out."""
-        maps = output.movedim(self.target.step.axis, 1)[:, self._units]
-        maps = maps.reshape(*maps.shape, *[1] * (4 - maps.dim()))
+        maps = as_maps(output, self.target.step)[:, self._units]
         return _sum(maps, self.target.coefficients) if self.target.coefficients else maps
 
     def _placed(self, maps: Tensor) -> Tensor:
@@ -431,6 +435,12 @@ class Section:
                 whole = self._maps(images)
         peaks = whole.flatten(2).argmax(-1, keepdim=True)
         return maps.flatten(2).gather(2, peaks)[..., None]
+
+
+def as_maps(values: Tensor, step: Step) -> Tensor:
+    """What a step puts out as maps [N, C, H, W]: positions along one dimension are rows, and none are one."""
+    maps = values.movedim(step.axis, 1)
+    return maps.reshape(*maps.shape, *[1] * (4 - maps.dim()))
 
 
 def observe(

@@ -10,9 +10,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from circuitlang.engine.contracts import Edits
-from circuitlang.engine.graph import Step
 from circuitlang.engine.images import Pictures
-from circuitlang.engine.intervene import Section
+from circuitlang.engine.intervene import Section, as_maps
 from circuitlang.engine.result import Circuit, Scenes
 
 # Sides in pixels that maps and pictures are reduced to, where they are larger.
@@ -78,13 +77,6 @@ def _seen(section: Section, images: Tensor, edits: Edits | None) -> tuple[Tensor
         values = section.values(images, set(section.nodes.values()))
     steps = section.graph.steps
     return feature.cpu(), {name: _reduce(as_maps(value, steps[name])).cpu() for name, value in values.items()}
-
-
-def as_maps(values: Tensor, step: Step) -> Tensor:
-    """What a step puts out as maps [N, C, H, W], 1 x 1 where its channels have no positions."""
-    maps = values.movedim(step.axis, 1)
-    positions = maps.shape[2:]
-    return maps if len(positions) == 2 else maps.reshape(*maps.shape[:2], 1, -1)
 
 
 def _reduce(maps: Tensor) -> Tensor:

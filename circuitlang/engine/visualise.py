@@ -17,9 +17,8 @@ from torch import Tensor
 
 from circuitlang.engine.contracts import Edits, Track
 from circuitlang.engine.images import Preprocess
-from circuitlang.engine.intervene import Section
+from circuitlang.engine.intervene import Section, as_maps
 from circuitlang.engine.result import Circuit, Visions
-from circuitlang.engine.scenes import as_maps
 
 STEPS = 32
 RATE = 0.045  # of Adam, in spectrum coefficients
@@ -43,16 +42,15 @@ def visualise(
     A unit is excited at one position, the middle of its map where the target names none, and the part of the picture
     that this position sees is shown. The same `seed` makes the same pictures.
     """
-    at, step = section.target.at, section.target.step
     pictures = [_in_network(section, preprocess, seed), _made(section, edits, preprocess, seed, _feature(section), 1)]
-    feature = _cuts(section, pictures, step.name, at if isinstance(at, tuple) else None)
+    feature = _cuts(section, pictures, section.target.step.name, _own_place(section))
     found: dict[tuple[int, int], NDArray[np.uint8]] = {}
     batches = list(_batches(circuit)) if channels else []
     for number, some in track(iter(batches), "visualising channels", len(batches)):
         node = section.nodes[section.layers[number].path]
         objective = _channels(section, node, some)
         pictures = [_made(section, each, preprocess, seed, objective, len(some)) for each in (None, edits)]
-        both = _cuts(section, pictures, node)
+        both = _cuts(section, pictures, node, _middle(section, node))
         found |= {(number, channel): both[:, place] for place, channel in enumerate(some)}
     return Visions(feature[:, 0], found)
 
@@ -101,12 +99,9 @@ def _made(
         return ascend(objective, preprocess, count, seed, STEPS)
 
 
-def _cuts(section: Section, pictures: list[Tensor], node: str, at: tuple[int, int] | None = None) -> NDArray[np.uint8]:
-    """Some times as many pictures [N, 3, H, W] as [times, N, SIZE, SIZE, 3], cut to what a position in a step's map
-    sees."""
-    positions = section.graph.steps[node].positions
-    row, column = at or (positions[0] // 2, positions[1] // 2) if len(positions) == 2 else (0, 0)
-    box = section.graph.receptive_field(node, row, column)
+def _cuts(section: Section, pictures: list[Tensor], node: str, place: tuple[int, int]) -> NDArray[np.uint8]:
+    """Some times as many pictures [N, 3, H, W] as [times, N, SIZE, SIZE, 3], cut to what a place in a map sees."""
+    box = section.graph.receptive_field(node, *place)
     pixels = (torch.stack(pictures).permute(0, 1, 3, 4, 2) * 255).round().to(torch.uint8).numpy()
     return np.stack([[_cut(picture, box) for picture in some] for some in pixels])
 
@@ -119,23 +114,64 @@ def _cut(picture: NDArray[np.uint8], box: tuple[int, int, int, int] | None) -> N
     return np.asarray(Image.fromarray(part).resize((SIZE, SIZE), resample))
 
 
+def _own_place(section: Section) -> tuple[int, int]:
+    """The feature's position, or the middle of its map."""
+    at = section.target.at
+    return at if isinstance(at, tuple) else _middle(section, section.target.step.name)
+
+
+def _middle(section: Section, node: str) -> tuple[int, int]:
+    """The middle of a step's map."""
+    row, column, *_ = (*section.graph.steps[node].positions, 1, 1)
+    return row // 2, column // 2
+
+
 def _feature(section: Section) -> Objective:
-    return lambda images: _middle(section.maps(images.to(section.device))).mean(1).cpu()
+    """The feature of each picture."""
+    strong = _excited(section, section.target.step.name, _own_place(section), section.everywhere)
+    return lambda images: strong(images).mean(1)
 
 
 def _channels(section: Section, node: str, channels: list[int]) -> Objective:
     """Of each picture another channel of a step."""
 
-    def objective(images: Tensor) -> Tensor:
-        value = section.differentiable_values(images.to(section.device), {node})[node]
-        return _middle(as_maps(value, section.graph.steps[node])).cpu()[torch.arange(len(channels)), channels]
+    def maps(images: Tensor) -> Tensor:
+        return as_maps(section.differentiable_values(images, {node})[node], section.graph.steps[node])
 
-    return objective
+    strong = _excited(section, node, _middle(section, node), maps)
+    return lambda images: strong(images)[torch.arange(len(channels)), channels]
 
 
-def _middle(maps: Tensor) -> Tensor:
-    """Maps [N, C, H, W] → [N, C]."""
-    return maps[..., maps.shape[2] // 2, maps.shape[3] // 2]
+def _excited(
+    section: Section, node: str, place: tuple[int, int], maps: Callable[[Tensor], Tensor]
+) -> Callable[[Tensor], Tensor]:
+    """A place in a step's maps [N, C] of pictures: from the part of them that it sees, where that comes to the same."""
+
+    def whole(images: Tensor) -> Tensor:
+        return maps(images.to(section.device))[..., place[0], place[1]].cpu()
+
+    found = section.graph.part(node, *place)
+    if found is None:
+        return whole
+    (top, left, bottom, right), (row, column) = found
+
+    def part(images: Tensor) -> Tensor:
+        return maps(images[..., top:bottom, left:right].to(section.device))[..., row, column].cpu()
+
+    return part if _alike(part, whole, section) else whole
+
+
+def _alike(part: Callable[[Tensor], Tensor], whole: Callable[[Tensor], Tensor], section: Section) -> bool:
+    """Whether a network takes a part of a picture, and makes of it what it makes of the whole: not where borders wrap
+    around, nor where the size of maps is written into the network."""
+    step = section.graph.steps[section.graph.image]
+    images = torch.randn(1, *step.shape, generator=torch.Generator().manual_seed(0))
+    try:
+        with torch.no_grad():
+            one, other = part(images), whole(images)
+    except (RuntimeError, IndexError, ValueError):
+        return False
+    return bool(torch.allclose(one, other, rtol=1e-3, atol=1e-4 * float(other.abs().max())))
 
 
 def _batches(circuit: Circuit) -> Iterator[tuple[int, list[int]]]:
