@@ -123,7 +123,8 @@ def _elsewhere(clause: syntax.Clause, rules: Mapping[str, Rule]) -> str:
     """Where a clause belongs that another kind of statement has."""
     if rules is PRESERVE and word(clause) in IMAGES:
         return f"name the pictures, and write it there: images NAME = PATTERN {clause.span.text}"
-    return f"write {clause.span.text} where a circuit is asked for" if rules is IMAGES and word(clause) in PRESERVE else ""
+    elsewhere = rules is IMAGES and word(clause) in PRESERVE
+    return f"write {clause.span.text} where a circuit is asked for" if elsewhere else ""
 
 
 def _bound(clause: syntax.Clause, scope: Scope) -> Bound | None:
