@@ -10,7 +10,7 @@ from circuitlang.engine.contracts import untracked
 from circuitlang.engine.images import Preprocess
 from circuitlang.engine.intervene import Section, Target
 from circuitlang.engine.trace import trace
-from circuitlang.engine.visualise import SIZE, _alike, _channels, _feature, _picture, ascend, visualise
+from circuitlang.engine.visualise import SIZE, _channels, _picture, ascend, of_feature, same, visualise
 from tests.nets import SIZE as SIDE
 from tests.nets import Branches, Chain, Excited, Groups, Residual, build, naive
 from tests.test_exemplars import PREPROCESS, circuit
@@ -36,7 +36,7 @@ def test_the_feature_is_excited(net, path, unit, part):
         return float(maps[0, maps.shape[1] // 2, maps.shape[2] // 2].detach())
 
     with section.edited(masks):
-        before, after = (ascend(_feature(section), PREPROCESS, 1, 0, steps) for steps in (0, 30))
+        before, after = (ascend(of_feature(section), PREPROCESS, 1, 0, steps) for steps in (0, 30))
     assert response(after) > response(before) + 0.02
     assert before.shape == after.shape == (1, 3, SIDE, SIDE)
     assert 0 <= float(after.min()) <= float(after.max()) <= 1
@@ -85,7 +85,7 @@ def test_every_channel_is_drawn_when_asked_for():
 def test_a_position_is_excited_where_it_is():
     module, section = made(Residual, "head", 2, at=(0, 0))
     with section.edited(None):
-        before, after = (ascend(_feature(section), PREPROCESS, 1, 0, steps) for steps in (0, 30))
+        before, after = (ascend(of_feature(section), PREPROCESS, 1, 0, steps) for steps in (0, 30))
     one, two = (float(naive(module, "head", 2, (each - 0.5) / 0.25)[0, 0, 0].detach()) for each in (before, after))
     assert two > one
 
@@ -102,7 +102,7 @@ def test_the_network_is_left_as_it_was():
 def test_nothing_excites_what_is_dead_and_the_beginning_is_shown():
     _, section = made(Chain, "conv2", 2)
     with section.edited({path: torch.zeros_like(mask) for path, mask in section.relevant.items()}):
-        before, after = (ascend(_feature(section), PREPROCESS, 1, 0, steps) for steps in (0, 10))
+        before, after = (ascend(of_feature(section), PREPROCESS, 1, 0, steps) for steps in (0, 10))
     assert torch.equal(before, after)
 
 
@@ -134,10 +134,10 @@ def sizes(section, monkeypatch):
 def test_a_picture_is_made_through_what_the_position_sees(monkeypatch, at):
     _, section = made(Groups, "grouped", 3, at)
     seen = sizes(section, monkeypatch)
-    part = ascend(_feature(section), PREPROCESS, 1, 0, 3)
+    part = ascend(of_feature(section), PREPROCESS, 1, 0, 3)
     assert max(seen[-1]) < SIDE
-    monkeypatch.setattr("circuitlang.engine.visualise._alike", lambda *_: False)
-    whole = ascend(_feature(section), PREPROCESS, 1, 0, 3)
+    monkeypatch.setattr("circuitlang.engine.visualise.same", lambda *_: False)
+    whole = ascend(of_feature(section), PREPROCESS, 1, 0, 3)
     assert seen[-1] == (SIDE, SIDE)
     torch.testing.assert_close(part, whole, rtol=0, atol=1e-4)
 
@@ -147,14 +147,14 @@ def test_where_a_part_comes_to_something_else_the_whole_is_taken(monkeypatch):
     _, section = made(Residual, "body", 1, (0, 0))
     assert section.graph.part(section.target.step.name, 0, 0)
     seen = sizes(section, monkeypatch)
-    ascend(_feature(section), PREPROCESS, 1, 0, 1)
+    ascend(of_feature(section), PREPROCESS, 1, 0, 1)
     assert seen[-1] == (SIDE, SIDE)
 
     def refuses(images):
         raise RuntimeError("shape '[1, 4, 12, 12]' is invalid for input of size 100")
 
-    assert not _alike(refuses, lambda _: torch.ones(1), section)
-    assert _alike(lambda _: torch.ones(1), lambda _: torch.ones(1), section)
+    assert not same(refuses, lambda _: torch.ones(1), section)
+    assert same(lambda _: torch.ones(1), lambda _: torch.ones(1), section)
 
 
 def test_mean_and_deviation_are_the_models():
@@ -163,7 +163,7 @@ def test_mean_and_deviation_are_the_models():
 
     def objective(images):
         seen.append(images.detach())
-        return _feature(section)(images)
+        return of_feature(section)(images)
 
     ascend(objective, Preprocess(SIDE, SIDE, (0.1, 0.2, 0.3), (0.5, 0.6, 0.7)), 1, 0, 1)
     middle = seen[0].mean((0, 2, 3))

@@ -25,6 +25,8 @@ RATE = 0.045  # of Adam, in spectrum coefficients
 SIZE = 64  # side of the finished pictures
 # Channels whose pictures are made at once: as many as fit in the memory of a small machine.
 BATCH = 16
+# Of a larger share of the pixels the whole takes no longer.
+_SMALL = 0.75
 # The largest logit of a colour: 0.04 and 0.96 of full brightness.
 _CONTRAST = 3.2
 # Brightness, red against blue, green against both, by how much of each natural pictures have.
@@ -42,7 +44,7 @@ def visualise(
     A unit is excited at one position, the middle of its map where the target names none, and the part of the picture
     that this position sees is shown. The same `seed` makes the same pictures.
     """
-    pictures = [_in_network(section, preprocess, seed), _made(section, edits, preprocess, seed, _feature(section), 1)]
+    pictures = [_in_network(section, preprocess, seed), _made(section, edits, preprocess, seed, of_feature(section), 1)]
     feature = _cuts(section, pictures, section.target.step.name, _own_place(section))
     found: dict[tuple[int, int], NDArray[np.uint8]] = {}
     batches = list(_batches(circuit)) if channels else []
@@ -88,7 +90,7 @@ def _picture(spectrum: Tensor, size: int) -> Tensor:
 def _in_network(section: Section, preprocess: Preprocess, seed: int) -> Tensor:
     """What excites the feature in the network, made once for all circuits of it."""
     key = "visualised", preprocess, seed, STEPS
-    return section.once(key, lambda: _made(section, None, preprocess, seed, _feature(section), 1))
+    return section.once(key, lambda: _made(section, None, preprocess, seed, of_feature(section), 1))
 
 
 def _made(
@@ -126,7 +128,7 @@ def _middle(section: Section, node: str) -> tuple[int, int]:
     return row // 2, column // 2
 
 
-def _feature(section: Section) -> Objective:
+def of_feature(section: Section) -> Objective:
     """The feature of each picture."""
     strong = _excited(section, section.target.step.name, _own_place(section), section.everywhere)
     return lambda images: strong(images).mean(1)
@@ -151,17 +153,18 @@ def _excited(
         return maps(images.to(section.device))[..., place[0], place[1]].cpu()
 
     found = section.graph.part(node, *place)
-    if found is None:
+    height, width = section.graph.steps[section.graph.image].positions
+    (top, left, bottom, right), (row, column) = found or ((0, 0, height, width), place)
+    if (bottom - top) * (right - left) > _SMALL * height * width:
         return whole
-    (top, left, bottom, right), (row, column) = found
 
     def part(images: Tensor) -> Tensor:
         return maps(images[..., top:bottom, left:right].to(section.device))[..., row, column].cpu()
 
-    return part if _alike(part, whole, section) else whole
+    return part if same(part, whole, section) else whole
 
 
-def _alike(part: Callable[[Tensor], Tensor], whole: Callable[[Tensor], Tensor], section: Section) -> bool:
+def same(part: Callable[[Tensor], Tensor], whole: Callable[[Tensor], Tensor], section: Section) -> bool:
     """Whether a network takes a part of a picture, and makes of it what it makes of the whole: not where borders wrap
     around, nor where the size of maps is written into the network."""
     step = section.graph.steps[section.graph.image]
