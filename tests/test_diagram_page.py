@@ -164,6 +164,31 @@ def test_what_is_hidden_feeds_nothing(show):
     assert dimmed(page) == {"conv1:0", "conv2:2"}
 
 
+def test_escape_brings_back_what_the_slider_hid(show):
+    page = show(strands())
+    slide(page, 2)
+    node(page, "conv2:3").click()
+    page.keyboard.press("Escape")
+    assert dimmed(page) == set()
+    assert page.locator("#shown").input_value() == page.locator("#shown").get_attribute("max")
+    assert shown_edges(page) == page.locator(".circuit-edge").count()
+
+
+def test_what_was_enlarged_stays_so_when_the_windows_height_changes(show):
+    page = show(strands())
+    wide = "document.querySelector('#drawing').clientWidth"
+    page.click("#larger")
+    before, size = page.evaluate(wide), page.viewport_size
+    page.set_viewport_size({"width": size["width"], "height": size["height"] - 60})
+    assert page.evaluate(wide) == before
+    page.set_viewport_size({"width": size["width"] - 200, "height": size["height"]})
+    assert page.evaluate(wide) == before
+    page.click("#fit")
+    fitted = page.evaluate(wide)
+    page.set_viewport_size({"width": 400, "height": size["height"]})
+    assert page.evaluate(wide) < fitted
+
+
 def test_a_channel_is_found(show):
     page = show(strands())
     page.fill("#search", "conv2")

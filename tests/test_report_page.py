@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -178,10 +179,10 @@ def test_light_and_dark(made, visit):
     stroke = "getComputedStyle(document.querySelector('.chart-walk path[style*=stroke]')).stroke"
     button = seen.page.locator("#theme")
     before = seen.page.evaluate(f"[{paper}, {stroke}]")
-    assert button.get_attribute("aria-pressed") == "false"
+    assert button.inner_text() == "Dark"
     button.click()
     after = seen.page.evaluate(f"[{paper}, {stroke}]")
-    assert button.get_attribute("aria-pressed") == "true"
+    assert button.inner_text() == "Light"
     assert before[0] != after[0]
     assert before[1] != after[1]
     seen.page.reload()
@@ -190,6 +191,24 @@ def test_light_and_dark(made, visit):
     seen.page.keyboard.press("Enter")
     assert seen.page.evaluate(f"[{paper}, {stroke}]") == before
     assert visit(made.folder / "small" / "report.html", "dark").page.evaluate(paper) == after[0]
+
+
+def test_what_a_page_says_to_be_dark_is_said_of_the_diagram_too(made, visit):
+    seen = visit(made.folder / "small" / "report.html", "light")
+    seen.page.locator("#theme").click()
+    seen.page.goto((made.folder / "small" / "diagram.html").as_uri())
+    assert seen.page.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert seen.page.locator("#theme").inner_text() == "Light"
+    assert seen.complaints == []
+
+
+def test_a_diagram_on_a_telephone_is_as_large_as_it_was_drawn(made, visit):
+    page = visit(made.folder / "small" / "report.html").page
+    drawn = page.locator(".drawing svg").first
+    before = drawn.bounding_box()["width"]
+    page.set_viewport_size({"width": 380, "height": 800})
+    assert drawn.bounding_box()["width"] >= before > 380
+    assert page.evaluate("document.documentElement.scrollWidth") <= 380
 
 
 def test_a_page_is_printed_light(made, visit):
@@ -203,6 +222,23 @@ def test_a_page_is_printed_light(made, visit):
 
 def rows(page: Page) -> list[str]:
     return [row.get_attribute("data-id") for row in page.locator("table.sortable tbody tr").all()]
+
+
+def test_a_collapsed_circuit_is_the_same_on_every_page_and_keeps_no_picture_better(made, visit):
+    report = visit(made.folder / "gone" / "report.html").page
+    assert report.locator("#pictures ~ h3, section:has(#pictures) h3").count() == 0
+    assert set(report.locator(".pictures b").all_inner_texts()) == {"r 0.000"}
+    page = visit(made.folder / "gone" / "diagram.html").page
+    for number in range(page.locator('input[name="picture"]').count() - 1):
+        page.locator('input[name="picture"]').nth(number + 1).check(force=True)
+        assert page.locator("#feature-note").inner_text().startswith("no correlation: one of the two is flat;")
+
+
+def test_a_map_of_one_position_is_told_by_its_values(made, visit):
+    page = visit(made.folder / "class" / "diagram.html").page
+    page.locator('input[name="picture"]').nth(1).check(force=True)
+    said = page.locator("#feature-note").inner_text()
+    assert re.match(r"-?[\d.]+ in the network, -?[\d.]+ in the circuit;", said), said
 
 
 def test_the_table_sorts_by_its_headings(made, visit):
@@ -224,6 +260,41 @@ def test_the_table_sorts_by_its_headings(made, visit):
     assert heading.get_attribute("aria-sort") is None
     page.get_by_role("button", name="circuit", exact=True).click()
     assert rows(page) == sorted(NAMES)
+
+
+def test_what_must_not_be_overlooked_stands_beside_the_name(made, visit):
+    page = visit(made.folder / "index.html").page
+    remarks = {name: page.locator(f'tr[data-id="{name}"] .remark').all_inner_texts() for name in NAMES}
+    assert remarks["sweep-0.05-snip"] == []
+    assert remarks["gone"] == ["collapsed"]
+    assert remarks["both"] == ["in-sample"]
+
+
+def test_no_interval_is_cut_off_and_what_is_far_off_is_an_arrow(made, monkeypatch):
+    monkeypatch.setattr(charts, "_svg", lambda figure, _: figure)
+    summary = made[4].summary
+    for interval, far in (((-1.0, 1.0), -0.4), ((0.2, 3.0), 40.0), ((0.5, 0.6), -40.0)):
+        judged = msgspec.structs.replace(
+            summary.test,
+            metrics={**summary.test.metrics, "r2": far},
+            intervals={**summary.test.intervals, "pearson": interval, "r2": (far - 1, far + 0.1)},
+        )
+        (axes,) = charts.metrics(msgspec.structs.replace(summary, test=judged)).axes
+        low, high = axes.get_xlim()
+        ends = [x for line in axes.lines if line.get_marker() == "None" for x in line.get_xdata() if line.get_alpha()]
+        assert {interval[0], min(interval[1], 3.0)} <= set(ends)
+        assert all(low < x < high for x in ends if -1.5 <= x <= 2.5)
+        dots = [line for line in axes.lines if line.get_marker() != "None"]
+        assert all(low < x < high for line in dots for x in line.get_xdata())
+        arrows = [line.get_marker() for line in dots if line.get_marker() in ("<", ">")]
+        assert arrows == ([] if far == -0.4 else [">" if far > 0 else "<"])
+
+
+def test_pictures_that_are_kept_alike_have_an_axis_that_can_be_read(made):
+    witness = replace(made[0].result.witness, pictures=np.array([0.999999, 0.9999995, 0.99999975]))
+    labels = re.findall(r">([^<>]+)</text>", charts.pictures(witness))
+    assert labels
+    assert all(re.fullmatch(r"[01]\.\d{4}", each) for each in labels), labels
 
 
 def test_a_sweep_is_drawn_as_curves(made, visit):
@@ -378,9 +449,9 @@ def test_curves_of_any_number_and_name(count):
         charts.Series(f"{HOSTILE}{number}", [10, 100], [0.1, 0.9], [0.0, 0.8], [0.2, 1.0]) for number in range(count)
     ]
     sizes = charts.Sizes("kernels", {10: "10", 100: "100"})
-    drawn = charts.sweep("pearson", series, {10: 0.0, 100: 0.1}, sizes)
+    drawn = charts.sweep("pearson", series, {10: 0.0, 100: 0.1}, "random", sizes)
     assert "<img" not in drawn
-    assert drawn == charts.sweep("pearson", series, {10: 0.0, 100: 0.1}, sizes)
+    assert drawn == charts.sweep("pearson", series, {10: 0.0, 100: 0.1}, "random", sizes)
     assert drawn.count("onerror") == (count if count <= len(charts.SERIES) else 0)
 
 

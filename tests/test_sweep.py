@@ -112,8 +112,8 @@ def test_the_report_fits_and_has_every_curve(width):
     for label in ("snip", "actgrad", "force(steps=5)", "magnitude", "random"):
         # Once above its column, once above its plot.
         assert len(re.findall(rf"(?<!\S){re.escape(label)}(?!\S)", text)) >= 2
-    assert text.count("0.300 0.10–0.50") == 2 * 5
-    assert text.count("0.500 0.30–0.70") == 5
+    assert text.count("0.300 0.100–0.500") == 2 * 5
+    assert text.count("0.500 0.300–0.700") == 5
     assert text.count("●") == 3 * 5 + 1
 
 
@@ -129,11 +129,19 @@ def test_a_plot_is_right_without_colour():
     assert plot[-1].split() == ["0.1%", "1%", "50%"]
 
 
+def test_random_circuits_and_those_that_all_are_compared_with_have_two_names():
+    above, heads = shown(sweep_report(one()), 200)[3:5]
+    assert (above.split(), heads.split()[-4:]) == (["random,"], ["magnitude", "random", "as", "large"])
+    plan, found = planned()
+    assert ">random, as large</text>" in index("run", plan, found).decode()
+    assert one(SPEC.replace(", random)", ")")).rival == "random"
+
+
 def test_one_feature_has_its_own_interval():
     sweep = one("preserve conv5:4 on images/dogs/* kernels<=each(10, 100)")
     lines = shown(sweep_report(sweep), 80)
     assert "of conv5:4, with its 95% interval over pictures" in lines
-    assert sum("0.400 0.30–0.50" in line for line in lines) == 2
+    assert sum("0.400 0.300–0.500" in line for line in lines) == 2
     assert "●" not in "".join(lines)
 
 
@@ -168,7 +176,7 @@ def test_the_page_shows_curves_table_and_effective_sizes():
     page = index("run", plan, found).decode()
     assert page.count("chart-sweep") == page.count("chart-effective") == 1
     assert "medians of 5 features" in page
-    assert page.count('<b>0.300</b> <span class="interval">0.10–0.50</span>') == 2 * 5
+    assert page.count('<b>0.300</b> <span class="interval">0.100–0.500</span>') == 2 * 5
 
 
 def test_a_run_of_many_circuits_is_told_in_lines_and_as_a_sweep(here: Path, monkeypatch: pytest.MonkeyPatch):

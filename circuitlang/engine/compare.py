@@ -100,6 +100,7 @@ def _member(name: str, summary: Summary) -> Member:
         target=str(plan.target),
         images=plan.images,
         how=", ".join(parts),
+        noun=summary.noun,
         relevant=summary.relevant,
         zero=sum(layer.zero for layer in summary.layers),
         kept=summary.kept,
@@ -130,7 +131,7 @@ class _Answers:
         a, b = self._maps(first, pictures), self._maps(second, pictures)
         if a.shape != b.shape:
             shapes = " and ".join(" x ".join(map(str, each.shape[1:])) or "single" for each in (a, b))
-            return None, f"their maps are of different shapes, {shapes}"
+            return None, f"they are of different shapes, {shapes}"
         found = measure(a.flatten(1), b.flatten(1), seed=0)
         return Agreement(
             pictures=len(pictures),

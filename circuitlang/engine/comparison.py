@@ -12,14 +12,15 @@ from circuitlang.engine.overlap import Overlap
 class Member(msgspec.Struct, frozen=True, kw_only=True):
     """A circuit that is compared; `name` is its id, or where others have the same, its run's name too.
 
-    `zero` of the relevant kernels have no weight but zero in the network. `how` says by what it was found and built,
-    `pearson` is its fidelity, on the pictures that `where` says.
+    What is counted are `noun`s, kernels or single weights; `zero` of the relevant ones are zero in the network. `how`
+    says by what it was found and built, `pearson` is its fidelity, on the pictures that `where` says.
     """
 
     name: str
     target: str
     images: str
     how: str
+    noun: str = "kernel"
     relevant: int
     zero: int
     kept: int

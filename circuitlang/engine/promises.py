@@ -43,9 +43,17 @@ class Promise:
                 why = "it is contrasted with nothing"
             if not self.computed:
                 why = f"{self.circuit} was not computed"
-            return f"{self.measure} {self.relation} {self.value:g} was expected, but {why}"
+            return f"{self.measure} {self.relation} {plain(self.value)} was expected, but {why}"
         number = f"{self.measured:.4g}" if self.measured % 1 else f"{self.measured:.0f}"
-        return f"{self.measure} is {number}, expected {self.relation} {self.value:g}"
+        if _HOLDS[self.relation](float(number), self.value) != self.holds:
+            # Rounded it would say the contrary.
+            number = repr(self.measured)
+        return f"{self.measure} is {number}, expected {self.relation} {plain(self.value)}"
+
+
+def plain(value: float) -> str:
+    """A number as it would be written: all of its digits, and no point where it is whole."""
+    return repr(value).removesuffix(".0")
 
 
 def promises(plan: Plan, summaries: Mapping[str, Summary]) -> Iterator[Promise]:

@@ -271,6 +271,10 @@ class Scenes:
     scale: float
     similarity: NDArray[np.float64]
 
+    def values(self) -> NDArray[np.float64]:
+        """The feature's maps [n, 2, h, w], to within a hundredth of the largest value."""
+        return (self.feature.astype(np.float64) - self.ZERO) / self.ZERO * self.scale
+
 
 @dataclass(frozen=True)
 class Visions:

@@ -39,6 +39,9 @@ def collect(section: Section, images: Pictures, strength: Tensor, circuit: Circu
         for channel in np.unique(kernels.target[kernels.effective]).tolist():
             maps[number, channel], scales[number, channel] = quantise(both[:, :, channel])
     features = torch.stack([feature for feature, _ in seen], 1)
+    if not any(kernels.effective.any() for kernels in circuit.kernels):
+        # As where it is judged: what it answers has nothing of the pictures.
+        features[:, 1] = features[:, 1].mean()
     feature, scale = quantise(torch.stack([_reduce(feature)[:, 0] for feature, _ in seen], 1))
     return Scenes(
         pictures=np.stack([_thumbnail(few.picture(index)) for index in range(len(few))]),

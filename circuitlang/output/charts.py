@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import cycle
 from pathlib import Path as FilePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib import rc_context, rcdefaults, rcParams
@@ -38,6 +38,8 @@ _INCH = 72
 _CSS = FilePath(__file__).with_name("templates") / "page.css"
 _NUMBER = re.compile(r"-?\d+\.\d+")
 _LINE = 0.075  # of a chart's height, for a line of labels
+_ALIKE = 0.002  # the least room that an axis of pictures shows
+_FAR = (-1.5, 2.5)  # beyond these a metric is drawn at the border
 _DOTS = 25  # layers of dots, each of which darkens what it covers
 # What is drawn must follow from the numbers alone: no date, no random names, no font of this machine.
 _STYLE = {
@@ -115,20 +117,34 @@ def alike(witness: Witness) -> bool:
 
 
 def metrics(summary: Summary, wide: float = 520) -> str:
-    """Each metric of the circuit, with its interval, and of what it is compared with."""
+    """Each metric of the circuit, with its interval, and of what it is compared with; an arrow at the border where it
+    is beyond."""
     rivals: dict[str, Fidelity] = {**summary.baselines, "without": summary.without}
     names = sorted(summary.train.metrics)
+    ends = [
+        end
+        for name in names
+        for each in (summary.judged, *rivals.values())
+        for end in (each.metrics[name], *each.intervals.get(name, ()))
+    ]
+    # One that is far off leaves no room for the others.
+    low, high = max(min(0.0, *ends), _FAR[0]), min(max(1.0, *ends), _FAR[1])
+    room = 0.04 * (high - low)
     with _figure(wide, 34 + 58 * len(names)) as (figure, axes):
         axes.axvline(0, color=LINE, linewidth=1)
-        values = [fidelity.metrics[name] for name in names for fidelity in (summary.judged, *rivals.values())]
+
+        def dot(value: float, row: int, mark: str, **style: Any) -> None:
+            beyond = "<" if value < low else ">" if value > high else mark
+            axes.plot(min(max(value, low), high), row, beyond, **style)
+
         for row, name in enumerate(reversed(names)):
             axes.axhline(row, color=LINE, linewidth=0.8, zorder=0, dashes=(1, 3))
             for rival, mark in zip(rivals.values(), cycle(MARKS), strict=False):
                 _interval(axes, rival.intervals.get(name), row, FAINT, 2.5)
-                axes.plot(rival.metrics[name], row, mark, color=SURFACE, markeredgecolor=FAINT, markersize=7, zorder=3)
+                dot(rival.metrics[name], row, mark, color=SURFACE, markeredgecolor=FAINT, markersize=7, zorder=3)
             _interval(axes, summary.judged.intervals.get(name), row, ACCENT, 5)
-            axes.plot(summary.judged.metrics[name], row, "o", color=ACCENT, markersize=9, zorder=4)
-        axes.set(xlim=(min(-0.05, *values) - 0.05, max(1.05, *values) + 0.05), ylim=(-0.6, len(names) - 0.4))
+            dot(summary.judged.metrics[name], row, "o", color=ACCENT, markersize=9, zorder=4)
+        axes.set(xlim=(low - room, high + room), ylim=(-0.6, len(names) - 0.4))
         axes.set_yticks(range(len(names)), labels=reversed(names))
         for side in ("left", "bottom"):
             axes.spines[side].set_visible(False)
@@ -138,34 +154,34 @@ def metrics(summary: Summary, wide: float = 520) -> str:
 def walk(summary: Summary, wide: float = 520, high: float = 360) -> str:
     """Each size that was tried and what it reaches of each bound, with the chosen one."""
     with _figure(wide, high) as (figure, axes):
-        kept = [max(each.kernels, 1) for each in summary.walk]
+        sizes = [max(each.kernels, 1) for each in summary.walk]
         for number, bound in enumerate(summary.plan.bounds):
             values = [each.values[number] for each in summary.walk]
             colour = SERIES[number % len(SERIES)]
             axes.axhline(bound.value, color=colour, linewidth=1.2, dashes=(4, 3))
-            axes.plot(kept, values, "-o", color=colour, linewidth=2, markersize=4.5, markeredgecolor=SURFACE)
+            axes.plot(sizes, values, "-o", color=colour, linewidth=2, markersize=4.5, markeredgecolor=SURFACE)
             name = f"{bound.sample}.{bound.metric}"
-            _at_the_end(axes, kept[-1], values[-1], f"{name} {bound.relation} {bound.value:g}", colour)
+            _at_the_end(axes, sizes[-1], values[-1], f"{name} {bound.relation} {bound.value:g}", colour)
             chosen = next(place for place, each in enumerate(summary.walk) if each.kernels == summary.asked)
-            axes.plot(kept[chosen], values[chosen], "o", color=WARM, markersize=10, markeredgecolor=SURFACE, zorder=5)
+            axes.plot(sizes[chosen], values[chosen], "o", color=WARM, markersize=10, markeredgecolor=SURFACE, zorder=5)
         axes.axvline(max(summary.asked, 1), color=WARM, linewidth=1, zorder=0)
         label = f"{summary.asked:,}"
         axes.annotate(label, (max(summary.asked, 1), 0), (4, 4), color=WARM, xycoords=("data", "axes fraction"),
                       textcoords="offset points")  # fmt: skip
-        _log_sizes(axes, {size: f"{size:,}" for size in kept}, f"{summary.noun}s kept")
+        _log_sizes(axes, {size: f"{size:,}" for size in sizes}, f"{summary.noun}s allowed")
         return _svg(figure, "walk")
 
 
 def sweep(
-    title: str, series: Sequence[Series], baseline: Mapping[float, float], sizes: Sizes, wide: float = 1000
+    title: str, series: Sequence[Series], baseline: Mapping[float, float], rival: str, sizes: Sizes, wide: float = 1000
 ) -> str:
-    """Fidelity against size, a curve for each series; the baseline is grey."""
+    """Fidelity against size, a curve for each series; the baseline, by its name, is grey."""
     with _figure(wide, 320) as (figure, axes):
         ends = []
         if len(baseline) > 1:
             places = sorted(baseline)
             axes.plot(places, [baseline[size] for size in places], color=FAINT, linewidth=1.4, dashes=(4, 3))
-            ends = [(places[-1], baseline[places[-1]], "random", FAINT)]
+            ends = [(places[-1], baseline[places[-1]], rival, FAINT)]
         ends += _curves(axes, series)
         _log_sizes(axes, sizes.names, sizes.label)
         axes.set_ylabel(title)
@@ -225,8 +241,12 @@ def pictures(witness: Witness, wide: float = 1040) -> str:
         middle = float(np.median(values))
         axes.plot(middle, 1.25, "v", color=WARM, markersize=6, clip_on=False)
         low, high = float(values.min()), float(values.max())
-        room = 0.04 * (high - low) or 0.05
+        # What differs by less is all the same, and its numbers would have too many digits to read.
+        spread = max(high - low, _ALIKE)
+        room = 0.04 * spread + (spread - (high - low)) / 2
         axes.set(xlim=(low - room, high + room), ylim=(0, 1.3), yticks=[])
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+        axes.ticklabel_format(axis="x", useOffset=False, style="plain")
         axes.spines["left"].set_visible(False)
         return _svg(figure, "pictures")
 

@@ -16,6 +16,7 @@ from rich.text import Text
 from circuitlang.engine.comparison import Agreement, Comparison, Member, Pair, letter
 from circuitlang.engine.overlap import Part
 from circuitlang.errors import listing
+from circuitlang.output import sentences
 from circuitlang.output.sections import empty_table, section
 
 # So many columns and no more are read at a glance.
@@ -95,8 +96,7 @@ def _interval(found: Agreement, name: str) -> str:
     """Of the first metric; of all of them it would be too much to read."""
     if name not in found.intervals or name != next(iter(found.metrics)):
         return ""
-    low, high = found.intervals[name]
-    return f" ({low:.2f} to {high:.2f})"
+    return f" ({sentences.interval(found.intervals[name])})"
 
 
 def probability(p: float | None) -> str:
@@ -123,6 +123,11 @@ def fidelity(member: Member) -> str:
     return "–" if member.pearson is None else f"{member.pearson:.3f}"
 
 
+def count_of(number: int, member: Member) -> str:
+    """A number of what is counted of a circuit, which is said where it isn't kernels."""
+    return f"{number:,}" if member.noun == "kernel" else f"{number:,} {member.noun}s"
+
+
 def columns(comparison: Comparison) -> list[Pair]:
     """The pairs whose layers are shown: the first circuit with each of the next."""
     return [pair for pair in comparison.pairs if pair.first == 0][:_COLUMNS]
@@ -133,7 +138,7 @@ def chance(comparison: Comparison) -> str:
     said, first = _CHANCE.format(noun=comparison.noun), comparison.members[0]
     if not first.zero:
         return said
-    zero = f"{first.zero:,} of the {first.relevant:,} relevant {comparison.noun}s of {first.name}"
+    zero = f"{first.zero:,} of the {first.relevant:,} relevant {first.noun}s of {first.name}"
     return f"{said}. {zero} are zero in the network: of those that aren't, chance would share more"
 
 
@@ -160,7 +165,13 @@ def _members(comparison: Comparison) -> RenderableType:
         table.add_column(name, justify="right" if right else "left", no_wrap=right, overflow="fold")
     for number, each in enumerate(comparison.members):
         table.add_row(
-            letter(number), each.name, each.target, each.images, f"{each.kept:,}", fidelity(each), Text(each.how, "dim")
+            letter(number),
+            each.name,
+            each.target,
+            each.images,
+            count_of(each.kept, each),
+            fidelity(each),
+            Text(each.how, "dim"),
         )
     return section("circuits", f"of {comparison.model}; pearson with the network's map", table)
 

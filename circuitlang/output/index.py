@@ -12,7 +12,7 @@ from circuitlang.compiler.plan import Circuit, Plan
 from circuitlang.engine.comparison import Comparison
 from circuitlang.engine.contracts import METRICS
 from circuitlang.engine.result import Split, Summary
-from circuitlang.output import verdict
+from circuitlang.output import sentences, verdict
 from circuitlang.output.compared import claims, title
 from circuitlang.output.page import render
 from circuitlang.output.sweep import Curve, Sweep, effective
@@ -20,6 +20,10 @@ from circuitlang.output.sweeps import sweeps
 
 if TYPE_CHECKING:
     from circuitlang.output.charts import Series
+
+
+# What circuits may differ in beside their size and their pictures.
+_TELLING = ("target", "criterion", "ablation", "refill", "structure")
 
 
 @dataclass(frozen=True)
@@ -66,14 +70,13 @@ def index(
         name=name,
         model=str(plan.model),
         rows=rows,
+        remarks=[sentences.remarks(summary) if summary else "" for _, summary in rows],
         splits=[(circuit, splits[circuit.id]) for circuit in plan.circuits if circuit.id in splits],
         verdict=verdict.verdict,
         evidence=verdict.evidence,
         done=len(summaries),
         # A column that says the same of every circuit says nothing.
-        differs=[
-            word for word in ("target", "criterion") if len({str(getattr(each, word)) for each in plan.circuits}) > 1
-        ],
+        differs=[word for word in _TELLING if len({str(getattr(each, word)) for each in plan.circuits}) > 1],
         names=names,
         metric=metric,
         lower={
@@ -99,7 +102,7 @@ def _draw(sweep: Sweep) -> _Drawn:
     sizes = charts.Sizes(f"{label}, nominally", names)
     metric = sweep.metric
     series = [_series(curve, lambda summary: summary.judged.metrics[metric], metric) for curve in sweep.curves]
-    drawn = charts.sweep(metric, series, sweep.rivals(metric), sizes)
+    drawn = charts.sweep(metric, series, sweep.rivals(metric), sweep.rival, sizes)
     alive = ""
     if sweep.axis == "sparsity":
         alive = charts.effective([_series(curve, effective) for curve in sweep.curves], sizes)

@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from circuitlang.output import sentences
 from circuitlang.output.drawing.svg import clean
 
 _FOLDER = Path(__file__).with_name("templates")
@@ -36,6 +37,7 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters |= {"number": "{:,}".format, "percent": percent, "fixed": "{:.3f}".format, "signed": signed}
+    environment.filters["interval"] = sentences.interval
     return environment
 
 
@@ -50,5 +52,5 @@ def percent(share: float) -> str:
 
 
 def signed(value: float) -> str:
-    """A difference in two decimals, with a minus that is as wide as a plus; none before nothing."""
-    return f"{round(value, 2) + 0.0:+.2f}".replace("-", "−") if round(value, 2) else "0.00"
+    """A difference in three decimals, with a minus that is as wide as a plus; none before nothing."""
+    return f"{round(value, 3) + 0.0:+.3f}".replace("-", "−") if round(value, 3) else "0.000"

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from rich import box
-from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
-from rich.measure import Measurement
+from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
 from circuitlang.engine.result import Fidelity, Layer, Result, Summary
-from circuitlang.errors import listing
 from circuitlang.output import sentences
-from circuitlang.output.sections import empty_table, origin, section
+from circuitlang.output.sections import Fitting, empty_table, origin, section
 
 _BAR, _NARROW = 24, 8  # of a table without and with the paths of modules
 _STRONGEST = 8
@@ -60,38 +58,25 @@ def overview(summaries: Sequence[Summary]) -> RenderableType:
     """The circuits of a run, a line each."""
     held_out = all(summary.test for summary in summaries)
     where = "on held-out pictures" if held_out else "held out where anything was"
-    return section("circuits", f"{len(summaries)} of this run, fidelity {where}", _Overview(summaries))
+    metrics = summaries[0].train.metrics
+    table = Fitting(partial(_overview, summaries), [name for name in _SPARED if name in metrics])
+    return section("circuits", f"{len(summaries)} of this run, fidelity {where}", table)
 
 
-@dataclass(frozen=True)
-class _Overview:
-    """A table with as many metrics as leave the names of the circuits whole."""
-
-    summaries: Sequence[Summary]
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        names = list(self.summaries[0].train.metrics)
-        table = self._table(names)
-        # What says least beside the others goes first; the one that everybody asks for stays.
-        for name in _SPARED:
-            if Measurement.get(console, options.update(max_width=10_000), table).maximum <= options.max_width:
-                break
-            if name in names:
-                names.remove(name)
-                table = self._table(names)
-        yield table
-        if left_out := [name for name in self.summaries[0].train.metrics if name not in names]:
-            yield Text(f"{listing(left_out)}: in a wider terminal, and on the page", "dim")
-
-    def _table(self, names: Sequence[str]) -> Table:
-        table = empty_table()
-        table.add_column("circuit", overflow="fold")
-        for title in ("kept", "share", *names):
-            table.add_column(title, justify="right", no_wrap=True)
-        for summary in self.summaries:
-            values = [f"{summary.judged.metrics[name]:.3f}" for name in names]
-            table.add_row(summary.plan.id, f"{summary.kept:,}", f"{sentences.share(summary):.1%}", *values)
-        return table
+def _overview(summaries: Sequence[Summary], without: Collection[str]) -> Table:
+    names = [name for name in summaries[0].train.metrics if name not in without]
+    remarks = [sentences.remarks(summary) for summary in summaries]
+    table = empty_table()
+    table.add_column("circuit", overflow="fold")
+    for title in ("kept", "share", *names):
+        table.add_column(title, justify="right", no_wrap=True)
+    if any(remarks):
+        table.add_column("", style="yellow", overflow="fold")
+    for summary, remark in zip(summaries, remarks, strict=True):
+        values = [f"{summary.judged.metrics[name]:.3f}" for name in names]
+        said = [remark] if any(remarks) else []
+        table.add_row(summary.plan.id, f"{summary.kept:,}", f"{sentences.share(summary):.1%}", *values, *said)
+    return table
 
 
 def _claim(summary: Summary) -> RenderableType:
@@ -120,49 +105,65 @@ def _notes(summary: Summary) -> Iterator[RenderableType]:
 
 
 def _fidelity(summary: Summary) -> RenderableType:
+    body = Group(
+        Fitting(partial(_metrics, summary), [*reversed(summary.baselines), "without", "in-sample"]),
+        *(Text(line, "dim") for line in sentences.comparisons(summary)),
+    )
+    return section("fidelity", "circuit's feature map against the network's, all positions", body)
+
+
+def _metrics(summary: Summary, without: Collection[str]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 0, 0, 1), show_edge=False)
     table.add_column("", no_wrap=True)
-    baselines = summary.baselines
-    for title in ("in-sample", *(["held-out"] if summary.test else []), "95%"):
+    # What is all there is isn't spared.
+    own = {"in-sample": summary.train, "held-out": summary.test} if summary.test else {"in-sample": summary.train}
+    if summary.test and "in-sample" in without:
+        del own["in-sample"]
+    rivals = summary.baselines | {"without": summary.without}
+    others = {name: each for name, each in rivals.items() if name not in without}
+    for title in (*own, "95%"):
         table.add_column(title, justify="right", no_wrap=True)
-    for title in (*baselines, "without"):
+    for title in others:
         table.add_column(title, justify="right", style="dim", no_wrap=True)
-    counts = [str(each.images) for each in (summary.train, summary.test) if each]
-    table.add_row("images", *counts, style="dim")
-    judged = summary.judged
+    table.add_row("images", *(str(each.images) for each in own.values()), style="dim")
     for name in sorted(summary.train.metrics):
-        own = [each.metrics[name] for each in (summary.train, summary.test) if each]
-        low, high = judged.intervals.get(name, (None, None))
-        interval = "-" if low is None else f"{low:.2f}–{high:.2f}"
-        others = [each.metrics[name] for each in (*baselines.values(), summary.without)]
         style = "bold" if name == "pearson" else ""
-        cells = [Text(f"{value:.3f}", style) for value in own]
-        table.add_row(Text(name, style), *cells, Text(interval, "dim"), *(f"{value:.3f}" for value in others))
-    body = Group(table, *(Text(line, "dim") for line in sentences.comparisons(summary)))
-    return section("fidelity", "circuit's feature map against the network's, all positions", body)
+        cells = [Text(f"{each.metrics[name]:.3f}", style) for each in own.values()]
+        interval = Text(sentences.interval(summary.judged.intervals.get(name)), "dim")
+        table.add_row(Text(name, style), *cells, interval, *(f"{each.metrics[name]:.3f}" for each in others.values()))
+    return table
 
 
 def _contrast(summary: Summary, contrast: Fidelity) -> RenderableType:
     """What the circuit does on its own pictures beside what it does on those it is contrasted with."""
+    both = {"own": summary.judged, "contrast": contrast}
+    table = Fitting(partial(_side_by_side, both), ["the intervals"])
+    return section("contrast", f"{sentences.where(summary)}, and {sentences.contrast(summary)}", table)
+
+
+def _side_by_side(both: Mapping[str, Fidelity], without: Collection[str]) -> Table:
     table = empty_table()
     table.add_column("", no_wrap=True)
-    for title in ("own", "95%", "contrast", "95%"):
-        table.add_column(title, justify="right", no_wrap=True, style="dim" if title == "95%" else "")
-    table.add_row("images", str(summary.judged.images), "", str(contrast.images), "", style="dim")
-    for name in sorted(contrast.metrics):
+    for title in both:
+        table.add_column(title, justify="right", no_wrap=True)
+        if not without:
+            table.add_column("95%", justify="right", no_wrap=True, style="dim")
+    counts = [cell for each in both.values() for cell in ([str(each.images)] if without else [str(each.images), ""])]
+    table.add_row("images", *counts, style="dim")
+    for name in sorted(both["contrast"].metrics):
         cells = []
-        for each in (summary.judged, contrast):
-            low, high = each.intervals.get(name, (None, None))
-            cells += [f"{each.metrics[name]:.3f}", "-" if low is None else f"{low:.2f}–{high:.2f}"]
+        for each in both.values():
+            cells.append(f"{each.metrics[name]:.3f}")
+            cells += [] if without else [sentences.interval(each.intervals.get(name))]
         table.add_row(Text(name, "bold" if name == "pearson" else ""), *cells)
-    return section("contrast", f"{sentences.where(summary)}, and {sentences.contrast(summary)}", table)
+    return table
 
 
 def _walk(summary: Summary) -> RenderableType:
     """The sizes that were tried, largest first, and where between them the answer lies."""
     bounds = summary.plan.bounds
     table = empty_table()
-    for title in (f"{summary.noun}s", "share", *(f"{each.sample}.{each.metric}" for each in bounds), ""):
+    for title in ("allowed", "share", *(f"{each.sample}.{each.metric}" for each in bounds), ""):
         table.add_column(title, justify="right" if title else "left")
     for tried, (held, says) in reversed(list(zip(summary.walk, sentences.outcomes(summary), strict=True))):
         values = [Text(f"{value:.3f}", "green" if ok else "red") for value, ok in zip(tried.values, held, strict=True)]
@@ -174,23 +175,30 @@ def _walk(summary: Summary) -> RenderableType:
 
 
 def _layers(summary: Summary) -> RenderableType:
+    paths = ["module"] if any(layer.path != layer.name for layer in summary.layers) else []
+    table = Fitting(partial(_by_layer, summary), ["bars", "zero", *paths])
+    return section(f"{summary.noun}s", sentences.budget(summary), table)
+
+
+def _by_layer(summary: Summary, without: Collection[str]) -> Table:
     table = empty_table()
     table.add_column("layer")
-    paths = any(layer.path != layer.name for layer in summary.layers)
+    paths = any(layer.path != layer.name for layer in summary.layers) and "module" not in without
     if paths:
         table.add_column("module", style="dim")
-    for title in ("relevant", "zero", "kept", "effective"):
+    counts = [name for name in ("relevant", "zero", "kept", "effective") if name not in without]
+    for title in counts:
         table.add_column(title, justify="right", style="dim" if title == "zero" else "")
     table.add_column(" share", no_wrap=True)
+    wide = 0 if "bars" in without else _NARROW if paths else _BAR
     for layer in summary.layers:
         path = [layer.path] if paths else []
-        numbers = [f"{value:,}" for value in (layer.relevant, layer.zero, layer.kept, layer.effective)]
-        table.add_row(layer.name, *path, *numbers, _bar(layer, _NARROW if paths else _BAR))
+        numbers = [f"{getattr(layer, name):,}" for name in counts]
+        table.add_row(layer.name, *path, *numbers, _bar(layer, wide))
     table.add_section()
-    zero = sum(layer.zero for layer in summary.layers)
-    totals = [f"{value:,}" for value in (summary.relevant, zero, summary.kept, summary.effective)]
+    totals = [f"{sum(getattr(layer, name) for layer in summary.layers):,}" for name in counts]
     table.add_row(Text("all", "bold"), *([""] if paths else []), *(Text(total, "bold") for total in totals))
-    return section(f"{summary.noun}s", sentences.budget(summary), table)
+    return table
 
 
 def _strongest(result: Result) -> RenderableType:

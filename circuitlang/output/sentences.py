@@ -28,6 +28,13 @@ def contrast(summary: Summary) -> str:
     return f"on {number} {held}picture{'' if number == 1 else 's'} of {summary.plan.contrast}"
 
 
+def interval(ends: tuple[float, float] | None) -> str:
+    """In as many decimals as the value that it is of, lest that seem to lie beside it; no dash before a minus."""
+    if ends is None:
+        return "–"
+    return f"{ends[0]:.3f}{'–' if ends[0] >= 0 else ' to '}{ends[1]:.3f}"
+
+
 def share(summary: Summary) -> float:
     """Kept, of the relevant."""
     return summary.kept / summary.relevant if summary.relevant else 0
@@ -69,6 +76,22 @@ def notes(summary: Summary) -> list[str]:
     return notes
 
 
+def remarks(summary: Summary) -> str:
+    """What tells a circuit from others beside its numbers, in a few words; nothing where nothing does."""
+    plan, found = summary.plan, []
+    if summary.unheard or not summary.effective:
+        found.append("nothing to preserve" if summary.unheard else "collapsed")
+    if summary.walk and not _holds(summary):
+        found.append("bound not met")
+    if plan.calibrate != "none":
+        found.append(f"refitted ({plan.calibrate})")
+    if plan.contrast:
+        found.append(f"against {plan.contrast}")
+    if summary.test is None:
+        found.append("in-sample")
+    return ", ".join(found)
+
+
 def unheard(target: str) -> str:
     """Why there is nothing to preserve."""
     return f"There is nothing to preserve: {target} does not answer to these pictures, and is the same on all of them."
@@ -108,7 +131,9 @@ def outcomes(summary: Summary) -> list[tuple[list[bool], str]]:
 
 def budget(summary: Summary) -> str:
     """What was asked for."""
-    size = "as few as hold" if summary.plan.size is None else str(summary.plan.size)
+    size = str(summary.plan.size)
+    if summary.plan.size is None:
+        size = "as few as hold" if _holds(summary) else "as many as come nearest, since none holds"
     return f"asked for {summary.asked:,}: {size}; effective: kept and on a live path"
 
 

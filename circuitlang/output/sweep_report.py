@@ -11,10 +11,11 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.table import Table
 from rich.text import Text
 
+from circuitlang.output import sentences
 from circuitlang.output.sweep import Curve, Sweep
 
-# Columns of a cell of the table, `0.123 0.10–0.14`, and of what is left and right of them.
-_CELL, _BESIDE = 18, 26
+# Columns between two cells of the table, and of what is left and right of all of them.
+_BETWEEN, _BESIDE = 2, 26
 # Of a plot: its rows, columns of its axis, columns with it at least, and between two plots.
 _ROWS, _AXIS, _PLOT, _GAP = 9, 5, 36, 2
 _MEDIAN, _INTERVAL, _RIVAL = "●", "│", "·"
@@ -46,20 +47,22 @@ class _Tables:
     sweep: Sweep
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        room = max(1, (options.max_width - _BESIDE) // _CELL)
         curves = self.sweep.curves
+        cells = [_cell(curve, size, self.sweep.metric) for curve in curves for size in self.sweep.sizes]
+        wide = max(len(each.plain) for each in cells)
+        room = max(1, (options.max_width - _BESIDE) // (wide + _BETWEEN))
         # No last table of a single column, where that can be.
         each = math.ceil(len(curves) / math.ceil(len(curves) / room))
         for start in range(0, len(curves), each):
             yield from [Text()] if start else []
-            yield _table(self.sweep, curves[start : start + each])
+            yield _table(self.sweep, curves[start : start + each], wide)
 
 
-def _table(sweep: Sweep, curves: Sequence[Curve]) -> Table:
+def _table(sweep: Sweep, curves: Sequence[Curve], wide: int) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for title in ("size", f"{sweep.noun}s", *(curve.label for curve in curves), "random"):
-        dim = "dim" if title == "random" else ""
-        table.add_column(title, justify="right", style=dim, overflow="fold", max_width=_CELL - 2)
+    for title in ("size", f"{sweep.noun}s", *(curve.label for curve in curves)):
+        table.add_column(title, justify="right", overflow="fold", max_width=wide)
+    table.add_column(sweep.rival, justify="right", style="dim", overflow="fold", max_width=8)
     rivals = sweep.rivals(sweep.metric)
     for size in sweep.sizes:
         points = [point for curve in sweep.curves for point in curve.points if point.size == size]
@@ -75,7 +78,7 @@ def _cell(curve: Curve, size: float, metric: str) -> Text:
     for point in curve.points:
         if point.size == size:
             found = point.fidelity(metric)
-            return Text.assemble(f"{found.value:.3f}", (f" {found.low:.2f}–{found.high:.2f}", "dim"))
+            return Text.assemble(f"{found.value:.3f} ", (sentences.interval((found.low, found.high)), "dim"))
     return Text("-", "dim")
 
 

@@ -173,14 +173,20 @@ def _scenes(scenes: Scenes, largest: int) -> dict[str, Any]:
         "sources": [photograph(picture) for picture in scenes.pictures],
         "feature": map_sheet(scenes.feature, largest),
         "notes": [
-            f"{_correlation(value)}; full colour is ±{scenes.scale:.3g}, white\u00a0is\u00a00"
-            for value in scenes.similarity.tolist()
+            f"{_alike(value, maps)}; full colour is ±{scenes.scale:.3g}, white\u00a0is\u00a00"
+            for value, maps in zip(scenes.similarity.tolist(), scenes.values(), strict=True)
         ],
     }
 
 
-def _correlation(value: float) -> str:
-    return f"correlation of the two {value:.2f}" if np.isfinite(value) else "no correlation: one of the two is flat"
+def _alike(correlation: float, maps: NDArray[np.float64]) -> str:
+    """How alike the feature's two maps [2, h, w] of a picture are."""
+    network, circuit = maps.reshape(2, -1)
+    if len(network) == 1:
+        return f"{network[0]:.2g} in the network, {circuit[0]:.2g} in the circuit"
+    if not np.isfinite(correlation):
+        return "no correlation: one of the two is flat"
+    return f"correlation of the two {correlation:.2f}"
 
 
 def _edges(drawn: Figure, place: dict[Channel, int]) -> list[dict[str, Any]]:

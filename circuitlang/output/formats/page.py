@@ -80,8 +80,12 @@ def page(result: Result) -> dict[str, bytes]:
         "maps": len(witness.most[0].network) if witness and witness.most else 0,
         "counted": told,
         "uncounted": summary.judged.images - told,
+        # Where nothing of the pictures is kept none is kept better than another.
+        "collapsed": not summary.effective,
         "best": [_pictured(each, witness.correlations) for each in witness.most] if witness else [],
-        "worst": [_pictured(each, witness.correlations) for each in witness.least] if witness else [],
+        "worst": [_pictured(each, witness.correlations) for each in witness.least]
+        if witness and summary.effective
+        else [],
         "paths": any(layer.path != layer.name for layer in summary.layers),
         "strongest": [_kernel(result, *each) for each in strongest(result)],
         "files": [*_FILES, *(["module.pt2"] if result.module else [])],

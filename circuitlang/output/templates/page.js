@@ -3,7 +3,7 @@
 const root = document.documentElement;
 const dark = () => (root.dataset.theme || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
 const button = document.querySelector("#theme");
-const show = () => button.setAttribute("aria-pressed", String(dark()));
+const show = () => { button.textContent = dark() ? "Light" : "Dark"; };
 try {
   const kept = localStorage.getItem("circuitlang-theme");
   if (kept === "dark" || kept === "light") root.dataset.theme = kept;

@@ -389,7 +389,10 @@
     }
   });
   document.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") clear();
+    if (event.key !== "Escape") return;
+    state.shown = edges.length;
+    if (byId("shown")) byId("shown").value = edges.length;
+    clear();
   });
 
   function on(id, name, act) {
@@ -427,22 +430,37 @@
   function resize(width) {
     drawing.style.width = `${Math.round(width)}px`;
   }
+  let zoomed = false, wide = 0;
+  function zoom(times) {
+    zoomed = true;
+    resize(Math.min(Math.max(drawing.clientWidth * times, natural * 0.2), natural * 4));
+  }
   function fit() {
+    zoomed = false;
+    wide = innerWidth;
     const room = stage.clientWidth - 64;
     // All of it on one screen, as far as it stays readable; what is too wide for that scrolls.
     const tall = ((innerHeight - 140) / drawing.viewBox.baseVal.height) * natural;
     resize(Math.max(Math.min(room, natural * 1.25, Math.max(tall, natural * 0.8)), natural * 0.45));
   }
   on("fit", "click", fit);
-  on("smaller", "click", () => resize(Math.max(drawing.clientWidth / 1.25, natural * 0.2)));
-  on("larger", "click", () => resize(Math.min(drawing.clientWidth * 1.25, natural * 4)));
-  window.addEventListener("resize", fit);
+  on("smaller", "click", () => zoom(1 / 1.25));
+  on("larger", "click", () => zoom(1.25));
+  // A telephone's window changes its height whenever the bar of addresses comes or goes.
+  window.addEventListener("resize", () => innerWidth !== wide && !zoomed && fit());
 
   const theme = byId("theme"), wish = matchMedia("(prefers-color-scheme: dark)");
   const isDark = () => (document.documentElement.dataset.theme || (wish.matches ? "dark" : "light")) === "dark";
   const nameTheme = () => (theme.textContent = isDark() ? "Light" : "Dark");
+  // All pages of circuits remember it alike.
+  const THEME = "circuitlang-theme";
+  try {
+    const kept = localStorage.getItem(THEME);
+    if (kept === "dark" || kept === "light") document.documentElement.dataset.theme = kept;
+  } catch { /* pages in a frame may not remember */ }
   theme.addEventListener("click", () => {
     document.documentElement.dataset.theme = isDark() ? "light" : "dark";
+    try { localStorage.setItem(THEME, document.documentElement.dataset.theme); } catch { /* the same */ }
     nameTheme();
   });
   wish.addEventListener("change", nameTheme);
