@@ -158,12 +158,20 @@ class _Performer:
 
     def __init__(self, prepared: Prepared, folder: Path, jobs: Sequence[Job], apart: bool = False) -> None:
         self._prepared, self._folder, self._jobs, self._apart = prepared, folder, jobs, apart
-        # Whether it is worth while to do for a job what others will want.
+        # Whether it is worth while to do for a job what others will want; not for those with whom it failed.
         self._shares = True
+        self._broken: set[object] = set()
+        # By id, those that were begun.
+        self._begun: set[str] = set()
         # What turned out to be too many pictures at a time stays so.
         self._fits = sys.maxsize
 
     def __call__(self, job: Job) -> Iterator[Made]:
+        if self._apart:
+            # Which jobs will come here isn't known; what is on disk need not stay in memory for others.
+            for each in self._jobs:
+                if each.section is not job.section:
+                    each.section.forget()
         if before := finished(job, self._folder, self._prepared.options.visualise):
             yield from before
         elif job.plan.into is None or job.part:
@@ -208,12 +216,28 @@ class _Performer:
 
     def _circuit(self, job: Job) -> Outcome:
         begin = time.perf_counter()
-        due = [each for each in self._due if not self._apart or _layer(each) == _layer(job)]
-        self._shares = self._shares and ahead(job, due)
+        self._begun.add(job.plan.id)
+        self._ahead(job)
         result, place = execute(self._prepared, job), self._folder / job.plan.id
         write(result, place)
         # The module is in the folder now, and may be too large to keep one for each circuit of a run.
         return Outcome(replace(result, module=b""), place, cached=False, seconds=time.perf_counter() - begin)
+
+    def _ahead(self, job: Job) -> None:
+        """Do for a job what it shares with others; what fails may be another's fault, and is tried again alone."""
+        if not self._shares or company(job) in self._broken:
+            return
+        due = [
+            each
+            for each in self._due
+            if each.plan.id not in self._begun
+            and (not self._apart or _layer(each) == _layer(job))
+            and company(each) not in self._broken
+        ]
+        try:
+            self._shares = ahead(job, due)
+        except Exception:  # whatever it is, it will be said of the job whose fault it is
+            self._broken.add(company(job))
 
     def _divide(self, job: Job) -> Division:
         return divide(job)

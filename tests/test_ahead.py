@@ -1,6 +1,7 @@
 """Circuits that share passes are scored together, and score what they score alone."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,13 @@ from circuitlang.compiler.plan import Choice
 from circuitlang.engine import answers, cache
 from circuitlang.engine.ahead import ahead
 from circuitlang.engine.build import Builder
+from circuitlang.engine.contracts import CRITERIA
 from circuitlang.engine.heads import Heads
 from circuitlang.engine.intervene import Section, Target
 from circuitlang.engine.prepare import Options, Prepared, prepare
 from circuitlang.engine.score import score, score_together
 from circuitlang.engine.trace import trace
+from circuitlang.errors import CircuitError
 from circuitlang.perform import _after, _Performer
 from circuitlang.pipeline import compile_source, run_compiled
 from circuitlang.source import Source
@@ -155,3 +158,48 @@ def test_responses_that_take_much_room_are_not_found_for_others(here, undrawn, m
     monkeypatch.setattr(answers, "collect", counted)
     assert len(spec(SWEEP, here)) == 9
     assert ran == together
+
+
+def test_what_fails_for_one_fails_for_no_other(here, undrawn, monkeypatch):
+    def broken(_):
+        raise ValueError("broken criterion")
+
+    spec(
+        "preserve conv4:3 on images/dogs/* sparsity<=0.1 criterion=actgrad", here / "images" / ".."
+    )  # so that it is loaded
+    entry = CRITERIA.load("actgrad")
+    monkeypatch.setitem(CRITERIA._loaded, "actgrad", replace(entry, reduce=broken))
+    compiled = compile_source(Source(str(here / "some.circuit"), SWEEP))
+    made = []
+    with pytest.raises(CircuitError) as failed:
+        made += run_compiled(compiled, here / "sweep")
+    assert {each.code for each in failed.value.findings} == {"E392"}
+    assert {each.circuit for each in failed.value.findings} == {
+        circuit.id for circuit in compiled.plan.circuits if circuit.criterion.name == "actgrad"
+    }
+    assert len([*(here / "sweep").glob("*/circuit.json")]) == 5
+
+
+def test_what_is_done_is_not_done_again_for_those_that_come_later(here, undrawn, monkeypatch):
+    """Where nothing of it can be kept on disk."""
+    monkeypatch.setattr(cache, "LARGEST", 0)
+    found, collect = [], answers.collect
+
+    def counted(sections, images, label, look=False):
+        found.extend((str(section.target), images.digest) for section in sections)
+        collect(sections, images, label, look)
+
+    monkeypatch.setattr(answers, "collect", counted)
+    monkeypatch.setattr("circuitlang.engine.ahead.MOST", 2)
+    spec("preserve conv4:[1, 2, 3, 4, 5] on images/dogs/* sparsity<=0.1 criterion=snip", here)
+    assert len(found) == len(set(found)) == 5 * 2
+
+
+def test_one_of_several_processes_holds_what_it_knows_of_one_feature(here, undrawn):
+    text = "preserve conv4:[1, 2, 3] on images/dogs/* sparsity<=0.1 criterion=snip"
+    compiled = compile_source(Source(str(here / "some.circuit"), text))
+    prepared = prepare(compiled.plan, compiled.folder, compiled.origins, Options())
+    performer = _Performer(prepared, here / "runs", prepared.jobs, apart=True)
+    for job in prepared.jobs:
+        list(performer(job))
+    assert [bool(job.section._known) for job in prepared.jobs] == [False, False, True]

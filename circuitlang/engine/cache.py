@@ -8,7 +8,7 @@ used the longest.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -18,14 +18,16 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from circuitlang.compiler.plan import Choice, digest
+from circuitlang.compiler.plan import digest
 from circuitlang.engine import known
-from circuitlang.engine.contracts import CRITERIA, Scores
+from circuitlang.engine.contracts import ABLATIONS, CRITERIA, Scores
 
 LIMIT = 2 << 30
 # The most bytes of a feature's responses to a set of pictures that are kept, lest they drive out all scores.
 LARGEST = 64 << 20
 _ENDING = ".safetensors"
+# What the engine's own hash is of.
+_HERE = "circuitlang."
 
 
 @dataclass(frozen=True)
@@ -76,9 +78,11 @@ class Shelf:
         return self.folder / (self.key + ("" if size is None else f"-{size}") + _ENDING)
 
 
-def shelf(basis: str, choice: Choice, *contents: str) -> Shelf:
-    """The shelf of a plan's circuit; `basis` is `Plan.basis` of it, `contents` hash what the plan only names."""
-    return Shelf(folder() / basis[:24], digest("\n".join((basis, *contents, _code(choice))).encode())[:40])
+def shelf(basis: str, extensions: Collection[str], *contents: str) -> Shelf:
+    """The shelf of a plan's circuit; `basis` is `Plan.basis` of it, `extensions` are the names of what may lie outside
+    the engine, `contents` hash what the plan only names."""
+    code = _engine(), outside(extensions)
+    return Shelf(folder() / basis[:24], digest("\n".join((basis, *contents, *code)).encode())[:40])
 
 
 def responses(basis: str, *contents: str) -> Shelf:
@@ -135,15 +139,26 @@ def _shrink(limit: int) -> None:
         total -= size
 
 
-def _code(choice: Choice) -> str:
-    """A hash of what computes the scores: the engine, and where they lie outside of it the criterion and its bases."""
-    names = {choice.name, *(value for value in choice.parameters.values() if isinstance(value, str))}
-    outside = []
-    for name in sorted(names & CRITERIA.declarations.keys()):
-        spec = find_spec(CRITERIA.declarations[name].module)
-        if spec is not None and spec.origin is not None:
-            outside.append(digest(Path(spec.origin).read_bytes()))
-    return "\n".join((_engine(), *outside))
+def outside(names: Collection[str]) -> str:
+    """A hash of the code of criteria and ablations, where one of these names lies outside the engine: of all there are,
+    and all of their packages, since they may use each other and what lies beside them."""
+    known = (CRITERIA.declarations, ABLATIONS.declarations)
+    modules = {each[name].module for each in known for name in names if name in each}
+    if all(module.startswith(_HERE) for module in modules):
+        return ""
+    modules |= {each[name].module for each in known for name in each}
+    tops = {module.partition(".")[0] for module in modules if not module.startswith(_HERE)}
+    return "\n".join(digest(path.read_bytes()) for top in sorted(tops) for path in _sources(top))
+
+
+def _sources(package: str) -> list[Path]:
+    """The files of a package, or of a module that is in none."""
+    spec = find_spec(package)
+    if spec is None:
+        return []
+    places = [Path(place) for place in spec.submodule_search_locations or ()]
+    found = [path for place in places for path in sorted(place.rglob("*.py"))]
+    return found or ([Path(spec.origin)] if spec.origin and spec.has_location else [])
 
 
 @cache

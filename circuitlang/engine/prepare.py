@@ -14,6 +14,7 @@ from typing import Literal
 
 import torch
 
+from circuitlang.compiler import plan as plans
 from circuitlang.compiler.contrast import contrastable, uncontrasted
 from circuitlang.compiler.plan import Choice, Key, Model, Origins, Plan, digest
 from circuitlang.compiler.plan import Circuit as CircuitPlan
@@ -27,7 +28,7 @@ from circuitlang.engine.known import remember
 from circuitlang.engine.result import Part, Provenance
 from circuitlang.engine.targets import resolve
 from circuitlang.engine.trace import trace
-from circuitlang.engine.weights import fingerprint
+from circuitlang.engine.weights import fingerprint, structure
 from circuitlang.errors import Finding, InputError, did_you_mean, listing
 
 # Of each image set its pictures, and what is wrong with those that were left out.
@@ -129,12 +130,11 @@ def prepare(plan: Plan, folder: Path, origins: Origins, options: Options) -> Pre
         raise InputError(refused)
     place = device.find(options.device)
     ground = _ground(plan, folder, origins, options, partial(load_model, place=place))
-    # What is computed with the weights is in the code of some sources, not in the plan.
-    code = ground.graph.module.code.replace(repr(place), repr(torch.device("cpu")))
-    structure = digest(f"{code}\n{ground.graph.module}".encode())
     weights = fingerprint(ground.model.module)
+    # What pictures become before they go in is in some models' files, not in the plan.
+    network = weights, structure(ground.graph.module, place), str(ground.model.preprocess)
     # Circuits of one target share a section; what is edited in it is undone after each use.
-    sections: dict[str, Section] = {}
+    sections: dict[tuple[plans.Target, str], Section] = {}
     jobs = []
     for circuit in plan.circuits:
         target = ground.targets[circuit.id]
@@ -147,13 +147,14 @@ def prepare(plan: Plan, folder: Path, origins: Origins, options: Options) -> Pre
             unreadable = [*unreadable, *more]
         contrast, contrast_test = _contrast(circuit, ground.sets)
         shown = train, test, contrast, contrast_test
-        provenance = _provenance(plan, circuit, (weights, structure), shown, unreadable, options.fast)
-        key = str(circuit.target)
-        network = weights, structure, str(ground.model.preprocess), *provenance.versions.values()
+        provenance = _provenance(plan, circuit, network, shown, unreadable, options.fast)
+        # What is written alike may be two: a class by its number, and by a name of digits.
+        key = circuit.target, repr(circuit.target)
+        by = *network, *provenance.versions.values()
         if key not in sections:
-            sections[key] = Section(ground.graph, target, cache.responses(plan.network(circuit), *network))
-        contents = *network, train.digest, _digest(contrast), provenance.precision
-        shelf = cache.shelf(plan.basis(circuit), circuit.criterion, *contents)
+            sections[key] = Section(ground.graph, target, cache.responses(plan.network(circuit), *by))
+        contents = *by, train.digest, _digest(contrast), provenance.precision
+        shelf = cache.shelf(plan.basis(circuit), _extensions(circuit), *contents)
         jobs.append(Job(circuit, sections[key], train, test, provenance, shelf, contrast, contrast_test))
     return Prepared(plan, folder, origins, options, ground.model, jobs, ground.sets, weights)
 
@@ -333,20 +334,22 @@ def collect_target(findings: list[Finding], origins: Origins, circuit: str) -> I
 def _provenance(
     plan: Plan,
     circuit: CircuitPlan,
-    network: tuple[str, str],
+    network: tuple[str, str, str],
     pictures: Sequence[Pictures | None],
     unreadable: list[str],
     fast: bool,
 ) -> Provenance:
-    """Where a circuit comes from; `network` has hashes of the weights and of what is computed with them, `pictures` are
-    those it is found on, judged by, contrasted with, and judged by as contrast."""
+    """Where a circuit comes from; `network` has hashes of the weights and of what is computed with them, and how
+    pictures are prepared; `pictures` are those it is found on, judged by, contrasted with, and judged by as contrast.
+    """
     train, test, *contrast = map(_digest, pictures)
     versions = {name: version(name) for name in ("circuitlang", "torch", "torchvision", "pillow")}
     versions["python"] = platform.python_version()
     # Without a pass nothing is multiplied; for a split there is one whatever its criterion.
     multiplied = circuit.into is not None or passes_of(circuit.criterion.name, circuit.criterion.parameters) > 0
     precision: Literal["float32", "tf32"] = "tf32" if fast and multiplied else "float32"
-    parts = (plan.identity(circuit), *network, train, test, *contrast, versions["circuitlang"], precision)
+    code = versions["circuitlang"], cache.outside(_extensions(circuit))
+    parts = (plan.identity(circuit), *network, train, test, *contrast, *code, precision)
     return Provenance(
         identity=digest("\n".join(parts).encode()),
         weights=network[0],
@@ -357,6 +360,13 @@ def _provenance(
         versions=versions,
         unreadable=unreadable,
     )
+
+
+def _extensions(circuit: CircuitPlan) -> set[str]:
+    """The names of what has a say in a circuit and may lie outside the engine."""
+    choices = circuit.criterion, circuit.ablation
+    words = {value for choice in choices for value in choice.parameters.values() if isinstance(value, str)}
+    return {*words, *(choice.name for choice in choices)}
 
 
 def _digest(pictures: Pictures | None) -> str:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from operator import attrgetter
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from circuitlang.compiler.plan import digest
 from circuitlang.errors import Finding, InputError, listing
@@ -94,8 +95,22 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
 
 def fingerprint(module: nn.Module) -> str:
     """A hash of every parameter and buffer, by name, type, shape and content; the same on every machine."""
+    # A state dict lacks the buffers that a module doesn't want to be saved.
+    return _hash({**dict(module.named_buffers()), **module.state_dict()})
+
+
+def structure(module: fx.GraphModule, place: torch.device) -> str:
+    """A hash of what is computed with a network's weights, which is in the code of some sources and not in the plan:
+    the operations, and the tensors that are among them."""
+    code = module.code.replace(repr(place), repr(torch.device("cpu")))
+    names = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
+    held = {name: value for name in names if isinstance(value := attrgetter(name)(module), Tensor)}
+    return digest(f"{code}\n{module}\n{_hash(held)}".encode())
+
+
+def _hash(tensors: Mapping[str, Tensor]) -> str:
     parts = []
-    for name, tensor in sorted(module.state_dict().items()):
+    for name, tensor in sorted(tensors.items()):
         array = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
         parts.append(f"{name} {tensor.dtype} {tuple(tensor.shape)} {digest(array.tobytes())}")
     return digest("\n".join(parts).encode())
