@@ -19,8 +19,8 @@ class Source:
 
     @property
     def stem(self) -> str:
-        """The name without folder and ending: what a run of this source is called."""
-        return Path(self.name).stem if Path(self.name).suffix else "inline"
+        """The name without folder and ending: what a run of this source is called, `inline` where it is no file."""
+        return "inline" if self.name.startswith("<") else Path(self.name).stem.lstrip(".") or "inline"
 
     def position(self, offset: int) -> tuple[int, int]:
         """Line and column of a character, both from 1; an offset past the end is the end."""

@@ -312,3 +312,27 @@ def test_a_run_that_is_killed_leaves_nothing_half_done_and_goes_on_where_it_was(
     assert first.stat().st_mtime_ns == before
     left = {path.name for path in (here / "runs" / "three").iterdir()}
     assert left == {"plan.yaml", "index.html", *(f"conv5_{channel}-force-30kernels" for channel in channels)}
+
+
+def test_what_a_plan_has_no_more_is_not_of_the_run(here):
+    (here / "a.circuit").write_text("preserve conv5:[33, 34] on images/dogs/* kernels<=20 criterion=magnitude\n")
+    call("run", "a.circuit")
+    (here / "a.circuit").write_text(
+        "circuit x = preserve conv5:34 on images/dogs/* kernels<=20 criterion=magnitude\n"
+        "circuit y = preserve conv5:34 on images/dogs/* kernels<=30 criterion=magnitude\ncompare x, y\n"
+    )
+    call("run", "a.circuit")
+    said = call("show", "runs/a").stdout
+    assert "2 of this run" in said
+    assert "conv5_33" not in said
+    assert "x and y share" in " ".join(said.split())
+    assert (here / "runs" / "a" / "conv5_33-magnitude-20kernels").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"), [("noending", "noending"), (".circuit", "circuit"), ("a.b.circuit", "a.b")]
+)
+def test_a_run_is_called_what_its_file_is(here, name, folder):
+    (here / name).write_text("preserve conv5:34 on images/dogs/* kernels<=20 criterion=magnitude\n")
+    call("run", name)
+    assert (here / "runs" / folder / "plan.yaml").is_file()

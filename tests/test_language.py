@@ -230,3 +230,11 @@ def test_a_schedule_takes_a_step_at_least(criterion, steps):
     (finding,) = caught.value.findings
     assert (finding.code, finding.span.text) == ("E202", steps)
     assert "a whole number from 1" in f"{finding.message} {finding.label} {finding.help}"
+
+
+@pytest.mark.parametrize(
+    ("written", "share"), [("5e-1%", 0.005), ("1E1%", 0.1), ("0.29%", 0.0029), ("7%", 0.07), ("5e-3", 0.005)]
+)
+def test_a_percentage_is_a_hundredth_however_it_is_written(written, share):
+    plan = compile_source(Source("a", f"preserve conv5:34 on images/dogs/* sparsity<={written}")).plan
+    assert plan.circuits[0].size.at_most == share

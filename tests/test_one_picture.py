@@ -33,7 +33,7 @@ def test_it_is_found_and_measured_on_the_same(one: Path, written: str):
 
 def test_others_may_be_what_it_is_measured_on(one: Path):
     (circuit,) = circuitlang.run("preserve conv5:34 on ./one.png kernels<=100 criterion=snip test=images/dogs/*")
-    assert where(circuit.summary) == "on 5 held-out pictures"
+    assert where(circuit.summary) == "on 4 held-out pictures"
     assert not notes(circuit.summary)
 
 
@@ -43,4 +43,17 @@ def test_the_kernels_that_matter_in_it_are_its_own(one: Path):
     spec = "circuit {0} = preserve conv5:34 on ./{0}.png kernels<=60 criterion=snip test=./one.png\n"
     own, other = circuitlang.run(spec.format("one") + spec.format("two"))
     assert circuitlang.compare(own, other).iou[0, 1] < 1
-    assert own.metrics["test.error"] < other.metrics["test.error"]
+    assert own.metrics["train.error"] < other.metrics["test.error"]
+    # What it was found on is not held out, whatever it is called.
+    assert own.summary.test is None
+
+
+@pytest.mark.parametrize("target", ["conv5:34@center", 'class("dogs")'])
+def test_a_single_number_can_be_preserved(one: Path, target: str):
+    """By the default criterion too, whose variance it has not."""
+    (circuit,) = circuitlang.run(f"preserve {target} on ./one.png sparsity<=20%")
+    summary = circuit.summary
+    assert (summary.responses, summary.unheard) == (1, False)
+    assert all(layer.effective for layer in summary.layers)
+    assert summary.train.metrics["error"] < 0.5 < summary.baselines["random"].metrics["error"]
+    assert "judged by one number, of which no correlation says anything" in " ".join(notes(summary))

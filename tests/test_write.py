@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 
 from circuitlang.errors import OutputError
 from circuitlang.output import write as module
-from circuitlang.output.write import clean, write_file, write_folder
+from circuitlang.output.write import clean, write_file, write_files, write_folder
 
 FILES = {"a.txt": b"new", "b.txt": b"new too"}
 
@@ -32,7 +33,7 @@ def test_a_folder_is_made_with_its_parents(tmp_path):
 
 
 def test_a_folder_is_replaced_whole(tmp_path):
-    write_folder(tmp_path / "one", {"old.txt": b"old", "a.txt": b"old"})
+    write_folder(tmp_path / "one", {"module.pt2": b"old", "a.txt": b"old"})
     write_folder(tmp_path / "one", FILES)
     assert content(tmp_path / "one") == FILES
     assert strays(tmp_path) == []
@@ -42,7 +43,7 @@ def test_a_folder_is_replaced_whole(tmp_path):
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
 def test_whatever_call_fails_there_is_the_old_folder_or_the_new(tmp_path, monkeypatch, failing, error):
     """The n-th write, sync or rename fails."""
-    old = {"old.txt": b"old"}
+    old = {"module.pt2": b"old"}
     write_folder(tmp_path / "one", old)
     calls = iter(range(100))
 
@@ -134,4 +135,43 @@ def test_two_writers_at_once_leave_one_whole_folder(tmp_path):
     writers = [subprocess.Popen([sys.executable, "-c", script, str(target), word]) for word in ("x", "y")]
     assert [writer.wait() for writer in writers] == [0, 0]
     assert len(set(content(target).values())) == 1
+    assert strays(tmp_path) == []
+
+
+def test_what_others_put_into_a_folder_stays(tmp_path):
+    write_folder(tmp_path / "one", {"circuit.json": b"{}", "module.pt2": b"old"})
+    (tmp_path / "one" / "notes.txt").write_text("mine")
+    (tmp_path / "one" / "more").mkdir()
+    (tmp_path / "one" / "more" / "a.graphml").write_text("mine too")
+    write_folder(tmp_path / "one", {"circuit.json": b"{ }"})
+    assert {path.name for path in (tmp_path / "one").iterdir()} == {"circuit.json", "notes.txt", "more"}
+    assert (tmp_path / "one" / "more" / "a.graphml").read_text() == "mine too"
+    assert strays(tmp_path) == []
+
+
+@pytest.mark.parametrize("kind", ["folder", "file", "link"])
+def test_what_is_not_a_circuits_folder_is_never_replaced(tmp_path, kind):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "0.png").write_bytes(b"a picture")
+    place = tmp_path / "dogs"
+    if kind == "folder":
+        shutil.copytree(tmp_path / "elsewhere", place)
+    elif kind == "file":
+        place.write_bytes(b"a picture")
+    else:
+        place.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OutputError, match="dogs") as refused:
+        write_files(FILES, place)
+    assert "or move dogs away" in refused.value.findings[0].help
+    assert (place if kind == "file" else place / "0.png").read_bytes() == b"a picture"
+    assert strays(tmp_path) == []
+
+
+def test_what_others_put_there_is_brought_over_by_the_next_where_a_writer_was_killed(tmp_path):
+    for name, files in ((".old-one", ("circuit.json", "notes.txt")), ("one", ("circuit.json",))):
+        (tmp_path / name).mkdir()
+        for each in files:
+            (tmp_path / name / each).write_text(name)
+    clean(tmp_path)
+    assert content(tmp_path / "one") == {"circuit.json": b"one", "notes.txt": b".old-one"}
     assert strays(tmp_path) == []

@@ -57,6 +57,9 @@ def _sparsity(node: syntax.Value, _: Scope) -> Sparsity:
     return Sparsity(value)
 
 
+# As far as all that draw at random can take it.
+_SEEDS = 2**32 - 1
+
 PRESERVE: Mapping[str, Rule] = {
     "sparsity": Rule("<=", _sparsity, "sparsity<=0.1"),
     "kernels": Rule("<=", lambda node, _: Kernels(values.whole(node, 1)), "kernels<=250"),
@@ -72,11 +75,11 @@ PRESERVE: Mapping[str, Rule] = {
     "holdout": Rule("=", lambda node, _: values.fraction(node, 0, 0.9), "holdout=20%"),
     "test": Rule("=", image_set, "test=images/others/*"),
     "contrast": Rule("=", image_set, "contrast=images/others/*"),
-    "seed": Rule("=", lambda node, _: values.whole(node, 0), "seed=0"),
+    "seed": Rule("=", lambda node, _: values.whole(node, 0, _SEEDS), "seed=0"),
 }
 IMAGES: Mapping[str, Rule] = {
     "limit": Rule("=", lambda node, _: values.whole(node, 1), "limit=200"),
-    "seed": Rule("=", lambda node, _: values.whole(node, 0), "seed=0"),
+    "seed": Rule("=", lambda node, _: values.whole(node, 0, _SEEDS), "seed=0"),
 }
 
 

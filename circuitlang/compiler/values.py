@@ -37,26 +37,33 @@ def number(node: syntax.Value) -> float:
     if digits.lstrip("+-").startswith("."):
         written = node.text.replace(".", "0.", 1)
         raise SpecError(Finding("E207", f"'{node.text}' lacks a digit", node.span, "", f"write {written}"))
-    return float(f"{digits}e-2") if node.text.endswith("%") and "e" not in digits.lower() else float(digits)
+    if not node.text.endswith("%"):
+        return float(digits)
+    # As a power of ten, which is exact where a division isn't.
+    mantissa, _, exponent = digits.lower().partition("e")
+    return float(f"{mantissa}e{int(exponent or 0) - 2}")
 
 
 def fraction(node: syntax.Value, lowest: float, highest: float) -> float:
     """A number in `[lowest, highest]`, or in `(0, highest]` where `lowest` is 0 and means nothing."""
     value = number(node)
     if not lowest <= value <= highest:
-        percent = f"did you mean {node.span.text}%?" if highest < value <= 100 else ""
+        plain = not node.span.text.endswith("%")
+        percent = f"did you mean {node.span.text}%?" if highest < value <= 100 and plain else ""
         allowed = f"a fraction from {lowest:g} to {highest:g}, or a percentage"
         raise SpecError(Finding("E203", f"{node.span.text} is out of range", node.span, allowed, percent))
     return value
 
 
-def whole(node: syntax.Value, lowest: int) -> int:
-    """A whole number of at least `lowest`."""
+def whole(node: syntax.Value, lowest: int, highest: int | None = None) -> int:
+    """A whole number of at least `lowest`, and at most `highest`."""
     value = scalar(node)
     if not isinstance(value, int) or isinstance(value, bool):
         raise wrong(node, "a whole number")
     if value < lowest:
         raise SpecError(Finding("E203", f"{value} is out of range", node.span, f"at least {lowest}"))
+    if highest is not None and value > highest:
+        raise SpecError(Finding("E203", f"{value} is out of range", node.span, f"at most {highest}"))
     return value
 
 

@@ -91,6 +91,7 @@ def execute(prepared: Prepared, job: Job) -> Result:
         part=job.part,
         reduced=reduced(job, asked) if job.fast and shelf else None,
         unheard=train.constant,
+        responses=judge.responses,
     )
     circuit = _circuit(section, found)
     crops = exemplars.collect(section, job.train, circuit)
@@ -221,8 +222,13 @@ class _Judge:
 
     @property
     def constant(self) -> bool:
-        """Whether the network responds to all pictures alike, everywhere."""
-        return bool((self._original == self._original.flatten()[:1]).all())
+        """Whether the network responds to all pictures alike, everywhere; a single number says nothing of that."""
+        return self.responses > 1 and bool((self._original == self._original.flatten()[:1]).all())
+
+    @property
+    def responses(self) -> int:
+        """Of how many numbers fidelity is."""
+        return self._original.numel()
 
     def __call__(self, found: _Found, intervals: bool = True) -> Fidelity:
         """How well a circuit matches."""

@@ -14,7 +14,6 @@ from typing import Literal
 
 import torch
 
-from circuitlang.compiler import plan as plans
 from circuitlang.compiler.contrast import contrastable, uncontrasted
 from circuitlang.compiler.plan import Choice, Key, Model, Origins, Plan, digest
 from circuitlang.compiler.plan import Circuit as CircuitPlan
@@ -134,7 +133,7 @@ def prepare(plan: Plan, folder: Path, origins: Origins, options: Options) -> Pre
     # What pictures become before they go in is in some models' files, not in the plan.
     network = weights, structure(ground.graph.module, place), str(ground.model.preprocess)
     # Circuits of one target share a section; what is edited in it is undone after each use.
-    sections: dict[tuple[plans.Target, str], Section] = {}
+    sections: dict[str, Section] = {}
     jobs = []
     for circuit in plan.circuits:
         target = ground.targets[circuit.id]
@@ -144,12 +143,12 @@ def prepare(plan: Plan, folder: Path, origins: Origins, options: Options) -> Pre
             train, test = train.split(circuit.holdout, circuit.seed)
         else:
             test, more = ground.sets[circuit.test]
-            unreadable = [*unreadable, *more]
+            test, unreadable = _held_out(test, train), [*unreadable, *more]
         contrast, contrast_test = _contrast(circuit, ground.sets)
         shown = train, test, contrast, contrast_test
         provenance = _provenance(plan, circuit, network, shown, unreadable, options.fast)
         # What is written alike may be two: a class by its number, and by a name of digits.
-        key = circuit.target, repr(circuit.target)
+        key = repr(circuit.target)
         by = *network, *provenance.versions.values()
         if key not in sections:
             sections[key] = Section(ground.graph, target, cache.responses(plan.network(circuit), *by))
@@ -157,6 +156,12 @@ def prepare(plan: Plan, folder: Path, origins: Origins, options: Options) -> Pre
         shelf = cache.shelf(plan.basis(circuit), _extensions(circuit), *contents)
         jobs.append(Job(circuit, sections[key], train, test, provenance, shelf, contrast, contrast_test))
     return Prepared(plan, folder, origins, options, ground.model, jobs, ground.sets, weights)
+
+
+def _held_out(test: Pictures, own: Pictures) -> Pictures | None:
+    """The pictures that a circuit is to be judged by, less those it is found on; if there are any."""
+    others = [number for number, each in enumerate(test.digests) if each not in set(own.digests)]
+    return test.take(others) if others else None
 
 
 def _contrast(circuit: CircuitPlan, sets: Sets) -> tuple[Pictures | None, Pictures | None]:

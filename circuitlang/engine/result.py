@@ -99,7 +99,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     the largest value. `contrast` is the fidelity on what the circuit is contrasted with: on images that no kernel was
     scored by, where any were held out. With `structure=weight` single weights are counted instead of kernels. `part` is
     there where the circuit is one of a split, `reduced` where it was scored in reduced precision. `unheard` says that
-    the feature is the same everywhere on all images that it was found on: there is nothing to preserve.
+    the feature is the same everywhere on all images that it was found on: there is nothing to preserve. `responses` are
+    the numbers that fidelity is of, a feature's at all positions on all images.
     """
 
     plan: CircuitPlan
@@ -122,6 +123,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     part: Part | None = None
     reduced: Reduced | None = None
     unheard: bool = False
+    responses: int = 0
 
     @property
     def asked_as(self) -> str:

@@ -18,6 +18,7 @@ from circuitlang.output import compared
 from circuitlang.output.drawing import figure
 from circuitlang.output.drawing.overlay import overlay
 from circuitlang.output.page import render
+from circuitlang.output.read import plan_of
 
 FILE = "comparison.json"
 # Colours of the drawing that follow the page's: light on dark, dark on light.
@@ -61,7 +62,12 @@ def comparisons(folder: Path) -> list[Path]:
     """The folders of comparisons: `folder` itself, or those in it, by name."""
     if (folder / FILE).is_file():
         return [folder]
-    return sorted(path.parent for path in folder.glob(f"*/{FILE}") if not path.parent.name.startswith("."))
+    found = sorted(path.parent for path in folder.glob(f"*/{FILE}") if not path.parent.name.startswith("."))
+    plan = plan_of(folder)
+    if plan is None:
+        return found
+    names = folder_names(plan.comparisons, [each.id for each in plan.circuits])
+    return [each for each in found if each.name in names]
 
 
 def folder_names(comparisons: Sequence[Sequence[str]], taken: Sequence[str]) -> list[str]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import glob
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from circuitlang import source
+from circuitlang.compiler.plan import Plan, read_plan
 from circuitlang.engine.result import Change, Circuit, Kernels, Result, Split, Summary, Wire
-from circuitlang.errors import Finding, InputError, listing
+from circuitlang.errors import Finding, InputError, SpecError, listing
 
 _KERNEL = ("target", "source", "score", "weight", "effective")
 _CHANGE = ("rows", "gain", "offset")
@@ -91,14 +94,32 @@ def circuits(folder: Path) -> list[Path]:
     """The folders of circuits: `folder` itself, or those in it, by name."""
     if (folder / "circuit.json").is_file():
         return [folder]
-    return sorted(path.parent for path in folder.glob("*/circuit.json") if not path.parent.name.startswith("."))
+    return _of_the_run(folder, "circuit.json")
 
 
 def splits(folder: Path) -> list[Path]:
     """The folders of splits: `folder` itself, or those in it, by name."""
     if (folder / "split.json").is_file():
         return [folder]
-    return sorted(path.parent for path in folder.glob("*/split.json") if not path.parent.name.startswith("."))
+    return _of_the_run(folder, "split.json")
+
+
+def _of_the_run(folder: Path, file: str) -> list[Path]:
+    """The folders in a run's that have such a file, by name; not those that its plan, if it has one, has no more."""
+    found = sorted(path.parent for path in folder.glob(f"*/{file}") if not path.parent.name.startswith("."))
+    plan = plan_of(folder)
+    if plan is None:
+        return found
+    into = {each.id: each.into is not None for each in plan.circuits}
+    split = {name for name in into if into[name]}
+    return [each for each in found if each.name in into or each.name.rpartition("-part")[0] in split]
+
+
+def plan_of(folder: Path) -> Plan | None:
+    """The plan that a run left in its folder, if there is one that can be read."""
+    with suppress(OSError, UnicodeDecodeError, SpecError):
+        return read_plan(source.read(folder / "plan.yaml"))[0]
+    return None
 
 
 def parts(folder: Path, name: str) -> list[Path]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from circuitlang.engine.result import Provenance, Summary
 from circuitlang.errors import listing
 
+# So few numbers lie on a line.
+_FEW = 2
+
 
 def where(summary: Summary) -> str:
     """Which pictures the fidelity is of."""
@@ -45,7 +48,7 @@ def notes(summary: Summary) -> list[str]:
     notes = []
     if summary.unheard:
         notes.append(f"{unheard(str(summary.plan.target))} Try other pictures, or another feature.")
-    elif summary.effective == 0:
+    if summary.effective == 0 and not summary.unheard:
         notes.append("The circuit has collapsed: nothing that is kept lies on a path from the image to the feature.")
     if summary.walk and not _holds(summary):
         notes.append("No size reaches what was asked for; this is the one that comes nearest.")
@@ -54,14 +57,17 @@ def notes(summary: Summary) -> list[str]:
         if summary.plan.refill == "live":
             reason = f"only {summary.kept:,} score above zero and can be on a path"
         if summary.plan.structure == "channel":
-            reason = f"whole channels take {summary.kept:,}, and one more would take too many"
+            reason = f"the channels that score take {summary.kept:,}, and one more, if there is any, too many"
         notes.append(f"{summary.asked:,} {summary.noun}s were allowed, but {reason}.")
     if summary.test is None and summary.train.images == 1:
         alone = "what it says of others is not known"
         notes.append(f"It was found on one picture and is measured on the same, as none is left to hold out: {alone}.")
     elif summary.test is None:
         notes.append("Nothing was held out: the fidelity is that of the pictures the circuit was found on.")
-    if summary.judged.images == 1 and "pearson_demeaned" in summary.judged.metrics:
+    if 0 < summary.responses <= _FEW:
+        numbers = "one number" if summary.responses == 1 else f"{summary.responses} numbers"
+        notes.append(f"It is judged by {numbers}, of which no correlation says anything; error does.")
+    elif summary.judged.images == 1 and "pearson_demeaned" in summary.judged.metrics:
         notes.append("Of one picture nothing is left without what all pictures share: pearson_demeaned is 0.")
     if summary.contrast and not summary.contrast_held_out:
         notes.append("Nothing was held out of what it is contrasted with: those pictures had a say in what is kept.")

@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -18,6 +18,12 @@ from circuitlang.output.read import parts
 
 _PARTIAL = ".partial-"
 _OLD = ".old-"
+# One of these is in a folder of ours, and it is of our making with all the rest.
+_MARKS = {"circuit.json", "split.json", "comparison.json"}
+_MADE = _MARKS | {
+    "circuit.safetensors", "diagram.html", "diagram.svg", "embedding.svg", "metrics.json", "module.pt2", "report.html",
+    "report.txt",
+}  # fmt: skip
 
 
 def write(result: Result, folder: Path) -> None:
@@ -48,8 +54,13 @@ def write_split(divided: Divided, folder: Path) -> None:
 
 
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Put files into a folder that appears, or is replaced, in one step."""
+    """Put files into a folder that appears, or is replaced, in one step; what others put there stays.
+
+    Raises OSError where something else has the folder's name.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
+    if os.path.lexists(folder) and not _is_ours(folder, files):
+        raise FileExistsError(errno.EEXIST, "something else has this name already")
     partial = Path(tempfile.mkdtemp(prefix=f"{_PARTIAL}{os.getpid()}-", dir=folder.parent))
     try:
         for name, content in files.items():
@@ -60,6 +71,14 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
             _swap(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _is_ours(folder: Path, files: Collection[str]) -> bool:
+    """Whether a folder is a circuit's, a split's or a comparison's, or has nothing in it but what these have."""
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    names = {each.name for each in folder.iterdir()}
+    return names <= {*_MADE, *files} or not names.isdisjoint(_MARKS)
 
 
 def _swap(partial: Path, folder: Path) -> None:
@@ -74,6 +93,14 @@ def _swap(partial: Path, folder: Path) -> None:
     except BaseException:
         aside.rename(folder)
         raise
+    _replaced(aside, folder)
+
+
+def _replaced(aside: Path, folder: Path) -> None:
+    """Remove a folder that another has replaced, but bring over what others had put there."""
+    for each in aside.iterdir() if aside.is_dir() else ():
+        if each.name not in _MADE and not os.path.lexists(folder / each.name):
+            each.rename(folder / each.name)
     shutil.rmtree(aside, ignore_errors=True)
 
 
@@ -118,7 +145,7 @@ def clean(parent: Path) -> None:
     for path in parent.glob(f"{_OLD}*"):
         original = path.with_name(path.name.removeprefix(_OLD))
         if original.exists():
-            shutil.rmtree(path, ignore_errors=True)
+            _replaced(path, original)
         else:
             path.rename(original)
 
@@ -157,7 +184,7 @@ def _errors(path: Path) -> Iterator[None]:
             errno.EROFS: "choose another folder with --out",
             errno.EPERM: "choose another folder with --out",
             errno.ENOTDIR: "a file is in the way: choose another folder with --out",
-            errno.EEXIST: "a file is in the way: choose another folder with --out",
+            errno.EEXIST: f"choose another folder with --out, or move {path.name} away",
         }
         cure = cures.get(error.errno or 0, "")
         raise OutputError(Finding("E390", f"can't write {path}", None, error.strerror or str(error), cure)) from None

@@ -21,7 +21,7 @@ def greedy(scoring: Scoring) -> Scores:
     where that is more, times the sum over images of |dF/dy|^2, is the score, with F the feature times random signs, as
     in `gn`. Unlike scores of single kernels this knows that two kernels that cancel out can go together, and that of
     two that do the same the second is missed more than the first. Where constants make no difference, in the target's
-    own layer and where the circuit will be refitted, it is e's variance that counts.
+    own layer and where the circuit will be refitted, it is e's variance that counts, if there is more than one number.
 
     Removing units by what the next layer's sums lose: Luo et al., "ThiNet", ICCV 2017; the weighting by gradients is
     circuitlang's own. As a base of `path` it sees what kernels make of the circuit's maps, and e is measured from the
@@ -67,6 +67,9 @@ def _costs(passage: Passage, relevant: Tensor, stand_ins: Tensor | None) -> Tens
 def _block(weights: Tensor, seen: Tensor, missing: Tensor, stand_ins: Tensor | None, alive: Tensor) -> Tensor:
     """The costs of kernels [O, n, taps] that look at inputs [R, n, taps], where outputs are `missing` [R, O]."""
     mean, gap = seen.mean(0), missing.mean(0)
+    if stand_ins is None and len(seen) == 1:
+        # A single number has no variance: it is all that there is to keep.
+        mean, gap = torch.zeros_like(mean), torch.zeros_like(gap)
     seen, missing = seen - mean, missing - gap
     covariance = torch.einsum("pkt,pls->ktls", seen, seen) / len(seen)
     common = torch.einsum("pkt,pr->ktr", seen, missing) / len(seen)
