@@ -145,3 +145,19 @@ def shortest(part: Section) -> int:
                 masks = alive if count(alive) else masks
         best = min(best, count(masks))
     return best
+
+
+@pytest.mark.parametrize("how", ["affine", "kernels"])
+def test_what_puts_out_the_same_everywhere_is_not_refitted_to_its_rounding(how):
+    torch.manual_seed(0)
+    # Without the stem's kernels its maps are constant, but for the rounding of the averages.
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.AvgPool2d(3, 1, 1, count_include_pad=False), nn.Conv2d(4, 2, 1)).eval()
+    x = torch.randn(12, 3, SIZE, SIZE)
+    graph = trace(net, (SIZE, SIZE))
+    part = Section(graph, Target(graph.find("2"), (1,)))
+    kept = {"0": torch.zeros_like(part.relevant["0"]), "2": part.relevant["2"]}
+    edits = Builder(part, Fixed(x, 4), calibrate=how).build(kept)
+    assert float(edits["2"].gain.abs().max()) == 1
+    with part.edited(edits):
+        feature = part.feature(x)
+    torch.testing.assert_close(feature, part.feature(x).mean().expand_as(feature), rtol=1e-2, atol=1e-3)

@@ -498,8 +498,10 @@ def test_random_is_drawn_by_the_seed_and_leaves_the_global_generator_alone():
     assert not all(torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.parametrize("places", [4096, 40], ids=["all places", "some places"])
 @pytest.mark.parametrize("criterion", sorted(CRITERIA.declarations))
-def test_scores_depend_on_neither_batch_size_nor_order(criterion):
+def test_scores_depend_on_neither_batch_size_nor_order(criterion, places, monkeypatch):
+    monkeypatch.setattr("circuitlang.engine.build._PLACES", places)
     part = section(build(Branches), "head", 4)
     x = images(5)
     whole = score(Builder(part, Fixed(x, 5)), criterion, {}, 9, 0)

@@ -12,6 +12,8 @@ from circuitlang.engine.graph import Layer
 
 # How much of its own variance a kernel's fit is held back by, which keeps what the data can't tell at 1.
 _RIDGE = 0.01
+# What varies by less of its mean square, in single precision, doesn't vary.
+_STILL = 1e-10
 
 
 def refit(
@@ -53,25 +55,28 @@ def refit(
             if len(kernels):
                 gram = torch.einsum("kt,ktls,ls->kl", w, covariance[among][:, :, among], w)
                 toward = (w * common[among, :, unit]).sum(1)
-                gain[row, kernels.cpu()] = _gains(gram, toward, how).cpu()
+                level = (w * mean[among]).sum(1)
+                gain[row, kernels.cpu()] = _gains(gram, toward, level, how).cpu()
             still = (gain[row, kernels.cpu()] * (w * mean[among]).sum(1).cpu()).sum()
             offset[row] = goal[unit].cpu().double() - still - passage.bias[row].cpu().double()
     return Edit(*_whole(layer, mask, gain, offset, rows))
 
 
-def _gains(gram: Tensor, toward: Tensor, how: str) -> Tensor:
-    """The factors s_k, from the covariance of the kernels' outputs and their covariance with what is wanted."""
-    ones = torch.ones_like(toward)
-    if how == "bias":
-        return ones
-    if how == "affine":
-        total = gram.sum()
-        held = _RIDGE * gram.diagonal().sum()
-        return ones * ((toward.sum() + held) / (total + held) if total + held > 0 else 1)
+def _gains(gram: Tensor, toward: Tensor, level: Tensor, how: str) -> Tensor:
+    """The factors s_k, from the covariance of the kernels' outputs, their covariance with what is wanted, and their
+    means; 1 for those that put out the same everywhere, of which the rest is rounding."""
+    found = torch.ones_like(toward)
     variance = gram.diagonal()
+    moves = variance > _STILL * (variance + level.square())
+    if how == "bias" or not bool(moves.any()):
+        return found
+    gram, toward, variance = gram[moves][:, moves], toward[moves], variance[moves]
+    if how == "affine":
+        held = _RIDGE * variance.sum()
+        return found * (toward.sum() + held) / (gram.sum() + held)
     held = _RIDGE * variance + 1e-12 * variance.max() + 1e-30
-    change: Tensor = torch.linalg.solve(gram + held.diag(), toward - gram.sum(1))
-    return ones + change
+    found[moves] += torch.linalg.solve(gram + held.diag(), toward - gram.sum(1))
+    return found
 
 
 def _whole(layer: Layer, mask: Tensor, gain: Tensor, offset: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, 
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
+from hashlib import blake2b
 from operator import attrgetter
 from typing import Any, Literal, TypeVar
 
@@ -379,7 +380,8 @@ class Section:
         whole: dict[fx.Node, list[Tensor]] = {}
         circuit: dict[fx.Node, list[Tensor]] = {}
         last = _last_uses(self._module.graph)
-        generator = torch.Generator().manual_seed(0)
+        # Which places are seen of an image follows from what is in it, not from how images are batched.
+        draws = [[seeded(image, 0) for image in batch] for batch in batches]
         with self.edited(None):
             for node in self._module.graph.nodes:
                 if node.op == "output":
@@ -388,7 +390,7 @@ class Section:
                 whole[node] = _outputs(self._module, node, whole, batches)
                 if isinstance(layer, _KernelLayer) and layer.layer.path not in edits:
                     path = layer.layer.path
-                    passage = _passage(layer, circuit[node.all_input_nodes[0]], whole[node], places, generator)
+                    passage = _passage(layer, circuit[node.all_input_nodes[0]], whole[node], places, draws)
                     edits[path] = fit(layer.layer, passage)
                 if isinstance(layer, _KernelLayer):
                     layer.edit(edits[layer.layer.path])
@@ -531,18 +533,28 @@ def _last_uses(graph: fx.Graph) -> dict[fx.Node, list[fx.Node]]:
     return found
 
 
+def seeded(image: Tensor, seed: int) -> torch.Generator:
+    """Random numbers that follow from a seed and from what is in an image, not from its place."""
+    content = blake2b(image.cpu().numpy().tobytes(), digest_size=7, key=seed.to_bytes(8, "little"))
+    return torch.Generator().manual_seed(int.from_bytes(content.digest(), "little"))
+
+
 def _passage(
-    layer: _KernelLayer, inputs: list[Tensor], outputs: list[Tensor], places: int, generator: torch.Generator
+    layer: _KernelLayer,
+    inputs: list[Tensor],
+    outputs: list[Tensor],
+    places: int,
+    draws: Sequence[Sequence[torch.Generator]],
 ) -> Passage:
-    """About `places` places of a layer, as many of each image, drawn at random."""
+    """About `places` places of a layer, as many of each image, drawn at random by a generator for each."""
     patches, wanted = [], []
-    images = sum(map(len, outputs))
-    for x, y in zip(inputs, outputs, strict=True):
-        flat = layer.maps(y).flatten(2)
-        drawn = torch.randperm(flat.shape[-1], generator=generator)[: max(1, places // images)]
-        chosen = drawn.to(y.device)
-        patches.append(layer.patches(x, chosen).permute(0, 4, 1, 2, 3).flatten(0, 1))
-        wanted.append(flat[..., chosen].permute(0, 2, 1).flatten(0, 1))
+    each = max(1, places // sum(map(len, outputs)))
+    for xs, ys, generators in zip(inputs, outputs, draws, strict=True):
+        for x, y, generator in zip(torch.split(xs, 1), torch.split(ys, 1), generators, strict=True):
+            flat = layer.maps(y).flatten(2)
+            chosen = torch.randperm(flat.shape[-1], generator=generator)[:each].to(y.device)
+            patches.append(layer.patches(x, chosen).permute(0, 4, 1, 2, 3).flatten(0, 1))
+            wanted.append(flat[..., chosen].permute(0, 2, 1).flatten(0, 1))
     rows = torch.arange(len(layer.weight)) if layer.rows is None else layer.rows
     return Passage(layer.weight, layer.bias, rows.to(layer.weight.device), torch.cat(patches), torch.cat(wanted))
 

@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
-from hashlib import blake2b
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from circuitlang.compiler.plan import Choice
 from circuitlang.engine.build import Builder
@@ -30,7 +29,7 @@ from circuitlang.engine.contracts import (
 )
 from circuitlang.engine.graph import Layer
 from circuitlang.engine.heads import Heads
-from circuitlang.engine.intervene import Section
+from circuitlang.engine.intervene import Section, seeded
 from circuitlang.errors import Finding, SpecError
 from circuitlang.registry import Value
 
@@ -273,13 +272,8 @@ class _Scoring:
     def _cotangent(self, cotangent: Cotangent, images: Tensor, feature: Tensor) -> Tensor:
         """Image by image, so that nothing depends on what else is in the batch."""
         maps = zip(images, torch.split(feature, 1), strict=True)
-        return torch.cat([cotangent(one, self._generator_for(image)) for image, one in maps])
-
-    def _generator_for(self, image: Tensor) -> Generator:
-        """Random numbers that follow from the circuit's seed and what is in the image, not from its place."""
-        seed = self.generator.initial_seed().to_bytes(8, "little")
-        content = blake2b(image.cpu().numpy().tobytes(), digest_size=7, key=seed)
-        return torch.Generator().manual_seed(int.from_bytes(content.digest(), "little"))
+        seed = self.generator.initial_seed()
+        return torch.cat([cotangent(one, seeded(image, seed)) for image, one in maps])
 
 
 def _relevant(builder: Builder, scores: Scores) -> Scores:
