@@ -8,6 +8,7 @@ import io
 import json
 import pickle
 import re
+import shutil
 import sys
 import zipfile
 from importlib.machinery import ModuleSpec
@@ -521,3 +522,98 @@ def test_timm_that_is_not_installed_says_how_to_get_it(here, monkeypatch):
     monkeypatch.setattr("circuitlang.engine.models.timm.find_spec", lambda name: None)
     finding = refused("timm", "resnet18")
     assert (finding.code, finding.help) == ("E109", "pip install 'circuitlang[timm]'")
+
+
+OWN = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.pool = nn.AvgPool2d(2)
+        self.one, self.two = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3)
+        self.scale = torch.linspace({scale}, 2, 4)[None, :, None, None]
+        self.register_buffer("shift", torch.full((1, 4, 1, 1), {shift}), persistent=False)
+
+    def forward(self, x):
+        x = torch.relu(self.one(self.pool(x))) * self.scale + self.shift
+        return self.two(x * torch.tensor([{last}, 1.0, 1.0, 1.0])[None, :, None, None])
+
+def build():
+    return Net().{kind}()
+"""
+OWN_SPEC = """
+model python("own.py:build", resize=32, crop=32)
+preserve {target} on images/* kernels<=6 criterion=snip
+"""
+
+
+def own(here, target="two:1", kind="float", **changed):
+    values = {"scale": "0.5", "shift": "0.5", "last": "1.0", **changed}
+    (here / "own.py").write_text(OWN.format(kind=kind, **values))
+    (here / "own.circuit").write_text(OWN_SPEC.format(target=target))
+    return CliRunner().invoke(main, ["run", "own.circuit", "--allow-code"])
+
+
+@pytest.mark.parametrize("changed", ["scale", "shift", "last"])
+def test_what_is_no_weight_has_a_say_too(here, undrawn, changed):
+    """A tensor that is an attribute, a buffer that isn't saved, a constant in the code: none is in a state dict."""
+
+    def made():
+        (path,) = (here / "runs" / "own").glob("*/circuit.json")
+        numbers = json.loads(path.with_name("metrics.json").read_text())
+        return json.loads(path.read_text())["provenance"]["identity"], numbers
+
+    done = own(here)
+    assert done.exit_code == 0, done.output
+    before = made()
+    again = own(here)
+    assert "finished before" in again.output
+    other = own(here, **{changed: "7.0"})
+    assert "finished before" not in other.output
+    assert made()[0] != before[0]
+    # Nor is anything of the other in the cache taken for its own.
+    with_cache = made()[1]
+    shutil.rmtree(here / "runs")
+    CliRunner().invoke(main, ["cache", "--clear"])
+    assert own(here, **{changed: "7.0"}).exit_code == 0
+    assert made()[1] == with_cache
+
+
+@pytest.mark.parametrize("kind", ["double", "half"])
+def test_a_network_in_another_precision_is_run_in_single(here, undrawn, kind):
+    assert own(here, kind=kind).exit_code == 0
+
+
+@pytest.mark.parametrize("command", [["run"], ["plan"], ["check", "--deep"]])
+def test_a_target_before_all_layers_has_no_circuit(here, command):
+    own(here, target="pool:1")
+    said = CliRunner().invoke(main, [*command, "own.circuit", "--allow-code"])
+    assert said.exit_code == 1
+    assert "E308" in said.output
+    assert "no layer lies on the way to 'pool'" in said.output
+
+
+def test_a_lock_knows_the_code_of_a_network_of_ones_own(here):
+    own(here)
+    assert CliRunner().invoke(main, ["lock", "own.circuit", "--allow-code"]).exit_code == 0
+    locked = ["run", "own.circuit", "--locked", "--allow-code"]
+    assert CliRunner().invoke(main, locked).exit_code == 0
+    (here / "own.py").write_text((here / "own.py").read_text().replace("torch.relu", "torch.tanh"))
+    refused = CliRunner().invoke(main, locked)
+    assert refused.exit_code == 1
+    assert "E343" in refused.output
+    assert "does not compute what it did" in refused.output
+
+
+def test_a_layer_behind_an_obstacle_is_known_by_its_name(here):
+    (here / "own.py").write_text(
+        "from torch import nn\n"
+        "def build(): return nn.Sequential(nn.Conv2d(3, 4, 3), nn.ConvTranspose2d(4, 4, 3), nn.Conv2d(4, 4, 3))\n"
+    )
+    (here / "own.circuit").write_text(OWN_SPEC.format(target="conv2:1"))
+    said = CliRunner().invoke(main, ["run", "own.circuit", "--allow-code"])
+    assert "can't be followed through 1, a ConvTranspose2d" in said.output
+    assert "E102" not in said.output

@@ -3,12 +3,15 @@ share passes, and what the network itself does on their pictures."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from itertools import accumulate, takewhile
 
+import torch
+
 from circuitlang.engine import answers
 from circuitlang.engine.build import Builder
-from circuitlang.engine.contracts import CRITERIA, Criterion
+from circuitlang.engine.contracts import CRITERIA, Criterion, as_they_are
 from circuitlang.engine.images import Pictures
 from circuitlang.engine.intervene import Section
 from circuitlang.engine.prepare import Job
@@ -16,6 +19,9 @@ from circuitlang.engine.score import score_together
 
 # Targets that are taken together: more would take much memory for their scores and save little.
 MOST = 16
+# The bytes that sums over images of several targets may take together, and how many sums are taken of what isn't
+# finished as it is.
+SCORES, _MOMENTS = 1 << 30, 5
 # The bytes that responses of several targets may take together.
 ROOM = 256 << 20
 
@@ -44,6 +50,7 @@ def _score(job: Job, due: Sequence[Job]) -> bool:
     waiting = {each.shelf: each for each in due if company(each) == mine and not each.shelf.has(None)}
     several = [job, *(each for shelf, each in waiting.items() if shelf != job.shelf)]
     sections = _first(each.section for each in several)
+    sections = sections[: max(1, SCORES // _scores(sections, several))]
     several = [each for each in several if each.section in sections]
     if len(several) < 2:
         return True
@@ -54,6 +61,20 @@ def _score(job: Job, due: Sequence[Job]) -> bool:
     for each, found in zip(several, scores, strict=True):
         each.shelf.put(None, found)
     return job.shelf.has(None)
+
+
+def _scores(sections: Sequence[Section], jobs: Sequence[Job]) -> int:
+    """The bytes that sums over images take, by all of the jobs' criteria, for the target that takes most."""
+    entries = {str(each.plan.criterion): CRITERIA.load(each.plan.criterion.name) for each in jobs}
+    sums = sum(
+        _MOMENTS if isinstance(each, Criterion) and each.finish != as_they_are else 1 for each in entries.values()
+    )
+    single = jobs[0].plan.structure == "weight"
+    kernels = max(
+        sum(layer.out_channels * layer.inner * (math.prod(layer.size) if single else 1) for layer in section.layers)
+        for section in sections
+    )
+    return sums * kernels * torch.float64.itemsize
 
 
 def _answer(job: Job, due: Sequence[Job]) -> None:

@@ -246,7 +246,9 @@ def scored_before(
         if scored and finding.passes:
             cost -= finding
         elif isinstance(entry, Criterion) and asked.into is None and asked.contrast is None:
-            company = companies[f"{_on(asked)}|{asked.structure}"]
+            # With other pictures to measure on, none are held out of those that are scored.
+            found_on = f"{asked.images}|{0 if asked.test else asked.holdout}|{asked.seed}"
+            company = companies[f"{found_on}|{asked.structure}"]
             beside, spared = company.scored(circuit, circuit.forward, target, entry.cotangent)
             cost -= spared
         yield replace(circuit, scored=scored, beside=beside, cost=cost)
@@ -319,7 +321,9 @@ def _circuit(
                 forward = network.forward(target.step, target.units)
                 operations = forward.operations
                 scoring = _scoring(asked, relevant, operations, *pictures)
-                common = tuple(_common(asked, operations, *pictures))
+                # Whether a part of a picture comes to the same as the whole is tried with both.
+                tried = 2 if visualise.part(network.graph, target.step.name, visualise.position(target)) else 0
+                common = (*_common(asked, operations, *pictures), Common(f"{asked.target}|part", Cost(forwarded=tried)))
                 cost = _cost(asked, relevant, operations, *pictures)
                 for each in (scoring, *(shared.cost for shared in common)):
                     cost += each

@@ -47,6 +47,9 @@ class _Reader:
         self._moved: dict[str, Moved] = {}
         self._origins: list[tuple[int, Step]] = []
         self._layers = dict(_layers(module))
+        for node in module.graph.nodes:
+            if node.op == "call_module" and str(node.target) in self._layers:
+                node.meta["layer"] = self._layers[str(node.target)].name
 
     def read(self) -> Graph:
         image = ""

@@ -159,7 +159,11 @@ class Graph:
             raise InputError(Finding("E102", f"unknown layer '{word}'", None, label, did_you_mean(word, nodes)))
         if nodes[word] not in self.steps:
             raise InputError(Finding("E308", self._obstacle(nodes[word]), None, f"'{word}' lies behind it"))
-        return self.steps[nodes[word]]
+        step = self.steps[nodes[word]]
+        if not any(each.layer for each in self.ancestors(step.name)):
+            label = "a circuit is made of the kernels that lead to its target"
+            raise InputError(Finding("E308", f"no layer lies on the way to '{word}'", None, label))
+        return step
 
     def output(self) -> Step:
         """The step whose channels are the network's answer. Raises InputError where they can't be followed."""
@@ -181,6 +185,9 @@ class Graph:
         """Steps by the words a target may use: layers by name, modules by path."""
         nodes = {layer.name: layer.node for layer in self.layers}
         for node in self.module.graph.nodes:
+            # What lies behind an obstacle has its name too, by which that can be said of it.
+            if "layer" in node.meta:
+                nodes.setdefault(node.meta["layer"], node.name)
             if node.op == "call_module":
                 nodes[str(node.target)] = node.name
         return nodes

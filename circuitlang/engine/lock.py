@@ -33,14 +33,18 @@ Hash = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 # Of each image set its files, and their hashes.
 Files = Mapping[str, Mapping[str, str]]
 _DEPTH = 3
+# Sources of models that are the user's own.
+_OWN = ("python", "file")
 
 
-class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The network: a hash of what the spec says of it, the name of its weights, a hash of all of them."""
+class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The network: a hash of what the spec says of it, the name of its weights, a hash of all of them, and, where it
+    isn't a library's, one of what is computed with them."""
 
     asked: Hash
     name: str
     weights: Hash
+    code: Annotated[str, msgspec.Meta(pattern="^([0-9a-f]{64})?$")] = ""
 
 
 class Lock(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -78,10 +82,15 @@ def lock(prepared: Prepared, folder: Path) -> Lock:
     return Lock(
         plan=meaning.fingerprint(plan),
         circuits=dict(sorted(meaning.fingerprints(plan).items())),
-        model=Model(asked, prepared.model.weights, prepared.weights),
+        model=Model(asked, prepared.model.weights, prepared.weights, _code(prepared)),
         images=images,
         versions=versions(),
     )
+
+
+def _code(prepared: Prepared) -> str:
+    # A library's follows from its version.
+    return prepared.structure if prepared.plan.model.source in _OWN else ""
 
 
 def versions() -> dict[str, str]:
@@ -160,7 +169,7 @@ def _content(text: str) -> object:
 
 def drifted(locked: Lock, now: Lock) -> list[Drift]:
     """What is there and not as it was locked, but for the versions of packages."""
-    return [*_spec(locked, now), *_weights(locked, now), *_images(locked, now)]
+    return [*_spec(locked, now), *_weights(locked, now), *_codes(locked, now), *_images(locked, now)]
 
 
 def outdated(locked: Mapping[str, str], now: Mapping[str, str]) -> list[Drift]:
@@ -192,6 +201,12 @@ def _weights(locked: Lock, now: Lock) -> Iterator[Drift]:
     if locked.model.weights != now.model.weights:
         label = f"locked: {_named(locked.model)}; now: {_named(now.model)}"
         yield Drift("E343", "the weights are not those that were locked", label, ("model",))
+
+
+def _codes(locked: Lock, now: Lock) -> Iterator[Drift]:
+    if locked.model.code and now.model.code and locked.model.code != now.model.code:
+        label = "its operations are others, or constants among them"
+        yield Drift("E343", "the network's code does not compute what it did when it was locked", label, ("model",))
 
 
 def _named(model: Model) -> str:

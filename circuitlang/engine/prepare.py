@@ -27,7 +27,7 @@ from circuitlang.engine.known import remember
 from circuitlang.engine.result import Part, Provenance
 from circuitlang.engine.targets import resolve
 from circuitlang.engine.trace import trace
-from circuitlang.engine.weights import fingerprint, structure
+from circuitlang.engine.weights import fingerprint, moved, sound, structure
 from circuitlang.errors import Finding, InputError, did_you_mean, listing
 
 # Of each image set its pictures, and what is wrong with those that were left out.
@@ -94,8 +94,9 @@ class Job:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A plan with its model, its pictures and its targets found and sound; `weights` is the model's fingerprint. The
-    plan, what its paths are relative to, where its values came from, and the options are what `prepare` was given."""
+    """A plan with its model, its pictures and its targets found and sound; `weights` is the model's fingerprint,
+    `structure` that of what is computed with them. The plan, what its paths are relative to, where its values came
+    from, and the options are what `prepare` was given."""
 
     plan: Plan
     folder: Path
@@ -105,6 +106,7 @@ class Prepared:
     jobs: list[Job]
     sets: Sets
     weights: str
+    structure: str = ""
 
     @property
     def device(self) -> torch.device:
@@ -155,7 +157,7 @@ def prepare(plan: Plan, folder: Path, origins: Origins, options: Options) -> Pre
         contents = *by, train.digest, _digest(contrast), provenance.precision
         shelf = cache.shelf(plan.basis(circuit), _extensions(circuit), *contents)
         jobs.append(Job(circuit, sections[key], train, test, provenance, shelf, contrast, contrast_test))
-    return Prepared(plan, folder, origins, options, ground.model, jobs, ground.sets, weights)
+    return Prepared(plan, folder, origins, options, ground.model, jobs, ground.sets, weights, network[1])
 
 
 def _held_out(test: Pictures, own: Pictures) -> Pictures | None:
@@ -198,7 +200,9 @@ def load_model(model: Model, folder: Path, allow_code: bool = False, place: torc
     if preprocess.crop > preprocess.resize:
         message = f"crop ({preprocess.crop}) is larger than resize ({preprocess.resize})"
         raise InputError(Finding("E203", message, None, "", f"add resize={preprocess.crop}"))
-    return replace(loaded, module=loaded.module.to(place) if place else loaded.module, preprocess=preprocess)
+    # Pictures are in single precision.
+    module = sound(loaded.module.float(), str(model))
+    return replace(loaded, module=moved(module, place) if place else module, preprocess=preprocess)
 
 
 def outline(model: Model, folder: Path, allow_code: bool = False) -> LoadedModel:

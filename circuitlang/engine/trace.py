@@ -6,6 +6,7 @@ import inspect
 import io
 import operator
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -30,16 +31,18 @@ def trace(model: nn.Module, size: tuple[int, int]) -> Graph:
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     dtype = next((parameter.dtype for parameter in model.parameters()), torch.float32)
     images = torch.zeros(BATCH, 3, *size, device=device, dtype=dtype)
-    module = _traced(private, images)
-    _layers_of_functions(module)
-    _not_in_place(module)
-    module.requires_grad_(False)
-    with torch.no_grad():
-        try:
-            _Shapes(module).run(images)
-        except Exception as error:  # what a network does to an image of another size may raise anything
-            message = f"the network can't take images of {size[0]} x {size[1]} pixels: {_first_line(error)}"
-            raise InputError(Finding("E308", message)) from None
+    # Without weights, what the code makes has no content either.
+    with device if device.type == "meta" else nullcontext():
+        module = _traced(private, images)
+        _layers_of_functions(module)
+        _not_in_place(module)
+        module.requires_grad_(False)
+        with torch.no_grad():
+            try:
+                _Shapes(module).run(images)
+            except Exception as error:  # what a network does to an image of another size may raise anything
+                message = f"the network can't take images of {size[0]} x {size[1]} pixels: {_first_line(error)}"
+                raise InputError(Finding("E308", message)) from None
     return follow(module)
 
 

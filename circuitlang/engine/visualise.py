@@ -16,8 +16,9 @@ from PIL import Image
 from torch import Tensor
 
 from circuitlang.engine.contracts import Edits, Track
+from circuitlang.engine.graph import Box, Graph, Step
 from circuitlang.engine.images import Preprocess
-from circuitlang.engine.intervene import Section, as_maps
+from circuitlang.engine.intervene import Section, Target, as_maps
 from circuitlang.engine.result import Circuit, Visions
 
 STEPS = 32
@@ -45,14 +46,14 @@ def visualise(
     that this position sees is shown. The same `seed` makes the same pictures.
     """
     pictures = [_in_network(section, preprocess, seed), _made(section, edits, preprocess, seed, of_feature(section), 1)]
-    feature = _cuts(section, pictures, section.target.step.name, _own_place(section))
+    feature = _cuts(section, pictures, section.target.step.name, position(section.target))
     found: dict[tuple[int, int], NDArray[np.uint8]] = {}
     batches = list(_batches(circuit)) if channels else []
     for number, some in track(iter(batches), "visualising channels", len(batches)):
         node = section.nodes[section.layers[number].path]
         objective = _channels(section, node, some)
         pictures = [_made(section, each, preprocess, seed, objective, len(some)) for each in (None, edits)]
-        both = _cuts(section, pictures, node, _middle(section, node))
+        both = _cuts(section, pictures, node, _middle(section.graph.steps[node]))
         found |= {(number, channel): both[:, place] for place, channel in enumerate(some)}
     return Visions(feature[:, 0], found)
 
@@ -116,21 +117,31 @@ def _cut(picture: NDArray[np.uint8], box: tuple[int, int, int, int] | None) -> N
     return np.asarray(Image.fromarray(part).resize((SIZE, SIZE), resample))
 
 
-def _own_place(section: Section) -> tuple[int, int]:
+def part(graph: Graph, node: str, place: tuple[int, int]) -> tuple[Box, tuple[int, int]] | None:
+    """The part of a picture that a place in a step's map sees, and the place in the part's map; None where the whole
+    takes no longer."""
+    found = graph.part(node, *place)
+    height, width = graph.steps[graph.image].positions
+    if found is None:
+        return None
+    top, left, bottom, right = found[0]
+    return found if (bottom - top) * (right - left) <= _SMALL * height * width else None
+
+
+def position(target: Target) -> tuple[int, int]:
     """The feature's position, or the middle of its map."""
-    at = section.target.at
-    return at if isinstance(at, tuple) else _middle(section, section.target.step.name)
+    return target.at if isinstance(target.at, tuple) else _middle(target.step)
 
 
-def _middle(section: Section, node: str) -> tuple[int, int]:
+def _middle(step: Step) -> tuple[int, int]:
     """The middle of a step's map."""
-    row, column, *_ = (*section.graph.steps[node].positions, 1, 1)
+    row, column, *_ = (*step.positions, 1, 1)
     return row // 2, column // 2
 
 
 def of_feature(section: Section) -> Objective:
     """The feature of each picture."""
-    strong = _excited(section, section.target.step.name, _own_place(section), section.everywhere)
+    strong = _excited(section, section.target.step.name, position(section.target), section.everywhere)
     return lambda images: strong(images).mean(1)
 
 
@@ -140,7 +151,7 @@ def _channels(section: Section, node: str, channels: list[int]) -> Objective:
     def maps(images: Tensor) -> Tensor:
         return as_maps(section.differentiable_values(images, {node})[node], section.graph.steps[node])
 
-    strong = _excited(section, node, _middle(section, node), maps)
+    strong = _excited(section, node, _middle(section.graph.steps[node]), maps)
     return lambda images: strong(images)[torch.arange(len(channels)), channels]
 
 
@@ -152,26 +163,26 @@ def _excited(
     def whole(images: Tensor) -> Tensor:
         return maps(images.to(section.device))[..., place[0], place[1]].cpu()
 
-    found = section.graph.part(node, *place)
-    height, width = section.graph.steps[section.graph.image].positions
-    (top, left, bottom, right), (row, column) = found or ((0, 0, height, width), place)
-    if (bottom - top) * (right - left) > _SMALL * height * width:
+    found = part(section.graph, node, place)
+    if found is None:
         return whole
+    (top, left, bottom, right), (row, column) = found
 
-    def part(images: Tensor) -> Tensor:
+    def seen(images: Tensor) -> Tensor:
         return maps(images[..., top:bottom, left:right].to(section.device))[..., row, column].cpu()
 
-    return part if same(part, whole, section) else whole
+    # Once, in the network: circuits of it are followed in the same way.
+    return seen if section.once(("part", node, place), lambda: same(seen, whole, section)) else whole
 
 
-def same(part: Callable[[Tensor], Tensor], whole: Callable[[Tensor], Tensor], section: Section) -> bool:
+def same(seen: Callable[[Tensor], Tensor], whole: Callable[[Tensor], Tensor], section: Section) -> bool:
     """Whether a network takes a part of a picture, and makes of it what it makes of the whole: not where borders wrap
     around, nor where the size of maps is written into the network."""
     step = section.graph.steps[section.graph.image]
     images = torch.randn(1, *step.shape, generator=torch.Generator().manual_seed(0))
     try:
         with torch.no_grad():
-            one, other = part(images), whole(images)
+            one, other = seen(images), whole(images)
     except (RuntimeError, IndexError, ValueError):
         return False
     return bool(torch.allclose(one, other, rtol=1e-3, atol=1e-4 * float(other.abs().max())))

@@ -93,6 +93,25 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
     module.load_state_dict(dict(state))
 
 
+def moved(module: nn.Module, place: torch.device | str) -> nn.Module:
+    """The module on a device, with the tensors that are attributes of it and neither parameters nor buffers."""
+    for each in module.modules():
+        for name, value in list(vars(each).items()):
+            if isinstance(value, Tensor):
+                setattr(each, name, value.to(place))
+    return module.to(place)
+
+
+def sound(module: nn.Module, name: str) -> nn.Module:
+    """The module, all of whose weights are numbers. Raises InputError."""
+    state = module.state_dict().items()
+    bad = [key for key, each in state if not each.is_meta and each.is_floating_point() and not each.isfinite().all()]
+    if bad:
+        label = f"nothing can be computed with {listing(bad, limit=4)}"
+        raise InputError(Finding("E309", f"{name} has weights that are not finite numbers", None, label))
+    return module
+
+
 def fingerprint(module: nn.Module) -> str:
     """A hash of every parameter and buffer, by name, type, shape and content; the same on every machine."""
     # A state dict lacks the buffers that a module doesn't want to be saved.

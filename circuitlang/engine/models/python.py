@@ -11,7 +11,7 @@ from torch import nn
 
 from circuitlang.engine.contracts import LoadedModel, Locate, model_source
 from circuitlang.engine.images import IMAGENET_MEAN, IMAGENET_STD, Preprocess
-from circuitlang.engine.weights import fill, outlining, read, seeded
+from circuitlang.engine.weights import fill, moved, outlining, read, seeded
 from circuitlang.errors import Finding, InputError, did_you_mean
 
 
@@ -37,7 +37,7 @@ def python(name: str, arguments: Mapping[str, Any], locate: Locate) -> LoadedMod
     wanted = str(arguments.get("weights", "none"))
     with torch.device("cpu"):
         module = _build(path, function, options)
-    module = module.to("meta") if outlining() else module
+    module = moved(module, "meta") if outlining() else module
     if wanted != "none":
         weights = locate(wanted)
         fill(module, read(weights)[0], weights.name)
