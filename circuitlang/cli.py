@@ -208,7 +208,7 @@ def _rewrite(path: Path, content: bytes) -> None:
     from circuitlang.output.write import write_file
 
     mode = path.stat().st_mode
-    write_file(path, content)
+    write_file(path, content, "make it writable, or format a copy of it")
     path.chmod(mode)
 
 
@@ -353,7 +353,7 @@ def _yaml(compiled: Compiled, output: Path | None) -> None:
     else:
         from circuitlang.output.write import write_file
 
-        write_file(output, yaml.encode())
+        write_file(output, yaml.encode(), "give another place for it")
 
 
 @main.command()

@@ -148,7 +148,7 @@ class Loaded:
         if kind not in EXPORTS.declarations:
             cure = "end its name in " + listing([f".{each}" for each in EXPORTS.declarations], "or")
             raise InputError(Finding("E360", f"a circuit can't be exported as '{path.name}'", None, "", cure))
-        write_file(path, EXPORTS.load(kind)(self))
+        write_file(path, EXPORTS.load(kind)(self), "give another place for it")
 
     @contextmanager
     def masked_model(self, model: nn.Module | None = None, allow_code: bool = False) -> Iterator[nn.Module]:

@@ -86,4 +86,4 @@ def _write(recording: Recording, junit: Path | None, summary: Path | None) -> No
     record = recording.record()
     for path, as_bytes in ((junit, as_junit), (summary, run_summary)):
         if path is not None:
-            write_file(path, as_bytes(record))
+            write_file(path, as_bytes(record), "give another place for it")

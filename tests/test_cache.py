@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -15,6 +16,7 @@ from click.testing import CliRunner
 import circuitlang
 from circuitlang.cli import main
 from circuitlang.engine import answers, cache, execute
+from circuitlang.engine.contracts import CRITERIA
 from circuitlang.engine.score import score
 from tests.conftest import draw_pictures
 
@@ -244,3 +246,26 @@ def test_a_diagram_from_what_is_kept_is_the_same(here):
     drawn = next(here.rglob("diagram.svg")).read_bytes()
     run(0.2)
     assert next(here.rglob("diagram.svg")).read_bytes() == drawn
+
+
+def test_code_outside_of_the_engine_has_a_say_with_all_of_its_package(tmp_path, monkeypatch):
+    package = tmp_path / "outer_extensions"
+    package.mkdir()
+    for name, text in (
+        ("__init__", ""),
+        ("helper", "STRENGTH = 1\n"),
+        ("norm", "from outer_extensions import helper\n"),
+    ):
+        (package / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    declared = {
+        **dict(CRITERIA.declarations.items()),
+        "norm": replace(CRITERIA.declarations["snip"], module="outer_extensions.norm"),
+    }
+    monkeypatch.setattr(CRITERIA, "declarations", declared)
+    assert cache.outside({"snip", "zero"}) == ""
+    before = cache.outside({"norm", "zero"})
+    assert before
+    (package / "helper.py").write_text("STRENGTH = 2\n")
+    assert cache.outside({"norm", "zero"}) != before
+    assert cache.shelf("basis", {"norm"}, "weights") != cache.shelf("basis", {"snip"}, "weights")

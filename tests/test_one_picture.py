@@ -57,3 +57,11 @@ def test_a_single_number_can_be_preserved(one: Path, target: str):
     assert all(layer.effective for layer in summary.layers)
     assert summary.train.metrics["error"] < 0.5 < summary.baselines["random"].metrics["error"]
     assert "judged by one number, of which no correlation says anything" in " ".join(notes(summary))
+
+
+def test_a_correlation_of_two_numbers_says_nothing(here: Path):
+    (circuit,) = circuitlang.run('preserve class("dogs") on images/dogs/* sparsity<=5% criterion=snip holdout=40%')
+    assert (circuit.summary.judged.images, circuit.summary.responses) == (2, 2)
+    assert "judged by 2 numbers, of which no correlation says anything" in " ".join(notes(circuit.summary))
+    (other,) = circuitlang.run("preserve conv5:34 on images/dogs/* sparsity<=5% criterion=snip holdout=40%")
+    assert "no correlation" not in " ".join(notes(other.summary))

@@ -33,6 +33,11 @@ def check(file: syntax.File, vocabulary: Vocabulary) -> Program:
     return _Check(file, vocabulary).program()
 
 
+# What a run writes beside its circuits' folders, and letters that every file system takes with an ending.
+_TAKEN = ("plan.yaml", "index.html", "sweep.json")
+_LONGEST = 100
+
+
 class _Check:
     def __init__(self, file: syntax.File, vocabulary: Vocabulary) -> None:
         self._file = file
@@ -182,6 +187,10 @@ class _Check:
         found = self._asked(node.asked, name, node.span, scope)
         if self._named.get(name):
             self._findings.add("E107", f"the circuit '{name}' is defined twice", node.name.span, "the second time")
+            return
+        if name in _TAKEN or len(name) > _LONGEST:
+            label = "a run has a file of this name" if name in _TAKEN else f"a name has at most {_LONGEST} letters"
+            self._findings.add("E107", f"a circuit can't be called '{name[:40]}'", node.name.span, label)
             return
         self._named[name] = found
         self._circuits.extend(found)

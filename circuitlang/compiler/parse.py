@@ -165,7 +165,9 @@ def _expected(terminals: set[str] | None) -> str:
     """What may stand here; a name that begins a clause says so, a longer list would not help."""
     if "ON" in (terminals or ()):
         return "expected 'on' and the pictures"
-    words = sorted({_ENGLISH[name] if name in _ENGLISH else f"'{name.lower()}'" for name in terminals or ()})
+    # What has no name in the grammar is a second way to write what has one.
+    named = [name for name in terminals or () if name in _ENGLISH or not name.startswith("__")]
+    words = sorted({_ENGLISH.get(name, f"'{name.lower()}'") for name in named})
     return f"expected {listing(words, 'or')}" if 0 < len(words) <= 8 else ""
 
 

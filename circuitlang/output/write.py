@@ -121,9 +121,9 @@ def in_turn(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def write_file(path: Path, content: bytes) -> None:
-    """One file, in place of what was there, in one step. Raises OutputError."""
-    with _errors(path):
+def write_file(path: Path, content: bytes, elsewhere: str = "choose another folder with --out") -> None:
+    """One file, in place of what was there, in one step. Raises OutputError, which says how to write it `elsewhere`."""
+    with _errors(path, elsewhere):
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=f"{_PARTIAL}{os.getpid()}-", dir=path.parent)
         os.close(descriptor)
@@ -174,17 +174,18 @@ def _umask() -> int:
 
 
 @contextmanager
-def _errors(path: Path) -> Iterator[None]:
+def _errors(path: Path, elsewhere: str = "choose another folder with --out") -> Iterator[None]:
     try:
         yield
     except OSError as error:
         cures = {
             errno.ENOSPC: "make room, then run again: finished circuits are kept",
-            errno.EACCES: "choose another folder with --out",
-            errno.EROFS: "choose another folder with --out",
-            errno.EPERM: "choose another folder with --out",
-            errno.ENOTDIR: "a file is in the way: choose another folder with --out",
-            errno.EEXIST: f"choose another folder with --out, or move {path.name} away",
+            errno.EACCES: elsewhere,
+            errno.EROFS: elsewhere,
+            errno.EPERM: elsewhere,
+            errno.ENOTDIR: f"a file is in the way: {elsewhere}",
+            errno.EEXIST: f"{elsewhere}, or move {path.name} away",
+            errno.EISDIR: f"a folder is in the way: {elsewhere}",
         }
         cure = cures.get(error.errno or 0, "")
         raise OutputError(Finding("E390", f"can't write {path}", None, error.strerror or str(error), cure)) from None
