@@ -176,3 +176,7 @@ def test_a_code_without_a_page_is_still_shown():
     finding = Finding("E999", "brand new", Span(Source("a", "b"), 0, 1))
     assert "E999" in render([finding]).plain
     assert all("E999" in machine([finding]) for machine in MACHINE.values())
+
+
+def test_another_word_for_a_name_is_explained_too():
+    assert call("explain", "correlation") == call("explain", "pearson")

@@ -175,3 +175,9 @@ def test_what_others_put_there_is_brought_over_by_the_next_where_a_writer_was_ki
     clean(tmp_path)
     assert content(tmp_path / "one") == {"circuit.json": b"one", "notes.txt": b".old-one"}
     assert strays(tmp_path) == []
+
+
+def test_the_diagrams_of_a_comparison_of_more_go_with_it(tmp_path):
+    write_folder(tmp_path / "one", {"comparison.json": b"{}", "diagram-A-B.svg": b"old", "diagram-A-C.svg": b"old"})
+    write_folder(tmp_path / "one", {"comparison.json": b"{}", "diagram.svg": b"new"})
+    assert content(tmp_path / "one") == {"comparison.json": b"{}", "diagram.svg": b"new"}

@@ -162,7 +162,8 @@ def prepare(plan: Plan, folder: Path, origins: Origins, options: Options) -> Pre
 
 def _held_out(test: Pictures, own: Pictures) -> Pictures | None:
     """The pictures that a circuit is to be judged by, less those it is found on; if there are any."""
-    others = [number for number, each in enumerate(test.digests) if each not in set(own.digests)]
+    mine = set(own.digests)
+    others = [number for number, each in enumerate(test.digests) if each not in mine]
     return test.take(others) if others else None
 
 

@@ -10,6 +10,7 @@ from rich.markdown import Markdown
 from rich.text import Text
 
 from circuitlang.codes import Page, codes, page
+from circuitlang.compiler.clauses import ALIASES
 from circuitlang.engine.contracts import ABLATIONS, CRITERIA, METRICS, MODELS
 from circuitlang.errors import Finding, InputError, did_you_mean
 from circuitlang.output.contracts import EXPORTS, FORMATS
@@ -32,6 +33,7 @@ def explain(word: str) -> Page | list[Entry]:
     about = page(word.upper())
     if about is not None:
         return about
+    word = ALIASES.get(word, word)
     named = [
         Entry(registry.kind, registry.declarations[word]) for registry in _REGISTRIES if word in registry.declarations
     ]

@@ -78,7 +78,13 @@ def _is_ours(folder: Path, files: Collection[str]) -> bool:
     if folder.is_symlink() or not folder.is_dir():
         return False
     names = {each.name for each in folder.iterdir()}
-    return names <= {*_MADE, *files} or not names.isdisjoint(_MARKS)
+    return not names.isdisjoint(_MARKS) or all(name in files or _made(name) for name in names)
+
+
+def _made(name: str) -> bool:
+    """Whether a file of this name in a folder of ours is of our making."""
+    # A comparison has a diagram for each of its pairs.
+    return name in _MADE or (name.startswith("diagram") and name.endswith(".svg"))
 
 
 def _swap(partial: Path, folder: Path) -> None:
@@ -99,7 +105,7 @@ def _swap(partial: Path, folder: Path) -> None:
 def _replaced(aside: Path, folder: Path) -> None:
     """Remove a folder that another has replaced, but bring over what others had put there."""
     for each in aside.iterdir() if aside.is_dir() else ():
-        if each.name not in _MADE and not os.path.lexists(folder / each.name):
+        if not _made(each.name) and not os.path.lexists(folder / each.name):
             each.rename(folder / each.name)
     shutil.rmtree(aside, ignore_errors=True)
 
