@@ -79,11 +79,14 @@ def _execute(path: Path) -> Mapping[str, Any]:
 def _importing(folder: Path) -> Iterator[None]:
     """Within the block the folder's files can be imported; what was imported of them is forgotten, for another folder
     may have files of the same names."""
-    before, place = set(sys.modules), str(folder.resolve())
+    before, place, bytecode = set(sys.modules), str(folder.resolve()), sys.dont_write_bytecode
     sys.path.insert(0, place)
+    # Bytecode passes for that of a file which is changed within a second and as long as before.
+    sys.dont_write_bytecode = True
     try:
         yield
     finally:
+        sys.dont_write_bytecode = bytecode
         sys.path.remove(place)
         for name in set(sys.modules) - before:
             origin = getattr(sys.modules[name], "__file__", None)
