@@ -40,8 +40,7 @@ def comparison(node: syntax.Compare, circuits: Circuits) -> Comparison | None:
             findings.extend(error.findings)
     if findings:
         raise SpecError(findings)
-    # One that is named twice is one.
-    compared = tuple({id(each): each for chosen in found for each in chosen}.values())
+    compared = tuple(each for chosen in found for each in chosen)
     if all(found) and len(compared) < 2 and all(each.into is None for each in compared):
         raise SpecError(Finding("E118", "one circuit has nothing to be compared with", node.span, "", "name another"))
     return Comparison(compared, node.span) if all(found) else None
