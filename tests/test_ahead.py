@@ -160,6 +160,14 @@ def test_responses_that_take_much_room_are_not_found_for_others(here, undrawn, m
     assert ran == together
 
 
+@pytest.mark.parametrize(("room", "together"), [(1 << 30, 3), (300_000, 1)])
+def test_no_more_are_scored_together_than_their_sums_have_room(here, undrawn, passes, monkeypatch, room, together):
+    """Of conv4 and what leads to it there are 6,704 kernels, for gn five numbers of 8 bytes each: 268,160."""
+    monkeypatch.setattr("circuitlang.engine.ahead.SCORES", room)
+    spec("preserve conv4:[1, 2, 3] on images/dogs/* sparsity<=0.1 criterion=gn", here)
+    assert {len(targets) for targets in passes} == {together}
+
+
 def test_what_fails_for_one_fails_for_no_other(here, undrawn, monkeypatch):
     def broken(_):
         raise ValueError("broken criterion")

@@ -26,16 +26,14 @@ BUNDLED = Model("bundled", "doodle", {})
 DEFAULT_CRITERION = "greedy"
 DEFAULT_ABLATION = "zero"
 DEFAULT_HOLDOUT = 0.2
+# What a run writes beside its circuits' folders, and letters that every file system takes with an ending.
+_TAKEN = ("plan.yaml", "index.html", "sweep.json")
+_LONGEST = 100
 
 
 def check(file: syntax.File, vocabulary: Vocabulary) -> Program:
     """What the file means. Raises SpecError with every mistake in it and in what it includes, syntax included."""
     return _Check(file, vocabulary).program()
-
-
-# What a run writes beside its circuits' folders, and letters that every file system takes with an ending.
-_TAKEN = ("plan.yaml", "index.html", "sweep.json")
-_LONGEST = 100
 
 
 class _Check:

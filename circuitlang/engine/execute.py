@@ -98,8 +98,7 @@ def execute(prepared: Prepared, job: Job) -> Result:
     seen = scenes.collect(section, job.test or job.train, judge.strength, circuit, found.edits)
     preprocess, options = prepared.model.preprocess, prepared.options
     visions = visualise(section, found.edits, circuit, preprocess, plan.seed, options.visualise, options.track)
-    shape = section.graph.steps[section.graph.image].shape
-    packed = pack(module, shape, preprocess)
+    packed = pack(module, section.graph.steps[section.graph.image].shape, preprocess)
     return Result(summary, circuit, crops, packed, judge.witness(found), seen, visions)
 
 
