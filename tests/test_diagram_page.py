@@ -102,6 +102,18 @@ def node(page: Page, name: str):
     return page.locator(f'.circuit-node[data-channel="{name}"]')
 
 
+def resize(page: Page, width: int, height: int) -> None:
+    """Changes the window and waits until the page was told: that comes with a later frame."""
+    page.evaluate(
+        """size => void (window.told = new Promise(done => window.addEventListener("resize", () => {
+            if (innerWidth === size[0] && innerHeight === size[1]) done();
+        })))""",
+        [width, height],
+    )
+    page.set_viewport_size({"width": width, "height": height})
+    page.evaluate("() => window.told")
+
+
 def slide(page: Page, value: int) -> None:
     page.locator("#shown").evaluate(
         "(one, value) => { one.value = value; one.dispatchEvent(new Event('input', {bubbles: true})) }", value
@@ -179,13 +191,13 @@ def test_what_was_enlarged_stays_so_when_the_windows_height_changes(show):
     wide = "document.querySelector('#drawing').clientWidth"
     page.click("#larger")
     before, size = page.evaluate(wide), page.viewport_size
-    page.set_viewport_size({"width": size["width"], "height": size["height"] - 60})
+    resize(page, size["width"], size["height"] - 60)
     assert page.evaluate(wide) == before
-    page.set_viewport_size({"width": size["width"] - 200, "height": size["height"]})
+    resize(page, size["width"] - 200, size["height"])
     assert page.evaluate(wide) == before
     page.click("#fit")
     fitted = page.evaluate(wide)
-    page.set_viewport_size({"width": 400, "height": size["height"]})
+    resize(page, 400, size["height"])
     assert page.evaluate(wide) < fitted
 
 
