@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from circuitlang.compiler.plan import Choice
+from circuitlang.engine import loops
 from circuitlang.engine.build import Builder
 from circuitlang.engine.contracts import CRITERIA, signs
 from circuitlang.engine.heads import Heads
@@ -324,9 +325,12 @@ def naive_greedy(module, path, unit, x, relevant, sensitivities, means, circuit=
     return found
 
 
+@pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize("ablation", ["zero", "mean"])
 @pytest.mark.parametrize(("net", "path", "unit"), CASES, ids=IDS)
-def test_greedy(net, path, unit, ablation):
+def test_greedy(net, path, unit, ablation, compiled, monkeypatch):
+    if not compiled:
+        monkeypatch.setattr(loops, "compiled", lambda _: None)
     module, x = build(net), images(4)
     part = section(module, path, unit)
     builder = Builder(part, Fixed(x), Choice(ablation))

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 import circuitlang
 from circuitlang import perform
 from circuitlang.cli import main
-from circuitlang.engine import cache, device, execute
+from circuitlang.engine import cache, device, execute, loops
 from circuitlang.errors import CircuitError, InputError
 from tests import elsewhere
 
@@ -179,8 +179,7 @@ def another_device(monkeypatch) -> None:
 )
 def test_a_circuit_is_the_same_on_another_device(here, another_device, clauses, monkeypatch):
     # Compiled loops, which are for the CPU alone, add up in another order.
-    monkeypatch.setattr("circuitlang.engine.observe.loops", lambda: None)
-    monkeypatch.setattr("circuitlang.engine.execute._sparse", lambda: None)
+    monkeypatch.setattr(loops, "compiled", lambda _: None)
     spec = f"preserve conv4:8 on images/dogs/* sparsity<=0.1 {clauses}"
     (expected,) = circuitlang.run(spec, "here")
     cache.clear()

@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_map_only
 import circuitlang
 from circuitlang import pipeline
 from circuitlang.cli import main
-from circuitlang.engine import device, execute, reduced
+from circuitlang.engine import device, execute, loops, reduced
 from circuitlang.engine.prepare import Options, prepare
 from circuitlang.errors import InputError
 from circuitlang.source import Source
@@ -63,8 +63,7 @@ def tf32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "arithmetic", arithmetic)
     monkeypatch.setattr(device, "find", lambda name, fast=False: torch.device("cpu"))
     # Compiled loops don't go by torch.
-    monkeypatch.setattr("circuitlang.engine.observe.loops", lambda: None)
-    monkeypatch.setattr(execute, "_sparse", lambda: None)
+    monkeypatch.setattr(loops, "compiled", lambda _: None)
 
 
 def test_what_is_made_tf32_here_is():

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch.nn import functional
 
-from circuitlang import engine
-from circuitlang.engine import native, observe
+from circuitlang.engine import elimination, loops, native, observe
 from circuitlang.engine.build import Builder
 from circuitlang.engine.contracts import Observation
+from circuitlang.engine.criteria import greedy
 from circuitlang.engine.intervene import Section, Target
 from circuitlang.engine.score import score
 from circuitlang.engine.trace import trace
@@ -90,7 +90,7 @@ def test_observed_with_and_without_loops(shape, compiled, monkeypatch):
     used = []
     monkeypatch.setattr(native, "groups", lambda *given, real=native.groups: used.append(given) or real(*given))
     if not compiled:
-        monkeypatch.setattr(observe, "loops", lambda: None)
+        monkeypatch.setattr(loops, "compiled", lambda _: None)
     kernels = observation(*shape)
     flows, signed, absolute = naive(kernels)
     torch.testing.assert_close(observe.flows(kernels).double(), flows, rtol=2e-5, atol=2e-5)
@@ -111,7 +111,7 @@ def test_networks_score_alike_with_and_without_loops(net, path, unit, criterion,
         return score(Builder(part, Fixed(images().float())), criterion, {}, 10, 0)
 
     compiled = scores()
-    monkeypatch.setattr(observe, "loops", lambda: None)
+    monkeypatch.setattr(loops, "compiled", lambda _: None)
     for name, plain in scores().items():
         torch.testing.assert_close(compiled[name], plain, rtol=1e-4, atol=1e-5 * float(plain.max()))
 
@@ -143,6 +143,52 @@ def test_window_sums(stride, dilation):
 
 
 def test_without_numba_there_are_no_loops(monkeypatch):
-    monkeypatch.delattr(engine, "native")
-    monkeypatch.setitem(sys.modules, "circuitlang.engine.native", None)
-    assert observe.loops.__wrapped__() is None
+    monkeypatch.setitem(sys.modules, "numba", None)
+    for name in ("native", "sparse", "elimination"):
+        monkeypatch.delitem(sys.modules, f"circuitlang.engine.{name}", raising=False)
+        assert loops.compiled.__wrapped__(name) is None
+
+
+@pytest.mark.parametrize(("rows", "n", "taps"), [(40, 7, 9), (3, 20, 9), (5, 6, 4), (9, 30, 1), (70, 2, 25), (2, 1, 9)])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_kernels_are_removed_as_each_alone_would_be(rows, n, taps, threads, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    random = torch.Generator().manual_seed(0)
+    seen, weights, missing, constants = (
+        torch.randn(size, generator=random).double() for size in ((50, n, taps), (rows, n, taps), (50, rows), (rows, n))
+    )
+    weights[0, 0] = 0
+    constants[0, 0] = 0
+    alive = torch.rand(rows, n, generator=random) < 0.8
+    seen -= seen.mean(0)
+    covariance = torch.einsum("pkt,pls->ktls", seen, seen) / 50
+    outputs = torch.einsum("pkt,rkt->prk", seen, weights)
+    lacking = torch.einsum("prk,pr->rk", outputs, missing) / 50
+    found = elimination.costs(weights, covariance, constants, lacking, alive, 1.5)
+    for row in range(rows):
+        gram = outputs[:, row].T @ outputs[:, row] / 50 + constants[row][:, None] * constants[row]
+        left, linear, last = alive[row].nonzero()[:, 0].tolist(), lacking[row].clone(), 1e-12 * float(gram.diag().max())
+        left = [k for k in left if gram[k, k] > 0]
+        expected = torch.zeros(n).double()
+        while left:
+            cost = {k: float(gram[k, k] + 2 * linear[k]) for k in left}
+            gone = min(left, key=cost.__getitem__)
+            expected[gone] = last = max(cost[gone], 1.5 * last)
+            left.remove(gone)
+            linear += gram[gone]
+        torch.testing.assert_close(found[row], expected, rtol=1e-9, atol=1e-12)
+    assert found[0, 0] == 0
+
+
+def test_a_cost_that_is_no_number_ends_its_channel_alone():
+    weights, covariance = torch.ones(2, 3, 1).double(), torch.eye(3).double().reshape(3, 1, 3, 1)
+    weights[0] = float("nan")
+    none = torch.zeros(2, 3).double()
+    found = elimination.costs(weights, covariance, none, none, torch.ones(2, 3).bool(), 1.0)
+    assert found.tolist() == [[0, 0, 0], [1, 1, 1]]
+
+
+def test_a_covariance_is_made_in_strips(monkeypatch):
+    monkeypatch.setattr(greedy, "_STRIP", 4)
+    seen = torch.randn(30, 9, 3, generator=torch.Generator().manual_seed(0)).double()
+    torch.testing.assert_close(greedy._covariance(seen), torch.einsum("pkt,pls->ktls", seen, seen) / 30)

@@ -19,7 +19,7 @@ from circuitlang.bundled.doodles import draw
 from circuitlang.cli import main
 from circuitlang.compiler.plan import Plan, read_plan
 from circuitlang.compiler.schema import FILE, schema
-from circuitlang.engine import prepare
+from circuitlang.engine import loops, prepare
 from circuitlang.engine.contracts import CRITERIA, passes_of
 from circuitlang.engine.images import held_out
 from circuitlang.errors import InputError
@@ -160,7 +160,7 @@ def test_measuring_costs_what_measuring_a_run_takes(here, monkeypatch):
     from circuitlang.engine import execute
 
     monkeypatch.setattr(execute, "extract", lambda *_: torch.nn.Module())
-    monkeypatch.setattr(execute, "_sparse", lambda: None)
+    monkeypatch.setattr(loops, "compiled", lambda _: None)
     monkeypatch.setattr(execute, "verify", lambda *_: 0.0)
     monkeypatch.setattr(execute, "pack", lambda *_: b"")
     monkeypatch.setattr(execute, "visualise", lambda *_: None)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from functools import cache, cached_property, partial
-from types import ModuleType
+from functools import cached_property, partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from circuitlang.compiler.plan import Bound, Choice
-from circuitlang.engine import answers, exemplars, scenes, witness
+from circuitlang.engine import answers, exemplars, loops, scenes, witness
 from circuitlang.engine.build import Builder
 from circuitlang.engine.cache import Shelf
 from circuitlang.engine.contracts import CRITERIA, Batches, Edit, Edits, Masks, Scores, passes_of
@@ -138,7 +137,7 @@ class _Found:
         weights = self.section.weights
         plain = all(each.dtype == torch.float32 and each.device.type == "cpu" for each in weights.values())
         few = count(self.effective) <= _MANY * count(self.section.relevant)
-        if not (plain and few and (sparse := _sparse())) or self.section.target.at == "max":
+        if not (plain and few and (sparse := loops.compiled("sparse"))) or self.section.target.at == "max":
             return None
         network = self.section.graph.module
         try:
@@ -147,17 +146,6 @@ class _Found:
             # It can't be cut out; of the circuit that was asked for, that is said where it must be.
             return None
         return runner
-
-
-@cache
-def _sparse() -> ModuleType | None:
-    """What runs a module by its kernels, where numba is there to compile it."""
-    try:
-        from circuitlang.engine import sparse
-    except (ImportError, RuntimeError):
-        # As in `observe.loops`.
-        return None
-    return sparse
 
 
 # By network, what circuits have in common on some images.

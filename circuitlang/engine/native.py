@@ -6,8 +6,6 @@ They visit only positions at which the gradient is not zero, eight input channel
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 from itertools import pairwise
 from typing import Any
 
@@ -19,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from circuitlang.engine.contracts import Observation
+from circuitlang.engine.loops import pool
 from circuitlang.engine.simd import LANES, absolute, fma, load, splat, store
 
 Ints = NDArray[np.int64]
@@ -132,12 +131,6 @@ def _strided(values: Tensor) -> tuple[Any, int, int, int]:
     channel, row, column = values.stride()
     last = sum((size - 1) * step for size, step in zip(values.shape, values.stride(), strict=True))
     return values.detach().as_strided((last + 1,), (1,)).numpy(), channel, row, column
-
-
-@cache
-def pool(threads: int) -> ThreadPoolExecutor:
-    """So many threads, which wait for loops to run."""
-    return ThreadPoolExecutor(threads)
 
 
 @njit(cache=True, nogil=True)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import cache
-from types import ModuleType
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from circuitlang.engine import loops
 from circuitlang.engine.contracts import Observation
 
 # Elements of a block that is worked on at once: small enough to stay in a cache, large enough to keep a core busy.
@@ -44,7 +43,7 @@ def flows(kernels: Observation) -> Tensor:
     if _taps(kernels) == 1:
         passed = _products(kernels.gradient.abs(), kernels.input.abs(), kernels).sum(0)
         return kernels.weight[..., 0, 0].abs() * passed
-    if (native := loops()) and native.suits(kernels):
+    if (native := loops.compiled("native")) and native.suits(kernels):
         found = kernels.weight.new_zeros(kernels.weight.shape[:2])
         for image in range(len(kernels.input)):
             for rows, traffic in native.groups(kernels, image):
@@ -104,17 +103,6 @@ def centred(moments: Tensor) -> Tensor:
     return torch.where(scores > 1e-12 * effect, scores, 0)
 
 
-@cache
-def loops() -> ModuleType | None:
-    """The compiled loops, where numba is there to compile them."""
-    try:
-        from circuitlang.engine import native
-    except (ImportError, RuntimeError):
-        # Not installed; or nowhere to keep what is compiled, which numba doesn't do without.
-        return None
-    return native
-
-
 def _taps(kernels: Observation) -> int:
     return kernels.weight.shape[2] * kernels.weight.shape[3]
 
@@ -130,7 +118,7 @@ def _effects(kernels: Observation) -> Effects:
     shape = (len(kernels.input), *kernels.weight.shape[:2])
     signed, absolute = kernels.weight.new_empty(shape), kernels.weight.new_empty(shape)
     weight = kernels.weight.flatten(2).transpose(1, 2)
-    native = loops()
+    native = loops.compiled("native")
     compiled = native is not None and native.suits(kernels)
     for image in range(len(kernels.input)):
         if native and compiled and (sparse := native.sparse(kernels, image)):

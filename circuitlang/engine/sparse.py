@@ -20,7 +20,8 @@ from numba import njit
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
-from circuitlang.engine.native import Floats, Ints, pool
+from circuitlang.engine.loops import pool
+from circuitlang.engine.native import Floats, Ints
 from circuitlang.engine.simd import LANES, fma, larger, load, positive, splat, spread, store
 
 # Where more of a layer's kernels than this are kept, a library's dense product is faster.

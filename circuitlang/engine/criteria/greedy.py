@@ -1,12 +1,15 @@
 import torch
 from torch import Tensor
 
+from circuitlang.engine import loops
 from circuitlang.engine.contracts import Passage, Scores, Scoring, schedule
 
 # Kernels of an output channel beyond these are removed without regard to one another.
 _TOGETHER = 1024
 # Numbers in a block of matrices that are worked on at once.
 _BLOCK = 1 << 24
+# Rows of a symmetric matrix that are worth a product of their own.
+_STRIP = 128
 # By how much a kernel that is removed later scores more, where it costs nothing more.
 _LATER = 1 + 1e-9
 
@@ -71,21 +74,39 @@ def _block(weights: Tensor, seen: Tensor, missing: Tensor, stand_ins: Tensor | N
         # A single number has no variance: it is all that there is to keep.
         mean, gap = torch.zeros_like(mean), torch.zeros_like(gap)
     seen, missing = seen - mean, missing - gap
-    covariance = torch.einsum("pkt,pls->ktls", seen, seen) / len(seen)
+    covariance = _covariance(seen)
     common = torch.einsum("pkt,pr->ktr", seen, missing) / len(seen)
-    found = torch.zeros(alive.shape).to(weights)
+    lacking = torch.einsum("rkt,ktr->rk", weights, common)
+    constants = torch.zeros_like(lacking)
+    if stand_ins is not None:
+        # Constants count: what a kernel's mean is more than what stands in for it.
+        constants = (weights * mean).sum(-1) - stand_ins
+        lacking = lacking + constants * gap[:, None]
+    if weights.device.type == "cpu" and (native := loops.compiled("elimination")):
+        found: Tensor = native.costs(weights, covariance, constants, lacking, alive, _LATER)
+        return found
+    found = torch.zeros_like(lacking)
     step = max(1, _BLOCK // covariance[:, :, :, 0].numel())
     for start in range(0, len(weights), step):
         rows = slice(start, start + step)
-        w = weights[rows]
-        gram = torch.einsum("rkt,ktls,rls->rkl", w, covariance, w)
-        lacking = torch.einsum("rkt,ktr->rk", w, common[..., rows])
-        if stand_ins is not None:
-            # Constants count: what a kernel's mean is more than what stands in for it.
-            more = (w * mean).sum(-1) - stand_ins[rows]
-            gram, lacking = gram + more[:, :, None] * more[:, None, :], lacking + more * gap[rows, None]
-        found[rows] = _removed(gram, lacking, alive[rows])
+        w, constant = weights[rows], constants[rows]
+        gram = torch.einsum("rkt,ktls,rls->rkl", w, covariance, w) + constant[:, :, None] * constant[:, None, :]
+        found[rows] = _removed(gram, lacking[rows], alive[rows])
     return found
+
+
+def _covariance(seen: Tensor) -> Tensor:
+    """The means over places of products of centred inputs [R, n, taps], [n, taps, n, taps]."""
+    places, n, taps = seen.shape
+    flat = seen.flatten(1)
+    found = flat.new_empty(n * taps, n * taps)
+    # It is symmetric: what is above the diagonal is made once.
+    step = max(_STRIP, -(-n * taps // 8))
+    for start in range(0, n * taps, step):
+        own = slice(start, start + step)
+        found[own, start:] = flat[:, own].T @ flat[:, start:]
+        found[start + step :, own] = found[own, start + step :].T
+    return found.div_(places).reshape(n, taps, n, taps)
 
 
 def _removed(gram: Tensor, lacking: Tensor, alive: Tensor) -> Tensor:
