@@ -35,7 +35,7 @@ from torch.profiler import ProfilerActivity, profile
 from torchvision import models
 
 from circuitlang.compiler.plan import Choice
-from circuitlang.engine import observe
+from circuitlang.engine import loops
 from circuitlang.engine.build import Builder
 from circuitlang.engine.contracts import CRITERIA, Scores, passes_of
 from circuitlang.engine.extract import extract
@@ -60,7 +60,7 @@ SIDE = 224
 # Criteria that share a pass.
 TOGETHER = ("snip+actgrad", "snip+taylor+actgrad", "snip+taylor+actgrad+gn")
 # Channels of one layer that share a forward pass, and by which criteria.
-TARGETS, MANY = 16, ("snip", "actgrad")
+TARGETS, MANY = 16, ["snip", "actgrad"]
 # Layers, evenly spread up to the target's, of each of which a channel is scored.
 LAYERS = 4
 # Sizes of circuits that are run, and those of a sweep with its criteria.
@@ -116,9 +116,11 @@ def network(name: str) -> nn.Module:
     return model.eval()
 
 
-def jobs(name: str, criteria: list[str], images: Tensor, peer: Path | None) -> dict[str, Callable[[], object]]:
+def jobs(
+    name: str, criteria: list[str], many: list[str], images: Tensor, peer: Path | None
+) -> dict[str, Callable[[], object]]:
     """What is timed of a network, FB first: F, then each criterion, or several of one pass joined by `+`; channels of
-    the target's layer together; and the authors' code."""
+    the target's layer together, by each of `many`; and the authors' code."""
     model = network(name)
     graph = trace(model, (SIDE, SIDE))
     found: dict[str, Callable[[], object]] = {
@@ -127,7 +129,7 @@ def jobs(name: str, criteria: list[str], images: Tensor, peer: Path | None) -> d
     }
     for word in criteria:
         found[word] = partial(scored, graph, name, word, images)
-    for word in MANY:
+    for word in many:
         channels = [Target(graph.find(NETS[name]), (unit,)) for unit in range(TARGETS)]
         found[f"{word} of {TARGETS} channels"] = partial(scored_together, graph, channels, word, images)
         depths = [Target(step, (UNIT,)) for step in steps(graph, name)]
@@ -314,6 +316,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--nets", nargs="+", choices=NETS, default=list(NETS))
     parser.add_argument("--criteria", nargs="+", default=[*default_criteria(), *TOGETHER], metavar="NAME[+NAME...]")
+    parser.add_argument("--many", nargs="*", default=MANY, metavar="NAME", help="criteria of several targets together")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--images", type=int, default=4, help="to score (default 4)")
     parser.add_argument("--measured", type=int, default=32, help="to measure circuits on; 0 for none (default 32)")
@@ -324,12 +327,12 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.plain:
-        observe.loops, options.measured = lambda: None, 0  # type: ignore[assignment]
+        loops.compiled, options.measured = lambda _: None, 0  # type: ignore[assignment]
     rows: dict[str, dict[str, str]] = {}
     for name in options.nets:
         random = torch.Generator().manual_seed(0)
         images = torch.randn(options.images, 3, SIDE, SIDE, generator=random)
-        tasks = jobs(name, options.criteria, images, options.peer)
+        tasks = jobs(name, options.criteria, options.many, images, options.peer)
         for word, task in tasks.items():
             if word != "force":
                 task()  # once untimed: what is made once is there afterwards
