@@ -14,7 +14,7 @@ from circuitlang.engine import loops
 from circuitlang.engine.build import Builder
 from circuitlang.engine.contracts import CRITERIA, signs
 from circuitlang.engine.heads import Heads
-from circuitlang.engine.intervene import Section, Target
+from circuitlang.engine.intervene import Section, Target, _KernelLayer
 from circuitlang.engine.measure import measure, responses
 from circuitlang.engine.score import _Scoring, score, score_all
 from circuitlang.engine.select import count
@@ -360,6 +360,31 @@ def test_sensitivities_are_the_squared_gradients_on_average(net, path, unit):
         found = torch.stack([each[name] for each in drawn])
         off = (found.mean(0) - exact[name] * mask.any(1)).abs()
         assert (off <= 5 * found.std(0) / math.sqrt(draws) + 1e-9 * exact[name] + 1e-12).all()
+
+
+@pytest.mark.parametrize(("net", "path", "unit"), CASES, ids=IDS)
+def test_layers_are_seen_in_the_network_itself_where_nothing_is_edited(net, path, unit, monkeypatch):
+    part, runs = section(build(net), path, unit), []
+    forward = _KernelLayer.forward
+    monkeypatch.setattr(_KernelLayer, "forward", lambda self, x: runs.append(self.layer.path) or forward(self, x))
+    builder = Builder(part, Fixed(images(4)))
+
+    def passages(edits=None) -> tuple[dict[str, torch.Tensor], int]:
+        runs.clear()
+        seen, scoring = {}, _Scoring(builder, 5, 0)
+        scoring._edits = edits
+        scoring.passages(lambda path, passage: seen.update({path: passage.patches}))
+        return seen, len(runs)
+
+    own, once = passages()
+    edited, twice = passages(part.relevant)
+    assert twice == 2 * once
+    for layer in part.layers:
+        patches, rows = own[layer.path], part.rows(layer)
+        relevant = part.relevant[layer.path][slice(None) if rows is None else rows]
+        used = relevant.reshape(patches.shape[1], -1, layer.inner).any(1)
+        assert used.any()
+        torch.testing.assert_close(patches[:, used], edited[layer.path][:, used])
 
 
 @pytest.mark.parametrize(("net", "path", "unit"), [CASES[1], CASES[3], CASES[5], CASES[7]])

@@ -134,7 +134,7 @@ class Builder:
             return self.ablated(masks)
         return self.through(partial(refit, masks=masks, how=self.calibrate), "refitting", self.images)
 
-    def through(self, fit: Callable[[Layer, Passage], Edit], label: str, images: Batches) -> dict[str, Edit]:
+    def through(self, fit: Callable[[Layer, Passage], Edit | None], label: str, images: Batches) -> dict[str, Edit]:
         """Edit the layers one after the other, by what goes into each for some images; see `Section.refit`."""
         batches, step = [], max(1, -(-len(images) // IMAGES))
         start = 0

@@ -19,6 +19,7 @@ Flags = NDArray[np.bool_]
 _TAPS = 9
 # Output channels that are worked on together, in the lanes of a processor, and numbers of theirs that are held at once.
 _ROWS, _BLOCK = 32, 1 << 23
+_SQUARE = 8
 
 
 def costs(
@@ -75,18 +76,16 @@ def _grams(weights: Doubles, covariance: Doubles, gram: Doubles) -> None:
     lanes = np.empty((n, taps, rows))
     for r in range(rows):
         lanes[:, :, r] = weights[r]
-    put = np.empty((n, rows))
-    line = np.empty(rows)
+    put, line = np.empty((n, rows)), np.empty(rows)
     for k in range(n):
-        for other in range(n):
-            own = put[other]
+        for other in range(k + 1):
+            own, w = put[other], lanes[other]
             own[:] = 0
             for t in range(taps):
                 c = covariance[k, t, other]
                 if taps == _TAPS:
                     # All in one expression, so that nothing goes through memory between them.
                     c0, c1, c2, c3, c4, c5, c6, c7, c8 = c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], c[8]
-                    w = lanes[other]
                     for r in range(rows):
                         own[r] += lanes[k, t, r] * (
                             c0 * w[0, r] + c1 * w[1, r] + c2 * w[2, r] + c3 * w[3, r] + c4 * w[4, r]
@@ -96,12 +95,19 @@ def _grams(weights: Doubles, covariance: Doubles, gram: Doubles) -> None:
                 line[:] = 0
                 for s in range(taps):
                     for r in range(rows):
-                        line[r] += c[s] * lanes[other, s, r]
+                        line[r] += c[s] * w[s, r]
                 for r in range(rows):
                     own[r] += lanes[k, t, r] * line[r]
         for r in range(rows):
-            for other in range(n):
+            for other in range(k + 1):
                 gram[r, k, other] = put[other, r]
+    for r in range(rows):
+        # What is above the diagonal, in squares, of which the lines that are written stay in a processor's cache.
+        for top in range(0, n, _SQUARE):
+            for left in range(0, top + 1, _SQUARE):
+                for k in range(top, min(top + _SQUARE, n)):
+                    for other in range(left, min(left + _SQUARE, k)):
+                        gram[r, other, k] = gram[r, k, other]
 
 
 @njit(cache=True, nogil=True, fastmath={"contract"})

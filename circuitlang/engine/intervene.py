@@ -120,12 +120,20 @@ class _KernelLayer(nn.Module):
         places = values.shape[2:]
         return values.reshape(*values.shape[:2], *(places if len(places) == 2 else (math.prod(places), 1)))
 
-    def patches(self, x: Tensor, places: Tensor) -> Tensor:
-        """What the kernels see in some places of each image, [N, groups, inner, taps, places]; `places` numbers the
-        positions of the output, row by row."""
-        size = self.layer.size
-        found = functional.unfold(self.padded(x), size, dilation=self.dilation, stride=self.stride)[..., places]
-        return found.reshape(len(x), self.groups, self.weight.shape[1], size[0] * size[1], len(places))
+    def patches(self, x: Tensor, places: Tensor, width: int) -> Tensor:
+        """What the kernels see of an image in some places of the output, [places, groups, inner, taps]; `places` are
+        its positions, counted row by row of so many columns."""
+        x = self.padded(x)
+        height, across = self.layer.size
+        down, right = (
+            torch.arange(size, device=x.device) * step
+            for size, step in zip((height, across), self.dilation, strict=True)
+        )
+        first = places // width * self.stride[0] * x.shape[3] + places % width * self.stride[1]
+        taps = (down[:, None] * x.shape[3] + right).flatten()
+        # Channels lie together in memory: each place of the input is one stretch of it.
+        seen = x[0].permute(1, 2, 0).flatten(0, 1)[first[:, None] + taps]
+        return seen.reshape(len(places), len(taps), self.groups, -1).permute(0, 2, 3, 1)
 
     def mean_outputs(self, x: Tensor, y: Tensor) -> Tensor:
         """The mean over positions of each kernel's output, float64 [N, O, I / groups], from the padded input and the
@@ -373,10 +381,14 @@ class Section:
         return self.graph.around(self.target.step.name, torch.tensor(self.target.units), places)
 
     @torch.no_grad()
-    def refit(self, batches: Sequence[Tensor], fit: Callable[[Layer, Passage], Edit], places: int) -> dict[str, Edit]:
+    def refit(
+        self, batches: Sequence[Tensor], fit: Callable[[Layer, Passage], Edit | None], places: int
+    ) -> dict[str, Edit]:
         """Edit the layers one after the other, each by what its input has become in the network that is edited so
-        far; `fit` sees about `places` places, as many of each image. The network itself is as it was afterwards."""
+        far; `fit` sees about `places` places, as many of each image, and None leaves a layer as it is. The network
+        itself is as it was afterwards."""
         edits: dict[str, Edit] = {}
+        seen: set[str] = set()
         whole: dict[fx.Node, list[Tensor]] = {}
         circuit: dict[fx.Node, list[Tensor]] = {}
         last = _last_uses(self._module.graph)
@@ -388,15 +400,22 @@ class Section:
                     break
                 layer = self._module.get_submodule(str(node.target)) if node.op == "call_module" else None
                 whole[node] = _outputs(self._module, node, whole, batches)
-                if isinstance(layer, _KernelLayer) and layer.layer.path not in edits:
+                if isinstance(layer, _KernelLayer) and layer.layer.path not in seen:
                     path = layer.layer.path
                     passage = _passage(layer, circuit[node.all_input_nodes[0]], whole[node], places, draws)
-                    edits[path] = fit(layer.layer, passage)
-                if isinstance(layer, _KernelLayer):
-                    layer.edit(edits[layer.layer.path])
-                circuit[node] = _outputs(self._module, node, circuit, batches)
-                if isinstance(layer, _KernelLayer):
-                    layer.edit(None)
+                    seen.add(path)
+                    if (edit := fit(layer.layer, passage)) is not None:
+                        edits[path] = edit
+                edited = edits.get(layer.layer.path) if isinstance(layer, _KernelLayer) else None
+                if edited is None and all(circuit[used] is whole[used] for used in node.all_input_nodes):
+                    # Nothing on the way here was edited.
+                    circuit[node] = whole[node]
+                else:
+                    if isinstance(layer, _KernelLayer):
+                        layer.edit(edited)
+                    circuit[node] = _outputs(self._module, node, circuit, batches)
+                    if isinstance(layer, _KernelLayer):
+                        layer.edit(None)
                 for done in last.get(node, ()):
                     del whole[done], circuit[done]
         return edits
@@ -551,9 +570,10 @@ def _passage(
     each = max(1, places // sum(map(len, outputs)))
     for xs, ys, generators in zip(inputs, outputs, draws, strict=True):
         for x, y, generator in zip(torch.split(xs, 1), torch.split(ys, 1), generators, strict=True):
-            flat = layer.maps(y).flatten(2)
+            maps = layer.maps(y)
+            flat = maps.flatten(2)
             chosen = torch.randperm(flat.shape[-1], generator=generator)[:each].to(y.device)
-            patches.append(layer.patches(x, chosen).permute(0, 4, 1, 2, 3).flatten(0, 1))
+            patches.append(layer.patches(x, chosen, maps.shape[3]))
             wanted.append(flat[..., chosen].permute(0, 2, 1).flatten(0, 1))
     rows = torch.arange(len(layer.weight)) if layer.rows is None else layer.rows
     return Passage(layer.weight, layer.bias, rows.to(layer.weight.device), torch.cat(patches), torch.cat(wanted))

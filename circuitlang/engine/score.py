@@ -201,9 +201,9 @@ class _Scoring:
         return sums
 
     def passages(self, see: Callable[[str, Passage], None]) -> None:
-        whole = {path: Edit(mask.double()) for path, mask in self.relevant.items()}
+        whole = {path: None if _complete(mask) else Edit(mask.double()) for path, mask in self.relevant.items()}
 
-        def fit(layer: Layer, passage: Passage) -> Edit:
+        def fit(layer: Layer, passage: Passage) -> Edit | None:
             see(layer.path, passage)
             edit = self._edits[layer.path] if self._edits else whole[layer.path]
             return Edit(edit) if isinstance(edit, Tensor) else edit
@@ -293,6 +293,12 @@ def _add(builder: Builder, sums: dict[str, Tensor], layer: Layer, place: tuple[A
         own += found
     else:
         own.index_add_(-2, rows, found.double())
+
+
+def _complete(mask: Tensor) -> bool:
+    """Whether all is there of the output channels of which anything is."""
+    own = mask.flatten(1)
+    return bool((own.all(1) | ~own.any(1)).all())
 
 
 def _entry(criterion: str) -> Criterion | Schedule:

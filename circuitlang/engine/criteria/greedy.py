@@ -69,6 +69,17 @@ def _costs(passage: Passage, relevant: Tensor, stand_ins: Tensor | None) -> Tens
 
 def _block(weights: Tensor, seen: Tensor, missing: Tensor, stand_ins: Tensor | None, alive: Tensor) -> Tensor:
     """The costs of kernels [O, n, taps] that look at inputs [R, n, taps], where outputs are `missing` [R, O]."""
+    taps = seen.shape[2]
+    if taps > 1 and 2 * len(weights) < taps**2:
+        # What the kernels of few output channels put out is less to multiply than what their weights see.
+        outputs = torch.einsum("pkt,rkt->rpk", seen, weights)[..., None]
+        one = torch.ones(1, seen.shape[1], 1).to(weights)
+        rows = [slice(row, row + 1) for row in range(len(weights))]
+        held = [None if stand_ins is None else stand_ins[row] for row in rows]
+        return torch.cat([
+            _block(one, output, missing[:, row], constants, alive[row])
+            for output, row, constants in zip(outputs, rows, held, strict=True)
+        ])  # fmt: skip
     mean, gap = seen.mean(0), missing.mean(0)
     if stand_ins is None and len(seen) == 1:
         # A single number has no variance: it is all that there is to keep.
