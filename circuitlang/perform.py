@@ -25,7 +25,7 @@ from circuitlang.engine.result import Divided, Result
 from circuitlang.engine.split import Division, divide, judge
 from circuitlang.errors import CircuitError, Finding, InputError, OutputError, SpecError, did_you_mean, listing
 from circuitlang.output.read import read, read_split, read_summary, visualised
-from circuitlang.output.write import write, write_split
+from circuitlang.output.write import claim, write, write_split
 from circuitlang.source import Span
 from circuitlang.workers import Died, spread
 
@@ -86,8 +86,11 @@ def perform(prepared: Prepared, jobs: Sequence[Job], folder: Path, processes: in
     """Each job's circuit, or split, in its folder below this one, computed unless it is there, or why it can't be: in
     order, or as several processes finish them.
 
-    No process is left when the generator ends or is closed.
+    No process is left when the generator ends or is closed. Nothing is computed where a folder is somebody else's.
     """
+    if taken := [finding for job in jobs for finding in _taken(folder / job.plan.id)]:
+        yield OutputError(taken)
+        return
     if processes == 1:
         performer = _Performer(prepared, folder, jobs)
         last = {job.section: job for job in jobs}
@@ -105,6 +108,14 @@ def perform(prepared: Prepared, jobs: Sequence[Job], folder: Path, processes: in
         yield from before
     if pending:
         yield from _together(prepared, pending, folder, min(processes, len(pending)))
+
+
+def _taken(place: Path) -> tuple[Finding, ...]:
+    try:
+        claim(place)
+    except OutputError as error:
+        return error.findings
+    return ()
 
 
 def _together(prepared: Prepared, jobs: Sequence[Job], folder: Path, processes: int) -> Generator[Made, None, None]:

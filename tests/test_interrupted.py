@@ -15,6 +15,7 @@ from random import Random
 import pytest
 from click.testing import CliRunner, Result
 
+from circuitlang import perform
 from circuitlang.cli import main
 from circuitlang.output import write
 from tests.conftest import ROOT
@@ -119,6 +120,19 @@ def test_a_disk_that_fills_up_during_a_run_is_said_once_and_leaves_what_was_fini
     assert {path.name for path in RUN.iterdir()} == {"plan.yaml", "index.html", IDS[0]}
     assert call().stdout.count("finished before") == 1
     whole()
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_nothing_is_computed_where_a_folder_is_anothers(four, monkeypatch, jobs):
+    for name in IDS[1:3]:
+        (RUN / name).mkdir(parents=True)
+        (RUN / name / "mine.png").write_bytes(b"mine")
+    monkeypatch.setattr(perform, "execute", lambda *given: pytest.fail("computed"))
+    said = call("--jobs", jobs, code=1).stderr
+    assert said.count("error[E390]") == 2
+    assert f"move {IDS[2]} away" in said
+    assert finished() == {}
+    assert [path.name for path in RUN.glob("conv*/*")] == ["mine.png"] * 2
 
 
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EPERM])

@@ -53,14 +53,19 @@ def write_split(divided: Divided, folder: Path) -> None:
                 shutil.rmtree(place, ignore_errors=True)
 
 
+def claim(folder: Path) -> None:
+    """Raises OutputError where something else than what is written here has a folder's name."""
+    with _errors(folder):
+        _refuse(folder, ())
+
+
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     """Put files into a folder that appears, or is replaced, in one step; what others put there stays.
 
     Raises OSError where something else has the folder's name.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    if os.path.lexists(folder) and not _is_ours(folder, files):
-        raise FileExistsError(errno.EEXIST, "something else has this name already")
+    _refuse(folder, files)
     partial = Path(tempfile.mkdtemp(prefix=f"{_PARTIAL}{os.getpid()}-", dir=folder.parent))
     try:
         for name, content in files.items():
@@ -71,6 +76,11 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
             _swap(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _refuse(folder: Path, files: Collection[str]) -> None:
+    if os.path.lexists(folder) and not _is_ours(folder, files):
+        raise FileExistsError(errno.EEXIST, "something else has this name already")
 
 
 def _is_ours(folder: Path, files: Collection[str]) -> bool:
