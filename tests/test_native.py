@@ -6,10 +6,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from circuitlang.engine import elimination, loops, native, observe
+from circuitlang.engine import covariance, loops, native, observe, products
 from circuitlang.engine.build import Builder
 from circuitlang.engine.contracts import Observation
-from circuitlang.engine.criteria import greedy
 from circuitlang.engine.intervene import Section, Target
 from circuitlang.engine.score import score
 from circuitlang.engine.trace import trace
@@ -144,7 +143,7 @@ def test_window_sums(stride, dilation):
 
 def test_without_numba_there_are_no_loops(monkeypatch):
     monkeypatch.setitem(sys.modules, "numba", None)
-    for name in ("native", "sparse", "elimination"):
+    for name in ("native", "sparse", "products"):
         monkeypatch.delitem(sys.modules, f"circuitlang.engine.{name}", raising=False)
         assert loops.compiled.__wrapped__(name) is None
 
@@ -164,7 +163,7 @@ def test_kernels_are_removed_as_each_alone_would_be(rows, n, taps, threads, monk
     covariance = torch.einsum("pkt,pls->ktls", seen, seen) / 50
     outputs = torch.einsum("pkt,rkt->prk", seen, weights)
     lacking = torch.einsum("prk,pr->rk", outputs, missing) / 50
-    found = elimination.costs(weights, covariance, constants, lacking, alive, 1.5)
+    found = products.costs(weights, covariance, constants, lacking, alive, 1.5)
     for row in range(rows):
         gram = outputs[:, row].T @ outputs[:, row] / 50 + constants[row][:, None] * constants[row]
         left, linear, last = alive[row].nonzero()[:, 0].tolist(), lacking[row].clone(), 1e-12 * float(gram.diag().max())
@@ -184,11 +183,22 @@ def test_a_cost_that_is_no_number_ends_its_channel_alone():
     weights, covariance = torch.ones(2, 3, 1).double(), torch.eye(3).double().reshape(3, 1, 3, 1)
     weights[0] = float("nan")
     none = torch.zeros(2, 3).double()
-    found = elimination.costs(weights, covariance, none, none, torch.ones(2, 3).bool(), 1.0)
+    found = products.costs(weights, covariance, none, none, torch.ones(2, 3).bool(), 1.0)
     assert found.tolist() == [[0, 0, 0], [1, 1, 1]]
 
 
 def test_a_covariance_is_made_in_strips(monkeypatch):
-    monkeypatch.setattr(greedy, "_STRIP", 4)
+    monkeypatch.setattr(covariance, "_STRIP", 4)
     seen = torch.randn(30, 9, 3, generator=torch.Generator().manual_seed(0)).double()
-    torch.testing.assert_close(greedy._covariance(seen), torch.einsum("pkt,pls->ktls", seen, seen) / 30)
+    torch.testing.assert_close(covariance.covariance_of(seen), torch.einsum("pkt,pls->ktls", seen, seen) / 30)
+
+
+@pytest.mark.parametrize(("n", "taps"), [(6, 9), (5, 1), (4, 25), (1, 4)])
+def test_what_some_kernels_put_out_together(n, taps):
+    random = torch.Generator().manual_seed(0)
+    seen, weights = torch.randn(40, n, taps, generator=random).double(), torch.randn(n, taps, generator=random).double()
+    outputs = (seen * weights).sum(2)
+    covariance = torch.einsum("pkt,pls->ktls", seen, seen)
+    for kernels in (torch.arange(n), torch.arange(n)[1::2], torch.arange(0)):
+        found = products.gram(weights[kernels], kernels, covariance)
+        torch.testing.assert_close(found, outputs[:, kernels].T @ outputs[:, kernels])

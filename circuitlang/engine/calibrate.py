@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from circuitlang.engine.contracts import Edit, Masks, Passage
+from circuitlang.engine.covariance import covariance_of, gram_of
 from circuitlang.engine.graph import Layer
 
 # How much of its own variance a kernel's fit is held back by, which keeps what the data can't tell at 1.
@@ -44,7 +45,7 @@ def refit(
         wanted = passage.wanted[:, channels]
         mean, goal = seen.mean(0), wanted.mean(0)
         seen, wanted = seen - mean, wanted - goal
-        covariance = (seen.T @ seen / len(seen)).double().reshape(len(used), taps, len(used), taps)
+        covariance = covariance_of(seen.reshape(len(seen), len(used), taps)).double()
         common = (seen.T @ wanted / len(seen)).double().reshape(len(used), taps, each)
         mean = mean.double().reshape(len(used), taps)
         for unit in range(each):
@@ -53,7 +54,7 @@ def refit(
             kernels = used[among]
             w = weight[row, kernels]
             if len(kernels):
-                gram = torch.einsum("kt,ktls,ls->kl", w, covariance[among][:, :, among], w)
+                gram = gram_of(w, among, covariance)
                 toward = (w * common[among, :, unit]).sum(1)
                 level = (w * mean[among]).sum(1)
                 gain[row, kernels.cpu()] = _gains(gram, toward, level, how).cpu()

@@ -3,13 +3,12 @@ from torch import Tensor
 
 from circuitlang.engine import loops
 from circuitlang.engine.contracts import Passage, Scores, Scoring, schedule
+from circuitlang.engine.covariance import covariance_of
 
 # Kernels of an output channel beyond these are removed without regard to one another.
 _TOGETHER = 1024
 # Numbers in a block of matrices that are worked on at once.
 _BLOCK = 1 << 24
-# Rows of a symmetric matrix that are worth a product of their own.
-_STRIP = 128
 # By how much a kernel that is removed later scores more, where it costs nothing more.
 _LATER = 1 + 1e-9
 
@@ -69,23 +68,22 @@ def _costs(passage: Passage, relevant: Tensor, stand_ins: Tensor | None) -> Tens
 
 def _block(weights: Tensor, seen: Tensor, missing: Tensor, stand_ins: Tensor | None, alive: Tensor) -> Tensor:
     """The costs of kernels [O, n, taps] that look at inputs [R, n, taps], where outputs are `missing` [R, O]."""
-    taps = seen.shape[2]
+    taps, found = seen.shape[2], torch.zeros(alive.shape).to(weights)
     if taps > 1 and 2 * len(weights) < taps**2:
         # What the kernels of few output channels put out is less to multiply than what their weights see.
         outputs = torch.einsum("pkt,rkt->rpk", seen, weights)[..., None]
         one = torch.ones(1, seen.shape[1], 1).to(weights)
-        rows = [slice(row, row + 1) for row in range(len(weights))]
-        held = [None if stand_ins is None else stand_ins[row] for row in rows]
-        return torch.cat([
-            _block(one, output, missing[:, row], constants, alive[row])
-            for output, row, constants in zip(outputs, rows, held, strict=True)
-        ])  # fmt: skip
+        for number, output in enumerate(outputs):
+            row = slice(number, number + 1)
+            constants = None if stand_ins is None else stand_ins[row]
+            found[row] = _block(one, output, missing[:, row], constants, alive[row])
+        return found
     mean, gap = seen.mean(0), missing.mean(0)
     if stand_ins is None and len(seen) == 1:
         # A single number has no variance: it is all that there is to keep.
         mean, gap = torch.zeros_like(mean), torch.zeros_like(gap)
     seen, missing = seen - mean, missing - gap
-    covariance = _covariance(seen)
+    covariance = covariance_of(seen)
     common = torch.einsum("pkt,pr->ktr", seen, missing) / len(seen)
     lacking = torch.einsum("rkt,ktr->rk", weights, common)
     constants = torch.zeros_like(lacking)
@@ -93,10 +91,9 @@ def _block(weights: Tensor, seen: Tensor, missing: Tensor, stand_ins: Tensor | N
         # Constants count: what a kernel's mean is more than what stands in for it.
         constants = (weights * mean).sum(-1) - stand_ins
         lacking = lacking + constants * gap[:, None]
-    if weights.device.type == "cpu" and (native := loops.compiled("elimination")):
-        found: Tensor = native.costs(weights, covariance, constants, lacking, alive, _LATER)
+    if weights.device.type == "cpu" and (native := loops.compiled("products")):
+        found.copy_(native.costs(weights, covariance, constants, lacking, alive, _LATER))
         return found
-    found = torch.zeros_like(lacking)
     step = max(1, _BLOCK // covariance[:, :, :, 0].numel())
     for start in range(0, len(weights), step):
         rows = slice(start, start + step)
@@ -104,20 +101,6 @@ def _block(weights: Tensor, seen: Tensor, missing: Tensor, stand_ins: Tensor | N
         gram = torch.einsum("rkt,ktls,rls->rkl", w, covariance, w) + constant[:, :, None] * constant[:, None, :]
         found[rows] = _removed(gram, lacking[rows], alive[rows])
     return found
-
-
-def _covariance(seen: Tensor) -> Tensor:
-    """The means over places of products of centred inputs [R, n, taps], [n, taps, n, taps]."""
-    places, n, taps = seen.shape
-    flat = seen.flatten(1)
-    found = flat.new_empty(n * taps, n * taps)
-    # It is symmetric: what is above the diagonal is made once.
-    step = max(_STRIP, -(-n * taps // 8))
-    for start in range(0, n * taps, step):
-        own = slice(start, start + step)
-        found[own, start:] = flat[:, own].T @ flat[:, start:]
-        found[start + step :, own] = found[own, start + step :].T
-    return found.div_(places).reshape(n, taps, n, taps)
 
 
 def _removed(gram: Tensor, lacking: Tensor, alive: Tensor) -> Tensor:

@@ -1,4 +1,5 @@
-"""Compiled loops that remove the kernels of an output channel one by one, as `greedy` does."""
+"""Compiled loops over covariances of what a layer's kernels see: what kernels put out together, and what is lost when
+they are removed one by one."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from circuitlang.engine.loops import pool
 
 Doubles = NDArray[np.float64]
 Flags = NDArray[np.bool_]
+Ints = NDArray[np.int64]
 
 # Weights of a kernel that are gone through at once.
 _TAPS = 9
@@ -44,6 +46,29 @@ def costs(
 
     list(pool(threads).map(some, pairwise(ends)))
     return found
+
+
+def gram(weights: Tensor, kernels: Tensor, covariance: Tensor) -> Tensor:
+    """The covariances [k, k] of what some kernels of an output channel put out, from their weights [k, taps], their
+    places among all, and the covariance [n, taps, n, taps] of what weights see. All float64."""
+    found = weights.new_zeros(len(weights), len(weights))
+    _gram(weights.contiguous().numpy(), kernels.numpy(), covariance.numpy(), found.numpy())
+    return found
+
+
+@njit(cache=True, nogil=True, fastmath={"contract"})
+def _gram(weights: Doubles, kernels: Ints, covariance: Doubles, found: Doubles) -> None:
+    number, taps = weights.shape
+    for i in range(number):
+        for j in range(i + 1):
+            total = 0.0
+            for t in range(taps):
+                c, w = covariance[kernels[i], t, kernels[j]], weights[j]
+                seen = 0.0
+                for s in range(taps):
+                    seen += c[s] * w[s]
+                total += weights[i, t] * seen
+            found[i, j] = found[j, i] = total
 
 
 @njit(cache=True, nogil=True)
