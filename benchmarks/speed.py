@@ -117,10 +117,10 @@ def network(name: str) -> nn.Module:
 
 
 def jobs(
-    name: str, criteria: list[str], many: list[str], images: Tensor, peer: Path | None
+    name: str, criteria: list[str], many: list[str], refits: list[float], images: Tensor, peer: Path | None
 ) -> dict[str, Callable[[], object]]:
     """What is timed of a network, FB first: F, then each criterion, or several of one pass joined by `+`; channels of
-    the target's layer together, by each of `many`; and the authors' code."""
+    the target's layer together, by each of `many`; circuits of some sizes, refitted; and the authors' code."""
     model = network(name)
     graph = trace(model, (SIDE, SIDE))
     found: dict[str, Callable[[], object]] = {
@@ -135,9 +135,19 @@ def jobs(
         depths = [Target(step, (UNIT,)) for step in steps(graph, name)]
         found[f"{word} in {LAYERS} layers, together"] = partial(scored_together, graph, depths, word, images)
         found[f"{word} in {LAYERS} layers, one by one"] = partial(scored_apart, graph, depths, word, images)
+    for share in refits:
+        found[f"{share:.0%} kept, kernels refitted"] = refitted(graph, name, images, share)
     if peer is not None:
         found |= theirs(model, name, images, peer)
     return found
+
+
+def refitted(graph: Graph, name: str, images: Tensor, share: float) -> Callable[[], object]:
+    """What refits a circuit of some of the kernels, the best by `snip`."""
+    builder = Builder(section(graph, name), Fixed(images), refill="live", calibrate="kernels")
+    relevant = sum(int(mask.sum()) for mask in builder.relevant.values())
+    masks = builder.select(score(builder, "snip", {}, 0, 0), max(int(share * relevant), 1))
+    return partial(builder.build, masks)
 
 
 def section(graph: Graph, name: str, unit: int = UNIT) -> Section:
@@ -315,8 +325,9 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--nets", nargs="+", choices=NETS, default=list(NETS))
-    parser.add_argument("--criteria", nargs="+", default=[*default_criteria(), *TOGETHER], metavar="NAME[+NAME...]")
+    parser.add_argument("--criteria", nargs="*", default=[*default_criteria(), *TOGETHER], metavar="NAME[+NAME...]")
     parser.add_argument("--many", nargs="*", default=MANY, metavar="NAME", help="criteria of several targets together")
+    parser.add_argument("--refits", nargs="*", type=float, default=[], metavar="SHARE", help="circuits to refit")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--images", type=int, default=4, help="to score (default 4)")
     parser.add_argument("--measured", type=int, default=32, help="to measure circuits on; 0 for none (default 32)")
@@ -332,7 +343,7 @@ def main() -> None:
     for name in options.nets:
         random = torch.Generator().manual_seed(0)
         images = torch.randn(options.images, 3, SIDE, SIDE, generator=random)
-        tasks = jobs(name, options.criteria, options.many, images, options.peer)
+        tasks = jobs(name, options.criteria, options.many, options.refits, images, options.peer)
         for word, task in tasks.items():
             if word != "force":
                 task()  # once untimed: what is made once is there afterwards
