@@ -13,7 +13,7 @@ import pytest
 
 from circuitlang.errors import OutputError
 from circuitlang.output import write as module
-from circuitlang.output.write import clean, write_file, write_files, write_folder
+from circuitlang.output.write import claim, clean, write_file, write_files, write_folder
 
 FILES = {"a.txt": b"new", "b.txt": b"new too"}
 
@@ -126,14 +126,21 @@ def test_what_another_writer_is_busy_with_is_left_alone(tmp_path):
     assert busy.is_dir()
 
 
-def test_two_writers_at_once_leave_one_whole_folder(tmp_path):
+def test_a_folder_that_another_run_replaces_just_now_is_no_strangers(tmp_path, monkeypatch):
+    monkeypatch.setattr(module.os.path, "lexists", lambda path: True)
+    claim(tmp_path / "one")
+    with pytest.raises(OutputError):
+        claim(Path(__file__))
+
+
+def test_writers_at_once_leave_one_whole_folder(tmp_path):
     script = (
         "import sys; from pathlib import Path; from circuitlang.output.write import write_folder\n"
         "for _ in range(30): write_folder(Path(sys.argv[1]), {n: sys.argv[2].encode() for n in 'abc'})"
     )
     target = tmp_path / "one"
-    writers = [subprocess.Popen([sys.executable, "-c", script, str(target), word]) for word in ("x", "y")]
-    assert [writer.wait() for writer in writers] == [0, 0]
+    writers = [subprocess.Popen([sys.executable, "-c", script, str(target), word]) for word in "wxyz"]
+    assert [writer.wait() for writer in writers] == [0] * 4
     assert len(set(content(target).values())) == 1
     assert strays(tmp_path) == []
 

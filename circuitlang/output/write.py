@@ -65,7 +65,6 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
     Raises OSError where something else has the folder's name.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    _refuse(folder, files)
     partial = Path(tempfile.mkdtemp(prefix=f"{_PARTIAL}{os.getpid()}-", dir=folder.parent))
     try:
         for name, content in files.items():
@@ -73,6 +72,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
         partial.chmod(0o777 & ~_umask())
         with in_turn(folder.parent):
             clean(folder.parent)
+            _refuse(folder, files)
             _swap(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -85,9 +85,15 @@ def _refuse(folder: Path, files: Collection[str]) -> None:
 
 def _is_ours(folder: Path, files: Collection[str]) -> bool:
     """Whether a folder is a circuit's, a split's or a comparison's, or has nothing in it but what these have."""
-    if folder.is_symlink() or not folder.is_dir():
+    if folder.is_symlink():
         return False
-    names = {each.name for each in folder.iterdir()}
+    try:
+        names = {each.name for each in folder.iterdir()}
+    except NotADirectoryError:
+        return False
+    except FileNotFoundError:
+        # Another run is putting its own there.
+        return True
     return not names.isdisjoint(_MARKS) or all(name in files or _made(name) for name in names)
 
 
