@@ -193,12 +193,15 @@ def test_a_covariance_is_made_in_strips(monkeypatch):
     torch.testing.assert_close(covariance.covariance_of(seen), torch.einsum("pkt,pls->ktls", seen, seen) / 30)
 
 
+@pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize(("n", "taps"), [(6, 9), (5, 1), (4, 25), (1, 4)])
-def test_what_some_kernels_put_out_together(n, taps):
+def test_what_some_kernels_put_out_together(n, taps, compiled, monkeypatch):
+    if not compiled:
+        monkeypatch.setattr(loops, "compiled", lambda _: None)
     random = torch.Generator().manual_seed(0)
     seen, weights = torch.randn(40, n, taps, generator=random).double(), torch.randn(n, taps, generator=random).double()
     outputs = (seen * weights).sum(2)
-    covariance = torch.einsum("pkt,pls->ktls", seen, seen)
+    products = torch.einsum("pkt,pls->ktls", seen, seen)
     for kernels in (torch.arange(n), torch.arange(n)[1::2], torch.arange(0)):
-        found = products.gram(weights[kernels], kernels, covariance)
+        found = covariance.gram_of(weights[kernels], kernels, products)
         torch.testing.assert_close(found, outputs[:, kernels].T @ outputs[:, kernels])

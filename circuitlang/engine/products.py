@@ -21,6 +21,7 @@ Ints = NDArray[np.int64]
 _TAPS = 9
 # Output channels that are worked on together, in the lanes of a processor, and numbers of theirs that are held at once.
 _ROWS, _BLOCK = 32, 1 << 23
+# The side of a square of a matrix that is turned at once.
 _SQUARE = 8
 
 
