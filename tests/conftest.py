@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.brief import BRIEF, leave_undrawn, worker
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext
 
 ROOT = Path(__file__).resolve().parents[1]
 # Modules that make something costly once for many tests.
@@ -20,6 +25,14 @@ SHARING = (
     "bundled", "compare", "diagram_page", "docs", "exports", "jobs", "loaded", "networks", "packaging",
     "picture_exports", "real", "report_page", "split",
 )  # fmt: skip
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+# In milliseconds: an hour, for no test that would pass is to end by it.
+PATIENCE = 3_600_000
+# A busy machine is slow, and no test may say so. The examples are the same each time; nightly tests draw others.
+settings.register_profile(
+    "steady", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("steady")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -61,6 +74,26 @@ def browser() -> str:
     if path is None:
         _missing("the browser chromium")
     return path or ""
+
+
+@pytest.fixture(scope="module")
+def chromium(browser: str) -> Iterator[Browser]:
+    """The browser without a screen; it waits for a busy machine as long as that takes."""
+    from playwright.sync_api import expect, sync_playwright
+
+    expect.set_options(timeout=PATIENCE)
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=browser, args=FLAGS, timeout=PATIENCE)
+        opened = running.new_context
+
+        def new_context(**options: Any) -> BrowserContext:
+            context = opened(**options)
+            context.set_default_timeout(PATIENCE)
+            return context
+
+        running.new_context = new_context  # type: ignore[method-assign]
+        yield running
+        running.close()
 
 
 def draw_pictures(folder: Path, kind: str, number: int) -> None:

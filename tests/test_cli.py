@@ -3,9 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 
 import pytest
 import torch
@@ -15,7 +12,7 @@ from PIL import Image
 from circuitlang.bundled.doodles import draw
 from circuitlang.cli import main
 from circuitlang.engine import execute
-from tests.conftest import ROOT
+from tests import ending
 
 LINE = "preserve conv5:34 on images/dogs/* sparsity<=0.1 criterion=snip"
 
@@ -285,25 +282,15 @@ def test_a_run_that_is_killed_leaves_nothing_half_done_and_goes_on_where_it_was(
     channels = (34, 33, 32)
     spec = "".join(f"preserve conv5:{c} on images/dogs/* kernels<=30 criterion=force(steps=6)\n" for c in channels)
     (here / "three.circuit").write_text(spec)
-    command = [sys.executable, "-m", "tests.brief", "run", "three.circuit"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment,
-        text=True,
-        # What runs in a shell's background is born deaf to SIGINT, and so would be its children.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
-    first = here / "runs" / "three" / "conv5_34-force-30kernels" / "circuit.json"
-    deadline = time.monotonic() + 120
-    while not first.exists() and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.send_signal(signum)
-    _, errors = process.communicate(timeout=60)
+    os.mkfifo(here / "begun")
+    process = ending.begin(f"works:2:{here / 'begun'}", "run", "three.circuit")
+    with ending.begun(process, here / "begun") as begun:
+        assert int(begun.readline()) == process.pid
+        process.send_signal(signum)
+        _, errors = process.communicate()
     assert process.returncode == {signal.SIGINT: 130, signal.SIGTERM: 130, signal.SIGKILL: -9}[signum]
     assert "Traceback" not in errors
+    first = here / "runs" / "three" / "conv5_34-force-30kernels" / "circuit.json"
     before = first.stat().st_mtime_ns
     for folder in (here / "runs" / "three").glob("[!.]*/"):
         assert (folder / "circuit.json").is_file(), "a folder under its own name is whole"

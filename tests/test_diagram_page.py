@@ -12,13 +12,12 @@ import msgspec
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from circuitlang.engine.result import Result, Scenes, Visions
 from circuitlang.output.formats.diagram_html import diagram_html
 from tests.test_diagram import Made, chain, concatenated, crowd, empty, fed_by, flattened, residual, result
 
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 Open = Callable[..., Page]
 
 
@@ -54,14 +53,6 @@ def strands() -> Result:
         ],
         unit=6,
     )
-
-
-@pytest.fixture(scope="module")
-def chromium(browser: str) -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=browser, args=FLAGS)
-        yield running
-        running.close()
 
 
 @pytest.fixture
@@ -360,7 +351,7 @@ def test_no_name_can_run_anything(show):
 
 def test_what_is_written_in_it_and_no_more_may_run(chromium, tmp_path):
     (tmp_path / "diagram.html").write_bytes(diagram_html(strands())["diagram.html"])
-    page = chromium.new_page()
+    page = chromium.new_context().new_page()
     page.goto((tmp_path / "diagram.html").as_uri())
     policy = page.locator("meta[http-equiv]").get_attribute("content")
     assert policy.startswith("default-src 'none'; img-src data:")

@@ -180,7 +180,7 @@ def texts(draw) -> str:
     return text
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(texts())
 def test_any_text_of_the_grammar_keeps_its_tree_and_its_comments(text):
     sound = not parse(Source("x", text.replace("\r\n", "\n"))).findings
@@ -193,7 +193,7 @@ PIECES = [*STATEMENTS, " ", "\n", ";", "#", "# c\n", '"', "(", ")", "[", "]", "{
 WHOLE = "\n".join(path.read_bytes().decode().partition(SEPARATOR)[0] for path in CASES)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_a_damaged_text_is_refused_or_keeps_everything(data):
     lines = WHOLE.split("\n")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests import test_language as language
 
 pytestmark = pytest.mark.nightly
-MANY = settings(max_examples=10_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+MANY = settings(max_examples=10_000, derandomize=False)
 
 
 @MANY

@@ -5,9 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,8 +16,8 @@ from circuitlang.cli import main
 from circuitlang.errors import CircuitError, Finding, InputError
 from circuitlang.source import Source
 from circuitlang.workers import Died, spread
+from tests import ending
 from tests.brief import undrawn_worker
-from tests.conftest import ROOT
 from tests.working import start
 
 IDS = [f"conv5_{channel}-magnitude-20kernels" for channel in (30, 32, 33, 34)]
@@ -41,14 +38,6 @@ def numbers(folder: Path = Path("runs/inline")) -> dict[str, bytes]:
     return {path.parent.name: path.read_bytes() for path in folder.glob("*/metrics.json")}
 
 
-def alive(process: int) -> bool:
-    try:
-        # What has ended and was not asked for is a zombie, and no work.
-        return Path(f"/proc/{process}/stat").read_text().split(") ")[1][0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
 def test_every_item_is_done_once_and_in_turn_where_one_waits_for_another(tmp_path, monkeypatch):
     monkeypatch.setenv("SEEN", str(tmp_path / "seen"))
     made = list(spread(start, ["b", "a", "c", "d"], 2, {"b": "a", "c": "b"}))
@@ -64,14 +53,13 @@ def test_a_process_that_dies_takes_nothing_with_it():
 
 
 def test_no_process_is_left_when_what_they_make_is_not_wanted_any_more(tmp_path):
-    made = spread(start, ["a", f"sleep {tmp_path / 'pid'}"], 2, {})
+    os.mkfifo(tmp_path / "begun")
+    made = spread(start, ["a", f"sleep {tmp_path / 'begun'}"], 2, {})
     assert next(made) == ("a", "A")
-    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
-        time.sleep(0.01)
-    process = int((tmp_path / "pid").read_text())
-    assert alive(process)
-    made.close()
-    assert not alive(process)
+    with (tmp_path / "begun").open() as begun:
+        assert begun.readline().strip().isdecimal()
+        made.close()
+        assert begun.read() == "", "its end closes the pipe"
 
 
 @pytest.fixture(scope="module")
@@ -204,30 +192,15 @@ def test_errors_keep_their_findings_on_the_way_from_process_to_process():
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_whatever_ends_a_run_ends_all_of_its_processes(here, signum):
-    """Ended while both processes are at work; nothing half-written is left, or for long where nothing could tidy up."""
-    spec = "preserve conv5:[30, 32, 33, 34] on images/dogs/* kernels<=20 criterion=force(steps=500)\n"
-    (here / "a.circuit").write_text(spec)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "circuitlang", "run", "a.circuit", "--jobs", "2"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
-    children: list[int] = []
-    deadline = time.monotonic() + 120
-    while len(children) < 3 and time.monotonic() < deadline:
-        time.sleep(0.05)
-        children = [int(each) for each in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
-    # Besides the two, multiprocessing has one that tracks what they share.
-    assert len(children) == 3
-    time.sleep(2)
-    process.send_signal(signum)
-    _, errors = process.communicate(timeout=60)
+    """Ended while both processes are at work; nothing could tidy up after SIGKILL, and they end all the same."""
+    (here / "a.circuit").write_text(SPEC)
+    os.mkfifo(here / "begun")
+    process = ending.begin(f"works:1:{here / 'begun'}", "run", "a.circuit", "--jobs", "2")
+    with ending.begun(process, here / "begun") as begun:
+        children = {int(begun.readline()), int(begun.readline())}
+        assert len(children - {process.pid}) == 2
+        process.send_signal(signum)
+        _, errors = process.communicate()
+        assert begun.read() == "", "their end closes the pipe"
     assert process.returncode == (-9 if signum == signal.SIGKILL else 130)
     assert "Traceback" not in errors
-    deadline = time.monotonic() + 30
-    while any(map(alive, children)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not any(map(alive, children))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 import circuitlang
 from circuitlang import perform, pipeline
@@ -23,7 +22,6 @@ from circuitlang.output import charts
 from circuitlang.output.formats.page import page as report
 from tests.conftest import ROOT
 
-FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 DOGS = ROOT / "examples" / "images" / "dogs"
 SPEC = f"""\
 images dogs = {DOGS}/* limit=16
@@ -48,14 +46,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("pages")
     folder.joinpath("dogs.circuit").write_text(SPEC)
     return circuitlang.run(folder / "dogs.circuit", folder / "runs")
-
-
-@pytest.fixture(scope="module")
-def chromium(browser: str) -> Iterator[Browser]:
-    with sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=browser, args=FLAGS)
-        yield opened
-        opened.close()
 
 
 @dataclass
