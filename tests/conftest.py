@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests import fuzzing
 from tests.brief import BRIEF, leave_undrawn, worker
 
 if TYPE_CHECKING:
@@ -50,6 +51,24 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return path if Path(path).stem.removeprefix("test_") in SHARING else nodeid
 
     return Scheduling(config, log) if config.getoption("dist") == "load" else None
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In one of several processes: hand over how many damaged inputs its readers were given."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["fuzzing"] = dict(fuzzing.TRIED), dict(fuzzing.READ)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    tried, read = getattr(node, "workeroutput", {}).get("fuzzing", ({}, {}))
+    fuzzing.TRIED.update(tried)
+    fuzzing.READ.update(read)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for line in fuzzing.figures(fuzzing.TRIED, fuzzing.READ):
+        terminalreporter.write_line(line)
 
 
 def _missing(what: str) -> None:

@@ -11,7 +11,9 @@ import json
 import os
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from circuitlang.errors import CircuitError
@@ -25,13 +27,29 @@ ODD: tuple[Any, ...] = (
 )  # fmt: skip
 
 
+# How many inputs the readers of each test module were given, and of how many they made a result.
+TRIED: Counter[str] = Counter()
+READ: Counter[str] = Counter()
+
+
 def survives(read: Callable[[], object]) -> bool:
     """Whether a reader gave a result. Its findings are fine as well; anything else that it raises is a failure."""
+    module = Path(os.environ.get("PYTEST_CURRENT_TEST", "").split("::")[0]).stem
+    TRIED[module] += 1
     try:
         read()
     except CircuitError:
         return False
+    READ[module] += 1
     return True
+
+
+def figures(tried: Counter[str], read: Counter[str]) -> Iterator[str]:
+    """Yield a line for each module of fuzzing tests."""
+    for module, number in sorted(tried.items()):
+        if module.startswith("test_fuzz_"):
+            results = read[module]
+            yield f"{module}: {number:,} inputs, {results:,} results, {number - results:,} refused"
 
 
 def damaged(content: bytes, number: int, seed: int = 0) -> Iterator[bytes]:

@@ -1,11 +1,12 @@
 """The damaged inputs of the fuzzing tests are the same for a seed, differ from the good one, and stay JSON."""
 
 import json
+from collections import Counter
 
 import pytest
 
 from circuitlang.errors import Finding, InputError
-from tests.fuzzing import all_night, damaged, damaged_json, replaced, survives
+from tests.fuzzing import all_night, damaged, damaged_json, figures, replaced, survives
 
 GOOD = {"name": "conv5", "kept": [1, 2, 3], "scores": {"conv1": [0.5, 0.25]}}
 
@@ -44,3 +45,11 @@ def test_findings_survive_and_other_errors_do_not() -> None:
 
 def test_a_night_of_no_minutes_is_over() -> None:
     assert list(all_night(0)) == []
+
+
+def test_figures_count_inputs_and_results_by_module() -> None:
+    lines = list(figures(Counter(test_fuzz_b=1200, test_fuzz_a=3, test_other=1), Counter(test_fuzz_b=1000)))
+    assert lines == [
+        "test_fuzz_a: 3 inputs, 0 results, 3 refused",
+        "test_fuzz_b: 1,200 inputs, 1,000 results, 200 refused",
+    ]
