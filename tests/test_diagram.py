@@ -486,3 +486,34 @@ def test_it_needs_nothing_else(every: Result) -> None:
             assert not name.startswith("on")
             assert "http" not in value
             assert not name.endswith("href") or value.startswith("data:image/")
+
+
+def _of_a_loop() -> Result:
+    """Layer 1 feeds itself, and its input once comes from layer 2, which it feeds."""
+    own = [(channel, origin, channel) for channel in range(4) for origin in (0, 1, 2)]
+    return result(
+        [
+            Made([(0, 0, 0.9, 1.0, True), (1, 1, 0.3, -0.5, True)], RGB),
+            Made([(0, 0, 0.8, 1.0, True), (1, 0, 0.2, -1.0, True), (2, 1, 0.1, 0.0, True)], own),
+            Made([(0, 1, 0.7, 1.0, True), (1, 2, 0.4, -1.0, True)], fed_by(1, 4)),
+            Made([(0, 1, 0.6, 1.0, True)], fed_by(2, 4)),
+        ],
+        0,
+    )
+
+
+def test_layers_that_feed_themselves_are_drawn():
+    drawn = _of_a_loop()
+    found = connections(drawn.circuit, 2000)
+    layout = arrange(found.strongest, {(3, 0)}, {})
+    back = [one for one in found.strongest if one.source[0] >= one.target[0]]
+    assert {(one.source[0], one.target[0]) for one in back} == {(1, 1), (2, 1)}
+    for one in found.strongest:
+        route = layout.routes[one.source, one.target]
+        source, target = layout.nodes[one.source], layout.nodes[one.target]
+        # It leaves to the right of its source and arrives from the left of its target, back or not.
+        assert route[0][0][0] == source.x + source.size / 2 <= route[0][1][0]
+        assert route[-1][0][0] <= target.x - target.size / 2 == route[-1][1][0]
+        for (begin, _), (end, _) in route[1:-1]:
+            assert begin > end if one in back else begin < end
+    assert diagram(drawn)["diagram.svg"].count(b"circuit-edge ") == len(found.strongest)

@@ -38,6 +38,7 @@ _IMAGES = 3
 _NOTHING = (nn.Identity, nn.Dropout, nn.Dropout2d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 # Functions whose tensors [channels] lie along the channels, not along the last dimension.
 _BY_CHANNEL = ("batch_norm", "instance_norm", "prelu")
+_JOINED = ("cat", "concat", "concatenate")
 # What gives the shape that it is given, which takes torch long to find out.
 _ALIKE = (nn.ReLU, torch.relu, nn.functional.relu)
 # The most by which a module may differ from the network it was cut out of; rounding alone stays far below.
@@ -360,15 +361,19 @@ class _Cutter:
 
     def _call(self, step: Step, origin: fx.Node, operands: dict[str, fx.Node], channels: Tensor) -> fx.Node:
         word = str(getattr(origin.target, "__name__", origin.target))
+        # What is joined must be there for every image; anything else does with one for all.
+        joined = word in _JOINED
 
         def given(node: fx.Node) -> Any:
             if node.name in operands:
-                return operands[node.name]
+                return self._spread(operands[node.name]) if joined else operands[node.name]
             value = node.meta["value"]
             if not isinstance(value, Tensor):
                 return tuple(value) if isinstance(value, torch.Size) else value
             name = str(node.target) if node.op == "get_attr" else node.name
-            return self._stored(name, _along(value, step, channels, word))
+            stored = self._stored(name, _along(value, step, channels, word))
+            stored.meta["constant"] = joined and value.dim() == len(step.shape) + 1
+            return self._spread(stored)
 
         if word in ("expand", "broadcast_to", "expand_as"):
             name = step.links[0].node
@@ -483,10 +488,11 @@ class _Cutter:
     def _select(self, node: fx.Node, axis: int, index: Tensor, width: int) -> fx.Node:
         """Some of `width` channels, in this order."""
         axis = axis % node.meta["example"].dim()
-        first, last = int(index[0]), int(index[-1]) + 1
-        if torch.equal(index, torch.arange(first, last)):
+        # In order and without gaps: neither one channel twice nor a permutation is.
+        if len(index) and bool((index.diff() == 1).all()):
             if len(index) == width:
                 return node
+            first, last = int(index[0]), int(index[-1]) + 1
             places = (*[slice(None)] * axis, slice(first, last))
             return self._emit("call_function", operator.getitem, node, places)
         taken = self._part.call_function(torch.index_select, (node, axis, self._stored("channels", index)))

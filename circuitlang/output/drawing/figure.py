@@ -15,6 +15,7 @@ from circuitlang.output.drawing.layout import Column, Layout, Node, Route, arran
 from circuitlang.output.drawing.pictures import embed, enlarge, filter_picture
 from circuitlang.output.drawing.svg import add, number, text_width
 
+_ARC = 18.0  # how far a connection that turns back reaches beyond its column, in pixels
 MOST = 2000  # edges; beyond, a drawing says less, not more
 # Told apart with every common colour blindness, and equally dark, so that neither looks stronger.
 EXCITATORY, INHIBITORY, NEUTRAL = "#d95f0e", "#2166ac", "#8b929c"
@@ -154,14 +155,17 @@ class Pen:
 
 
 def _curve(route: Route) -> str:
-    (x, y), (right, level) = route[0]
-    steps = [f"M{number(x)} {number(y)}L{number(right)} {number(level)}"]
-    for (left, y), (next_right, next_level) in route[1:]:
-        bend = (left - right) / 2
-        points = (right + bend, level, left - bend, y, left, y)
+    (x, y), (end, level) = route[0]
+    steps = [f"M{number(x)} {number(y)}L{number(end)} {number(level)}"]
+    ahead = 1
+    for (start, y), (next_end, next_level) in route[1:]:
+        # Pieces of a connection that leads back run to the left; where it turns, the curve is an arc.
+        turned, ahead = ahead, 1 if start <= next_end else -1
+        bend = abs(start - end) / 2 or _ARC
+        points = (end + turned * bend, level, start - ahead * bend, y, start, y)
         steps.append("C" + " ".join(map(number, points)))
-        right, level = next_right, next_level
-        steps.append(f"L{number(right)} {number(level)}")
+        end, level = next_end, next_level
+        steps.append(f"L{number(end)} {number(level)}")
     return "".join(steps)
 
 

@@ -12,7 +12,7 @@ from itertools import pairwise
 from statistics import fmean
 
 from circuitlang.output.drawing.connections import IMAGE, Channel, Connection
-from circuitlang.output.drawing.order import Slot, ordered
+from circuitlang.output.drawing.order import Slot, ordered, way
 
 HEIGHT = 860.0  # what columns try to fit in, in pixels
 ROWS = 14  # beyond, nodes stand side by side
@@ -84,7 +84,7 @@ def _arranged(
     headings = dict(labels)
     channels = set(targets) | {end for one in connections for end in (one.source, one.target)}
     layers = sorted({layer for layer, _ in channels})
-    grids = [_grid(slots, layers, targets) for slots in ordered(connections, channels, layers)]
+    grids = [_grid(slots, targets) for slots in ordered(connections, channels, layers)]
     columns, nodes = [], {}
     top = min(grid.top for grid in grids)
     height = max(grid.bottom for grid in grids) - top
@@ -94,7 +94,7 @@ def _arranged(
             {
                 (slot.layer, slot.channel): Node(left + x, y - top, grid.size)
                 for slot, (x, y) in grid.slots.items()
-                if slot.layer == layer
+                if not slot.lane
             }
         )
     ports = _Ports(connections, nodes)
@@ -104,12 +104,12 @@ def _arranged(
     return Layout(columns, nodes, routes, width, height)
 
 
-def _grid(slots: list[Slot], layers: list[int], targets: Set[Channel]) -> _Grid:
+def _grid(slots: list[Slot], targets: Set[Channel]) -> _Grid:
     """Slots of a column in rows: of one node, of several when there are many, or of one lane.
 
     Rows are slanted, so that a level line from one node meets the gap between two others.
     """
-    nodes = [slot for slot in slots if slot.layer == layers[slot.column]]
+    nodes = [slot for slot in slots if not slot.lane]
     lanes = len(slots) - len(nodes)
     wrap = 1 if len(nodes) <= ROWS else 2 if len(nodes) <= 4 * ROWS else -(-len(nodes) // 38)
     lane = min(LANE, 260.0 / lanes) if lanes else 0.0
@@ -181,10 +181,11 @@ def _route(one: Connection, columns: list[Column], grids: list[_Grid], ports: _P
     first, last = numbers[one.source[0]], numbers[one.target[0]]
     leave, arrive = ports.leave(one), ports.arrive(one)
     route: Route = [(leave, (columns[first].right, leave[1]))]
-    for number in range(first + 1, last):
-        grid, column = grids[number], columns[number]
-        y = grid.slots[Slot(number, *one.source, one.sign)][1] - top
-        route.append(((column.left, y), (column.right, y + grid.slant)))
+    for slot in way(one, first, last)[1:-1]:
+        grid, column = grids[slot.column], columns[slot.column]
+        y = grid.slots[slot][1] - top
+        piece = (column.left, y), (column.right, y + grid.slant)
+        route.append(piece if first < last else piece[::-1])
     return [*route, ((columns[last].left, arrive[1]), arrive)]
 
 

@@ -26,6 +26,15 @@ class Slot(NamedTuple):
     layer: int
     channel: int
     sign: int = 0
+    lane: bool = False
+
+
+def way(one: Connection, first: int, last: int) -> list[Slot]:
+    """The slots of a connection from one column to another. One that leads back, or into its own column, has lanes in
+    both of these too: it leaves to the right and arrives from the left."""
+    columns = range(first + 1, last) if first < last else range(first, last - 1, -1)
+    lanes = [Slot(column, *one.source, one.sign, lane=True) for column in columns]
+    return [Slot(first, *one.source), *lanes, Slot(last, *one.target)]
 
 
 def ordered(connections: Sequence[Connection], channels: set[Channel], layers: Sequence[int]) -> list[list[Slot]]:
@@ -56,9 +65,12 @@ def _graph(connections: Sequence[Connection], channels: set[Channel], column_of:
     strongest = max((one.strength for one in connections), default=0.0) or 1.0
     for one in connections:
         first, last = column_of[one.source[0]], column_of[one.target[0]]
-        lanes = [Slot(column, *one.source, one.sign) for column in range(first + 1, last)]
-        way = [Slot(first, *one.source), *lanes, Slot(last, *one.target)]
-        for here, there in pairwise(way):
+        for here, there in pairwise(way(one, first, last)):
+            graph.add_nodes_from((here, there))
+            if here.column == there.column:
+                continue
+            # From the left to the right, wherever the connection leads: what crosses what is the same.
+            here, there = min(here, there), max(here, there)
             weight = graph.get_edge_data(here, there, {"weight": 0.0})["weight"]
             # Also the weakest connection has a say, or it would cross everything.
             graph.add_edge(here, there, weight=weight + 0.02 + (one.strength / strongest) ** 0.5)
