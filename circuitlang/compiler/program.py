@@ -15,7 +15,7 @@ from circuitlang.source import Source, Span
 # Where something was written.
 _PLACES = ("span", "layer_span", "unit_span", "given")
 # Arguments of a model that change what it computes, or on what, but not which layers it has.
-_NOT_STRUCTURE = ("weights", "resize", "crop", "mean", "std")
+_NOT_STRUCTURE = ("weights", "state", "output", "resize", "crop", "mean", "std")
 
 
 def model_key(source: str, name: str, arguments: Mapping[str, object]) -> str:

@@ -17,6 +17,7 @@ import msgspec
 import torch
 from torch import Tensor
 
+from circuitlang.engine.result_tree import Tree, result_tree
 from circuitlang.engine.weights import outlining
 from circuitlang.errors import Finding, InputError
 
@@ -69,11 +70,30 @@ class _Graph(msgspec.Struct):
 
 class _Signature(msgspec.Struct):
     input_specs: list[dict[str, Any]]
+    output_specs: list[dict[str, Any]]
+
+
+class _CallSignature(msgspec.Struct):
+    """How the results of a module's call are nested."""
+
+    out_spec: str = ""
+
+
+class _Call(msgspec.Struct):
+    fqn: str
+    signature: _CallSignature | None = None
 
 
 class _GraphModule(msgspec.Struct):
     graph: _Graph
     signature: _Signature
+    module_call_graph: list[_Call] = []
+
+    @property
+    def result(self) -> Tree:
+        """What the whole network gives."""
+        calls = [each.signature.out_spec for each in self.module_call_graph if each.signature and not each.fqn]
+        return result_tree(self.signature.output_specs, "".join(calls[:1]))
 
 
 class _Model(msgspec.Struct):
@@ -99,7 +119,8 @@ class Operation:
 class Program:
     """A network as operations on named tensors; `stored` says which names are stored tensors, and of what path.
 
-    `preprocess` is the extra file of that name, JSON that nobody has looked at; empty where there is none.
+    `result` has the names of the tensors that it gives, nested as in its result. `preprocess` is the extra file of that
+    name, JSON that nobody has looked at; empty where there is none.
     """
 
     image: str
@@ -107,6 +128,7 @@ class Program:
     stored: Mapping[str, str]
     tensors: Mapping[str, Tensor]
     sizes: Mapping[str, Size]
+    result: Tree
     preprocess: bytes = b""
 
 
@@ -156,7 +178,7 @@ def _read(archive: zipfile.ZipFile, name: str, own: Mapping[str, Tensor] | None 
     operations = tuple(map(_operation, module.graph.nodes))
     extra = records.get(f"extra/{PREPROCESS}")
     preprocess = _content(archive, extra) if extra else b""
-    return Program(images[0], operations, stored, tensors, sizes, preprocess)
+    return Program(images[0], operations, stored, tensors, sizes, module.result, preprocess)
 
 
 def _content(archive: zipfile.ZipFile, record: str) -> bytes:

@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional
 
 from circuitlang.engine.archive import Operation, Program
+from circuitlang.engine.result_tree import Tree
 from circuitlang.errors import Finding, InputError
 
 T = TypeVar("T")
@@ -50,12 +51,24 @@ class _Lowering:
             raise InputError(Finding("E308", message))
         self._steps[image] = self._graph.placeholder("image")
         self._same[image] = {image}
-        node = self._steps[image]
         for operation in self._program.operations:
             if operation.target not in _PASSED_OVER and not operation.target.startswith("_operator."):
-                node = self._steps[operation.name] = self._step(operation)
-        self._graph.output(node)
+                self._steps[operation.name] = self._step(operation)
+        self._graph.output(self._result(self._program.result))
         return fx.GraphModule(self._modules, self._graph).eval()
+
+    def _result(self, tree: Tree) -> Any:
+        """The steps of the tensors that the program gives, nested as they are in its result."""
+        if isinstance(tree, dict):
+            return {word: self._result(each) for word, each in tree.items()}
+        if isinstance(tree, tuple):
+            return tuple(map(self._result, tree))
+        if tree in self._program.stored:
+            return self._constant(self._program.tensors[self._program.stored[tree]])
+        if tree is not None and (tree in self._overwritten or tree not in self._steps):
+            reason = f"its result {tree} can't be told from what is written into it"
+            raise InputError(Finding("E308", "the program can't be followed to its end", None, reason))
+        return self._steps.get(tree)
 
     def _step(self, operation: Operation) -> fx.Node:
         target, in_place = operation.target, False

@@ -232,13 +232,15 @@ class LoadedModel:
     """A network ready for use: in evaluation mode of its own accord or not, it is never changed.
 
     `weights` names what it was filled with: a file without its folder, or published weights by their own name where
-    the spec says DEFAULT.
+    the spec says DEFAULT. `classes` are those that these weights name. `output` says which of several outputs has them,
+    by its number or name.
     """
 
     module: nn.Module
     preprocess: Preprocess
     classes: tuple[str, ...] = ()
     weights: str = ""
+    output: int | str | None = None
 
 
 class Track(Protocol):

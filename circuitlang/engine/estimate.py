@@ -315,7 +315,7 @@ def _circuit(
         check_criterion(asked.criterion)
     if network is not None:
         with collect_target(findings, origins, asked.id):
-            target = resolve(asked.target, network.graph, network.loaded.classes)
+            target = resolve(asked.target, network.graph, network.loaded.classes, network.loaded.output)
             relevant = network.relevant(target.step, target.units, asked.structure == "weight")
             if len(findings) == before:
                 forward = network.forward(target.step, target.units)

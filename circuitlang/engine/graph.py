@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, fx
 
 from circuitlang.engine.contracts import Masks, Scores
+from circuitlang.engine.outputs import choose, outputs
 from circuitlang.errors import Finding, InputError, did_you_mean, listing
 
 Box = tuple[int, int, int, int]
@@ -165,10 +166,12 @@ class Graph:
             raise InputError(Finding("E308", f"no layer lies on the way to '{word}'", None, label))
         return step
 
-    def output(self) -> Step:
-        """The step whose channels are the network's answer. Raises InputError where they can't be followed."""
-        *_, last = self.module.graph.nodes
-        name = last.all_input_nodes[0].name
+    def output(self, wanted: int | str | None = None) -> Step:
+        """The step whose channels are the network's classes; of several outputs, that of a number or name.
+
+        Raises InputError where it can't be told, or they can't be followed.
+        """
+        name = choose(outputs(self.module), wanted).node.name
         if name not in self.steps:
             raise InputError(Finding("E308", self._obstacle(name), None, "the classes lie behind it"))
         return self.steps[name]

@@ -24,6 +24,7 @@ from circuitlang.engine.graph import Graph
 from circuitlang.engine.images import Pictures, Preprocess, find, load
 from circuitlang.engine.intervene import Section, Target
 from circuitlang.engine.known import remember
+from circuitlang.engine.outputs import choose, outputs
 from circuitlang.engine.result import Part, Provenance
 from circuitlang.engine.targets import resolve
 from circuitlang.engine.trace import trace
@@ -191,6 +192,7 @@ def load_model(model: Model, folder: Path, allow_code: bool = False, place: torc
     """The network, with the preprocessing that the model statement overrides, on a device if one is given. Raises
     InputError."""
     arguments = dict(model.arguments)
+    output = _output(arguments.pop("output", None))
     overrides = {word: arguments.pop(word) for word in ("resize", "crop", "mean", "std") if word in arguments}
     if model.source not in MODELS.declarations:
         raise InputError(Finding("E109", f"unknown model source '{model.source}'"))
@@ -203,7 +205,15 @@ def load_model(model: Model, folder: Path, allow_code: bool = False, place: torc
         raise InputError(Finding("E203", message, None, "", f"add resize={preprocess.crop}"))
     # Pictures are in single precision.
     module = sound(loaded.module.float(), str(model))
-    return replace(loaded, module=moved(module, place) if place else module, preprocess=preprocess)
+    module = moved(module, place) if place else module
+    return replace(loaded, module=module, preprocess=preprocess, output=output)
+
+
+def _output(value: object) -> int | str | None:
+    """What the model statement says of the output. Raises InputError where a plan was written by hand."""
+    if value is None or (isinstance(value, (int, str)) and not isinstance(value, bool)):
+        return value
+    raise InputError(Finding("E202", f"output can't be {value!r}", None, "the number or the name of an output"))
 
 
 def outline(model: Model, folder: Path, allow_code: bool = False) -> LoadedModel:
@@ -216,6 +226,8 @@ def read_model(model: Model, folder: Path, load: Callable[[Model, Path], LoadedM
     """The network and what was found by tracing it, which is remembered for the compiler. Raises InputError."""
     loaded = load(model, folder)
     graph = trace(loaded.module, (loaded.preprocess.crop, loaded.preprocess.crop))
+    if loaded.output is not None:
+        choose(outputs(graph.module), loaded.output)
     remember(model, graph.widths(), [layer.name for layer in graph.layers])
     return loaded, graph
 
@@ -243,7 +255,7 @@ def _targets(
         with collect(findings, origins, ("circuits", circuit.id, "criterion")):
             check_criterion(circuit.criterion)
         with collect_target(findings, origins, circuit.id):
-            targets[circuit.id] = resolve(circuit.target, graph, model.classes)
+            targets[circuit.id] = resolve(circuit.target, graph, model.classes, model.output)
     return targets
 
 

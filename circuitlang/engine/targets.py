@@ -11,10 +11,13 @@ from circuitlang.engine.intervene import Target
 from circuitlang.errors import Finding, InputError, did_you_mean, listing
 
 
-def resolve(target: plan.Target, graph: Graph, classes: Sequence[str]) -> Target:
-    """Find a target in a network. Raises InputError where it has no such layer, channel, position or class."""
+def resolve(target: plan.Target, graph: Graph, classes: Sequence[str], output: int | str | None = None) -> Target:
+    """Find a target in a network, a class in its output of a number or name.
+
+    Raises InputError where it has no such layer, channel, position or class, or it can't be told which output is meant.
+    """
     if isinstance(target, plan.ClassOutput):
-        step = graph.output()
+        step = graph.output(output)
         return Target(step, (_class(target.label, step, classes),))
     step = graph.find(target.layer)
     units, coefficients = _units(target)
@@ -50,16 +53,24 @@ def _place(
 
 def _class(label: int | str, step: Step, classes: Sequence[str]) -> int:
     """A class's number, by itself or by its name, upper and lower case and underscores no matter."""
+    numbers = f"0 to {step.width - 1}"
     if isinstance(label, int):
         if not 0 <= label < step.width:
-            raise InputError(Finding("E126", f"there is no class {label}", None, f"they are 0 to {step.width - 1}"))
+            raise InputError(Finding("E126", f"there is no class {label}", None, f"they are {numbers}"))
         return label
-    names = {_plain(name): number for number, name in enumerate(classes)}
-    if _plain(label) in names:
-        return names[_plain(label)]
-    known = f"they are {listing(classes)}" if classes else "this model does not name its classes"
-    cure = did_you_mean(label, classes, "or give the class by its number")
-    raise InputError(Finding("E126", f"there is no class '{label}'", None, known, cure))
+    if len(classes) != step.width:
+        message = f"class names are not known for a head of {step.width} outputs"
+        reason = f"the weights name {len(classes)} classes" if classes else "the weights do not name their classes"
+        raise InputError(Finding("E126", message, None, reason, f"give the class by its number, {numbers}"))
+    found = [number for number, name in enumerate(classes) if _plain(name) == _plain(label)]
+    if len(found) > 1:
+        names = listing([str(number) for number in found])
+        cure = f"give the class by its number, as class({found[0]})"
+        raise InputError(Finding("E126", f"'{label}' names several classes", None, f"they are {names}", cure))
+    if not found:
+        cure = did_you_mean(label, classes, "or give the class by its number")
+        raise InputError(Finding("E126", f"there is no class '{label}'", None, f"they are {listing(classes)}", cure))
+    return found[0]
 
 
 def _plain(name: str) -> str:

@@ -1,0 +1,76 @@
+"""How the values that an exported program gives are nested in its result, read as data."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+# The name of a tensor, or a tuple or mapping of such; None where a value is no tensor.
+Tree = Any
+# A tree that is nested deeper, or of longer names, is no network's.
+_DEPTH = 16
+_NAME = re.compile(r"[\w .:/-]{1,80}")
+
+
+class _Spec(msgspec.Struct):
+    """A node of PyTorch's own description of a result: its class by name, what that adds, and the entries."""
+
+    type: str | None
+    context: str | None
+    children_spec: list[Any]
+
+
+def result_tree(specs: Sequence[Mapping[str, Any]], described: str) -> Tree:
+    """The names of the tensors that a program gives, nested as in the result of the network that was exported.
+
+    `specs` are the program's output specs, `described` PyTorch's description of the result. Without a description that
+    fits, the tensors are one after the other. No class that the description names is imported.
+    """
+    names = [_tensor(spec["user_output"]) for spec in specs if "user_output" in spec]
+    try:
+        _, root = msgspec.json.decode(described, type=tuple[int, Any])
+        rest = iter(names)
+        tree = _nested(root, rest, 0)
+        if next(rest, rest) is rest:
+            return tree
+    except (msgspec.MsgspecError, ValueError, TypeError):
+        pass
+    return names[0] if len(names) == 1 else tuple(names)
+
+
+def _tensor(spec: Mapping[str, Any]) -> str | None:
+    tensor = spec["arg"].get("as_tensor")
+    return str(tensor["name"]) if tensor is not None else None
+
+
+def _nested(described: Any, names: Iterator[str | None], depth: int) -> Tree:
+    """The next names, nested as is described. Raises ValueError where there are too few."""
+    if depth > _DEPTH:
+        raise ValueError("nested too deeply")
+    spec = msgspec.convert(described, _Spec)
+    if spec.type is None:
+        try:
+            return next(names)
+        except StopIteration:
+            raise ValueError("too few tensors") from None
+    entries = [_nested(each, names, depth + 1) for each in spec.children_spec]
+    words = _words(spec.context, len(entries))
+    return dict(zip(words, entries, strict=True)) if words else tuple(entries)
+
+
+def _words(context: str | None, number: int) -> list[str]:
+    """What a mapping or a dataclass calls its entries; nothing where they are told by their numbers."""
+    try:
+        found = msgspec.json.decode(context or "null")
+    except msgspec.DecodeError:
+        return []
+    if isinstance(found, list) and len(found) == 2 and isinstance(found[0], list) and len(found[0]) == number:
+        # Of a dataclass: the names of its entries, and of those that hold nothing.
+        found = found[0]
+    if not isinstance(found, list) or len(found) != number or len({*map(str, found)}) != number:
+        return []
+    words = [str(word) for word in found]
+    return words if all(_NAME.fullmatch(word) for word in words) else []
