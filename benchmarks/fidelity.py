@@ -30,9 +30,10 @@ from circuitlang.compiler.plan import Circuit, Images, Model, Sparsity
 from circuitlang.engine.build import Builder
 from circuitlang.engine.contracts import CRITERIA, Scores
 from circuitlang.engine.graph import Graph
-from circuitlang.engine.images import Pictures, find, load
+from circuitlang.engine.images import Pictures, load
 from circuitlang.engine.intervene import Section, Target
 from circuitlang.engine.measure import measure, responses
+from circuitlang.engine.patterns import find
 from circuitlang.engine.prepare import load_model, refusals
 from circuitlang.engine.score import score
 from circuitlang.engine.select import budget, count

@@ -13,7 +13,8 @@ from circuitlang.engine.compare import Side, compare, identity
 from circuitlang.engine.comparison import Comparison
 from circuitlang.engine.contracts import MODELS, LoadedModel, Locate
 from circuitlang.engine.device import arithmetic
-from circuitlang.engine.images import Pictures, find, load
+from circuitlang.engine.images import Pictures, load
+from circuitlang.engine.patterns import find
 from circuitlang.engine.prepare import Prepared
 from circuitlang.engine.result import Result, Summary
 from circuitlang.errors import CircuitError, InputError

@@ -5,6 +5,7 @@ Each arrow is a function of its own file. Up to the plan nothing imports torch.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
@@ -25,7 +26,7 @@ from circuitlang.compiler.program import Program, Vocabulary
 from circuitlang.engine.contracts import ABLATIONS, CRITERIA, METRICS, MODELS
 from circuitlang.engine.known import Known
 from circuitlang.errors import CircuitError, Finding, InputError, OutputError, Severity, SpecError
-from circuitlang.source import Source, Span, decode, read
+from circuitlang.source import LARGEST, Source, Span, decode, read
 
 if TYPE_CHECKING:
     from circuitlang.comparing import Finished, Standing
@@ -83,7 +84,7 @@ def specs(paths: Iterable[Path]) -> list[Path]:
     """The files that are meant: of a folder every `.circuit` in it and below, but for hidden ones; each file once."""
     found: dict[Path, None] = {}
     for path in paths:
-        within = path.rglob("*.circuit") if path.is_dir() else ()
+        within = path.rglob("*.circuit") if _is_folder(path) else ()
         seen = [each for each in within if not any(part.startswith(".") for part in each.relative_to(path).parts)]
         # A folder without specs is passed on, for `open_source` to refuse.
         found.update(dict.fromkeys(sorted(seen, key=bytes) or [path]))
@@ -94,18 +95,44 @@ def open_source(path: Path) -> Source:
     """A spec or plan file, or standard input as `-`. Raises InputError where it can't be read."""
     place = Span(Source(str(path), ""), 0, 0)
     try:
-        return Source("<stdin>", decode(sys.stdin.buffer.read())) if path == STDIN else read(path)
+        return _standard_input() if path == STDIN else read(path)
     except UnicodeDecodeError as error:
         message = f"{path} is not text: byte {error.start} is not UTF-8"
         raise InputError(Finding("E310", message, place)) from None
     except OSError as error:
-        cure = f"give a file in it, as {path / 'NAME.circuit'}" if path.is_dir() else ""
-        raise InputError(Finding("E310", f"can't read {path}", place, error.strerror or str(error), cure)) from None
+        name = "standard input" if path == STDIN else str(path)
+        cure = f"give a file in it, as {path / 'NAME.circuit'}" if _is_folder(path) else ""
+        raise InputError(Finding("E310", f"can't read {name}", place, error.strerror or str(error), cure)) from None
+
+
+def open_included(path: Path) -> Source:
+    """A spec that another one includes. Raises InputError where it can't be read, or isn't called a spec: findings
+    quote lines, and those of any other file are nobody's business."""
+    if path.suffix == ".circuit":
+        return open_source(path)
+    place, cure = Span(Source(str(path), ""), 0, 0), "included files end in .circuit"
+    raise InputError(Finding("E310", f"{path} is not a spec", place, "", cure))
+
+
+def _standard_input() -> Source:
+    # Python has none where it was closed when the program began.
+    if sys.stdin is None:
+        raise OSError(errno.EBADF, "it is closed")
+    content = sys.stdin.buffer.read(LARGEST + 1)
+    if len(content) > LARGEST:
+        raise OSError(errno.EFBIG, f"it is larger than {LARGEST / 1e6:,.0f} MB")
+    return Source("<stdin>", decode(content))
+
+
+def _is_folder(path: Path) -> bool:
+    with suppress(OSError, ValueError):
+        return path.is_dir()
+    return False
 
 
 def understand(source: Source, words: Vocabulary | None = None) -> Program:
     """What a spec means. Raises SpecError with every mistake of the text."""
-    return check(include(parse(source), open_source), words or vocabulary())
+    return check(include(parse(source), open_included), words or vocabulary())
 
 
 def compile_source(source: Source, words: Vocabulary | None = None) -> Compiled:

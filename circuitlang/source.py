@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 from bisect import bisect_right
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
+
+# Bytes of the largest text that is read. A plan of ten thousand circuits has about ten million.
+LARGEST = 16 << 20
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 
 
 @dataclass(frozen=True)
@@ -30,8 +43,9 @@ class Source:
 
     def line(self, number: int) -> str:
         """The text of line `number` (from 1) without its line break."""
-        starts = [*self._line_starts, len(self.text) + 1]
-        return self.text[starts[number - 1] : starts[number] - 1].rstrip("\r\n")
+        starts = self._line_starts
+        end = starts[number] - 1 if number < len(starts) else len(self.text)
+        return self.text[starts[number - 1] : end].rstrip("\r\n")
 
     @cached_property
     def _line_starts(self) -> list[int]:
@@ -61,8 +75,69 @@ class Span(NamedTuple):
 
 
 def read(path: Path) -> Source:
-    """The source in a file. Raises OSError or UnicodeDecodeError as `Path.read_bytes` and `decode` do."""
-    return Source(str(path), decode(path.read_bytes()), path.parent)
+    """The source in a file. Raises OSError or UnicodeDecodeError as `read_bytes` and `decode` do.
+
+    A link is followed to a file of the same ending only: findings quote lines, and a stranger's link must not choose
+    whose.
+    """
+    ending = resolved(path).suffix
+    if path.suffix != ending and path.is_symlink():
+        raise OSError(errno.EINVAL, f"it is a link to a file that ends in {ending!r}, not in {path.suffix!r}")
+    return Source(str(path), decode(read_bytes(path)), path.parent)
+
+
+def read_bytes(path: Path, largest: int = LARGEST) -> bytes:
+    """The content of an ordinary file of at most `largest` bytes.
+
+    Raises OSError, whose `strerror` says what is wrong, for everything else: pipes and devices may block or never end.
+    """
+    try:
+        _ordinary(path.stat())
+        # The file may have been replaced since: what is opened is looked at again, and opening never waits.
+        with open(path, "rb", opener=_without_waiting) as file:
+            _ordinary(os.fstat(file.fileno()))
+            content = file.read(largest + 1)
+    except ValueError as error:
+        raise OSError(errno.EINVAL, _unfit(error)) from None
+    if len(content) > largest:
+        raise OSError(errno.EFBIG, f"it is larger than {largest / 1e6:,.0f} MB")
+    return content
+
+
+def _ordinary(status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
+        raise OSError(errno.EINVAL, f"it is {kind}, not a file")
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def _unfit(error: ValueError) -> str:
+    """Why a text can't be a path."""
+    if isinstance(error, UnicodeEncodeError):
+        return f"this locale's encoding, {error.encoding}, has no {error.object[error.start]!a}: set LC_ALL=C.UTF-8"
+    return "a path can't contain the character U+0000"
+
+
+def unfit(text: str) -> str:
+    """Why a text can't be a path; empty where it can."""
+    try:
+        os.lstat(text)
+    except ValueError as error:
+        return _unfit(error)
+    except OSError:
+        pass
+    return ""
+
+
+def resolved(path: Path) -> Path:
+    """The path without links and without `..`, as far as it exists; itself where it can't be one. Never raises."""
+    try:
+        return Path(os.path.realpath(path))
+    except (OSError, ValueError):
+        return path
 
 
 def decode(content: bytes) -> str:

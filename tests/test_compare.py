@@ -18,8 +18,9 @@ import circuitlang
 from circuitlang import comparing
 from circuitlang.cli import main
 from circuitlang.engine.comparison import Comparison, letter
-from circuitlang.engine.images import Pictures, find, load
+from circuitlang.engine.images import Pictures, load
 from circuitlang.engine.models.bundled import bundled
+from circuitlang.engine.patterns import find
 from circuitlang.errors import InputError
 from circuitlang.loaded import load as load_circuit
 from circuitlang.output.compared import claims, render

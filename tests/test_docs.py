@@ -70,7 +70,7 @@ def test_every_spec_says_first_what_it_asks(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [path for path in SPECS if "photos" not in path.read_text("utf-8")], ids=name)
 def test_the_pictures_of_a_spec_for_the_bundled_network_are_there(path: Path) -> None:
-    from circuitlang.engine.images import find
+    from circuitlang.engine.patterns import find
 
     plan = pipeline.compile_source(pipeline.open_source(path)).plan
     assert plan.model.source == "bundled"

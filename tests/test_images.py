@@ -13,7 +13,8 @@ from torchvision.transforms.v2 import functional
 
 from circuitlang.compiler.plan import Images
 from circuitlang.engine import images as module
-from circuitlang.engine.images import Preprocess, decode, find, load
+from circuitlang.engine.images import Preprocess, decode, load
+from circuitlang.engine.patterns import find
 from circuitlang.errors import InputError
 
 PLAIN = Preprocess(8, 8, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
@@ -236,14 +237,14 @@ def test_a_set_without_one_readable_picture_is_an_error_even_when_skipping(tmp_p
 
 def test_a_picture_without_permission_is_named(folder, monkeypatch):
     """Permissions don't stop root, who runs the tests in many places; the refusal is made."""
-    read = Path.read_bytes
+    read = module.read_bytes
 
-    def refuse(path: Path) -> bytes:
+    def refuse(path: Path, largest: int) -> bytes:
         if path.name == "b.png":
             raise PermissionError(13, "Permission denied")
-        return read(path)
+        return read(path, largest)
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(module, "read_bytes", refuse)
     with pytest.raises(InputError, match="1 of 4") as caught:
         load(find(Images(["dogs/*"]), folder), PLAIN)
     assert "b.png: Permission denied" in caught.value.findings[0].label

@@ -76,14 +76,16 @@ def _in_words_of(before: Side, after: Side) -> Side:
     known = {
         _absolute(before, pattern): pattern
         for images in before.plan.images.values()
-        for pattern in (*images.include, *images.exclude)
+        for pattern in (*images.include, *images.excluded)
     }
 
     def translate(patterns: list[str]) -> list[str]:
         return [known.get(_absolute(after, pattern), pattern) for pattern in patterns]
 
     images = {
-        name: msgspec.structs.replace(each, include=translate(each.include), exclude=translate(each.exclude))
+        name: msgspec.structs.replace(
+            each, include=translate(each.include), exclude=[translate(patterns) for patterns in each.exceptions]
+        )
         for name, each in after.plan.images.items()
     }
     return Side(msgspec.structs.replace(after.plan, images=images), after.origins, after.folder)

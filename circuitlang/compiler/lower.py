@@ -112,7 +112,8 @@ def _size(size: of.Sparsity | of.Kernels | None) -> to.Sparsity | to.Kernels | N
 
 def _image_set(used: of.ImageSet, sets: dict[str, to.Images]) -> str:
     """The name under which a set stands in the plan; two sets never share one."""
-    images = to.Images(list(used.include), list(used.exclude), used.limit, used.seed)
+    exceptions = [patterns[0] if len(patterns) == 1 else list(patterns) for patterns in used.exclude]
+    images = to.Images(list(used.include), exceptions, used.limit, used.seed)
     name = used.name
     while sets.setdefault(name, images) != images:
         name += "'"

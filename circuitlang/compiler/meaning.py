@@ -21,7 +21,7 @@ def pictures(images: Images) -> Images:
     """
     return Images(
         [posixpath.normpath(pattern) for pattern in images.include],
-        sorted({posixpath.normpath(pattern) for pattern in images.exclude}),
+        sorted({posixpath.normpath(pattern) for pattern in images.excluded}),
         images.limit,
         images.seed if images.limit is not None else 0,
     )

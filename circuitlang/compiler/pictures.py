@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os.path
+from collections.abc import Iterator
 from pathlib import PurePath
 
 from msgspec.structs import replace
@@ -11,6 +12,7 @@ from circuitlang.compiler import syntax, values
 from circuitlang.compiler.program import ImageSet
 from circuitlang.compiler.scope import Scope
 from circuitlang.errors import Finding, SpecError, did_you_mean, listing
+from circuitlang.source import resolved
 
 # How the names of pictures end.
 _ENDINGS = ("bmp", "gif", "jpeg", "jpg", "png", "ppm", "tif", "tiff", "webp")
@@ -28,7 +30,16 @@ def pictures(node: syntax.Pictures, scope: Scope) -> ImageSet | None:
         message = "'except' can't be combined with a set that has a limit, or be said of one that has an 'except'"
         raise SpecError(Finding("E209", message, node.span))
     name = f"{found.name} except {excluded.name}"
-    return replace(found, name=name, exclude=(*found.exclude, *excluded.include), span=node.span)
+    return replace(found, name=name, exclude=tuple(_exceptions(node.excluded, scope)), span=node.span)
+
+
+def _exceptions(node: syntax.Value, scope: Scope) -> Iterator[tuple[str, ...]]:
+    """The patterns of each thing that is excepted, of a set all that it has."""
+    if isinstance(node, syntax.List):
+        for item in node.items:
+            yield from _exceptions(item, scope)
+    elif (found := image_set(node, scope)) is not None:
+        yield found.include
 
 
 def image_set(node: syntax.Value, scope: Scope) -> ImageSet | None:
@@ -77,6 +88,11 @@ def _union(node: syntax.List, scope: Scope) -> ImageSet | None:
 def _from(scope: Scope, node: syntax.Node, pattern: str) -> str:
     """A pattern of an included file as the program would write it."""
     folder = node.span.source.folder
-    if folder == scope.folder:
+    if folder == scope.folder or "\0" in pattern:
         return pattern
-    return PurePath(os.path.relpath(folder, scope.folder), pattern).as_posix()
+    short = PurePath(os.path.relpath(folder, scope.folder))
+    # Behind a link `..` leads elsewhere than where one came from.
+    if resolved(scope.folder / short) != resolved(folder):
+        short = PurePath(folder.relative_to(scope.folder) if folder.is_relative_to(scope.folder) else folder.absolute())
+    written = (short / pattern).as_posix()
+    return f"{written}/" if pattern.endswith("/") else written

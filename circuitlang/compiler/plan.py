@@ -60,12 +60,25 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Images(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A set of pictures by patterns relative to the plan's base."""
+    """A set of pictures by patterns relative to the plan's base.
+
+    Each of the exceptions must take something away: a pattern, or the patterns of a set together.
+    """
 
     include: list[str]
-    exclude: list[str] = []
+    exclude: list[str | list[str]] = []
     limit: int | None = None
     seed: int = 0
+
+    @property
+    def exceptions(self) -> list[list[str]]:
+        """The patterns of each exception."""
+        return [[each] if isinstance(each, str) else each for each in self.exclude]
+
+    @property
+    def excluded(self) -> list[str]:
+        """The patterns of all exceptions."""
+        return [pattern for patterns in self.exceptions for pattern in patterns]
 
 
 # Where in a feature map: its centre, where it is largest, `[row, column]`, or all of it.

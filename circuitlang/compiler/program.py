@@ -118,11 +118,14 @@ Target = Channel | Joint | Direction | ClassOutput
 
 
 class ImageSet(Meant, frozen=True):
-    """Pictures by patterns, relative to the program's source; `limit` is a sample drawn by `seed`."""
+    """Pictures by patterns, relative to the program's source; `limit` is a sample drawn by `seed`.
+
+    `exclude` has the patterns of each exception.
+    """
 
     name: str
     include: tuple[str, ...]
-    exclude: tuple[str, ...]
+    exclude: tuple[tuple[str, ...], ...]
     limit: int | None
     seed: int
     span: Span

@@ -24,8 +24,9 @@ from circuitlang.engine.build import IMAGES
 from circuitlang.engine.contracts import CRITERIA, Criterion, LoadedModel, passes_of
 from circuitlang.engine.extract import CHECKED
 from circuitlang.engine.graph import Graph, Step
-from circuitlang.engine.images import find, held_out
+from circuitlang.engine.images import held_out
 from circuitlang.engine.kinds import numbers
+from circuitlang.engine.patterns import find
 from circuitlang.engine.prepare import check_criterion, collect, collect_target, outline, read_model, refusals
 from circuitlang.engine.reduced import IMAGES as FEW
 from circuitlang.engine.scenes import PICTURES
@@ -194,7 +195,7 @@ def estimate(plan: Plan, folder: Path, origins: Origins, allow_code: bool = Fals
     for name, images in plan.images.items():
         with collect(findings, origins, ("images", name)):
             number = len(find(images, folder))
-            sets[name] = ImageSet(name, tuple(images.include), tuple(images.exclude), images.limit, number)
+            sets[name] = ImageSet(name, tuple(images.include), tuple(images.excluded), images.limit, number)
     circuits = [_circuit(each, network, sets, origins, findings) for each in plan.circuits]
     if findings or network is None:
         raise InputError(findings)

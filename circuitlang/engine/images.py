@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import io
 import math
 import os
@@ -23,14 +22,17 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from circuitlang.compiler.plan import Images, digest
+from circuitlang.compiler.plan import digest
 from circuitlang.engine.contracts import Track, untracked
 from circuitlang.errors import Finding, InputError, listing
+from circuitlang.source import read_bytes
 
 S = TypeVar("S")
 T = TypeVar("T")
 # A picture of more pixels is refused before it is decoded: it would fill memory, by malice or by mistake.
 MAX_PIXELS = 80_000_000
+# Bytes of a picture file; more can't be the pixels that are allowed.
+_LARGEST = 1 << 30
 # Bytes of prepared pictures that one set may keep in memory; beyond it they are decoded again for each pass.
 _KEEP = 1 << 30
 _CPU = torch.device("cpu")
@@ -146,58 +148,6 @@ def held_out(share: float, count: int) -> int:
     return max(min(max(round(share * count), 1), count - 1), 0) if share else 0
 
 
-def find(images: Images, folder: Path) -> list[Path]:
-    """The files of a set, by pattern in the order they are listed, bytewise sorted within each; each file once.
-
-    Raises InputError for a pattern that nothing matches, naming the part of it that isn't there.
-    """
-    found: dict[Path, None] = {}
-    for pattern in images.include:
-        matches = _matches(pattern, folder)
-        if not matches:
-            raise InputError(_no_match(pattern, folder))
-        found.update(dict.fromkeys(matches))
-    for pattern in images.exclude:
-        for path in _matches(pattern, folder):
-            found.pop(path, None)
-    paths = list(found)
-    if not paths:
-        raise InputError(Finding("E301", "no pictures are left", None, "'except' takes away all of them"))
-    if images.limit is not None and images.limit < len(paths):
-        chosen = sorted(Random(images.seed).sample(range(len(paths)), images.limit))
-        paths = [paths[index] for index in chosen]
-    return paths
-
-
-def _matches(pattern: str, folder: Path) -> list[Path]:
-    """Files that match; `*` stays in one folder, `**` descends. A path without wildcards is taken to the letter."""
-    if (folder / pattern).is_file():
-        return [folder / pattern]
-    # Unlike Path.glob, this leaves out hidden files, as a shell does.
-    names = glob.glob(pattern, root_dir=folder, recursive=True)  # noqa: PTH207
-    return sorted((path for name in names if (path := folder / name).is_file()), key=lambda path: bytes(path))
-
-
-def _no_match(pattern: str, folder: Path) -> Finding:
-    if (folder / pattern).is_dir():
-        return Finding("E301", f"'{pattern}' is a folder", None, "", f"write {pattern.rstrip('/')}/* for its pictures")
-    fixed = Path(*(part for part in _before_wildcard(Path(pattern).parts)))
-    if not (folder / fixed).exists():
-        there = folder / fixed
-        while not there.exists():
-            there, missing = there.parent, there
-        label = f"there is no '{missing.name}' in {there.resolve()}"
-        return Finding("E302", f"'{fixed}' does not exist", None, label, "paths are relative to the spec's folder")
-    return Finding("E301", f"nothing matches '{pattern}'", None, f"{(folder / fixed).resolve()} has no such file")
-
-
-def _before_wildcard(parts: Sequence[str]) -> Iterator[str]:
-    for part in parts:
-        if any(character in part for character in "*?["):
-            return
-        yield part
-
-
 def load(paths: Iterable[Path], preprocess: Preprocess, skip_unreadable: bool = False) -> tuple[Pictures, list[str]]:
     """Read every picture once: a set, and what is wrong with those that are left out.
 
@@ -229,7 +179,7 @@ def load(paths: Iterable[Path], preprocess: Preprocess, skip_unreadable: bool = 
 def _read(preprocess: Preprocess, path: Path) -> tuple[Path, tuple[NDArray[np.uint8], str] | str]:
     """A picture as a network takes it and the hash of its file, or what is wrong with it."""
     try:
-        content = path.read_bytes()
+        content = read_bytes(path, _LARGEST)
         return path, (preprocess.prepare(decode(content)), digest(content))
     except (OSError, ValueError, MemoryError) as error:
         return path, error.strerror if isinstance(error, OSError) and error.strerror else str(error)

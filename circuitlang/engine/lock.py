@@ -102,7 +102,11 @@ def _names(paths: tuple[Path, ...], folder: Path) -> list[str]:
     """Files as a spec writes them, with `/`; those it names by an absolute path, from the folder they share."""
     outside = [path for path in paths if not path.is_relative_to(folder)]
     common = Path(os.path.commonpath([path.parent for path in outside])) if outside else Path()
-    return [path.relative_to(folder if path.is_relative_to(folder) else common).as_posix() for path in paths]
+    names = [path.relative_to(folder if path.is_relative_to(folder) else common).as_posix() for path in paths]
+    if len(set(names)) < len(names):
+        # A file outside that is called like one inside would be lost behind it.
+        names = [name if path.is_relative_to(folder) else f"/{name}" for name, path in zip(names, paths, strict=True)]
+    return names
 
 
 def write_lock(content: Lock) -> str:

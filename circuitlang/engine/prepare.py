@@ -21,10 +21,11 @@ from circuitlang.engine import cache, device
 from circuitlang.engine.cache import Shelf
 from circuitlang.engine.contracts import CRITERIA, MODELS, LoadedModel, Locate, Track, passes_of, untracked
 from circuitlang.engine.graph import Graph
-from circuitlang.engine.images import Pictures, Preprocess, find, load
+from circuitlang.engine.images import Pictures, Preprocess, load
 from circuitlang.engine.intervene import Section, Target
 from circuitlang.engine.known import remember
 from circuitlang.engine.outputs import choose, outputs
+from circuitlang.engine.patterns import find
 from circuitlang.engine.result import Part, Provenance
 from circuitlang.engine.targets import resolve
 from circuitlang.engine.trace import trace
