@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 import circuitlang
-from circuitlang.engine.images import decode
 from circuitlang.engine.models.bundled import bundled
 from circuitlang.errors import InputError
 from circuitlang.loaded import Loaded
@@ -46,9 +45,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pictures() -> Tensor:
     preprocess = bundled("doodle", {}, Path).preprocess
     paths = sorted((ROOT / "examples" / "images" / "dogs").iterdir())[:4]
-    return preprocess.normalise(
-        torch.stack([torch.from_numpy(preprocess.prepare(decode(path.read_bytes()))) for path in paths])
-    )
+    return preprocess.normalise(torch.stack([torch.from_numpy(preprocess.read(path.read_bytes())) for path in paths]))
 
 
 def activation(model: nn.Module, path: str, x: Tensor) -> Tensor:

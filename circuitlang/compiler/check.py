@@ -7,7 +7,7 @@ from typing import Literal
 
 from msgspec.structs import replace
 
-from circuitlang.compiler import syntax, values
+from circuitlang.compiler import preprocessing, syntax, values
 from circuitlang.compiler.clauses import IMAGES, PRESERVE, Clauses, read_clauses, word
 from circuitlang.compiler.contrast import contrastable, uncontrasted
 from circuitlang.compiler.expand import Variant, expand
@@ -321,13 +321,16 @@ def _read_model(statement: syntax.Model, vocabulary: Vocabulary) -> Model:
 
 
 def _model_argument(key: str, node: syntax.Value) -> Value | tuple[Value, ...]:
-    if key in ("mean", "std"):
+    if key in preprocessing.LISTS:
         items = node.items if isinstance(node, syntax.List) else ()
-        if len(items) != 3:
-            raise values.wrong(node, "a number for each colour", f"write {key}=[0.5, 0.5, 0.5]")
-        return tuple(values.number(item) for item in items)
-    if key in ("resize", "crop"):
-        return values.whole(node, 1)
+        if not items:
+            raise values.wrong(node, "a number for each channel of the images", f"write {key}=[0.5, 0.5, 0.5]")
+        numbers = tuple(values.number(item) for item in items)
+        if expected := preprocessing.unsuitable(key, numbers):
+            raise SpecError(Finding("E203", f"{key} is out of range", node.span, expected))
+        return numbers
+    if key in preprocessing.HIGHEST:
+        return values.whole(node, 1, preprocessing.HIGHEST[key])
     if isinstance(node, syntax.List):
         return tuple(values.scalar(item) for item in node.items)
     return values.scalar(node)

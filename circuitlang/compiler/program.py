@@ -8,6 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from circuitlang.compiler.choices import Calibrate, Refill, Structure
+from circuitlang.compiler.preprocessing import WORDS
 from circuitlang.errors import Finding
 from circuitlang.registry import Declaration, Value
 from circuitlang.source import Source, Span
@@ -15,7 +16,7 @@ from circuitlang.source import Source, Span
 # Where something was written.
 _PLACES = ("span", "layer_span", "unit_span", "given")
 # Arguments of a model that change what it computes, or on what, but not which layers it has.
-_NOT_STRUCTURE = ("weights", "state", "output", "resize", "crop", "mean", "std")
+_NOT_STRUCTURE = ("weights", "state", "output", *WORDS)
 
 
 def model_key(source: str, name: str, arguments: Mapping[str, object]) -> str:

@@ -1,43 +1,42 @@
-"""Pictures of every kind a folder holds, read right: found, decoded, prepared for a network, hashed."""
+"""The images of a set: found, read, prepared for a network, hashed."""
 
 from __future__ import annotations
 
-import io
 import math
 import os
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from random import Random
 from threading import Lock
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from circuitlang.compiler.plan import digest
 from circuitlang.engine.contracts import Track, untracked
+from circuitlang.engine.decode import MAX_PIXELS, decode, dimensions
 from circuitlang.errors import Finding, InputError, listing
 from circuitlang.source import read_bytes
 
 S = TypeVar("S")
 T = TypeVar("T")
-# A picture of more pixels is refused before it is decoded: it would fill memory, by malice or by mistake.
-MAX_PIXELS = 80_000_000
-# Bytes of a picture file; more can't be the pixels that are allowed.
-_LARGEST = 1 << 30
 # Bytes of prepared pictures that one set may keep in memory; beyond it they are decoded again for each pass.
 _KEEP = 1 << 30
 _CPU = torch.device("cpu")
-# Warnings are switched off for a whole process, so that threads must take turns.
-_OPENING = Lock()
+# Images of more pixels, as they are stored or resized, take turns: together they would fill memory.
+_LARGE = 8_000_000
+_TURN = Lock()
+# Bytes of a file; more can't be the pixels that are allowed.
+_LARGEST = 1 << 29
 # Of red, green and blue on a scale of 0 to 1.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -45,36 +44,95 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Preprocess:
-    """How a picture becomes the network's input: resize the shorter side, crop the centre, normalise.
+    """How an image becomes the network's input: resize the shorter side, crop the centre, normalise.
 
-    `resize` and `crop` in pixels; `mean` and `std` of red, green and blue on a scale of 0 to 1.
+    `resize` and `crop` in pixels; `mean` and `std` of each of the network's channels, for most images on a scale of 0
+    to 1.
     """
 
     resize: int
     crop: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     resample: Image.Resampling = Image.Resampling.BILINEAR
 
-    def prepare(self, picture: Image.Image) -> NDArray[np.uint8]:
-        """The resized and cropped picture, uint8 [crop, crop, 3]."""
-        width, height = picture.size
-        scale = self.resize / min(width, height)
-        # As torchvision: the longer side is cut to whole pixels, the crop's corner rounded.
-        size = (
-            (self.resize, max(self.resize, int(height * scale)))
-            if width <= height
-            else (max(self.resize, int(width * scale)), self.resize)
-        )
-        picture = picture.resize(size, self.resample) if size != picture.size else picture
-        left, top = round((size[0] - self.crop) / 2), round((size[1] - self.crop) / 2)
-        cropped = picture.crop((left, top, left + self.crop, top + self.crop))
-        return np.asarray(cropped, dtype=np.uint8).copy()
+    @property
+    def channels(self) -> int:
+        """The number of channels that the network takes."""
+        return len(self.mean)
 
-    def normalise(self, pictures: Tensor) -> Tensor:
-        """uint8 [N, H, W, 3] as the network's float32 input [N, 3, H, W]."""
+    @property
+    def bounds(self) -> tuple[Tensor, Tensor]:
+        """Of each channel the values that are shown black and white: 0 and 1, or, where `mean` and `std` are on another
+        scale, two standard deviations below and above the mean."""
+        if self._unit:
+            return torch.zeros(self.channels), torch.ones(self.channels)
         mean, std = torch.tensor(self.mean), torch.tensor(self.std)
-        return pictures.float().div_(255).sub_(mean).div_(std).permute(0, 3, 1, 2).contiguous()
+        return mean - 2 * std, mean + 2 * std
+
+    @property
+    def _unit(self) -> bool:
+        """Whether mean and standard deviation are those of values from 0 to 1."""
+        return all(0 <= each <= 1 for each in self.mean) and all(each <= 1 for each in self.std)
+
+    def read(self, content: bytes) -> NDArray[Any]:
+        """The resized and cropped image of a file's content; see `prepare`. Raises ValueError saying what is wrong."""
+        size = dimensions(content, self.channels)
+        most = max(math.prod(size), math.prod(self._resized(size)))
+        with _TURN if most > _LARGE else nullcontext():
+            return self.prepare(decode(content, self.channels))
+
+    def prepare(self, bands: Iterable[Image.Image]) -> NDArray[Any]:
+        """The resized and cropped bands, [crop, crop, channels]: uint8, or float32 if that is what they hold."""
+        found = [self._cut(band) for band in bands]
+        values = np.concatenate(found, 2) if len(found) > 1 else found[0]
+        if values.dtype != np.uint8 and self._unit and any(self.mean):
+            low, high = float(values.min()), float(values.max())
+            if not -0.5 <= low <= high <= 1.5:
+                cure = "divide them, or say mean= and std= of such values"
+                raise ValueError(f"its values go from {low:g} to {high:g}, but mean and std are for 0 to 1: {cure}")
+        return values
+
+    def _cut(self, band: Image.Image) -> NDArray[Any]:
+        size = self._resized(band.size)
+        band = band.resize(size, self.resample) if size != band.size else band
+        left, top = round((size[0] - self.crop) / 2), round((size[1] - self.crop) / 2)
+        values = np.array(band.crop((left, top, left + self.crop, top + self.crop)))
+        return values if values.ndim == 3 else values[..., None]
+
+    def _resized(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Width and height after resizing. Raises ValueError where the longer side would become too long."""
+        width, height = size
+        # As torchvision: the longer side is cut to whole pixels.
+        scale = self.resize / min(width, height)
+        wide, high = (max(self.resize, int(each * scale)) for each in size)
+        if wide * high > MAX_PIXELS:
+            limit = f"more than {MAX_PIXELS // 10**6} million pixels"
+            raise ValueError(f"{width} x {height} pixels, resized to {wide} x {high}, are {limit}")
+        return (self.resize, high) if width <= height else (wide, self.resize)
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Images [N, H, W, C], uint8 or float32, as the network's float32 input [N, C, H, W]."""
+        mean, std = torch.tensor(self.mean), torch.tensor(self.std)
+        return _floats(images).sub(mean).div_(std).permute(0, 3, 1, 2).contiguous()
+
+    def shown(self, image: NDArray[Any]) -> NDArray[np.uint8]:
+        """An image [H, W, C] as a person is shown it, uint8 [H, W, 3].
+
+        One channel is grey, and so is the mean of two; of more the first three are red, green and blue.
+        """
+        channels = image.shape[2]
+        if image.dtype == np.uint8 and channels >= 3:
+            return np.asarray(image[..., :3], np.uint8)
+        low, high = (each.numpy() for each in self.bounds)
+        shares = image / np.float32(255) if image.dtype == np.uint8 else (image - low) / (high - low)
+        some = shares[..., :3] if channels >= 3 else shares.mean(2, keepdims=True).repeat(3, 2)
+        return np.asarray(np.rint(some.clip(0, 1) * 255), np.uint8)
+
+
+def _floats(images: Tensor) -> Tensor:
+    """Numbers of 8 bits on a scale of 0 to 1; floats as they are."""
+    return images.float().div_(255) if images.dtype == torch.uint8 else images
 
 
 @dataclass(frozen=True)
@@ -84,7 +142,7 @@ class Pictures:
     paths: tuple[Path, ...]
     digests: tuple[str, ...]
     preprocess: Preprocess
-    prepared: tuple[NDArray[np.uint8], ...] = ()
+    prepared: tuple[NDArray[Any], ...] = ()
     batch_size: int = 16
     device: torch.device = _CPU
     track: Track = untracked
@@ -98,18 +156,29 @@ class Pictures:
         return digest("\n".join(self.digests).encode())
 
     def picture(self, index: int) -> NDArray[np.uint8]:
-        """One picture, resized and cropped, uint8 [H, W, 3]."""
+        """One image as a person is shown it, resized and cropped, uint8 [H, W, 3]."""
+        return self.preprocess.shown(self.values(index))
+
+    def values(self, index: int) -> NDArray[Any]:
+        """One image, resized and cropped, [H, W, C] in uint8 or float32."""
         if self.prepared:
             return self.prepared[index]
-        return self.preprocess.prepare(decode(self.paths[index].read_bytes()))
+        try:
+            content = read_bytes(self.paths[index], _LARGEST)
+        except OSError:
+            content = b""
+        if digest(content) != self.digests[index]:
+            label = "what it held before is used in part of the results"
+            raise InputError(Finding("E303", f"{self.paths[index].name} changed during the run", None, label))
+        return self.preprocess.read(content)
 
     def batches(self, label: str) -> Iterator[Tensor]:
-        """The network's input [N, 3, H, W], batch by batch, in the order of the set."""
+        """The network's input [N, C, H, W], batch by batch, in the order of the set."""
 
         def inputs(start: int) -> Tensor:
             some = range(start, min(start + self.batch_size, len(self)))
-            # Normalised here, so that a picture is the same to the bit on every device.
-            return self.preprocess.normalise(torch.from_numpy(np.stack([self.picture(i) for i in some])))
+            # Normalised here, so that an image is the same to the bit on every device.
+            return self.preprocess.normalise(torch.stack([_floats(torch.from_numpy(self.values(i))) for i in some]))
 
         def each() -> Iterator[Tensor]:
             starts = range(0, len(self), self.batch_size)
@@ -155,9 +224,9 @@ def load(paths: Iterable[Path], preprocess: Preprocess, skip_unreadable: bool = 
     """
     good: list[Path] = []
     digests: list[str] = []
-    prepared: list[NDArray[np.uint8]] = []
+    prepared: list[NDArray[Any]] = []
     bad: list[str] = []
-    room = _KEEP // (preprocess.crop * preprocess.crop * 3)
+    kept = 0
     for path, read in _beforehand(partial(_read, preprocess), paths, _threads()):
         if isinstance(read, str):
             bad.append(f"{path.name}: {read}")
@@ -165,7 +234,8 @@ def load(paths: Iterable[Path], preprocess: Preprocess, skip_unreadable: bool = 
         picture, content = read
         good.append(path)
         digests.append(content)
-        if len(good) <= room:
+        kept += picture.nbytes
+        if kept <= _KEEP:
             prepared.append(picture)
     if bad and not skip_unreadable:
         message = f"{len(bad)} of {len(bad) + len(good)} pictures can't be read"
@@ -173,14 +243,14 @@ def load(paths: Iterable[Path], preprocess: Preprocess, skip_unreadable: bool = 
         raise InputError(Finding("E303", message, None, listing(bad), cure))
     if not good:
         raise InputError(Finding("E303", "none of the pictures can be read", None, listing(bad)))
-    return Pictures(tuple(good), tuple(digests), preprocess, tuple(prepared) if len(good) <= room else ()), bad
+    return Pictures(tuple(good), tuple(digests), preprocess, tuple(prepared) if kept <= _KEEP else ()), bad
 
 
-def _read(preprocess: Preprocess, path: Path) -> tuple[Path, tuple[NDArray[np.uint8], str] | str]:
+def _read(preprocess: Preprocess, path: Path) -> tuple[Path, tuple[NDArray[Any], str] | str]:
     """A picture as a network takes it and the hash of its file, or what is wrong with it."""
     try:
         content = read_bytes(path, _LARGEST)
-        return path, (preprocess.prepare(decode(content)), digest(content))
+        return path, (preprocess.read(content), digest(content))
     except (OSError, ValueError, MemoryError) as error:
         return path, error.strerror if isinstance(error, OSError) and error.strerror else str(error)
 
@@ -204,43 +274,3 @@ def _threads() -> int:
     """As many as decode pictures at once: decoders let other threads run."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(available, 8)
-
-
-def decode(content: bytes) -> Image.Image:
-    """A picture file as a person sees it: upright, in colour, on white where it is transparent.
-
-    Grey, palette, CMYK, 16-bit and transparent pictures become 8-bit RGB; of an animation the first frame is taken.
-    Raises ValueError saying what is wrong with the content.
-    """
-    try:
-        # Pillow's own warning about large pictures is replaced by a refusal.
-        with _OPENING, warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            picture = Image.open(io.BytesIO(content))
-        width, height = picture.size
-        if width * height > MAX_PIXELS:
-            raise ValueError(f"{width} x {height} pixels are more than {MAX_PIXELS // 10**6} million")
-        picture.load()
-        return _rgb(ImageOps.exif_transpose(picture))
-    except Image.DecompressionBombError:
-        raise ValueError(f"it has more than {MAX_PIXELS // 10**6} million pixels") from None
-    except UnidentifiedImageError:
-        raise ValueError("empty" if not content else "not a picture") from None
-    except ValueError:
-        raise
-    except Exception as error:  # Pillow's decoders raise whatever a broken file drives them to
-        raise ValueError(f"corrupt: {str(error) or type(error).__name__}") from None
-
-
-def _rgb(picture: Image.Image) -> Image.Image:
-    if picture.mode.startswith("I"):
-        # 16 bits to 8: a plain conversion would clip everything above 255 to white.
-        values = np.asarray(picture).astype(np.int64)
-        scale = 257 if values.max(initial=0) > 255 or picture.mode.startswith("I;16") else 1
-        return Image.fromarray((values // scale).clip(0, 255).astype(np.uint8)).convert("RGB")
-    if picture.mode == "F":
-        raise ValueError("floating-point pixels have no fixed range")
-    if "A" in picture.getbands() or "transparency" in picture.info:
-        layered = picture.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered).convert("RGB")
-    return picture.convert("RGB")

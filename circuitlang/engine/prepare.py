@@ -19,6 +19,7 @@ from circuitlang.compiler.plan import Choice, Key, Model, Origins, Plan, digest
 from circuitlang.compiler.plan import Circuit as CircuitPlan
 from circuitlang.engine import cache, device
 from circuitlang.engine.cache import Shelf
+from circuitlang.engine.channels import image_channels
 from circuitlang.engine.contracts import CRITERIA, MODELS, LoadedModel, Locate, Track, passes_of, untracked
 from circuitlang.engine.graph import Graph
 from circuitlang.engine.images import Pictures, Preprocess, load
@@ -26,9 +27,10 @@ from circuitlang.engine.intervene import Section, Target
 from circuitlang.engine.known import remember
 from circuitlang.engine.outputs import choose, outputs
 from circuitlang.engine.patterns import find
+from circuitlang.engine.preprocessing import apart, overridden
 from circuitlang.engine.result import Part, Provenance
 from circuitlang.engine.targets import resolve
-from circuitlang.engine.trace import trace
+from circuitlang.engine.trace import private, trace
 from circuitlang.engine.weights import fingerprint, moved, sound, structure
 from circuitlang.errors import Finding, InputError, did_you_mean, listing
 
@@ -37,7 +39,7 @@ Sets = dict[str, tuple[Pictures, list[str]]]
 # What can be wrong with a unit of a target, rather than with its layer.
 _OF_A_UNIT = ("E111", "E125", "E126")
 # Pictures are looked at even where there is no model to say how to prepare them.
-_ANY = Preprocess(1, 1, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+_ANY = Preprocess(1, 1, (), ())
 
 
 @dataclass(frozen=True)
@@ -192,21 +194,20 @@ def survey(plan: Plan, folder: Path, origins: Origins, options: Options) -> None
 def load_model(model: Model, folder: Path, allow_code: bool = False, place: torch.device | None = None) -> LoadedModel:
     """The network, with the preprocessing that the model statement overrides, on a device if one is given. Raises
     InputError."""
-    arguments = dict(model.arguments)
+    said, arguments = apart(model.arguments)
     output = _output(arguments.pop("output", None))
-    overrides = {word: arguments.pop(word) for word in ("resize", "crop", "mean", "std") if word in arguments}
     if model.source not in MODELS.declarations:
         raise InputError(Finding("E109", f"unknown model source '{model.source}'"))
     source = MODELS.load(model.source)
     loaded = source(model.name, arguments, Locate(folder, allow_code))
-    changes = {word: tuple(value) if isinstance(value, list) else value for word, value in overrides.items()}
-    preprocess = replace(loaded.preprocess, **changes)  # type: ignore[arg-type]
-    if preprocess.crop > preprocess.resize:
-        message = f"crop ({preprocess.crop}) is larger than resize ({preprocess.resize})"
-        raise InputError(Finding("E203", message, None, "", f"add resize={preprocess.crop}"))
     # Pictures are in single precision.
     module = sound(loaded.module.float(), str(model))
     module = moved(module, place) if place else module
+
+    def channels(usual: Preprocess) -> int:
+        return image_channels(private(module), (usual.crop, usual.crop), usual.channels)
+
+    preprocess = overridden(loaded.preprocess, said, channels)
     return replace(loaded, module=module, preprocess=preprocess, output=output)
 
 
@@ -226,7 +227,8 @@ def outline(model: Model, folder: Path, allow_code: bool = False) -> LoadedModel
 def read_model(model: Model, folder: Path, load: Callable[[Model, Path], LoadedModel]) -> tuple[LoadedModel, Graph]:
     """The network and what was found by tracing it, which is remembered for the compiler. Raises InputError."""
     loaded = load(model, folder)
-    graph = trace(loaded.module, (loaded.preprocess.crop, loaded.preprocess.crop))
+    size = loaded.preprocess.crop, loaded.preprocess.crop
+    graph = trace(loaded.module, size, loaded.preprocess.channels)
     if loaded.output is not None:
         choose(outputs(graph.module), loaded.output)
     remember(model, graph.widths(), [layer.name for layer in graph.layers])

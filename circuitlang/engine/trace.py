@@ -20,20 +20,19 @@ from circuitlang.engine.graph import Graph
 from circuitlang.errors import Finding, InputError
 
 
-def trace(model: nn.Module, size: tuple[int, int]) -> Graph:
-    """Read a network for colour images of `size` (height, width). The model is left as it is.
+def trace(model: nn.Module, size: tuple[int, int], channels: int = 3) -> Graph:
+    """Read a network for images of `size` (height, width) and so many channels. The model is left as it is.
 
     Raises InputError where the forward method can't be traced; an operation whose channels can't be followed is an
     error only for targets behind it (see `Graph.find`).
     """
-    private = _private(model, {})
-    private.eval()
+    own = private(model)
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     dtype = next((parameter.dtype for parameter in model.parameters()), torch.float32)
-    images = torch.zeros(BATCH, 3, *size, device=device, dtype=dtype)
+    images = torch.zeros(BATCH, channels, *size, device=device, dtype=dtype)
     # Without weights, what the code makes has no content either.
     with device if device.type == "meta" else nullcontext():
-        module = _traced(private, images)
+        module = _traced(own, images)
         _layers_of_functions(module)
         _not_in_place(module)
         module.requires_grad_(False)
@@ -41,9 +40,15 @@ def trace(model: nn.Module, size: tuple[int, int]) -> Graph:
             try:
                 _Shapes(module).run(images)
             except Exception as error:  # what a network does to an image of another size may raise anything
-                message = f"the network can't take images of {size[0]} x {size[1]} pixels: {_first_line(error)}"
-                raise InputError(Finding("E308", message)) from None
+                depth = "" if channels == 3 else f"{channels} channels and "
+                images_of = f"the network can't take images of {depth}{size[0]} x {size[1]} pixels"
+                raise InputError(Finding("E308", f"{images_of}: {_first_line(error)}")) from None
     return follow(module)
+
+
+def private(model: nn.Module) -> nn.Module:
+    """The model in evaluation mode, over the same storage; the model itself is left as it is."""
+    return _private(model, {}).eval()
 
 
 def _private(module: nn.Module, known: dict[int, nn.Module]) -> nn.Module:

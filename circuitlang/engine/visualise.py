@@ -2,7 +2,8 @@
 
 Feature visualisation as Olah, Mordvintsev and Schubert (Distill, 2017) describe it: the picture is parametrised by its
 spectrum, amplitudes falling with frequency, and by brightness and two opponent colours, and shifted at random in each
-step, so that it stays a picture rather than noise.
+step, so that it stays a picture rather than noise. Where a network does not take three channels, each has a spectrum of
+its own.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ _CONTRAST = 3.2
 # Brightness, red against blue, green against both, by how much of each natural pictures have.
 _COLOURS = ((0.58, 0.58, 0.58), (0.25, 0.0, -0.25), (0.08, -0.16, 0.08))
 
-# Pictures [N, 3, H, W], normalised → how strong each excites what it is made for [N].
+# Pictures [N, C, H, W], normalised → how strong each excites what it is made for [N].
 Objective = Callable[[Tensor], Tensor]
 
 
@@ -46,44 +47,47 @@ def visualise(
     that this position sees is shown. The same `seed` makes the same pictures.
     """
     pictures = [_in_network(section, preprocess, seed), _made(section, edits, preprocess, seed, of_feature(section), 1)]
-    feature = _cuts(section, pictures, section.target.step.name, position(section.target))
+    feature = _cuts(section, preprocess, pictures, section.target.step.name, position(section.target))
     found: dict[tuple[int, int], NDArray[np.uint8]] = {}
     batches = list(_batches(circuit)) if channels else []
     for number, some in track(iter(batches), "visualising channels", len(batches)):
         node = section.nodes[section.layers[number].path]
         objective = _channels(section, node, some)
         pictures = [_made(section, each, preprocess, seed, objective, len(some)) for each in (None, edits)]
-        both = _cuts(section, pictures, node, _middle(section.graph.steps[node]))
+        both = _cuts(section, preprocess, pictures, node, _middle(section.graph.steps[node]))
         found |= {(number, channel): both[:, place] for place, channel in enumerate(some)}
     return Visions(feature[:, 0], found)
 
 
 def ascend(objective: Objective, preprocess: Preprocess, count: int, seed: int, steps: int = STEPS) -> Tensor:
-    """Pictures [count, 3, size, size] in 0..1 that excite an objective; with no steps, those it begins with."""
+    """Pictures [count, C, size, size] that excite an objective, between the values that are shown black and white; with
+    no steps, those it begins with."""
     size = preprocess.crop
     mean, std = (torch.tensor(each)[:, None, None] for each in (preprocess.mean, preprocess.std))
+    low, high = (each[:, None, None] for each in preprocess.bounds)
     generator = torch.Generator().manual_seed(seed)
     # The same beginning for each: what differs between pictures is the units' doing.
-    start = torch.randn(1, 3, size, size // 2 + 1, 2, generator=generator)
+    start = torch.randn(1, preprocess.channels, size, size // 2 + 1, 2, generator=generator)
     spectrum = (0.02 * start).repeat(count, 1, 1, 1, 1).requires_grad_()
     optimiser = torch.optim.Adam([spectrum], lr=RATE)
     reach = max(1, size // 16)
     with torch.enable_grad():
         for _ in range(steps):
             down, right = torch.randint(-reach, reach + 1, (2,), generator=generator).tolist()
-            shifted = _picture(spectrum, size).roll((down, right), (2, 3))
+            shifted = low + (high - low) * _picture(spectrum, size).roll((down, right), (2, 3))
             optimiser.zero_grad()
             (-objective((shifted - mean) / std).sum()).backward()  # type: ignore[no-untyped-call]
             optimiser.step()
-    return _picture(spectrum, size).detach()
+    return (low + (high - low) * _picture(spectrum, size)).detach()
 
 
 def _picture(spectrum: Tensor, size: int) -> Tensor:
-    """Spectra [N, 3, size, size / 2 + 1, 2] of brightness and opponent colours as pictures in 0..1."""
+    """Spectra [N, C, size, size / 2 + 1, 2] of brightness and opponent colours, or of channels, as pictures in 0..1."""
     frequency = torch.hypot(torch.fft.fftfreq(size)[:, None], torch.fft.rfftfreq(size)[None])
     amplitude = 1 / frequency.clamp_min(1 / size)
     planes = torch.fft.irfft2(torch.view_as_complex(spectrum) * amplitude, s=(size, size), norm="ortho")
-    colours = torch.einsum("nchw,ck->nkhw", planes, torch.tensor(_COLOURS))
+    mixed = torch.tensor(_COLOURS) if planes.shape[1] == 3 else _COLOURS[0][0] * torch.eye(planes.shape[1])
+    colours = torch.einsum("nchw,ck->nkhw", planes, mixed)
     # A unit of an early layer wants ever more contrast, and would end in black and white.
     return torch.sigmoid(colours * (_CONTRAST / colours.abs().amax((1, 2, 3), keepdim=True).clamp_min(_CONTRAST)))
 
@@ -97,16 +101,19 @@ def _in_network(section: Section, preprocess: Preprocess, seed: int) -> Tensor:
 def _made(
     section: Section, edits: Edits | None, preprocess: Preprocess, seed: int, objective: Objective, count: int
 ) -> Tensor:
-    """What excites an objective in the network as it is edited [count, 3, H, W]."""
+    """What excites an objective in the network as it is edited [count, C, H, W]."""
     with section.edited(edits):
         return ascend(objective, preprocess, count, seed, STEPS)
 
 
-def _cuts(section: Section, pictures: list[Tensor], node: str, place: tuple[int, int]) -> NDArray[np.uint8]:
-    """Some times as many pictures [N, 3, H, W] as [times, N, SIZE, SIZE, 3], cut to what a place in a map sees."""
+def _cuts(
+    section: Section, preprocess: Preprocess, pictures: list[Tensor], node: str, place: tuple[int, int]
+) -> NDArray[np.uint8]:
+    """Some times as many pictures [N, C, H, W] as a person is shown them, [times, N, SIZE, SIZE, 3], cut to what a
+    place in a map sees."""
     box = section.graph.receptive_field(node, *place)
-    pixels = (torch.stack(pictures).permute(0, 1, 3, 4, 2) * 255).round().to(torch.uint8).numpy()
-    return np.stack([[_cut(picture, box) for picture in some] for some in pixels])
+    values = torch.stack(pictures).permute(0, 1, 3, 4, 2).numpy()
+    return np.stack([[_cut(preprocess.shown(picture), box) for picture in some] for some in values])
 
 
 def _cut(picture: NDArray[np.uint8], box: tuple[int, int, int, int] | None) -> NDArray[np.uint8]:

@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from circuitlang.compiler.preprocessing import unsuitable
 from circuitlang.engine.archive import read_program
 from circuitlang.engine.aten import network
 from circuitlang.engine.contracts import LoadedModel, model_source
@@ -17,29 +18,36 @@ def file(name: str, arguments: Mapping[str, Any], locate: Callable[[str], Path])
 
     It is what `torch.export.save(torch.export.export(model.eval(), (images,)), "net.pt2")` wrote, and is read without
     running anything. Pictures get the size of `images` and ImageNet's mean and std, where the statement gives no other;
-    those of a circuit's `module.pt2` are prepared as they were for the circuit.
+    mean and std are 0 and 1 where `images` has another number of channels than three. Those of a circuit's `module.pt2`
+    are prepared as they were for the circuit.
     """
     if arguments:
         label = "weights and graph are in the file; it takes resize, crop, mean and std"
         raise InputError(Finding("E105", f"file has no parameter '{min(arguments)}'", None, label))
     program = read_program(locate(name))
     module = network(program)
-    height, width = program.sizes[program.image][2:]
+    channels, height, width = program.sizes[program.image][1:]
     size = height if isinstance(height, int) else 224
     if height != width:
         message = f"the program takes images of {height} x {width} pixels, not square ones"
         raise InputError(Finding("E308", message, None, "", "export it for square images"))
-    preprocess = Preprocess(size, size, IMAGENET_MEAN, IMAGENET_STD)
-    return LoadedModel(module, _stored(program.preprocess, size, name) if program.preprocess else preprocess)
+    count = channels if isinstance(channels, int) else 3
+    mean, std = (IMAGENET_MEAN, IMAGENET_STD) if count == 3 else ((0.0,) * count, (1.0,) * count)
+    usual = Preprocess(size, size, mean, std)
+    return LoadedModel(module, _stored(program.preprocess, usual, name) if program.preprocess else usual)
 
 
-def _stored(content: bytes, size: int, name: str) -> Preprocess:
-    """How the program itself says that pictures become images of a size."""
+def _stored(content: bytes, usual: Preprocess, name: str) -> Preprocess:
+    """How the program itself says that pictures become images of its size and channels."""
+    size = usual.crop
     try:
         found = msgspec.json.decode(content, type=Preprocess)
         # Larger pictures would fill memory, by malice or by mistake.
         if found.crop != size or not size <= found.resize <= 16 * size:
             raise ValueError(f"resize={found.resize}, crop={found.crop} for images of {size} pixels")
+        for word, values in (("mean", found.mean), ("std", found.std)):
+            if len(values) != usual.channels or unsuitable(word, values):
+                raise ValueError(f"{word} is not a number for each of {usual.channels} channels")
     except (msgspec.DecodeError, ValueError) as error:
         message = f"'{name}' says wrongly how pictures are prepared"
         raise InputError(Finding("E306", message, None, str(error), "write the file again")) from None

@@ -21,7 +21,8 @@ def python(name: str, arguments: Mapping[str, Any], locate: Locate) -> LoadedMod
 
     It runs the file, and so only where the command line says `--allow-code`. `weights` is a `.safetensors` or state
     dict file, or `none`, as by default, for those the function leaves; other arguments go to the function. Pictures
-    are 224 x 224 with ImageNet's mean and std, where the statement gives no other.
+    are 224 x 224 with ImageNet's mean and std, where the statement gives no other; mean and std are 0 and 1 where the
+    network takes another number of channels than three.
     """
     file, _, function = name.rpartition(":")
     if not file or not function.isidentifier():

@@ -42,7 +42,7 @@ def timm(name: str, arguments: Mapping[str, Any], locate: Callable[[str], Path])
     if wanted.endswith(FILES):
         path = locate(wanted)
         fill(module, read(path)[0], path.name)
-    return LoadedModel(module, _preprocess(library.data.resolve_model_data_config(module)))
+    return LoadedModel(module, _preprocess(library.data.resolve_model_data_config(module), options.get("in_chans", 3)))
 
 
 def _library() -> ModuleType:
@@ -94,17 +94,17 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _preprocess(config: Mapping[str, Any]) -> Preprocess:
-    """timm's own: the shorter side is the crop's over `crop_pct`, rounded down."""
-    mean, std = config["mean"], config["std"]
+def _preprocess(config: Mapping[str, Any], channels: Any) -> Preprocess:
+    """timm's own: the shorter side is the crop's over `crop_pct`, rounded down.
+
+    Where a model is built for another number of channels, each gets the average of the model's mean and deviation.
+    """
+    mean, std = (tuple(map(float, config[word])) for word in ("mean", "std"))
+    if isinstance(channels, int) and 0 < channels != len(mean):
+        mean, std = ((sum(values) / len(values),) * channels for values in (mean, std))
     height, width = config["input_size"][1:]
     if height != width:
         raise InputError(Finding("E308", f"the model takes images of {height} x {width} pixels, not square ones"))
     resample = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-    return Preprocess(
-        int(height / config["crop_pct"]),
-        height,
-        (mean[0], mean[1], mean[2]),
-        (std[0], std[1], std[2]),
-        resample.get(config["interpolation"], Image.Resampling.BICUBIC),
-    )
+    filter_ = resample.get(config["interpolation"], Image.Resampling.BICUBIC)
+    return Preprocess(int(height / config["crop_pct"]), height, mean, std, filter_)

@@ -1,0 +1,46 @@
+"""Find how many channels the images of a network have, from the network itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+
+from circuitlang.compiler.preprocessing import HIGHEST, MOST_NUMBERS
+
+
+def image_channels(private: nn.Module, size: tuple[int, int], usual: int = 3) -> int:
+    """The first number of channels that the network runs with: the usual one, or else those that its layers take.
+
+    `private` is run in evaluation mode with an image of `size` (height, width). Where no number runs, the usual one is
+    returned, for the error that tracing raises then is about the usual images.
+    """
+    candidates = dict.fromkeys((usual, *_candidates(private, size), 1, 2, 4))
+    return next((count for count in candidates if _runs(private, size, count)), usual)
+
+
+def _candidates(module: nn.Module, size: tuple[int, int]) -> Iterator[int]:
+    """The channels that layers take, in the order of the layers."""
+    for layer in module.modules():
+        inner = layer.in_channels if isinstance(layer, nn.Conv2d) else 0
+        if isinstance(layer, nn.Linear):
+            # Of a flattened image.
+            inner, rest = divmod(layer.in_features, size[0] * size[1])
+            inner = 0 if rest else inner
+        if 0 < inner <= HIGHEST["image_channels"]:
+            yield inner
+
+
+def _runs(module: nn.Module, size: tuple[int, int], count: int) -> bool:
+    if count * size[0] * size[1] > MOST_NUMBERS:
+        return False
+    sample = next(module.parameters(), torch.zeros(0))
+    devices = [sample.device] if sample.device.type == "cuda" else []
+    try:
+        with torch.random.fork_rng(devices), torch.no_grad():
+            images = torch.zeros(1, count, *size, device=sample.device, dtype=sample.dtype)
+            module(images)
+    except Exception:  # a network raises anything for images that it does not take
+        return False
+    return True

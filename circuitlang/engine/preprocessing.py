@@ -1,0 +1,51 @@
+"""How images are prepared: as the model's source says, and the model statement overrides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from circuitlang.compiler.preprocessing import MOST_NUMBERS, WORDS, unsuitable
+from circuitlang.engine.images import Preprocess
+from circuitlang.errors import Finding, InputError
+
+
+def apart(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The words of a model statement that say how images are prepared, and all others. Raises InputError for values
+    that such a word does not take."""
+    said = {word: value for word, value in arguments.items() if word in WORDS}
+    for word, value in said.items():
+        if expected := unsuitable(word, value):
+            raise InputError(Finding("E203", f"{word} can't be {value!r:.60}", None, expected))
+    return said, {word: value for word, value in arguments.items() if word not in WORDS}
+
+
+def overridden(usual: Preprocess, said: Mapping[str, Any], find: Callable[[Preprocess], int]) -> Preprocess:
+    """A source's preprocessing with what the statement says; `find` tells the network's number of channels.
+
+    Where that is another number than the source's, images are normalised by mean 0 and standard deviation 1 unless the
+    statement says otherwise. Raises InputError where what is said doesn't fit together.
+    """
+    sizes = {word: said[word] for word in ("resize", "crop") if word in said}
+    found = replace(usual, **sizes)
+    if found.crop > found.resize:
+        message = f"crop ({found.crop}) is larger than resize ({found.resize})"
+        raise InputError(Finding("E203", message, None, "", f"add resize={found.crop}"))
+    mean, std = (said.get(word) for word in ("mean", "std"))
+    counts = {word: len(values) for word, values in (("mean", mean), ("std", std)) if values is not None}
+    counts |= {"image_channels": said["image_channels"]} if "image_channels" in said else {}
+    if len(set(counts.values())) > 1:
+        label = " and ".join(f"{word} is for {count}" for word, count in counts.items())
+        raise InputError(Finding("E203", "the numbers of channels differ", None, label))
+    channels = next(iter(counts.values())) if counts else find(found)
+    if channels * found.crop**2 > MOST_NUMBERS:
+        message = f"images of {channels} channels and {found.crop} x {found.crop} pixels are too large"
+        raise InputError(Finding("E203", message, None, f"at most {MOST_NUMBERS:,} numbers", "write a smaller crop="))
+    if channels != usual.channels:
+        found = replace(found, mean=(0.0,) * channels, std=(1.0,) * channels)
+    return replace(
+        found,
+        mean=found.mean if mean is None else tuple(map(float, mean)),
+        std=found.std if std is None else tuple(map(float, std)),
+    )
