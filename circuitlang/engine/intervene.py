@@ -344,7 +344,7 @@ class Section:
             for layer in layers:
                 layer.watcher = watcher
             with torch.no_grad():
-                self._module(images)
+                self._module.forward(images)
         finally:
             for layer in layers:
                 layer.watcher = None
@@ -435,7 +435,7 @@ class Section:
                 layer.edited_weight, layer.edited_bias, layer.observer, layer.watcher = state
 
     def _maps(self, images: Tensor) -> Tensor:
-        return self._read(self._module(images))
+        return self._read(self._module.forward(images))
 
     def _read(self, output: Tensor) -> Tensor:
         """The target's maps, from what its step puts out."""

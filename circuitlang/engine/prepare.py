@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 import torch
+from torch import Tensor
 
 from circuitlang.compiler.contrast import contrastable, uncontrasted
 from circuitlang.compiler.plan import Choice, Key, Model, Origins, Plan, digest
@@ -29,8 +31,10 @@ from circuitlang.engine.outputs import choose, outputs
 from circuitlang.engine.patterns import find
 from circuitlang.engine.preprocessing import apart, overridden
 from circuitlang.engine.result import Part, Provenance
+from circuitlang.engine.sandbox import private_copy, quiet, untouched
 from circuitlang.engine.targets import resolve
-from circuitlang.engine.trace import private, trace
+from circuitlang.engine.trace import read, trace, ways
+from circuitlang.engine.verify_trace import IMAGES, Verified, few, verified
 from circuitlang.engine.weights import fingerprint, moved, sound, structure
 from circuitlang.errors import Finding, InputError, did_you_mean, listing
 
@@ -134,7 +138,7 @@ def prepare(plan: Plan, folder: Path, origins: Origins, options: Options) -> Pre
     if refused := list(_refused(plan, origins)):
         raise InputError(refused)
     place = device.find(options.device)
-    ground = _ground(plan, folder, origins, options, partial(load_model, place=place))
+    ground = _ground(plan, folder, origins, options, partial(load_model, place=place), lambda loaded: loaded)
     weights = fingerprint(ground.model.module)
     # What pictures become before they go in is in some models' files, not in the plan.
     network = weights, structure(ground.graph.module, place), str(ground.model.preprocess)
@@ -187,8 +191,24 @@ def _others(circuit: CircuitPlan, contrast: str, sets: Sets) -> Pictures:
 
 
 def survey(plan: Plan, folder: Path, origins: Origins, options: Options) -> None:
-    """Look at all that a run would use, without downloading or loading weights. Raises InputError as `prepare` does."""
-    _ground(plan, folder, origins, options, outline)
+    """Look at all that a run would use, without downloading or loading weights; the network is run with random ones.
+    Raises InputError as `prepare` does."""
+    _ground(plan, folder, origins, options, outline, partial(_drawn, plan.model, folder, options.allow_code))
+
+
+def _drawn(model: Model, folder: Path, allow_code: bool, _loaded: LoadedModel) -> LoadedModel | None:
+    """A network with random weights, the same every time, in the place of those that it would have to load; None where
+    it is not known how to ask for them."""
+    arguments = {word: value for word, value in model.arguments.items() if word not in ("weights", "pretrained")}
+    if model.source not in ("torchvision", "timm", "python", "bundled", "file"):
+        return None
+    if model.source in ("torchvision", "timm"):
+        arguments["weights"] = "none"
+    try:
+        return load_model(msgspec.structs.replace(model, arguments=arguments), folder, allow_code)
+    except InputError:
+        # Builders that need weights, or other arguments for them.
+        return None
 
 
 def load_model(model: Model, folder: Path, allow_code: bool = False, place: torch.device | None = None) -> LoadedModel:
@@ -205,7 +225,8 @@ def load_model(model: Model, folder: Path, allow_code: bool = False, place: torc
     module = moved(module, place) if place else module
 
     def channels(usual: Preprocess) -> int:
-        return image_channels(private(module), (usual.crop, usual.crop), usual.channels)
+        with untouched(module), quiet():
+            return image_channels(private_copy(module).eval(), (usual.crop, usual.crop), usual.channels)
 
     preprocess = overridden(loaded.preprocess, said, channels)
     return replace(loaded, module=module, preprocess=preprocess, output=output)
@@ -235,19 +256,79 @@ def read_model(model: Model, folder: Path, load: Callable[[Model, Path], LoadedM
     return loaded, graph
 
 
-def _ground(plan: Plan, folder: Path, origins: Origins, options: Options, load: Callable[..., LoadedModel]) -> Ground:
+def _ground(
+    plan: Plan,
+    folder: Path,
+    origins: Origins,
+    options: Options,
+    load: Callable[..., LoadedModel],
+    run: Callable[[LoadedModel], LoadedModel | None],
+) -> Ground:
+    """`load` gives the network, `run` one like it with weights, to be run; without it the network is traced alone."""
     findings: list[Finding] = []
-    read: tuple[LoadedModel, Graph] | None = None
+    loaded: LoadedModel | None = None
+    network: Verified | None = None
     with collect(findings, origins, ("model",)):
-        read = read_model(plan.model, folder, partial(load, allow_code=options.allow_code))
-    sets = _sets(plan, folder, read[0].preprocess if read else _ANY, origins, options, findings)
-    targets = _targets(plan, *read, origins, findings) if read else {}
+        loaded = load(plan.model, folder, allow_code=options.allow_code)
+    sets = _sets(plan, folder, loaded.preprocess if loaded else _ANY, origins, options, findings)
+    if loaded:
+        with collect(findings, origins, ("model",)):
+            network = _verified(plan.model, loaded, run, _few(sets))
+            graph = network.graph
+            if loaded.output is not None:
+                choose(outputs(graph.module), loaded.output)
+            remember(plan.model, graph.widths(), [layer.name for layer in graph.layers])
+    targets = _targets(plan, loaded, network.graph, origins, findings) if loaded and network else {}
     for circuit in plan.circuits:
         with collect(findings, origins, ("circuits", circuit.id, "contrast")):
             _check_contrast(circuit, sets)
-    if findings or read is None:
+    if network and network.doubt:
+        doubts = [network.doubt.about(target.step, network.graph.module) for target in targets.values()]
+        with collect(findings, origins, ("model",)):
+            if found := next(filter(None, doubts), None):
+                raise InputError(found)
+    if findings or loaded is None or network is None:
         raise InputError(findings)
-    return Ground(*read, sets, targets)
+    return Ground(loaded, network.graph, sets, targets)
+
+
+def _verified(
+    model: Model, loaded: LoadedModel, run: Callable[[LoadedModel], LoadedModel | None], images: Tensor | None
+) -> Verified:
+    """The traced network, compared with the one that was given on some images; what agreed once is remembered by its
+    content where that is a package's code and weights. Raises InputError."""
+    size = loaded.preprocess.crop, loaded.preprocess.crop
+    channels = loaded.preprocess.channels
+    given = run(loaded) if images is not None else None
+    if images is None or given is None:
+        return Verified(trace(loaded.module, size, channels))
+    shelf = _remembered(model, given, size)
+    found = shelf.read() if shelf else None
+    if found is not None:
+        way = ways(given.module)[int(found["way"])][1]
+        return Verified(read(given.module, size, way, channels))
+    network = verified(given.module, size, images)
+    if shelf and not network.doubt:
+        shelf.put(None, {"way": torch.tensor(network.graph.module.meta["way"])})
+    return network
+
+
+def _remembered(model: Model, given: LoadedModel, size: tuple[int, int]) -> Shelf | None:
+    """Where it is kept in which way a network was read; None for code that may change."""
+    try:
+        edition = version(model.source)
+    except PackageNotFoundError:
+        return None
+    contents = fingerprint(given.module), str(size), edition, version("torch")
+    return cache.responses(digest(f"way {model}".encode()), *contents)
+
+
+def _few(sets: Sets) -> Tensor | None:
+    """A few of a plan's images, as the network's input; None where there are none."""
+    pool = [(pictures, number) for pictures, _ in sets.values() for number in range(len(pictures))]
+    chosen = pool[:: max(1, len(pool) // IMAGES)][:IMAGES]
+    batches = [replace(pictures.take([number]), track=untracked).batches("") for pictures, number in chosen]
+    return few([batch for each in batches for batch in each])
 
 
 def _targets(

@@ -5,143 +5,257 @@ from __future__ import annotations
 import inspect
 import io
 import operator
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 
 import torch
 from torch import fx, nn
 from torch.nn import functional
+from torch.nn.utils import parametrize
+from torch.utils._pytree import tree_leaves
 
 from circuitlang.engine.archive import read_exported
 from circuitlang.engine.aten import network
 from circuitlang.engine.follow import BATCH, follow
+from circuitlang.engine.functional_layers import CALLER, layers_of_functions
 from circuitlang.engine.graph import Graph
+from circuitlang.engine.sandbox import HOOKS, hooked, private_copy, quiet, random_states, untouched, unwrapped
 from circuitlang.errors import Finding, InputError
+
+# A way of reading a network: a private copy of it and images → its operations.
+Way = Callable[[nn.Module, torch.Tensor], fx.GraphModule]
+_HERE = Path(__file__).parent
+_NO_CODE = "give the module that it was made of"
 
 
 def trace(model: nn.Module, size: tuple[int, int], channels: int = 3) -> Graph:
     """Read a network for images of `size` (height, width) and so many channels. The model is left as it is.
 
     Raises InputError where the forward method can't be traced; an operation whose channels can't be followed is an
-    error only for targets behind it (see `Graph.find`).
+    error only for targets behind it (see `Graph.find`). `verify_trace.verified` also compares what was traced with the
+    model.
     """
-    own = private(model)
-    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    dtype = next((parameter.dtype for parameter in model.parameters()), torch.float32)
-    images = torch.zeros(BATCH, channels, *size, device=device, dtype=dtype)
+    return next(graphs(model, size, channels))
+
+
+def graphs(model: nn.Module, size: tuple[int, int], channels: int = 3) -> Iterator[Graph]:
+    """The network as each way of reading it gives it. Raises InputError at the end where none could read it."""
+    _check_readable(model)
+    failures: list[str] = []
+    for number, (name, way) in enumerate(ways(model)):
+        try:
+            graph = read(model, size, way, channels)
+        except _Unreadable as error:
+            failures.append(f"{name}{error}")
+            continue
+        graph.module.meta["way"] = number
+        yield graph
+        failures.append("")
+    if all(failures):
+        label = "; ".join(failures[1:])
+        raise InputError(Finding("E308", f"the network can't be traced: {failures[0]}", None, label))
+
+
+def ways(model: nn.Module) -> list[tuple[str, Way]]:
+    """The ways of reading a network, with what an error says before its reason; the last one leaves out hooks that may
+    only look at what goes through."""
+    found: list[tuple[str, Way]] = [("", _symbolic), ("torch.export: ", _exported)]
+    if any(map(hooked, model.modules())):
+        found.append(("without its hooks: ", _without_hooks))
+    return found
+
+
+class _Unreadable(Exception):  # noqa: N818
+    """Why a way of reading a network doesn't lead anywhere."""
+
+
+def read(model: nn.Module, size: tuple[int, int], way: Way, channels: int = 3) -> Graph:
+    """The network read in one way."""
+    parameters = next(model.parameters(), torch.zeros(()))
+    device = parameters.device
+    images = torch.zeros(BATCH, channels, *size, device=device, dtype=parameters.dtype)
     # Without weights, what the code makes has no content either.
-    with device if device.type == "meta" else nullcontext():
-        module = _traced(own, images)
-        _layers_of_functions(module)
+    made = device if device.type == "meta" else nullcontext()
+    with untouched(model), quiet(), random_states(0, device), made:
+        private = private_copy(model)
+        try:
+            private.eval()
+            with torch.no_grad():
+                module = way(private, images)
+        except InputError as error:
+            raise _Unreadable(f"{error.findings[0].message}: {error.findings[0].label}") from None
+        except Exception as error:  # tracing runs the model's own code, which may raise anything
+            raise _Unreadable(reason(error)) from None
+        _share(private, model)
+        layers_of_functions(module)
         _not_in_place(module)
+        _plain_norms(module)
         module.requires_grad_(False)
         with torch.no_grad():
             try:
                 _Shapes(module).run(images)
             except Exception as error:  # what a network does to an image of another size may raise anything
-                depth = "" if channels == 3 else f"{channels} channels and "
-                images_of = f"the network can't take images of {depth}{size[0]} x {size[1]} pixels"
-                raise InputError(Finding("E308", f"{images_of}: {_first_line(error)}")) from None
+                raise unfit((channels, *size), error) from None
     return follow(module)
 
 
-def private(model: nn.Module) -> nn.Module:
-    """The model in evaluation mode, over the same storage; the model itself is left as it is."""
-    return _private(model, {}).eval()
+def unfit(shape: Sequence[int], error: Exception) -> InputError:
+    """A network raised an error for images of a shape (channels, height, width)."""
+    depth = "" if shape[0] == 3 else f"{shape[0]} channels and "
+    images = f"the network can't take images of {depth}{shape[1]} x {shape[2]} pixels"
+    return InputError(Finding("E308", f"{images}: {reason(error)}"))
 
 
-def _private(module: nn.Module, known: dict[int, nn.Module]) -> nn.Module:
-    """The same tree of modules over the same storage: what is set on it, gradients too, is not set on the user's."""
-    if id(module) not in known:
-        # Not the type's own __new__: that of a graph module makes another type, without its forward method.
-        twin = object.__new__(type(module))
-        twin.__dict__.update(module.__dict__)
-        known[id(module)] = twin
-        twin.__dict__["_buffers"] = dict(module._buffers)
-        children = {name: child and _private(child, known) for name, child in module._modules.items()}
-        twin.__dict__["_modules"] = children
-        twin.__dict__["_parameters"] = {
-            name: each if each is None else nn.Parameter(each.detach(), requires_grad=False)
-            for name, each in module._parameters.items()
-        }
-    return known[id(module)]
+def _check_readable(model: nn.Module) -> None:
+    """Raises InputError for what no way of reading a network gets through."""
+    for path, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            where = f"'{path}' in it" if path else "it"
+            message = f"the network can't be read: {where} is a module of torch.jit"
+            label = "what it computes is compiled and has no layers that can be followed"
+            raise InputError(Finding("E308", message, None, label, _NO_CODE))
+    hooks = nn.modules.module
+    if hooks._global_forward_hooks or hooks._global_forward_pre_hooks:
+        message = "the network can't be read: hooks are registered for all modules"
+        label = "they would change what the engine's own layers compute"
+        raise InputError(Finding("E308", message, None, label, "register them on the modules they are for"))
+
+
+def _share(private: nn.Module, model: nn.Module) -> None:
+    """Let a private copy use the model's own tensors, as far as they are what they were."""
+    inner = unwrapped(model)
+    theirs = {**dict(inner.named_parameters()), **dict(inner.named_buffers())}
+    for name, tensor in (*private.named_parameters(), *private.named_buffers()):
+        other = theirs.get(name)
+        if other is not None and other.shape == tensor.shape and not tensor.is_meta:
+            same = other.dtype == tensor.dtype and other.device == tensor.device
+            if same and torch.equal(other, tensor):
+                tensor.data = other.detach()
+
+
+class _Call(nn.Module):
+    """A call of a network with images alone, so that everything is traced that such a call does."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, image: torch.Tensor) -> Any:
+        return self.net(image)
+
+
+_PREFIX = "net."
 
 
 class _Tracer(fx.Tracer):
-    """Goes into every module but those of PyTorch and what computes the same as its convolutions and linear layers."""
+    """Goes into every module but those of PyTorch and what computes the same as they do.
 
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        for kind in (nn.Conv2d, nn.Linear):
-            if isinstance(m, kind) and type(m).forward is kind.forward:
-                return getattr(type(m), "_conv_forward", None) is getattr(kind, "_conv_forward", None)
-        return super().is_leaf_module(m, module_qualified_name)
+    Hooks and replaced forward methods are traced as part of the network. What is computed from parameters and buffers
+    alone is computed, and not traced.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__(param_shapes_constant=True)
+        self._net = net
+
+    def getattr(self, _attr: str, attr_val: Any, _cache: dict[str, Any]) -> Any:
+        return attr_val
+
+    def create_node(self, kind: str, target: Any, *args: Any, **kwargs: Any) -> fx.Node:
+        if kind in ("call_module", "get_attr"):
+            target = self._target(str(target))
+        node = super().create_node(kind, target, *args, **kwargs)
+        caller, _ = next(reversed(self.module_stack.values()), ("", None))
+        node.meta[CALLER] = caller.removeprefix(_PREFIX) if caller.startswith(_PREFIX) else ""
+        return node
+
+    def _target(self, target: str) -> str:
+        """A path in the network, which gets those constants too that were made while it was traced."""
+        if target.startswith(_PREFIX):
+            return target.removeprefix(_PREFIX)
+        value = getattr(self.root, target)
+        while getattr(self._net, target, value) is not value:
+            target += "_"
+        setattr(self._net, target, value)
+        return target
+
+    def is_leaf_module(self, m: nn.Module, _path: str) -> bool:
+        if m is self._net or "forward" in vars(m) or "_conv_forward" in vars(m) or parametrize.is_parametrized(m):
+            return False
+        if isinstance(m, (nn.Conv2d, nn.Linear)) and not isinstance(m._parameters.get("weight"), nn.Parameter):
+            # A hook computes its weight.
+            return False
+        return _as_torch_has_it(type(m)) and not isinstance(m, (nn.Sequential, nn.ModuleList, nn.ModuleDict))
+
+    def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        path = self.path_of_module(m)
+        if not any(isinstance(each, fx.Proxy) for each in tree_leaves((args, kwargs))):
+            # It computes a weight, or something else that is the same for all images.
+            return forward(*args, **kwargs)
+        if not hooked(m) or not self.is_leaf_module(m, path):
+            return super().call_module(m, forward, args, kwargs)
+        # The module stays one operation, and its hooks are traced around it.
+        vars(m)["forward"] = lambda *args, **kwargs: self.create_proxy("call_module", path, args, kwargs)
+        try:
+            return forward(*args, **kwargs)
+        finally:
+            del vars(m)["forward"]
 
 
-def _traced(private: nn.Module, images: torch.Tensor) -> fx.GraphModule:
-    """The forward method as operations. What decides by the images' values or sizes is followed for these images."""
-    try:
-        tracer = _Tracer()
-        return fx.GraphModule(private, tracer.trace(private))
-    except Exception as error:  # tracing runs the model's own code, which may raise anything
-        first = _first_line(error)
-    try:
-        return _exported(private, images)
-    except InputError as error:
-        second = f"{error.findings[0].message}: {error.findings[0].label}"
-    except Exception as error:  # the same
-        second = _first_line(error)
-    raise InputError(Finding("E308", f"the network can't be traced: {first}", None, f"torch.export: {second}"))
+# What a class of the user's may define and still compute what torch's own computes.
+_WITHOUT_EFFECT = {"__init__", "__repr__", "extra_repr", "reset_parameters", "__module__", "__doc__", "__qualname__",
+                   "__annotations__", "__firstlineno__", "__static_attributes__", "__constants__",
+                   "__parameters__", "__classcell__"}  # fmt: skip
+
+
+def _as_torch_has_it(kind: type) -> bool:
+    """Whether a class is one of torch.nn, or computes what one of them does."""
+    for each in kind.__mro__:
+        if each.__module__.startswith(("torch.nn", "torch.ao.nn")):
+            return each is not nn.Module
+        if set(vars(each)) - _WITHOUT_EFFECT:
+            return False
+    return False
+
+
+def _symbolic(private: nn.Module, _images: torch.Tensor) -> fx.GraphModule:
+    """The network by torch.fx."""
+    graph = _Tracer(private).trace(_Call(private))
+    _remove_hooks(private)
+    return fx.GraphModule(private, graph)
 
 
 def _exported(private: nn.Module, images: torch.Tensor) -> fx.GraphModule:
     """The network by way of a program, over the private network's own tensors. It is right for any number of images."""
-    with torch.no_grad():
-        program = torch.export.export(private, (images,))
+    program = torch.export.export(private, (images,))
     file = io.BytesIO()
     torch.export.save(program, file)
     own = {**dict(private.named_parameters()), **dict(private.named_buffers())}
     return network(read_exported(file, {name: tensor.detach() for name, tensor in own.items()}))
 
 
-def _layers_of_functions(module: fx.GraphModule) -> None:
-    """Calls of the functions of layers with weights of their own become layers at the path of these weights."""
-    for node in list(module.graph.nodes):
-        kind = {functional.conv2d: nn.Conv2d, torch.conv2d: nn.Conv2d, functional.linear: nn.Linear}.get(node.target)
-        if kind is None:
-            continue
-        words = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
-        given = {**dict(zip(words, node.args, strict=False)), **node.kwargs}
-        source, weight, bias = given.pop("input"), given.pop("weight"), given.pop("bias", None)
-        stored = [each for each in (weight, bias) if each is not None]
-        if not all(isinstance(each, fx.Node) and each.op == "get_attr" for each in stored):
-            continue
-        if any(isinstance(each, fx.Node) for each in given.values()):
-            continue
-        layer = _layer(kind, [operator.attrgetter(str(each.target))(module) for each in stored], given)
-        path = str(weight.target).removesuffix(".weight")
-        path = node.name if path == str(weight.target) else path
-        known = module.get_submodule(path) if path in dict(module.named_modules()) else None
-        if isinstance(known, (nn.Conv2d, nn.Linear)) and repr(known) != repr(layer):
-            continue
-        module.add_submodule(path, layer)
-        with module.graph.inserting_before(node):
-            node.replace_all_uses_with(module.graph.call_module(path, (source,)))
-        module.graph.erase_node(node)
-    module.graph.eliminate_dead_code(lambda node: node.op != "get_attr")
-    module.recompile()
+def _without_hooks(private: nn.Module, images: torch.Tensor) -> fx.GraphModule:
+    """The network by torch.fx, less its hooks."""
+    _remove_hooks(private)
+    return _symbolic(private, images)
 
 
-def _layer(kind: Any, tensors: list[torch.Tensor], given: Mapping[str, Any]) -> nn.Module:
-    """A layer over a weight and perhaps a bias."""
-    out, inner, *sides = tensors[0].shape
-    sizes = (inner * given.get("groups", 1), out, *([tuple(sides)] if sides else []))
-    # On no device: the values that a layer begins with are not drawn.
-    with torch.device("meta"):
-        layer: nn.Module = kind(*sizes, bias=len(tensors) > 1, **given)
-    for word, tensor in zip(("weight", "bias"), tensors, strict=False):
-        setattr(layer, word, nn.Parameter(tensor.detach()))
-    return layer.eval()
+def _remove_hooks(private: nn.Module) -> None:
+    for each in private.modules():
+        for name in HOOKS:
+            vars(each)[name] = type(vars(each)[name])() if name in vars(each) else {}
+
+
+def _plain_norms(module: fx.GraphModule) -> None:
+    """Batch norms that gather statistics from several processes in training are plain ones in evaluation mode."""
+    for path, norm in list(module.named_modules()):
+        if isinstance(norm, nn.SyncBatchNorm):
+            plain = object.__new__(nn.BatchNorm2d)
+            plain.__dict__.update(vars(norm))
+            module.add_submodule(path, plain)
 
 
 _OUT_OF_PLACE: Mapping[Any, Any] = {
@@ -258,9 +372,23 @@ def _depends(node: fx.Node) -> bool:
     return any("value" not in each.meta for each in node.all_input_nodes)
 
 
-def _first_line(error: Exception) -> str:
+def reason(error: BaseException) -> str:
+    """What an error says, and the line of the user's own code that it comes from."""
+    frames = [each for each in extract_tb(error.__traceback__) if not _foreign(Path(each.filename))]
+    first = _first_line(error)
+    if not frames or not frames[-1].line:
+        return first
+    return f"{first} (line {frames[-1].lineno} of {Path(frames[-1].filename).name}: `{frames[-1].line}`)"
+
+
+def _foreign(file: Path) -> bool:
+    """Whether a file is not the user's own, but a package's or none."""
+    return file.name.startswith("<") or "site-packages" in file.parts or _HERE in file.parents
+
+
+def _first_line(error: BaseException) -> str:
     return next(iter(_lines(error)), type(error).__name__)
 
 
-def _lines(error: Exception) -> Iterator[str]:
+def _lines(error: BaseException) -> Iterator[str]:
     return filter(None, map(str.strip, str(error).split("\n")))

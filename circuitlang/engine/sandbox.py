@@ -1,0 +1,165 @@
+"""Run a user's module without a trace of it: a private copy, no output, random states that are put back."""
+
+from __future__ import annotations
+
+import copy
+import io
+import logging
+import random
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, fx, nn
+
+# The dictionaries of hooks that a call of a module runs.
+HOOKS = (
+    "_forward_hooks", "_forward_pre_hooks", "_forward_hooks_with_kwargs", "_forward_pre_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+)  # fmt: skip
+_DICTIONARIES = ("_parameters", "_buffers", "_modules", *HOOKS)
+
+
+def unwrapped(module: nn.Module) -> nn.Module:
+    """The module inside `torch.compile`, `DataParallel` and `DistributedDataParallel`, which compute the same."""
+    while True:
+        inner = module._modules.get("_orig_mod" if type(module).__name__ == "OptimizedModule" else "module")
+        wrapper = isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel))
+        if inner is None or not (wrapper or type(module).__name__ == "OptimizedModule") or hooked(module):
+            return module
+        module = inner
+
+
+def hooked(module: nn.Module) -> bool:
+    """Whether a call of the module itself, not of its children, runs hooks."""
+    return bool(module._forward_hooks or module._forward_pre_hooks)
+
+
+def private_copy(module: nn.Module) -> nn.Module:
+    """A copy that shares no tensor with the module, and whose methods and hooks belong to the copy.
+
+    Unlike `copy.deepcopy`, it copies tensors that were computed from parameters, keeps the hooks of traced modules, and
+    shares what can't be copied, such as a lock.
+    """
+    module = unwrapped(module)
+    memo: dict[int, Any] = {}
+    modules = list(module.modules())
+    for each in modules:
+        # Not the type's own __new__: that of a graph module makes another type, without its forward method.
+        memo[id(each)] = object.__new__(type(each))
+    for each in modules:
+        for tensor in _tensors(vars(each)):
+            memo.setdefault(id(tensor), _copied_tensor(tensor))
+    for each in modules:
+        twin = memo[id(each)]
+        for name, value in vars(each).items():
+            twin.__dict__[name] = _copied(value, memo)
+        twin.__dict__["_modules"] = {
+            name: child and memo[id(unwrapped(child))] for name, child in each._modules.items()
+        }
+        # What `module.compile()` leaves, which computes what the module computes.
+        twin.__dict__["_compiled_call_impl"] = None
+    found: nn.Module = memo[id(module)]
+    return found
+
+
+def _tensors(value: Any, depth: int = 4) -> Iterator[Tensor]:
+    """The tensors in nested containers."""
+    if isinstance(value, Tensor):
+        yield value
+    elif depth and isinstance(value, (dict, list, tuple, set)):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _tensors(each, depth - 1)
+
+
+def _copied_tensor(tensor: Tensor) -> Tensor:
+    own = tensor.detach().clone()
+    return nn.Parameter(own, requires_grad=False) if isinstance(tensor, nn.Parameter) else own
+
+
+def _copied(value: Any, memo: dict[int, Any]) -> Any:
+    if isinstance(value, fx.Graph):
+        return value
+    try:
+        return copy.deepcopy(value, memo)
+    except Exception:  # whatever an object raises that can't be copied
+        return value
+
+
+@contextmanager
+def untouched(module: nn.Module) -> Iterator[None]:
+    """Within the block the module is in evaluation mode; afterwards everything in it is as it was.
+
+    A copy of a module may still reach the module: through a function that was put in the place of its forward method,
+    or through a hook.
+    """
+    modules = list(module.modules())
+    attributes = [dict(vars(each)) for each in modules]
+    inner = [{name: dict(vars(each)[name]) for name in _DICTIONARIES if name in vars(each)} for each in modules]
+    reached = any(hooked(each) or "forward" in vars(each) for each in modules)
+    tensors = [*module.buffers(), *(module.parameters() if reached else ())]
+    held = [(each, each.detach().clone()) for each in tensors if not isinstance(each, nn.UninitializedBuffer)]
+    for each in modules:
+        vars(each)["training"] = False
+    try:
+        yield
+    finally:
+        for each, values, dictionaries in zip(modules, attributes, inner, strict=True):
+            vars(each).clear()
+            vars(each).update(values)
+            for name, content in dictionaries.items():
+                if dict(vars(each)[name]) != content:
+                    vars(each)[name].clear()
+                    vars(each)[name].update(content)
+        for tensor, content in held:
+            if not tensor.is_meta and not torch.equal(tensor, content):
+                tensor.data.copy_(content)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Within the block nothing is printed, warned of or logged."""
+    disabled = logging.root.manager.disable
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.disable(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            logging.disable(disabled)
+
+
+@contextmanager
+def random_states(seed: int, device: torch.device) -> Iterator[list[str]]:
+    """Within the block every generator of random numbers begins at a seed; afterwards they are as they were. The list
+    is then of those that numbers were drawn from."""
+    cuda = device.type == "cuda"
+    held = random.getstate(), np.random.get_state()
+    drawn: list[str] = []
+    with torch.random.fork_rng(devices=[device] if cuda else []):
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.default_generator.manual_seed(seed)
+        if cuda:
+            torch.cuda.manual_seed(seed)
+        before = _states(device)
+        try:
+            yield drawn
+        finally:
+            after = _states(device)
+            drawn += [name for name in before if before[name] != after[name]]
+            random.setstate(held[0])
+            np.random.set_state(held[1])
+
+
+def _states(device: torch.device) -> dict[str, Any]:
+    own = torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.empty(0)
+    numpy = np.random.get_state(legacy=False)
+    return {
+        "torch": (torch.get_rng_state().numpy().tobytes(), own.numpy().tobytes()),
+        "numpy.random": repr((numpy["state"]["pos"], numpy["state"]["key"].tobytes())),
+        "random": random.getstate(),
+    }
