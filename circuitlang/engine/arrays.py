@@ -99,7 +99,9 @@ def _scaled(values: NDArray[Any]) -> NDArray[Any]:
         case "u", 1:
             return values
         case "u", _:
-            return values.astype(np.float32) / np.float32(65535)
+            scaled = values.astype(np.float32)
+            scaled /= np.float32(65535)
+            return scaled
     with np.errstate(over="ignore"):
         floats = values.astype(np.float32)
     if not np.isfinite(floats).all():

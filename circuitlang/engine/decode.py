@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import cache
+from pathlib import Path
 from threading import Lock
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -24,6 +25,8 @@ from circuitlang.engine.arrays import array_shape, is_array, read_array
 MAX_PIXELS = 80_000_000
 # Formats that are opened, by Pillow's names; MPO files, as cameras write them, begin with a JPEG image.
 FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
+# Of what takes several times the memory for a pixel, by Pillow's names of formats and modes, a part of the pixels.
+_COSTLY = {"AVIF": 4, "JPEG2000": 8, "WEBP": 2, "F": 2, "I": 2, "I;16": 2, "I;16B": 2}
 # Tags of TIFF and their values.
 _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
 _WHITE_IS_ZERO, _SIGNED = 0, 2
@@ -40,7 +43,7 @@ def dimensions(content: bytes, channels: int = 3) -> tuple[int, int]:
     with _findings(content):
         if is_array(content):
             shape = array_shape(content, channels)
-            _check(shape)
+            _check(shape, MAX_PIXELS)
             return shape[1], shape[0]
         return _opened(content).size
 
@@ -54,10 +57,11 @@ def decode(content: bytes, channels: int = 3) -> Iterable[Image.Image]:
     """
     with _findings(content):
         if is_array(content):
-            _check(array_shape(content, channels))
+            _check(array_shape(content, channels), MAX_PIXELS)
             return _split(content, channels)
         picture = _opened(content)
-        picture.load()
+        with _silent if _by_libtiff(picture) else nullcontext():
+            picture.load()
         ImageOps.exif_transpose(picture, in_place=True)
         return _bands(picture, channels or 3)
 
@@ -69,13 +73,13 @@ def _split(content: bytes, channels: int) -> Iterator[Image.Image]:
     return (Image.fromarray(np.ascontiguousarray(values[..., number])) for number in numbers)
 
 
-def _check(size: tuple[int, ...]) -> None:
+def _check(size: tuple[int, ...], most: int) -> None:
     if 0 in size:
         raise _UnreadableError("it has no pixels")
-    if math.prod(size) > MAX_PIXELS:
+    if math.prod(size) > most:
         what = "pixels" if len(size) == 2 or size[2] == 1 else "values"
         said = " x ".join(str(each) for each in size[: 2 if what == "pixels" else 3])
-        raise _UnreadableError(f"{said} {what} are more than {MAX_PIXELS // 10**6} million")
+        raise _UnreadableError(f"{said} {what} are more than {most / 10**6:g} million")
 
 
 @contextmanager
@@ -99,7 +103,7 @@ def _findings(content: bytes) -> Iterator[None]:
 
 def _opened(content: bytes) -> Image.Image:
     picture = Image.open(io.BytesIO(content), formats=_formats())
-    _check(picture.size)
+    _check(picture.size, MAX_PIXELS // max(_COSTLY.get(str(each), 1) for each in (picture.format, picture.mode)))
     return picture
 
 
@@ -110,34 +114,58 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-class _Quiet:
-    """Within it Python's warnings are off: Pillow warns of what is a finding here, and of metadata that nobody reads.
+class _Shared(AbstractContextManager[None]):
+    """A change of the whole process: the first thread that enters makes it, and the last that leaves takes it back."""
 
-    Filters belong to the whole process. The first thread that enters turns warnings off, and the last that leaves
-    restores the filters.
-    """
-
-    def __init__(self) -> None:
+    def __init__(self, change: Callable[[], AbstractContextManager[None]]) -> None:
+        self._change = change
         self._lock = Lock()
         self._inside = 0
-        self._before: Any = None
+        self._stack = ExitStack()
 
     def __enter__(self) -> None:
         with self._lock:
             if self._inside == 0:
-                self._before = warnings.catch_warnings()
-                self._before.__enter__()
-                warnings.simplefilter("ignore")
+                self._stack.enter_context(self._change())
             self._inside += 1
 
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self._inside -= 1
             if self._inside == 0:
-                self._before.__exit__(None, None, None)
+                self._stack.close()
 
 
-_quiet = _Quiet()
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Pillow warns of what is a finding here, and of metadata that nobody reads."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
+def _without_stderr() -> Iterator[None]:
+    """The libtiff library writes to the file descriptor of stderr by itself."""
+    try:
+        before = os.dup(2)
+    except OSError:  # it is closed
+        yield
+        return
+    with Path(os.devnull).open("wb") as nothing:
+        os.dup2(nothing.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+
+
+_quiet, _silent = _Shared(_without_warnings), _Shared(_without_stderr)
+
+
+def _by_libtiff(picture: Image.Image) -> bool:
+    return any(tile[0] == "libtiff" for tile in getattr(picture, "tile", ()))
 
 
 def _bands(picture: Image.Image, channels: int) -> list[Image.Image]:
@@ -161,6 +189,8 @@ def _bands(picture: Image.Image, channels: int) -> list[Image.Image]:
         return [picture.convert("RGBA")]
     if channels == 2 and mode == "LA":
         return [picture]
+    if mode == "CMYK":
+        raise _UnreadableError(f"its colours are CMYK, and the network takes {channels} channels: save them as .npy")
     raise _counted(1 if mode in ("1", "L") else 3 if mode == "P" else len(picture.getbands()), channels)
 
 
@@ -189,7 +219,8 @@ def _floats(picture: Image.Image) -> Image.Image:
         raise _UnreadableError("its pixels are numbers of 32 bits, which have no fixed brightness: save 8 or 16 bits")
     else:
         bits = _tag(picture, _BITS) or 16
-        values = pixels.astype(np.float32) / np.float32(2**bits - 1)
+        values = pixels.astype(np.float32)
+        values /= np.float32(2**bits - 1)
     if _tag(picture, _PHOTOMETRIC) == _WHITE_IS_ZERO:
         values = 1 - values
     clear = picture.info.get("transparency")

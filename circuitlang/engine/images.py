@@ -23,7 +23,7 @@ from torch import Tensor
 
 from circuitlang.compiler.plan import digest
 from circuitlang.engine.contracts import Track, untracked
-from circuitlang.engine.decode import MAX_PIXELS, decode, dimensions
+from circuitlang.engine.decode import decode, dimensions
 from circuitlang.errors import Finding, InputError, listing
 from circuitlang.source import read_bytes
 
@@ -34,6 +34,8 @@ _KEEP = 1 << 30
 _CPU = torch.device("cpu")
 # Images of more pixels, as they are stored or resized, take turns: together they would fill memory.
 _LARGE = 8_000_000
+# Pixels of a resized image: of a long one, a few pixels become many.
+_MOST = 40_000_000
 _TURN = Lock()
 # Bytes of a file; more can't be the pixels that are allowed.
 _LARGEST = 1 << 29
@@ -106,9 +108,9 @@ class Preprocess:
         # As torchvision: the longer side is cut to whole pixels.
         scale = self.resize / min(width, height)
         wide, high = (max(self.resize, int(each * scale)) for each in size)
-        if wide * high > MAX_PIXELS:
-            limit = f"more than {MAX_PIXELS // 10**6} million pixels"
-            raise ValueError(f"{width} x {height} pixels, resized to {wide} x {high}, are {limit}")
+        if wide * high > _MOST:
+            limit = f"{wide} x {high}, which is more than {_MOST // 10**6} million pixels"
+            raise ValueError(f"{width} x {height} pixels would be resized to {limit}")
         return (self.resize, high) if width <= height else (wide, self.resize)
 
     def normalise(self, images: Tensor) -> Tensor:
