@@ -46,8 +46,9 @@ class _Lowering:
     def lower(self) -> fx.GraphModule:
         image = self._program.image
         size = self._program.sizes.get(image, ())
-        if len(size) != 4 or size[1] != 3:
-            message = f"the program takes {' x '.join(map(str, size)) or 'no tensor'}, not a batch of colour images"
+        if len(size) != 4 or not isinstance(size[1], int):
+            said = " x ".join(str(each) if isinstance(each, int) else "any" for each in size) or "no tensor"
+            message = f"the program takes {said}, not a batch of images"
             raise InputError(Finding("E308", message))
         self._steps[image] = self._graph.placeholder("image")
         self._same[image] = {image}

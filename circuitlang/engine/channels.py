@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from circuitlang.compiler.preprocessing import HIGHEST, MOST_NUMBERS
 
@@ -23,13 +24,16 @@ def image_channels(private: nn.Module, size: tuple[int, int], usual: int = 3) ->
 def _candidates(module: nn.Module, size: tuple[int, int]) -> Iterator[int]:
     """The channels that layers take, in the order of the layers."""
     for layer in module.modules():
-        inner = layer.in_channels if isinstance(layer, nn.Conv2d) else 0
+        inner = getattr(layer, "in_channels", 0)
         if isinstance(layer, nn.Linear):
             # Of a flattened image.
             inner, rest = divmod(layer.in_features, size[0] * size[1])
             inner = 0 if rest else inner
-        if 0 < inner <= HIGHEST["image_channels"]:
-            yield inner
+        weights = (each for each in layer.parameters(recurse=False) if not is_lazy(each))
+        own = [each.shape[1] for each in weights if each.dim() == 4]
+        for count in (inner, *own):
+            if isinstance(count, int) and 0 < count <= HIGHEST["image_channels"]:
+                yield count
 
 
 def _runs(module: nn.Module, size: tuple[int, int], count: int) -> bool:
