@@ -155,12 +155,21 @@ class Loaded:
         """A copy of the whole network, in evaluation mode, with only the circuit's kernels upstream of the target and
         all others as they were; the model itself is left alone.
 
-        Without a model it is loaded as the plan in the folder above says; `allow_code` lets a `model python(...)` run.
+        Weights that are computed, by `weight_norm` or `prune` for example, are plain ones in the copy. Without a model it
+        is loaded as the plan in the folder above says; `allow_code` lets a `model python(...)` run.
         Raises InputError where there is no such model, or it is another.
         """
         from circuitlang.engine.graft import graft
 
-        yield graft(self._model(allow_code) if model is None else model, self.result)
+        yield graft(self._model(allow_code) if model is None else model, self.result, self._image_shape)
+
+    def _image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of the images that the circuit was found for."""
+        from circuitlang.engine.archive import read_program
+
+        program = read_program(self.folder / "module.pt2")
+        channels, height, width = (int(each) for each in program.sizes[program.image][1:])
+        return channels, height, width
 
     def _model(self, allow_code: bool) -> nn.Module:
         from circuitlang.engine.prepare import load_model

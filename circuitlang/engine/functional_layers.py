@@ -30,11 +30,12 @@ def layers_of_functions(module: fx.GraphModule) -> None:
             continue
         given = {**dict(zip(_WORDS, node.args, strict=False)), **node.kwargs}
         source, weight, bias = given.pop("input"), given.pop("weight"), given.pop("bias", None)
-        if node.meta.get(CALLER):
-            node.meta.setdefault("layer", node.meta[CALLER])
+        # By this a target can ask for it, and be told why it is no layer.
+        node.meta.setdefault("layer", node.meta.get(CALLER) or node.name)
         stored = [each for each in (weight, bias) if each is not None]
         if not all(each in constants for each in stored):
             node.meta["refused"] = f"its {'weight' if weight not in constants else 'bias'} is computed from the image"
+            node.meta["computed"] = True
             continue
         if any(isinstance(each, fx.Node) for each in given.values()):
             node.meta["refused"] = "its arguments are computed from the image"

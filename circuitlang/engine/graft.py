@@ -3,23 +3,85 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import torch
 from torch import nn
+from torch.nn.utils import parametrize, prune, remove_spectral_norm, remove_weight_norm
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
 
 from circuitlang.engine.result import Change, Kernels, Layer, Result
+from circuitlang.engine.sandbox import private_copy, untouched
+from circuitlang.engine.trace import as_torch_has_it
+from circuitlang.engine.verify_trace import verified
 from circuitlang.errors import Finding, InputError
 
+# Images [channels, height, width] that the circuit was found for.
+Shape = tuple[int, int, int]
 
-def graft(model: nn.Module, result: Result) -> nn.Module:
+
+def graft(model: nn.Module, result: Result, shape: Callable[[], Shape]) -> nn.Module:
     """A copy of a model, in evaluation mode, that has only the circuit's kernels upstream of the target; kernels that
-    the target doesn't depend on are as they were. Raises InputError where the model has not the circuit's layers."""
-    twin = copy.deepcopy(model).eval()
+    the target doesn't depend on are as they were.
+
+    Weights that hooks or parametrisations compute become plain ones. Where a forward method computes them itself, or
+    calls a layer as a function, the copy is the traced network, whose modules are its layers; `shape` is asked for then.
+    Raises InputError where the model has not the circuit's layers.
+    """
+    with untouched(model):
+        twin = _with_gradients(private_copy(model), model).eval()
+    layers = result.summary.layers
+    computed = [layer for layer in layers if not _plain(twin, layer)]
+    if computed:
+        twin = _traced(model, computed[0], shape())
     circuit = result.circuit
     with torch.no_grad():
-        for layer, kernels, change in zip(result.summary.layers, circuit.kernels, circuit.changes, strict=True):
+        for layer, kernels, change in zip(layers, circuit.kernels, circuit.changes, strict=True):
             _edit(_module(twin, layer), layer, kernels, change)
     return twin
+
+
+def _traced(model: nn.Module, layer: Layer, shape: Shape) -> nn.Module:
+    """A copy of the traced network, all of whose layers have plain weights."""
+    channels, height, width = shape
+    images = torch.randn(2, channels, height, width, generator=torch.Generator().manual_seed(0))
+    try:
+        network = verified(model, (height, width), images)
+    except InputError as error:
+        raise _other(layer, error.findings[0].message) from None
+    if network.doubt:
+        raise _other(layer, network.doubt.finding.message)
+    return copy.deepcopy(network.graph.module).eval()
+
+
+def _with_gradients(twin: nn.Module, model: nn.Module) -> nn.Module:
+    """The copy with parameters that require gradients where the model's do."""
+    wanted = {name for name, each in model.named_parameters() if each.requires_grad}
+    for name, each in twin.named_parameters():
+        each.requires_grad_(name in wanted)
+    return twin
+
+
+def _plain(twin: nn.Module, layer: Layer) -> bool:
+    """Make a layer's weight a plain parameter of its module; False where its forward method computes the weight."""
+    try:
+        module = twin.get_submodule(layer.path)
+    except AttributeError:
+        return False
+    if not isinstance(module, (nn.Conv2d, nn.Linear)):
+        return False
+    for hook in list(module._forward_pre_hooks.values()):
+        if isinstance(hook, WeightNorm):
+            remove_weight_norm(module, hook.name)
+        elif isinstance(hook, SpectralNorm):
+            remove_spectral_norm(module, hook.name)
+        elif isinstance(hook, prune.BasePruningMethod):
+            prune.remove(module, hook._tensor_name)
+    for name in list(getattr(module, "parametrizations", {})) if parametrize.is_parametrized(module) else ():
+        parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+    own = "forward" not in vars(module) and "_conv_forward" not in vars(module) and as_torch_has_it(type(module))
+    return own and isinstance(module._parameters.get("weight"), nn.Parameter)
 
 
 def _module(model: nn.Module, layer: Layer) -> nn.Module:

@@ -198,7 +198,10 @@ class Graph:
     def _obstacle(self, name: str) -> str:
         """The first operation on the way to a step whose channels can't be followed."""
         node = next(node for node in self.module.graph.nodes if node.name == name)
-        while missing := [each for each in node.all_input_nodes if "followed" not in each.meta]:
+        # A layer that is none, since its weight is computed from the image, is the reason whatever the weight is of.
+        while "computed" not in node.meta and (
+            missing := [each for each in node.all_input_nodes if "followed" not in each.meta]
+        ):
             node = missing[0]
         if node.op == "call_module":
             what = f"{node.target}, a {type(self.module.get_submodule(str(node.target))).__name__}"

@@ -25,8 +25,8 @@ from circuitlang.engine.graph import Graph
 from circuitlang.engine.sandbox import HOOKS, hooked, private_copy, quiet, random_states, untouched, unwrapped
 from circuitlang.errors import Finding, InputError
 
-# A way of reading a network: a private copy of it and images → its operations.
-Way = Callable[[nn.Module, torch.Tensor], fx.GraphModule]
+# A way of reading a network: a private copy of it, the network itself and images → its operations.
+Way = Callable[[nn.Module, nn.Module, torch.Tensor], fx.GraphModule]
 _HERE = Path(__file__).parent
 _NO_CODE = "give the module that it was made of"
 
@@ -43,7 +43,7 @@ def trace(model: nn.Module, size: tuple[int, int], channels: int = 3) -> Graph:
 
 def graphs(model: nn.Module, size: tuple[int, int], channels: int = 3) -> Iterator[Graph]:
     """The network as each way of reading it gives it. Raises InputError at the end where none could read it."""
-    _check_readable(model)
+    check_readable(model)
     failures: list[str] = []
     for number, (name, way) in enumerate(ways(model)):
         try:
@@ -84,7 +84,7 @@ def read(model: nn.Module, size: tuple[int, int], way: Way, channels: int = 3) -
         try:
             private.eval()
             with torch.no_grad():
-                module = way(private, images)
+                module = way(private, model, images)
         except InputError as error:
             raise _Unreadable(f"{error.findings[0].message}: {error.findings[0].label}") from None
         except Exception as error:  # tracing runs the model's own code, which may raise anything
@@ -109,7 +109,7 @@ def unfit(shape: Sequence[int], error: Exception) -> InputError:
     return InputError(Finding("E308", f"{images}: {reason(error)}"))
 
 
-def _check_readable(model: nn.Module) -> None:
+def check_readable(model: nn.Module) -> None:
     """Raises InputError for what no way of reading a network gets through."""
     for path, module in model.named_modules():
         if isinstance(module, torch.jit.ScriptModule):
@@ -157,9 +157,23 @@ class _Tracer(fx.Tracer):
     alone is computed, and not traced.
     """
 
-    def __init__(self, net: nn.Module) -> None:
+    def __init__(self, net: nn.Module, model: nn.Module) -> None:
         super().__init__(param_shapes_constant=True)
         self._net = net
+        inner = unwrapped(model)
+        # A replaced forward method may use the model itself, of which the network is a copy.
+        self._modules = {id(each): path for path, each in inner.named_modules()}
+        self._tensors = {id(each): path for path, each in (*inner.named_buffers(), *inner.named_parameters())}
+
+    def path_of_module(self, mod: nn.Module) -> str:
+        if id(mod) in self._modules:
+            return f"{_PREFIX}{self._modules[id(mod)]}"
+        return super().path_of_module(mod)
+
+    def create_arg(self, a: Any) -> Any:
+        if isinstance(a, torch.Tensor) and id(a) in self._tensors:
+            return self.create_node("get_attr", f"{_PREFIX}{self._tensors[id(a)]}", (), {})
+        return super().create_arg(a)
 
     def getattr(self, _attr: str, attr_val: Any, _cache: dict[str, Any]) -> Any:
         return attr_val
@@ -183,12 +197,18 @@ class _Tracer(fx.Tracer):
         return target
 
     def is_leaf_module(self, m: nn.Module, _path: str) -> bool:
-        if m is self._net or "forward" in vars(m) or "_conv_forward" in vars(m) or parametrize.is_parametrized(m):
+        if (
+            m is self._net
+            or self._modules.get(id(m)) == ""
+            or "forward" in vars(m)
+            or "_conv_forward" in vars(m)
+            or parametrize.is_parametrized(m)
+        ):
             return False
         if isinstance(m, (nn.Conv2d, nn.Linear)) and not isinstance(m._parameters.get("weight"), nn.Parameter):
             # A hook computes its weight.
             return False
-        return _as_torch_has_it(type(m)) and not isinstance(m, (nn.Sequential, nn.ModuleList, nn.ModuleDict))
+        return as_torch_has_it(type(m)) and not isinstance(m, (nn.Sequential, nn.ModuleList, nn.ModuleDict))
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         path = self.path_of_module(m)
@@ -211,7 +231,7 @@ _WITHOUT_EFFECT = {"__init__", "__repr__", "extra_repr", "reset_parameters", "__
                    "__parameters__", "__classcell__"}  # fmt: skip
 
 
-def _as_torch_has_it(kind: type) -> bool:
+def as_torch_has_it(kind: type) -> bool:
     """Whether a class is one of torch.nn, or computes what one of them does."""
     for each in kind.__mro__:
         if each.__module__.startswith(("torch.nn", "torch.ao.nn")):
@@ -221,14 +241,14 @@ def _as_torch_has_it(kind: type) -> bool:
     return False
 
 
-def _symbolic(private: nn.Module, _images: torch.Tensor) -> fx.GraphModule:
+def _symbolic(private: nn.Module, model: nn.Module, _images: torch.Tensor) -> fx.GraphModule:
     """The network by torch.fx."""
-    graph = _Tracer(private).trace(_Call(private))
+    graph = _Tracer(private, model).trace(_Call(private))
     _remove_hooks(private)
     return fx.GraphModule(private, graph)
 
 
-def _exported(private: nn.Module, images: torch.Tensor) -> fx.GraphModule:
+def _exported(private: nn.Module, _model: nn.Module, images: torch.Tensor) -> fx.GraphModule:
     """The network by way of a program, over the private network's own tensors. It is right for any number of images."""
     program = torch.export.export(private, (images,))
     file = io.BytesIO()
@@ -237,10 +257,10 @@ def _exported(private: nn.Module, images: torch.Tensor) -> fx.GraphModule:
     return network(read_exported(file, {name: tensor.detach() for name, tensor in own.items()}))
 
 
-def _without_hooks(private: nn.Module, images: torch.Tensor) -> fx.GraphModule:
+def _without_hooks(private: nn.Module, model: nn.Module, images: torch.Tensor) -> fx.GraphModule:
     """The network by torch.fx, less its hooks."""
     _remove_hooks(private)
-    return _symbolic(private, images)
+    return _symbolic(private, model, images)
 
 
 def _remove_hooks(private: nn.Module) -> None:
@@ -258,12 +278,19 @@ def _plain_norms(module: fx.GraphModule) -> None:
             module.add_submodule(path, plain)
 
 
+def _like(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """A tensor in the shape of another."""
+    return other.expand_as(one)
+
+
 _OUT_OF_PLACE: Mapping[Any, Any] = {
     operator.iadd: operator.add,
     operator.isub: operator.sub,
     operator.imul: operator.mul,
     operator.itruediv: operator.truediv,
 }
+# Methods that overwrite all of their input.
+_FILLED: Mapping[str, Any] = {"zero_": torch.zeros_like, "fill_": torch.full_like, "copy_": _like}
 # What gives back its input, and what gives another look at its memory.
 _ITSELF = {
     "contiguous", "to", "float", "double", "detach", "dropout", "dropout2d", "stochastic_depth", "Identity", "Dropout",
@@ -333,7 +360,9 @@ def _given(node: fx.Node) -> Mapping[str, Any]:
 
 def _rewrite(node: fx.Node) -> None:
     """Make an operation that writes into its input one that gives a new result."""
-    if node.op == "call_method":
+    if node.op == "call_method" and node.target in _FILLED:
+        node.op, node.target = "call_function", _FILLED[str(node.target)]
+    elif node.op == "call_method" and hasattr(torch.Tensor, str(node.target)[:-1]):
         node.target = str(node.target)[:-1]
     elif node.op == "call_function" and node.target in _OUT_OF_PLACE:
         node.target = _OUT_OF_PLACE[node.target]

@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_leaves
 
 from circuitlang.engine.graph import Graph, Step
 from circuitlang.engine.sandbox import hooked, private_copy, quiet, random_states, untouched
-from circuitlang.engine.trace import graphs, reason, unfit
+from circuitlang.engine.trace import check_readable, graphs, reason, unfit
 from circuitlang.errors import Finding, InputError, listing
 
 # A network is run on so many images.
@@ -106,19 +106,26 @@ class Verified:
 def verified(model: nn.Module, size: tuple[int, int], images: Tensor) -> Verified:
     """Read a network in the first way that computes what it does on some images [N, 3, H, W]. The model is left as it
     is. Raises InputError where it can't be read or run."""
+    check_readable(model)
     weight = next(model.parameters(), images)
     images = images.to(weight.device, weight.dtype)
     given = _Given(model, images)
     runs = given.runs
+    own = runs.steady and runs.separate
     first: Graph | None = None
-    for graph in graphs(model, size, images.shape[1]):
-        first = first or graph
-        if runs.steady and runs.separate and _agrees(graph, runs, images):
-            return Verified(graph)
-        if not (runs.steady and runs.separate):
-            # No other way could agree with it.
-            break
-    assert first is not None
+    try:
+        for graph in graphs(model, size, images.shape[1]):
+            first = first or graph
+            if own and _agrees(graph, runs, images):
+                return Verified(graph)
+            if not own:
+                # No other way could agree with it.
+                break
+    except InputError:
+        if own:
+            raise
+    if first is None:
+        raise InputError(_of_its_own(given.watched))
     return Verified(first, _doubt(first, given, images))
 
 
@@ -261,27 +268,40 @@ def _outputs(graph: Graph, images: Tensor, watch: bool = False) -> tuple[list[Te
 def _doubt(graph: Graph, given: _Given, images: Tensor) -> Doubt:
     """What is wrong, and the modules whose outputs agree in all runs."""
     runs = given.watched
-    whole, again, alone = runs.inner
+    whole, _, alone = runs.inner
     ours: Outputs = {}
     ours_alone: Outputs = {}
     try:
         ours, ours_alone = (_outputs(graph, batch, True)[1] for batch in (images, images[:1]))
     except Exception:  # whatever operations raise for a number of images that the network was not traced with
         ours_alone = {}
-    steady = {path: _alike(again.get(path, ()), _reversed(calls)) for path, calls in whole.items()}
-    separate = {path: _alike(alone.get(path, ()), _first(calls)) for path, calls in whole.items()}
     traced = {
         path: path in whole and _same(calls, whole[path]) and _same(ours_alone.get(path, ()), alone.get(path, ()))
         for path, calls in ours.items()
     }
+    steady, separate = _places(runs)
     sound = {path for path, agrees in traced.items() if agrees and steady[path] and separate[path]}
-    if not runs.steady:
-        finding = _unsteady(runs, _apart(runs.again, _reversed(runs.whole)), _where(steady))
-    elif not runs.separate:
-        finding = _together(_apart(runs.alone, _first(runs.whole)), _where(separate))
-    else:
+    if runs.steady and runs.separate:
         finding = _unlike(given.model, _apart_from(graph, runs, images), _where(traced))
+    else:
+        finding = _of_its_own(runs)
     return Doubt(finding, frozenset(sound))
+
+
+def _places(runs: Runs) -> tuple[dict[str, bool], dict[str, bool]]:
+    """Of each module, whether it gave the same each time, and whether for an image alone as among others."""
+    whole, again, alone = runs.inner
+    steady = {path: _alike(again.get(path, ()), _reversed(calls)) for path, calls in whole.items()}
+    separate = {path: _alike(alone.get(path, ()), _first(calls)) for path, calls in whole.items()}
+    return steady, separate
+
+
+def _of_its_own(runs: Runs) -> Finding:
+    """What is wrong with a network, however it is read."""
+    steady, separate = _places(runs)
+    if not runs.steady:
+        return _unsteady(runs, _apart(runs.again, _reversed(runs.whole)), _where(steady))
+    return _together(_apart(runs.alone, _first(runs.whole)), _where(separate))
 
 
 def _same(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> bool:
