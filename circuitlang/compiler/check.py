@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Literal
 
@@ -11,9 +12,10 @@ from circuitlang.compiler import preprocessing, syntax, values
 from circuitlang.compiler.clauses import IMAGES, PRESERVE, Clauses, read_clauses, word
 from circuitlang.compiler.contrast import contrastable, uncontrasted
 from circuitlang.compiler.expand import Variant, expand
+from circuitlang.compiler.limits import MOST, MOST_COMPARED, MOST_LETTERS, MOST_MENTIONED, MOST_OF_A_FILE, too_many
 from circuitlang.compiler.members import comparison, expectation
 from circuitlang.compiler.pictures import pictures
-from circuitlang.compiler.program import ImageSet, Model, Preserve, Program, Target, Vocabulary
+from circuitlang.compiler.program import Comparison, Expectation, ImageSet, Model, Preserve, Program, Target, Vocabulary
 from circuitlang.compiler.scope import Findings, Scope
 from circuitlang.compiler.targets import targets
 from circuitlang.errors import Finding, SpecError, did_you_mean, listing
@@ -46,6 +48,8 @@ class _Check:
         # Named circuits, those of a sweep together; none where the definition is spoiled.
         self._named: dict[str, list[Preserve]] = {}
         self._circuits: list[Preserve] = []
+        # Of circuits that were asked for so far.
+        self._number = 0
 
     def program(self) -> Program:
         self._find_models(self._file)
@@ -67,6 +71,7 @@ class _Check:
             for each in self._file.statements
             if isinstance(each, syntax.Expect)
         ]
+        self._mentions(filter(None, found), filter(None, wanted))
         if self._findings.errors:
             raise SpecError((*self._findings.errors, *self._findings.warnings))
         return Program(
@@ -77,6 +82,19 @@ class _Check:
             tuple(each for each in wanted if each),
             self._findings.warnings,
         )
+
+    def _mentions(self, compared: Iterable[Comparison], expected: Iterable[Expectation]) -> None:
+        """What is compared and expected names circuits one by one in the plan."""
+        total = 0
+        mentioned: list[Comparison | Expectation] = [*compared, *expected]
+        for each in mentioned:
+            total += len(each.circuits)
+            if isinstance(each, Comparison) and len(each.circuits) > MOST_COMPARED:
+                message = f"this compares more than {MOST_COMPARED:,} circuits"
+                self._findings.add("E211", message, each.span, f"{len(each.circuits):,} circuits")
+            elif total > MOST_MENTIONED:
+                self._findings.add("E211", f"circuits are named more than {MOST_MENTIONED:,} times", each.span)
+                return
 
     # Definitions: their order doesn't matter, except that a name stands before its use in another definition.
 
@@ -197,7 +215,7 @@ class _Check:
         self, node: syntax.Preserve | syntax.Split, name: str | None, span: Span, scope: Scope
     ) -> list[Preserve]:
         """The circuits of one statement: one for each target and each combination of values."""
-        before = len(self._findings.errors)
+        before = self._findings.count
         images = self._findings.attempt(partial(pictures, node.pictures, scope))
         found = self._findings.attempt(partial(targets, node.feature, scope))
         into = self._findings.attempt(partial(_into, node)) if isinstance(node, syntax.Split) else None
@@ -207,18 +225,38 @@ class _Check:
         if own & {"test", "holdout"}:
             own |= {"test", "holdout"}
         clauses = (*(each for key, each in scope.defaults.items() if key not in own), *node.clauses)
-        circuits = []
-        for variant, chosen in self._variants(clauses):
+        circuits: list[Preserve] = []
+        variants = self._variants(clauses)
+        if not self._few(len(variants) * len(found or ()), found or (), node, span):
+            return []
+        for variant, chosen in variants:
             read = read_clauses(chosen, PRESERVE, scope)
             self._consistent(read, span, spoiled=read.spoiled or scope.spoiled_defaults)
-            if len(self._findings.errors) > before or scope.spoiled_defaults or images is None:
+            if self._findings.count > before or scope.spoiled_defaults or images is None:
                 continue
             if None in (read.values.get("test", images), read.values.get("contrast", images)):
                 continue
             for target in found or ():
                 unit = (("unit", str(getattr(target, "unit", ""))),) if len(found or ()) > 1 else ()
                 circuits.append(self._preserve(name, (*unit, *variant), target, images, read, into, span))
-        return circuits if len(self._findings.errors) == before else []
+        return circuits if self._findings.count == before else []
+
+    def _few(self, number: int, found: Sequence[Target], node: syntax.Preserve | syntax.Split, span: Span) -> bool:
+        """Whether a statement stands for no more than can be meant: each of its targets with each combination."""
+        self._number += number
+        each = max((len(getattr(target, "units", getattr(target, "terms", ()))) for target in found), default=1)
+        label = f"{len(found):,} targets, each with {number // max(len(found), 1):,} combinations of values"
+        if number > MOST:
+            self._findings.extend(too_many(node.feature.span, label).findings)
+        elif number * max(each, len(span.text)) > MOST_LETTERS:
+            message = "this is too long for as many circuits as it stands for"
+            self._findings.add("E211", message, span, f"{number:,} circuits", "write several statements")
+        elif self._number > MOST_OF_A_FILE:
+            message = f"the file stands for more than {MOST_OF_A_FILE:,} circuits"
+            self._findings.add("E211", message, span, "with this statement", "write several files")
+        else:
+            return True
+        return False
 
     def _preserve(
         self,

@@ -92,9 +92,9 @@ def read_clauses(clauses: Iterable[syntax.Clause], rules: Mapping[str, Rule], sc
     """Every clause that can be read; mistakes are findings of the scope."""
     read = Clauses()
     for clause in clauses:
-        before = len(scope.findings.errors)
+        before = scope.findings.count
         scope.findings.attempt(partial(_clause, clause, rules, scope, read))
-        read.spoiled |= len(scope.findings.errors) > before
+        read.spoiled |= scope.findings.count > before
     return read
 
 

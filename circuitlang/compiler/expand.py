@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import product
+from math import prod
 
 from msgspec.structs import replace
 
 from circuitlang.compiler import syntax
 from circuitlang.compiler.clauses import word
+from circuitlang.compiler.limits import MOST, too_many
 from circuitlang.errors import Finding, SpecError
-
-# More circuits than this in one statement is a slip of the pen, not an experiment.
-MOST = 10_000
 
 Variant = tuple[tuple[tuple[str, str], ...], tuple[syntax.Clause, ...]]
 
@@ -22,12 +21,13 @@ def expand(clauses: tuple[syntax.Clause, ...]) -> Iterator[Variant]:
 
     Raises SpecError for an `each` of nothing and for more than `MOST` combinations.
     """
+    number = 1
+    for clause in clauses:
+        # Counted before anything is made of it.
+        number *= _count(clause.value)
+        if number > MOST:
+            raise too_many(clause.span)
     choices = [list(_values(clause.value)) for clause in clauses]
-    count = 1
-    for options, clause in zip(choices, clauses, strict=True):
-        count *= len(options)
-        if count > MOST:
-            raise SpecError(Finding("E211", f"this stands for more than {MOST:,} circuits", clause.span))
     for chosen in product(*choices):
         values = tuple(
             (word(clause), spell(value))
@@ -35,6 +35,17 @@ def expand(clauses: tuple[syntax.Clause, ...]) -> Iterator[Variant]:
             if len(options) > 1
         )
         yield values, tuple(replace(clause, value=value) for clause, value in zip(clauses, chosen, strict=True))
+
+
+def _count(node: syntax.Value | syntax.Keyword) -> int:
+    """How many values `_values` would give."""
+    match node:
+        case syntax.Keyword(value=value):
+            return _count(value)
+        case syntax.Call(name=name, arguments=arguments):
+            counts = [_count(argument) for argument in arguments]
+            return sum(counts) or 1 if name.text == "each" else prod(counts)
+    return 1
 
 
 def _values(node: syntax.Value) -> Iterator[syntax.Value]:

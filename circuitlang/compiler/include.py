@@ -9,13 +9,10 @@ from pathlib import Path
 import msgspec
 
 from circuitlang.compiler import syntax
+from circuitlang.compiler.limits import DEEPEST_INCLUDED, MOST_INCLUDED
 from circuitlang.compiler.parse import parse
 from circuitlang.errors import CircuitError, Finding, SpecError
-from circuitlang.source import Source, resolved
-
-# More files than these are a slip of the pen: each includes the next twice.
-MOST = 1000
-DEEPEST = 50
+from circuitlang.source import LARGEST, Source, resolved
 
 
 def include(file: syntax.File, open_source: Callable[[Path], Source]) -> syntax.File:
@@ -27,6 +24,7 @@ class _Include:
     def __init__(self, open_source: Callable[[Path], Source]) -> None:
         self._open = open_source
         self._count = 0
+        self._letters = 0
 
     def all_of(self, file: syntax.File, within: tuple[Path, ...]) -> syntax.File:
         """The file with what it includes; `within` are the files that led to it."""
@@ -47,7 +45,15 @@ class _Include:
         if resolved(path) in here:
             chain = " → ".join(each.name for each in (*here[here.index(resolved(path)) :], path))
             raise SpecError(Finding("E113", "files include each other", span, chain))
-        if len(here) > DEEPEST or self._count > MOST:
-            what = f"deeper than {DEEPEST}" if len(here) > DEEPEST else f"more than {MOST:,} files"
+        if len(here) > DEEPEST_INCLUDED or self._count > MOST_INCLUDED:
+            what = (
+                f"deeper than {DEEPEST_INCLUDED}"
+                if len(here) > DEEPEST_INCLUDED
+                else f"more than {MOST_INCLUDED:,} files"
+            )
             raise SpecError(Finding("E113", "too much is included", span, what))
-        return self._open(path)
+        source = self._open(path)
+        self._letters += len(source.text)
+        if self._letters > LARGEST:
+            raise SpecError(Finding("E113", "too much is included", span, f"more than {LARGEST / 1e6:,.0f} MB"))
+        return source

@@ -52,6 +52,8 @@ def lower(program: of.Program) -> tuple[to.Plan, to.Origins]:
     return lowered, origins
 
 
+# Letters of what every circuit of a plan repeats: its statement, and the names of its pictures.
+_LONGEST = 1000
 # What a circuit's values are called in the plan, and by which clauses they are given.
 _CLAUSES = ("size", "criterion", "ablation", "calibrate", "refill", "structure", "holdout", "seed")
 
@@ -79,7 +81,7 @@ def _circuit(asked: of.Preserve, name: str, images: str, test: str | None, contr
         structure=asked.structure,
         seed=asked.seed,
         into=asked.into,
-        statement=asked.span.text,
+        statement=text if len(text := asked.span.text) <= _LONGEST else f"{text[:_LONGEST]}…",
         origin=origin,
     )
 
@@ -115,6 +117,8 @@ def _image_set(used: of.ImageSet, sets: dict[str, to.Images]) -> str:
     exceptions = [patterns[0] if len(patterns) == 1 else list(patterns) for patterns in used.exclude]
     images = to.Images(list(used.include), exceptions, used.limit, used.seed)
     name = used.name
+    if len(name) > _LONGEST:
+        name = f"{name[:_LONGEST]}… {to.digest(name.encode(errors='surrogatepass'))[:8]}"
     while sets.setdefault(name, images) != images:
         name += "'"
     return name

@@ -11,6 +11,7 @@ from lark import TextSlice, Token, Tree, UnexpectedCharacters, UnexpectedInput, 
 
 from circuitlang.compiler import syntax
 from circuitlang.compiler.grammar import parser
+from circuitlang.compiler.limits import MOST_MISTAKES
 from circuitlang.errors import Finding, did_you_mean, listing
 from circuitlang.source import Source, Span
 
@@ -73,6 +74,10 @@ def parse(source: Source) -> syntax.File:
         if isinstance(result, Finding):
             findings.append(result)
             broken.add(_about(source.text[start:end]))
+            if len(findings) > MOST_MISTAKES:
+                # What was read so far would seem to lack what the rest defines.
+                findings.append(Finding("E009", "too many mistakes", result.span, "what follows is not read"))
+                return syntax.File(source, (), tuple(findings))
         else:
             statements.append(result)
             findings.extend(_spaces(result))

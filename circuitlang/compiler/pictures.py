@@ -9,6 +9,7 @@ from pathlib import PurePath
 from msgspec.structs import replace
 
 from circuitlang.compiler import syntax, values
+from circuitlang.compiler.limits import MOST
 from circuitlang.compiler.program import ImageSet
 from circuitlang.compiler.scope import Scope
 from circuitlang.errors import Finding, SpecError, did_you_mean, listing
@@ -80,6 +81,9 @@ def _union(node: syntax.List, scope: Scope) -> ImageSet | None:
         if part.limit is not None or part.exclude:
             message = "a set with 'except' or 'limit' can't be part of another"
             raise SpecError(Finding("E209", message, item.span, f"'{part.name}' has its own selection"))
+    # Sets of sets can double at each step: counted before they are joined.
+    if sum(len(part.include) for part in whole) > MOST:
+        raise SpecError(Finding("E211", f"this lists more than {MOST:,} patterns", node.span, "", "use wildcards"))
     name = ", ".join(part.name for part in whole)
     patterns = tuple(pattern for part in whole for pattern in part.include)
     return ImageSet(f"[{name}]", patterns, (), None, 0, node.span)

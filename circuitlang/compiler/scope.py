@@ -20,13 +20,18 @@ class Findings:
     """Mistakes, each said once however often it is met."""
 
     found: dict[tuple[str, str, Span | None], Finding] = field(default_factory=dict)
+    # Of errors among them.
+    count: int = 0
 
     def add(self, code: str, message: str, span: Span, label: str = "", cure: str = "") -> None:
         self.extend([Finding(code, message, span, label, cure)])
 
     def extend(self, findings: list[Finding] | tuple[Finding, ...]) -> None:
         for finding in findings:
-            self.found.setdefault((finding.code, finding.message, finding.span), finding)
+            key = finding.code, finding.message, finding.span
+            if key not in self.found:
+                self.found[key] = finding
+                self.count += finding.severity is Severity.ERROR
 
     def attempt(self, read: Callable[[], T]) -> T | None:
         """What `read` returns; what it raises becomes findings, and None is returned."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from circuitlang.compiler import syntax, values
+from circuitlang.compiler.limits import MOST, too_many
 from circuitlang.compiler.program import Channel, ClassOutput, Direction, Joint, Position, Target
 from circuitlang.compiler.scope import Scope
 from circuitlang.errors import Finding, SpecError, did_you_mean, listing
@@ -64,20 +65,28 @@ def _selected(
             if scope.layers is None:
                 cure = "run `circuitlang check --deep` once, or list them as [0..63]"
                 raise SpecError(Finding("E114", f"how many channels {layer} has isn't known yet", unit.span, "", cure))
-            return iter(range(scope.layers.widths.get(layer, 0)))
+            width = scope.layers.widths.get(layer, 0)
+            if width > MOST:
+                raise too_many(unit.span, f"{width:,} channels")
+            return iter(range(width))
     cure = did_you_mean(unit.name.text, ["joint", "each"], f"as {layer}:34 or {layer}:joint(3, 7)")
     raise SpecError(Finding("E202", "expected a channel", unit.span, "a number, a list or joint(...)", cure))
 
 
 def _units(nodes: list[syntax.Value], layer: str, scope: Scope) -> Iterator[int]:
     seen: set[int] = set()
+    count = 0
+    width = scope.layers.widths.get(layer) if scope.layers else None
     for node in nodes:
-        numbers = [values.whole(node, 0)] if not isinstance(node, syntax.Range) else _range(node)
-        width = scope.layers.widths.get(layer) if scope.layers else None
+        numbers = _range(node) if isinstance(node, syntax.Range) else [values.whole(node, 0)]
+        if width is not None and numbers[-1] >= width:
+            message, label = f"{layer} has no channel {max(width, numbers[0])}", f"its channels are 0 to {width - 1}"
+            raise SpecError(Finding("E111", message, node.span, label))
+        # Counted before they are listed.
+        count += numbers[-1] - numbers[0] + 1
+        if count > MOST:
+            raise too_many(node.span, f"{count:,} channels")
         for number in numbers:
-            if width is not None and number >= width:
-                label = f"its channels are 0 to {width - 1}"
-                raise SpecError(Finding("E111", f"{layer} has no channel {number}", node.span, label))
             if number in seen:
                 raise SpecError(Finding("E213", f"channel {number} is listed twice", node.span))
             seen.add(number)

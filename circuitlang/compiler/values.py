@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 
@@ -13,6 +14,9 @@ from circuitlang.registry import Declaration, Value
 _WORDS: Mapping[str, bool] = {"true": True, "false": False}
 
 
+_LARGEST = 2**63 - 1
+_DIGITS = 300
+
 # What a parameter of a type takes, in English.
 _TYPES = {"int": "a whole number", "Count": "a whole number from 1", "float": "a number", "bool": "true or false"}
 
@@ -21,7 +25,7 @@ def scalar(node: syntax.Value) -> Value:
     """A number, word, string or path as int, float, bool or str. Raises SpecError for lists and calls."""
     match node:
         case syntax.Number(text=text):
-            return number(node) if re.search(r"[.eE%]", text) else int(text)
+            return number(node) if re.search(r"[.eE%]", text) else _int(node)
         case syntax.Name(text=text):
             return _WORDS.get(text, text)
         case syntax.String(text=text) | syntax.Path(text=text):
@@ -37,11 +41,23 @@ def number(node: syntax.Value) -> float:
     if digits.lstrip("+-").startswith("."):
         written = node.text.replace(".", "0.", 1)
         raise SpecError(Finding("E207", f"'{node.text}' lacks a digit", node.span, "", f"write {written}"))
-    if not node.text.endswith("%"):
-        return float(digits)
-    # As a power of ten, which is exact where a division isn't.
-    mantissa, _, exponent = digits.lower().partition("e")
-    return float(f"{mantissa}e{int(exponent or 0) - 2}")
+    value = float(digits)
+    if node.text.endswith("%"):
+        # As a power of ten, which is exact where a division isn't.
+        mantissa, _, exponent = digits.lower().partition("e")
+        value = float(f"{mantissa}e{_int(node, exponent or '0') - 2}")
+    if not math.isfinite(value):
+        raise SpecError(Finding("E203", "this number is too large", node.span, "at most 1.8e308"))
+    return value
+
+
+def _int(node: syntax.Number, digits: str = "") -> int:
+    """A whole number that 64 bits hold, as files and tensors do."""
+    digits = digits or node.text
+    # Python reads no more than some thousand digits.
+    if len(digits) > _DIGITS or not -_LARGEST <= int(digits) <= _LARGEST:
+        raise SpecError(Finding("E203", "this number is too large", node.span, f"at most {_LARGEST:,}"))
+    return int(digits)
 
 
 def fraction(node: syntax.Value, lowest: float, highest: float) -> float:

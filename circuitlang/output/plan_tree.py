@@ -19,6 +19,8 @@ _STATES = {
     "changed": ("changed: the result that is there is of other inputs", "yellow"),
     "finished": ("finished already", "green"),
 }
+# Circuits that are drawn: nobody reads more, and drawing ten thousand takes longer than all the rest.
+_MOST = 200
 _WORD = 11
 _VALUE = 40
 _PREFIXES = ("", "K", "M", "G", "T", "P", "E")
@@ -32,8 +34,11 @@ def draw(forecast: Forecast) -> Tree:
     for each in forecast.images:
         images.add(_image_set(each))
     circuits = tree.add(Text("circuits"))
-    for circuit in forecast.circuits:
+    for circuit in forecast.circuits[:_MOST]:
         _circuit(circuits, circuit)
+    if len(forecast.circuits) > _MOST:
+        rest = len(forecast.circuits) - _MOST
+        circuits.add(Text(f"and {_number(rest, 'circuit')} more, which --json lists", "dim"))
     for names in forecast.comparisons:
         tree.add(Text.assemble(_word("compare"), listing(names)))
     for expectation in forecast.expectations:

@@ -1,0 +1,26 @@
+"""How much one text may ask for. Everything is counted before it is made: a short text can stand for a lot."""
+
+from __future__ import annotations
+
+from circuitlang.errors import Finding, SpecError
+from circuitlang.source import Span
+
+# More circuits than this in one statement is a slip of the pen, not an experiment; and more patterns in a list.
+MOST = 10_000
+# Circuits of all statements of a file together.
+MOST_OF_A_FILE = 50_000
+# Letters, or channels of a target, of a statement times its circuits: all of them repeat it.
+MOST_LETTERS = 20_000_000
+# Circuits of one comparison, in which each is held against each; and mentions in all that is compared and expected.
+MOST_COMPARED = 1000
+MOST_MENTIONED = 1_000_000
+# Files that a file includes, directly or not, and those that lead to one another.
+MOST_INCLUDED = 1000
+DEEPEST_INCLUDED = 50
+# Mistakes of syntax after which the rest of a text isn't read.
+MOST_MISTAKES = 500
+
+
+def too_many(span: Span, label: str = "") -> SpecError:
+    """The error for a statement of more than `MOST` circuits."""
+    return SpecError(Finding("E211", f"this stands for more than {MOST:,} circuits", span, label))
