@@ -155,8 +155,8 @@ class Loaded:
         """A copy of the whole network, in evaluation mode, with only the circuit's kernels upstream of the target and
         all others as they were; the model itself is left alone.
 
-        Weights that are computed, by `weight_norm` or `prune` for example, are plain ones in the copy. Without a model it
-        is loaded as the plan in the folder above says; `allow_code` lets a `model python(...)` run.
+        Weights that are computed, by `weight_norm` or `prune` for example, are plain ones in the copy. Without a model
+        it is loaded as the plan in the folder above says; `allow_code` lets a `model python(...)` run.
         Raises InputError where there is no such model, or it is another.
         """
         from circuitlang.engine.graft import graft

@@ -26,8 +26,8 @@ def graft(model: nn.Module, result: Result, shape: Callable[[], Shape]) -> nn.Mo
     the target doesn't depend on are as they were.
 
     Weights that hooks or parametrisations compute become plain ones. Where a forward method computes them itself, or
-    calls a layer as a function, the copy is the traced network, whose modules are its layers; `shape` is asked for then.
-    Raises InputError where the model has not the circuit's layers.
+    calls a layer as a function, the copy is the traced network, whose modules are its layers; `shape` is asked for
+    then. Raises InputError where the model has not the circuit's layers.
     """
     with untouched(model):
         twin = _with_gradients(private_copy(model), model).eval()
@@ -77,7 +77,7 @@ def _plain(twin: nn.Module, layer: Layer) -> bool:
         elif isinstance(hook, SpectralNorm):
             remove_spectral_norm(module, hook.name)
         elif isinstance(hook, prune.BasePruningMethod):
-            prune.remove(module, hook._tensor_name)
+            prune.remove(module, hook._tensor_name)  # type: ignore[no-untyped-call]
     for name in list(getattr(module, "parametrizations", {})) if parametrize.is_parametrized(module) else ():
         parametrize.remove_parametrizations(module, name, leave_parametrized=True)
     own = "forward" not in vars(module) and "_conv_forward" not in vars(module) and as_torch_has_it(type(module))
