@@ -37,14 +37,15 @@ from torchvision import models
 from circuitlang.compiler.plan import Choice
 from circuitlang.engine import loops
 from circuitlang.engine.build import Builder
+from circuitlang.engine.checkpoint import read
 from circuitlang.engine.contracts import CRITERIA, Scores, passes_of
 from circuitlang.engine.extract import extract
+from circuitlang.engine.fitting import fill
 from circuitlang.engine.graph import Graph, Step
 from circuitlang.engine.intervene import Section, Target
 from circuitlang.engine.measure import measure, responses
 from circuitlang.engine.score import score, score_all, score_together
 from circuitlang.engine.trace import trace
-from circuitlang.engine.weights import fill, read
 
 PHOTOGRAPHS = Path(__file__).resolve().parents[2] / "shared" / "real"
 # The last convolution of each, a deep and costly target.
@@ -112,7 +113,7 @@ def network(name: str) -> nn.Module:
     model: nn.Module = getattr(models, name)(weights=None, **extra)
     file = PHOTOGRAPHS / f"{name}.safetensors"
     if file.is_file():
-        fill(model, read(file)[0], name)
+        fill(model, read(file))
     return model.eval()
 
 

@@ -105,7 +105,7 @@ def run(
         work, compared = Work(only, shard, jobs), list[Standing]()
         recording.begin(compiled, work)
         with _progress() as (progress, track):
-            options = Options(skip_unreadable, allow_code, visualise, device, batch_size, fast, track)
+            options = Options(skip_unreadable, allow_code, visualise, device, batch_size, fast, track, _note)
             with closing(pipeline.run_compiled(compiled, folder, options, lock, work, compared.append)) as outcomes:
                 try:
                     for outcome in outcomes:
@@ -471,7 +471,7 @@ def lock(spec: Path, skip_unreadable: bool, allow_code: bool) -> None:
         from circuitlang.engine.prepare import Options
 
         with _progress() as (_, track):
-            options = Options(skip_unreadable=skip_unreadable, allow_code=allow_code, track=track)
+            options = Options(skip_unreadable=skip_unreadable, allow_code=allow_code, track=track, note=_note)
             path, before, now = pipeline.lock(_source(spec, None), options)
         pictures = sum(map(len, now.images.values()))
         weights = now.model.name or now.model.weights[:12]
@@ -634,6 +634,10 @@ def _findings() -> Iterator[None]:
 def _terminated(_signal: int, _frame: FrameType | None) -> None:
     """Being asked to end is like being interrupted: what is half done is tidied away."""
     raise KeyboardInterrupt
+
+
+def _note(finding: Finding) -> None:
+    _say((finding,))
 
 
 def _say(findings: tuple[Finding, ...]) -> None:

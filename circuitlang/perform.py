@@ -20,7 +20,7 @@ from circuitlang.engine.ahead import ahead, company
 from circuitlang.engine.contracts import CRITERIA, passes_of, untracked
 from circuitlang.engine.device import arithmetic
 from circuitlang.engine.execute import execute
-from circuitlang.engine.prepare import Job, Prepared, prepare
+from circuitlang.engine.prepare import Job, Prepared, prepare, unnoted
 from circuitlang.engine.result import Divided, Result
 from circuitlang.engine.split import Division, divide, judge
 from circuitlang.errors import CircuitError, Finding, InputError, OutputError, SpecError, did_you_mean, listing
@@ -122,7 +122,9 @@ def _together(prepared: Prepared, jobs: Sequence[Job], folder: Path, processes: 
     # What one process would use is shared out: threads that fight for cores are slower than fewer.
     threads = max(1, torch.get_num_threads() // processes)
     plan, track = part_of(prepared.plan, [job.plan for job in jobs]), prepared.options.track
-    again = partial(prepare, plan, prepared.folder, prepared.origins, replace(prepared.options, track=untracked))
+    again = partial(
+        prepare, plan, prepared.folder, prepared.origins, replace(prepared.options, track=untracked, note=unnoted)
+    )
     names = [job.plan.id for job in jobs]
     with closing(spread(partial(_worker, again, folder, threads), names, processes, _after(jobs))) as made:
         for name, outcome in track(made, "circuits", len(names)):

@@ -163,7 +163,9 @@ def judge(path: Path, deep: Options | None = None) -> Verdict:
         from circuitlang.engine.prepare import survey
 
         try:
-            survey(compiled.plan, compiled.folder, compiled.origins, deep)
+            notes: list[Finding] = []
+            survey(compiled.plan, compiled.folder, compiled.origins, replace(deep, note=notes.append))
+            findings = (*findings, *notes)
         except CircuitError as error:
             findings = tuple(sorted((*findings, *error.findings), key=Finding.sort_key))
     return Verdict(path, len(compiled.plan.circuits), findings)

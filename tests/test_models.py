@@ -8,8 +8,9 @@ from safetensors.torch import save_file
 from torch import nn
 from torchvision import models
 
+from circuitlang.engine.checkpoint import read
 from circuitlang.engine.contracts import MODELS
-from circuitlang.engine.weights import fingerprint, read
+from circuitlang.engine.weights import fingerprint
 from circuitlang.errors import InputError
 
 

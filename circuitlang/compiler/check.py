@@ -15,11 +15,20 @@ from circuitlang.compiler.expand import Variant, expand
 from circuitlang.compiler.limits import MOST, MOST_COMPARED, MOST_LETTERS, MOST_MENTIONED, MOST_OF_A_FILE, too_many
 from circuitlang.compiler.members import comparison, expectation
 from circuitlang.compiler.pictures import pictures
-from circuitlang.compiler.program import Comparison, Expectation, ImageSet, Model, Preserve, Program, Target, Vocabulary
+from circuitlang.compiler.program import (
+    Argument,
+    Comparison,
+    Expectation,
+    ImageSet,
+    Model,
+    Preserve,
+    Program,
+    Target,
+    Vocabulary,
+)
 from circuitlang.compiler.scope import Findings, Scope
 from circuitlang.compiler.targets import targets
 from circuitlang.errors import Finding, SpecError, did_you_mean, listing
-from circuitlang.registry import Value
 from circuitlang.source import Span
 
 BUNDLED = Model("bundled", "doodle", {})
@@ -347,7 +356,7 @@ def _read_model(statement: syntax.Model, vocabulary: Vocabulary) -> Model:
         sources = sorted(vocabulary.models)
         label, cure = f"models come from {listing(sources)}", did_you_mean(source, sources)
         raise SpecError(Finding("E109", f"unknown model source '{source}'", call.name.span, label, cure))
-    given: dict[str, Value | tuple[Value, ...]] = {}
+    given: dict[str, Argument] = {}
     for argument in arguments:
         if not isinstance(argument, syntax.Keyword):
             raise SpecError(Finding("E202", "a parameter needs its name", argument.span, "NAME=value"))
@@ -358,7 +367,21 @@ def _read_model(statement: syntax.Model, vocabulary: Vocabulary) -> Model:
     return Model(source, name, given, call.name.span)
 
 
-def _model_argument(key: str, node: syntax.Value) -> Value | tuple[Value, ...]:
+def _model_argument(key: str, node: syntax.Value) -> Argument:
+    """An argument of a model: circuitlang's own as it must be, a builder's with `none` for nothing."""
+    if key == "weights":
+        # Where weights come from is a word, and `none` one of them.
+        return values.scalar(node)
+    if key == "output":
+        if isinstance(node, syntax.Number):
+            return values.whole(node, 0)
+        if not isinstance(node, (syntax.Name, syntax.String)):
+            raise values.wrong(node, "the number or name of an output", "as output=1")
+        return node.text
+    if key == "state":
+        if not isinstance(node, (syntax.Name, syntax.String, syntax.Path)):
+            raise values.wrong(node, "the name of a state dict in the weights file", 'as state="ema"')
+        return node.text
     if key in preprocessing.LISTS:
         items = node.items if isinstance(node, syntax.List) else ()
         if not items:
@@ -370,5 +393,5 @@ def _model_argument(key: str, node: syntax.Value) -> Value | tuple[Value, ...]:
     if key in preprocessing.HIGHEST:
         return values.whole(node, 1, preprocessing.HIGHEST[key])
     if isinstance(node, syntax.List):
-        return tuple(values.scalar(item) for item in node.items)
-    return values.scalar(node)
+        return tuple(None if values.nothing(item) else values.scalar(item) for item in node.items)
+    return None if values.nothing(node) else values.scalar(node)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any, Literal
@@ -146,11 +146,18 @@ def _model(before: Side, after: Side) -> Iterator[Difference]:
     words = [word for word in ("source", "name") if getattr(ours, word) != getattr(theirs, word)]
     changes = [Change(word, getattr(ours, word), getattr(theirs, word), *places) for word in words]
     for word in sorted(ours.arguments.keys() | theirs.arguments.keys()):
-        a, b = _said(ours.arguments.get(word)), _said(theirs.arguments.get(word))
+        a, b = (_given(each.arguments, word) for each in (ours, theirs))
         if a != b:
             changes.append(Change(word, a, b, *places))
     if changes:
         yield Difference("model", ours.name, theirs.name, tuple(changes), *places)
+
+
+def _given(arguments: Mapping[str, Any], word: str) -> str:
+    """An argument of a model as the language writes it; empty where it isn't given."""
+    if word not in arguments:
+        return ""
+    return "none" if arguments[word] is None else _said(arguments[word]) or '""'
 
 
 def _sets(before: Side, after: Side, pairs: Pairs) -> Iterator[Difference]:

@@ -49,11 +49,11 @@ class Kernels(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="kern
 
 
 class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A network: where from, which, and with what arguments."""
+    """A network: where from, which, and with what arguments, null for what the language calls none."""
 
     source: str
     name: str
-    arguments: dict[str, Value | list[Value]] = {}
+    arguments: dict[str, Value | list[Value | None] | None] = {}
 
     def __str__(self) -> str:
         return _called(f"{self.source}.{self.name}", self.arguments)
@@ -139,7 +139,7 @@ Target = Channel | Joint | Direction | ClassOutput
 
 
 def _called(name: str, arguments: Mapping[str, object]) -> str:
-    inside = ", ".join(f"{word}={value}" for word, value in arguments.items())
+    inside = ", ".join(f"{word}={'none' if value is None else value}" for word, value in arguments.items())
     return f"{name}({inside})" if inside else name
 
 
@@ -259,10 +259,16 @@ def write_plan(plan: Plan) -> str:
     return header + body
 
 
+# Keys of what stands in the plan as it was given.
+_GIVEN = ("arguments", "parameters")
+
+
 def _said(value: Any) -> Any:
-    """A mapping without what is empty, which reads back the same: it is the default."""
+    """A mapping without what is empty, which reads back the same: it is the default. What is given to a model or an
+    extension may be empty."""
     if isinstance(value, dict):
-        return {key: _said(each) for key, each in value.items() if each not in (None, "", [], {})}
+        said = {key: each for key, each in value.items() if each not in (None, "", [], {})}
+        return {key: each if key in _GIVEN else _said(each) for key, each in said.items()}
     return [_said(each) for each in value] if isinstance(value, list) else value
 
 

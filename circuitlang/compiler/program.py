@@ -23,7 +23,7 @@ def model_key(source: str, name: str, arguments: Mapping[str, object]) -> str:
     """What models of the same layers have in common: `torchvision.resnet18(num_classes=10)`."""
     structure = {word: value for word, value in sorted(arguments.items()) if word not in _NOT_STRUCTURE}
     lists = {word: list(value) if isinstance(value, tuple) else value for word, value in structure.items()}
-    inner = ", ".join(f"{word}={value}" for word, value in lists.items())
+    inner = ", ".join(f"{word}={'none' if value is None else value}" for word, value in lists.items())
     return f"{source}.{name}({inner})" if inner else f"{source}.{name}"
 
 
@@ -60,12 +60,16 @@ class Vocabulary(Meant, frozen=True):
     layers: Mapping[str, Layers] = {}
 
 
+# What a model's builder is given; None where the spec says `none`.
+Argument = Value | None | tuple[Value | None, ...]
+
+
 class Model(Meant, frozen=True):
     """Which network: a source, a name in it, and arguments."""
 
     source: str
     name: str
-    arguments: Mapping[str, Value | tuple[Value, ...]]
+    arguments: Mapping[str, Argument]
     span: Span | None = None
 
     @property

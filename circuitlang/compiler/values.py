@@ -33,8 +33,13 @@ def scalar(node: syntax.Value) -> Value:
     raise wrong(node, "one value", "a single number, word or string goes here")
 
 
+def nothing(node: syntax.Value) -> bool:
+    """Whether a value is the word `none`; in quotes it is text."""
+    return isinstance(node, syntax.Name) and node.text == "none"
+
+
 def number(node: syntax.Value) -> float:
-    """A number or percentage. Raises SpecError for anything else and for numbers such as `.1`."""
+    """A number or percentage. Raises SpecError for anything else, for numbers such as `.1`, and for infinite ones."""
     if not isinstance(node, syntax.Number):
         raise wrong(node, "a number")
     digits = node.text.rstrip("%")

@@ -233,7 +233,7 @@ class LoadedModel:
 
     `weights` names what it was filled with: a file without its folder, or published weights by their own name where
     the spec says DEFAULT. `classes` are those that these weights name. `output` says which of several outputs has them,
-    by its number or name.
+    by its number or name. `notes` say how the weights were found where that isn't plain.
     """
 
     module: nn.Module
@@ -241,6 +241,7 @@ class LoadedModel:
     classes: tuple[str, ...] = ()
     weights: str = ""
     output: int | str | None = None
+    notes: tuple[str, ...] = ()
 
 
 class Track(Protocol):

@@ -35,7 +35,7 @@ from circuitlang.engine.sandbox import private_copy, quiet, untouched
 from circuitlang.engine.targets import resolve
 from circuitlang.engine.trace import read, trace, ways
 from circuitlang.engine.verify_trace import IMAGES, Verified, few, verified
-from circuitlang.engine.weights import fingerprint, moved, sound, structure
+from circuitlang.engine.weights import fingerprint, single, sound, structure
 from circuitlang.errors import Finding, InputError, did_you_mean, listing
 
 # Of each image set its pictures, and what is wrong with those that were left out.
@@ -44,6 +44,10 @@ Sets = dict[str, tuple[Pictures, list[str]]]
 _OF_A_UNIT = ("E111", "E125", "E126")
 # Pictures are looked at even where there is no model to say how to prepare them.
 _ANY = Preprocess(1, 1, (), ())
+
+
+def unnoted(_finding: Finding, /) -> None:
+    """A note that nobody reads."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,8 @@ class Options:
     batch_size: int | None = None
     fast: bool = False
     track: Track = untracked
+    # Told what is to be known of a sound plan's files, such as where weights were found in one.
+    note: Callable[[Finding], None] = unnoted
 
 
 @dataclass(frozen=True)
@@ -199,7 +205,9 @@ def survey(plan: Plan, folder: Path, origins: Origins, options: Options) -> None
 def _drawn(model: Model, folder: Path, allow_code: bool, _loaded: LoadedModel) -> LoadedModel | None:
     """A network with random weights, the same every time, in the place of those that it would have to load; None where
     it is not known how to ask for them."""
-    arguments = {word: value for word, value in model.arguments.items() if word not in ("weights", "pretrained")}
+    arguments = {
+        word: value for word, value in model.arguments.items() if word not in ("weights", "state", "pretrained")
+    }
     if model.source not in ("torchvision", "timm", "python", "bundled", "file"):
         return None
     if model.source in ("torchvision", "timm"):
@@ -220,9 +228,7 @@ def load_model(model: Model, folder: Path, allow_code: bool = False, place: torc
         raise InputError(Finding("E109", f"unknown model source '{model.source}'"))
     source = MODELS.load(model.source)
     loaded = source(model.name, arguments, Locate(folder, allow_code))
-    # Pictures are in single precision.
-    module = sound(loaded.module.float(), str(model))
-    module = moved(module, place) if place else module
+    module = sound(single(loaded.module, place), str(model))
 
     def channels(usual: Preprocess) -> int:
         with untouched(module), quiet():
@@ -270,6 +276,8 @@ def _ground(
     network: Verified | None = None
     with collect(findings, origins, ("model",)):
         loaded = load(plan.model, folder, allow_code=options.allow_code)
+        for note in loaded.notes:
+            options.note(Finding("W305", "the weights are not a plain state dict", origins.get(("model",)), note))
     sets = _sets(plan, folder, loaded.preprocess if loaded else _ANY, origins, options, findings)
     if loaded:
         with collect(findings, origins, ("model",)):

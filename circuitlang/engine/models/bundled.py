@@ -1,11 +1,10 @@
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from circuitlang.engine.building import OWN, class_names, filled, options_of, said
 from circuitlang.engine.contracts import LoadedModel, model_source
 from circuitlang.engine.images import Preprocess
-from circuitlang.engine.weights import fill, read
 from circuitlang.errors import Finding, InputError, did_you_mean
 
 
@@ -17,12 +16,16 @@ def bundled(name: str, arguments: Mapping[str, Any], locate: Callable[[str], Pat
     if name != "doodle":
         cure = did_you_mean(name, ["doodle"])
         raise InputError(Finding("E109", f"unknown bundled model '{name}'", None, "there is doodle", cure))
-    if unknown := sorted(set(arguments) - {"weights"}):
+    if unknown := sorted(set(arguments) - {*OWN}):
         raise InputError(Finding("E105", f"doodle has no parameter '{unknown[0]}'", None, "it takes weights"))
-    own = Path(network.__file__).with_name("weights.safetensors")
-    path = locate(arguments["weights"]) if "weights" in arguments else own
-    state, metadata = read(path)
+    options_of(arguments)
+    wanted = said(arguments, "weights", "")
+    if wanted == "none":
+        raise InputError(
+            Finding("E304", "doodle has no random weights", None, "", "leave weights= away, or name a file")
+        )
+    path = locate(wanted) if wanted else Path(network.__file__).with_name("weights.safetensors")
     module = network.build()
-    fill(module, state, path.name)
+    checkpoint, notes = filled(module, path, arguments)
     preprocess = Preprocess(network.SIZE, network.SIZE, network.MEAN, network.STD)
-    return LoadedModel(module, preprocess, tuple(json.loads(metadata.get("classes", "[]"))), path.name)
+    return LoadedModel(module, preprocess, class_names(checkpoint), path.name, notes=notes)

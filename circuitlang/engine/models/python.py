@@ -9,9 +9,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from circuitlang.engine.building import class_names, filled, options_of, said, said_last
+from circuitlang.engine.checkpoint import exists
 from circuitlang.engine.contracts import LoadedModel, Locate, model_source
 from circuitlang.engine.images import IMAGENET_MEAN, IMAGENET_STD, Preprocess
-from circuitlang.engine.weights import fill, moved, outlining, read, seeded
+from circuitlang.engine.sandbox import private_copy
+from circuitlang.engine.weights import outlining, seeded, single
 from circuitlang.errors import Finding, InputError, did_you_mean
 
 
@@ -19,10 +22,10 @@ from circuitlang.errors import Finding, InputError, did_you_mean
 def python(name: str, arguments: Mapping[str, Any], locate: Locate) -> LoadedModel:
     """A function of your own that returns a module: `python("my_net.py:build", weights="net.safetensors")`.
 
-    It runs the file, and so only where the command line says `--allow-code`. `weights` is a `.safetensors` or state
-    dict file, or `none`, as by default, for those the function leaves; other arguments go to the function. Pictures
-    are 224 x 224 with ImageNet's mean and std, where the statement gives no other; mean and std are 0 and 1 where the
-    network takes another number of channels than three.
+    It runs the file, and so only where the command line says `--allow-code`. `weights` is a file of weights, or `none`,
+    as by default, for those the function leaves; other arguments go to the function. Pictures are 224 x 224 with
+    ImageNet's mean and std, where the statement gives no other; they are 0 and 1 where the network takes another number
+    of channels than three.
     """
     file, _, function = name.rpartition(":")
     if not file or not function.isidentifier():
@@ -32,17 +35,19 @@ def python(name: str, arguments: Mapping[str, Any], locate: Locate) -> LoadedMod
         label, cure = "it runs the code of that file", "read the file; if you trust it, add --allow-code"
         raise InputError(Finding("E313", f"'{name}' is refused", None, label, cure))
     path = locate(file)
-    if not path.is_file():
-        raise InputError(Finding("E304", f"there is no file '{path.name}'", None, f"in {path.parent.resolve()}"))
-    options = {word: value for word, value in arguments.items() if word != "weights"}
-    wanted = str(arguments.get("weights", "none"))
+    if not exists(path):
+        raise InputError(Finding("E304", f"there is no file '{path.name}'", None, f"in {path.parent.absolute()}"))
+    options, wanted = options_of(arguments), said(arguments, "weights", "none")
     with torch.device("cpu"):
         module = _build(path, function, options)
-    module = moved(module, "meta") if outlining() else module
-    if wanted != "none":
-        weights = locate(wanted)
-        fill(module, read(weights)[0], weights.name)
-    return LoadedModel(module, Preprocess(224, 224, IMAGENET_MEAN, IMAGENET_STD))
+    module = single(module, "meta") if outlining() else module
+    preprocess = Preprocess(224, 224, IMAGENET_MEAN, IMAGENET_STD)
+    if wanted == "none":
+        return LoadedModel(module, preprocess)
+    # The function may have given a network that is used elsewhere.
+    module = module if outlining() else private_copy(module)
+    checkpoint, notes = filled(module, locate(wanted), arguments)
+    return LoadedModel(module, preprocess, class_names(checkpoint), checkpoint.name, notes=notes)
 
 
 def _build(path: Path, function: str, options: Mapping[str, Any]) -> nn.Module:
@@ -96,12 +101,11 @@ def _importing(folder: Path) -> Iterator[None]:
 
 
 def _failed(error: BaseException, path: Path, function: str) -> InputError:
-    """The last line of what the user's code raised, and the last place in its file."""
-    reason = (str(error).strip().splitlines() or [""])[-1]
+    """What the user's code raised, and the last place in its file."""
     lines = [
         frame.lineno for frame in extract_tb(error.__traceback__) if Path(frame.filename).resolve() == path.resolve()
     ]
     number = error.lineno if isinstance(error, SyntaxError) else (lines or [None])[-1]
     place = f"in line {number} of {path.name}" if number else f"in {path.name}"
-    said = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
-    return InputError(Finding("E307", f"'{path.name}:{function}' can't be built: {said}", None, place))
+    message = f"'{path.name}:{function}' can't be built: {said_last(error)}"
+    return InputError(Finding("E307", message, None, place))

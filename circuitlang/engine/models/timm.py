@@ -1,9 +1,8 @@
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from importlib.util import find_spec
-from pathlib import Path
 from pickle import UnpicklingError
 from types import ModuleType
 from typing import Any
@@ -12,19 +11,23 @@ import torch
 from PIL import Image
 from torch import nn
 
-from circuitlang.engine.contracts import LoadedModel, model_source
+from circuitlang.engine.building import building, class_names, filled, fits, options_of, reason, said
+from circuitlang.engine.checkpoint import is_file
+from circuitlang.engine.contracts import LoadedModel, Locate, model_source
 from circuitlang.engine.images import Preprocess
-from circuitlang.engine.weights import FILES, fill, outlining, read, seeded
+from circuitlang.engine.weights import outlining, seeded
 from circuitlang.errors import Finding, InputError, did_you_mean
+
+# Arguments by which timm itself would read files, which can run code, or change what the name and `weights` say.
+_READING = ("checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")
 
 
 @model_source
-def timm(name: str, arguments: Mapping[str, Any], locate: Callable[[str], Path]) -> LoadedModel:
+def timm(name: str, arguments: Mapping[str, Any], locate: Locate) -> LoadedModel:
     """Any model of timm: `timm.resnet18`, with a tag `timm.resnet18.a1_in1k`.
 
-    `weights` is a `.safetensors` or state dict file, or `none` for random ones, as `pretrained=false` is; where
-    nothing is said, those that timm publishes. Other arguments go to the builder. timm itself comes with
-    `pip install 'circuitlang[timm]'`.
+    `weights` is a file of weights, or `none` for random ones, as `pretrained=false` is; where nothing is said, those
+    that timm publishes. Other arguments go to the builder. timm itself comes with `pip install 'circuitlang[timm]'`.
     """
     library = _library()
     base, _, tag = name.partition(".")
@@ -32,17 +35,25 @@ def timm(name: str, arguments: Mapping[str, Any], locate: Callable[[str], Path])
     if name not in names:
         cure = did_you_mean(name, names, "`python -c 'import timm; print(timm.list_models())'`")
         raise InputError(Finding("E109", f"timm has no model '{name}'", None, "", cure))
-    options = {word: value for word, value in arguments.items() if word not in ("weights", "pretrained")}
-    wanted = str(arguments.get("weights", "" if arguments.get("pretrained", True) else "none"))
-    if wanted not in ("", "none") and not wanted.endswith(FILES):
+    options = options_of(arguments)
+    published = bool(options.pop("pretrained", True)) and "weights" not in arguments
+    wanted = said(arguments, "weights", "none")
+    if reading := sorted(set(options) & set(_READING)):
+        label, cure = "timm would read a file by it, which can run code", "write weights=FILE"
+        raise InputError(Finding("E105", f"circuitlang does not pass on '{reading[0]}'", None, label, cure))
+    path = locate(wanted)
+    if wanted != "none" and not is_file(wanted, path):
         label = "the tag of timm's weights belongs to the name, as timm.resnet18.a1_in1k"
         cure = "write none or a file that ends in .safetensors, .pt or .pth"
         raise InputError(Finding("E304", f"{base} has no weights '{wanted}'", None, label, cure))
-    module = _published(library, name, options) if not wanted and not outlining() else _build(library, name, options)
-    if wanted.endswith(FILES):
-        path = locate(wanted)
-        fill(module, read(path)[0], path.name)
-    return LoadedModel(module, _preprocess(library.data.resolve_model_data_config(module), options.get("in_chans", 3)))
+    make = _published if published and not outlining() else _build
+    module = make(library, name, options)
+    used, classes, notes = "none" if wanted == "none" and not published else "", tuple[str, ...](), tuple[str, ...]()
+    if wanted != "none":
+        checkpoint, notes = filled(module, path, arguments)
+        used, classes = path.name, class_names(checkpoint)
+    preprocess = _preprocess(library.data.resolve_model_data_config(module), options.get("in_chans", 3))
+    return LoadedModel(module, preprocess, classes, used, notes=notes)
 
 
 def _library() -> ModuleType:
@@ -57,14 +68,21 @@ def _library() -> ModuleType:
 
 def _build(library: ModuleType, name: str, options: Mapping[str, Any], pretrained: bool = False) -> nn.Module:
     """The model, built on a device that can compute: some models need values to be built."""
-    try:
-        with seeded(), torch.device("cpu"):
-            module: nn.Module = library.create_model(name, pretrained=pretrained, **options)
-    except UnpicklingError:
-        raise
-    except (TypeError, ValueError, AttributeError, AssertionError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise InputError(Finding("E307", f"{name} can't be built: {reason}")) from None
+
+    def outline() -> nn.Module:
+        with torch.device("meta"):
+            return library.create_model(name, pretrained=False, **options)  # type: ignore[no-any-return]
+
+    with seeded(), torch.device("cpu"):
+        with building(name):
+            fits(name, outline)
+        try:
+            with building(name) if not pretrained else nullcontext():
+                module: nn.Module = library.create_model(name, pretrained=pretrained, **options)
+        except (OSError, RuntimeError, UnpicklingError, InputError):
+            raise
+        except Exception as error:  # a builder may raise anything
+            raise InputError(Finding("E307", f"{name} can't be built: {reason(error)}")) from None
     return module.to("meta") if outlining() else module
 
 
@@ -77,9 +95,8 @@ def _published(library: ModuleType, name: str, options: Mapping[str, Any]) -> nn
         label = "they hold more than tensors, and loading them would run code"
         raise InputError(Finding("E306", f"timm's weights of {name} are refused", None, label)) from None
     except (OSError, RuntimeError) as error:
-        reason = str(error).strip().split("\n")[0]
         cure = "go online once, or write weights=none or weights=FILE"
-        raise InputError(Finding("E304", f"timm's weights of {name} can't be had", None, reason, cure)) from None
+        raise InputError(Finding("E304", f"timm's weights of {name} can't be had", None, reason(error), cure)) from None
 
 
 @contextmanager
