@@ -27,6 +27,7 @@ from circuitlang.engine.archive import PREPROCESS
 from circuitlang.engine.contracts import Batches, Edits, Masks
 from circuitlang.engine.graph import Link, Step
 from circuitlang.engine.images import Preprocess
+from circuitlang.engine.interpreted import Interpreted
 from circuitlang.engine.intervene import Section
 from circuitlang.errors import CircuitError, Finding
 
@@ -198,7 +199,7 @@ class _Cutter:
         self._part.output(self._feature())
         for node in self._part.nodes:
             node.meta.clear()
-        return fx.GraphModule(self._modules, self._part, "Circuit").eval()
+        return Interpreted(self._modules, self._part, "Circuit").eval()
 
     def _alive(self, step: Step) -> bool:
         """Whether a step is needed and not the same for all images."""

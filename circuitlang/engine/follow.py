@@ -83,10 +83,10 @@ class _Reader:
             module = self._module.get_submodule(str(node.target))
             if isinstance(module, (nn.Conv2d, nn.Linear)):
                 return self._layer(node, module)
-            rule: Any = next((_RULES[kind] for kind in type(module).__mro__ if kind in _RULES), None)
+            rule: Any = next((RULES[kind] for kind in type(module).__mro__ if kind in RULES), None)
             call = _Call(node, inputs, (node.args[0], *_arguments(module)), {})
         else:
-            rule = _RULES.get(node.target) or _RULES.get(getattr(node.target, "__name__", node.target))
+            rule = RULES.get(node.target) or RULES.get(getattr(node.target, "__name__", node.target))
             call = _Call(node, inputs, node.args, node.kwargs)
         unchanged = getattr(node.target, "__name__", node.target) in _UNCHANGED
         if rule is _moves or (unchanged and inputs[0].name in self._moved):
@@ -498,11 +498,11 @@ def _neighbours(call: _Call, steps: Mapping[str, Step]) -> Step | None:
     return Step(call.node.name, step.width, (link,), "mix", None, _ONE, 1, call.shape, step.width)
 
 
-def _reduced(call: _Call, steps: Mapping[str, Step]) -> Step | None:
-    """A mean, sum or extreme over rows and columns, or over channels into one."""
+def _reduced(call: _Call, steps: Mapping[str, Step], position: int = 1) -> Step | None:
+    """A mean, sum or extreme over rows and columns, or over channels into one, as an argument says."""
     step = _only(call, steps)
     rank = len(step.shape) + 1
-    axes = call.argument(1, "dim", call.argument(1, "axis"))
+    axes = call.argument(position, "dim", call.argument(position, "axis"))
     over = {each % rank for each in (axes if isinstance(axes, (list, tuple)) else (axes,)) if isinstance(each, int)}
     if not over or 0 in over:
         raise Refused("it mixes images")
@@ -517,6 +517,10 @@ def _reduced(call: _Call, steps: Mapping[str, Step]) -> Step | None:
     place = axis if kept else axis - sum(each < axis for each in over)
     place = place if place == 1 else place - len(call.shape) - 1
     return Step(call.node.name, step.width, (Link(step.name, own, own),), "each", None, None, place, call.shape)
+
+
+def _vector_norm(call: _Call, steps: Mapping[str, Step]) -> Step | None:
+    return _reduced(call, steps, 2)
 
 
 def _moves(_: _Call, __: Mapping[str, Step]) -> None:
@@ -537,8 +541,8 @@ _SAME = (
     "divide", "neg", "negative", "pow", "square", "sqrt", "rsqrt", "exp", "log", "abs", "sign", "sin", "cos", "erf",
     "clamp", "clip", "clamp_min", "clamp_max", "maximum", "minimum", "relu", "relu6", "leaky_relu", "elu", "selu",
     "celu", "gelu", "silu", "mish", "sigmoid", "tanh", "hardswish", "hardsigmoid", "hardtanh", "hardshrink",
-    "softshrink", "tanhshrink", "softplus", "softsign", "logsigmoid", "threshold", "contiguous", "clone", "detach",
-    "float", "double", "half", "to", "type_as",
+    "softshrink", "tanhshrink", "softplus", "softsign", "logsigmoid", "log_sigmoid", "threshold", "_threshold",
+    "contiguous", "clone", "detach", "float", "double", "half", "to", "type_as",
 )  # fmt: skip
 # What leaves numbers as they are, also where channels lie along several dimensions for now.
 _UNCHANGED = ("contiguous", "clone", "detach")
@@ -554,7 +558,7 @@ _MOVES = (
 )  # fmt: skip
 
 # By type of module, by function, or by name for methods and for functions that several modules export.
-_RULES: Mapping[Any, Rule] = {
+RULES: Mapping[Any, Rule] = {
     **dict.fromkeys((*_SAME_MODULES, *_SAME), _same),
     **dict.fromkeys((*_MOVE_MODULES, *_MOVES), _moves),
     **dict.fromkeys(("cat", "concat", "concatenate"), _cat),
@@ -576,6 +580,7 @@ _RULES: Mapping[Any, Rule] = {
     **dict.fromkeys(("dropout", "dropout2d", "alpha_dropout", "feature_alpha_dropout"), _dropout),
     **dict.fromkeys(("mean", "sum", "amax", "amin", "std", "var"), _reduced),
     **dict.fromkeys((nn.PReLU, "prelu"), lambda call, steps: _second(call, steps) and _same(call, steps)),
+    "linalg_vector_norm": _vector_norm,
     "expand_as": _whole,
     "normalize": _normalize,
     "stochastic_depth": _stochastic_depth,

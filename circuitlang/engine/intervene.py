@@ -23,6 +23,7 @@ from torch.nn import functional
 from circuitlang.engine.cache import Shelf
 from circuitlang.engine.contracts import Edit, Edits, Masks, Observation, Passage, Scores
 from circuitlang.engine.graph import Graph, Layer, Step
+from circuitlang.engine.interpreted import Interpreted
 
 T = TypeVar("T")
 # Sees a layer in the backward pass of the cotangent of a number.
@@ -599,7 +600,7 @@ def _cut(graph: Graph, last: str, layers: Mapping[str, _KernelLayer]) -> fx.Grap
         if node.name == last:
             part.output(copies[node])
             break
-    return fx.GraphModule(modules, part)
+    return Interpreted(modules, part)
 
 
 class _Norm(nn.Module):

@@ -22,6 +22,7 @@ from circuitlang.engine.aten import network
 from circuitlang.engine.follow import BATCH, follow
 from circuitlang.engine.functional_layers import CALLER, layers_of_functions
 from circuitlang.engine.graph import Graph
+from circuitlang.engine.interpreted import Interpreted
 from circuitlang.engine.sandbox import HOOKS, hooked, private_copy, quiet, random_states, untouched, unwrapped
 from circuitlang.errors import Finding, InputError
 
@@ -245,7 +246,7 @@ def _symbolic(private: nn.Module, model: nn.Module, _images: torch.Tensor) -> fx
     """The network by torch.fx."""
     graph = _Tracer(private, model).trace(_Call(private))
     _remove_hooks(private)
-    return fx.GraphModule(private, graph)
+    return Interpreted(private, graph)
 
 
 def _exported(private: nn.Module, _model: nn.Module, images: torch.Tensor) -> fx.GraphModule:
