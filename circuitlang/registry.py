@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -118,7 +119,8 @@ class _Declarations(Mapping[str, Declaration]):
     def __getitem__(self, name: str) -> Declaration:
         if name not in self._read:
             path = self._folder / f"{name}.py"
-            if not (name.isidentifier() and name != "__init__" and path.is_file()):
+            # A name may be too long for a file's, where `Path.is_file` raises.
+            if not (name.isidentifier() and name != "__init__" and os.path.isfile(path)):  # noqa: PTH113
                 return self._all[name]
             self._read[name] = _declaration(name, f"{self.package}.{name}", path)
         return self._read[name]

@@ -11,8 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-# Bytes of the largest text that is read. A plan of ten thousand circuits has about ten million.
+# Bytes of the largest text that is read, and of the largest that circuitlang writes itself: a plan of as many circuits
+# as a file may ask for.
 LARGEST = 16 << 20
+_WRITTEN = 64 << 20
 _KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a pipe",
@@ -83,7 +85,8 @@ def read(path: Path) -> Source:
     ending = resolved(path).suffix
     if path.suffix != ending and path.is_symlink():
         raise OSError(errno.EINVAL, f"it is a link to a file that ends in {ending!r}, not in {path.suffix!r}")
-    return Source(str(path), decode(read_bytes(path)), path.parent)
+    largest = _WRITTEN if path.suffix in (".yaml", ".yml", ".lock") else LARGEST
+    return Source(str(path), decode(read_bytes(path, largest)), path.parent)
 
 
 def read_bytes(path: Path, largest: int = LARGEST) -> bytes:

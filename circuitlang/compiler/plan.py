@@ -10,13 +10,16 @@ from typing import Any, Literal
 import msgspec
 import yaml
 
+from circuitlang.compiler import document
 from circuitlang.compiler.choices import Calibrate, Refill, Structure
+from circuitlang.compiler.document import DamagedError, read_yaml
 from circuitlang.errors import Finding, SpecError
 from circuitlang.registry import Value
 from circuitlang.source import Source, Span
+from circuitlang.visible import is_hidden
 
-# Where a value of a plan was written: keys as in the file, `("circuits", "face", "layer")`.
-Key = tuple[str, ...]
+Key = document.Key
+# Where values of a plan were written, by their keys in the file: `("circuits", "face", "layer")`.
 Origins = Mapping[Key, Span]
 
 
@@ -250,13 +253,33 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+class _Dumper(yaml.SafeDumper):
+    """Writes what can't be seen by its number, so that a plan can be looked at."""
+
+    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - as PyYAML calls it
+        return True
+
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        style = '"' if any(map(is_hidden, text)) else None
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
+_Dumper.add_representer(str, _Dumper.represent_text)
+
+
 def write_plan(plan: Plan) -> str:
     """The plan as YAML: deterministic, every value written out but for those that say nothing."""
     header = "# What was run. `circuitlang run` takes this file like a spec.\n"
     content = {"images": {}, "circuits": [], **_said(msgspec.to_builtins(plan))}
     ordered = {field: content[field] for field in Plan.__struct_fields__ if field in content}
-    body: str = yaml.safe_dump(ordered, sort_keys=False, allow_unicode=True, width=110)
-    return header + body
+    body: str = yaml.dump(ordered, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+    # Within the quotes that `represent_text` asked for.
+    return header + "".join(_escaped(each) if each != "\n" and is_hidden(each) else each for each in body)
+
+
+def _escaped(character: str) -> str:
+    code = ord(character)
+    return f"\\u{code:04x}" if code < 1 << 16 else f"\\U{code:08x}"
 
 
 # Keys of what stands in the plan as it was given.
@@ -275,17 +298,10 @@ def _said(value: Any) -> Any:
 def read_plan(source: Source) -> tuple[Plan, Origins]:
     """A plan from YAML, and where each of its values stands. Raises SpecError naming key and place."""
     try:
-        node = yaml.compose(source.text, Loader=yaml.SafeLoader)
-        content = yaml.safe_load(source.text)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        at = mark.index if mark else 0
-        problem = error.problem or "it can't be read"
-        span = Span(source, at, at + 1)
-        raise SpecError(Finding("E311", f"this is not YAML: {problem}", span)) from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise SpecError(Finding("E311", f"{source.name} is not YAML: {error}", Span(source, 0, 0))) from None
-    origins = dict(_spans(source, node, ())) if node is not None else {}
+        content, origins = read_yaml(source)
+    except DamagedError as error:
+        span = Span(source, error.start, error.end)
+        raise SpecError(Finding("E311", f"this is not YAML: {error.problem}", span)) from None
     try:
         plan = msgspec.convert(content, Plan)
     except msgspec.ValidationError as error:
@@ -329,16 +345,6 @@ def _consistent(plan: Plan, origins: Origins) -> None:
                     findings.append(Finding("E115", f"unknown circuit '{name}'", span))
     if findings:
         raise SpecError(findings)
-
-
-def _spans(source: Source, node: yaml.Node, key: Key) -> Any:
-    yield key, Span(source, node.start_mark.index, node.end_mark.index)
-    if isinstance(node, yaml.MappingNode):
-        for name, value in node.value:
-            yield from _spans(source, value, (*key, str(name.value)))
-    elif isinstance(node, yaml.SequenceNode):
-        for number, value in enumerate(node.value):
-            yield from _spans(source, value, (*key, str(number)))
 
 
 def _nearest(origins: Origins, key: Key, otherwise: Span) -> Span:

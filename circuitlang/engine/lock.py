@@ -16,9 +16,10 @@ import msgspec
 import yaml
 
 from circuitlang.compiler import meaning
-from circuitlang.compiler.plan import Key, Origins, digest
+from circuitlang.compiler.document import DamagedError, Key, read_yaml
+from circuitlang.compiler.plan import Origins, digest
 from circuitlang.errors import Finding, InputError, SpecError, listing
-from circuitlang.source import Source, Span, decode
+from circuitlang.source import Source, Span, read
 
 if TYPE_CHECKING:
     from circuitlang.engine.prepare import Prepared
@@ -32,7 +33,6 @@ Hash = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 
 # Of each image set its files, and their hashes.
 Files = Mapping[str, Mapping[str, str]]
-_DEPTH = 3
 # Sources of models that are the user's own.
 _OWN = ("python", "file")
 
@@ -127,7 +127,7 @@ def read_lock(spec: Path) -> Lock:
     nowhere = Span(Source(str(path), ""), 0, 0)
     cure = f"`circuitlang lock {spec.name}` writes it anew"
     try:
-        source = Source(str(path), decode(path.read_bytes()))
+        source = read(path)
     except FileNotFoundError:
         message, cure = f"{spec.name} is not locked", f"`circuitlang lock {spec.name}` locks it"
         raise InputError(Finding("E340", message, nowhere, f"there is no {path.name}", cure)) from None
@@ -140,35 +140,16 @@ def read_lock(spec: Path) -> Lock:
 
 
 def _parse(source: Source, name: str, cure: str) -> Lock:
-    start = Span(source, 0, 0)
     message = f"{name} is damaged"
     try:
-        return msgspec.convert(_content(source.text), Lock, strict=False)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        at = min(mark.index, len(source.text)) if mark else 0
-        label = f"this is not YAML: {error.problem or error.context}"
-        raise SpecError(Finding("E341", message, Span(source, at, at), label, cure)) from None
-    except (yaml.YAMLError, msgspec.MsgspecError, ValueError) as error:
+        # Every value as text, for msgspec to judge: no date is made anything of.
+        return msgspec.convert(read_yaml(source, typed=False)[0], Lock, strict=False)
+    except DamagedError as error:
+        label = f"this is not YAML: {error.problem}"
+        raise SpecError(Finding("E341", message, Span(source, error.start, error.start), label, cure)) from None
+    except (msgspec.MsgspecError, ValueError) as error:
         label = str(error).split("\n")[0]
-        raise SpecError(Finding("E341", message, start, label, cure)) from None
-
-
-# A file of ten thousand pictures is read in a blink by libyaml, in many seconds without it.
-_Loader = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
-
-
-def _content(text: str) -> object:
-    """What the YAML holds, every value as text, for msgspec to judge: no date and no tag is made anything of.
-
-    Raises YAMLError, and ValueError where it is nested deeper than a lock, which could overflow the reader's stack.
-    """
-    depth = 0
-    for event in yaml.parse(text, Loader=_Loader):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > _DEPTH:
-            raise ValueError("it is nested deeper than a lock")
-    return yaml.load(text, Loader=_Loader)
+        raise SpecError(Finding("E341", message, Span(source, 0, 0), label, cure)) from None
 
 
 def drifted(locked: Lock, now: Lock) -> list[Drift]:

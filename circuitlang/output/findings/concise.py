@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from circuitlang.errors import Finding
-from circuitlang.output.findings.visible import one_line
+from circuitlang.visible import one_line
 
 
 def concise(findings: Sequence[Finding]) -> str:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len
 
-from circuitlang.output.findings.visible import visible
 from circuitlang.source import Span
+from circuitlang.visible import visible
 
 # Longer lines are cut around the span, a span of more lines in its middle.
 _LONGEST = 100

@@ -8,8 +8,8 @@ from rich.text import Text
 
 from circuitlang.errors import Finding, Severity
 from circuitlang.output.findings.excerpt import excerpt
-from circuitlang.output.findings.visible import one_line
 from circuitlang.source import Span
+from circuitlang.visible import one_line
 
 
 def full(findings: Iterable[Finding]) -> Text:

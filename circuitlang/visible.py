@@ -1,0 +1,45 @@
+"""Text as a terminal, a page or a log can show it: nothing in it acts, nothing in it hides.
+
+Whatever leaves the program for people passes through here at the place where it leaves: the consoles, the writers of
+text, the templates of pages, the elements of a diagram.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_TAB = "    "
+# What is shown as it is in a text of several lines: everything printable, and line breaks. Most texts are that.
+_PLAIN = re.compile(r"[\n -~]*")
+
+
+def visible(text: str) -> str:
+    """The text with tabs as spaces, and with a sign for each character that would not be seen."""
+    return "".join(map(_seen, text))
+
+
+def one_line(text: str) -> str:
+    """A message without the line breaks that a quoted name may have."""
+    return visible(" ".join(filter(None, (line.strip() for line in text.split("\n")))) if "\n" in text else text)
+
+
+def lines(text: str) -> str:
+    """The text with its line breaks, otherwise as `visible`."""
+    if _PLAIN.fullmatch(text):
+        return text
+    return "\n".join(map(visible, text.split("\n")))
+
+
+def is_hidden(character: str) -> bool:
+    """Whether a character would not be seen, or does something: controls, and marks of direction and width."""
+    return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+def _seen(character: str) -> str:
+    if character == "\t":
+        return _TAB
+    if not is_hidden(character):
+        return character
+    code = ord(character)
+    return chr(0x2400 + code) if code < 0x20 else f"<U+{code:04X}>"
