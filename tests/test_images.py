@@ -223,6 +223,15 @@ def test_all_unreadable_pictures_are_named_at_once_or_skipped(folder):
     assert [each.split(":")[0] for each in bad] == ["broken.png", "cut.png"]
 
 
+def test_what_is_wrong_with_several_pictures_is_said_once(folder):
+    for name in ("x.png", "y.png", "z.png"):
+        (folder / "dogs" / name).write_bytes(b"nonsense")
+    (folder / "dogs" / "empty.png").write_bytes(b"")
+    with pytest.raises(InputError) as caught:
+        load(find(Images(["dogs/*"]), folder), PLAIN)
+    assert caught.value.findings[0].label == "empty.png: empty and x.png and 2 more: not a picture"
+
+
 def test_a_set_without_one_readable_picture_is_an_error_even_when_skipping(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(b"")

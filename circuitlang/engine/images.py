@@ -227,11 +227,11 @@ def load(paths: Iterable[Path], preprocess: Preprocess, skip_unreadable: bool = 
     good: list[Path] = []
     digests: list[str] = []
     prepared: list[NDArray[Any]] = []
-    bad: list[str] = []
+    bad: list[tuple[str, str]] = []
     kept = 0
     for path, read in _beforehand(partial(_read, preprocess), paths, _threads()):
         if isinstance(read, str):
-            bad.append(f"{path.name}: {read}")
+            bad.append((path.name, read))
             continue
         picture, content = read
         good.append(path)
@@ -242,10 +242,20 @@ def load(paths: Iterable[Path], preprocess: Preprocess, skip_unreadable: bool = 
     if bad and not skip_unreadable:
         message = f"{len(bad)} of {len(bad) + len(good)} pictures can't be read"
         cure = "take them out with 'except', or run with --skip-unreadable"
-        raise InputError(Finding("E303", message, None, listing(bad), cure))
+        raise InputError(Finding("E303", message, None, _by_reason(bad), cure))
     if not good:
-        raise InputError(Finding("E303", "none of the pictures can be read", None, listing(bad)))
-    return Pictures(tuple(good), tuple(digests), preprocess, tuple(prepared) if kept <= _KEEP else ()), bad
+        raise InputError(Finding("E303", "none of the pictures can be read", None, _by_reason(bad)))
+    pictures = Pictures(tuple(good), tuple(digests), preprocess, tuple(prepared) if kept <= _KEEP else ())
+    return pictures, [f"{name}: {reason}" for name, reason in bad]
+
+
+def _by_reason(bad: Sequence[tuple[str, str]]) -> str:
+    """What is wrong with pictures, once for all with which it is the same."""
+    names: dict[str, list[str]] = {}
+    for name, reason in bad:
+        names.setdefault(reason, []).append(name)
+    more = {reason: f" and {len(some) - 1} more" if len(some) > 1 else "" for reason, some in names.items()}
+    return listing([f"{some[0]}{more[reason]}: {reason}" for reason, some in names.items()])
 
 
 def _read(preprocess: Preprocess, path: Path) -> tuple[Path, tuple[NDArray[Any], str] | str]:
