@@ -357,7 +357,7 @@ REFUSED = [
     ("mean=[]", "E202", "expected a number for each channel", "write mean=[0.5, 0.5, 0.5]"),
     ("std=[0.5, 0]", "E203", "std is out of range", "numbers from 1e-30"),
     ("std=[-1]", "E203", "std is out of range", "numbers from 1e-30"),
-    ("mean=[1e400]", "E203", "mean is out of range", "to 1e+30"),
+    ("mean=[1e300]", "E203", "mean is out of range", "to 1e+30"),
 ]
 
 
