@@ -257,6 +257,23 @@ def test_a_picture_of_eighty_million_columns_is_refused() -> None:
     assert "would be resized to 5120000000 x 64" in refused(content, side=64)
 
 
+@pytest.mark.parametrize("large", [False, True])
+def test_large_images_take_turns(large: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As they are stored or as they are resized: several threads would fill memory together."""
+    held = []
+
+    def watched(content: bytes, channels: int) -> object:
+        held.append(module._TURN.locked())
+        return reader.decode(content, channels)
+
+    monkeypatch.setattr(module, "decode", watched)
+    monkeypatch.setattr(module, "_LARGE", 90)
+    plain(3, 8 if large else 6).read(encoded(Image.new("L", (9, 6)), "PNG"))
+    plain(3, 2).read(encoded(Image.new("L", (20, 6) if large else (9, 6)), "PNG"))
+    assert held == [large, large]
+    assert not module._TURN.locked()
+
+
 def test_an_array_of_floats_must_be_on_the_scale_of_mean_and_std() -> None:
     imagenet = Preprocess(6, 6, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     loud = np.full((6, 8, 3), 255, "f4")

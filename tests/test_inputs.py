@@ -421,14 +421,18 @@ def test_the_statement_says_how_many_channels_there_are(here: Path) -> None:
     assert preprocess_of(here, image_channels=7).mean == (0.0,) * 7
 
 
-def test_a_network_of_another_number_than_is_said_is_refused(here: Path) -> None:
+@pytest.mark.parametrize(
+    ("words", "said"), [("image_channels=4", "image_channels"), ("mean=[0.1, 0.1, 0.1, 0.1]", "mean")]
+)
+def test_a_network_of_another_number_than_is_said_is_refused(words: str, said: str, here: Path) -> None:
     (here / "a.circuit").write_text(
-        'model python("net.py:build", inner=2, image_channels=4, resize=14, crop=12)\n'
+        f'model python("net.py:build", inner=2, {words}, resize=14, crop=12)\n'
         "preserve conv2:1 on images/* sparsity<=60%"
     )
     draw(here / "images", 4)
     result = call("check", "--deep", "a.circuit", "--allow-code")
-    assert "error[E308]: the network can't take images of 4 channels and 12 x 12 pixels" in result.output
+    assert f"error[E203]: {said} is for 4 channels, which the network does not take" in result.output
+    assert "it takes 2" in result.output
     assert "1 error" in result.output
 
 

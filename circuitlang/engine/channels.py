@@ -12,12 +12,12 @@ from circuitlang.compiler.preprocessing import HIGHEST, MOST_NUMBERS
 
 
 def image_channels(private: nn.Module, size: tuple[int, int], usual: int = 3) -> int:
-    """The first number of channels that the network runs with: the usual one, or else those that its layers take.
+    """The first number of channels that the network runs with: the usual one, three, or what its layers take.
 
     `private` is run in evaluation mode with an image of `size` (height, width). Where no number runs, the usual one is
     returned, for the error that tracing raises then is about the usual images.
     """
-    candidates = dict.fromkeys((usual, *_candidates(private, size), 1, 2, 4))
+    candidates = dict.fromkeys((usual, 3, *_candidates(private, size), 1, 2, 4))
     return next((count for count in candidates if _runs(private, size, count)), usual)
 
 

@@ -230,9 +230,9 @@ def load_model(model: Model, folder: Path, allow_code: bool = False, place: torc
     loaded = source(model.name, arguments, Locate(folder, allow_code))
     module = sound(single(loaded.module, place), str(model))
 
-    def channels(usual: Preprocess) -> int:
+    def channels(crop: int, count: int) -> int:
         with untouched(module), quiet():
-            return image_channels(private_copy(module).eval(), (usual.crop, usual.crop), usual.channels)
+            return image_channels(private_copy(module).eval(), (crop, crop), count)
 
     preprocess = overridden(loaded.preprocess, said, channels)
     return replace(loaded, module=module, preprocess=preprocess, output=output)
