@@ -530,6 +530,7 @@ def _compared(standings: list[Standing]) -> None:
 
 def _report(console: Console, outcome: Outcome | Parted, whole: bool) -> None:
     """What is said of a circuit or split when it is finished: all, or of one circuit of many a line."""
+    from circuitlang.errors import listing
     from circuitlang.output import split_report
     from circuitlang.output.report import brief, render
     from circuitlang.perform import Parted
@@ -540,6 +541,9 @@ def _report(console: Console, outcome: Outcome | Parted, whole: bool) -> None:
         console.print(render(outcome.result, outcome.folder))
     else:
         console.print(brief(outcome.result.summary, outcome.cached))
+    if not isinstance(outcome, Parted) and outcome.damage:
+        console.print(f"made again: {listing(outcome.damage)}", style="dim", soft_wrap=True, markup=False)
+    if not (whole or isinstance(outcome, Parted)):
         return
     if outcome.cached:
         console.print("finished before, and nothing has changed since", style="dim")

@@ -19,7 +19,8 @@ from circuitlang.engine.prepare import Prepared
 from circuitlang.engine.result import Result, Summary
 from circuitlang.errors import CircuitError, InputError
 from circuitlang.output.comparison import FILE, files, folder_names, read_comparison
-from circuitlang.output.read import read
+from circuitlang.output.manifest import damage
+from circuitlang.output.read import read, unchanged
 from circuitlang.output.write import write_files
 
 
@@ -69,7 +70,7 @@ def _before(place: Path, ids: Sequence[str], summaries: Sequence[Summary]) -> Co
     except InputError:
         # Of another version, or damaged: it is written again.
         return None
-    return found if found.identity == identity(ids, summaries) else None
+    return found if found.identity == identity(ids, summaries) and not damage(place) else None
 
 
 def _compare(prepared: Prepared, circuits: Sequence[Summary], folder: Path, place: Path) -> Comparison:
@@ -148,6 +149,7 @@ class _Module:
     folder: Path
 
     def loaded(self) -> LoadedModel:
+        unchanged(self.folder, "module.pt2")
         return MODELS.load("file")("module.pt2", {}, Locate(self.folder))
 
     def __call__(self) -> nn.Module:

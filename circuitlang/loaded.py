@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -114,7 +114,9 @@ class Loaded:
         """
         from circuitlang.engine.archive import read_program
         from circuitlang.engine.aten import network
+        from circuitlang.output.read import unchanged
 
+        unchanged(self.folder, "module.pt2")
         return network(read_program(self.folder / "module.pt2"))
 
     def sparse_module(self) -> nn.Module:
@@ -187,10 +189,12 @@ class Loaded:
         return ("image" if number < 0 else self.summary.layers[number].path), channel
 
     def _repr_html_(self) -> str:
+        from circuitlang.output.read import read_file
+
         page = self.folder / "report.html"
-        if page.is_file():
-            return _framed(page.read_text(encoding="utf-8"), page)
-        # A folder of a version that wrote none.
+        with suppress(InputError):
+            return _framed(read_file(self.folder, page.name).decode(errors="replace"), page)
+        # It was lost or changed, or is of a version that wrote none.
         from circuitlang.output.formats.page import page as write
 
         return _framed(write(self.result)["report.html"].decode(), page)
@@ -210,8 +214,12 @@ class Run(list[Loaded]):
     def _repr_html_(self) -> str:
         if len(self) == 1:
             return self[0]._repr_html_()
+        from circuitlang.output.plain import read_plain
+
         page = self.folder / "index.html"
-        return _framed(page.read_text(encoding="utf-8"), page)
+        with suppress(OSError):
+            return _framed(read_plain(page).decode(errors="replace"), page)
+        return "".join(each._repr_html_() for each in self)
 
 
 @dataclass(frozen=True, repr=False)

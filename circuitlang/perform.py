@@ -24,6 +24,7 @@ from circuitlang.engine.prepare import Job, Prepared, prepare, unnoted
 from circuitlang.engine.result import Divided, Result
 from circuitlang.engine.split import Division, divide, judge
 from circuitlang.errors import CircuitError, Finding, InputError, OutputError, SpecError, did_you_mean, listing
+from circuitlang.output.manifest import damage
 from circuitlang.output.read import read, read_split, read_summary, visualised
 from circuitlang.output.write import claim, write, write_split
 from circuitlang.source import Span
@@ -34,12 +35,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished circuit and its folder; `cached` where it was finished before, else in how many seconds it was."""
+    """A finished circuit and its folder; `cached` where it was finished before, else in how many seconds it was, and
+    what had become of the files of one that was there, for which it was made again."""
 
     result: Result
     folder: Path
     cached: bool
     seconds: float = 0.0
+    damage: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -232,9 +235,10 @@ class _Performer:
         self._begun.add(job.plan.id)
         self._ahead(job)
         result, place = execute(self._prepared, job), self._folder / job.plan.id
+        lost = _lost(place)
         write(result, place)
         # The module is in the folder now, and may be too large to keep one for each circuit of a run.
-        return Outcome(replace(result, module=b""), place, cached=False, seconds=time.perf_counter() - begin)
+        return Outcome(replace(result, module=b""), place, False, time.perf_counter() - begin, lost)
 
     def _ahead(self, job: Job) -> None:
         """Do for a job what it shares with others; what fails may be another's fault, and is tried again alone."""
@@ -299,17 +303,22 @@ def finished(job: Job, folder: Path, visualise: bool = False) -> list[Outcome | 
         if job.plan.into is None or job.part:
             return [_before(place, identity, visualise)]
         split = read_split(place)
-        if split.provenance.identity == identity:
+        if split.provenance.identity == identity and not damage(place):
             circuits = [_before(folder / kind.id, kind.identity, visualise) for kind in split.kinds]
             return [*circuits, Parted(Divided(split), place, cached=True)]
     return []
 
 
 def _before(place: Path, identity: str, visualise: bool) -> Outcome:
-    """A circuit that was finished before. Raises InputError where it is another, or not there."""
-    if not _same(place, identity) or (visualise and not visualised(place)):
+    """A circuit that was finished before. Raises InputError where it is another, is damaged, or is not there."""
+    if not _same(place, identity) or (visualise and not visualised(place)) or damage(place):
         raise InputError(Finding("E312", f"{place} holds another circuit"))
     return Outcome(read(place), place, cached=True)
+
+
+def _lost(place: Path) -> tuple[str, ...]:
+    """What has become of the files of a circuit that is in a folder; nothing where there is none."""
+    return tuple(damage(place)) if place.is_dir() and any(place.iterdir()) else ()
 
 
 def _same(place: Path, identity: str) -> bool:

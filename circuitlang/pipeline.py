@@ -48,12 +48,14 @@ _PATIENCE = 20
 
 @dataclass(frozen=True)
 class Compiled:
-    """A plan, where its values came from, what was odd, and the folder its patterns are relative to."""
+    """A plan, where its values came from, what was odd, the folder its patterns are relative to, and its source's
+    name."""
 
     plan: Plan
     origins: Origins
     warnings: tuple[Finding, ...]
     folder: Path
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -142,10 +144,10 @@ def compile_source(source: Source, words: Vocabulary | None = None) -> Compiled:
 
     if _is_plan(source):
         plan, origins = read_plan(source)
-        return Compiled(plan, origins, (), source.folder / plan.base)
+        return Compiled(plan, origins, (), source.folder / plan.base, source.name)
     program = understand(source, words)
     plan, origins = lower(program)
-    return Compiled(plan, origins, program.warnings, source.folder)
+    return Compiled(plan, origins, program.warnings, source.folder, source.name)
 
 
 def judge(path: Path, deep: Options | None = None) -> Verdict:
@@ -223,18 +225,25 @@ def run_compiled(
     from circuitlang.compiler.plan import write_plan
     from circuitlang.engine import device
     from circuitlang.engine.prepare import Options, prepare
-    from circuitlang.output.write import write_file
+    from circuitlang.output.comparison import folder_names
+    from circuitlang.output.write import claim_run, run_files
     from circuitlang.perform import Work, perform
 
     work, options = work or Work(), options or Options()
     chosen = work.of(compiled.plan)
+    ids = [circuit.id for circuit in compiled.plan.circuits]
+    # A plan that is run where it lies says already what is run, in its author's words.
+    in_place = _same_file(Path(compiled.name), folder / "plan.yaml")
+    claim_run(folder, (*chosen, *folder_names(compiled.plan.comparisons, ids)), in_place)
     # A plan can be made anywhere, and be run only where it can be as fast as it was asked to be.
     device.find(options.device, options.fast)
     prepared = prepare(compiled.plan, compiled.folder, compiled.origins, options)
     if locked is not None:
         _as_locked(compiled, prepared, locked)
-    base = os.path.relpath(compiled.folder, folder)
-    write_file(folder / "plan.yaml", write_plan(msgspec.structs.replace(compiled.plan, base=base)).encode())
+    if not in_place:
+        base = os.path.relpath(compiled.folder, folder)
+        with run_files(folder) as files:
+            files.put("plan.yaml", write_plan(msgspec.structs.replace(compiled.plan, base=base)).encode())
     _index(prepared, folder)
     jobs = [job for job in prepared.jobs if job.plan.id in chosen]
     failed: list[CircuitError] = []
@@ -320,6 +329,12 @@ def _known(
     return states, scored, {job.plan.id: [*answered(job)] for job in prepared.jobs}
 
 
+def _same_file(one: Path, other: Path) -> bool:
+    with suppress(OSError, ValueError):
+        return one.samefile(other) and not other.is_symlink()
+    return False
+
+
 def _preserves(plan: Plan) -> None:
     if not plan.circuits:
         raise SpecError(Finding("E208", "nothing is preserved", None, "", "add a line that begins with 'preserve'"))
@@ -371,19 +386,19 @@ def _index(prepared: Prepared, folder: Path, compared: Sequence[Standing] = ()) 
     from circuitlang.output.index import index
     from circuitlang.output.sweep_data import sweep_data
     from circuitlang.output.sweeps import sweeps
-    from circuitlang.output.write import in_turn, write_file
+    from circuitlang.output.write import run_files
 
     # Two runs into a folder would else write what they saw a while ago over what the other saw since.
-    with in_turn(folder):
+    with run_files(folder) as files:
         finished, splits = _finished(prepared, folder)
         beside = {each.folder.name: each.comparison for each in compared if each.comparison}
         page = index(folder.resolve().name, prepared.plan, finished, splits, beside)
-        write_file(folder / "index.html", page)
+        files.put("index.html", page)
         if swept := sweeps(prepared.plan.circuits, finished):
-            write_file(folder / "sweep.json", sweep_data(swept))
+            files.put("sweep.json", sweep_data(swept))
         else:
             # That of a plan which was run here before is of other circuits.
-            (folder / "sweep.json").unlink(missing_ok=True)
+            files.remove("sweep.json")
 
 
 def _comparisons(prepared: Prepared, folder: Path) -> list[Standing]:
@@ -427,7 +442,7 @@ def lock(source: Source, options: Options | None = None) -> tuple[Path, Lock | N
     one. Raises CircuitError."""
     from circuitlang.engine import lock as locking
     from circuitlang.engine.prepare import Options, prepare
-    from circuitlang.output.write import write_file
+    from circuitlang.output.write import claim_lock, write_file
 
     spec, compiled = Path(source.name), compile_source(source)
     _preserves(compiled.plan)
@@ -436,6 +451,8 @@ def lock(source: Source, options: Options | None = None) -> tuple[Path, Lock | N
     before = None
     with suppress(CircuitError):
         before = locking.read_lock(spec)
+    if before is None:
+        claim_lock(locking.lock_path(spec))
     write_file(locking.lock_path(spec), locking.write_lock(now).encode())
     return locking.lock_path(spec), before, now
 
@@ -471,13 +488,14 @@ def _given(path: Path) -> Given:
     from circuitlang.compiler.difference import Side
     from circuitlang.compiler.plan import Images, Plan
     from circuitlang.output.difference import Given
+    from circuitlang.output.plain import is_there
     from circuitlang.output.read import read_summary
 
-    if (path / "plan.yaml").is_file():
+    if is_there(path / "plan.yaml"):
         compiled = compile_source(open_source(path / "plan.yaml"))
         folders = {circuit.id: path / circuit.id for circuit in compiled.plan.circuits}
         return Given(Side(compiled.plan, compiled.origins, compiled.folder), folders)
-    if not path.is_dir():
+    if not _is_folder(path):
         compiled = compile_source(open_source(path))
         return Given(Side(compiled.plan, compiled.origins, compiled.folder))
     summary = read_summary(path)

@@ -12,6 +12,7 @@ from PIL import Image
 from circuitlang.bundled.doodles import draw
 from circuitlang.cli import main
 from circuitlang.engine import execute
+from circuitlang.output.manifest import SUMS
 from tests import ending
 
 LINE = "preserve conv5:34 on images/dogs/* sparsity<=0.1 criterion=snip"
@@ -30,7 +31,7 @@ def test_one_line_leaves_a_circuit_a_report_and_a_diagram(here):
     folder = here / "runs" / "inline" / "conv5_34-snip-0.1"
     names = {path.name for path in folder.iterdir()}
     drawn = {"diagram.html", "diagram.svg", "report.html"}
-    assert names == {"circuit.json", "circuit.safetensors", "metrics.json", "report.txt", "module.pt2", *drawn}
+    assert names == {"circuit.json", "circuit.safetensors", "metrics.json", "report.txt", "module.pt2", SUMS, *drawn}
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["asked"] == metrics["relevant"] // 10 == 676
     assert metrics["test.images"] == 1
@@ -249,8 +250,10 @@ def test_a_damaged_circuit_is_said_to_be_that(here):
     call("run", "-e", LINE)
     folder = here / "runs" / "inline" / "conv5_34-snip-0.1"
     (folder / "circuit.safetensors").write_bytes(b"junk")
-    assert "can't be read" in call("show", str(folder), code=1).stderr
-    assert "finished before" not in call("run", "-e", LINE).stdout
+    assert "circuit.safetensors was changed" in call("show", str(folder), code=1).stderr
+    again = call("run", "-e", LINE).stdout
+    assert "finished before" not in again
+    assert "made again: circuit.safetensors was changed" in again
     call("show", str(folder))
 
 

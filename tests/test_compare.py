@@ -26,6 +26,7 @@ from circuitlang.loaded import load as load_circuit
 from circuitlang.output.compared import claims, render
 from circuitlang.output.comparison import folder_names, read_comparison
 from circuitlang.output.drawing.overlay import COLOURS
+from circuitlang.output.manifest import SUMS
 from circuitlang.pipeline import compile_source, run_compiled
 from circuitlang.source import Source
 from tests.conftest import draw_pictures
@@ -117,7 +118,7 @@ def test_more_than_two_make_a_matrix(runs: Path):
     comparison = read_comparison(place)
     assert [(each.first, each.second) for each in comparison.pairs] == [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
     assert sorted(path.name for path in place.iterdir()) == [
-        "comparison.json", "diagram-A-B.svg", "diagram-A-C.svg", "diagram-A-D.svg", "report.html", "report.txt",
+        SUMS, "comparison.json", "diagram-A-B.svg", "diagram-A-C.svg", "diagram-A-D.svg", "report.html", "report.txt",
     ]  # fmt: skip
     # What single weights share with whole kernels is counted in kernels.
     assert comparison.noun == "kernel"
@@ -320,6 +321,7 @@ def test_circuits_of_other_networks_are_refused(runs: Path, tmp_path: Path):
     path = tmp_path / "small" / "circuit.json"
     weights = json.loads(path.read_text())["provenance"]["weights"]
     path.write_text(path.read_text().replace(weights, "0" * 64))
+    (tmp_path / "small" / SUMS).unlink()
     with pytest.raises(InputError) as raised:
         circuitlang.compare(runs / "face", tmp_path / "small")
     assert [each.code for each in raised.value.findings] == ["E353"]

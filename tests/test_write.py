@@ -12,14 +12,22 @@ from pathlib import Path
 import pytest
 
 from circuitlang.errors import OutputError
+from circuitlang.output import ownership
 from circuitlang.output import write as module
-from circuitlang.output.write import claim, clean, write_file, write_files, write_folder
+from circuitlang.output.manifest import SUMS
+from circuitlang.output.turn import in_turn
+from circuitlang.output.write import claim, write_file, write_files, write_folder
 
 FILES = {"a.txt": b"new", "b.txt": b"new too"}
 
 
 def content(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != SUMS}
+
+
+def clean(folder: Path) -> None:
+    with in_turn(folder):
+        pass
 
 
 def strays(parent: Path) -> list[str]:
@@ -113,21 +121,14 @@ def test_what_a_killed_writer_left_is_tidied_by_the_next(tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "one").exists()
-    assert len(strays(tmp_path)) == 1
+    assert len(strays(tmp_path)) == 2
     write_folder(tmp_path / "one", FILES)
     assert content(tmp_path / "one") == FILES
     assert strays(tmp_path) == []
 
 
-def test_what_another_writer_is_busy_with_is_left_alone(tmp_path):
-    busy = tmp_path / f".partial-{os.getpid()}-x"
-    busy.mkdir()
-    write_folder(tmp_path / "one", FILES)
-    assert busy.is_dir()
-
-
 def test_a_folder_that_another_run_replaces_just_now_is_no_strangers(tmp_path, monkeypatch):
-    monkeypatch.setattr(module.os.path, "lexists", lambda path: True)
+    monkeypatch.setattr(ownership.os.path, "lexists", lambda path: True)
     claim(tmp_path / "one")
     with pytest.raises(OutputError):
         claim(Path(__file__))
@@ -151,7 +152,7 @@ def test_what_others_put_into_a_folder_stays(tmp_path):
     (tmp_path / "one" / "more").mkdir()
     (tmp_path / "one" / "more" / "a.graphml").write_text("mine too")
     write_folder(tmp_path / "one", {"circuit.json": b"{ }"})
-    assert {path.name for path in (tmp_path / "one").iterdir()} == {"circuit.json", "notes.txt", "more"}
+    assert {path.name for path in (tmp_path / "one").iterdir()} == {"circuit.json", SUMS, "notes.txt", "more"}
     assert (tmp_path / "one" / "more" / "a.graphml").read_text() == "mine too"
     assert strays(tmp_path) == []
 
@@ -175,12 +176,14 @@ def test_what_is_not_a_circuits_folder_is_never_replaced(tmp_path, kind):
 
 
 def test_what_others_put_there_is_brought_over_by_the_next_where_a_writer_was_killed(tmp_path):
-    for name, files in ((".old-one", ("circuit.json", "notes.txt")), ("one", ("circuit.json",))):
-        (tmp_path / name).mkdir()
+    stage = tmp_path / ".circuitlang-abcd_123"
+    for place, files in ((stage / "old", ("circuit.json", "notes.txt")), (tmp_path / "one", ("circuit.json",))):
+        place.mkdir(parents=True)
         for each in files:
-            (tmp_path / name / each).write_text(name)
+            (place / each).write_text(place.name)
+    (stage / "target").write_text("one")
     clean(tmp_path)
-    assert content(tmp_path / "one") == {"circuit.json": b"one", "notes.txt": b".old-one"}
+    assert content(tmp_path / "one") == {"circuit.json": b"one", "notes.txt": b"old"}
     assert strays(tmp_path) == []
 
 

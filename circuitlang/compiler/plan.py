@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
@@ -17,6 +16,12 @@ from circuitlang.errors import Finding, SpecError
 from circuitlang.registry import Value
 from circuitlang.source import Source, Span
 from circuitlang.visible import is_hidden
+
+_LONGEST = 255  # bytes of a folder's name
+# Names of files that a run writes beside the folders of its circuits.
+_OF_THE_RUN = ("index.html", "plan.yaml", "sweep.json")
+# What the file of a plan begins with.
+PLAN_HEADER = "# What was run. `circuitlang run` takes this file like a spec.\n"
 
 Key = document.Key
 # Where values of a plan were written, by their keys in the file: `("circuits", "face", "layer")`.
@@ -267,14 +272,24 @@ class _Dumper(yaml.SafeDumper):
 _Dumper.add_representer(str, _Dumper.represent_text)
 
 
+def is_folder_name(text: str) -> bool:
+    """Whether a folder may have this name on any system: no path, not hidden, not too long."""
+    return (
+        text.isprintable()
+        and not set(text) & set('/\\:*?"<>|')
+        and text[:1] not in ("", ".", " ")
+        and text[-1] not in ". "
+        and len(text.encode(errors="replace")) <= _LONGEST
+    )
+
+
 def write_plan(plan: Plan) -> str:
     """The plan as YAML: deterministic, every value written out but for those that say nothing."""
-    header = "# What was run. `circuitlang run` takes this file like a spec.\n"
     content = {"images": {}, "circuits": [], **_said(msgspec.to_builtins(plan))}
     ordered = {field: content[field] for field in Plan.__struct_fields__ if field in content}
     body: str = yaml.dump(ordered, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
     # Within the quotes that `represent_text` asked for.
-    return header + "".join(_escaped(each) if each != "\n" and is_hidden(each) else each for each in body)
+    return PLAN_HEADER + "".join(_escaped(each) if each != "\n" and is_hidden(each) else each for each in body)
 
 
 def _escaped(character: str) -> str:
@@ -328,7 +343,7 @@ def _consistent(plan: Plan, origins: Origins) -> None:
             if name is not None and name not in plan.images:
                 span = origins.get(("circuits", circuit.id, word))
                 findings.append(Finding("E101", f"unknown image set '{name}'", span))
-        if circuit.id in seen or Path(circuit.id).name != circuit.id or circuit.id.startswith("."):
+        if circuit.id in seen or not is_folder_name(circuit.id) or circuit.id.lower() in _OF_THE_RUN:
             problem = "occurs twice" if circuit.id in seen else "can't be the name of a folder"
             findings.append(
                 Finding("E311", f"the id '{circuit.id}' {problem}", origins.get(("circuits", circuit.id, "id")))

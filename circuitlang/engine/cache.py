@@ -21,6 +21,8 @@ from safetensors.torch import load, save
 from circuitlang.compiler.plan import digest
 from circuitlang.engine import known
 from circuitlang.engine.contracts import ABLATIONS, CRITERIA, Scores
+from circuitlang.engine.seal import BLANK, intact, report, seal
+from circuitlang.errors import Finding, OutputError
 
 LIMIT = 2 << 30
 # The most bytes of a feature's responses to a set of pictures that are kept, lest they drive out all scores.
@@ -40,7 +42,9 @@ class Shelf:
 
     def has(self, size: int | None) -> bool:
         """Whether there are scores; `size` where they are for one."""
-        return self._path(size).is_file()
+        with suppress(OSError):
+            return self._path(size).is_file()
+        return False
 
     def scores(self, size: int | None, compute: Callable[[], Scores]) -> Scores:
         """The scores, from the file or computed and kept; `size` where they are for one."""
@@ -53,7 +57,8 @@ class Shelf:
     def put(self, size: int | None, scores: Scores) -> None:
         """Keep scores, if that can be; `size` where they are for one."""
         with suppress(OSError):
-            known.write(self._path(size), save({name: each.contiguous() for name, each in scores.items()}))
+            path, tensors = self._path(size), {name: each.contiguous() for name, each in scores.items()}
+            known.write(path, seal(save(tensors, {"sha256": BLANK}), path.name))
             _shrink(LIMIT)
 
     def keep(self, what: str, tensors: Scores) -> None:
@@ -62,12 +67,17 @@ class Shelf:
             self.beside(what).put(None, tensors)
 
     def read(self, size: int | None = None) -> Scores | None:
-        """What is there; a file that can't be read is as good as none."""
+        """What is there; a file that can't be read, or isn't as it was written, is as good as none, and goes."""
         path = self._path(size)
-        with suppress(OSError, SafetensorError):
-            found: Scores = load(path.read_bytes())
-            os.utime(path)
-            return found
+        with suppress(OSError):
+            content = path.read_bytes()
+            with suppress(SafetensorError, ValueError):
+                if intact(content, path.name):
+                    found: Scores = load(content)
+                    os.utime(path)
+                    return found
+            report(path)
+            path.unlink()
         return None
 
     def beside(self, what: str) -> Shelf:
@@ -92,7 +102,9 @@ def responses(basis: str, *contents: str) -> Shelf:
 
 def anything(scores: str, network: str) -> bool:
     """Whether there may be scores or responses, as far as `Plan.basis` and `Plan.network` alone can tell."""
-    return (folder() / scores[:24]).is_dir() or (_responses() / network[:24]).is_dir()
+    with suppress(OSError):
+        return (folder() / scores[:24]).is_dir() or (_responses() / network[:24]).is_dir()
+    return False
 
 
 def folder() -> Path:
@@ -111,14 +123,29 @@ def held() -> tuple[int, int]:
 
 
 def clear() -> None:
-    """Remove everything."""
-    _shrink(0)
+    """Remove everything. Raises OutputError."""
+    try:
+        _shrink(0)
+        for path in _of_both(f"{known.PARTIAL}*"):
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        message, cure = f"can't clear the cache in {folder().parent}", "make it writable, or remove it by hand"
+        raise OutputError(Finding("E390", message, None, error.strerror or str(error), cure)) from None
+
+
+def _of_both(pattern: str) -> list[Path]:
+    """Files of scores and of responses. A cache that can't be listed holds none."""
+    found: list[Path] = []
+    for place in (folder(), _responses()):
+        with suppress(OSError):
+            found += place.glob(f"*/{pattern}")
+    return found
 
 
 def _files() -> list[tuple[float, int, Path]]:
     """When each was used, its size and place."""
     found = []
-    for path in (*folder().glob(f"*/*{_ENDING}"), *_responses().glob(f"*/*{_ENDING}")):
+    for path in _of_both(f"*{_ENDING}"):
         # Another process may have removed it.
         with suppress(OSError):
             about = path.stat()

@@ -17,9 +17,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from circuitlang.compiler.program import Layers, model_key
+from circuitlang.engine.seal import BLANK, intact, report, seal
 
 if TYPE_CHECKING:
     from circuitlang.compiler.plan import Model
+
+# What a file of the cache is called until it is whole.
+PARTIAL = ".partial-"
 
 
 class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -30,6 +34,7 @@ class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: str
     widths: dict[str, int]
     short: list[str]
+    sha256: str = BLANK
 
 
 def folder() -> Path:
@@ -48,7 +53,7 @@ def remember(model: Model, widths: Mapping[str, int], short: Sequence[str]) -> N
     record = _Record(
         model_key(model.source, model.name, model.arguments), model.source, edition, dict(widths), [*short]
     )
-    content = msgspec.json.encode(record)
+    content = seal(msgspec.json.encode(record), record.key)
     path = _path(record.key)
     with suppress(OSError):
         if not path.is_file() or path.read_bytes() != content:
@@ -74,7 +79,8 @@ class Known(Mapping[str, Layers]):
 
     def __iter__(self) -> Iterator[str]:
         yield from self._given
-        yield from (record.key for record in map(_read, sorted(folder().glob("*.json"))) if record)
+        with suppress(OSError):
+            yield from [record.key for record in map(_read, sorted(folder().glob("*.json"))) if record]
 
     def __len__(self) -> int:
         return sum(1 for _ in self)
@@ -88,17 +94,19 @@ def _path(key: str) -> Path:
 
 def _read(path: Path) -> _Record | None:
     """What a file remembers, unless it is damaged or of another version of its package."""
-    with suppress(OSError, msgspec.DecodeError):
-        record = msgspec.json.decode(path.read_bytes(), type=_Record)
-        if record.version == _version(record.source):
-            return record
+    with suppress(OSError, ValueError, RecursionError):
+        content = path.read_bytes()
+        record = msgspec.json.decode(content, type=_Record)
+        if path == _path(record.key) and intact(content, record.key):
+            return record if record.version == _version(record.source) else None
+        report(path)
     return None
 
 
 def write(path: Path, content: bytes) -> None:
     """All of a file or nothing, also where two processes write it at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=".partial-", dir=path.parent)
+    descriptor, name = tempfile.mkstemp(prefix=PARTIAL, dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)

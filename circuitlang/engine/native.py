@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
 from circuitlang.engine.contracts import Observation
+from circuitlang.engine.jit import loops
 from circuitlang.engine.loops import pool
 from circuitlang.engine.simd import LANES, absolute, fma, load, splat, store
 
@@ -133,7 +133,7 @@ def _strided(values: Tensor) -> tuple[Any, int, int, int]:
     return values.detach().as_strided((last + 1,), (1,)).numpy(), channel, row, column
 
 
-@njit(cache=True, nogil=True)
+@loops()
 def _blocks(
     x: Floats, channel: int, row: int, column: int, channels: int, rows: int, columns: int, found: Floats
 ) -> None:
@@ -149,7 +149,7 @@ def _blocks(
                 found[c // LANES * plane + q + c % LANES] = x[p + c * channel] if c < channels else 0
 
 
-@njit(cache=True, nogil=True)
+@loops()
 def _present(
     gradient: Floats, channel: int, row: int, column: int, out: int, rows: int, columns: int, down: int, across: int
 ) -> tuple[Ints, Places, Floats]:
@@ -170,7 +170,7 @@ def _present(
     return start, where, values
 
 
-@njit(cache=True, nogil=True)
+@loops()
 def _flows(
     x: Floats, weight: Floats, start: Ints, where: Places, gradient: Floats, offsets: Ints, found: Floats,
     out: int, blocks: int, taps: int, plane: int, first: int, last: int,
@@ -227,7 +227,7 @@ def _flows(
                 store(found, (o * blocks + block) * LANES, total)
 
 
-@njit(cache=True, nogil=True)
+@loops()
 def _effects(
     x: Floats, weight: Floats, start: Ints, where: Places, gradient: Floats, offsets: Ints, found: Floats,
     out: int, blocks: int, taps: int, plane: int, first: int, last: int,
@@ -288,7 +288,7 @@ def _effects(
                 store(found, ((out + o) * blocks + block) * LANES, without)
 
 
-@njit(cache=True, nogil=True)
+@loops()
 def _tile(plane: int) -> int:
     """How many blocks of input channels stay near the processor while all output channels are gone through: more than
     one share what is loaded of a weight."""

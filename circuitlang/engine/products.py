@@ -7,10 +7,10 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor
 
+from circuitlang.engine.jit import loops
 from circuitlang.engine.loops import pool
 
 Doubles = NDArray[np.float64]
@@ -57,7 +57,7 @@ def gram(weights: Tensor, kernels: Tensor, covariance: Tensor) -> Tensor:
     return found
 
 
-@njit(cache=True, nogil=True, fastmath={"contract"})
+@loops(fastmath={"contract"})
 def _gram(weights: Doubles, kernels: Ints, covariance: Doubles, found: Doubles) -> None:
     number, taps = weights.shape
     for i in range(number):
@@ -72,7 +72,7 @@ def _gram(weights: Doubles, kernels: Ints, covariance: Doubles, found: Doubles) 
             found[i, j] = found[j, i] = total
 
 
-@njit(cache=True, nogil=True)
+@loops()
 def _costs(
     weights: Doubles, covariance: Doubles, constants: Doubles, lacking: Doubles, alive: Flags, later: float,
     found: Doubles, together: int, first: int, last: int,
@@ -95,7 +95,7 @@ def _costs(
                 _remove(gram[r], same, constants[o], lacking[o], alive[o], later, found[o])
 
 
-@njit(cache=True, nogil=True, fastmath={"contract"})
+@loops(fastmath={"contract"})
 def _grams(weights: Doubles, covariance: Doubles, gram: Doubles) -> None:
     """Of each output channel the covariances of what its kernels put out, [O, n, n]."""
     rows, n, taps = weights.shape
@@ -136,7 +136,7 @@ def _grams(weights: Doubles, covariance: Doubles, gram: Doubles) -> None:
                         gram[r, other, k] = gram[r, k, other]
 
 
-@njit(cache=True, nogil=True, fastmath={"contract"})
+@loops(fastmath={"contract"})
 def _remove(
     gram: Doubles, scale: Doubles, constants: Doubles, lacking: Doubles, alive: Flags, later: float, found: Doubles
 ) -> None:

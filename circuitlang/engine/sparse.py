@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numba import njit
 from torch import Tensor, fx, nn
 from torch.nn import functional
 
+from circuitlang.engine.jit import loops
 from circuitlang.engine.loops import pool
 from circuitlang.engine.native import Floats, Ints
 from circuitlang.engine.simd import LANES, fma, larger, load, positive, splat, spread, store
@@ -319,7 +319,7 @@ def _pair(word: Any) -> tuple[int, int]:
     return (word[0], word[-1]) if isinstance(word, (tuple, list)) else (word, word)
 
 
-@njit(cache=True, nogil=True)
+@loops()
 def _greatest(
     x: Floats, found: Floats, rows: int, columns: int, height: int, width: int, tall: int, wide: int, down: int,
     across: int, above: int, before: int, apart: int, beside: int, first: int, last: int,
@@ -354,7 +354,7 @@ def _convolve(stride: int) -> Callable[..., None]:
     """The loop for a horizontal stride, which is a constant to it: the processor has too few registers else."""
     across = stride * LANES
 
-    @njit(cache=True, nogil=True)
+    @loops()
     def convolve(
         x: Floats, weight: Floats, bias: Floats, start: Ints, source: Ints, offsets: Ints, found: Floats,
         height: int, width: int, plane: int, down: int, rectified: bool, together: int, first: int, last: int,

@@ -14,6 +14,7 @@ from circuitlang.engine.archive import read_program
 from circuitlang.engine.aten import network
 from circuitlang.errors import CircuitError, Finding, InputError
 from circuitlang.output.contracts import export
+from circuitlang.output.read import unchanged
 
 if TYPE_CHECKING:
     from circuitlang.loaded import Loaded
@@ -32,6 +33,7 @@ def onnx(circuit: "Loaded") -> bytes:
     if find_spec("onnx") is None or find_spec("onnxscript") is None:
         cure = "pip install 'circuitlang[onnx]'"
         raise InputError(Finding("E361", "what writes ONNX is not installed", None, "", cure))
+    unchanged(circuit.folder, "module.pt2")
     read = read_program(circuit.folder / "module.pt2")
     module = network(read).eval()
     shape = [int(size) for size in read.sizes[read.image][1:]]

@@ -9,9 +9,6 @@ if TYPE_CHECKING:
 @export
 def pdf(circuit: "Loaded") -> bytes:
     """The circuit's diagram as a PDF, lines and text as such. It needs `pip install 'circuitlang[images]'`."""
-    from circuitlang.output.convert import converter
-    from circuitlang.output.read import read_file
+    from circuitlang.output.convert import convert
 
-    convert = converter()
-    content: bytes = convert.svg_to_pdf(read_file(circuit.folder, "diagram.svg").decode())
-    return content
+    return convert(circuit.folder, "pdf")

@@ -8,10 +8,10 @@ if TYPE_CHECKING:
 
 @export
 def png(circuit: "Loaded") -> bytes:
-    """The circuit's diagram as a picture of twice its size in pixels. It needs `pip install 'circuitlang[images]'`."""
-    from circuitlang.output.convert import converter
-    from circuitlang.output.read import read_file
+    """The circuit's diagram as a picture of twice its size in pixels; a very large one is made smaller.
 
-    convert = converter()
-    content: bytes = convert.svg_to_png(read_file(circuit.folder, "diagram.svg").decode(), scale=2)
-    return content
+    It needs `pip install 'circuitlang[images]'`.
+    """
+    from circuitlang.output.convert import convert
+
+    return convert(circuit.folder, "png")

@@ -13,12 +13,13 @@ from rich.console import Console
 from circuitlang.compiler.plan import digest
 from circuitlang.engine.comparison import Comparison, Pair, letter
 from circuitlang.engine.result import Result
-from circuitlang.errors import Finding, InputError
 from circuitlang.output import compared
 from circuitlang.output.drawing import figure
 from circuitlang.output.drawing.overlay import overlay
 from circuitlang.output.page import render
-from circuitlang.output.read import plan_of
+from circuitlang.output.plain import inside, is_there
+from circuitlang.output.read import plan_of, read_json
+from circuitlang.output.sound import sound_comparison
 
 FILE = "comparison.json"
 # Colours of the drawing that follow the page's: light on dark, dark on light.
@@ -51,18 +52,14 @@ def files(comparison: Comparison, results: Sequence[Result], beside: Sequence[st
 
 def read_comparison(folder: Path) -> Comparison:
     """A comparison from its folder. Raises InputError where it isn't there or isn't one."""
-    path = folder / FILE
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=Comparison)
-    except (OSError, msgspec.DecodeError) as error:
-        raise InputError(Finding("E312", f"{path} can't be read", None, str(error))) from None
+    return read_json(folder, FILE, Comparison, sound_comparison)
 
 
 def comparisons(folder: Path) -> list[Path]:
     """The folders of comparisons: `folder` itself, or those in it, by name."""
-    if (folder / FILE).is_file():
+    if is_there(folder / FILE):
         return [folder]
-    found = sorted(path.parent for path in folder.glob(f"*/{FILE}") if not path.parent.name.startswith("."))
+    found = sorted(path.parent for path in inside(folder, f"*/{FILE}") if not path.parent.name.startswith("."))
     plan = plan_of(folder)
     if plan is None:
         return found

@@ -17,6 +17,7 @@ from rich.text import Text
 from circuitlang.compiler.difference import Change, Difference, Side, difference
 from circuitlang.compiler.plan import Circuit as CircuitPlan
 from circuitlang.engine.result import Circuit, Result, Summary
+from circuitlang.output.plain import is_there
 from circuitlang.output.read import parts, read
 
 # As in metrics.json: more digits than a measurement is good for.
@@ -111,14 +112,12 @@ def compare(before: Given, after: Given) -> Comparison:
 
 def _ids(folder: Path, circuit: CircuitPlan) -> list[Path]:
     """The folders that a circuit of a plan is in: of a split those of its parts, by number."""
-    return (
-        [folder] if circuit.into is None or (folder / "circuit.json").is_file() else parts(folder.parent, folder.name)
-    )
+    return [folder] if circuit.into is None or is_there(folder / "circuit.json") else parts(folder.parent, folder.name)
 
 
 def _result(folder: Path | None, circuit: CircuitPlan) -> Result | None:
     """The finished circuit, if there is one and it is of this plan. Raises InputError if it is damaged."""
-    if folder is None or not (folder / "circuit.json").is_file():
+    if folder is None or not is_there(folder / "circuit.json"):
         return None
     result = read(folder)
     same = msgspec.structs.replace(circuit, id=result.summary.plan.id)

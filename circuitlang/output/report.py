@@ -17,6 +17,7 @@ from rich.text import Text
 from circuitlang.engine.result import Fidelity, Layer, Result, Summary
 from circuitlang.output import sentences
 from circuitlang.output.sections import Fitting, empty_table, origin, section
+from circuitlang.output.sweep import shared_metrics
 
 _BAR, _NARROW = 24, 8  # of a table without and with the paths of modules
 _STRONGEST = 8
@@ -58,13 +59,13 @@ def overview(summaries: Sequence[Summary]) -> RenderableType:
     """The circuits of a run, a line each."""
     held_out = all(summary.test for summary in summaries)
     where = "on held-out pictures" if held_out else "held out where anything was"
-    metrics = summaries[0].train.metrics
+    metrics = shared_metrics(summaries)
     table = Fitting(partial(_overview, summaries), [name for name in _SPARED if name in metrics])
     return section("circuits", f"{len(summaries)} of this run, fidelity {where}", table)
 
 
 def _overview(summaries: Sequence[Summary], without: Collection[str]) -> Table:
-    names = [name for name in summaries[0].train.metrics if name not in without]
+    names = [name for name in shared_metrics(summaries) if name not in without]
     remarks = [sentences.remarks(summary) for summary in summaries]
     table = empty_table()
     table.add_column("circuit", overflow="fold")

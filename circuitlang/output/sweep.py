@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,6 +17,12 @@ class Spread:
     value: float
     low: float
     high: float
+
+
+def shared_metrics(summaries: Sequence[Summary]) -> tuple[str, ...]:
+    """The metrics that all circuits were measured by; an extension of one run may lack in another."""
+    first, *others = summaries
+    return tuple(name for name in first.train.metrics if all(name in each.train.metrics for each in others))
 
 
 def effective(summary: Summary) -> float:
@@ -81,7 +87,7 @@ class Sweep:
     @property
     def metrics(self) -> tuple[str, ...]:
         """What fidelity is measured by."""
-        return tuple(self.circuits[0].train.metrics)
+        return shared_metrics(self.circuits)
 
     @property
     def metric(self) -> str:

@@ -5,25 +5,21 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from circuitlang.compiler.plan import is_folder_name
 from circuitlang.engine.result import Divided, Result
-from circuitlang.errors import Finding, OutputError
+from circuitlang.errors import Finding, InputError, OutputError
 from circuitlang.output.contracts import FORMATS
-from circuitlang.output.read import parts
+from circuitlang.output.manifest import SUMS, manifest
+from circuitlang.output.ownership import RUN_FILES, is_lock, refuse_file, refuse_folder
+from circuitlang.output.read import parts, read_summary
+from circuitlang.output.turn import NEW, OLD, bring_over, in_turn, staged
 
-_PARTIAL = ".partial-"
-_OLD = ".old-"
-# One of these is in a folder of ours, and it is of our making with all the rest.
-_MARKS = {"circuit.json", "split.json", "comparison.json"}
-_MADE = _MARKS | {
-    "circuit.safetensors", "diagram.html", "diagram.svg", "embedding.svg", "metrics.json", "module.pt2", "report.html",
-    "report.txt",
-}  # fmt: skip
+_ELSEWHERE = "choose another folder with --out"
 
 
 def write(result: Result, folder: Path) -> None:
@@ -48,106 +44,110 @@ def write_split(divided: Divided, folder: Path) -> None:
     with _errors(folder):
         write_folder(folder, split_files(divided))
         there = {kind.id for kind in divided.split.kinds}
-        for place in parts(folder.parent, folder.name):
-            if place.name not in there:
-                shutil.rmtree(place, ignore_errors=True)
+        with in_turn(folder.parent):
+            for place in parts(folder.parent, folder.name):
+                if place.name not in there and _is_part(place, folder.name):
+                    _remove(place)
 
 
 def claim(folder: Path) -> None:
-    """Raises OutputError where something else than what is written here has a folder's name."""
+    """Raises OutputError where something else than what is written here has a folder's name, or nothing can have it."""
     with _errors(folder):
-        _refuse(folder, ())
+        if not is_folder_name(folder.name):
+            raise OSError(errno.EINVAL, "no folder can have this name on every system")
+        refuse_folder(folder)
+
+
+def claim_lock(path: Path) -> None:
+    """Raises OutputError where a file that is no lock has a lock's name."""
+    with _errors(path, "call the spec by another name"):
+        refuse_file(path, is_lock)
+
+
+def claim_run(folder: Path, names: Collection[str], planned: bool = False) -> None:
+    """Raises OutputError with everything in a run's folder that is somebody else's and has the name of one of the run's
+    own files, or of a folder among `names`; and with names that the file system can't tell apart. Where it is
+    `planned`, the plan that is there stays."""
+    with _errors(folder):
+        _refuse_run(folder)
+    findings = list(_alike(folder, names))
+    files = [name for name in RUN_FILES if not (planned and name == "plan.yaml")]
+    for name in (*files, *names):
+        try:
+            with _errors(folder / name):
+                if name in RUN_FILES:
+                    refuse_file(folder / name, RUN_FILES[name])
+                else:
+                    refuse_folder(folder / name)
+        except OutputError as error:
+            findings += error.findings
+    if findings:
+        raise OutputError(findings)
 
 
 def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Put files into a folder that appears, or is replaced, in one step; what others put there stays.
+    """Put files, and their hashes, into a folder that appears, or is replaced, in one step; what others put there
+    stays.
 
     Raises OSError where something else has the folder's name.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f"{_PARTIAL}{os.getpid()}-", dir=folder.parent))
-    try:
-        for name, content in files.items():
-            _write_through(partial / name, content)
-        partial.chmod(0o777 & ~_umask())
-        with in_turn(folder.parent):
-            clean(folder.parent)
-            _refuse(folder, files)
-            _swap(partial, folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with in_turn(folder.parent), staged(folder.parent, folder.name) as stage:
+        refuse_folder(folder)
+        (stage / NEW).mkdir()
+        for name, content in {**files, SUMS: manifest(files)}.items():
+            _write_through(stage / NEW / name, content)
+        _swap(stage, folder)
 
 
-def _refuse(folder: Path, files: Collection[str]) -> None:
-    if os.path.lexists(folder) and not _is_ours(folder, files):
-        raise FileExistsError(errno.EEXIST, "something else has this name already")
-
-
-def _is_ours(folder: Path, files: Collection[str]) -> bool:
-    """Whether a folder is a circuit's, a split's or a comparison's, or has nothing in it but what these have."""
-    if folder.is_symlink():
-        return False
-    try:
-        names = {each.name for each in folder.iterdir()}
-    except NotADirectoryError:
-        return False
-    except FileNotFoundError:
-        # Another run is putting its own there.
-        return True
-    return not names.isdisjoint(_MARKS) or all(name in files or _made(name) for name in names)
-
-
-def _made(name: str) -> bool:
-    """Whether a file of this name in a folder of ours is of our making."""
-    # A comparison has a diagram for each of its pairs.
-    return name in _MADE or (name.startswith("diagram") and name.endswith(".svg"))
-
-
-def _swap(partial: Path, folder: Path) -> None:
+def _swap(stage: Path, folder: Path) -> None:
     if not folder.exists():
-        partial.rename(folder)
+        (stage / NEW).rename(folder)
         return
-    # A folder can't be renamed onto another; the old one steps aside under a name that `clean` knows.
-    aside = folder.with_name(f"{_OLD}{folder.name}")
-    folder.rename(aside)
+    # A folder can't be renamed onto another; the old one steps aside to where the next turn would find it.
+    folder.rename(stage / OLD)
     try:
-        partial.rename(folder)
+        (stage / NEW).rename(folder)
     except BaseException:
-        aside.rename(folder)
+        (stage / OLD).rename(folder)
         raise
-    _replaced(aside, folder)
+    bring_over(stage / OLD, folder)
+    shutil.rmtree(stage / OLD)
 
 
-def _replaced(aside: Path, folder: Path) -> None:
-    """Remove a folder that another has replaced, but bring over what others had put there."""
-    for each in aside.iterdir() if aside.is_dir() else ():
-        if not _made(each.name) and not os.path.lexists(folder / each.name):
-            each.rename(folder / each.name)
-    shutil.rmtree(aside, ignore_errors=True)
+class RunFiles:
+    """The files that a run writes beside the folders of its circuits, in its turn: nobody else's are replaced."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def put(self, name: str, content: bytes) -> None:
+        """A file in place of what was there. Raises OutputError."""
+        path = self._folder / name
+        with _errors(path), staged(self._folder, name) as stage:
+            refuse_file(path, RUN_FILES[name])
+            _write_through(stage / NEW, content)
+            (stage / NEW).replace(path)
+
+    def remove(self, name: str) -> None:
+        """Remove what an earlier run wrote. Raises OutputError."""
+        path = self._folder / name
+        with _errors(path), suppress(FileExistsError, IsADirectoryError):
+            refuse_file(path, RUN_FILES[name])
+            path.unlink(missing_ok=True)
 
 
 @contextmanager
-def in_turn(folder: Path) -> Iterator[None]:
-    """Runs that write into one folder take turns; where folders can't be locked, they hope for the best."""
-    if sys.platform == "win32":
-        yield
-        return
-    import fcntl
-
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+def run_files(folder: Path) -> Iterator[RunFiles]:
+    """Within the block no other process writes into a run's folder, which is made. Raises OutputError."""
+    with _errors(folder), in_turn(folder):
+        yield RunFiles(folder)
 
 
-def write_file(path: Path, content: bytes, elsewhere: str = "choose another folder with --out") -> None:
+def write_file(path: Path, content: bytes, elsewhere: str = _ELSEWHERE) -> None:
     """One file, in place of what was there, in one step. Raises OutputError, which says how to write it `elsewhere`."""
     with _errors(path, elsewhere):
         path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f"{_PARTIAL}{os.getpid()}-", dir=path.parent)
+        descriptor, name = tempfile.mkstemp(prefix=".circuitlang-", suffix=".partial", dir=path.parent)
         os.close(descriptor)
         partial = Path(name)
         try:
@@ -158,20 +158,6 @@ def write_file(path: Path, content: bytes, elsewhere: str = "choose another fold
             partial.unlink(missing_ok=True)
 
 
-def clean(parent: Path) -> None:
-    """Remove what killed runs left half done, and bring back a folder that one was about to replace."""
-    for path in parent.glob(f"{_PARTIAL}*"):
-        owner = path.name.removeprefix(_PARTIAL).split("-")[0]
-        if owner.isdigit() and not _alive(int(owner)):
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-    for path in parent.glob(f"{_OLD}*"):
-        original = path.with_name(path.name.removeprefix(_OLD))
-        if original.exists():
-            _replaced(path, original)
-        else:
-            path.rename(original)
-
-
 def _write_through(path: Path, content: bytes) -> None:
     with path.open("wb") as file:
         file.write(content)
@@ -179,14 +165,53 @@ def _write_through(path: Path, content: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+def _is_part(place: Path, split: str) -> bool:
+    """Whether a folder is that of a circuit of a part of a split."""
+    with suppress(InputError):
+        part = read_summary(place).part
+        return part is not None and part.of == split
+    return False
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder of ours, but for what others put there."""
+    with suppress(OSError), staged(folder.parent, folder.name) as stage:
+        (stage / NEW).mkdir()
+        folder.rename(stage / OLD)
+        bring_over(stage / OLD, stage / NEW)
+        shutil.rmtree(stage / OLD)
+        if any((stage / NEW).iterdir()):
+            (stage / NEW).rename(folder)
+
+
+def _alike(folder: Path, names: Collection[str]) -> Iterator[Finding]:
+    """Of names that differ in capitals alone all but the first, where a file system takes them for the same."""
+    first: dict[str, str] = {}
+    for name in names:
+        other = first.setdefault(name.casefold(), name)
+        if other != name and ignores_case(folder):
+            label = f"here this is the same name as {other}"
+            yield Finding("E390", f"can't write {folder / name}", None, label, "call one of them by another name")
+
+
+def ignores_case(folder: Path) -> bool:
+    """Whether a file system takes capitals and small letters for the same, as far as a folder's name shows it."""
+    place = folder.resolve()
+    while not place.exists():
+        place = place.parent
+    with suppress(OSError):
+        return place.name.swapcase() != place.name and place.with_name(place.name.swapcase()).samefile(place)
+    return False
+
+
+def _refuse_run(folder: Path) -> None:
+    """Raises OSError where a run can't have this folder: a link leads elsewhere, to a place that may be anybody's, or
+    a file is in the way."""
+    if folder.is_symlink():
+        raise FileExistsError(errno.EEXIST, "it is a link to another place")
+    there = next((each for each in (folder, *folder.parents) if os.path.lexists(each)), folder)
+    if os.path.lexists(there) and not there.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
 
 
 def _umask() -> int:
@@ -196,18 +221,22 @@ def _umask() -> int:
 
 
 @contextmanager
-def _errors(path: Path, elsewhere: str = "choose another folder with --out") -> Iterator[None]:
+def _errors(path: Path, elsewhere: str = _ELSEWHERE) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         cures = {
             errno.ENOSPC: "make room, then run again: finished circuits are kept",
+            errno.EDQUOT: "make room, then run again: finished circuits are kept",
             errno.EACCES: elsewhere,
             errno.EROFS: elsewhere,
             errno.EPERM: elsewhere,
             errno.ENOTDIR: f"a file is in the way: {elsewhere}",
             errno.EEXIST: f"{elsewhere}, or move {path.name} away",
             errno.EISDIR: f"a folder is in the way: {elsewhere}",
+            errno.ELOOP: f"a link is in the way: {elsewhere}",
+            errno.EINVAL: "call it by another name",
+            errno.ENAMETOOLONG: "call it by a shorter name",
         }
         cure = cures.get(error.errno or 0, "")
         raise OutputError(Finding("E390", f"can't write {path}", None, error.strerror or str(error), cure)) from None

@@ -1,0 +1,49 @@
+"""Files of a folder that somebody else may have filled: ordinary ones only, no links, no devices, none without end."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+# More than any file that is read whole may hold, in bytes.
+MOST = 1 << 31
+
+
+def read_plain(path: Path, most: int = MOST) -> bytes:
+    """The content of an ordinary file. Raises OSError, also for a link, a device, and a file of more bytes."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    except ValueError as error:
+        raise OSError(errno.EINVAL, str(error)) from None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, "it is a link, which is not followed") from None
+        raise
+    try:
+        about = os.fstat(descriptor)
+        if not stat.S_ISREG(about.st_mode):
+            raise OSError(errno.EINVAL, "it is not an ordinary file")
+        if about.st_size > most:
+            raise OSError(errno.EFBIG, f"it has more than {most:,} bytes")
+        file = os.fdopen(descriptor, "rb", closefd=False)
+        return file.read(most)
+    finally:
+        os.close(descriptor)
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is something of this name. What can't be a path names nothing."""
+    try:
+        return os.path.lexists(path)
+    except ValueError:
+        return False
+
+
+def inside(folder: Path, pattern: str) -> list[Path]:
+    """What in a folder matches a pattern; nothing where it is no folder, or can't be listed."""
+    try:
+        return list(folder.glob(pattern))
+    except (OSError, ValueError):
+        return []
