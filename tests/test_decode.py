@@ -311,7 +311,7 @@ def test_no_program_is_started_for_a_picture(tmp_path: Path, monkeypatch: pytest
     assert (tmp_path / "ran").exists()
 
 
-def test_nothing_is_printed_or_warned_of(capfd: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_printed_or_warned_of(capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
     """libtiff, which has a stderr of its own, and Pillow say things of good pictures that nobody needs."""
     # An entry of eight bytes in a file of four, and a unit of two values.
     odd = struct.pack("<HHII", 65000, 16, 1, 1), struct.pack("<HHII", 296, 3, 2, 1)
@@ -320,7 +320,10 @@ def test_nothing_is_printed_or_warned_of(capfd: pytest.CaptureFixture[str]) -> N
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         np.testing.assert_array_equal(values(content)[0] * 255, samples)
+        # An error that Pillow logs, for a handler of last resort that prints it.
+        assert refused(tiff(samples, {277: 300})) == "not a picture"
     assert capfd.readouterr() == ("", "")
+    assert not caplog.records
 
 
 def test_warnings_are_as_they_were_afterwards() -> None:

@@ -7,6 +7,7 @@ checked in the header, before anything is decoded.
 from __future__ import annotations
 
 import io
+import logging
 import math
 import os
 import warnings
@@ -137,11 +138,17 @@ class _Shared(AbstractContextManager[None]):
 
 
 @contextmanager
-def _without_warnings() -> Iterator[None]:
-    """Pillow warns of what is a finding here, and of metadata that nobody reads."""
+def _without_remarks() -> Iterator[None]:
+    """Pillow warns of what is a finding here, and of metadata that nobody reads; it also logs such things."""
+    logger = logging.getLogger("PIL")
+    level = logger.level
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        yield
+        logger.setLevel(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            logger.setLevel(level)
 
 
 @contextmanager
@@ -161,7 +168,7 @@ def _without_stderr() -> Iterator[None]:
         os.close(before)
 
 
-_quiet, _silent = _Shared(_without_warnings), _Shared(_without_stderr)
+_quiet, _silent = _Shared(_without_remarks), _Shared(_without_stderr)
 
 
 def _by_libtiff(picture: Image.Image) -> bool:
