@@ -61,6 +61,15 @@ class OutputError(CircuitError):
     """The place where results should go must be changed: full, read-only, in the way."""
 
 
+def reason(error: Exception) -> str:
+    """What went wrong, in a line: of a finding its message and label, of anything else its kind and first line."""
+    if isinstance(error, CircuitError):
+        finding = error.findings[0]
+        return f"{finding.message}: {finding.label}" if finding.label else finding.message
+    first = next(filter(None, map(str.strip, str(error).split("\n"))), "")
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
 def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:
     """A help sentence that guesses which known word was meant, or `otherwise`."""
     import difflib

@@ -19,11 +19,13 @@ from circuitlang.compiler.plan import Circuit, Plan
 from circuitlang.engine.ahead import ahead, company
 from circuitlang.engine.contracts import CRITERIA, passes_of, untracked
 from circuitlang.engine.device import arithmetic
-from circuitlang.engine.execute import execute
+from circuitlang.engine.execute import execute, finish
+from circuitlang.engine.extras import MODULE
 from circuitlang.engine.prepare import Job, Prepared, prepare, unnoted
 from circuitlang.engine.result import Divided, Result
 from circuitlang.engine.split import Division, divide, judge
 from circuitlang.errors import CircuitError, Finding, InputError, OutputError, SpecError, did_you_mean, listing
+from circuitlang.output.contracts import FORMATS
 from circuitlang.output.manifest import damage
 from circuitlang.output.read import read, read_split, read_summary, visualised
 from circuitlang.output.write import claim, write, write_split
@@ -106,9 +108,10 @@ def perform(prepared: Prepared, jobs: Sequence[Job], folder: Path, processes: in
     pending = []
     for job in jobs:
         before = finished(job, folder, prepared.options.visualise)
-        if not before:
+        if not before or lacking(before):
             pending.append(job)
-        yield from before
+        else:
+            yield from before
     if pending:
         yield from _together(prepared, pending, folder, min(processes, len(pending)))
 
@@ -188,9 +191,13 @@ class _Performer:
             for each in self._jobs:
                 if each.section is not job.section:
                     each.section.forget()
-        if before := finished(job, self._folder, self._prepared.options.visualise):
+        before = finished(job, self._folder, self._prepared.options.visualise)
+        single = job.plan.into is None or job.part
+        if before and not lacking(before):
             yield from before
-        elif job.plan.into is None or job.part:
+        elif before and single:
+            yield self._made(job, self._finish)
+        elif single:
             yield self._made(job, self._circuit)
         else:
             yield from self._split(job)
@@ -234,11 +241,23 @@ class _Performer:
         begin = time.perf_counter()
         self._begun.add(job.plan.id)
         self._ahead(job)
-        result, place = execute(self._prepared, job), self._folder / job.plan.id
-        lost = _lost(place)
-        write(result, place)
+        place = self._folder / job.plan.id
+        result, lost = execute(self._prepared, job), _lost(place)
+        result = write(result, place)
         # The module is in the folder now, and may be too large to keep one for each circuit of a run.
         return Outcome(replace(result, module=b""), place, False, time.perf_counter() - begin, lost)
+
+    def _finish(self, job: Job) -> Outcome:
+        """Make what an earlier run could not make of a circuit that it found."""
+        begin = time.perf_counter()
+        place = self._folder / job.plan.id
+        before = read(place)
+        formats = set(before.summary.missing)
+        if MODULE in formats or not formats <= FORMATS.declarations.keys():
+            # Of the module and of the pictures several formats tell.
+            formats = set()
+        result = write(finish(self._prepared, job, before), place, formats)
+        return Outcome(replace(result, module=b""), place, cached=False, seconds=time.perf_counter() - begin)
 
     def _ahead(self, job: Job) -> None:
         """Do for a job what it shares with others; what fails may be another's fault, and is tried again alone."""
@@ -307,6 +326,18 @@ def finished(job: Job, folder: Path, visualise: bool = False) -> list[Outcome | 
             circuits = [_before(folder / kind.id, kind.identity, visualise) for kind in split.kinds]
             return [*circuits, Parted(Divided(split), place, cached=True)]
     return []
+
+
+def lacking(outcomes: Sequence[Outcome | Parted]) -> list[Finding]:
+    """What is missing of circuits that are finished, each a finding."""
+    found = []
+    for outcome in outcomes:
+        if isinstance(outcome, Outcome):
+            name, cure = outcome.result.summary.plan.id, "run again: the circuit is kept, and only this is made"
+            for what, why in outcome.result.summary.missing.items():
+                message = f"{name}: its {what} could not be made"
+                found.append(Finding("E393", message, None, why, cure, name))
+    return found
 
 
 def _before(place: Path, identity: str, visualise: bool) -> Outcome:

@@ -218,8 +218,9 @@ def run_compiled(
     locked. By one process in the order of the plan, by several as they are finished; a split after its parts' circuits.
     When all are, what the plan compares is compared, and `compared` told of it.
 
-    Circuits that are finished already, with the same plan, pictures, weights and version, are not done again. Raises
-    CircuitError: at once where the plan can't be run, and about circuits that failed after all others are done.
+    Circuits that are finished already, with the same plan, pictures, weights and version, are not done again; what one
+    of them lacks is made. Raises CircuitError: at once where the plan can't be run, and about circuits that failed, and
+    files that are missing, after all others are done.
     """
     _preserves(compiled.plan)
     from circuitlang.compiler.plan import write_plan
@@ -227,7 +228,7 @@ def run_compiled(
     from circuitlang.engine.prepare import Options, prepare
     from circuitlang.output.comparison import folder_names
     from circuitlang.output.write import claim_run, run_files
-    from circuitlang.perform import Work, perform
+    from circuitlang.perform import Work, lacking, perform
 
     work, options = work or Work(), options or Options()
     chosen = work.of(compiled.plan)
@@ -259,6 +260,8 @@ def run_compiled(
                         # There is no place for the others either.
                         break
                     continue
+                if missing := lacking([outcome]):
+                    failed.append(CircuitError(missing))
                 unseen += not outcome.cached
                 if unseen and time.monotonic() - drawn >= _PATIENCE * took:
                     begin = time.monotonic()

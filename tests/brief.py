@@ -48,11 +48,11 @@ BRIEF = (
 # To write of circuits their numbers and kernels alone.
 UNDRAWN = (
     Brief(
-        "circuitlang.output.write",
+        "circuitlang.output.render",
         "FORMATS",
         SimpleNamespace(declarations=("circuit", "metrics"), load=FORMATS.load),
     ),
-    Brief("circuitlang.engine.execute", "pack", nothing),
+    Brief("circuitlang.engine.extras", "pack", nothing),
 )
 
 

@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 import circuitlang
 from circuitlang import perform
 from circuitlang.cli import main
-from circuitlang.engine import cache, device, execute, loops
+from circuitlang.engine import cache, device, extras, loops
 from circuitlang.errors import CircuitError, InputError
 from tests import elsewhere
 
@@ -149,7 +149,7 @@ def test_tensors_elsewhere_are_not_mixed_with_those_here():
 @pytest.fixture
 def another_device(monkeypatch) -> None:
     """Makes `--device mps` one that a run can be on without having it."""
-    whole = execute.pack
+    whole = extras.pack
 
     def pack(module, *arguments):
         # The exporter has tensors of its own on `meta`.
@@ -157,7 +157,7 @@ def another_device(monkeypatch) -> None:
             return whole(module, *arguments)
 
     find = device.find
-    monkeypatch.setattr(execute, "pack", pack)
+    monkeypatch.setattr(extras, "pack", pack)
     monkeypatch.setattr(
         device, "find", lambda name, fast=False: elsewhere.DEVICE if name == "mps" else find(name, fast)
     )

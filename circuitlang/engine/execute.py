@@ -9,28 +9,30 @@ from functools import cached_property, partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
 from circuitlang.compiler.plan import Bound, Choice
-from circuitlang.engine import answers, exemplars, loops, scenes, witness
+from circuitlang.engine import answers, loops, witness
 from circuitlang.engine.build import Builder
 from circuitlang.engine.cache import Shelf
 from circuitlang.engine.contracts import CRITERIA, Batches, Edit, Edits, Masks, Scores, passes_of
-from circuitlang.engine.extract import CHECKED, extract, pack, rows, verify
+from circuitlang.engine.extract import extract, rows
+from circuitlang.engine.extras import Found, complete
 from circuitlang.engine.graph import Layer
 from circuitlang.engine.images import Pictures
 from circuitlang.engine.intervene import Section
 from circuitlang.engine.measure import measure, responses
 from circuitlang.engine.prepare import Job, Prepared
 from circuitlang.engine.reduced import reduced
+from circuitlang.engine.restore import restore
 from circuitlang.engine.result import Change, Circuit, Fidelity, Kernels, Result, Summary, Tried, Wire, Witness
 from circuitlang.engine.result import Layer as LayerResult
 from circuitlang.engine.score import score
 from circuitlang.engine.search import Walk, smallest
 from circuitlang.engine.select import budget, count
-from circuitlang.engine.visualise import visualise
-from circuitlang.errors import CircuitError
 
 # What every circuit is compared with, as large and built in the same way.
 _BASELINES = ("random", "magnitude")
@@ -67,8 +69,6 @@ def execute(prepared: Prepared, job: Job) -> Result:
         compute = partial(_rival, builder, Choice(name), plan.seed, asked, judge)
         return section.once(("rival", name, asked, *how, *pictures), compute)
 
-    module, few = found.module, job.test or job.train
-    few = few.take(range(min(len(few), CHECKED)))
     summary = Summary(
         plan=plan,
         model=prepared.plan.model,
@@ -84,21 +84,42 @@ def execute(prepared: Prepared, job: Job) -> Result:
         without=judge(_Found(section, {}, rest, builder.live(rest), builder.build(rest, fitted=False))),
         baselines={name: rival(name) for name in _BASELINES},
         walk=[Tried(kernels=each.size, values=list(each.circuit.values)) for each in walk.tried] if walk else [],
-        parameters=sum(each.numel() for each in module.parameters()),
-        extracted_difference=verify(section, found.edits, module, few),
+        parameters=None,
+        extracted_difference=None,
         provenance=job.provenance,
         part=job.part,
         reduced=reduced(job, asked) if job.fast and shelf else None,
         unheard=train.constant,
         responses=judge.responses,
     )
-    circuit = _circuit(section, found)
-    crops = exemplars.collect(section, job.train, circuit)
-    seen = scenes.collect(section, job.test or job.train, judge.strength, circuit, found.edits)
-    preprocess, options = prepared.model.preprocess, prepared.options
-    visions = visualise(section, found.edits, circuit, preprocess, plan.seed, options.visualise, options.track)
-    packed = pack(module, section.graph.steps[section.graph.image].shape, preprocess)
-    return Result(summary, circuit, crops, packed, judge.witness(found), seen, visions)
+    return complete(prepared, job, summary, _measured(found, _circuit(section, found), judge))
+
+
+def _measured(found: _Found, circuit: Circuit, judge: _Judge) -> Found:
+    return Found(found.edits, circuit, judge.strength, lambda: found.module, lambda: judge.witness(found))
+
+
+def finish(prepared: Prepared, job: Job, result: Result) -> Result:
+    """A result that was read back, with the module and the pictures that it had or lacked; nothing is searched."""
+    section = job.section
+    label = "held-out pictures" if job.test else "pictures"
+    judge = _Judge(section, job.test or job.train, label, job.plan.seed)
+    layers = list(zip(result.summary.layers, result.circuit.kernels, strict=True))
+    masks = {
+        layer.path: torch.from_numpy(_mask(layer, kernels, np.ones(len(kernels.target), np.bool_)))
+        for layer, kernels in layers
+    }
+    effective = {layer.path: torch.from_numpy(_mask(layer, kernels, kernels.effective)) for layer, kernels in layers}
+    found = _Found(section, {}, masks, effective, restore(result))
+    return complete(prepared, job, result.summary, _measured(found, result.circuit, judge))
+
+
+def _mask(layer: LayerResult, kernels: Kernels, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which kernels [out, in / groups] of a layer are among the kept ones that are chosen."""
+    inner = layer.in_channels // layer.groups
+    mask = np.zeros((layer.out_channels, inner), np.bool_)
+    mask[kernels.target[chosen], kernels.source[chosen] % inner] = True
+    return mask
 
 
 def answered(job: Job) -> Iterator[str]:
@@ -142,8 +163,7 @@ class _Found:
         network = self.section.graph.module
         try:
             runner: nn.Module = sparse.Sparse(self.module, _KNOWN.setdefault(network, sparse.Channels()))
-        except CircuitError:
-            # It can't be cut out; of the circuit that was asked for, that is said where it must be.
+        except Exception:  # it can't be cut out; of the circuit that was asked for, that is said where it must be
             return None
         return runner
 

@@ -117,13 +117,14 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     without: Fidelity
     baselines: dict[str, Fidelity]
     walk: list[Tried] = []
-    parameters: int
-    extracted_difference: float
+    parameters: int | None
+    extracted_difference: float | None
     provenance: Provenance
     part: Part | None = None
     reduced: Reduced | None = None
     unheard: bool = False
     responses: int = 0
+    missing: dict[str, str] = {}
 
     @property
     def asked_as(self) -> str:
@@ -141,9 +142,11 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         return self.test or self.train
 
     @property
-    def rounding(self) -> float:
+    def rounding(self) -> float | None:
         """A power of ten that the module's difference does not exceed, which is alike on all machines."""
         exact = self.extracted_difference
+        if exact is None:
+            return None
         return float(f"1e{math.ceil(math.log10(exact))}") if exact > 0 else 0.0
 
     def flat(self) -> dict[str, float]:
@@ -158,7 +161,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         for sample, fidelity in (("without", self.without), *self.baselines.items()):
             numbers.update({f"{sample}.{name}": value for name, value in fidelity.metrics.items()})
         numbers["necessity"] = self.without.metrics["error"]
-        numbers |= {"parameters": self.parameters, "extracted_difference": self.extracted_difference}
+        if self.parameters is not None and self.extracted_difference is not None:
+            numbers |= {"parameters": self.parameters, "extracted_difference": self.extracted_difference}
         numbers["score_difference"] = self.reduced.difference if self.reduced else 0.0
         return numbers
 

@@ -152,7 +152,9 @@ def origin(summary: Summary) -> dict[str, str]:
     """Where the circuit comes from, by what is said of it."""
     plan, provenance = summary.plan, summary.provenance
     hashes = f"weights {provenance.weights[:12]}, images {provenance.train_images[:12]}"
-    module = f"{summary.parameters:,} parameters, differs by at most {summary.rounding:g} of the largest value"
+    module = f"missing: {summary.missing.get('module', 'it was not made')}"
+    if summary.parameters is not None and summary.rounding is not None:
+        module = f"{summary.parameters:,} parameters, differs by at most {summary.rounding:g} of the largest value"
     return {
         "criterion": f"{plan.criterion}{precision(provenance)}",
         "ablation": str(plan.ablation),

@@ -13,21 +13,26 @@ from pathlib import Path
 from circuitlang.compiler.plan import is_folder_name
 from circuitlang.engine.result import Divided, Result
 from circuitlang.errors import Finding, InputError, OutputError
-from circuitlang.output.contracts import FORMATS
-from circuitlang.output.manifest import SUMS, manifest
+from circuitlang.output.manifest import SUMS, manifest, written
 from circuitlang.output.ownership import RUN_FILES, is_lock, refuse_file, refuse_folder
+from circuitlang.output.plain import read_plain
 from circuitlang.output.read import parts, read_summary
+from circuitlang.output.render import rendered
 from circuitlang.output.turn import NEW, OLD, bring_over, in_turn, staged
 
 _ELSEWHERE = "choose another folder with --out"
 
 
-def write(result: Result, folder: Path) -> None:
-    """Every registered format's files in `folder`, in place of what was there. Raises OutputError."""
-    files: dict[str, bytes] = {}
-    for name in FORMATS.declarations:
-        files.update(FORMATS.load(name)(result))
+def write(result: Result, folder: Path, only: Collection[str] = ()) -> Result:
+    """Every registered format's files in `folder`, in place of what was there, or those of some, beside what is there:
+    the result, which says what is missing. Raises OutputError."""
+    files, result = rendered(result, only)
+    if only:
+        with _errors(folder):
+            there = {name: read_plain(folder / name) for name in written(folder)}
+        files = {**there, **files}
     write_files(files, folder)
+    return result
 
 
 def write_files(files: Mapping[str, bytes], folder: Path) -> None:

@@ -1,0 +1,149 @@
+"""A circuit that was found and measured is written, whatever becomes of its module, its pictures and its pages."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from circuitlang import perform, pipeline
+from circuitlang.engine import extract, extras
+from circuitlang.errors import CircuitError
+from circuitlang.output.contracts import FORMATS
+from circuitlang.source import Source
+from tests.brief import BRIEF
+from tests.conftest import draw_pictures
+
+SPEC = "circuit one = preserve conv2:3 on images/dogs/* kernels<=6 criterion=magnitude\n"
+FILES = {
+    "metrics": "metrics.json", "diagram": "diagram.svg", "diagram_html": "diagram.html", "page": "report.html",
+    "report": "report.txt", "module": "module.pt2",
+}  # fmt: skip
+# Those that a second run leaves as the first did, to the byte.
+SAME = ("circuit.safetensors", "metrics.json", "diagram.svg", "diagram.html", "report.html", "report.txt")
+
+
+class Odd(Exception):
+    """What nobody foresees."""
+
+
+def broken(*_: Any, **__: Any) -> Any:
+    raise Odd("this time\nand no other")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    draw_pictures(tmp_path, "dogs", 4)
+    return tmp_path
+
+
+def run(folder: Path) -> tuple[list[Any], list[Any]]:
+    """The outcomes of a run and its findings."""
+    found, findings = [], []
+    try:
+        for outcome in pipeline.run(Source("spec.circuit", SPEC, folder), folder / "runs"):
+            found.append(outcome)
+    except CircuitError as error:
+        findings += error.findings
+    return found, findings
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (folder / "runs" / "spec" / "one").iterdir()}
+
+
+def nothing_is_scored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on whoever searches for a circuit fails."""
+    monkeypatch.setattr(perform, "execute", broken)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What a run leaves in which all goes well."""
+    folder = tmp_path_factory.mktemp("whole")
+    draw_pictures(folder, "dogs", 4)
+    with pytest.MonkeyPatch.context() as patch:
+        for brief in BRIEF:
+            patch.setattr(f"{brief.module}.{brief.name}", brief.instead)
+        assert not run(folder)[1]
+    return contents(folder)
+
+
+def test_every_format_is_tried() -> None:
+    assert set(FILES) | {"circuit"} == set(FORMATS.declarations)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_format_that_fails_takes_nothing_with_it(
+    folder: Path, whole: dict[str, bytes], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = FORMATS.load
+    with monkeypatch.context() as fault:
+        fault.setattr(FORMATS, "load", lambda each: broken if each == name else load(each))
+        (outcome,), (finding,) = run(folder)
+    assert (finding.code, finding.circuit) == ("E393", "one")
+    assert name in finding.message
+    assert finding.label == "Odd: this time"
+    assert outcome.result.summary.missing == {name: "Odd: this time"}
+    found = contents(folder)
+    assert found.keys() == whole.keys() - {FILES[name]}
+    assert json.loads(found["circuit.json"])["missing"] == {name: "Odd: this time"}
+    assert [
+        each for each in ("circuit.safetensors", "metrics.json") if found.get(each, whole[each]) != whole[each]
+    ] == []
+    with monkeypatch.context() as guard:
+        nothing_is_scored(guard)
+        (outcome,), findings = run(folder)
+        assert not findings
+        assert not outcome.cached
+        assert contents(folder).keys() == whole.keys()
+        assert all(
+            contents(folder)[each] == whole[each] for each in whole if each not in ("module.pt2", "circuit.json")
+        )
+        (outcome,), findings = run(folder)
+        assert outcome.cached, "nothing is left to be done"
+
+
+@pytest.mark.parametrize("place", ["pack", "verify", "exemplars.collect", "scenes.collect", "visualise"])
+def test_a_module_or_picture_that_fails_takes_nothing_with_it(
+    folder: Path, whole: dict[str, bytes], place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as fault:
+        fault.setattr(f"{extras.__name__}.{place}", broken)
+        _, (finding,) = run(folder)
+    assert finding.code == "E393"
+    found = contents(folder)
+    lost = {"module.pt2"} if place in ("pack", "verify") else set()
+    assert found.keys() == whole.keys() - lost
+    assert found["circuit.safetensors"] == whole["circuit.safetensors"]
+    with monkeypatch.context() as guard:
+        nothing_is_scored(guard)
+        assert not run(folder)[1]
+        assert contents(folder).keys() == whole.keys()
+        assert [each for each in SAME if contents(folder)[each] != whole[each]] == []
+
+
+def test_a_circuit_that_can_not_be_cut_out_is_there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extract._Cutter, "cut", broken)
+    (outcome,), _ = run(folder)
+    assert list(outcome.result.summary.missing) == ["module"]
+    metrics = json.loads(contents(folder)["metrics.json"])
+    assert metrics["kept"] == 6
+    assert "extracted_difference" not in metrics
+    assert b"missing: Odd: this time" in contents(folder)["report.txt"]
+
+
+def test_a_module_of_something_else_is_no_circuit(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def zero(self: Any) -> Any:
+        module = cut(self)
+        for each in module.parameters():
+            each.data.zero_()
+        return module
+
+    cut = extract._Cutter.cut
+    monkeypatch.setattr(extract._Cutter, "cut", zero)
+    outcomes, (finding,) = run(folder)
+    assert not outcomes
+    assert finding.code == "E350"
