@@ -108,7 +108,7 @@ class Loaded:
         return graph
 
     def module(self) -> nn.Module:
-        """The circuit as a network of its own: images [N, 3, H, W] → the target's maps [N, maps, H, W].
+        """The circuit as a network of its own: images [N, C, H, W] → the target's maps [N, maps, H, W].
 
         It is read from `module.pt2` without running anything that is in it. Raises InputError.
         """

@@ -124,7 +124,7 @@ class Batches(Protocol):
     def __len__(self) -> int: ...
 
     def batches(self, label: str, /) -> Iterator[Tensor]:
-        """The images, some [N, 3, H, W] at a time; `label` says what for."""
+        """The images, some [N, C, H, W] at a time; `label` says what for."""
 
 
 class Scoring(Protocol):
@@ -161,7 +161,7 @@ class Scoring(Protocol):
         differentiable with respect to gains that are."""
 
     def batches(self, label: str) -> Iterator[Tensor]:
-        """The images, in batches [N, 3, H, W]; a pass for each call."""
+        """The images, in batches [N, C, H, W]; a pass for each call."""
 
     def feature(self, images: Tensor, edits: Edits | Masks | None = None) -> Tensor:
         """The target's maps [N, maps, H, W], differentiable with respect to gains that are."""

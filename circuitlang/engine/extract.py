@@ -49,7 +49,7 @@ _TOLERANCE = 1e-4
 def extract(section: Section, edits: Edits) -> fx.GraphModule:
     """The circuit that some edits make of a network, as a module of torch's layers and functions alone.
 
-    It takes images [N, 3, H, W] of the size the network was read for, and gives the target's maps [N, maps, H, W]
+    It takes images [N, C, H, W] of the size the network was read for, and gives the target's maps [N, maps, H, W]
     (1 x 1 for a linear layer or a fixed position; for the position `max`, whole maps). Raises CircuitError naming an
     operation that can't be narrowed.
     """
@@ -91,7 +91,7 @@ def rows(section: Section) -> dict[str, Tensor]:
 
 
 def pack(module: fx.GraphModule, shape: tuple[int, ...], preprocess: Preprocess | None = None) -> bytes:
-    """A module as torch.export.save writes it, for any number of images of this shape (3, height, width); with it, as
+    """A module as torch.export.save writes it, for any number of images of this shape (channels, height, width); with it, as
     an extra file that `archive` reads, how pictures become images. It is moved to the CPU, which every reader has.
 
     Raises CircuitError where torch.export can't write it.

@@ -247,7 +247,7 @@ class Section:
         return found
 
     def feature(self, images: Tensor) -> Tensor:
-        """The target's maps [N, maps, H, W] of images [N, 3, H, W], as the network is edited; 1 x 1 for a linear layer
+        """The target's maps [N, maps, H, W] of images [N, C, H, W], as the network is edited; 1 x 1 for a linear layer
         and for a position. Differentiable with respect to gains that are."""
         return self._narrow(self._maps(images), images)
 

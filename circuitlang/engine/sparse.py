@@ -67,7 +67,7 @@ class Channels:
 class Sparse(nn.Module):
     """What a circuit's module computes, to rounding, by its kept kernels alone.
 
-    Takes images [N, 3, H, W] and gives maps as the module does; only on the CPU and in single precision. Where it is
+    Takes images [N, C, H, W] and gives maps as the module does; only on the CPU and in single precision. Where it is
     told what the images are called, which is to say that they are the same whenever they are called so, channels of
     the first layer are taken from `known` and kept there.
     """

@@ -25,7 +25,7 @@ _TOLERANCE = 1e-4
 
 @export
 def onnx(circuit: "Loaded") -> bytes:
-    """The circuit's module, for any runtime of ONNX: `images` [N, 3, H, W] → `maps` [N, maps, H, W].
+    """The circuit's module, for any runtime of ONNX: `images` [N, C, H, W] → `maps` [N, maps, H, W].
 
     What it computes is compared with the module before it is written. How pictures become images is in its metadata,
     as `preprocess`. It needs `pip install 'circuitlang[onnx]'`.
