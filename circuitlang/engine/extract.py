@@ -91,8 +91,10 @@ def rows(section: Section) -> dict[str, Tensor]:
 
 
 def pack(module: fx.GraphModule, shape: tuple[int, ...], preprocess: Preprocess | None = None) -> bytes:
-    """A module as torch.export.save writes it, for any number of images of this shape (channels, height, width); with
-    it, as an extra file that `archive` reads, how pictures become images. It is moved to the CPU, which every reader has.
+    """A module as torch.export.save writes it, for any number of images of this shape (channels, height, width).
+
+    With it, as an extra file that `archive` reads, goes how pictures become images. It is moved to the CPU, which every
+    reader has.
 
     Raises CircuitError where torch.export can't write it.
     """
