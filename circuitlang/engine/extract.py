@@ -109,6 +109,9 @@ def pack(module: fx.GraphModule, shape: tuple[int, ...], preprocess: Preprocess 
         raise CircuitError(Finding("E351", "the circuit's module can't be exported", None, reason)) from None
     # The images it was traced with would be most of a small circuit's file.
     program.example_inputs = None
+    for node in program.graph.nodes:
+        # It names files of this machine.
+        node.meta.pop("stack_trace", None)
     file = io.BytesIO()
     extra = {PREPROCESS: msgspec.json.encode(preprocess).decode()} if preprocess else {}
     torch.export.save(program, file, extra_files=extra)
