@@ -190,7 +190,7 @@ def test_nothing_is_written_where_locking_fails(here):
     (here / "images" / "dogs" / "0.png").write_bytes(b"nonsense")
     assert "E303" in call("lock", "a.circuit", code=1).stderr
     assert (here / "a.circuit.lock").read_bytes() == before
-    assert not list(here.glob(".partial*"))
+    assert not list(here.glob(".circuitlang*"))
     assert "3 pictures" in call("lock", "a.circuit", "--skip-unreadable").stdout
 
 

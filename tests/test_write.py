@@ -149,10 +149,13 @@ def test_writers_at_once_leave_one_whole_folder(tmp_path):
 def test_what_others_put_into_a_folder_stays(tmp_path):
     write_folder(tmp_path / "one", {"circuit.json": b"{}", "module.pt2": b"old"})
     (tmp_path / "one" / "notes.txt").write_text("mine")
+    (tmp_path / "one" / "diagram-mine.svg").write_text("mine")
     (tmp_path / "one" / "more").mkdir()
     (tmp_path / "one" / "more" / "a.graphml").write_text("mine too")
     write_folder(tmp_path / "one", {"circuit.json": b"{ }"})
-    assert {path.name for path in (tmp_path / "one").iterdir()} == {"circuit.json", SUMS, "notes.txt", "more"}
+    assert {path.name for path in (tmp_path / "one").iterdir()} == {
+        "circuit.json", SUMS, "notes.txt", "diagram-mine.svg", "more",
+    }  # fmt: skip
     assert (tmp_path / "one" / "more" / "a.graphml").read_text() == "mine too"
     assert strays(tmp_path) == []
 

@@ -77,12 +77,11 @@ RUN_FILES: Mapping[str, Callable[[bytes], bool]] = {
     "index.html": _is_page,
     "sweep.json": _is_sweeps,
 }
-# Any one of these shows that a folder is a circuit's, a split's or a comparison's, also where others are damaged.
+# Any one of these shows that a folder is a circuit's, a split's or a comparison's, where it has no hashes.
 _MARKS: Mapping[str, Callable[[bytes], bool]] = {
     "circuit.json": _is_summary,
     "split.json": _is_summary,
     "comparison.json": _is_comparison,
-    "report.html": _is_page,
 }
 
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from circuitlang.output.manifest import written
+from circuitlang.output.manifest import SUMS, written
 from circuitlang.output.ownership import TAKEN, made
 from circuitlang.output.plain import read_plain
 
@@ -141,9 +141,10 @@ def is_folder(path: Path) -> bool:
 
 def bring_over(old: Path, new: Path) -> None:
     """Move what others put into a folder of ours into the one that takes its place, which has its own of ours."""
-    listed = written(old)
+    # Of a version that wrote no hashes the names tell.
+    listed = {*written(old), SUMS} if written(old) else {each.name for each in old.iterdir() if made(each.name)}
     for each in old.iterdir():
-        if each.name not in listed and not made(each.name) and not os.path.lexists(new / each.name):
+        if each.name not in listed and not os.path.lexists(new / each.name):
             each.rename(new / each.name)
 
 
