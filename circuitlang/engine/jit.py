@@ -6,7 +6,6 @@ It is therefore kept with its hash, and what a disk has changed is compiled agai
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 from numba import njit
 from numba.core.caching import IndexDataCacheFile
 
+from circuitlang.engine import known
 from circuitlang.engine.seal import report
 
 _HASH = ".sha256"
@@ -56,13 +56,11 @@ class _Hashed(IndexDataCacheFile):
             yield file
             file.flush()
             hashed = _hash(Path(filepath).name, Path(file.name).read_bytes())
-        partial = beside.with_name(f"{beside.name}.tmp.{os.getpid()}")
-        partial.write_text(hashed)
-        partial.replace(beside)
+        known.write(beside, hashed.encode())
 
 
 def _intact(path: Path) -> bool:
-    with suppress(FileNotFoundError):
+    with suppress(OSError):
         content, expected = path.read_bytes(), Path(str(path) + _HASH).read_bytes()
         if _hash(path.name, content).encode() == expected:
             return True
