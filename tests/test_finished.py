@@ -17,7 +17,7 @@ from circuitlang.output import turn, write
 from circuitlang.output.manifest import SUMS, damage
 from circuitlang.output.plain import read_plain
 from circuitlang.output.read import read_file
-from circuitlang.output.write import write_files
+from circuitlang.output.write import write_file, write_files
 
 SPEC = "circuit a = preserve conv5:34 on images/dogs/* kernels<=20 criterion=magnitude\n"
 FOLDER = Path("runs/inline/a")
@@ -148,6 +148,23 @@ def test_what_is_no_folder_of_a_circuit_is_a_finding(here, place):
         assert "E3" in call("compare", place, code=1)
     with pytest.raises(InputError):
         circuitlang.load(place)
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 300, "loop", "loop/x", "file/x"])
+def test_a_place_that_nothing_can_be_written_to_is_a_finding(tmp_path, name, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "file").write_text("mine")
+    before = sorted(path.name for path in tmp_path.iterdir())
+    with pytest.raises(circuitlang.CircuitError) as folder:
+        write_files({"a.txt": b""}, Path(name))
+    with pytest.raises(circuitlang.CircuitError) as run, write.run_files(Path(name, "run")):
+        pass
+    with pytest.raises(circuitlang.CircuitError) as file:
+        write_file(Path(name, "file", "x"), b"")
+    for caught in (folder, run, file):
+        assert [each.code for each in caught.value.findings] == ["E390"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
 FAULTS = (

@@ -6,6 +6,7 @@ import io
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -210,3 +211,11 @@ def test_what_is_whole_is_read(run):
     use_run(run)
     use_split(run / "s")
     use_comparison(*comparisons(run))
+
+
+def test_a_graph_of_layers_of_any_name_is_xml(run):
+    path = run / "a" / "circuit.json"
+    path.write_text(path.read_text().replace('"name": "conv1"', '"name": "conv\\u0000\\u001b"'))
+    circuitlang.load(run / "a").export(run / "a.graphml")
+    assert "conv\ufffd\ufffd:0" in (run / "a.graphml").read_text()
+    ElementTree.parse(run / "a.graphml")

@@ -228,6 +228,8 @@ def _umask() -> int:
 @contextmanager
 def _errors(path: Path, elsewhere: str = _ELSEWHERE) -> Iterator[None]:
     try:
+        if "\0" in str(path):
+            raise OSError(errno.EINVAL, "no file can have this name")
         yield
     except OSError as error:
         cures = {
