@@ -367,6 +367,14 @@ def test_what_expands_is_refused(tmp_path):
     assert "is compressed" in caught.value.findings[0].label
 
 
+def test_a_module_of_torch_jit_is_refused(tmp_path):
+    path = tmp_path / "w.pt"
+    torch.jit.save(torch.jit.script(nn.Linear(2, 2)), path)
+    with pytest.raises(InputError) as caught:
+        read(path)
+    assert caught.value.findings[0].label == "it is a module of torch.jit, with code"
+
+
 def test_parts_that_overlap_are_refused(tmp_path):
     path = saved({"x": torch.zeros(1 << 10), "y": torch.zeros(1 << 10)}, tmp_path / "w.pt")
     with zipfile.ZipFile(path, "a") as archive:

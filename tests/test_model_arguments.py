@@ -356,3 +356,13 @@ def test_a_module_of_the_user_is_left_as_it_is(tmp_path, monkeypatch, kind, weig
         assert (id(each), each.dtype, each.device, each.data_ptr()) == (number, dtype, device, pointer)
         assert torch.equal(each, content)
     assert module.training
+
+
+@pytest.mark.parametrize("value", [".inf", "-.inf", ".nan", "[1, .inf]"])
+def test_a_plan_has_no_numbers_that_its_hash_can_not_tell_from_nothing(value):
+    text = write_plan(compile_source(Source("a.circuit", f"model resnet18(weights=none, x=3){LINE}")).plan)
+    assert text.count("x: 3") == 1
+    with pytest.raises(SpecError) as caught:
+        read_plan(Source("plan.yaml", text.replace("x: 3", f"x: {value}")))
+    (finding,) = caught.value.findings
+    assert (finding.code, finding.message) == ("E311", "not a valid plan: a number is not finite")

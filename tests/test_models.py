@@ -112,6 +112,16 @@ def test_a_folder_is_not_a_weights_file(tmp_path):
         read(tmp_path / "x.safetensors")
 
 
+def test_published_weights_fit_without_side_classifiers(hub):
+    original = models.googlenet(init_weights=False)
+    torch.save(original.state_dict(), hub / Path(models.GoogLeNet_Weights.DEFAULT.url).name)
+    loaded = load("googlenet", {"aux_logits": False, "init_weights": False})
+    assert loaded.module.aux1 is None
+    assert torch.equal(loaded.module.fc.weight, original.fc.weight)
+    with torch.device("meta"):
+        assert load("googlenet", {"aux_logits": False, "init_weights": False}).classes == loaded.classes
+
+
 @pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
 def test_published_weights_that_want_another_normalisation_get_it(hub, name):
     """torchvision sets transform_input with these weights; normalising with halves gives the network the same input."""

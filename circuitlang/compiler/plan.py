@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -324,6 +325,9 @@ def read_plan(source: Source) -> tuple[Plan, Origins]:
         key = tuple(part.strip("[].") for part in path.rstrip("`").replace("[", ".[").split(".") if part)
         span = _nearest(origins, key, Span(source, 0, 0))
         raise SpecError(Finding("E311", f"not a valid plan: {_lower(message)}", span, ".".join(key))) from None
+    if infinite := next(_infinite(content, ()), None):
+        span = _nearest(origins, infinite, Span(source, 0, 0))
+        raise SpecError(Finding("E311", "not a valid plan: a number is not finite", span, ".".join(infinite)))
     by_id = {str(number): circuit.id for number, circuit in enumerate(plan.circuits)}
     named = {
         ("circuits", by_id[key[1]], *key[2:]) if key[0] == "circuits" and len(key) > 1 else key: span
@@ -332,6 +336,15 @@ def read_plan(source: Source) -> tuple[Plan, Origins]:
     }
     _consistent(plan, named)
     return plan, named
+
+
+def _infinite(content: Any, key: Key) -> Iterator[Key]:
+    """Where numbers are infinite or none at all: hashes can't tell these from nothing."""
+    if isinstance(content, float) and not math.isfinite(content):
+        yield key
+    elif isinstance(content, (dict, list)):
+        for name, each in content.items() if isinstance(content, dict) else enumerate(content):
+            yield from _infinite(each, (*key, str(name)))
 
 
 def _consistent(plan: Plan, origins: Origins) -> None:

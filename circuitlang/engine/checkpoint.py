@@ -161,6 +161,8 @@ def _names_in_archive(file: BinaryIO) -> set[str]:
     """The classes and functions that an archive names. Raises ValueError where it holds more than it is long."""
     with zipfile.ZipFile(file) as archive:
         records = archive.infolist()
+        if any("/code/" in record.filename for record in records):
+            raise ValueError("it is a module of torch.jit, with code")
         packed = [record.filename for record in records if record.compress_type != zipfile.ZIP_STORED]
         if packed:
             raise ValueError(f"its {packed[0]} is compressed, as torch.save does not write it")

@@ -33,6 +33,9 @@ _OTHERS = {
 # (`transform_input`); the same is done by normalising with halves in the first place.
 _HALF = ("googlenet", "inception_v3")
 
+# Side classifiers, which published weights have and a network may not.
+_SIDE = ("aux1.", "aux2.", "AuxLogits.")
+
 
 @model_source
 def torchvision(name: str, arguments: Mapping[str, Any], locate: Locate) -> LoadedModel:
@@ -51,7 +54,11 @@ def torchvision(name: str, arguments: Mapping[str, Any], locate: Locate) -> Load
     chosen = _same_as_published(name, file) if file else _weights(name, wanted) if wanted != "none" else None
     if options.get("quantize") or (chosen is not None and name.startswith("quantized_")):
         label = "a circuit's scores are gradients, and integers have none"
-        raise InputError(Finding("E308", f"{name} computes with integers", None, label, "write weights=none"))
+        raise InputError(
+            Finding(
+                "E308", f"{name} computes with integers", None, label, "write weights=none, and leave quantize= away"
+            )
+        )
     defaults = _published_options(name, chosen) if chosen is not None else {}
     module = _build(name, {**defaults, **options})
     classes: tuple[str, ...] = tuple(chosen.meta["categories"]) if chosen else ()
@@ -60,6 +67,9 @@ def torchvision(name: str, arguments: Mapping[str, Any], locate: Locate) -> Load
         checkpoint, notes = filled(module, file, arguments)
         classes = classes or class_names(checkpoint)
     elif chosen is not None and (state := _published(name, chosen, defaults, options)) is not None:
+        if options.get("aux_logits") is False:
+            # As torchvision does, which takes them off after loading.
+            state = {key: each for key, each in state.items() if not key.startswith(_SIDE)}
         fill(module, Checkpoint(str(chosen), state, {}))
     used = file.name if file else chosen.name if chosen else "none"
     return LoadedModel(module, _preprocess_of(name, published, chosen), classes, used, notes=notes)
