@@ -17,7 +17,7 @@ from circuitlang.engine.images import Pictures, load
 from circuitlang.engine.patterns import find
 from circuitlang.engine.prepare import Prepared
 from circuitlang.engine.result import Result, Summary
-from circuitlang.errors import CircuitError, InputError
+from circuitlang.errors import CircuitError, Finding, InputError, reason
 from circuitlang.output.comparison import FILE, files, folder_names, read_comparison
 from circuitlang.output.manifest import damage
 from circuitlang.output.read import read, unchanged
@@ -59,6 +59,10 @@ def compare_run(
             yield Standing(circuits, place, _compare(prepared, [finished[each] for each in ids], folder, place))
         except CircuitError as error:
             yield Standing(circuits, place, failure=error)
+        except Exception as error:  # whatever it is, the circuits are there
+            label, cure = reason(error), "run again: every circuit is kept, and only this is made"
+            finding = Finding("E393", f"{place.name} could not be made", None, label, cure)
+            yield Standing(circuits, place, failure=CircuitError(finding))
 
 
 def _before(place: Path, ids: Sequence[str], summaries: Sequence[Summary]) -> Comparison | None:

@@ -25,7 +25,7 @@ from circuitlang.compiler.parse import parse
 from circuitlang.compiler.program import Program, Vocabulary
 from circuitlang.engine.contracts import ABLATIONS, CRITERIA, METRICS, MODELS
 from circuitlang.engine.known import Known
-from circuitlang.errors import CircuitError, Finding, InputError, OutputError, Severity, SpecError
+from circuitlang.errors import CircuitError, Finding, InputError, OutputError, Severity, SpecError, reason
 from circuitlang.source import LARGEST, Source, Span, decode, read
 
 if TYPE_CHECKING:
@@ -245,7 +245,7 @@ def run_compiled(
         base = os.path.relpath(compiled.folder, folder)
         with run_files(folder) as files:
             files.put("plan.yaml", write_plan(msgspec.structs.replace(compiled.plan, base=base)).encode())
-    _index(prepared, folder)
+    page = _index(prepared, folder)
     jobs = [job for job in prepared.jobs if job.plan.id in chosen]
     failed: list[CircuitError] = []
     # The page of many circuits takes a while to draw: it is renewed as often as that takes little of the time, and at
@@ -265,16 +265,18 @@ def run_compiled(
                 unseen += not outcome.cached
                 if unseen and time.monotonic() - drawn >= _PATIENCE * took:
                     begin = time.monotonic()
-                    _index(prepared, folder)
+                    page = _index(prepared, folder)
                     unseen, drawn = 0, time.monotonic()
                     took = drawn - begin
                 yield outcome
         finally:
             if unseen:
-                _index(prepared, folder)
-    for standing in _comparisons(prepared, folder):
+                page = _index(prepared, folder)
+    standings, page = _comparisons(prepared, folder, page)
+    for standing in standings:
         compared(standing)
         failed += [standing.failure] if standing.failure else []
+    failed += page
     if failed:
         raise failed[0] if len(failed) == 1 else CircuitError(each for error in failed for each in error.findings)
 
@@ -384,35 +386,52 @@ def _finished(prepared: Prepared, folder: Path) -> tuple[dict[str, Summary], dic
     return finished, splits
 
 
-def _index(prepared: Prepared, folder: Path, compared: Sequence[Standing] = ()) -> None:
-    """Write the page of a run's circuits, splits and comparisons, whoever finished them, and its sweeps as data."""
+def _index(prepared: Prepared, folder: Path, compared: Sequence[Standing] = ()) -> list[CircuitError]:
+    """Write the page of a run's circuits, splits and comparisons, whoever finished them, and its sweeps as data: why
+    one of these can't be made, which takes nothing from the circuits."""
     from circuitlang.output.index import index
     from circuitlang.output.sweep_data import sweep_data
     from circuitlang.output.sweeps import sweeps
     from circuitlang.output.write import run_files
 
+    failures = []
     # Two runs into a folder would else write what they saw a while ago over what the other saw since.
     with run_files(folder) as files:
         finished, splits = _finished(prepared, folder)
         beside = {each.folder.name: each.comparison for each in compared if each.comparison}
-        page = index(folder.resolve().name, prepared.plan, finished, splits, beside)
-        files.put("index.html", page)
-        if swept := sweeps(prepared.plan.circuits, finished):
-            files.put("sweep.json", sweep_data(swept))
-        else:
-            # That of a plan which was run here before is of other circuits.
-            files.remove("sweep.json")
+
+        def page() -> bytes:
+            return index(folder.resolve().name, prepared.plan, finished, splits, beside)
+
+        def data() -> bytes | None:
+            swept = sweeps(prepared.plan.circuits, finished)
+            return sweep_data(swept) if swept else None
+
+        for name, make in (("index.html", page), ("sweep.json", data)):
+            try:
+                content = make()
+            except Exception as error:  # whatever it is, the circuits are there
+                cure = "run again: every circuit is kept, and only this is made"
+                failures.append(CircuitError(Finding("E393", f"{name} could not be made", None, reason(error), cure)))
+                continue
+            if content is not None:
+                files.put(name, content)
+            else:
+                # That of a plan which was run here before is of other circuits.
+                files.remove(name)
+    return failures
 
 
-def _comparisons(prepared: Prepared, folder: Path) -> list[Standing]:
-    """Compare what a plan compares, as far as its circuits are there."""
+def _comparisons(
+    prepared: Prepared, folder: Path, page: list[CircuitError]
+) -> tuple[list[Standing], list[CircuitError]]:
+    """Compare what a plan compares, as far as its circuits are there: that, and why the run's page can't be made."""
     if not prepared.plan.comparisons:
-        return []
+        return [], page
     from circuitlang.comparing import compare_run
 
     found = list(compare_run(prepared, *_finished(prepared, folder), folder))
-    _index(prepared, folder, found)
-    return found
+    return found, _index(prepared, folder, found)
 
 
 def compare(paths: Sequence[Path]) -> tuple[Comparison, list[Result]]:

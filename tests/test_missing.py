@@ -147,3 +147,36 @@ def test_a_module_of_something_else_is_no_circuit(folder: Path, monkeypatch: pyt
     outcomes, (finding,) = run(folder)
     assert not outcomes
     assert finding.code == "E350"
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        ("circuitlang.output.index.index", "index.html"),
+        ("circuitlang.output.sweeps.sweeps", "sweep.json"),
+        ("circuitlang.comparing._compare", "compare-one-two"),
+    ],
+)
+def test_a_page_of_a_run_that_fails_takes_nothing_with_it(
+    folder: Path, place: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = SPEC + SPEC.replace("one", "two").replace("2:3", "2:4") + "compare one, two\n"
+
+    def both() -> list[Any]:
+        try:
+            list(pipeline.run(Source("spec.circuit", spec, folder), folder / "runs"))
+        except CircuitError as error:
+            return list(error.findings)
+        return []
+
+    with monkeypatch.context() as fault:
+        fault.setattr(place, broken)
+        (finding,) = both()
+    assert (finding.code, finding.label) == ("E393", "Odd: this time")
+    assert name in finding.message
+    run = folder / "runs" / "spec"
+    assert sorted(each.parent.name for each in run.glob("*/circuit.json")) == ["one", "two"]
+    nothing_is_scored(monkeypatch)
+    assert not both()
+    assert (run / "index.html").is_file()
+    assert list(run.glob("*/comparison.json"))

@@ -235,3 +235,14 @@ def test_nothing_is_read_beyond_the_memory_of_maps(width):
     start = max(width - 2 - 8, 0)
     last = ((2 * 5 - 1) * width + start + 7 + 2) * sparse.LANES + sparse.LANES
     assert last <= laid.untyped_storage().nbytes() // 4
+
+
+def test_channels_of_images_with_more_channels_are_told_apart_by_those_they_see():
+    x, known = torch.randn(3, 6, 5, 5), sparse.Channels()
+    for seen in ((0, 1, 2), (3, 4, 5)):
+        layer = nn.Conv2d(6, 1, 1, bias=False).requires_grad_(False)
+        layer.weight.zero_()[:, seen] = 1
+        graph = fx.Graph()
+        graph.output(graph.call_module("layer", (graph.placeholder("image"),)))
+        module = fx.GraphModule({"layer": layer}, graph)
+        torch.testing.assert_close(sparse.Sparse(module, known)(x, "x"), module(x))

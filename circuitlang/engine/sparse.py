@@ -116,7 +116,9 @@ class _Runner(fx.Interpreter):
         self._first: dict[str, _First] = {}
         for node in module.graph.nodes:
             if node.name in self._layers and node.args[0].op == "placeholder":
-                self._first[node.name] = _First(self._layers[node.name], self._pooled(node), known)
+                inner = modules[str(node.target)].in_channels
+                assert isinstance(inner, int)
+                self._first[node.name] = _First(self._layers[node.name], inner, self._pooled(node), known)
 
     def _pooled(self, node: fx.Node) -> list[_Pool]:
         """The pools behind a layer that nothing but them reads; they are done with it."""
@@ -257,10 +259,10 @@ class _Layer:
 class _First:
     """A layer that reads images, with the pools behind it; of channels that are known nothing is computed."""
 
-    def __init__(self, layer: _Layer, pools: Sequence[_Pool], known: Channels) -> None:
+    def __init__(self, layer: _Layer, inner: int, pools: Sequence[_Pool], known: Channels) -> None:
         self._layer, self._pools, self._known = layer, pools, known
         how = repr([vars(pool) for pool in pools]).encode()
-        self._names = [None if each is None else how + each for each in layer.names(3)]
+        self._names = [None if each is None else how + each for each in layer.names(inner)]
 
     def __call__(self, images: Tensor, called: Hashable) -> Tensor:
         known = self._known.of(called, self._names)
