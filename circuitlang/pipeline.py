@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -189,11 +188,11 @@ def look(model: str, allow_code: bool = False) -> tuple[Layer, ...]:
 
     Raises CircuitError.
     """
-    from circuitlang.engine.prepare import outline, read_model
+    from circuitlang.engine.prepare import read_model
 
     compiled = compile_source(Source("<MODEL>", f"model {model}"))
     try:
-        return read_model(compiled.plan.model, compiled.folder, partial(outline, allow_code=allow_code))[1].layers
+        return read_model(compiled.plan.model, compiled.folder, allow_code)[1].layers
     except InputError as error:
         place = compiled.origins["model",]
         raise InputError(replace(finding, span=finding.span or place) for finding in error.findings) from None

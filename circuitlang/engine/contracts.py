@@ -218,10 +218,12 @@ class MetricEntry:
 
 @dataclass(frozen=True)
 class Locate:
-    """Turns a path of the spec into one of this machine; says whether code that the spec names may run."""
+    """Turns a path of the spec into one of this machine; says whether code that the spec names may run, and of what
+    shape (channels, height, width) the model statement says images are, if it does."""
 
     folder: Path
     allow_code: bool = False
+    images: tuple[int, int, int] | None = None
 
     def __call__(self, path: str) -> Path:
         return self.folder / path

@@ -10,7 +10,7 @@ import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -27,7 +27,7 @@ from circuitlang.engine.graph import Graph, Step
 from circuitlang.engine.images import held_out
 from circuitlang.engine.kinds import numbers
 from circuitlang.engine.patterns import find
-from circuitlang.engine.prepare import check_criterion, collect, collect_target, outline, read_model, refusals
+from circuitlang.engine.prepare import check_criterion, collect, collect_target, read_model, refusals
 from circuitlang.engine.reduced import IMAGES as FEW
 from circuitlang.engine.scenes import PICTURES
 from circuitlang.engine.select import budget
@@ -190,7 +190,7 @@ def estimate(plan: Plan, folder: Path, origins: Origins, allow_code: bool = Fals
     findings: list[Finding] = []
     network: _Network | None = None
     with collect(findings, origins, ("model",)):
-        network = _Network(*read_model(plan.model, folder, partial(outline, allow_code=allow_code)))
+        network = _Network(*read_model(plan.model, folder, allow_code))
     sets: dict[str, ImageSet] = {}
     for name, images in plan.images.items():
         with collect(findings, origins, ("images", name)):

@@ -1,4 +1,4 @@
-"""The only file that runs a network: as it is, edited, or watched.
+"""Run a network for its circuits: as it is, edited, or watched.
 
 It never touches the user's model. A `Section` is a network of its own over the same weights, up to one feature, in
 which every layer is a `_KernelLayer` that can be edited and observed; both are undone when the `with` block ends.

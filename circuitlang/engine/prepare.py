@@ -4,13 +4,13 @@ begins. `survey` finds the same mistakes without the weights."""
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import torch
@@ -227,7 +227,7 @@ def load_model(model: Model, folder: Path, allow_code: bool = False, place: torc
     if model.source not in MODELS.declarations:
         raise InputError(Finding("E109", f"unknown model source '{model.source}'"))
     source = MODELS.load(model.source)
-    loaded = source(model.name, arguments, Locate(folder, allow_code))
+    loaded = source(model.name, arguments, Locate(folder, allow_code, _shape(said)))
     module = sound(single(loaded.module, place), str(model))
 
     def channels(crop: int, count: int) -> int:
@@ -236,6 +236,13 @@ def load_model(model: Model, folder: Path, allow_code: bool = False, place: torc
 
     preprocess = overridden(loaded.preprocess, said, channels)
     return replace(loaded, module=module, preprocess=preprocess, output=output)
+
+
+def _shape(said: Mapping[str, Any]) -> tuple[int, int, int] | None:
+    """Channels, height and width of images, as far as the model statement says how they are prepared."""
+    size = said.get("crop", said.get("resize"))
+    channels = said.get("image_channels", len(said.get("mean", said.get("std", (0, 0, 0)))))
+    return (channels, size, size) if size else None
 
 
 def _output(value: object) -> int | str | None:
@@ -251,11 +258,19 @@ def outline(model: Model, folder: Path, allow_code: bool = False) -> LoadedModel
         return load_model(model, folder, allow_code)
 
 
-def read_model(model: Model, folder: Path, load: Callable[[Model, Path], LoadedModel]) -> tuple[LoadedModel, Graph]:
-    """The network and what was found by tracing it, which is remembered for the compiler. Raises InputError."""
-    loaded = load(model, folder)
+def read_model(model: Model, folder: Path, allow_code: bool = False) -> tuple[LoadedModel, Graph]:
+    """The network without its weights and what was found by tracing it, which is remembered for the compiler. Raises
+    InputError."""
+    loaded = outline(model, folder, allow_code)
     size = loaded.preprocess.crop, loaded.preprocess.crop
-    graph = trace(loaded.module, size, loaded.preprocess.channels)
+    try:
+        graph = trace(loaded.module, size, loaded.preprocess.channels)
+    except InputError:
+        # Code may look at the values of weights.
+        drawn = _drawn(model, folder, allow_code, loaded)
+        if drawn is None:
+            raise
+        graph = trace(drawn.module, size, loaded.preprocess.channels)
     if loaded.output is not None:
         choose(outputs(graph.module), loaded.output)
     remember(model, graph.widths(), [layer.name for layer in graph.layers])

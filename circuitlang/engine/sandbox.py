@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.parameter import is_lazy
 
 # The dictionaries of hooks that a call of a module runs.
 HOOKS = (
@@ -76,6 +77,10 @@ def _tensors(value: Any, depth: int = 4) -> Iterator[Tensor]:
 
 
 def _copied_tensor(tensor: Tensor) -> Tensor:
+    if is_lazy(tensor):
+        # It has nothing to be copied yet.
+        empty: Tensor = type(tensor)(device=tensor.device, dtype=tensor.dtype)
+        return empty
     own = tensor.detach().clone()
     return nn.Parameter(own, requires_grad=False) if isinstance(tensor, nn.Parameter) else own
 
@@ -101,7 +106,7 @@ def untouched(module: nn.Module) -> Iterator[None]:
     inner = [{name: dict(vars(each)[name]) for name in _DICTIONARIES if name in vars(each)} for each in modules]
     reached = any(hooked(each) or "forward" in vars(each) for each in modules)
     tensors = [*module.buffers(), *(module.parameters() if reached else ())]
-    held = [(each, each.detach().clone()) for each in tensors if not isinstance(each, nn.UninitializedBuffer)]
+    held = [(each, each.detach().clone()) for each in tensors if not is_lazy(each)]
     for each in modules:
         vars(each)["training"] = False
     try:
@@ -117,6 +122,21 @@ def untouched(module: nn.Module) -> Iterator[None]:
         for tensor, content in held:
             if not tensor.is_meta and not torch.equal(tensor, content):
                 tensor.data.copy_(content)
+
+
+def materialised(module: nn.Module, images: Tensor) -> nn.Module:
+    """A copy of a module that was run once, in evaluation mode, so that layers that wait for images get their weights,
+    whose values are drawn the same every time; the module itself where there are none. Raises whatever it raises."""
+    if not any(is_lazy(each) for each in (*module.parameters(), *module.buffers())):
+        return module
+    copy_of_it = private_copy(module)
+    modes = [(each, each.training) for each in copy_of_it.modules()]
+    with untouched(module), quiet(), random_states(0, images.device), torch.device(images.device), torch.no_grad():
+        copy_of_it.eval()
+        copy_of_it(images)
+    for each, training in modes:
+        each.training = training
+    return copy_of_it
 
 
 @contextmanager

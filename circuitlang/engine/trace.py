@@ -61,11 +61,11 @@ def graphs(model: nn.Module, size: tuple[int, int], channels: int = 3) -> Iterat
 
 
 def ways(model: nn.Module) -> list[tuple[str, Way]]:
-    """The ways of reading a network, with what an error says before its reason; the last one leaves out hooks that may
-    only look at what goes through."""
+    """The ways of reading a network, with what an error says before its reason, the fastest first; one leaves out hooks
+    that may only look at what goes through."""
     found: list[tuple[str, Way]] = [("", _symbolic), ("torch.export: ", _exported)]
     if any(map(hooked, model.modules())):
-        found.append(("without its hooks: ", _without_hooks))
+        found.insert(1, ("without its hooks: ", _without_hooks))
     return found
 
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_leaves
 
+from circuitlang.engine.device import arithmetic
 from circuitlang.engine.graph import Graph, Step
 from circuitlang.engine.sandbox import hooked, private_copy, quiet, random_states, untouched
 from circuitlang.engine.trace import check_readable, graphs, reason, unfit
@@ -109,6 +110,11 @@ def verified(model: nn.Module, size: tuple[int, int], images: Tensor) -> Verifie
     check_readable(model)
     weight = next(model.parameters(), images)
     images = images.to(weight.device, weight.dtype)
+    with arithmetic(images.device):
+        return _verified(model, size, images)
+
+
+def _verified(model: nn.Module, size: tuple[int, int], images: Tensor) -> Verified:
     given = _Given(model, images)
     runs = given.runs
     own = runs.steady and runs.separate

@@ -13,7 +13,7 @@ from circuitlang.engine.building import class_names, filled, options_of, said, s
 from circuitlang.engine.checkpoint import exists
 from circuitlang.engine.contracts import LoadedModel, Locate, model_source
 from circuitlang.engine.images import IMAGENET_MEAN, IMAGENET_STD, Preprocess
-from circuitlang.engine.sandbox import private_copy
+from circuitlang.engine.sandbox import materialised, private_copy
 from circuitlang.engine.weights import outlining, seeded, single
 from circuitlang.errors import Finding, InputError, did_you_mean
 
@@ -40,6 +40,7 @@ def python(name: str, arguments: Mapping[str, Any], locate: Locate) -> LoadedMod
     options, wanted = options_of(arguments), said(arguments, "weights", "none")
     with torch.device("cpu"):
         module = _build(path, function, options)
+    module = _complete(module, locate, path)
     module = single(module, "meta") if outlining() else module
     preprocess = Preprocess(224, 224, IMAGENET_MEAN, IMAGENET_STD)
     if wanted == "none":
@@ -68,6 +69,17 @@ def _build(path: Path, function: str, options: Mapping[str, Any]) -> nn.Module:
         label, cure = f"but a {type(built).__name__}", "return a torch.nn.Module"
         raise InputError(Finding("E307", f"'{function}' of {path.name} returns no module", None, label, cure))
     return built
+
+
+def _complete(module: nn.Module, locate: Locate, path: Path) -> nn.Module:
+    """The module with weights in layers that wait for images for them, as LazyConv2d does."""
+    try:
+        return materialised(module, torch.zeros(1, *(locate.images or (3, 224, 224))))
+    except Exception as error:  # the user's code may raise anything
+        label = "it has layers that are made when it is first called, and this call fails"
+        message = f"'{path.name}' builds a network that can't be completed: {said_last(error)}"
+        cure = "build it with layers that know their input channels, or say crop= and image_channels="
+        raise InputError(Finding("E307", message, None, label, cure)) from None
 
 
 def _execute(path: Path) -> Mapping[str, Any]:
