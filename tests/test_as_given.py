@@ -140,7 +140,7 @@ UNIT = 3
 def undrawn(monkeypatch):
     """Runs write numbers and modules, and draw nothing."""
     written = SimpleNamespace(declarations=("circuit", "metrics", "module"), load=FORMATS.load)
-    monkeypatch.setattr("circuitlang.output.write.FORMATS", written)
+    monkeypatch.setattr("circuitlang.output.render.FORMATS", written)
 
 
 @pytest.fixture

@@ -79,7 +79,8 @@ def _tensors(value: Any, depth: int = 4) -> Iterator[Tensor]:
 def _copied_tensor(tensor: Tensor) -> Tensor:
     if is_lazy(tensor):
         # It has nothing to be copied yet.
-        empty: Tensor = type(tensor)(device=tensor.device, dtype=tensor.dtype)
+        kind: Any = type(tensor)
+        empty: Tensor = kind(device=tensor.device, dtype=tensor.dtype)
         return empty
     own = tensor.detach().clone()
     return nn.Parameter(own, requires_grad=False) if isinstance(tensor, nn.Parameter) else own
@@ -131,7 +132,8 @@ def materialised(module: nn.Module, images: Tensor) -> nn.Module:
         return module
     copy_of_it = private_copy(module)
     modes = [(each, each.training) for each in copy_of_it.modules()]
-    with untouched(module), quiet(), random_states(0, images.device), torch.device(images.device), torch.no_grad():
+    # Values are drawn even where the network's shapes alone are wanted.
+    with torch.device(images.device), untouched(module), quiet(), random_states(0, images.device), torch.no_grad():
         copy_of_it.eval()
         copy_of_it(images)
     for each, training in modes:

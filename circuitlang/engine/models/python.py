@@ -74,7 +74,7 @@ def _build(path: Path, function: str, options: Mapping[str, Any]) -> nn.Module:
 def _complete(module: nn.Module, locate: Locate, path: Path) -> nn.Module:
     """The module with weights in layers that wait for images for them, as LazyConv2d does."""
     try:
-        return materialised(module, torch.zeros(1, *(locate.images or (3, 224, 224))))
+        return materialised(module, torch.zeros(1, *(locate.images or (3, 224, 224)), device="cpu"))
     except Exception as error:  # the user's code may raise anything
         label = "it has layers that are made when it is first called, and this call fails"
         message = f"'{path.name}' builds a network that can't be completed: {said_last(error)}"
