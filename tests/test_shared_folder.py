@@ -82,13 +82,13 @@ def test_what_is_planted_in_a_folder_of_runs_is_left_alone(tmp_path, victim, nam
     assert kind != "folder" or tree(runs / Path(name).parts[0]) == seen
 
 
-@pytest.mark.parametrize("target", ["../victim", "/etc", "..", ".", "", "a/b", "one\0", "x" * 2000])
+@pytest.mark.parametrize("target", ["../victim", "{victim}", "..", ".", "", "a/b", "one\0", "x" * 2000])
 def test_a_planted_stage_moves_nothing_out_of_its_folder(tmp_path, victim, target):
     before = tree(victim)
     stage = tmp_path / "runs" / STAGE
     (stage / "old").mkdir(parents=True)
     (stage / "old" / "evil.txt").write_text("theirs")
-    (stage / "target").write_text(target)
+    (stage / "target").write_text(target.replace("{victim}", str(victim)))
     write_folder(tmp_path / "runs" / "one", FILES)
     assert tree(victim) == before
     assert tree(tmp_path / "runs" / "one").keys() == {*FILES, SUMS}
@@ -339,7 +339,7 @@ def test_a_folder_with_files_of_the_users_that_are_called_as_ours_is_not_replace
 def test_a_name_that_no_folder_can_have_is_said_before_anything_is_computed(tmp_path, name):
     with pytest.raises(OutputError) as refused:
         claim(tmp_path / name)
-    assert refused.value.findings[0].label.startswith("no folder can have this name")
+    assert "can have this name" in refused.value.findings[0].label
 
 
 @pytest.mark.parametrize(
