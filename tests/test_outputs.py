@@ -41,6 +41,8 @@ RESULTS = {
     "dataclass": lambda f, y, a: Record(y, a),
     "first": lambda f, y, a: (y, None, 3),
     "same": lambda f, y, a: (y, y),
+    "chunk": lambda f, y, a: torch.cat([y, a], 1).chunk(2, 1),
+    "nested chunk": lambda f, y, a: {"both": torch.cat([y, a], 1).split(5, 1), "features": f},
     "single": lambda f, y, a: y,
 }
 # Of each result, by what `output` says, the head that has the classes; None where that must be refused.
@@ -53,6 +55,8 @@ MEANT = {
     "namedtuple": {None: None, 1: "logits", 0: "features"},
     "first": {None: "logits", 0: "logits", 1: None},
     "same": {None: "logits", 0: "logits", 1: "logits"},
+    "chunk": {None: None, 0: "logits", 1: "aux", 2: None},
+    "nested chunk": {None: None, 0: None, "both.1": "aux", "both.0": "logits", "features": "features"},
     "single": {None: "logits", 0: "logits", 1: None, "logits": None},
 }
 

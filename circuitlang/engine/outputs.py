@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
@@ -46,6 +47,23 @@ def outputs(module: fx.GraphModule) -> tuple[Output, ...]:
     *_, last = module.graph.nodes
     found = tuple(_within(last.args[0], ()))
     return tuple(each for each in found if "value" not in each.node.meta) or found
+
+
+def unpacked(module: fx.GraphModule) -> bool:
+    """Give each entry of a tuple that one step gives, such as a chunk, a step of its own in the result.
+
+    Steps know the number of their entries (`meta["entries"]`). Returns whether there were any.
+    """
+    *_, last = module.graph.nodes
+    many = [node for node in last.all_input_nodes if "entries" in node.meta and not isinstance(node.target, type)]
+    parts: dict[fx.Node, Any] = {}
+    with module.graph.inserting_before(last):
+        for node in many:
+            numbers = range(node.meta["entries"])
+            parts[node] = tuple(module.graph.call_function(operator.getitem, (node, number)) for number in numbers)
+    last.args = fx.node.map_arg(last.args, lambda node: parts.get(node, node))
+    module.recompile()
+    return bool(many)
 
 
 def choose(found: Sequence[Output], wanted: int | str | None) -> Output:

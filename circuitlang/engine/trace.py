@@ -23,6 +23,7 @@ from circuitlang.engine.follow import BATCH, follow
 from circuitlang.engine.functional_layers import CALLER, layers_of_functions
 from circuitlang.engine.graph import Graph
 from circuitlang.engine.interpreted import Interpreted
+from circuitlang.engine.outputs import unpacked
 from circuitlang.engine.sandbox import HOOKS, hooked, private_copy, quiet, random_states, untouched, unwrapped
 from circuitlang.errors import Finding, InputError
 
@@ -98,6 +99,8 @@ def read(model: nn.Module, size: tuple[int, int], way: Way, channels: int = 3) -
         with torch.no_grad():
             try:
                 _Shapes(module).run(images)
+                while unpacked(module):
+                    _Shapes(module).run(images)
             except Exception as error:  # what a network does to an image of another size may raise anything
                 raise unfit((channels, *size), error) from None
     return follow(module)
@@ -387,6 +390,8 @@ class _Shapes(fx.Interpreter):
         value = super().run_node(n)
         if isinstance(value, torch.Tensor):
             n.meta["shape"] = value.shape
+        elif isinstance(value, (tuple, list)) and n.op != "output":
+            n.meta["entries"] = len(value)
         if not _depends(n):
             n.meta["value"] = value
         return value
