@@ -229,6 +229,16 @@ def test_a_network_that_takes_no_image_has_the_usual_number() -> None:
     assert image_channels(nn.Conv2d(4, 4, SIZE + 1), (SIZE, SIZE)) == 3
 
 
+def test_an_image_of_a_wrong_size_does_not_hide_the_number_of_channels(here: Path) -> None:
+    """As in a network for MNIST, whose linear layer takes maps of one size."""
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(2 * 10 * 10, 3))
+    assert image_channels(net, (12, 12)) == image_channels(net, (16, 16)) == 1
+    assert not any(each._forward_hooks for each in net.modules())
+    (here / "net.py").write_text(NET.replace("nn.Conv2d(4, 3, 3)", "nn.Flatten(), nn.Linear(9, 3)"))
+    result = call("layers", 'python("net.py:build", inner=1, resize=14, crop=14)', "--allow-code")
+    assert "the network can't take images of 1 channel and 14 x 14 pixels: " in result.output
+
+
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a network's code, to stand in."""

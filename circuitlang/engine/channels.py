@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import torch
@@ -14,11 +15,17 @@ from circuitlang.compiler.preprocessing import HIGHEST, MOST_NUMBERS
 def image_channels(private: nn.Module, size: tuple[int, int], usual: int = 3) -> int:
     """The first number of channels that the network runs with: the usual one, three, or what its layers take.
 
-    `private` is run in evaluation mode with an image of `size` (height, width). Where no number runs, the usual one is
-    returned, for the error that tracing raises then is about the usual images.
+    `private` is run in evaluation mode with an image of `size` (height, width). Where no number runs, as with images of
+    a wrong size, it is that with which the most modules run.
     """
-    candidates = dict.fromkeys((usual, 3, *_candidates(private, size), 1, 2, 4))
-    return next((count for count in candidates if _runs(private, size, count)), usual)
+    best, most = usual, -1.0
+    for count in dict.fromkeys((usual, 3, *_candidates(private, size), 1, 2, 4)):
+        reached = _modules_that_run(private, size, count)
+        if reached > most:
+            best, most = count, reached
+        if most == math.inf:
+            break
+    return best
 
 
 def _candidates(module: nn.Module, size: tuple[int, int]) -> Iterator[int]:
@@ -36,15 +43,21 @@ def _candidates(module: nn.Module, size: tuple[int, int]) -> Iterator[int]:
                 yield count
 
 
-def _runs(module: nn.Module, size: tuple[int, int], count: int) -> bool:
+def _modules_that_run(module: nn.Module, size: tuple[int, int], count: int) -> float:
+    """How many modules return before one fails; infinite where the whole network runs."""
     if count * size[0] * size[1] > MOST_NUMBERS:
-        return False
+        return -1
     sample = next(module.parameters(), torch.zeros(0))
     devices = [sample.device] if sample.device.type == "cuda" else []
+    returned: list[nn.Module] = []
+    handles = [each.register_forward_hook(lambda own, *_: returned.append(own)) for each in module.modules()]
     try:
         with torch.random.fork_rng(devices), torch.no_grad():
             images = torch.zeros(1, count, *size, device=sample.device, dtype=sample.dtype)
             module(images)
     except Exception:  # a network raises anything for images that it does not take
-        return False
-    return True
+        return len(returned)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return math.inf

@@ -108,7 +108,7 @@ def read(model: nn.Module, size: tuple[int, int], way: Way, channels: int = 3) -
 
 def unfit(shape: Sequence[int], error: Exception) -> InputError:
     """A network raised an error for images of a shape (channels, height, width)."""
-    depth = "" if shape[0] == 3 else f"{shape[0]} channels and "
+    depth = "" if shape[0] == 3 else f"{shape[0]} channel{'s' if shape[0] > 1 else ''} and "
     images = f"the network can't take images of {depth}{shape[1]} x {shape[2]} pixels"
     return InputError(Finding("E308", f"{images}: {reason(error)}"))
 
