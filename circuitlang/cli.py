@@ -1,6 +1,7 @@
 """The command line: arguments and exit codes. Everything it does is a call of the pipeline.
 
-Nothing heavy is imported before a command needs it. Exit codes: 0 fine, 1 findings, 2 usage, 130 interrupted.
+Nothing heavy is imported before a command needs it. Exit codes: 0 fine, 1 findings, 2 usage, 70 an error of circuitlang
+itself, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -12,15 +13,16 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from circuitlang.boundary import boundary
 from circuitlang.errors import CircuitError, Finding
-from circuitlang.source import Source
+from circuitlang.source import Source, unfit
+from circuitlang.visible import lines
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.progress import Progress
 
     from circuitlang.comparing import Standing
@@ -28,18 +30,38 @@ if TYPE_CHECKING:
     from circuitlang.engine.contracts import Track
     from circuitlang.engine.lock import Lock
     from circuitlang.engine.result import Summary
+    from circuitlang.output.console import Console
     from circuitlang.output.listing import Listing
     from circuitlang.perform import Outcome, Parted
     from circuitlang.pipeline import Compiled, Verdict
 
 T = TypeVar("T")
-_FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+class _Path(click.Path):
+    """A path, or a usage error that says why a text can't be one."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, str) and (problem := unfit(value)):
+            self.fail(problem, param, ctx)
+        return super().convert(value, param, ctx)
+
+
+_FILE = _Path(path_type=Path, dir_okay=False)
 # Of more circuits than these a run prints what is claimed, not all of it.
 _MANY = 12
 _allow_code = click.option("--allow-code", is_flag=True, help="Run the Python file that a model statement names.")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Program(click.Group):
+    """The commands, and around each of them the boundary."""
+
+    def main(self, *arguments: Any, **options: Any) -> Any:
+        with boundary():
+            return super().main(*arguments, **options)
+
+
+@click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="circuitlang")
 def main() -> None:
     """Feature-preserving circuits in CNNs: say what must be preserved, get the circuit.
@@ -51,9 +73,9 @@ def main() -> None:
 
 
 @main.command()
-@click.argument("spec", required=False, type=click.Path(path_type=Path))
+@click.argument("spec", required=False, type=_Path(path_type=Path))
 @click.option("-e", "text", metavar="TEXT", help="Run this text instead of a file; its paths are relative to here.")
-@click.option("--out", default="runs", show_default=True, type=click.Path(path_type=Path), help="Where results go.")
+@click.option("--out", default="runs", show_default=True, type=_Path(path_type=Path), help="Where results go.")
 @click.option("--skip-unreadable", is_flag=True, help="Go on without pictures that can't be read.")
 @click.option("--locked", is_flag=True, help="Refuse whatever is not as `circuitlang lock` found it.")
 @click.option("--visualise", is_flag=True, help="Draw what excites each channel of a circuit, not the feature's alone.")
@@ -126,7 +148,7 @@ def run(
 
 
 @main.command()
-@click.argument("specs", nargs=-1, required=True, metavar="SPEC...", type=click.Path(path_type=Path))
+@click.argument("specs", nargs=-1, required=True, metavar="SPEC...", type=_Path(path_type=Path))
 @click.option("--deep", is_flag=True, help="Look at the model, the weights and the pictures too, as `run` would.")
 @click.option(
     "--format",
@@ -158,7 +180,7 @@ def check(specs: tuple[Path, ...], deep: bool, style: str, allow_code: bool) -> 
 
 
 @main.command()
-@click.argument("specs", nargs=-1, required=True, metavar="SPEC...", type=click.Path(path_type=Path))
+@click.argument("specs", nargs=-1, required=True, metavar="SPEC...", type=_Path(path_type=Path))
 @click.option("--check", "only_check", is_flag=True, help="Write nothing; exit with 1 if a file would change.")
 @click.option("--diff", "show_diff", is_flag=True, help="Write nothing; print what would change.")
 def fmt(specs: tuple[Path, ...], only_check: bool, show_diff: bool) -> None:
@@ -194,12 +216,13 @@ def _format(path: Path, only_check: bool, show_diff: bool) -> bool:
         _print_diff(source.name, written.decode(), formatted.decode())
     elif only_check:
         if changed:
-            click.echo(f"would format {source.name}")
+            _echo(f"would format {source.name}")
     elif path == STDIN:
-        click.echo(formatted, nl=False)
+        # A program gets what was written to the letter, a terminal what can be seen of it.
+        click.echo(lines(formatted.decode()) if sys.stdout.isatty() else formatted, nl=False)
     elif changed:
         _rewrite(path.resolve(), formatted)
-        click.echo(f"formatted {path}")
+        _echo(f"formatted {path}")
     return changed
 
 
@@ -217,8 +240,8 @@ def _print_diff(name: str, before: str, after: str) -> None:
     import difflib
 
     old, new = (re.findall(r"[^\n]*\n|[^\n]+", text) for text in (before, after))
-    lines = difflib.unified_diff(old, new, name, name)
-    ended = (line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
+    changes = difflib.unified_diff(old, new, name, name)
+    ended = (line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in changes)
     console = _stdout()
     if not console.is_terminal:
         click.echo("".join(ended), nl=False)
@@ -288,13 +311,13 @@ def layers(model: str, allow_code: bool) -> None:
 
 
 @main.command()
-@click.argument("spec", required=False, type=click.Path(path_type=Path))
+@click.argument("spec", required=False, type=_Path(path_type=Path))
 @click.option("-e", "text", metavar="TEXT", help="Plan this text instead of a file.")
-@click.option("--out", default="runs", show_default=True, type=click.Path(path_type=Path), help="Where results are.")
+@click.option("--out", default="runs", show_default=True, type=_Path(path_type=Path), help="Where results are.")
 @click.option("--yaml", "style", flag_value="yaml", help="Print the plan itself, which `run` takes like a spec.")
 @click.option("--json", "style", flag_value="json", help="Print the numbers for a program.")
 @click.option("--schema", "style", flag_value="schema", help="Print the JSON Schema of the YAML; no SPEC is needed.")
-@click.option("-o", "output", type=click.Path(path_type=Path), help="Write the plan's YAML to this file.")
+@click.option("-o", "output", type=_Path(path_type=Path), help="Write the plan's YAML to this file.")
 @click.option("--fast", is_flag=True, help="Of what `run --fast` would do.")
 @_allow_code
 def plan(
@@ -324,13 +347,14 @@ def plan(
             _yaml(compiled, output)
             return
         from circuitlang.engine.prepare import Options
+        from circuitlang.output.console import json_text
         from circuitlang.output.plan_tree import as_json, draw
 
         with _progress() as (_, track):
             options = Options(allow_code=allow_code, fast=fast, track=track)
             found = pipeline.forecast(compiled, out / pipeline.run_name(source), options)
         if style == "json":
-            click.echo(as_json(found), nl=False)
+            click.echo(json_text(as_json(found)), nl=False)
         else:
             console = _stdout()
             # A tree can't be soft-wrapped; in a pipe its lines stay whole.
@@ -357,7 +381,7 @@ def _yaml(compiled: Compiled, output: Path | None) -> None:
 
 
 @main.command()
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=_Path(path_type=Path))
 def show(folder: Path) -> None:
     """Print the report of a finished circuit, split or comparison, or of all of a run, from its FOLDER."""
     with _findings():
@@ -386,8 +410,8 @@ def show(folder: Path) -> None:
 
 
 @main.command()
-@click.argument("circuit", type=click.Path(path_type=Path))
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("circuit", type=_Path(path_type=Path))
+@click.argument("file", type=_Path(path_type=Path))
 def export(circuit: Path, file: Path) -> None:
     """Write a finished CIRCUIT, named by its folder, to a FILE of the kind that its ending says.
 
@@ -400,12 +424,12 @@ def export(circuit: Path, file: Path) -> None:
         from circuitlang.loaded import load
 
         load(circuit).export(file)
-        click.echo(f"wrote {file}")
+        _echo(f"wrote {file}")
 
 
 @main.command()
-@click.argument("before", metavar="A", type=click.Path(path_type=Path))
-@click.argument("after", metavar="B", type=click.Path(path_type=Path))
+@click.argument("before", metavar="A", type=_Path(path_type=Path))
+@click.argument("after", metavar="B", type=_Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print the same as data.")
 def diff(before: Path, after: Path, as_json: bool) -> None:
     """Tell what differs in meaning between A and B, each a spec, a plan, or the folder of a run or circuit.
@@ -428,8 +452,8 @@ def diff(before: Path, after: Path, as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("folders", nargs=-1, required=True, metavar="FOLDER...", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), metavar="FOLDER", help="Write report and diagram there too.")
+@click.argument("folders", nargs=-1, required=True, metavar="FOLDER...", type=_Path(path_type=Path))
+@click.option("--out", type=_Path(path_type=Path), metavar="FOLDER", help="Write report and diagram there too.")
 @click.option("--json", "as_json", is_flag=True, help="Print the same as data.")
 def compare(folders: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
     """Tell how much finished circuits share, each named by its FOLDER, or all of a run by that of the run.
@@ -450,13 +474,15 @@ def compare(folders: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
         if as_json:
             import msgspec
 
-            click.echo(msgspec.json.format(msgspec.json.encode(comparison), indent=2))
+            from circuitlang.output.console import json_text
+
+            click.echo(json_text(msgspec.json.format(msgspec.json.encode(comparison), indent=2).decode()))
         else:
             _stdout().print(render(comparison, out))
 
 
 @main.command()
-@click.argument("spec", type=click.Path(path_type=Path))
+@click.argument("spec", type=_Path(path_type=Path))
 @click.option("--skip-unreadable", is_flag=True, help="Go on without pictures that can't be read.")
 @_allow_code
 def lock(spec: Path, skip_unreadable: bool, allow_code: bool) -> None:
@@ -475,9 +501,9 @@ def lock(spec: Path, skip_unreadable: bool, allow_code: bool) -> None:
             path, before, now = pipeline.lock(_source(spec, None), options)
         pictures = sum(map(len, now.images.values()))
         weights = now.model.name or now.model.weights[:12]
-        click.echo(f"{path}: {pictures} picture{'' if pictures == 1 else 's'}, weights {weights}")
+        _echo(f"{path}: {pictures} picture{'' if pictures == 1 else 's'}, weights {weights}")
         for drift in [*drifted(before, now), *outdated(before.versions, now.versions)] if before else []:
-            click.echo(f"  {drift.message}" + (f": {drift.label}" if drift.label else ""))
+            _echo(f"  {drift.message}" + (f": {drift.label}" if drift.label else ""))
 
 
 def _lock(spec: Path | None) -> Lock:
@@ -510,7 +536,7 @@ def cache(clear: bool) -> None:
         if clear:
             kept.clear()
         said = f"{number:,} file{'' if number == 1 else 's'} of scores and responses, {size / 1e6:,.1f} MB"
-        click.echo(f"{'removed ' if clear else ''}{said} in {kept.folder().parent}")
+        _echo(f"{'removed ' if clear else ''}{said} in {kept.folder().parent}")
 
 
 def _compared(standings: list[Standing]) -> None:
@@ -596,7 +622,7 @@ def _print_verdict(verdict: Verdict) -> None:
         _print_findings(_stdout(), verdict.findings)
     if verdict.sound:
         number = verdict.circuits
-        click.echo(f"{verdict.path}: {number} circuit{'' if number == 1 else 's'}, no mistakes")
+        _echo(f"{verdict.path}: {number} circuit{'' if number == 1 else 's'}, no mistakes")
 
 
 def _hint(text: str) -> None:
@@ -646,7 +672,7 @@ def _note(finding: Finding) -> None:
 
 def _say(findings: tuple[Finding, ...]) -> None:
     if findings:
-        from rich.console import Console
+        from circuitlang.output.console import Console
 
         _print_findings(Console(stderr=True), findings)
 
@@ -659,18 +685,25 @@ def _print_findings(console: Console, findings: tuple[Finding, ...]) -> None:
 
 
 def _stdout() -> Console:
-    from rich.console import Console
+    from circuitlang.output.console import Console
 
-    return Console(highlight=False)
+    return Console()
+
+
+def _echo(text: str) -> None:
+    """A line for people, or several."""
+    click.echo(lines(text))
 
 
 @contextmanager
 def _progress() -> Iterator[tuple[Progress, Track]]:
     """A progress bar on stderr, on a terminal only."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    from circuitlang.output.console import Console
+
+    # What is read may be called like markup.
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     console = Console(stderr=True)
     progress = Progress(
         *columns, console=console, transient=True, redirect_stdout=False, disable=not console.is_terminal

@@ -22,6 +22,7 @@ from circuitlang.output.comparison import FILE, files, folder_names, read_compar
 from circuitlang.output.manifest import damage
 from circuitlang.output.read import read, unchanged
 from circuitlang.output.write import write_files
+from circuitlang.source import resolved
 
 
 @dataclass(frozen=True)
@@ -107,11 +108,11 @@ def compare_folders(circuits: Sequence[Finished]) -> tuple[Comparison, list[Resu
 
 def _names(circuits: Sequence[Finished]) -> list[str]:
     """Each circuit by the name of its folder; where another's is the same, also by its run's."""
-    names = [each.folder.resolve().name for each in circuits]
-    folders = {each.folder.resolve() for each in circuits}
+    names = [resolved(each.folder).name for each in circuits]
+    folders = {resolved(each.folder) for each in circuits}
     alike = {name for name in names if len({each for each in folders if each.name == name}) > 1}
     return [
-        f"{each.folder.resolve().parent.name}/{name}" if name in alike else name
+        f"{resolved(each.folder).parent.name}/{name}" if name in alike else name
         for each, name in zip(circuits, names, strict=True)
     ]
 

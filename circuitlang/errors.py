@@ -74,6 +74,9 @@ def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:
     """A help sentence that guesses which known word was meant, or `otherwise`."""
     import difflib
 
+    # Nobody means a known word by one that is several times as long, and comparing takes time by length.
+    if len(word) > 100:
+        return otherwise
     names = {name.lower(): name for name in known}
     close = difflib.get_close_matches(word.lower(), names, n=1, cutoff=0.6)
     return f"did you mean '{names[close[0]]}'?" if close else otherwise

@@ -25,7 +25,7 @@ from circuitlang.compiler.program import Program, Vocabulary
 from circuitlang.engine.contracts import ABLATIONS, CRITERIA, METRICS, MODELS
 from circuitlang.engine.known import Known
 from circuitlang.errors import CircuitError, Finding, InputError, OutputError, Severity, SpecError, reason
-from circuitlang.source import LARGEST, Source, Span, decode, read
+from circuitlang.source import LARGEST, Source, Span, decode, read, resolved
 
 if TYPE_CHECKING:
     from circuitlang.comparing import Finished, Standing
@@ -400,7 +400,7 @@ def _index(prepared: Prepared, folder: Path, compared: Sequence[Standing] = ()) 
         beside = {each.folder.name: each.comparison for each in compared if each.comparison}
 
         def page() -> bytes:
-            return index(folder.resolve().name, prepared.plan, finished, splits, beside)
+            return index(resolved(folder).name, prepared.plan, finished, splits, beside)
 
         def data() -> bytes | None:
             swept = sweeps(prepared.plan.circuits, finished)
@@ -453,7 +453,7 @@ def _of_a_run(folder: Path) -> Finished:
     from circuitlang.comparing import Finished
 
     with suppress(CircuitError):
-        run = compile_source(open_source(folder.resolve().parent / "plan.yaml"))
+        run = compile_source(open_source(resolved(folder).parent / "plan.yaml"))
         return Finished(folder, run.plan, run.folder)
     return Finished(folder)
 
@@ -541,4 +541,4 @@ def _sets(circuit: Circuit) -> list[str]:
 def run_name(source: Source) -> str:
     """The folder of a source's results: the spec's name, and for a plan that a run left, that run's."""
     path = Path(source.name)
-    return path.resolve().parent.name if path.name == "plan.yaml" else source.stem
+    return resolved(path).parent.name if path.name == "plan.yaml" else source.stem

@@ -10,6 +10,8 @@ import re
 import unicodedata
 
 _TAB = "    "
+# Letters of a message that are shown.
+_LONGEST = 2000
 # What is shown as it is in a text of several lines: everything printable, and line breaks. Most texts are that.
 _PLAIN = re.compile(r"[\n -~]*")
 
@@ -20,8 +22,10 @@ def visible(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """A message without the line breaks that a quoted name may have."""
-    return visible(" ".join(filter(None, (line.strip() for line in text.split("\n")))) if "\n" in text else text)
+    """A message without the line breaks that a quoted name may have, and without the rest of one that never ends."""
+    if "\n" in text:
+        text = " ".join(filter(None, (line.strip() for line in text.split("\n"))))
+    return visible(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…")
 
 
 def lines(text: str) -> str:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext
 
 ROOT = Path(__file__).resolve().parents[1]
+# A mistake of the program shows its traceback.
+os.environ["CIRCUITLANG_DEBUG"] = "1"
 # Modules that make something costly once for many tests.
 SHARING = (
     "bundled", "compare", "diagram_page", "docs", "exports", "jobs", "loaded", "networks", "packaging",

@@ -55,6 +55,11 @@ _ENGLISH = {
 }
 # Deeper nesting is no spec, and would exhaust the parser.
 _DEEPEST = 50
+# What may stand before a statement: spaces, and comments to the ends of their lines. There is one way to read it, as an
+# expression that could take a comment for several would try them all.
+_BEFORE = r"(?:[\s\ufeff]|#[^\n]*(?:\n|\Z))*"
+_FIRST = re.compile(rf"{_BEFORE}([^\s=:<>()\[\]{{}}]*)")
+_DEFINES = re.compile(rf"{_BEFORE}(\w+)(?:\s+(\w+))?")
 _BRACKETS = {"(": ")", "[": "]", "{": "}"}
 # A line that begins like a statement ends the one before, even one with a bracket left open.
 _SCAN = re.compile(
@@ -120,7 +125,7 @@ def _stretch(text: str, start: int, end: int, mistake: Finding | None) -> Iterat
 
 
 def _statement(source: Source, start: int, end: int) -> syntax.Statement | Finding:
-    word = re.compile(r"(?:\s|\ufeff|#[^\n]*)*([^\s=:<>()\[\]{}]*)").match(source.text, start, end)
+    word = _FIRST.match(source.text, start, end)
     if word and word[1] not in STATEMENTS:
         at, length = word.start(1), max(len(word[1]), 1)
         return Finding(
@@ -152,18 +157,32 @@ def _explain(source: Source, start: int, end: int, error: UnexpectedInput) -> Fi
     at = token.start_pos if token.start_pos is not None else start
     word = re.compile(r'[^\s"#;,\[\](){}<>=]*').match(text, at)
     span = Span(source, at, max(at + len(token), word.end() if word else at))
-    run_on = re.search(r"\S*[*?/](\w+)\Z", text[start:at])
-    if token in ("<=", ">=", "=", "<", ">", "==") and run_on:
-        clause = Span(source, start + run_on.start(1), at)
-        pattern = run_on[0][: -len(run_on[1])]
+    clause = Span(source, _back(text, start, at, _is_word), at)
+    if (
+        token in ("<=", ">=", "=", "<", ">", "==")
+        and clause.text
+        and text[start : clause.start][-1:] in ("*", "?", "/")
+    ):
+        pattern = text[_back(text, start, clause.start, lambda letter: not letter.isspace()) : clause.start]
         return Finding(
             "E004",
-            f"a space is missing before '{run_on[1]}'",
+            f"a space is missing before '{clause.text}'",
             clause,
             "this runs on from the path",
             f"write {pattern} {text[clause.start : stop].split()[0]}",
         )
     return Finding("E005", f"'{span.text}' is not expected here", span, _expected(error.accepts))
+
+
+def _back(text: str, start: int, end: int, belongs: Callable[[str], bool]) -> int:
+    """Where the letters before `end` that belong together begin; each is looked at once."""
+    while end > start and belongs(text[end - 1]):
+        end -= 1
+    return end
+
+
+def _is_word(letter: str) -> bool:
+    return letter.isalnum() or letter == "_"
 
 
 def _expected(terminals: set[str] | None) -> str:
@@ -178,7 +197,7 @@ def _expected(terminals: set[str] | None) -> str:
 
 def _about(text: str) -> str:
     """What a statement that can't be read would have defined: `images dogs`, `model`, `defaults`."""
-    match = re.match(r"(?:\s|\ufeff|#[^\n]*)*(\w+)(?:\s+(\w+))?", text)
+    match = _DEFINES.match(text)
     if match is None:
         return ""
     keyword = did_you_mean(match[1], STATEMENTS).removeprefix("did you mean '").removesuffix("'?")

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 from markupsafe import Markup
-from rich.console import Console
 
 from circuitlang.compiler.plan import digest
 from circuitlang.engine.comparison import Comparison, Pair, letter
 from circuitlang.engine.result import Result
 from circuitlang.output import compared
+from circuitlang.output.console import as_text
 from circuitlang.output.drawing import figure
 from circuitlang.output.drawing.overlay import overlay
 from circuitlang.output.page import render
@@ -107,8 +106,4 @@ def _json(comparison: Comparison) -> bytes:
 
 
 def _text(comparison: Comparison) -> bytes:
-    text = io.StringIO()
-    console = Console(file=text, width=100, color_system=None, force_terminal=False, highlight=False)
-    console.print(compared.render(comparison))
-    lines = [line.rstrip() for line in text.getvalue().splitlines()]
-    return ("\n".join(lines) + "\n").encode()
+    return as_text(compared.render(comparison))

@@ -12,7 +12,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from circuitlang.output import sentences
-from circuitlang.output.drawing.svg import clean
+from circuitlang.output.drawing.svg import FORBIDDEN
+from circuitlang.visible import lines
 
 _FOLDER = Path(__file__).with_name("templates")
 
@@ -23,7 +24,7 @@ def render(template: str, **values: Any) -> bytes:
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     page = _environment().get_template(template).render(script=Markup(script), script_hash=digest, **values)
     # What no file of text may hold, as a lone half of a surrogate in a file's name.
-    return clean(page).encode()
+    return FORBIDDEN.sub("\ufffd", page).encode()
 
 
 @cache
@@ -35,6 +36,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        finalize=shown,
     )
     environment.filters |= {"number": "{:,}".format, "percent": percent, "fixed": "{:.3f}".format, "signed": signed}
     environment.filters["interval"] = sentences.interval
@@ -44,6 +46,11 @@ def _environment() -> Environment:
 @cache
 def _script() -> str:
     return _FOLDER.joinpath("page.js").read_text(encoding="utf-8")
+
+
+def shown(value: Any) -> Any:
+    """A value as a template may print it: of text, what can be seen; markup is this program's own."""
+    return lines(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def percent(share: float) -> str:

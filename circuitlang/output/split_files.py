@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
-
 import msgspec
-from rich.console import Console
 
 from circuitlang.engine.result import Divided, Split
 from circuitlang.output import charts
+from circuitlang.output.console import as_text
 from circuitlang.output.split_page import split_page
 from circuitlang.output.split_report import render
 
@@ -26,7 +24,4 @@ def split_files(divided: Divided) -> dict[str, bytes]:
 
 
 def _text(split: Split) -> bytes:
-    text = io.StringIO()
-    console = Console(file=text, width=100, color_system=None, force_terminal=False, highlight=False)
-    console.print(render(split))
-    return ("\n".join(line.rstrip() for line in text.getvalue().splitlines()) + "\n").encode()
+    return as_text(render(split))

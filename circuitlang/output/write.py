@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -151,6 +152,11 @@ def run_files(folder: Path) -> Iterator[RunFiles]:
 def write_file(path: Path, content: bytes, elsewhere: str = _ELSEWHERE) -> None:
     """One file, in place of what was there, in one step. Raises OutputError, which says how to write it `elsewhere`."""
     with _errors(path, elsewhere):
+        if _is_stream(path):
+            # In place of a device or a pipe there would be a file from now on, for everybody.
+            with path.open("wb") as stream:
+                stream.write(content)
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=".circuitlang-", suffix=".partial", dir=path.parent)
         os.close(descriptor)
@@ -161,6 +167,17 @@ def write_file(path: Path, content: bytes, elsewhere: str = _ELSEWHERE) -> None:
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether a path is something to write to, not a place for a file. Raises OSError for a disk or a socket."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        mode = path.stat().st_mode
+        if stat.S_ISBLK(mode) or stat.S_ISSOCK(mode):
+            raise OSError(errno.EINVAL, "it is no place for a file")
+        # The standard streams are links, to files too.
+        return stat.S_ISCHR(mode) or stat.S_ISFIFO(mode) or path.parent == Path("/dev")
+    return False
 
 
 def _write_through(path: Path, content: bytes) -> None:

@@ -6,6 +6,8 @@ import re
 from unicodedata import east_asian_width
 from xml.etree.ElementTree import Element, SubElement, tostring
 
+from circuitlang.visible import lines
+
 FONT = 'system-ui, -apple-system, "Segoe UI", Helvetica, Arial, sans-serif'
 # What XML 1.0 can't hold, not even escaped.
 FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -43,8 +45,8 @@ def write(svg: Element) -> bytes:
 
 
 def clean(text: str) -> str:
-    """Text without the characters that no XML file may have; markup is escaped when it is written."""
-    return FORBIDDEN.sub("\ufffd", text)
+    """Text without the characters that no XML file may have or that nobody sees; markup is escaped when written."""
+    return FORBIDDEN.sub("\ufffd", lines(text))
 
 
 def number(value: float) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from circuitlang.errors import Finding
 from circuitlang.source import Span
+from circuitlang.visible import lines
 
 
 def github(findings: Sequence[Finding]) -> str:
@@ -29,7 +30,7 @@ def _place(span: Span) -> dict[str, str | int]:
 
 
 def _data(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return lines(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _property(text: str) -> str:
