@@ -30,7 +30,8 @@ def _place(span: Span) -> dict[str, str | int]:
 
 
 def _data(text: str) -> str:
-    return lines(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    shown = "\r".join(map(lines, text.split("\r")))
+    return shown.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _property(text: str) -> str:
