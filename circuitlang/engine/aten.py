@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from circuitlang.engine.archive import PASSING_TYPES, Operation, Program
-from circuitlang.engine.aten_functions import CALLED, FIRST, FUNCTIONS, RESHAPES, Call, Free, sizes
+from circuitlang.engine.aten_functions import CALLED, FIRST, FUNCTIONS, RESHAPES
 from circuitlang.engine.aten_modules import MODULES, Rule
+from circuitlang.engine.aten_rules import Call, Free, sizes
 from circuitlang.engine.interpreted import RESERVED, Interpreted
 from circuitlang.engine.normalisation import response_norms
 from circuitlang.engine.result_tree import Tree
