@@ -16,7 +16,7 @@ from torch.nn.utils import parametrizations, parametrize, prune, spectral_norm, 
 
 from circuitlang.engine import sandbox
 from circuitlang.engine.trace import trace
-from circuitlang.engine.verify_trace import TOLERANCE, difference, few, verified
+from circuitlang.engine.verify_trace import TOLERANCE, _Given, difference, few, verified
 from circuitlang.errors import InputError
 
 SIZE = 12
@@ -718,6 +718,22 @@ def test_a_difference_is_a_share_of_the_largest_value_of_a_channel():
     assert difference(found, wanted) < TOLERANCE
     found[:, 1] = 1e-2
     assert difference(found, wanted) > TOLERANCE
+
+
+def slightly_by_number(self, y):
+    return y * (1 + 5e-4 * (y.shape[0] == 1))
+
+
+def enlarged(self, y):
+    # As rounding is for another number of images, and a thousand times that behind the sine.
+    return torch.sin(1000 * y * (1 + 1e-6 * (y.shape[0] == 1)))
+
+
+def test_a_network_that_enlarges_rounding_may_differ_by_more():
+    assert "depends on the other images" in refused(between(slightly_by_number))
+    given = _Given(between(enlarged)(), images())
+    assert given.runs.tolerance > 2 * TOLERANCE
+    assert verified(between(enlarged)(), (SIZE, SIZE), images()).doubt is None
 
 
 def test_what_is_no_number_is_alike_in_both_or_not_at_all():

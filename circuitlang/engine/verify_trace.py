@@ -11,7 +11,7 @@ or a count of steps then makes a network of it that computes something else. Bot
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -33,6 +33,11 @@ IMAGES = 4
 # differ by a millionth of the others', which it may be a difference of.
 TOLERANCE = 1e-4
 _OF_ALL = 1e-6
+# Some networks enlarge rounding: norms of maps that hardly vary do. Where a difference is below the first number, a
+# change of the images by a millionth of their largest value tells how much, and ten times that is allowed.
+_DOUBTFUL = 1e-2
+_CHANGE = 1e-6
+_ENLARGED = 10
 
 # By the path of a module, what each call of it gave.
 Outputs = Mapping[str, Sequence[Tensor]]
@@ -70,16 +75,17 @@ class Runs:
     inner: tuple[Outputs, Outputs, Outputs]
     drawn: tuple[str, ...]
     changed: tuple[str, ...]
+    tolerance: float = TOLERANCE
 
     @property
     def steady(self) -> bool:
         """Whether it gives the same answer each time."""
-        return _alike(self.again, _reversed(self.whole))
+        return _alike(self.again, _reversed(self.whole), self.tolerance)
 
     @property
     def separate(self) -> bool:
         """Whether an image's answer doesn't depend on the other images."""
-        return _alike(self.alone, _first(self.whole))
+        return _alike(self.alone, _first(self.whole), self.tolerance)
 
 
 @dataclass(frozen=True)
@@ -140,14 +146,20 @@ def _agrees(graph: Graph, runs: Runs, images: Tensor) -> bool:
         whole, alone = (_outputs(graph, batch)[0] for batch in (images, images[:1]))
     except Exception:  # whatever operations raise for a number of images that the network was not traced with
         return False
-    return _alike(whole, runs.whole) and _alike(alone, runs.alone)
+    return _alike(whole, runs.whole, runs.tolerance) and _alike(alone, runs.alone, runs.tolerance)
 
 
-def _alike(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> bool:
+def _alike(found: Sequence[Tensor], wanted: Sequence[Tensor], tolerance: float) -> bool:
     """Whether outputs agree; where the traced network gives fewer, each must be one of the module's."""
     if len(found) == len(wanted):
-        return all(difference(a, b) <= TOLERANCE for a, b in zip(found, wanted, strict=True))
-    return bool(found) and all(any(difference(a, b) <= TOLERANCE for b in wanted) for a in found)
+        return all(difference(a, b) <= tolerance for a, b in zip(found, wanted, strict=True))
+    return bool(found) and all(any(difference(a, b) <= tolerance for b in wanted) for a in found)
+
+
+def _worst(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
+    if len(found) != len(wanted):
+        return float("inf")
+    return max(map(difference, found, wanted), default=0.0)
 
 
 def _reversed(outputs: Sequence[Tensor]) -> list[Tensor]:
@@ -167,12 +179,26 @@ class _Given:
     @cached_property
     def runs(self) -> Runs:
         """Its outputs."""
-        return self._run(False)
+        runs = self._run(False)
+        return runs if runs.steady and runs.separate else replace(runs, tolerance=self._tolerance(runs))
 
     @cached_property
     def watched(self) -> Runs:
         """Its outputs and those of its modules."""
-        return self._run(True)
+        return replace(self._run(True), tolerance=self.runs.tolerance)
+
+    def _tolerance(self, runs: Runs) -> float:
+        """The largest difference that is rounding, in a network that may enlarge it."""
+        worst = max(_worst(runs.again, _reversed(runs.whole)), _worst(runs.alone, _first(runs.whole)))
+        if worst > _DOUBTFUL:
+            return TOLERANCE
+        signs = torch.randint(0, 2, self.images.shape, generator=torch.Generator().manual_seed(0)) * 2 - 1
+        change = _CHANGE * float(self.images.abs().max()) * signs.to(self.images)
+        with untouched(self.model), quiet(), torch.no_grad(), random_states(0, self.images.device):
+            module = private_copy(self.model)
+            module.eval()
+            changed = _tensors(module(self.images + change))
+        return min(max(TOLERANCE, _ENLARGED * _worst(changed, runs.whole)), _DOUBTFUL)
 
     def _run(self, watch: bool) -> Runs:
         whole, alone = self.images, self.images[:1]
@@ -282,7 +308,9 @@ def _doubt(graph: Graph, given: _Given, images: Tensor) -> Doubt:
     except Exception:  # whatever operations raise for a number of images that the network was not traced with
         ours_alone = {}
     traced = {
-        path: path in whole and _same(calls, whole[path]) and _same(ours_alone.get(path, ()), alone.get(path, ()))
+        path: path in whole
+        and _same(calls, whole[path], runs.tolerance)
+        and _same(ours_alone.get(path, ()), alone.get(path, ()), runs.tolerance)
         for path, calls in ours.items()
     }
     steady, separate = _places(runs)
@@ -297,8 +325,8 @@ def _doubt(graph: Graph, given: _Given, images: Tensor) -> Doubt:
 def _places(runs: Runs) -> tuple[dict[str, bool], dict[str, bool]]:
     """Of each module, whether it gave the same each time, and whether for an image alone as among others."""
     whole, again, alone = runs.inner
-    steady = {path: _alike(again.get(path, ()), _reversed(calls)) for path, calls in whole.items()}
-    separate = {path: _alike(alone.get(path, ()), _first(calls)) for path, calls in whole.items()}
+    steady = {path: _alike(again.get(path, ()), _reversed(calls), runs.tolerance) for path, calls in whole.items()}
+    separate = {path: _alike(alone.get(path, ()), _first(calls), runs.tolerance) for path, calls in whole.items()}
     return steady, separate
 
 
@@ -310,8 +338,8 @@ def _of_its_own(runs: Runs) -> Finding:
     return _together(_apart(runs.alone, _first(runs.whole)), _where(separate))
 
 
-def _same(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> bool:
-    return len(found) == len(wanted) > 0 and _alike(found, wanted)
+def _same(found: Sequence[Tensor], wanted: Sequence[Tensor], tolerance: float) -> bool:
+    return len(found) == len(wanted) > 0 and _alike(found, wanted, tolerance)
 
 
 def _where(agree: Mapping[str, bool]) -> str:
@@ -328,7 +356,7 @@ def _apart(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> str:
     """How far outputs are from one another, for a sentence."""
     if len(found) != len(wanted):
         return f"{len(found)} outputs for {len(wanted)}"
-    worst = max(map(difference, found, wanted), default=0.0)
+    worst = _worst(found, wanted)
     return "other sizes" if worst == float("inf") else f"{worst:.1e} of the largest value"
 
 
@@ -337,7 +365,7 @@ def _apart_from(graph: Graph, runs: Runs, images: Tensor) -> str:
         whole, alone = (_outputs(graph, batch)[0] for batch in (images, images[:1]))
     except Exception as error:  # whatever operations raise for a number of images that it was not traced with
         return f"an error ({reason(error)})"
-    return _apart(whole, runs.whole) if not _alike(whole, runs.whole) else _apart(alone, runs.alone)
+    return _apart(whole, runs.whole) if not _alike(whole, runs.whole, runs.tolerance) else _apart(alone, runs.alone)
 
 
 def _unsteady(runs: Runs, apart: str, where: str) -> Finding:
