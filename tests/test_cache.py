@@ -160,7 +160,7 @@ def test_the_command_tells_and_clears(scored):
 def test_those_go_that_were_not_used_the_longest(tmp_path, monkeypatch):
     import torch
 
-    monkeypatch.setattr(cache, "LIMIT", 3 * 1100)
+    monkeypatch.setattr(cache, "LIMIT", 3 * 1300)
     shelves = [cache.Shelf(cache.folder() / str(number), "key") for number in range(4)]
     for number, shelf in enumerate(shelves[:3]):
         shelf.scores(None, lambda: {"layer": torch.zeros(128, dtype=torch.float64)})
