@@ -145,7 +145,8 @@ class Builder:
 
     def ablated(self, gains: Masks) -> dict[str, Edit]:
         """Kernels multiplied by gains, as much of a stand-in put for each as it lacks of 1; differentiable with respect
-        to gains that are. For single weights nothing stands in."""
+        to gains that are. For single weights nothing stands in, nor for kernels that read constant channels."""
+        gains = {path: self.section.keeping(path, gain).gain for path, gain in gains.items()}
         lacking = {path: 1 - gain.double() for path, gain in gains.items() if gain.dim() == 2}
         return {
             path: Edit(gain, (self.stand_ins[path] * lacking[path]).sum(1) if path in lacking else None)

@@ -75,6 +75,7 @@ def execute(prepared: Prepared, job: Job) -> Result:
         relevant=relevant,
         asked=asked,
         kept=count(found.masks),
+        constant=count(section.constant),
         effective=count(found.effective),
         layers=[_layer(builder, layer, found) for layer in section.layers],
         train=train(found),
@@ -296,17 +297,18 @@ def _circuit(section: Section, found: _Found) -> Circuit:
     number, row = (unit == units[:, None]).nonzero(as_tuple=True)
     edited = rows(section)
     changes = tuple(
-        _change(layer, each, found.edits[layer.path], edited[layer.path])
+        _change(layer, each, found.edits[layer.path], edited[layer.path], section.constant.get(layer.path))
         for layer, each in zip(section.layers, kernels, strict=True)
     )
     return Circuit(kernels, wires, _wire(section, number, origin[row], channel[row]), changes)
 
 
-def _change(layer: Layer, kernels: Kernels, edit: Edit, rows: Tensor) -> Change:
+def _change(layer: Layer, kernels: Kernels, edit: Edit, rows: Tensor, constant: Tensor | None) -> Change:
     target = torch.from_numpy(kernels.target)
     gain = edit.gain[target, torch.from_numpy(kernels.source) % layer.inner].float().cpu()
     offset = torch.zeros(len(rows)) if edit.offset is None else edit.offset[rows].float().cpu()
-    return Change(rows.numpy(), gain.numpy(), offset.numpy())
+    stays = torch.zeros(0, dtype=torch.int64) if constant is None else constant.flatten().nonzero()[:, 0]
+    return Change(rows.numpy(), gain.numpy(), offset.numpy(), stays.numpy())
 
 
 def _wire(section: Section, source: Tensor, origin: Tensor, channel: Tensor) -> Wire:

@@ -13,7 +13,7 @@ import itertools
 import operator
 from collections import Counter
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import msgspec
@@ -25,6 +25,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from circuitlang.engine.archive import PREPROCESS
 from circuitlang.engine.contracts import Batches, Edits, Masks
+from circuitlang.engine.follow import BATCH
 from circuitlang.engine.graph import Link, Step
 from circuitlang.engine.images import Preprocess
 from circuitlang.engine.interpreted import Interpreted
@@ -39,7 +40,7 @@ _IMAGES = 3
 _NOTHING = (nn.Identity, nn.Dropout, nn.Dropout2d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 # Functions whose tensors [channels] lie along the channels, not along the last dimension.
 _BY_CHANNEL = ("batch_norm", "instance_norm", "prelu")
-_JOINED = ("cat", "concat", "concatenate")
+_JOINED = ("cat", "concat", "concatenate", "stack")
 # What gives the shape that it is given, which takes torch long to find out.
 _ALIKE = (nn.ReLU, torch.relu, nn.functional.relu)
 # The most by which a module may differ from the network it was cut out of; rounding alone stays far below.
@@ -54,7 +55,7 @@ def extract(section: Section, edits: Edits) -> fx.GraphModule:
     operation that can't be narrowed.
     """
     with torch.no_grad():
-        return _Cutter(section, edits).cut()
+        return _Cutter(section, {path: section.keeping(path, edit) for path, edit in edits.items()}).cut()
 
 
 def verify(section: Section, edits: Edits, module: nn.Module, images: Batches) -> float:
@@ -264,7 +265,7 @@ class _Cutter:
             self._made[key] = self._add(layer.path, self._sliced(layer.path, weight, full, len(groups)))
         node = self._part.call_module(self._made[key], (self._channels(step.links[0].node, inputs),))
         node.meta["example"] = _resized(
-            torch.empty(_IMAGES, *step.shape, device="meta"), step.axis, len(groups) * height
+            self._weights[layer.path].new_empty(_IMAGES, *step.shape, device="meta"), step.axis, len(groups) * height
         )
         return self._select(node, step.axis, within * height + place, len(groups) * height)
 
@@ -326,7 +327,7 @@ class _Cutter:
         origin, wanted = self._origin[step.name], self._wanted[step.name]
         whole = torch.arange(step.width)
         module = self._graph.module.get_submodule(str(origin.target)) if origin.op == "call_module" else None
-        if isinstance(module, _NOTHING):
+        if isinstance(module, _NOTHING) and step.kind == "each":
             return self._channels(step.links[0].node, wanted)
         reason = ""
         for channels in (wanted, whole):
@@ -350,7 +351,7 @@ class _Cutter:
         """What a step is given of another for some of its channels; zeros where these aren't wanted."""
         source = self._graph.steps[link.node]
         if step.kind == "mix":
-            return self._channels(link.node, torch.arange(source.width))
+            return self._spread(self._channels(link.node, torch.arange(source.width)))
         if source.width == 1 < step.width:
             return self._channels(link.node, torch.tensor([0]))
         feeding = torch.zeros(step.width, dtype=torch.int64)
@@ -366,31 +367,59 @@ class _Cutter:
         return self._select(padded, source.axis, place, len(wanted) + 1)
 
     def _call(self, step: Step, origin: fx.Node, operands: dict[str, fx.Node], channels: Tensor) -> fx.Node:
+        """An operation of the network, and those between it and its operands."""
         word = str(getattr(origin.target, "__name__", origin.target))
         # What is joined must be there for every image; anything else does with one for all.
         joined = word in _JOINED
 
         def given(node: fx.Node) -> Any:
-            if node.name in operands:
-                return self._spread(operands[node.name]) if joined else operands[node.name]
-            value = node.meta["value"]
-            if not isinstance(value, Tensor):
-                return tuple(value) if isinstance(value, torch.Size) else value
-            name = str(node.target) if node.op == "get_attr" else node.name
-            stored = self._stored(name, _along(value, step, channels, word))
-            stored.meta["constant"] = joined and value.dim() == len(step.shape) + 1
-            return self._spread(stored)
+            if "value" in node.meta:
+                return self._fixed(node, step, channels, word)
+            if node.name not in operands:
+                operands[node.name] = self._call(step, node, operands, channels)
+            return self._spread(operands[node.name]) if joined else operands[node.name]
 
-        if word in ("expand", "broadcast_to", "expand_as"):
+        if word in ("expand", "broadcast_to", "expand_as") and step.kind != "mix":
             name = step.links[0].node
             pairs = zip(self._graph.steps[name].shape, step.shape, strict=True)
             return self._emit("call_method", "expand", operands[name], -1, *(-1 if a == b else b for a, b in pairs))
         if origin.op == "call_module":
             module = self._narrowed(self._graph.module.get_submodule(str(origin.target)), step, channels)
             path = self._add(str(origin.target), module)
-            return self._emit("call_module", path, operands[step.links[0].node])
+            args, kwargs = fx.map_arg(origin.args, given), fx.map_arg(origin.kwargs, given)
+            return self._emit("call_module", path, *args, **kwargs)
         args, kwargs = fx.map_arg(origin.args, given), fx.map_arg(origin.kwargs, given)
         return self._emit(origin.op, origin.target, *args, **kwargs)
+
+    def _fixed(self, node: fx.Node, step: Step, channels: Tensor, word: str) -> Any:
+        """What is the same for all images, as an operation is given it; of as many images as there are."""
+        value: Any = node.meta["value"]
+        larger: Any = self._graph.larger[node.name] if _grows(node) else value
+        if not isinstance(value, Tensor):
+            return self._sized(value, larger)
+        name = str(node.target) if node.op == "get_attr" else node.name
+        if value.shape == larger.shape:
+            return self._stored(name, _along(value, step, channels, word))
+        (axis,) = [axis for axis, pair in enumerate(zip(value.shape, larger.shape, strict=True)) if pair[0] != pair[1]]
+        alone = larger.shape[axis] - value.shape[axis]
+        stored = self._stored(name, _along(value.narrow(axis, 0, alone), step, channels, word))
+        if step.kind != "mix" and word not in _JOINED:
+            return stored
+        count = self._count
+        times = [count if each == axis else 1 for each in range(value.dim())]
+        return self._emit("call_method", "repeat", stored, *times)
+
+    def _sized(self, value: Any, larger: Any) -> Any:
+        """A number, or several, some of which may be in proportion to the number of images."""
+        if isinstance(value, (list, tuple)):
+            return tuple(self._sized(one, other) for one, other in zip(value, larger, strict=True))
+        if not isinstance(value, int) or value == larger:
+            return value
+        each = larger - value
+        count = self._count
+        found = count if each == 1 else self._emit("call_function", operator.mul, count, each)
+        rest = value - each * BATCH
+        return found if rest == 0 else self._emit("call_function", operator.add, found, rest)
 
     def _narrowed(self, module: nn.Module, step: Step, channels: Tensor | None = None) -> nn.Module:
         """A module with those of its parameters that lie along the channels cut to some of them."""
@@ -516,8 +545,13 @@ class _Cutter:
         """A stored constant for every image; anything else as it is."""
         if not node.meta.get("constant"):
             return node
-        count = self._emit("call_method", "size", self._image, 0)
+        count = self._count
         return self._emit("call_method", "expand", node, count, *[-1] * (node.meta["example"].dim() - 1))
+
+    @cached_property
+    def _count(self) -> fx.Node:
+        """The number of images."""
+        return self._emit("call_method", "size", self._image, 0)
 
     def _stored(self, name: str, value: Tensor) -> fx.Node:
         value = value.detach().clone()
@@ -572,6 +606,18 @@ class _Cutter:
                 return target(*args, **words)
 
 
+def _grows(node: fx.Node) -> bool:
+    """Whether what is the same for all images may be larger or more where they are more."""
+    waiting, seen = [node], set()
+    while waiting:
+        each = waiting.pop()
+        if each.op == "placeholder" or "value" not in each.meta:
+            return True
+        waiting += [used for used in each.all_input_nodes if used not in seen]
+        seen.update(each.all_input_nodes)
+    return False
+
+
 def _moved_to(given: Any, device: str) -> Any:
     """Tensors on a device; those without numbers become zeros where they come from `meta`."""
 
@@ -610,9 +656,6 @@ def _along(value: Tensor, step: Step, channels: Tensor, word: str) -> Tensor:
     rank = len(step.shape) + 1
     if word in _BY_CHANNEL and value.dim() == 1:
         return value[channels] if len(value) == step.width else value
-    if value.dim() == rank and len(value) > 1:
-        # Made on the way for each image of a batch: the same for all.
-        value = value[:1]
     axis = _axis(step) - rank + value.dim()
     if step.kind == "mix" or axis < 0 or value.shape[axis] != step.width or step.width == 1:
         return value

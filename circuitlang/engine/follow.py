@@ -1,35 +1,48 @@
 """Traced operations → steps: of each operation, which channels feed which.
 
-There are three kinds of rules. A table says which operations treat each channel by itself, and what a position sees.
-A second one says which mix channels. Operations that only move numbers about need no rule: they are carried out on
-numbers that say where they come from. What has no rule is not followed.
+There are rules for operations that treat each channel by itself and for those that mix channels (`rules`). Operations
+that only move numbers need no rule: they are carried out on numbers that say where they come from (`moves`). The result
+of any other operation is taken to depend on all channels that go into it; it becomes a step where a layer, or a step
+whose channels are known, says along which dimension its channels lie. Whether it mixes images is tried.
 """
 
 from __future__ import annotations
 
 import math
-import operator
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, fx, nn
-from torch.nn import functional
 
-from circuitlang.engine.graph import Graph, Kind, Layer, Link, Step, Window, Windows
+from circuitlang.engine.graph import Graph, Layer, Link, Step
+from circuitlang.engine.moves import axis_of, kind_of
+from circuitlang.engine.rules import (
+    ONE,
+    PLACED,
+    RULES,
+    STACKED,
+    TUPLES,
+    UNCHANGED,
+    Call,
+    Mixed,
+    Refused,
+    arguments,
+    joined,
+    moves,
+    padding,
+    same,
+    windows_of,
+)
 
 # Images that a network is run with when it is read: two, to see that one does not look at another.
 BATCH = 2
 # The first number that says where a value comes from; what is below was made on the way, by padding or of a constant.
 _FIRST = 1 << 40
-_ONE = (Window(1, 1, 0), Window(1, 1, 0))
 
 Moved: TypeAlias = "Tensor | tuple[Moved, ...] | list[Moved]"
-
-
-class Refused(Exception):  # noqa: N818
-    """Why an operation can't be followed."""
 
 
 def follow(module: fx.GraphModule) -> Graph:
@@ -45,6 +58,9 @@ class _Reader:
         self._module = module
         self._steps: dict[str, Step] = {}
         self._moved: dict[str, Moved] = {}
+        # By what is no step, the steps that it is made of.
+        self._bases: dict[str, tuple[str, ...]] = {}
+        self._tuples: dict[str, Call] = {}
         self._origins: list[tuple[int, Step]] = []
         self._layers = dict(_layers(module))
         for node in module.graph.nodes:
@@ -64,61 +80,212 @@ class _Reader:
                     self._keep(node, self._step(node))
                 except Refused as refusal:
                     node.meta["refused"] = str(refusal)
+        self._name_the_rest()
         return Graph(self._module, self._steps, image)
 
     def _keep(self, node: fx.Node, step: Step | None) -> None:
         if step is not None:
             self._steps[node.name] = step
-        if step is not None or node.name in self._moved:
+        if step is not None or node.name in self._bases:
             node.meta["followed"] = True
 
+    def _name_the_rest(self) -> None:
+        """Make steps of what a target may name: what modules give, and the output."""
+        *_, output = self._module.graph.nodes
+        for node in self._module.graph.nodes:
+            if node.name in self._bases and (node.op == "call_module" or output in node.users):
+                rank = len(node.meta.get("shape", ()))
+                try:
+                    self._demand(node, -1 if rank == 3 else 1)
+                except Mixed:
+                    continue
+                except Refused as refusal:
+                    del node.meta["followed"]
+                    node.meta["refused"] = str(refusal)
+
     def _step(self, node: fx.Node) -> Step | None:
-        """The step of a node; None where its channels can't be followed, which `find` reports if it matters."""
+        """The step of a node; None where it has none, as yet."""
         if "written" in node.meta:
             raise Refused(f"it reads what {node.meta['written']} wrote into")
         inputs = [each for each in node.all_input_nodes if "value" not in each.meta]
         if any("followed" not in each.meta for each in inputs):
             return None
+        try:
+            return self._exact(node, inputs)
+        except Mixed:
+            if "refused" in node.meta and "computed" not in node.meta:
+                raise Refused(node.meta["refused"]) from None
+            self._own_weights(node)
+            self._bases[node.name] = self._bases_of(inputs)
+            return None
+
+    def _own_weights(self, node: fx.Node) -> None:
+        """See that an operation with weights of its own shares none with a layer, whose kernels may be removed."""
+        for used in node.all_input_nodes:
+            if used.op == "get_attr":
+                layer = self._layers.get(str(used.target).rpartition(".")[0])
+                if layer is not None:
+                    raise Refused(f"it shares its weights with {layer.path}")
+
+    def _bases_of(self, inputs: list[fx.Node]) -> tuple[str, ...]:
+        """The steps that some nodes are, or are made of."""
+        each = ((node.name,) if node.name in self._steps else self._bases[node.name] for node in inputs)
+        return tuple(dict.fromkeys(name for names in each for name in names))
+
+    def _exact(self, node: fx.Node, inputs: list[fx.Node]) -> Step | None:
+        """The step of a node by the rule of its operation. Raises Mixed where all that is known is what goes in."""
         if node.op == "call_module":
             module = self._module.get_submodule(str(node.target))
             if isinstance(module, (nn.Conv2d, nn.Linear)):
                 return self._layer(node, module)
             rule: Any = next((RULES[kind] for kind in type(module).__mro__ if kind in RULES), None)
-            call = _Call(node, inputs, (node.args[0], *_arguments(module)), {})
+            call = Call(node, inputs, (*node.args[:1], *arguments(module)), {})
         else:
-            rule = RULES.get(node.target) or RULES.get(getattr(node.target, "__name__", node.target))
-            call = _Call(node, inputs, node.args, node.kwargs)
-        unchanged = getattr(node.target, "__name__", node.target) in _UNCHANGED
-        if rule is _moves or (unchanged and inputs[0].name in self._moved):
-            return self._move(node)
-        if rule is _cat:
-            return self._concatenated(node)
-        return rule(call, self._steps) if rule else None
+            rule = RULES.get(node.target) or RULES.get(_word(node))
+            call = Call(node, inputs, node.args, node.kwargs)
+        if rule is not joined and _word(node) in TUPLES and "shape" not in node.meta:
+            # Values and places: a step each, as they are taken out.
+            self._tuples[node.name] = call
+            raise Mixed
+        if _word(node) in ("getitem", "getattr") and inputs[0].name in self._tuples:
+            return self._taken(node, self._tuples[inputs[0].name])
+        if rule is moves or (_word(node) in UNCHANGED and inputs[0].name in self._moved):
+            return self._rearranged(node, call)
+        if rule is None:
+            raise Mixed
+        self._agree(inputs, rule)
+        step: Step | None = self._concatenated(node) if rule is joined else rule(call, self._steps)
+        return step
+
+    def _taken(self, node: fx.Node, call: Call) -> Step:
+        """One of the results of an operation."""
+        rule: Any = RULES[_word(call.node)]
+        self._agree(call.inputs, rule)
+        call.shape = tuple(node.meta["shape"][1:])
+        step: Step = rule(call, self._steps)
+        return replace(step, name=node.name)
+
+    def _agree(self, inputs: list[fx.Node], rule: Any) -> None:
+        """Have inputs whose channels may lie along any dimension lie along that of the others, or that of the rule."""
+        known = [self._steps[each.name] for each in inputs if each.name in self._steps]
+        for each in inputs:
+            if each.name not in self._steps:
+                shape = each.meta.get("shape", ())
+                axes = [step.axis for step in known if len(step.shape) + 1 == len(shape)]
+                if not axes and rule not in PLACED:
+                    raise Mixed
+                self._demand(each, axes[0] if axes else 1)
+
+    def _demand(self, node: fx.Node, axis: int) -> Step:
+        """The step of a node, its channels along a dimension; those of what has none so far lie along any."""
+        shape = tuple(node.meta.get("shape", ()))
+        if node.name not in self._steps:
+            if len(shape) < 2 or shape[0] != BATCH or not -len(shape) < axis < len(shape):
+                raise Mixed
+            self._try(node)
+            found = []
+            for name in self._bases[node.name]:
+                own = torch.arange(self._steps[name].width)
+                found.append(Link(name, own, torch.zeros_like(own)))
+            axis = axis if axis == 1 else axis % len(shape) - len(shape)
+            self._steps[node.name] = Step(
+                node.name, shape[axis], tuple(found), "mix", None, None, 1 if len(shape) == 2 else axis, shape[1:], 1
+            )
+        step = self._steps[node.name]
+        if step.axis % len(shape) != axis % len(shape):
+            raise Mixed
+        return step
+
+    def _try(self, node: fx.Node) -> None:
+        """See by random numbers that no image has a say in another's result, nor chance in any."""
+        like = next((each for each in self._module.parameters() if each.is_floating_point()), torch.zeros(()))
+        if like.is_meta:
+            return
+        generator = torch.Generator().manual_seed(0)
+        order, bases = list(self._between(node)), [self._steps[name] for name in self._bases[node.name]]
+        one = {step.name: torch.rand(BATCH, *step.shape, generator=generator).to(like) for step in bases}
+        other = {name: 10 * torch.rand(each.shape, generator=generator).to(each) for name, each in one.items()}
+        found = _run(self._module, order, one)
+        for image in range(BATCH):
+            mixed = {name: each.clone() for name, each in one.items()}
+            for name, values in mixed.items():
+                values[image] = other[name][image]
+            again, rest = _run(self._module, order, mixed), 1 - image
+            for each in order:
+                first, second = found[each.name], again[each.name]
+                alone = isinstance(first, Tensor) and first.dim() > 1 and len(first) == BATCH
+                if (alone or each is node) and not _alike(first[rest], second[rest]):
+                    raise Refused(f"{_word(each)} (step '{each.name}') mixes images, or is random")
+
+    def _between(self, node: fx.Node) -> Iterator[fx.Node]:
+        """The nodes from which one is computed, from its bases on, in order."""
+        bases, wanted = self._bases[node.name], {node}
+        for each in reversed(list(self._module.graph.nodes)):
+            if each in wanted:
+                used = [used for used in each.all_input_nodes if used.name not in bases]
+                wanted.update(each for each in used if "value" not in each.meta)
+        yield from (each for each in self._module.graph.nodes if each in wanted)
 
     def _layer(self, node: fx.Node, module: nn.Conv2d | nn.Linear) -> Step | None:
-        source = self._steps.get(node.all_input_nodes[0].name)
+        (given,) = node.all_input_nodes
         layer, shape = self._layers[str(node.target)], tuple(node.meta["shape"][1:])
-        if source is None or len(source.shape) != len(shape):
-            return None
+        convolution = isinstance(module, nn.Conv2d)
+        source = self._steps.get(given.name)
+        if source is None:
+            source = self._demand(given, 1 if convolution or len(shape) == 1 else -1)
+        if len(source.shape) != len(shape):
+            raise Mixed
         own = torch.arange(source.width)
         link = Link(source.name, own, own)
-        if isinstance(module, nn.Linear):
+        if not convolution:
             if source.axis % (len(shape) + 1) != len(shape):
-                raise Refused("its inputs are not the channels")
+                # Its inputs are positions of each channel, which it mixes; its weights are no kernels.
+                return same(Call(node, [given], node.args, {}), self._steps, None)
             return Step(
-                node.name, layer.out_channels, (link,), "layer", layer, _ONE, 1 if len(shape) == 1 else -1, shape
+                node.name, layer.out_channels, (link,), "layer", layer, ONE, 1 if len(shape) == 1 else -1, shape
             )
         if source.axis != 1 or len(shape) != 3:
-            raise Refused("its inputs are not the channels")
-        windows = _windows(module.kernel_size, module.stride, _padding(module), module.dilation)
+            raise Mixed
+        assert isinstance(module, nn.Conv2d)
+        windows = windows_of(module.kernel_size, module.stride, padding(module), module.dilation)
         return Step(node.name, layer.out_channels, (link,), "layer", layer, windows, 1, shape)
+
+    def _rearranged(self, node: fx.Node, call: Call) -> Step | None:
+        """The step of an operation that only moves numbers. Of steps side by side it is one step of as many channels,
+        where they are no channels of one dimension; what moves them on knows where each of them came from."""
+        stacked = self._stacked(node, call)
+        try:
+            return self._move(node) or stacked
+        except Mixed:
+            if stacked is None:
+                raise
+            return stacked
+
+    def _stacked(self, node: fx.Node, call: Call) -> Step | None:
+        """Steps side by side along a new dimension, each channel by itself; None where it is something else."""
+        parts = call.argument(0, "tensors")
+        if _word(node) not in STACKED or not isinstance(parts, (list, tuple)):
+            return None
+        steps = [self._steps.get(each.name) for each in parts if isinstance(each, fx.Node)]
+        first = steps[0] if steps else None
+        if first is None or any(step is None or step.axis != first.axis or step.width != first.width for step in steps):
+            return None
+        rank, shape = len(first.shape) + 1, tuple(node.meta["shape"][1:])
+        new = call.argument(1, "dim", 0) % (rank + 1)
+        if new == 0:
+            return None
+        axis = first.axis % rank
+        axis += axis >= new
+        own = torch.arange(first.width)
+        links = tuple(Link(step.name, own, own) for step in steps if step)
+        return Step(node.name, first.width, links, "each", None, None, 1 if axis == 1 else axis - rank - 1, shape)
 
     def _concatenated(self, node: fx.Node) -> Step | None:
         """Steps joined along their channels, or channel by channel along rows or columns."""
         parts = node.args[0] if node.args else node.kwargs["tensors"]
         axis = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim", node.kwargs.get("axis", 0))
         if not isinstance(parts, (list, tuple)) or not isinstance(axis, int):
-            return None
+            raise Mixed
         shape = tuple(node.meta["shape"][1:])
         rank = len(shape) + 1
         steps = [self._steps.get(each.name) for each in parts if isinstance(each, fx.Node) and "value" not in each.meta]
@@ -141,6 +308,9 @@ class _Reader:
 
     def _move(self, node: fx.Node) -> Step | None:
         """Carry an operation out on numbers that say where they come from, and see what became of the channels."""
+        inputs = [each for each in node.all_input_nodes if "value" not in each.meta]
+        if any(each.name not in self._steps and each.name not in self._moved for each in inputs):
+            raise Mixed
 
         def value(used: fx.Node) -> Any:
             if "value" in used.meta:
@@ -149,18 +319,14 @@ class _Reader:
 
         arguments, words = fx.map_arg(node.args, value), fx.map_arg(node.kwargs, value)
         try:
-            if node.op == "call_module":
-                moved = self._module.get_submodule(str(node.target))(*arguments, **words)
-            elif node.op == "call_method":
-                moved = getattr(arguments[0], str(node.target))(*arguments[1:], **words)
-            else:
-                moved = node.target(*arguments, **words)  # type: ignore[operator]
-        except (RuntimeError, NotImplementedError, TypeError, IndexError) as error:
-            raise Refused(str(error).strip().split("\n")[0]) from None
+            moved = _call(self._module, node, arguments, words)
+        except (RuntimeError, NotImplementedError, TypeError, IndexError):
+            raise Mixed from None
         self._moved[node.name] = moved
+        self._bases[node.name] = self._bases_of(inputs)
         step = self._seen(node, moved) if isinstance(moved, Tensor) else None
         if step is not None:
-            del self._moved[node.name]
+            del self._moved[node.name], self._bases[node.name]
         return step
 
     def _numbered(self, step: Step) -> Tensor:
@@ -194,7 +360,7 @@ class _Reader:
             present.append(step)
         if not present or (other[numbers < _FIRST] >= _FIRST).any():
             return None
-        axis = _axis(numbers, channel)
+        axis = axis_of(numbers, channel)
         if axis is None:
             return None
         channel, place = (each.movedim(axis, 0).reshape(shape[axis], -1) for each in (channel, place))
@@ -205,7 +371,7 @@ class _Reader:
             links.append(Link(step.name, feeding[target] - first, target))
             first += step.width
         positions = shape[:axis] + shape[axis + 1 :]
-        kind, windows = _kind(place, positions, links, present, [each.name for each in node.all_input_nodes])
+        kind, windows = kind_of(place, positions, links, present, [each.name for each in node.all_input_nodes])
         along = 1 if axis == 0 else axis - len(shape)
         return Step(node.name, len(feeding), tuple(links), kind, None, windows, along, shape)
 
@@ -223,57 +389,39 @@ class _Reader:
                     yield *self._origins[number], where
 
 
-def _axis(numbers: Tensor, channel: Tensor) -> int | None:
-    """The dimension along which the channels lie: all others have the same ones throughout, or constants."""
-    found = []
-    for axis in range(numbers.dim()):
-        rows = channel.movedim(axis, 0).reshape(channel.shape[axis], -1)
-        highest = rows.amax(1, keepdim=True)
-        if torch.equal(rows.amin(1, keepdim=True), highest) or ((rows == highest) | (rows < 0)).all():
-            found.append(axis)
-    if len(found) > 1:
-        # A single channel: it lies where nothing else does.
-        free = [axis for axis in found if (numbers == numbers.narrow(axis, 0, 1)).all()]
-        found = free or ([0] if numbers.dim() == 1 else [])
-        found = found[:1] if found[:1] == [0] else found[-1:]
-    return found[0] if found else None
+def _word(node: fx.Node) -> str:
+    return str(getattr(node.target, "__name__", node.target))
 
 
-def _kind(
-    place: Tensor, positions: tuple[int, ...], links: list[Link], steps: list[Step], inputs: list[str]
-) -> tuple[Kind, Windows | None]:
-    """What was done to the channels, of which each row [channels, positions] says what is where."""
-    count = math.prod(steps[0].positions)
-    whole = (place == torch.arange(place.shape[1])) | (place < 0).all(1, keepdim=True)
-    if whole.all() and all(math.prod(step.positions) == place.shape[1] for step in steps):
-        return "copy", _ONE if count == 1 or all(step.positions == positions for step in steps) else None
-    if len(steps) > 1:
-        raise Refused("it takes apart and joins several results")
-    if place.shape[1] == 1 and len(place) == steps[0].width * count > steps[0].width:
-        blocks = place.reshape(-1, count)
-        if (blocks == torch.arange(count)).all() and (links[0].source.reshape(-1, count).diff(dim=1) == 0).all():
-            return "flat", None
-    own = torch.arange(steps[0].width)
-    if not (torch.equal(links[0].source, own) and torch.equal(links[0].target, own) and (place == place[0]).all()):
-        raise Refused("it takes channels and positions at once")
-    if links[0].node not in inputs:
-        raise Refused("it moves positions in several operations")
-    if len(positions) != 2 or len(steps[0].positions) != 2:
-        return "each", None
-    seen = place[0].reshape(positions)
-    width = steps[0].positions[1]
-    return "each", (_window(seen, 0, lambda each: each // width), _window(seen, 1, lambda each: each % width))
+def _call(module: fx.GraphModule, node: fx.Node, arguments: Any, words: Any) -> Any:
+    """What a node's operation gives."""
+    if node.op == "call_module":
+        return module.get_submodule(str(node.target))(*arguments, **words)
+    if node.op == "call_method":
+        return getattr(arguments[0], str(node.target))(*arguments[1:], **words)
+    return node.target(*arguments, **words)  # type: ignore[operator]
 
 
-def _window(seen: Tensor, axis: int, along: Callable[[Tensor], Tensor]) -> Window:
-    """What a position sees of its input along one axis, where it is one other position or nothing."""
-    valid = seen >= 0
-    own = torch.arange(seen.shape[axis]).reshape(-1, 1) if axis == 0 else torch.arange(seen.shape[axis])
-    own, found = own.expand(seen.shape)[valid], along(seen)[valid]
-    reach = int(own.max() - own.min())
-    stride = max(1, round(int(found.max() - found.min()) / reach)) if reach else 1
-    shift = found - own * stride
-    return Window(int(shift.max() - shift.min()) + 1, stride, -int(shift.min()))
+def _run(module: fx.GraphModule, order: list[fx.Node], known: dict[str, Tensor]) -> dict[str, Any]:
+    """What some nodes give, carried out one after the other."""
+    found: dict[str, Any] = dict(known)
+
+    def value(used: fx.Node) -> Any:
+        return used.meta["value"] if "value" in used.meta else found[used.name]
+
+    with torch.no_grad():
+        for node in order:
+            arguments, words = fx.map_arg(node.args, value), fx.map_arg(node.kwargs, value)
+            found[node.name] = _call(module, node, arguments, words)
+    return found
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    """Whether two results are the same to rounding."""
+    if not one.is_floating_point():
+        return torch.equal(one, other)
+    scale = float(one.abs().nan_to_num(0, 0, 0).max()) if one.numel() else 0.0
+    return torch.allclose(one, other, rtol=1e-3, atol=1e-4 * scale, equal_nan=True)
 
 
 def _layers(module: fx.GraphModule) -> Iterator[tuple[str, Layer]]:
@@ -295,294 +443,3 @@ def _layers(module: fx.GraphModule) -> Iterator[tuple[str, Layer]]:
             yield path, Layer(path, name, "conv", uses[path], *sizes)
         else:
             yield path, Layer(path, name, "linear", uses[path], layer.out_features, layer.in_features, 1, (1, 1))
-
-
-def _padding(module: nn.Conv2d) -> tuple[int, int]:
-    """Padding before the first row and column, also where it is given as a word."""
-    if isinstance(module.padding, str):
-        left, _, top, _ = module._reversed_padding_repeated_twice
-        return top, left
-    return module.padding[0], module.padding[1]
-
-
-def _windows(kernel: Any, stride: Any, padding: Any = 0, dilation: Any = 1) -> Windows:
-    """The windows of a convolution or pool from its arguments, numbers or pairs."""
-    sizes, steps, edges, holes = (
-        value if isinstance(value, (tuple, list)) else (value, value)
-        for value in (kernel, stride or kernel, padding, dilation)
-    )
-    vertical, horizontal = (
-        Window(holes[axis % len(holes)] * (sizes[axis % len(sizes)] - 1) + 1, steps[axis % len(steps)], edges[axis])
-        for axis in (0, 1)
-    )
-    return vertical, horizontal
-
-
-class _Call:
-    """An operation with its arguments, whether it is a function, a method or a module."""
-
-    def __init__(self, node: fx.Node, inputs: list[fx.Node], given: Any, words: Mapping[str, Any]) -> None:
-        self.node = node
-        self.inputs = inputs
-        self._given = given
-        self._words = words
-        self.shape: tuple[int, ...] = tuple(node.meta.get("shape", ())[1:])
-
-    def argument(self, position: int, word: str, default: Any = None) -> Any:
-        """An argument by position or name, as it was when the network was read."""
-        value = self._given[position] if len(self._given) > position else self._words.get(word, default)
-        return fx.map_arg(value, lambda node: node.meta.get("value", node))
-
-
-def _arguments(module: nn.Module) -> tuple[Any, ...]:
-    """The arguments with which a module calls its function, those that rules look at."""
-    if isinstance(module, nn.MaxPool2d):
-        return module.kernel_size, module.stride, module.padding, module.dilation
-    if isinstance(module, nn.AvgPool2d):
-        return module.kernel_size, module.stride, module.padding
-    if isinstance(module, nn.LPPool2d):
-        return module.norm_type, module.kernel_size, module.stride
-    if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
-        return module.running_mean, module.running_var, module.weight, module.bias, module.running_mean is None
-    if isinstance(module, (nn.InstanceNorm1d, nn.InstanceNorm2d)):
-        return module.running_mean, module.running_var, module.weight, module.bias, module.running_mean is None
-    if isinstance(module, nn.LayerNorm):
-        return (module.normalized_shape,)
-    if isinstance(module, nn.GroupNorm):
-        return (module.num_groups,)
-    if isinstance(module, nn.LocalResponseNorm):
-        return (module.size,)
-    if isinstance(module, (nn.Softmax, nn.LogSoftmax, nn.Softmin)):
-        return (module.dim,)
-    if isinstance(module, nn.Softmax2d):
-        return (1,)
-    return ()
-
-
-Rule = Callable[[_Call, Mapping[str, Step]], "Step | None"]
-
-
-def _same(call: _Call, steps: Mapping[str, Step], windows: Windows | None = _ONE, blocks: int = 0) -> Step | None:
-    """Channels go through one by one, or one is used for all, or (in blocks) all for all."""
-    sources = [_step(each, steps) for each in call.inputs]
-    if any(len(step.shape) != len(call.shape) for step in sources):
-        raise Refused("its inputs have different numbers of dimensions")
-    widest = max(sources, key=lambda step: step.width)
-    dimension = (widest.axis - 1) if widest.axis > 0 else widest.axis
-    if any(step.axis != widest.axis and (step.width > 1 or step.shape[dimension] > 1) for step in sources):
-        raise Refused("its inputs have their channels along different dimensions")
-    width = call.shape[dimension]
-    own = torch.arange(width)
-    links = tuple(Link(step.name, own if step.width == width else torch.zeros_like(own), own) for step in sources)
-    kind: Kind = "mix" if blocks else "each"
-    return Step(call.node.name, width, links, kind, None, windows, widest.axis, call.shape, blocks)
-
-
-def _whole(call: _Call, steps: Mapping[str, Step]) -> Step | None:
-    """Channel by channel, where a position sees the whole input."""
-    return _same(call, steps, None)
-
-
-def _pool(call: _Call, steps: Mapping[str, Step]) -> Step | None:
-    kernel, stride = call.argument(1, "kernel_size"), call.argument(2, "stride")
-    padding, dilation = call.argument(3, "padding", 0), call.argument(4, "dilation", 1)
-    _along_rows(call, steps)
-    return _same(call, steps, _windows(kernel, stride, padding, dilation))
-
-
-def _average_pool(call: _Call, steps: Mapping[str, Step]) -> Step | None:
-    kernel, stride = call.argument(1, "kernel_size"), call.argument(2, "stride")
-    _along_rows(call, steps)
-    return _same(call, steps, _windows(kernel, stride, call.argument(3, "padding", 0)))
-
-
-def _power_pool(call: _Call, steps: Mapping[str, Step]) -> Step | None:
-    _along_rows(call, steps)
-    return _same(call, steps, _windows(call.argument(2, "kernel_size"), call.argument(3, "stride")))
-
-
-def _adaptive_pool(call: _Call, steps: Mapping[str, Step]) -> Step | None:
-    _along_rows(call, steps)
-    return _same(call, steps, None)
-
-
-def _along_rows(call: _Call, steps: Mapping[str, Step]) -> None:
-    """The last two dimensions are rows and columns."""
-    if len(_second(call, steps).shape) != 3:
-        raise Refused("its input has no rows and columns")
-
-
-def _batch_norm(call: _Call, steps: Mapping[str, Step]) -> Step | None:
-    if call.argument(5, "training", False) or call.argument(1, "running_mean") is None:
-        raise Refused("it normalises by the batch")
-    _second(call, steps)
-    return _same(call, steps)
-
-
-def _instance_norm(call: _Call, steps: Mapping[str, Step]) -> Step | None:
-    _second(call, steps)
-    return _same(call, steps, None if call.argument(5, "use_input_stats", True) else _ONE)
-
-
-def _second(call: _Call, steps: Mapping[str, Step]) -> Step:
-    """The only input, whose channels must be the second dimension."""
-    step = _only(call, steps)
-    if step.axis != 1:
-        raise Refused("its channels are not in the place of channels")
-    return step
-
-
-def _only(call: _Call, steps: Mapping[str, Step]) -> Step:
-    """The step of an operation's only input."""
-    if len(call.inputs) != 1:
-        raise Refused("it has several inputs")
-    return _step(call.inputs[0], steps)
-
-
-def _step(node: fx.Node, steps: Mapping[str, Step]) -> Step:
-    if node.name not in steps:
-        raise Refused(f"the channels of '{node.name}' are not each image's along one dimension")
-    return steps[node.name]
-
-
-def _dropout(call: _Call, steps: Mapping[str, Step]) -> Step | None:
-    if call.node.op != "call_module" and call.argument(2, "training", True):
-        raise Refused("it drops at random, also after eval()")
-    return _same(call, steps)
-
-
-def _stochastic_depth(call: _Call, steps: Mapping[str, Step]) -> Step | None:
-    if call.argument(3, "training", True):
-        raise Refused("it drops at random, also after eval()")
-    return _same(call, steps)
-
-
-def _over(call: _Call, steps: Mapping[str, Step], axes: set[int]) -> Step | None:
-    """A norm over some dimensions (of one image and its batch)."""
-    step = _only(call, steps)
-    if 0 in axes:
-        raise Refused("it mixes images")
-    axis = step.axis % (len(step.shape) + 1)
-    return _same(call, steps, _ONE if axes == {axis} else None, int(axis in axes))
-
-
-def _layer_norm(call: _Call, steps: Mapping[str, Step]) -> Step | None:
-    over, rank = call.argument(1, "normalized_shape"), len(call.shape) + 1
-    return _over(call, steps, set(range(rank - (1 if isinstance(over, int) else len(over)), rank)))
-
-
-def _softmax(call: _Call, steps: Mapping[str, Step]) -> Step | None:
-    axis = call.argument(1, "dim")
-    if not isinstance(axis, int):
-        raise Refused("it doesn't say over what")
-    return _over(call, steps, {axis % (len(call.shape) + 1)})
-
-
-def _normalize(call: _Call, steps: Mapping[str, Step]) -> Step | None:
-    return _over(call, steps, {call.argument(2, "dim", 1) % (len(call.shape) + 1)})
-
-
-def _group_norm(call: _Call, steps: Mapping[str, Step]) -> Step | None:
-    _second(call, steps)
-    return _same(call, steps, None, call.argument(1, "num_groups"))
-
-
-def _neighbours(call: _Call, steps: Mapping[str, Step]) -> Step | None:
-    """Each channel depends on those within half a size of it."""
-    step, size = _second(call, steps), call.argument(1, "size")
-    own = torch.arange(step.width)
-    near = own[:, None] + torch.arange(-(size // 2), (size - 1) // 2 + 1)
-    target, source = own[:, None].expand_as(near), near
-    inside = (near >= 0) & (near < step.width)
-    link = Link(step.name, source[inside], target[inside])
-    return Step(call.node.name, step.width, (link,), "mix", None, _ONE, 1, call.shape, step.width)
-
-
-def _reduced(call: _Call, steps: Mapping[str, Step], position: int = 1) -> Step | None:
-    """A mean, sum or extreme over rows and columns, or over channels into one, as an argument says."""
-    step = _only(call, steps)
-    rank = len(step.shape) + 1
-    axes = call.argument(position, "dim", call.argument(position, "axis"))
-    over = {each % rank for each in (axes if isinstance(axes, (list, tuple)) else (axes,)) if isinstance(each, int)}
-    if not over or 0 in over:
-        raise Refused("it mixes images")
-    axis, own = step.axis % rank, torch.arange(step.width)
-    kept = len(call.shape) + 1 == rank
-    if axis in over:
-        if not kept:
-            raise Refused("it leaves no channels")
-        link = Link(step.name, own, torch.zeros_like(own))
-        windows = _ONE if over == {axis} else None
-        return Step(call.node.name, 1, (link,), "mix", None, windows, step.axis, call.shape, 1)
-    place = axis if kept else axis - sum(each < axis for each in over)
-    place = place if place == 1 else place - len(call.shape) - 1
-    return Step(call.node.name, step.width, (Link(step.name, own, own),), "each", None, None, place, call.shape)
-
-
-def _vector_norm(call: _Call, steps: Mapping[str, Step]) -> Step | None:
-    return _reduced(call, steps, 2)
-
-
-def _moves(_: _Call, __: Mapping[str, Step]) -> None:
-    """Numbers move and nothing else happens."""
-
-
-def _cat(_: _Call, __: Mapping[str, Step]) -> None:
-    """Steps are joined."""
-
-
-_SAME_MODULES = (
-    nn.ReLU, nn.ReLU6, nn.RReLU, nn.LeakyReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Sigmoid, nn.Tanh,
-    nn.Hardswish, nn.Hardsigmoid, nn.Hardtanh, nn.Hardshrink, nn.Softshrink, nn.Tanhshrink, nn.Softplus, nn.Softsign,
-    nn.LogSigmoid, nn.Threshold, nn.Identity,
-)  # fmt: skip
-_SAME = (
-    "add", "sub", "mul", "div", "truediv", "iadd", "isub", "imul", "itruediv", "true_divide", "subtract", "multiply",
-    "divide", "neg", "negative", "pow", "square", "sqrt", "rsqrt", "exp", "log", "abs", "sign", "sin", "cos", "erf",
-    "clamp", "clip", "clamp_min", "clamp_max", "maximum", "minimum", "relu", "relu6", "leaky_relu", "elu", "selu",
-    "celu", "gelu", "silu", "mish", "sigmoid", "tanh", "hardswish", "hardsigmoid", "hardtanh", "hardshrink",
-    "softshrink", "tanhshrink", "softplus", "softsign", "logsigmoid", "log_sigmoid", "threshold", "_threshold",
-    "contiguous", "clone", "detach", "float", "double", "half", "to", "type_as",
-)  # fmt: skip
-# What leaves numbers as they are, also where channels lie along several dimensions for now.
-_UNCHANGED = ("contiguous", "clone", "detach")
-_MOVE_MODULES = (
-    nn.Flatten, nn.Unflatten, nn.ChannelShuffle, nn.PixelShuffle, nn.PixelUnshuffle, nn.ZeroPad2d, nn.ConstantPad2d,
-    nn.ReflectionPad2d, nn.ReplicationPad2d, nn.CircularPad2d,
-)  # fmt: skip
-_MOVES = (
-    "getitem", "chunk", "split", "split_with_sizes", "tensor_split", "unbind", "view", "reshape", "view_as",
-    "reshape_as", "flatten", "unflatten", "permute", "transpose", "swapaxes", "swapdims", "movedim", "moveaxis",
-    "squeeze", "unsqueeze", "expand", "broadcast_to", "stack", "narrow", "select", "index_select", "flip",
-    "roll", "pad", "repeat", "repeat_interleave", "tile", "channel_shuffle", "pixel_shuffle", "pixel_unshuffle",
-)  # fmt: skip
-
-# By type of module, by function, or by name for methods and for functions that several modules export.
-RULES: Mapping[Any, Rule] = {
-    **dict.fromkeys((*_SAME_MODULES, *_SAME), _same),
-    **dict.fromkeys((*_MOVE_MODULES, *_MOVES), _moves),
-    **dict.fromkeys(("cat", "concat", "concatenate"), _cat),
-    **dict.fromkeys((nn.MaxPool2d, functional.max_pool2d, torch.max_pool2d), _pool),
-    **dict.fromkeys((nn.AvgPool2d, functional.avg_pool2d), _average_pool),
-    **dict.fromkeys((nn.LPPool2d, functional.lp_pool2d), _power_pool),
-    **dict.fromkeys(
-        (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, functional.adaptive_avg_pool2d, functional.adaptive_max_pool2d),
-        _adaptive_pool,
-    ),
-    **dict.fromkeys((nn.Upsample, nn.UpsamplingNearest2d, nn.UpsamplingBilinear2d, "interpolate"), _adaptive_pool),
-    **dict.fromkeys((nn.BatchNorm2d, nn.BatchNorm1d, "batch_norm"), _batch_norm),
-    **dict.fromkeys((nn.InstanceNorm2d, nn.InstanceNorm1d, "instance_norm"), _instance_norm),
-    **dict.fromkeys((nn.LayerNorm, "layer_norm"), _layer_norm),
-    **dict.fromkeys((nn.GroupNorm, "group_norm"), _group_norm),
-    **dict.fromkeys((nn.LocalResponseNorm, "local_response_norm"), _neighbours),
-    **dict.fromkeys((nn.Softmax, nn.LogSoftmax, nn.Softmin, nn.Softmax2d, "softmax", "log_softmax"), _softmax),
-    **dict.fromkeys((nn.Dropout, nn.Dropout2d, nn.AlphaDropout, nn.FeatureAlphaDropout), _dropout),
-    **dict.fromkeys(("dropout", "dropout2d", "alpha_dropout", "feature_alpha_dropout"), _dropout),
-    **dict.fromkeys(("mean", "sum", "amax", "amin", "std", "var"), _reduced),
-    **dict.fromkeys((nn.PReLU, "prelu"), lambda call, steps: _second(call, steps) and _same(call, steps)),
-    "linalg_vector_norm": _vector_norm,
-    "expand_as": _whole,
-    "normalize": _normalize,
-    "stochastic_depth": _stochastic_depth,
-    operator.getitem: _moves,
-}

@@ -103,6 +103,7 @@ def _edit(module: nn.Module, layer: Layer, kernels: Kernels, change: Change) -> 
     gain = weight.new_ones(weight.shape[:2] if change.gain.ndim == 1 else weight.shape)
     gain[rows] = 0
     place = (torch.from_numpy(kernels.target), torch.from_numpy(kernels.source % weight.shape[1]))
+    gain.reshape(-1, *gain.shape[2:])[torch.from_numpy(change.constant).to(weight.device)] = 1
     # Kernels of a linear layer are 1 x 1.
     gain[place] = torch.from_numpy(change.gain).to(weight).reshape(-1, *gain.shape[2:])
     # New parameters: the old ones may be another layer's too.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, fx
@@ -144,6 +144,14 @@ class Graph:
             found[layer.path] = maps.contiguous(memory_format=torch.channels_last)
         return found
 
+    @cached_property
+    def larger(self) -> Mapping[str, Any]:
+        """By node, what is the same for all images (`meta["value"]`), in a batch of one image more."""
+        shape = next(node.meta["shape"] for node in self.module.graph.nodes if node.op == "placeholder")
+        like = next((each for each in self.module.parameters()), torch.zeros(()))
+        images = torch.zeros(shape[0] + 1, *shape[1:], dtype=like.dtype, device=like.device)
+        return _Constants(self.module).found(images)
+
     def uses(self, layer: Layer) -> tuple[Step, ...]:
         """The steps that a layer's kernels are used in, in execution order: more than one where a module is reused."""
         return tuple(step for step in self.steps.values() if step.layer == layer)
@@ -235,6 +243,28 @@ class Graph:
         else:
             places = {path: (~mask).view(torch.uint8) for path, mask in masks.items()}
         return {path: around == 0 for path, around in self.around(target, units, places).items()}
+
+    def constant(self, target: str, units: Tensor) -> dict[str, Tensor]:
+        """Of each layer's kernels, which read channels that no path from the image leads to and have a path to the
+        target's units. They add the same to every image's output, and belong to the network that circuits are cut
+        from: no circuit is without them. Of a layer that is used again, those that none of its uses has on a path
+        from the image."""
+        steps = self.ancestors(target)
+        wanted = {step.name: torch.zeros(step.width, dtype=torch.bool) for step in steps}
+        wanted[target][units] = True
+        leading: dict[str, Tensor] = {}
+        for step in reversed(steps):
+            if step.layer:
+                source, path = step.links[0].node, step.layer.path
+                rows = wanted[step.name][:, None].expand(-1, step.layer.inner)
+                wanted[source] |= rows.reshape(step.layer.groups, -1, step.layer.inner).any(1).flatten()
+                leading[path] = rows | leading[path] if path in leading else rows
+            else:
+                asked = step.mixed(wanted[step.name])
+                for link in step.links:
+                    wanted[link.node][link.source[asked[link.target]]] = True
+        live = self.live(target, units)
+        return {path: leading[path] & ~mask for path, mask in live.items()}
 
     def around(self, target: str, units: Tensor, places: Masks) -> dict[str, Tensor]:
         """Of each layer's kernels, the last place of others that a path through it to the target's units needs, on the
@@ -362,6 +392,22 @@ class Graph:
         top, left = (number * stride for number, stride in zip(first, strides, strict=True))
         found = top, left, min(box[2], height), min(box[3], width)
         return None if found == (0, 0, height, width) else (found, (row - first[0], column - first[1]))
+
+
+class _Constants(fx.Interpreter):
+    """Runs a network and notes what is the same for all images."""
+
+    def found(self, images: Tensor) -> dict[str, Any]:
+        self._found: dict[str, Any] = {}
+        with torch.no_grad():
+            self.run(images)
+        return self._found
+
+    def run_node(self, n: fx.Node) -> Any:
+        value = super().run_node(n)
+        if "value" in n.meta:
+            self._found[n.name] = value
+        return value
 
 
 def _through(link: Link, stems: Tensor) -> Tensor:

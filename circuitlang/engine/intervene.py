@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from hashlib import blake2b
+from itertools import count
 from operator import attrgetter
 from typing import Any, Literal, TypeVar
 
@@ -175,6 +176,9 @@ class Section:
         self.graph = graph
         self.target = target
         self.relevant: Masks = graph.live(target.step.name, torch.tensor(target.units))
+        # Kernels that no circuit is without; see `Graph.constant`.
+        constant = graph.constant(target.step.name, torch.tensor(target.units))
+        self.constant: Masks = {path: mask for path, mask in constant.items() if mask.any()}
         self.layers = tuple(layer for layer in graph.layers if layer.path in self.relevant)
         self._kernel_layers: dict[str, _KernelLayer] = {}
         for layer in self.layers:
@@ -300,17 +304,27 @@ class Section:
 
     @contextmanager
     def edited(self, edits: Edits | Masks | None) -> Iterator[None]:
-        """Within the block every layer is edited; a mask keeps its kernels and puts zero for the others."""
+        """Within the block every layer is edited; a mask keeps its kernels and puts zero for the others. Kernels that
+        read constant channels stay."""
         self._edited = bool(edits)
         try:
             for path, layer in self._kernel_layers.items():
                 edit = edits[path] if edits else None
-                layer.edit(Edit(edit) if isinstance(edit, Tensor) else edit)
+                layer.edit(None if edit is None else self.keeping(path, edit))
             yield
         finally:
             self._edited = False
             for layer in self._kernel_layers.values():
                 layer.edit(None)
+
+    def keeping(self, path: str, edit: Edit | Tensor) -> Edit:
+        """An edit or mask of a layer, but for the kernels that read constant channels, which stay as they are."""
+        edit = Edit(edit) if isinstance(edit, Tensor) else edit
+        if path not in self.constant:
+            return edit
+        constant = self.constant[path].to(edit.gain.device)
+        constant = constant if edit.gain.dim() == 2 else constant[..., None, None]
+        return replace(edit, gain=torch.where(constant, torch.ones_like(edit.gain), edit.gain))
 
     @cached_property
     def together(self) -> int:
@@ -405,8 +419,8 @@ class Section:
                     path = layer.layer.path
                     passage = _passage(layer, circuit[node.all_input_nodes[0]], whole[node], places, draws)
                     seen.add(path)
-                    if (edit := fit(layer.layer, passage)) is not None:
-                        edits[path] = edit
+                    if (edit := fit(layer.layer, self._without_constants(path, passage))) is not None:
+                        edits[path] = self.keeping(path, edit)
                 edited = edits.get(layer.layer.path) if isinstance(layer, _KernelLayer) else None
                 if edited is None and all(circuit[used] is whole[used] for used in node.all_input_nodes):
                     # Nothing on the way here was edited.
@@ -420,6 +434,16 @@ class Section:
                 for done in last.get(node, ()):
                     del whole[done], circuit[done]
         return edits
+
+    def _without_constants(self, path: str, passage: Passage) -> Passage:
+        """What is wanted of a layer beside what its kernels that read constant channels put out."""
+        if path not in self.constant:
+            return passage
+        constant = self.constant[path].to(passage.weight.device)[passage.rows]
+        groups = passage.patches.shape[1]
+        weight = (passage.weight * constant[..., None, None]).reshape(groups, len(constant) // groups, -1)
+        own = torch.einsum("pgk,grk->pgr", passage.patches.flatten(2), weight).flatten(1)
+        return replace(passage, wanted=passage.wanted - own)
 
     @contextmanager
     def _whole(self) -> Iterator[None]:
@@ -595,12 +619,21 @@ def _cut(graph: Graph, last: str, layers: Mapping[str, _KernelLayer]) -> fx.Grap
         if node.op == "call_module":
             path = str(node.target)
             modules[path] = layers.get(path) or _light(graph.module.get_submodule(path))
+            if path in layers and (node.name not in graph.steps or not graph.steps[node.name].layer):
+                # What it makes of constants, or of positions, isn't the circuit's.
+                copies[node].target = free = _free(path, modules)
+                modules[free] = graph.module.get_submodule(path)
         if node.op == "get_attr":
             modules[str(node.target)] = attrgetter(str(node.target))(graph.module)
         if node.name == last:
             part.output(copies[node])
             break
     return Interpreted(modules, part)
+
+
+def _free(path: str, modules: Mapping[str, Any]) -> str:
+    """A name like a path that nothing has yet."""
+    return next(name for number in count(1) if (name := f"{path.replace('.', '_')}_{number}") not in modules)
 
 
 class _Norm(nn.Module):

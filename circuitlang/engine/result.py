@@ -100,7 +100,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     scored by, where any were held out. With `structure=weight` single weights are counted instead of kernels. `part` is
     there where the circuit is one of a split, `reduced` where it was scored in reduced precision. `unheard` says that
     the feature is the same everywhere on all images that it was found on: there is nothing to preserve. `responses` are
-    the numbers that fidelity is of, a feature's at all positions on all images.
+    the numbers that fidelity is of, a feature's at all positions on all images. `constant` are the kernels that every
+    circuit has and no budget counts, for they read channels that no path from the image leads to.
     """
 
     plan: CircuitPlan
@@ -125,6 +126,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     unheard: bool = False
     responses: int = 0
     missing: dict[str, str] = {}
+    constant: int = 0
 
     @property
     def asked_as(self) -> str:
@@ -200,12 +202,14 @@ class Change:
     target depends on, are removed but for the kept ones.
 
     These, in the order of `Kernels`, are multiplied by `gain` [n], or weight by weight [n, h, w]; `offset` is added to
-    the bias of each of the rows.
+    the bias of each of the rows. `constant` are kernels that stay as they are in every circuit, for they read channels
+    that are the same for all images: their numbers, output channel times inputs of one plus input.
     """
 
     rows: NDArray[np.int64]
     gain: NDArray[np.float32]
     offset: NDArray[np.float32]
+    constant: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 @dataclass(frozen=True)

@@ -64,7 +64,8 @@ def graphs(model: nn.Module, size: tuple[int, int], channels: int = 3) -> Iterat
 def ways(model: nn.Module) -> list[tuple[str, Way]]:
     """The ways of reading a network, with what an error says before its reason, the fastest first; one leaves out hooks
     that may only look at what goes through."""
-    found: list[tuple[str, Way]] = [("", _symbolic), ("torch.export: ", _exported)]
+    found: list[tuple[str, Way]] = [("", _symbolic), ("traced parameters: ", _with_parameters)]
+    found.append(("torch.export: ", _exported))
     if any(map(hooked, model.modules())):
         found.insert(1, ("without its hooks: ", _without_hooks))
     return found
@@ -229,6 +230,15 @@ class _Tracer(fx.Tracer):
             del vars(m)["forward"]
 
 
+class _ParameterTracer(_Tracer):
+    """Traces what is done to parameters and buffers too."""
+
+    proxy_buffer_attributes = True
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:
+        return fx.Tracer.getattr(self, attr, attr_val, parameter_proxy_cache)
+
+
 # What a class of the user's may define and still compute what torch's own computes.
 _WITHOUT_EFFECT = {"__init__", "__repr__", "extra_repr", "reset_parameters", "__module__", "__doc__", "__qualname__",
                    "__annotations__", "__firstlineno__", "__static_attributes__", "__constants__",
@@ -248,6 +258,13 @@ def as_torch_has_it(kind: type) -> bool:
 def _symbolic(private: nn.Module, model: nn.Module, _images: torch.Tensor) -> fx.GraphModule:
     """The network by torch.fx."""
     graph = _Tracer(private, model).trace(_Call(private))
+    _remove_hooks(private)
+    return Interpreted(private, graph)
+
+
+def _with_parameters(private: nn.Module, model: nn.Module, _images: torch.Tensor) -> fx.GraphModule:
+    """The network by torch.fx, with what is done to parameters: a token may be repeated for each image."""
+    graph = _ParameterTracer(private, model).trace(_Call(private))
     _remove_hooks(private)
     return Interpreted(private, graph)
 

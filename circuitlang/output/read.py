@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load
@@ -61,7 +62,15 @@ def read(folder: Path) -> Result:
 def _circuit(summary: Summary, arrays: Mapping[str, NDArray[Any]]) -> Circuit:
     paths = [layer.path for layer in summary.layers]
     kernels = tuple(Kernels(**{name: arrays[f"{path}.kernel.{name}"] for name in _KERNEL}) for path in paths)
-    changes = tuple(Change(**{name: arrays[f"{path}.change.{name}"] for name in _CHANGE}) for path in paths)
+    # A folder of an earlier version says nothing of constant kernels.
+    none = np.zeros(0, np.int64)
+    changes = tuple(
+        Change(
+            **{name: arrays[f"{path}.change.{name}"] for name in _CHANGE},
+            constant=arrays.get(f"{path}.change.constant", none),
+        )
+        for path in paths
+    )
     *wires, target = (Wire(**{name: arrays[f"{path}.wire.{name}"] for name in _WIRE}) for path in (*paths, "target"))
     return Circuit(kernels, tuple(wires), target, changes)
 

@@ -50,6 +50,9 @@ def notes(summary: Summary) -> list[str]:
         notes.append(f"{unheard(str(summary.plan.target))} Try other pictures, or another feature.")
     if summary.effective == 0 and not summary.unheard:
         notes.append("The circuit has collapsed: nothing that is kept lies on a path from the image to the feature.")
+    if summary.constant:
+        kernels = "1 kernel reads" if summary.constant == 1 else f"{summary.constant:,} kernels read"
+        notes.append(f"{kernels} channels that are the same for every image: all circuits keep them, uncounted.")
     if summary.walk and not _holds(summary):
         notes.append("No size reaches what was asked for; this is the one that comes nearest.")
     if summary.kept < summary.asked and not summary.unheard:

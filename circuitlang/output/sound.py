@@ -109,6 +109,9 @@ def _change(layer: Layer, kernels: Kernels, change: Change) -> None:
     _array(f"{where}.offset", change.offset, np.float32, (m,))
     n, *size = kernels.weight.shape
     _array(f"{where}.gain", change.gain, np.float32, (n,) if change.gain.ndim == 1 else (n, *size))
+    many = len(change.constant) if change.constant.ndim else 0
+    inner = layer.in_channels // layer.groups
+    _array(f"{where}.constant", change.constant, np.int64, (many,), layer.out_channels * inner)
     _demand(len(np.unique(change.rows)) == m, f"{where} has a row twice")
 
 

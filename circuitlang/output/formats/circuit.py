@@ -10,8 +10,8 @@ def circuit(result: Result) -> dict[str, bytes]:
     """The circuit itself: `circuit.json` (what it is, how it was found) and `circuit.safetensors` (its kernels).
 
     By layer path: `PATH.kernel.target`, `.source`, `.score`, `.weight`, `.effective` of the n kept kernels, strongest
-    first; `PATH.change.rows`, `.gain`, `.offset`, what is done to the layer; and `PATH.wire.source`, `.origin`,
-    `.channel`, what carries each input channel; `target.wire.source` and so on say it of the target's units.
+    first; `PATH.change.rows`, `.gain`, `.offset`, `.constant`, what is done to the layer; and `PATH.wire.source`,
+    `.origin`, `.channel`, what carries each input channel; `target.wire.source` and so on say it of the target's units.
     """
     arrays = {}
     found = result.circuit

@@ -1,0 +1,84 @@
+"""What every network must show: SNIP's scores against autograd, extraction against the masked network, in float64."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, fx, nn
+
+from circuitlang.engine.build import Builder
+from circuitlang.engine.contracts import Edit, Masks
+from circuitlang.engine.extract import extract
+from circuitlang.engine.graph import Graph
+from circuitlang.engine.intervene import Section, as_maps
+from circuitlang.engine.score import score
+from circuitlang.engine.select import count
+from tests.nets import Fixed
+
+# So many kernels' scores are compared, of so many layers.
+KERNELS, LAYERS = 5, 5
+SHARES = (0.8,)
+
+
+def scores_are_right(graph: Graph, section: Section, images: Tensor, every: bool = False) -> None:
+    """SNIP's scores of some kernels are those of autograd, in a copy in which no layer is used twice; `every` relevant
+    kernel has a score, where the network's wiring is known exactly."""
+    masks, units = section.relevant, list(section.target.units)
+    found = score(Builder(section, Fixed(images, 1)), "snip", {}, count(masks), 0)
+    twin = fx.GraphModule(graph.module, copy.deepcopy(graph.module.graph))
+    owners: dict[str, list[nn.Module]] = {}
+    steps = {step.name: step for step in graph.steps.values() if step.layer}
+    for node in twin.graph.nodes:
+        if node.name in steps:
+            path, free = str(node.target), f"own_{node.name}"
+            twin.add_submodule(free, copy.deepcopy(graph.module.get_submodule(path)).requires_grad_(True))
+            node.target = free
+            owners.setdefault(path, []).append(twin.get_submodule(free))
+        if node.name == section.target.step.name:
+            target = node
+    for node in list(twin.graph.nodes):
+        if node.op == "output":
+            node.args = (target,)
+    twin.graph.eliminate_dead_code()
+    twin.recompile()
+    some = section.layers[:: max(1, len(section.layers) // LAYERS)]
+    expected = {layer.path: torch.zeros(layer.out_channels, layer.inner).double() for layer in some}
+    for image in images.split(1):
+        feature = as_maps(twin(image), section.target.step)[:, units].abs().sum()
+        weights = [each.weight for layer in some for each in owners[layer.path]]
+        gradients = iter(torch.autograd.grad(feature, weights, allow_unused=True))
+        for layer in some:
+            for each in owners[layer.path]:
+                gradient = next(gradients)
+                if gradient is not None:
+                    effect = (each.weight * gradient).detach().abs()
+                    expected[layer.path] += effect.reshape(layer.out_channels, layer.inner, -1).mean(-1)
+    generator = torch.Generator().manual_seed(1)
+    for layer in some:
+        kernels = masks[layer.path].nonzero()
+        kernels = kernels[torch.randperm(len(kernels), generator=generator)[:KERNELS]]
+        close(found[layer.path][kernels[:, 0], kernels[:, 1]], expected[layer.path][kernels[:, 0], kernels[:, 1]])
+        assert not expected[layer.path][~masks[layer.path]].any()
+        assert not every or expected[layer.path][masks[layer.path]].all()
+
+
+def extraction_is_right(section: Section, images: Tensor) -> None:
+    """A module cut out of some kernels computes what the masked network does, and the network with all of them."""
+    whole = section.feature(images)
+    with section.edited(section.relevant):
+        close(section.feature(images), whole)
+    generator = torch.Generator().manual_seed(4)
+    masks: Masks = {
+        path: (torch.rand(mask.shape, generator=generator) < 0.8) & mask for path, mask in section.relevant.items()
+    }
+    module = extract(section, {path: Edit(mask) for path, mask in masks.items()})
+    with section.edited(masks):
+        expected = section.maps(images)
+    close(module(images), expected)
+    close(module(images[:1]), expected[:1])
+
+
+def close(found: Tensor, expected: Tensor) -> None:
+    scale = float(expected.abs().max())
+    torch.testing.assert_close(found, expected.reshape(found.shape), rtol=0, atol=1e-6 * scale + 1e-300)
