@@ -25,6 +25,7 @@ from circuitlang.engine.cache import Shelf
 from circuitlang.engine.contracts import Edit, Edits, Masks, Observation, Passage, Scores
 from circuitlang.engine.graph import Graph, Layer, Step
 from circuitlang.engine.interpreted import Interpreted
+from circuitlang.engine.norms import STEADY, light
 
 T = TypeVar("T")
 # Sees a layer in the backward pass of the cotangent of a number.
@@ -615,10 +616,10 @@ def _cut(graph: Graph, last: str, layers: Mapping[str, _KernelLayer]) -> fx.Grap
             continue
         copies[node] = part.node_copy(node, lambda used: copies[used])
         # A view needs its channels first in memory. Nothing writes in place here, so a copy does as well.
-        copies[node].target = _RESHAPES.get(node.target, node.target)
+        copies[node].target = _RESHAPES.get(node.target) or STEADY.get(node.target) or node.target
         if node.op == "call_module":
             path = str(node.target)
-            modules[path] = layers.get(path) or _light(graph.module.get_submodule(path))
+            modules[path] = layers.get(path) or light(graph.module.get_submodule(path))
             if path in layers and (node.name not in graph.steps or not graph.steps[node.name].layer):
                 # What it makes of constants, or of positions, isn't the circuit's.
                 copies[node].target = free = _free(path, modules)
@@ -634,28 +635,6 @@ def _cut(graph: Graph, last: str, layers: Mapping[str, _KernelLayer]) -> fx.Grap
 def _free(path: str, modules: Mapping[str, Any]) -> str:
     """A name like a path that nothing has yet."""
     return next(name for number in count(1) if (name := f"{path.replace('.', '_')}_{number}") not in modules)
-
-
-class _Norm(nn.Module):
-    """A batch norm of fixed statistics: unlike torch's own, it need not keep its input for the backward pass."""
-
-    def __init__(self, mean: Tensor, variance: Tensor, norm: nn.BatchNorm2d) -> None:
-        super().__init__()
-        scale = (variance.double() + norm.eps).rsqrt()
-        scale = scale if norm.weight is None else scale * norm.weight.detach().double()
-        shift = -mean.double() * scale
-        shift = shift if norm.bias is None else shift + norm.bias.detach().double()
-        self.scale, self.shift = (each.to(mean)[:, None, None] for each in (scale, shift))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.addcmul(self.shift, x, self.scale)
-
-
-def _light(module: nn.Module) -> nn.Module:
-    """The same function of its input, in less memory."""
-    if isinstance(module, nn.BatchNorm2d) and module.running_mean is not None and module.running_var is not None:
-        return _Norm(module.running_mean, module.running_var, module)
-    return module
 
 
 _RESHAPES: dict[Any, Any] = {
