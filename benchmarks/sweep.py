@@ -28,7 +28,7 @@ from torch import Tensor
 
 from benchmarks.fidelity import PHOTOGRAPHS, ROOT
 from circuitlang import pipeline
-from circuitlang.engine import execute, intervene
+from circuitlang.engine import execute, extras, intervene
 from circuitlang.engine.build import Builder
 from circuitlang.engine.measure import responses
 from circuitlang.engine.prepare import Options, prepare
@@ -61,7 +61,7 @@ class Count:
 def counted() -> Iterator[Count]:
     """Count within the block, whoever runs a network."""
     count = Count()
-    layer, verify = intervene._KernelLayer.forward, execute.verify
+    layer, verify = intervene._KernelLayer.forward, extras.verify
 
     def forward(self: Any, x: Tensor) -> Tensor:
         y = layer(self, x)
@@ -87,7 +87,7 @@ def counted() -> Iterator[Count]:
     quickly.__set_name__(execute._Found, "quick")
     with (
         patch.object(intervene._KernelLayer, "forward", forward),
-        patch.object(execute, "verify", checked),
+        patch.object(extras, "verify", checked),
         patch.object(execute._Found, "quick", quickly),
     ):
         yield count

@@ -21,6 +21,22 @@ KERNELS, LAYERS = 5, 5
 SHARES = (0.8,)
 
 
+class _Norm(nn.Module):
+    """A batch norm by its formula: torch's own goes wrong backwards for some strides of a batch of one image."""
+
+    def __init__(self, norm: nn.BatchNorm2d) -> None:
+        super().__init__()
+        self.norm = norm
+
+    def forward(self, x: Tensor) -> Tensor:
+        norm = self.norm
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        column = (slice(None), None, None)
+        x = (x - norm.running_mean[column]) / (norm.running_var[column] + norm.eps).sqrt()
+        return x if norm.weight is None else x * norm.weight[column] + norm.bias[column]
+
+
 def scores_are_right(graph: Graph, section: Section, images: Tensor, every: bool = False) -> None:
     """SNIP's scores of some kernels are those of autograd, in a copy in which no layer is used twice; `every` relevant
     kernel has a score, where the network's wiring is known exactly."""
@@ -37,6 +53,9 @@ def scores_are_right(graph: Graph, section: Section, images: Tensor, every: bool
             owners.setdefault(path, []).append(twin.get_submodule(free))
         if node.name == section.target.step.name:
             target = node
+        elif node.op == "call_module" and isinstance(norm := twin.get_submodule(str(node.target)), nn.BatchNorm2d):
+            twin.add_submodule(f"own_{node.name}", _Norm(norm))
+            node.target = f"own_{node.name}"
     for node in list(twin.graph.nodes):
         if node.op == "output":
             node.args = (target,)

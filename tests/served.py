@@ -64,6 +64,8 @@ def _serve(connection: socket.socket) -> None:
         os.close(ours)
         for number, stream in enumerate(streams):
             os.dup2(stream, number)
+        # Those of Python know whether what they were opened on can be sought in.
+        sys.stdin, sys.stdout, sys.stderr = (open(each, mode, closefd=False) for each, mode in enumerate("rww"))  # noqa: SIM115
         known = set(sys.modules)
         code = _run(*json.loads(message))
         os.write(theirs, json.dumps([name for name in sys.modules if name not in known]).encode())

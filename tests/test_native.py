@@ -143,6 +143,7 @@ def test_window_sums(stride, dilation):
 
 def test_without_numba_there_are_no_loops(monkeypatch):
     monkeypatch.setitem(sys.modules, "numba", None)
+    monkeypatch.delitem(sys.modules, "circuitlang.engine.jit", raising=False)
     for name in ("native", "sparse", "products"):
         monkeypatch.delitem(sys.modules, f"circuitlang.engine.{name}", raising=False)
         assert loops.compiled.__wrapped__(name) is None

@@ -157,13 +157,16 @@ def test_measuring_costs_what_measuring_a_run_takes(here, monkeypatch):
     """A circuit that takes no pass to find, by the operations that are counted while it is found. What its module
     takes, less than the network, and pictures that are made to excite it are not told beforehand."""
     from circuitlang import pipeline
-    from circuitlang.engine import execute
+    from circuitlang.engine import execute, extras, trace, verify_trace
 
+    # The counter's hooks are for all modules, and change nothing.
+    for each in (trace, verify_trace):
+        monkeypatch.setattr(each, "check_readable", lambda _: None)
     monkeypatch.setattr(execute, "extract", lambda *_: torch.nn.Module())
     monkeypatch.setattr(loops, "compiled", lambda _: None)
-    monkeypatch.setattr(execute, "verify", lambda *_: 0.0)
-    monkeypatch.setattr(execute, "pack", lambda *_: b"")
-    monkeypatch.setattr(execute, "visualise", lambda *_: None)
+    monkeypatch.setattr(extras, "verify", lambda *_: 0.0)
+    monkeypatch.setattr(extras, "pack", lambda *_: b"")
+    monkeypatch.setattr(extras, "visualise", lambda *_: None)
     text = LINE.replace("snip", "magnitude")
     cost = numbers(text)["circuits"][0]["cost"]
     with FlopCounterMode(display=False) as counter:
