@@ -142,6 +142,30 @@ def test_batch_norm_becomes_part_of_its_layer():
     assert not [each for each in module.modules() if isinstance(each, nn.BatchNorm2d)]
 
 
+class Passed(nn.Module):
+    """A layer that is read by a norm through steps that only pass it on, and beside it."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.depthwise = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 6, 3, padding=1, groups=6)
+        self.first, self.again, self.drop = nn.Identity(), nn.Identity(), nn.Dropout()
+        self.norm, self.other, self.last = nn.BatchNorm2d(6), nn.BatchNorm2d(12), nn.Conv2d(18, 4, 1)
+
+    def forward(self, x):
+        seen = self.first(self.conv(x))
+        joined = torch.cat([seen, torch.zeros_like(seen)], 1)
+        return self.last(
+            torch.cat([self.depthwise(seen) + self.norm(self.drop(self.again(seen))), self.other(joined)], 1)
+        )
+
+
+def test_a_norm_is_no_part_of_a_layer_that_others_read_under_another_name():
+    net = build(Passed)
+    for share, seed in ((1, 0), (0.7, 1), (0.7, 2)):
+        part = section(net, "last", 2)
+        same(part, {name: Edit(mask) for name, mask in random_masks(part, share, seed).items()}, images())
+
+
 def test_the_network_is_as_it_was():
     net = build(Residual)
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}

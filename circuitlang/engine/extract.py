@@ -300,7 +300,7 @@ class _Cutter:
         if not isinstance(norm, (nn.BatchNorm1d, nn.BatchNorm2d)) or norm.running_var is None:
             return None
         node = self._nodes[step.links[0].node]
-        if self._readers[step.links[0].node] > 1 or node.op != "call_module":
+        if node.op != "call_module" or self._read(node) > 1:
             return None
         path = str(node.target)
         layer = self._modules[path]
@@ -318,6 +318,12 @@ class _Cutter:
         # A layer is folded into once; another step with the same rows must get one of its own.
         self._made = {key: made for key, made in self._made.items() if made != path}
         return node
+
+    def _read(self, node: fx.Node) -> int:
+        """How many steps read what a node puts out, also under the names of steps that only pass it on."""
+        names = {name for name, own in self._nodes.items() if own is node}
+        passed = sum(link.node in names for step in self._steps if step.name in names for link in step.links)
+        return sum(self._readers[name] for name in names) - passed
 
     def _uses(self, path: str) -> list[fx.Node]:
         return [node for node in self._part.nodes if node.op == "call_module" and node.target == path]
