@@ -1,17 +1,18 @@
-"""The smallest network with convolutions of every family of timm: right, or refused with the operation's name.
+"""The smallest network with convolutions of every family of timm: right, refused with the reason, or wrong.
 
-`python -m tests.timm_table` looks at all of them, each in a process of its own, and writes the table of
-`docs/networks.md`; `python -m tests.timm_table NAME ...` prints the rows of some families. `tests/test_timm.py` looks
-at a few, and in the nightly tests at all.
+`python -m tests.timm_table` looks at the families that the table of `docs/networks.md` has no verdict on, each in a
+process of its own with a limit on its time, and writes each verdict there, so that it can be stopped and called again.
+`--again` forgets what was measured, and `python -m tests.timm_table NAME ...` looks at some families anew.
+`tests/test_timm.py` looks at a few, and in the nightly tests at all.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
 import warnings
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,25 +27,38 @@ from tests.reference import close, extraction_is_right, scores_are_right
 from tests.timm_families import FAMILIES
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "networks.md"
+BEGIN = "<!-- timm: written by python -m tests.timm_table -->"
+END = "<!-- timm: end -->"
+HEADER = "| family | model | image size | target | relevant kernels | verdict |\n|---|---|---:|---|---:|---|"
+UNMEASURED = "not measured yet"
 UNIT = 1
 SECONDS = 300
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a family: `refused` says why where it isn't right."""
+    """What became of a family: `found` is `right`, or says how it was refused or went wrong."""
 
     family: str
-    layers: int = 0
-    relevant: int = 0
-    refused: str = ""
+    found: str
+    target: str = "–"
+    relevant: str = "–"
+
+    @property
+    def kind(self) -> str:
+        """`right`, `refused`, `wrong`, `not done in time` or `not measured yet`."""
+        return self.found.partition(":")[0]
 
     @property
     def row(self) -> str:
-        name = FAMILIES[self.family][0]
-        if self.refused:
-            return f"| {self.family} | {name} | – | – | refused: {self.refused} |"
-        return f"| {self.family} | {name} | {self.layers} | {self.relevant:,} | right |"
+        name, size, _ = FAMILIES[self.family]
+        return f"| {self.family} | {name} | {size} | {self.target} | {self.relevant} | {self.found} |"
+
+    @classmethod
+    def read(cls, row: str) -> Verdict:
+        """The verdict that a row of the table gives."""
+        family, _, _, target, relevant, found = (cell.strip() for cell in row.strip().strip("|").split("|"))
+        return cls(family, found, target, relevant)
 
 
 def build(family: str) -> nn.Module:
@@ -74,7 +88,7 @@ def build(family: str) -> nn.Module:
 
 
 def verdict(family: str) -> Verdict:
-    """Look at a family. Raises AssertionError where a number is wrong."""
+    """Look at a family."""
     size = FAMILIES[family][1]
     model = build(family)
     images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(3)).double()
@@ -89,8 +103,16 @@ def verdict(family: str) -> Verdict:
         extraction_is_right(section, images)
     except (InputError, CircuitError) as error:
         finding = error.findings[0]
-        return Verdict(family, refused=f"{finding.message} {finding.label or ''}".strip())
-    return Verdict(family, len(section.layers), count(section.relevant))
+        return Verdict(family, f"refused: {_cell(finding.message)}")
+    except AssertionError as error:
+        return Verdict(family, f"wrong: {_cell(str(error))}")
+    return Verdict(family, "right", graph.layers[-1].path, f"{count(section.relevant):,}")
+
+
+def _cell(text: str) -> str:
+    """A text as one cell of a table."""
+    line = " ".join(text.replace("|", "/").replace("<", "&lt;").split())
+    return line if len(line) <= 240 else f"{line[:239]}…"
 
 
 def _last(model: nn.Module, images: Tensor) -> str:
@@ -119,33 +141,60 @@ def _the_models_own(model: nn.Module, section: Section, images: Tensor) -> None:
     close(section.feature(images), expected)
 
 
-def in_a_process(family: str) -> Verdict | str:
-    """The verdict on a family, in a process that gives its memory back; a traceback where a number is wrong."""
+def in_a_process(family: str) -> Verdict:
+    """The verdict on a family, in a process that gives its memory back."""
     environment = {**os.environ, "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
-    command = [sys.executable, "-m", "tests.timm_table", family]
+    command = [sys.executable, "-m", "tests.timm_table", "--row", family]
     try:
         done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=SECONDS, check=False)
     except subprocess.TimeoutExpired:
-        return f"{family}: not done after {SECONDS} s"
-    return done.stdout if done.returncode == 0 else f"{family}: {done.stderr[-3000:]}"
+        return Verdict(family, f"not done in time: {SECONDS} s")
+    if done.returncode:
+        return Verdict(
+            family, f"wrong: {_cell((done.stderr.strip() or f'exit status {done.returncode}').splitlines()[-1])}"
+        )
+    return Verdict.read(done.stdout.strip().splitlines()[-1])
 
 
-def main(families: list[str]) -> None:
-    if families:
-        for family in families:
-            sys.stdout.write(f"{verdict(family).row}\n")
+def recorded() -> dict[str, Verdict]:
+    """The verdicts of the table in the docs, of every family in it."""
+    text = PAGE.read_text(encoding="utf-8")
+    table = text[text.index(BEGIN) : text.index(END)]
+    rows = [Verdict.read(line) for line in table.splitlines() if line.startswith("| ") and "| model |" not in line]
+    return {verdict.family: verdict for verdict in rows}
+
+
+def summary(verdicts: dict[str, Verdict]) -> str:
+    """How many families are right, and how many are not."""
+    kinds = Counter(verdict.kind for verdict in verdicts.values())
+    said = ", ".join(f"{number} {kind}" for kind, number in kinds.most_common())
+    return f"Of {len(verdicts)} families: {said}."
+
+
+def record(verdicts: dict[str, Verdict]) -> None:
+    """Write the table of every family into the docs."""
+    every = {family: verdicts.get(family, Verdict(family, UNMEASURED)) for family in FAMILIES}
+    rows = "\n".join(verdict.row for verdict in every.values())
+    text = PAGE.read_text(encoding="utf-8")
+    before, after = text[: text.index(BEGIN)], text[text.index(END) :]
+    table = f"{BEGIN}\n\n{summary(every)}\n\n{HEADER}\n{rows}\n\n{after}"
+    PAGE.write_text(before + table, encoding="utf-8")
+
+
+def main(arguments: list[str]) -> None:
+    if arguments[:1] == ["--row"]:
+        sys.stdout.write(f"{verdict(arguments[1]).row}\n")
         return
-    rows, failed = [], []
-    for family in FAMILIES:
-        found = str(in_a_process(family))
-        sys.stdout.write(f"{found.strip().splitlines()[-1]}\n")
+    done = {} if arguments == ["--again"] else recorded()
+    named = [each for each in arguments if each != "--again"]
+    left = [each for each in FAMILIES if each not in done or done[each].kind == UNMEASURED]
+    for family in named or left:
+        done[family] = in_a_process(family)
+        sys.stdout.write(f"{done[family].row}\n")
         sys.stdout.flush()
-        (rows if found.startswith("| ") else failed).append(found.strip())
-    if failed:
-        sys.exit("\n".join(failed))
-    page = PAGE.read_text(encoding="utf-8")
-    table = re.compile(r"(?<=\| verdict \|\n\|---\|---\|---:\|---:\|---\|\n)(\|.*\n)*")
-    PAGE.write_text(table.sub(lambda _: "\n".join(rows) + "\n", page), encoding="utf-8")
+        record(done)
+    record(done)
+    sys.stdout.write(f"{summary(recorded())}\n")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from circuitlang.engine.follow import BATCH, follow
 from circuitlang.engine.functional_layers import CALLER, layers_of_functions
 from circuitlang.engine.graph import Graph
 from circuitlang.engine.interpreted import Interpreted
+from circuitlang.engine.known_shapes import KnownShapes
 from circuitlang.engine.outputs import unpacked
 from circuitlang.engine.sandbox import HOOKS, hooked, private_copy, quiet, random_states, untouched, unwrapped
 from circuitlang.errors import Finding, InputError
@@ -65,7 +66,7 @@ def ways(model: nn.Module) -> list[tuple[str, Way]]:
     """The ways of reading a network, with what an error says before its reason, the fastest first; one leaves out hooks
     that may only look at what goes through."""
     found: list[tuple[str, Way]] = [("", _symbolic), ("traced parameters: ", _with_parameters)]
-    found.append(("torch.export: ", _exported))
+    found += [("torch.export: ", _exported), ("traced shapes: ", _with_shapes)]
     if any(map(hooked, model.modules())):
         found.insert(1, ("without its hooks: ", _without_hooks))
     return found
@@ -239,6 +240,14 @@ class _ParameterTracer(_Tracer):
         return fx.Tracer.getattr(self, attr, attr_val, parameter_proxy_cache)
 
 
+class _ShapeTracer(KnownShapes, _Tracer):
+    """Knows the shapes of what it traces."""
+
+    def __init__(self, net: nn.Module, model: nn.Module, images: torch.Tensor) -> None:
+        _Tracer.__init__(self, net, model)
+        KnownShapes.__init__(self, net, images)
+
+
 # What a class of the user's may define and still compute what torch's own computes.
 _WITHOUT_EFFECT = {"__init__", "__repr__", "extra_repr", "reset_parameters", "__module__", "__doc__", "__qualname__",
                    "__annotations__", "__firstlineno__", "__static_attributes__", "__constants__",
@@ -265,6 +274,13 @@ def _symbolic(private: nn.Module, model: nn.Module, _images: torch.Tensor) -> fx
 def _with_parameters(private: nn.Module, model: nn.Module, _images: torch.Tensor) -> fx.GraphModule:
     """The network by torch.fx, with what is done to parameters: a token may be repeated for each image."""
     graph = _ParameterTracer(private, model).trace(_Call(private))
+    _remove_hooks(private)
+    return Interpreted(private, graph)
+
+
+def _with_shapes(private: nn.Module, model: nn.Module, images: torch.Tensor) -> fx.GraphModule:
+    """The network by torch.fx, with what it decides by the shapes of the images. It is right for any number of them."""
+    graph = _ShapeTracer(private, model, images).trace(_Call(private))
     _remove_hooks(private)
     return Interpreted(private, graph)
 
