@@ -448,6 +448,7 @@ def test_counts_of_calls_are_refused_by_name(build, names):
         between(remembering),
         between(lambda self, y: y * (time.perf_counter_ns() % 1000)),
         between(counting_outside),
+        between(lambda self, y: y * 2 if torch.is_grad_enabled() else y),
     ],
 )
 def test_what_lies_outside_or_is_kept_is_refused(build):

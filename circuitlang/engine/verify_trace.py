@@ -4,7 +4,7 @@ Tracing runs a network's code once, with placeholders for images. A hook that is
 or a count of steps then makes a network of it that computes something else. Both are therefore run on a few images:
 
 1. the module as it is given, on four images, on the same in reverse order, and on one of them alone, each time with
-   other random states: it must give every image the same answer;
+   other random states, with gradients and without: it must give every image the same answer;
 2. the traced network, on the four and on the one: it must give the module's answers.
 """
 
@@ -212,7 +212,12 @@ class _Given:
                 before = _state(module)
                 for seed, images in enumerate((whole, whole.flip(0), alone)):
                     inner.append({})
-                    with random_states(seed, images.device) as generators, _watching(module, inner[-1], watch):
+                    # Scoring takes gradients and measuring does not.
+                    with (
+                        torch.set_grad_enabled(seed == 1),
+                        random_states(seed, images.device) as generators,
+                        _watching(module, inner[-1], watch),
+                    ):
                         outputs.append(_tensors(module(images.clone())))
                     drawn |= dict.fromkeys(generators)
                 changed = tuple(sorted(name for name, value in _state(module).items() if before.get(name) != value))
@@ -378,7 +383,8 @@ def _unsteady(runs: Runs, apart: str, where: str) -> Finding:
     if runs.changed:
         label = f"by {apart}, {where}; each call changes its {listing(runs.changed, limit=4)}"
         return Finding("E308", message, None, label, "leave what it stores as it is in evaluation mode")
-    label = f"by {apart}, {where}; it uses something that lies outside of it, such as the time or a global variable"
+    outside = "it uses something that lies outside of it, such as the time, a global variable or the grad mode"
+    label = f"by {apart}, {where}; {outside}"
     return Finding("E308", message, None, label, "let its output follow from its weights and the image alone")
 
 
