@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -25,6 +26,7 @@ def boundary() -> Iterator[None]:
     """Within it a command runs: whatever it raises ends in one clear message and an exit code."""
     _streams()
     _environment()
+    silence()
     try:
         try:
             yield
@@ -40,6 +42,13 @@ def boundary() -> Iterator[None]:
         if os.environ.get(DEBUG):
             raise
         _end(_internal(error), INTERNAL)
+
+
+def silence() -> None:
+    """Keep warnings of libraries off the terminal, which say nothing to somebody who reads a report. As Python's other
+    tools do, leave them where `python -W` or PYTHONWARNINGS asks for them."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
 
 
 def _end(finding: Finding, code: int) -> None:

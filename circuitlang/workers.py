@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
@@ -73,7 +74,7 @@ class _Worker:
         # Not forked: threads of torch don't survive it, and nor does CUDA.
         context = get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=_work, args=(start, theirs), daemon=True)
+        process = context.Process(target=_work, args=(start, theirs, _silent()), daemon=True)
         process.start()
         # With the last copy elsewhere, its death is the end of the pipe.
         theirs.close()
@@ -101,7 +102,14 @@ class _Worker:
         self.connection.close()
 
 
-def _work(start: Callable[[], Callable[[str], T]], connection: Connection) -> None:
+def _silent() -> bool:
+    """Whether warnings are ignored here, as a process of its own doesn't know."""
+    return bool(warnings.filters) and warnings.filters[0][:3] == ("ignore", None, Warning)
+
+
+def _work(start: Callable[[], Callable[[str], T]], connection: Connection, silent: bool) -> None:
+    if silent:
+        warnings.simplefilter("ignore")
     # Ctrl-C reaches every process of a terminal; the parent is the one that decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _end)

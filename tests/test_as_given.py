@@ -132,6 +132,18 @@ class Grid(nn.Module):
     def forward(self, x):
         print("a print of the network's own")
         return self.b(F.relu(self.a(torch.cat([x, self.grid.expand(x.shape[0], -1, -1, -1)], 1))))
+
+
+class Sampled(nn.Module):
+    """PyTorch warns whenever it is called."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 5, 3, padding=1)
+        self.register_buffer("grid", torch.stack(torch.meshgrid(*[torch.linspace(-1, 1, 16)] * 2, indexing="xy"), -1))
+
+    def forward(self, x):
+        return self.b(F.grid_sample(F.relu(self.a(x)), self.grid.expand(x.shape[0], -1, -1, -1)))
 '''
 UNIT = 3
 
@@ -250,3 +262,20 @@ def test_a_run_that_ends_well_prints_nothing_of_a_librarys_or_the_networks(place
     assert (done.returncode, done.stderr) == (0, "")
     assert "Error" not in done.stdout
     assert "a print of" not in done.stdout
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_a_run_prints_no_warnings_of_a_library(place, jobs):
+    again = "circuit d = preserve class(1) on pics/* sparsity<=30% criterion=snip\n"
+    Path("a.circuit").write_text(spec("Sampled", size="sparsity<=40%") + again)
+    words = [sys.executable, "-m", "tests.brief", "run", "a.circuit", "--allow-code", "--jobs", jobs]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_warnings_are_there_for_those_who_ask(place):
+    Path("a.circuit").write_text(spec("Sampled"))
+    words = [sys.executable, "-W", "default", "-m", "tests.brief", "run", "a.circuit", "--allow-code"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "UserWarning: Default grid_sample" in done.stderr

@@ -461,9 +461,8 @@ def test_what_names_a_file(tmp_path):
 def test_tensors_that_are_not_wanted_are_not_read(tmp_path):
     """An optimizer's state is often twice as large as the weights."""
     path = saved({"net": state(), "optimizer": {"state": {0: {"exp_avg": torch.zeros(1 << 22)}}}}, tmp_path / "w.pt")
-    maps = Path("/proc/self/maps")
-    if not maps.exists():
-        pytest.skip("only Linux tells what is mapped into memory")
     found = read(path)
-    assert str(path) in maps.read_text()
+    # Linux tells what is mapped into memory.
+    maps = Path("/proc/self/maps")
+    assert not maps.exists() or str(path) in maps.read_text()
     assert found.name == "w.pt"

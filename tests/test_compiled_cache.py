@@ -9,8 +9,6 @@ from types import ModuleType
 
 import pytest
 
-pytest.importorskip("numba")
-
 CODE = """
 from circuitlang.engine.jit import loops
 

@@ -283,7 +283,7 @@ def test_a_layer_of_a_kind_of_its_own_is_a_layer():
     torch.testing.assert_close(part.feature(images()), module(images())[:, 2:3].detach(), rtol=1e-12, atol=1e-12)
     layer = Doubled(3, 4, 3).double()
     graph = trace(Twice(layer), (SIZE, SIZE))
-    with pytest.raises(InputError, match=r"through conv2d \(step .*it shares its weights with layer"):
+    with pytest.raises(InputError, match=r"through conv2d \(step .*its weight is used in another way elsewhere"):
         graph.find("head")
 
 

@@ -298,7 +298,8 @@ def test_a_circuit_of_many_channels_is_the_model_of_another_spec(here: Path) -> 
 
 
 def test_the_onnx_file_takes_the_channels_of_the_network(here: Path) -> None:
-    onnx = pytest.importorskip("onnx")
+    import onnx
+
     draw(here / "images", 2)
     (here / "a.circuit").write_text(
         'model python("net.py:build", inner=2, resize=14, crop=12)\n'
@@ -454,7 +455,6 @@ def test_images_are_not_blamed_for_a_model_that_is_refused(here: Path) -> None:
 
 
 def test_models_of_timm_for_other_numbers_of_channels(here: Path) -> None:
-    pytest.importorskip("timm")
     words = {"weights": "none", "in_chans": 1}
     found = load_model(Model("timm", "test_resnet", words), here).preprocess
     usual = load_model(Model("timm", "test_resnet", {"weights": "none"}), here).preprocess
