@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -19,12 +20,20 @@ from tests.nets import Fixed
 # So many kernels' scores are compared, of so many layers.
 KERNELS, LAYERS = 5, 5
 SHARES = (0.8,)
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+def naive_norm(x: Tensor, mean: Tensor, variance: Tensor, weight: Any = None, bias: Any = None, *rest: Any) -> Tensor:
+    """A batch norm by its formula: torch's own goes wrong backwards for some strides of a batch of one image."""
+    assert not rest
+    column = (slice(None), *[None] * (x.dim() - 2))
+    x = (x - mean[column]) / (variance[column] + 1e-5).sqrt()
+    x = x if weight is None else x * weight[column]
+    return x if bias is None else x + bias[column]
 
 
 class _Norm(nn.Module):
-    """A batch norm by its formula: torch's own goes wrong backwards for some strides of a batch of one image."""
-
-    def __init__(self, norm: nn.BatchNorm2d) -> None:
+    def __init__(self, norm: nn.modules.batchnorm._BatchNorm) -> None:
         super().__init__()
         self.norm = norm
 
@@ -32,9 +41,8 @@ class _Norm(nn.Module):
         norm = self.norm
         assert norm.running_mean is not None
         assert norm.running_var is not None
-        column = (slice(None), None, None)
-        x = (x - norm.running_mean[column]) / (norm.running_var[column] + norm.eps).sqrt()
-        return x if norm.weight is None else x * norm.weight[column] + norm.bias[column]
+        # The formula has 1e-5.
+        return naive_norm(x, norm.running_mean, norm.running_var + norm.eps - 1e-5, norm.weight, norm.bias)
 
 
 def scores_are_right(graph: Graph, section: Section, images: Tensor, every: bool = False) -> None:
@@ -53,7 +61,7 @@ def scores_are_right(graph: Graph, section: Section, images: Tensor, every: bool
             owners.setdefault(path, []).append(twin.get_submodule(free))
         if node.name == section.target.step.name:
             target = node
-        elif node.op == "call_module" and isinstance(norm := twin.get_submodule(str(node.target)), nn.BatchNorm2d):
+        elif node.op == "call_module" and type(norm := twin.get_submodule(str(node.target))) in _NORMS:
             twin.add_submodule(f"own_{node.name}", _Norm(norm))
             node.target = f"own_{node.name}"
     for node in list(twin.graph.nodes):

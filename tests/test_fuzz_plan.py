@@ -54,6 +54,12 @@ def test_the_plan_is_sound():
     assert survives(lambda: read(PLAN))
 
 
+def test_an_origin_that_says_nothing_stays():
+    content = yaml.safe_load(PLAN)
+    content["circuits"][0]["origin"]["holdout"] = ""
+    assert survives(lambda: read(json.dumps(content)))
+
+
 def test_plans_of_other_parts_are_answered(monkeypatch):
     monkeypatch.setattr(document, "_MOST", 20_000)
     for text in restructured(60, seed=1):

@@ -299,7 +299,7 @@ def _escaped(character: str) -> str:
 
 
 # Keys of what stands in the plan as it was given.
-_GIVEN = ("arguments", "parameters")
+_GIVEN = ("arguments", "parameters", "origin")
 
 
 def _said(value: Any) -> Any:
