@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import operator
 import random
+from functools import reduce
 from pathlib import Path
 
 import pytest
@@ -54,9 +56,11 @@ def test_the_plan_is_sound():
     assert survives(lambda: read(PLAN))
 
 
-def test_an_origin_that_says_nothing_stays():
+@pytest.mark.parametrize("place", [("circuits", 0, "origin", "holdout"), ("base",), ("model", "name")])
+def test_a_text_that_is_empty_stays(place):
     content = yaml.safe_load(PLAN)
-    content["circuits"][0]["origin"]["holdout"] = ""
+    *path, last = place
+    reduce(operator.getitem, path, content)[last] = ""
     assert survives(lambda: read(json.dumps(content)))
 
 

@@ -286,7 +286,7 @@ def is_folder_name(text: str) -> bool:
 
 def write_plan(plan: Plan) -> str:
     """The plan as YAML: deterministic, every value written out but for those that say nothing."""
-    content = {"images": {}, "circuits": [], **_said(msgspec.to_builtins(plan))}
+    content = {"images": {}, "circuits": [], **_said(plan, msgspec.to_builtins(plan))}
     ordered = {field: content[field] for field in Plan.__struct_fields__ if field in content}
     body: str = yaml.dump(ordered, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
     # Within the quotes that `represent_text` asked for.
@@ -298,17 +298,24 @@ def _escaped(character: str) -> str:
     return f"\\u{code:04x}" if code < 1 << 16 else f"\\U{code:08x}"
 
 
-# Keys of what stands in the plan as it was given.
-_GIVEN = ("arguments", "parameters", "origin")
-
-
-def _said(value: Any) -> Any:
-    """A mapping without what is empty, which reads back the same: it is the default. What is given to a model or an
-    extension may be empty."""
+def _said(value: Any, written: Any) -> Any:
+    """What is written of a value, without the fields that are empty and would be read back so: by default they are."""
+    if isinstance(value, msgspec.Struct):
+        fields = {each.encode_name: each for each in msgspec.structs.fields(value)}
+        return {
+            key: _said(getattr(value, fields[key].name), each) if key in fields else each
+            for key, each in written.items()
+            if each not in (None, "", [], {}) or key not in fields or not _is_default(fields[key], each)
+        }
     if isinstance(value, dict):
-        said = {key: each for key, each in value.items() if each not in (None, "", [], {})}
-        return {key: each if key in _GIVEN else _said(each) for key, each in said.items()}
-    return [_said(each) for each in value] if isinstance(value, list) else value
+        return {key: _said(each, own) for each, (key, own) in zip(value.values(), written.items(), strict=True)}
+    return [_said(*each) for each in zip(value, written, strict=True)] if isinstance(value, (list, tuple)) else written
+
+
+def _is_default(field: msgspec.structs.FieldInfo, value: object) -> bool:
+    if field.default_factory is not msgspec.NODEFAULT:
+        return bool(field.default_factory() == value)
+    return field.default is not msgspec.NODEFAULT and bool(field.default == value)
 
 
 def read_plan(source: Source) -> tuple[Plan, Origins]:
