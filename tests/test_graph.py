@@ -527,3 +527,16 @@ def test_an_unknown_layer_is_answered_with_a_guess():
     assert finding.code == "E102"
     assert "conv1, conv2, fc1 and fc2" in finding.label
     assert "did you mean" in finding.help
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_view_that_is_given_its_arguments_by_name_is_cut_out(named):
+    """As in programs, whose operators are called by names."""
+    graph = trace(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(400, 5)).double(), (SIZE, SIZE))
+    (flat,) = (node for node in graph.module.graph.nodes if node.target == "1")
+    size = [-1, 400]
+    flat.op, flat.target = "call_function", torch.ops.aten.view.default
+    flat.args, flat.kwargs = ((), {"self": flat.args[0], "size": size}) if named else ((flat.args[0], size), {})
+    part = Section(graph, Target(graph.find("2"), (1,)))
+    expected = graph.module.get_submodule("2")(graph.module.get_submodule("0")(images()).flatten(1))
+    torch.testing.assert_close(part.feature(images())[:, 0, 0, 0], expected[:, 1])

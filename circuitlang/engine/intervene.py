@@ -637,11 +637,16 @@ def _free(path: str, modules: Mapping[str, Any]) -> str:
     return next(name for number in count(1) if (name := f"{path.replace('.', '_')}_{number}") not in modules)
 
 
+def reshaped(self: Tensor, size: Sequence[int]) -> Tensor:
+    """Compute `aten.view`, whose arguments bear these names in a graph, of a tensor of any strides."""
+    return self.reshape(size)
+
+
 _RESHAPES: dict[Any, Any] = {
     "view": "reshape",
     "view_as": "reshape_as",
-    torch.ops.aten.view.default: torch.reshape,
-    torch.ops.aten._unsafe_view.default: torch.reshape,
+    torch.ops.aten.view.default: reshaped,
+    torch.ops.aten._unsafe_view.default: reshaped,
 }
 
 
