@@ -19,7 +19,6 @@ from circuitlang.engine.checkpoint import read
 from circuitlang.engine.fitting import fill
 from tests.fuzzing import all_night, damaged, replaced, survives
 
-
 # A checkpoint of `network()` in PyTorch's format before 1.6. It holds memory addresses, so that no two are alike.
 OLD = Path(__file__).parent / "data" / "checkpoint_before_1.6.pt"
 
