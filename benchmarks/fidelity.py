@@ -26,20 +26,21 @@ import torch
 from torch import Tensor
 
 from circuitlang import pipeline
-from circuitlang.compiler.plan import Circuit, Images, Model, Sparsity
-from circuitlang.engine.build import Builder
-from circuitlang.engine.contracts import CRITERIA, Scores
-from circuitlang.engine.graph import Graph
-from circuitlang.engine.images import Pictures, load
-from circuitlang.engine.intervene import Section, Target
-from circuitlang.engine.measure import measure, responses
-from circuitlang.engine.patterns import find
-from circuitlang.engine.prepare import load_model, refusals
-from circuitlang.engine.score import score
-from circuitlang.engine.select import budget, count
-from circuitlang.engine.trace import trace
-from circuitlang.errors import CircuitError
-from circuitlang.source import Source
+from circuitlang.base.diagnostics import CircuitError
+from circuitlang.base.source import Source
+from circuitlang.engine.attribution.scorer import score
+from circuitlang.engine.circuits.builder import Builder
+from circuitlang.engine.circuits.selection import budget, count
+from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
+from circuitlang.engine.evaluation.fidelity import measure, responses
+from circuitlang.engine.graph.channel_graph import Graph
+from circuitlang.engine.graph.targets import Target
+from circuitlang.engine.graph.tracer import trace
+from circuitlang.engine.images.file_patterns import find
+from circuitlang.engine.images.image_set import Pictures, load
+from circuitlang.engine.runtime.jobs import load_model, refusals
+from circuitlang.plan.model import Circuit, Images, Model, Sparsity
+from circuitlang.plugins.protocols import CRITERIA, Scores
 
 ROOT = Path(__file__).resolve().parents[1]
 PHOTOGRAPHS = ROOT.parent / "shared" / "real"
@@ -118,7 +119,7 @@ def draw(ground: Ground, channels: int, seed: int, layers: Sequence[str] = ()) -
         place = layer.name, random.randrange(layer.out_channels)
         if place in drawn | dead:
             continue
-        section = Section(ground.graph, Target(ground.graph.find(layer.name), (place[1],)))
+        section = TargetSubnetwork(ground.graph, Target(ground.graph.find(layer.name), (place[1],)))
         if any(_constant(responses(section, part, "")) for part in (ground.train, ground.test)):
             dead.add(place)
             continue
@@ -136,7 +137,7 @@ def curves(
     ground: Ground, layer: str, unit: int, plans: Mapping[str, Circuit], sizes: Sequence[float], about: str
 ) -> dict[str, Curve]:
     """Of one channel every variant's fidelities, told on stderr as they come."""
-    section = Section(ground.graph, Target(ground.graph.find(layer), (unit,)))
+    section = TargetSubnetwork(ground.graph, Target(ground.graph.find(layer), (unit,)))
     original = responses(section, ground.test, "")
     found = {}
     for name, plan in plans.items():
@@ -147,7 +148,7 @@ def curves(
     return found
 
 
-def curve(ground: Ground, section: Section, original: Tensor, plan: Circuit, sizes: Sequence[float]) -> Curve:
+def curve(ground: Ground, section: TargetSubnetwork, original: Tensor, plan: Circuit, sizes: Sequence[float]) -> Curve:
     """The fidelity of circuits of every size."""
     relevant = count(section.relevant)
     builder = Builder(section, ground.train, plan.ablation, plan.calibrate, plan.refill)

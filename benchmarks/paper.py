@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from benchmarks.fidelity import NETS, Curve, curves, draw, variant
-from circuitlang.output.median import median
+from circuitlang.results.statistics import median
 
 # Medians as the authors' notebook plots them: the masked model, whole kernels.
 SIZES = (0.001, 0.005, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)

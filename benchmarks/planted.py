@@ -24,19 +24,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from circuitlang.compiler.check import DEFAULT_CRITERION
-from circuitlang.compiler.plan import Choice
-from circuitlang.engine.build import Builder
-from circuitlang.engine.contracts import CRITERIA, Masks
-from circuitlang.engine.distinction import distinction
-from circuitlang.engine.intervene import Section, Target
-from circuitlang.engine.kinds import clouds, kinds, valley
-from circuitlang.engine.measure import measure, responses
-from circuitlang.engine.result import SIGNIFICANT
-from circuitlang.engine.score import score
-from circuitlang.engine.select import count
-from circuitlang.engine.trace import trace
-from circuitlang.engine.vectors import vectors, vectors_by
+from circuitlang.compiler.checker import DEFAULT_CRITERION
+from circuitlang.engine.analysis.split.clustering import clouds, kinds, valley
+from circuitlang.engine.analysis.split.permutation_test import distinction
+from circuitlang.engine.analysis.split.score_vectors import vectors, vectors_by
+from circuitlang.engine.attribution.scorer import score
+from circuitlang.engine.circuits.builder import Builder
+from circuitlang.engine.circuits.selection import count
+from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
+from circuitlang.engine.evaluation.fidelity import measure, responses
+from circuitlang.engine.graph.targets import Target
+from circuitlang.engine.graph.tracer import trace
+from circuitlang.plan.model import Choice
+from circuitlang.plugins.protocols import CRITERIA, Masks
+from circuitlang.results.types import SIGNIFICANT
 
 # A layer's path, an output and an input channel.
 Kernel = tuple[str, int, int]
@@ -330,13 +331,13 @@ class Found:
     pearson: float
 
 
-def section(planted: Planted) -> Section:
+def section(planted: Planted) -> TargetSubnetwork:
     """The network up to its feature."""
     graph = trace(planted.module, (SIDE, SIDE))
-    return Section(graph, Target(graph.find("decide"), (UNIT,)))
+    return TargetSubnetwork(graph, Target(graph.find("decide"), (UNIT,)))
 
 
-def find(part: Section, planted: Planted, criterion: str, seed: int, refill: Refill = "live") -> Found:
+def find(part: TargetSubnetwork, planted: Planted, criterion: str, seed: int, refill: Refill = "live") -> Found:
     """The circuit of the planted one's size that a criterion with its defaults finds, as a spec's defaults build it;
     of several truths it is held to the one that it has most of."""
     builder = Builder(part, Still(planted.train), refill=refill)
@@ -376,7 +377,9 @@ class Parted:
         return max(self.circuits, self.kinds) < SIGNIFICANT
 
 
-def parted(part: Section, planted: Planted, size: int, seed: int, criterion: str = DEFAULT_CRITERION) -> Parted:
+def parted(
+    part: TargetSubnetwork, planted: Planted, size: int, seed: int, criterion: str = DEFAULT_CRITERION
+) -> Parted:
     """A feature split into two, a circuit of `size` kernels each, by the steps of a run."""
     train, test = (
         points.numpy()
@@ -416,7 +419,7 @@ SPLITS: Mapping[str, tuple[Callable[[int], Planted], Sought]] = {
 }
 
 
-Grounds = Mapping[str, Sequence[tuple[Planted, Section]]]
+Grounds = Mapping[str, Sequence[tuple[Planted, TargetSubnetwork]]]
 
 
 def grounds(seeds: int) -> Grounds:

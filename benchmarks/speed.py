@@ -34,18 +34,19 @@ from torch import Tensor, fx, nn
 from torch.profiler import ProfilerActivity, profile
 from torchvision import models
 
-from circuitlang.compiler.plan import Choice
-from circuitlang.engine import loops
-from circuitlang.engine.build import Builder
-from circuitlang.engine.checkpoint import read
-from circuitlang.engine.contracts import CRITERIA, Scores, passes_of
-from circuitlang.engine.extract import extract
-from circuitlang.engine.fitting import fill
-from circuitlang.engine.graph import Graph, Step
-from circuitlang.engine.intervene import Section, Target
-from circuitlang.engine.measure import measure, responses
-from circuitlang.engine.score import score, score_all, score_together
-from circuitlang.engine.trace import trace
+from circuitlang.engine.attribution.scorer import score, score_all, score_together
+from circuitlang.engine.circuits.builder import Builder
+from circuitlang.engine.circuits.extraction.extractor import extract
+from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
+from circuitlang.engine.evaluation.fidelity import measure, responses
+from circuitlang.engine.graph.channel_graph import ChannelNode, Graph
+from circuitlang.engine.graph.targets import Target
+from circuitlang.engine.graph.tracer import trace
+from circuitlang.engine.loops import backend
+from circuitlang.engine.models.checkpoint_reader import read
+from circuitlang.engine.models.state_dicts import fill
+from circuitlang.plan.model import Choice
+from circuitlang.plugins.protocols import CRITERIA, Scores, passes_of
 
 PHOTOGRAPHS = Path(__file__).resolve().parents[2] / "shared" / "real"
 # The last convolution of each, a deep and costly target.
@@ -151,9 +152,9 @@ def refitted(graph: Graph, name: str, images: Tensor, share: float) -> Callable[
     return partial(builder.build, masks)
 
 
-def section(graph: Graph, name: str, unit: int = UNIT) -> Section:
+def section(graph: Graph, name: str, unit: int = UNIT) -> TargetSubnetwork:
     """The network up to a channel of the target's layer."""
-    return Section(graph, Target(graph.find(NETS[name]), (unit,)))
+    return TargetSubnetwork(graph, Target(graph.find(NETS[name]), (unit,)))
 
 
 def scored(graph: Graph, name: str, word: str, images: Tensor) -> None:
@@ -163,7 +164,7 @@ def scored(graph: Graph, name: str, word: str, images: Tensor) -> None:
     score_all(builder, [Choice(each) for each in word.split("+")], size, 0)
 
 
-def steps(graph: Graph, name: str) -> list[Step]:
+def steps(graph: Graph, name: str) -> list[ChannelNode]:
     """Those of some layers, the last of them the target's."""
     layers = [step for step in graph.ancestors(graph.find(NETS[name]).name) if step.layer]
     return [layers[len(layers) * number // LAYERS - 1] for number in range(1, LAYERS + 1)]
@@ -171,7 +172,7 @@ def steps(graph: Graph, name: str) -> list[Step]:
 
 def scored_together(graph: Graph, targets: Sequence[Target], word: str, images: Tensor) -> None:
     """Score several channels by one criterion."""
-    builders = [Builder(Section(graph, each), Fixed(images)) for each in targets]
+    builders = [Builder(TargetSubnetwork(graph, each), Fixed(images)) for each in targets]
     score_together([(builder, Choice(word)) for builder in builders], 0)
 
 
@@ -223,7 +224,7 @@ def sparse(module: fx.GraphModule, known: Any = None) -> nn.Module | None:
     """What runs a module over its kernels, where numba is there."""
     if find_spec("numba") is None:
         return None
-    from circuitlang.engine.sparse import Sparse
+    from circuitlang.engine.loops.sparse_runner import Sparse
 
     return Sparse(module, known)
 
@@ -232,7 +233,7 @@ def channels() -> Any:
     """What circuits have in common, as a run keeps it."""
     if find_spec("numba") is None:
         return None
-    from circuitlang.engine.sparse import Channels
+    from circuitlang.engine.loops.sparse_runner import Channels
 
     return Channels()
 
@@ -339,7 +340,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.plain:
-        loops.compiled, options.measured = lambda _: None, 0  # type: ignore[assignment]
+        backend.compiled, options.measured = lambda _: None, 0  # type: ignore[assignment]
     rows: dict[str, dict[str, str]] = {}
     for name in options.nets:
         random = torch.Generator().manual_seed(0)

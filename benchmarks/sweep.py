@@ -28,12 +28,13 @@ from torch import Tensor
 
 from benchmarks.fidelity import PHOTOGRAPHS, ROOT
 from circuitlang import pipeline
-from circuitlang.engine import execute, extras, intervene
-from circuitlang.engine.build import Builder
-from circuitlang.engine.measure import responses
-from circuitlang.engine.prepare import Options, prepare
-from circuitlang.engine.score import score
-from circuitlang.source import Source
+from circuitlang.base.source import Source
+from circuitlang.engine.attribution.scorer import score
+from circuitlang.engine.circuits import subnetwork
+from circuitlang.engine.circuits.builder import Builder
+from circuitlang.engine.evaluation.fidelity import responses
+from circuitlang.engine.runtime import artifacts, circuit_job
+from circuitlang.engine.runtime.jobs import Options, prepare
 
 # Model, pictures, and channels that aren't constant on them.
 NETS = {
@@ -61,7 +62,7 @@ class Count:
 def counted() -> Iterator[Count]:
     """Count within the block, whoever runs a network."""
     count = Count()
-    layer, verify = intervene._KernelLayer.forward, extras.verify
+    layer, verify = subnetwork._KernelLayer.forward, artifacts.verify
 
     def forward(self: Any, x: Tensor) -> Tensor:
         y = layer(self, x)
@@ -82,13 +83,13 @@ def counted() -> Iterator[Count]:
             runner.register_forward_pre_hook(lambda _, given: _through(count, len(given[0])))
         return runner
 
-    compute = execute._Found.quick
+    compute = circuit_job._Found.quick
     quickly = cached_property(quick)
-    quickly.__set_name__(execute._Found, "quick")
+    quickly.__set_name__(circuit_job._Found, "quick")
     with (
-        patch.object(intervene._KernelLayer, "forward", forward),
-        patch.object(extras, "verify", checked),
-        patch.object(execute._Found, "quick", quickly),
+        patch.object(subnetwork._KernelLayer, "forward", forward),
+        patch.object(artifacts, "verify", checked),
+        patch.object(circuit_job._Found, "quick", quickly),
     ):
         yield count
     count.forward += count.modules

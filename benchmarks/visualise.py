@@ -15,18 +15,19 @@ from unittest.mock import patch
 import torch
 
 from benchmarks.speed import NETS, SIDE, UNIT, graph_model
-from circuitlang.engine.graph import Graph
-from circuitlang.engine.images import Preprocess
-from circuitlang.engine.intervene import Section, Target
-from circuitlang.engine.trace import trace
-from circuitlang.engine.visualise import ascend, of_feature
+from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
+from circuitlang.engine.graph.channel_graph import Graph
+from circuitlang.engine.graph.targets import Target
+from circuitlang.engine.graph.tracer import trace
+from circuitlang.engine.visuals.feature_visualisation import ascend, of_feature
+from circuitlang.plugins.preprocess import Preprocess
 
 WAYS = {"a quarter": 0.25, "half": 0.5, "three quarters": 0.75}
 STEPS = 4
 PREPROCESS = Preprocess(SIDE, SIDE, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
-def seconds(section: Section) -> float:
+def seconds(section: TargetSubnetwork) -> float:
     """The processor's time for a few steps of one picture."""
     section.forget()  # whether the part comes to the same
     begin = time.process_time()
@@ -37,16 +38,16 @@ def seconds(section: Section) -> float:
 def ratio(graph: Graph, name: str, way: float, rounds: int) -> str:
     """What the part takes of the time of the whole, and how many pixels wide it is."""
     last = [layer.path for layer in graph.layers].index(NETS[name])
-    section = Section(graph, Target(graph.find(graph.layers[round(last * way)].path), (UNIT,)))
+    section = TargetSubnetwork(graph, Target(graph.find(graph.layers[round(last * way)].path), (UNIT,)))
     found = []
     for _ in range(rounds + 1):
         part = seconds(section)
-        with patch("circuitlang.engine.visualise.same", return_value=False):
+        with patch("circuitlang.engine.visuals.feature_visualisation.same", return_value=False):
             found.append(part / seconds(section))
     return f"{median(found[1:]):.2f} ({width(section)})"
 
 
-def width(section: Section) -> int:
+def width(section: TargetSubnetwork) -> int:
     """Of how many columns of the picture one goes through the network."""
     seen: list[int] = []
     run = section.everywhere

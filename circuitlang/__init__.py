@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from circuitlang.errors import CircuitError, InputError, OutputError, SpecError
-from circuitlang.source import Source
+from circuitlang.base.diagnostics import CircuitError, InputError, OutputError, SpecError
+from circuitlang.base.source import Source
 
 if TYPE_CHECKING:
-    from circuitlang.compiler.plan import Plan
-    from circuitlang.loaded import Compared, Loaded, Run
+    from circuitlang.api import LoadedCircuit, LoadedComparison, Run
+    from circuitlang.plan.model import Plan
 
 __version__ = "0.1.0"
 __all__ = ["CircuitError", "InputError", "OutputError", "SpecError", "compare", "compile", "load", "run"]
@@ -53,34 +53,34 @@ def run(
     done.
     """
     from circuitlang import pipeline
-    from circuitlang.engine.prepare import Options
-    from circuitlang.loaded import Loaded, Run
-    from circuitlang.perform import Outcome, Work
+    from circuitlang.api import LoadedCircuit, Run
+    from circuitlang.engine.runtime.jobs import Options
+    from circuitlang.engine.runtime.runner import CircuitOutcome, WorkSelection
 
     is_file = isinstance(spec, Path) or (spec.endswith((".circuit", ".yaml")) and "\n" not in spec)
     source = pipeline.open_source(Path(spec)) if is_file else Source("<text>", str(spec))
     compiled = pipeline.compile_source(source)
     folder = Path(out) / pipeline.run_name(source)
     options = Options(allow_code=allow_code, visualise=visualise, device=device, batch_size=batch_size, fast=fast)
-    outcomes = pipeline.run_compiled(compiled, folder, options, work=Work(tuple(only), shard, jobs))
-    found: dict[str, list[Loaded]] = {}
+    outcomes = pipeline.run_compiled(compiled, folder, options, work=WorkSelection(tuple(only), shard, jobs))
+    found: dict[str, list[LoadedCircuit]] = {}
     for outcome in outcomes:
-        if isinstance(outcome, Outcome):
-            found.setdefault(outcome.result.summary.asked_as, []).append(Loaded(outcome.folder, outcome.result))
+        if isinstance(outcome, CircuitOutcome):
+            found.setdefault(outcome.result.summary.asked_as, []).append(LoadedCircuit(outcome.folder, outcome.result))
     return Run(folder, (each for circuit in compiled.plan.circuits for each in found.get(circuit.id, ())))
 
 
-def load(folder: str | Path) -> Loaded:
+def load(folder: str | Path) -> LoadedCircuit:
     """A finished circuit from its folder: its numbers, masks and graph, and, with torch, its module and the network
     with nothing but the circuit in it. Raises InputError."""
-    from circuitlang import loaded
+    from circuitlang import api
 
-    return loaded.load(Path(folder))
+    return api.load(Path(folder))
 
 
-def compare(*circuits: str | Path | Loaded) -> Compared:
+def compare(*circuits: str | Path | LoadedCircuit) -> LoadedComparison:
     """Finished circuits of one network side by side, each as `load` gives it or by its folder, a run's for all of its
     circuits: what they share, against chance, and how alike their maps are. Raises InputError."""
-    from circuitlang import loaded
+    from circuitlang import api
 
-    return loaded.compare([Path(each) if isinstance(each, str | Path) else each.folder for each in circuits])
+    return api.compare([Path(each) if isinstance(each, str | Path) else each.folder for each in circuits])

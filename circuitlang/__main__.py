@@ -1,3 +1,3 @@
-from circuitlang.cli import main
+from circuitlang.cli.main import main
 
 main(prog_name="circuitlang")

@@ -17,28 +17,28 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from circuitlang.base.diagnostics import CircuitError, Finding, InputError, OutputError, Severity, SpecError, reason
+from circuitlang.base.source import LARGEST, Source, Span, decode, read, resolved
 from circuitlang.bundled.layers import layers
-from circuitlang.compiler.check import check
-from circuitlang.compiler.include import include
-from circuitlang.compiler.parse import parse
+from circuitlang.compiler.checker import check
+from circuitlang.compiler.includes import include
+from circuitlang.compiler.parser import parse
 from circuitlang.compiler.program import Program, Vocabulary
-from circuitlang.engine.contracts import ABLATIONS, CRITERIA, METRICS, MODELS
-from circuitlang.engine.known import Known
-from circuitlang.errors import CircuitError, Finding, InputError, OutputError, Severity, SpecError, reason
-from circuitlang.source import LARGEST, Source, Span, decode, read, resolved
+from circuitlang.engine.models.layer_index import LayerIndex
+from circuitlang.plugins.protocols import ABLATIONS, CRITERIA, METRICS, MODELS
 
 if TYPE_CHECKING:
-    from circuitlang.comparing import Finished, Standing
-    from circuitlang.compiler.plan import Circuit, Origins, Plan
-    from circuitlang.engine.comparison import Comparison
-    from circuitlang.engine.estimate import Forecast, State
-    from circuitlang.engine.graph import Layer
-    from circuitlang.engine.lock import Lock
-    from circuitlang.engine.prepare import Options, Prepared
-    from circuitlang.engine.result import Result, Split, Summary
-    from circuitlang.output.difference import Comparison as Changes
-    from circuitlang.output.difference import Given
-    from circuitlang.perform import Outcome, Parted, Work
+    from circuitlang.engine.graph.channel_graph import Layer
+    from circuitlang.engine.runtime.comparisons import ComparisonStatus, Finished
+    from circuitlang.engine.runtime.jobs import Options, PreparedRun
+    from circuitlang.engine.runtime.lockfile import Lock
+    from circuitlang.engine.runtime.runner import CircuitOutcome, SplitOutcome, WorkSelection
+    from circuitlang.plan.model import Circuit, Origins, Plan
+    from circuitlang.reporting.terminal.diff_report import Comparison as Changes
+    from circuitlang.reporting.terminal.diff_report import DiffInput
+    from circuitlang.results.comparison import Comparison
+    from circuitlang.results.forecast import Forecast, State
+    from circuitlang.results.types import Result, Split, Summary
 
 STDIN = Path("-")
 # The page of a run is drawn while it lasts, after so many times as long as that took last.
@@ -58,7 +58,7 @@ class Compiled:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class CheckReport:
     """What is wrong with a file, and how many circuits it asks for if nothing is."""
 
     path: Path
@@ -77,7 +77,7 @@ def vocabulary() -> Vocabulary:
         ablations=ABLATIONS.declarations,
         metrics=METRICS.declarations,
         models=MODELS.declarations,
-        layers=Known({"bundled.doodle": layers()}),
+        layers=LayerIndex({"bundled.doodle": layers()}),
     )
 
 
@@ -131,37 +131,37 @@ def _is_folder(path: Path) -> bool:
     return False
 
 
-def understand(source: Source, words: Vocabulary | None = None) -> Program:
+def analyse(source: Source, words: Vocabulary | None = None) -> Program:
     """What a spec means. Raises SpecError with every mistake of the text."""
     return check(include(parse(source), open_included), words or vocabulary())
 
 
 def compile_source(source: Source, words: Vocabulary | None = None) -> Compiled:
     """The plan of a spec, or of a plan's own YAML. Raises SpecError with every mistake of the text."""
-    from circuitlang.compiler.lower import lower
-    from circuitlang.compiler.plan import read_plan
+    from circuitlang.compiler.lowering import lower
+    from circuitlang.plan.model import read_plan
 
     if _is_plan(source):
         plan, origins = read_plan(source)
         return Compiled(plan, origins, (), source.folder / plan.base, source.name)
-    program = understand(source, words)
+    program = analyse(source, words)
     plan, origins = lower(program)
     return Compiled(plan, origins, program.warnings, source.folder, source.name)
 
 
-def judge(path: Path, deep: Options | None = None) -> Verdict:
+def check_file(path: Path, deep: Options | None = None) -> CheckReport:
     """Everything that is wrong with a spec or plan file; `deep`, also with the model and the files it names."""
     try:
         source = open_source(path)
         if deep is None and not _is_plan(source):
-            program = understand(source)
-            return Verdict(path, len(program.circuits), program.warnings)
+            program = analyse(source)
+            return CheckReport(path, len(program.circuits), program.warnings)
         compiled = compile_source(source) if deep is None else _without_layers(source)
     except CircuitError as error:
-        return Verdict(path, 0, error.findings)
+        return CheckReport(path, 0, error.findings)
     findings = compiled.warnings
     if deep is not None:
-        from circuitlang.engine.prepare import survey
+        from circuitlang.engine.runtime.jobs import survey
 
         try:
             notes: list[Finding] = []
@@ -169,7 +169,7 @@ def judge(path: Path, deep: Options | None = None) -> Verdict:
             findings = (*findings, *notes)
         except CircuitError as error:
             findings = tuple(sorted((*findings, *error.findings), key=Finding.sort_key))
-    return Verdict(path, len(compiled.plan.circuits), findings)
+    return CheckReport(path, len(compiled.plan.circuits), findings)
 
 
 def _is_plan(source: Source) -> bool:
@@ -183,24 +183,25 @@ def _without_layers(source: Source) -> Compiled:
     return compile_source(source)
 
 
-def look(model: str, allow_code: bool = False) -> tuple[Layer, ...]:
-    """The layers of a model, which is written as behind the word `model`; its weights are not needed.
+def list_layers(model: str, allow_code: bool = False) -> tuple[tuple[Layer, ...], list[Finding]]:
+    """Return the layers of a model, written as behind the word `model`, and warnings; its weights are not needed.
 
     Raises CircuitError.
     """
-    from circuitlang.engine.prepare import read_model
+    from circuitlang.engine.runtime.jobs import read_model, weights_notes
 
     compiled = compile_source(Source("<MODEL>", f"model {model}"))
     try:
-        return read_model(compiled.plan.model, compiled.folder, allow_code)[1].layers
+        loaded, graph = read_model(compiled.plan.model, compiled.folder, allow_code)
+        return graph.layers, weights_notes(loaded, compiled.origins["model",])
     except InputError as error:
         place = compiled.origins["model",]
         raise InputError(replace(finding, span=finding.span or place) for finding in error.findings) from None
 
 
 def run(
-    source: Source, out: Path, options: Options | None = None, work: Work | None = None
-) -> Generator[Outcome | Parted, None, None]:
+    source: Source, out: Path, options: Options | None = None, work: WorkSelection | None = None
+) -> Generator[CircuitOutcome | SplitOutcome, None, None]:
     """Do what a spec or plan says, circuit by circuit, each in a folder of its own below `out`; see `run_compiled`."""
     return run_compiled(compile_source(source), out / run_name(source), options, work=work)
 
@@ -210,9 +211,9 @@ def run_compiled(
     folder: Path,
     options: Options | None = None,
     locked: Lock | None = None,
-    work: Work | None = None,
-    compared: Callable[[Standing], None] = lambda _: None,
-) -> Generator[Outcome | Parted, None, None]:
+    work: WorkSelection | None = None,
+    compared: Callable[[ComparisonStatus], None] = lambda _: None,
+) -> Generator[CircuitOutcome | SplitOutcome, None, None]:
     """Do what a plan says, each circuit in a folder of its own in this one; refused where anything is not as it was
     locked. By one process in the order of the plan, by several as they are finished; a split after its parts' circuits.
     When all are, what the plan compares is compared, and `compared` told of it.
@@ -222,14 +223,14 @@ def run_compiled(
     files that are missing, after all others are done.
     """
     _preserves(compiled.plan)
-    from circuitlang.compiler.plan import write_plan
     from circuitlang.engine import device
-    from circuitlang.engine.prepare import Options, prepare
-    from circuitlang.output.comparison import folder_names
-    from circuitlang.output.write import claim_run, run_files
-    from circuitlang.perform import Work, lacking, perform
+    from circuitlang.engine.runtime.jobs import Options, prepare
+    from circuitlang.engine.runtime.runner import WorkSelection, lacking, perform
+    from circuitlang.plan.model import write_plan
+    from circuitlang.results.comparison_folders import folder_names
+    from circuitlang.results.writer import claim_run, run_files
 
-    work, options = work or Work(), options or Options()
+    work, options = work or WorkSelection(), options or Options()
     chosen = work.of(compiled.plan)
     ids = [circuit.id for circuit in compiled.plan.circuits]
     # A plan that is run where it lies says already what is run, in its author's words.
@@ -286,8 +287,8 @@ def forecast(compiled: Compiled, folder: Path, options: Options | None = None) -
     Weights and pictures are read only for circuits whose folders are there. Raises CircuitError.
     """
     _preserves(compiled.plan)
-    from circuitlang.engine.estimate import estimate, scored_before
-    from circuitlang.engine.prepare import Options
+    from circuitlang.engine.runtime.cost_model import estimate, scored_before
+    from circuitlang.engine.runtime.jobs import Options
 
     options = options or Options()
     found = estimate(compiled.plan, compiled.folder, compiled.origins, options.allow_code, options.fast)
@@ -302,28 +303,26 @@ def _known(
 ) -> tuple[dict[str, State], set[str], dict[str, list[str]]]:
     """By circuit, whether its folder, where there is one, holds what would be computed; those whose scores are in the
     cache; and of which pictures the network's own responses are."""
-    from circuitlang.engine import cache
+    from circuitlang.engine.cache import tensor_cache
 
     circuits = [
         each
         for each in compiled.plan.circuits
         if each.id in asked
-        and ((folder / each.id).is_dir() or cache.anything(compiled.plan.basis(each), compiled.plan.network(each)))
+        and (
+            (folder / each.id).is_dir() or tensor_cache.anything(compiled.plan.basis(each), compiled.plan.network(each))
+        )
     ]
     if not circuits:
         return {}, set(), {}
-    from circuitlang.engine.execute import answered
-    from circuitlang.engine.prepare import prepare
-    from circuitlang.perform import finished, part_of
+    from circuitlang.engine.runtime.circuit_job import answered
+    from circuitlang.engine.runtime.jobs import prepare
+    from circuitlang.engine.runtime.runner import part_of, state_of
 
     part = part_of(compiled.plan, circuits)
     # As a run that skips unreadable pictures: its results are told from those of one that doesn't by their pictures.
     prepared = prepare(part, compiled.folder, compiled.origins, replace(options, skip_unreadable=True))
-    states: dict[str, State] = {
-        job.plan.id: "finished" if finished(job, folder) else "changed"
-        for job in prepared.jobs
-        if (folder / job.plan.id).is_dir()
-    }
+    states = {job.plan.id: state_of(job, folder) for job in prepared.jobs}
     scored = set()
     # Of a split the scores of all pictures may be there and those of a part not.
     for job in (each for each in prepared.jobs if each.plan.into is None):
@@ -346,7 +345,7 @@ def _preserves(plan: Plan) -> None:
 
 def _summary(folder: Path, identity: str) -> Summary | None:
     """What was found in a folder, if it is what would be computed."""
-    from circuitlang.output.read import read_summary
+    from circuitlang.results.reader import read_summary
 
     with suppress(InputError):
         summary = read_summary(folder)
@@ -356,7 +355,7 @@ def _summary(folder: Path, identity: str) -> Summary | None:
 
 def _split(folder: Path, name: str, identity: str) -> tuple[Split | None, list[Summary]]:
     """A split in a run's folder, if it is the one that would be found, and those of its circuits that are there."""
-    from circuitlang.output.read import parts, read_split, read_summary
+    from circuitlang.results.reader import parts, read_split, read_summary
 
     circuits, split = [], None
     for place in parts(folder, name):
@@ -369,7 +368,7 @@ def _split(folder: Path, name: str, identity: str) -> tuple[Split | None, list[S
     return split if split and split.provenance.identity == identity else None, circuits
 
 
-def _finished(prepared: Prepared, folder: Path) -> tuple[dict[str, Summary], dict[str, Split]]:
+def _finished(prepared: PreparedRun, folder: Path) -> tuple[dict[str, Summary], dict[str, Split]]:
     """The circuits of a run that are there, those of parts too, and the splits, whoever finished them."""
     finished: dict[str, Summary] = {}
     splits: dict[str, Split] = {}
@@ -385,13 +384,13 @@ def _finished(prepared: Prepared, folder: Path) -> tuple[dict[str, Summary], dic
     return finished, splits
 
 
-def _index(prepared: Prepared, folder: Path, compared: Sequence[Standing] = ()) -> list[CircuitError]:
+def _index(prepared: PreparedRun, folder: Path, compared: Sequence[ComparisonStatus] = ()) -> list[CircuitError]:
     """Write the page of a run's circuits, splits and comparisons, whoever finished them, and its sweeps as data: why
     one of these can't be made, which takes nothing from the circuits."""
-    from circuitlang.output.index import index
-    from circuitlang.output.sweep_data import sweep_data
-    from circuitlang.output.sweeps import sweeps
-    from circuitlang.output.write import run_files
+    from circuitlang.reporting.ci.sweep_json import sweep_data
+    from circuitlang.reporting.html.run_index import index
+    from circuitlang.results.sweep_grouping import sweeps
+    from circuitlang.results.writer import run_files
 
     failures = []
     # Two runs into a folder would else write what they saw a while ago over what the other saw since.
@@ -422,12 +421,12 @@ def _index(prepared: Prepared, folder: Path, compared: Sequence[Standing] = ()) 
 
 
 def _comparisons(
-    prepared: Prepared, folder: Path, page: list[CircuitError]
-) -> tuple[list[Standing], list[CircuitError]]:
+    prepared: PreparedRun, folder: Path, page: list[CircuitError]
+) -> tuple[list[ComparisonStatus], list[CircuitError]]:
     """Compare what a plan compares, as far as its circuits are there: that, and why the run's page can't be made."""
     if not prepared.plan.comparisons:
         return [], page
-    from circuitlang.comparing import compare_run
+    from circuitlang.engine.runtime.comparisons import compare_run
 
     found = list(compare_run(prepared, *_finished(prepared, folder), folder))
     return found, _index(prepared, folder, found)
@@ -436,8 +435,8 @@ def _comparisons(
 def compare(paths: Sequence[Path]) -> tuple[Comparison, list[Result]]:
     """Compare finished circuits, named by their folders or by those of their runs: what they share, and what was read
     of them. Raises InputError."""
-    from circuitlang.comparing import compare_folders
-    from circuitlang.output.read import circuits, read_summary
+    from circuitlang.engine.runtime.comparisons import compare_folders
+    from circuitlang.results.reader import circuits, read_summary
 
     # A folder that holds none is passed on, to be refused.
     folders = [each for path in paths for each in circuits(path) or [path]]
@@ -450,7 +449,7 @@ def compare(paths: Sequence[Path]) -> tuple[Comparison, list[Result]]:
 
 def _of_a_run(folder: Path) -> Finished:
     """A circuit with the plan of its run, where that lies above it."""
-    from circuitlang.comparing import Finished
+    from circuitlang.engine.runtime.comparisons import Finished
 
     with suppress(CircuitError):
         run = compile_source(open_source(resolved(folder).parent / "plan.yaml"))
@@ -461,9 +460,9 @@ def _of_a_run(folder: Path) -> Finished:
 def lock(source: Source, options: Options | None = None) -> tuple[Path, Lock | None, Lock]:
     """Write the lock of a spec or plan file beside it: its path, the lock that was there if it was sound, and the new
     one. Raises CircuitError."""
-    from circuitlang.engine import lock as locking
-    from circuitlang.engine.prepare import Options, prepare
-    from circuitlang.output.write import claim_lock, write_file
+    from circuitlang.engine.runtime import lockfile as locking
+    from circuitlang.engine.runtime.jobs import Options, prepare
+    from circuitlang.results.writer import claim_lock, write_file
 
     spec, compiled = Path(source.name), compile_source(source)
     _preserves(compiled.plan)
@@ -478,9 +477,9 @@ def lock(source: Source, options: Options | None = None) -> tuple[Path, Lock | N
     return locking.lock_path(spec), before, now
 
 
-def _as_locked(compiled: Compiled, prepared: Prepared, locked: Lock) -> None:
+def _as_locked(compiled: Compiled, prepared: PreparedRun, locked: Lock) -> None:
     """Raises InputError naming everything that is not as it was locked."""
-    from circuitlang.engine import lock as locking
+    from circuitlang.engine.runtime import lockfile as locking
 
     if drifts := locking.drifted(locked, locking.lock(prepared, compiled.folder)):
         raise InputError(locking.findings(drifts, compiled.origins))
@@ -491,7 +490,7 @@ def differ(before: Path, after: Path) -> Changes:
 
     Raises CircuitError with everything that is wrong with either.
     """
-    from circuitlang.output.difference import compare
+    from circuitlang.reporting.terminal.diff_report import compare
 
     given, findings = [], list[Finding]()
     for path in (before, after):
@@ -504,21 +503,21 @@ def differ(before: Path, after: Path) -> Changes:
     return compare(*given)
 
 
-def _given(path: Path) -> Given:
+def _given(path: Path) -> DiffInput:
     """A spec, a plan, or the folder of a run or of one circuit, to be compared."""
-    from circuitlang.compiler.difference import Side
-    from circuitlang.compiler.plan import Images, Plan
-    from circuitlang.output.difference import Given
-    from circuitlang.output.plain import is_there
-    from circuitlang.output.read import read_summary
+    from circuitlang.base.plain_files import is_there
+    from circuitlang.plan.diff import Side
+    from circuitlang.plan.model import Images, Plan
+    from circuitlang.reporting.terminal.diff_report import DiffInput
+    from circuitlang.results.reader import read_summary
 
     if is_there(path / "plan.yaml"):
         compiled = compile_source(open_source(path / "plan.yaml"))
         folders = {circuit.id: path / circuit.id for circuit in compiled.plan.circuits}
-        return Given(Side(compiled.plan, compiled.origins, compiled.folder), folders)
+        return DiffInput(Side(compiled.plan, compiled.origins, compiled.folder), folders)
     if not _is_folder(path):
         compiled = compile_source(open_source(path))
-        return Given(Side(compiled.plan, compiled.origins, compiled.folder))
+        return DiffInput(Side(compiled.plan, compiled.origins, compiled.folder))
     summary = read_summary(path)
     sets = {name: Images([]) for name in _sets(summary.plan)}
     origins: Origins = {}
@@ -530,7 +529,7 @@ def _given(path: Path) -> Given:
         if any(circuit == asked for circuit in run.plan.circuits):
             sets, origins, folder = run.plan.images, run.origins, run.folder
     plan = Plan(model=summary.model, images=sets, circuits=[summary.plan])
-    return Given(Side(plan, origins, folder), {summary.plan.id: path})
+    return DiffInput(Side(plan, origins, folder), {summary.plan.id: path})
 
 
 def _sets(circuit: Circuit) -> list[str]:

@@ -26,12 +26,12 @@ from pathlib import Path
 from rich.console import Console
 
 from circuitlang import pipeline
-from circuitlang.engine.contracts import ABLATIONS, CRITERIA, METRICS, MODELS
-from circuitlang.errors import CircuitError
-from circuitlang.output.contracts import FORMATS
-from circuitlang.output.findings import render
-from circuitlang.registry import Declaration
-from circuitlang.source import Source
+from circuitlang.base.diagnostics import CircuitError
+from circuitlang.base.source import Source
+from circuitlang.plugins.protocols import ABLATIONS, CRITERIA, METRICS, MODELS
+from circuitlang.plugins.registry import Declaration
+from circuitlang.reporting.diagnostics import render
+from circuitlang.results.outputs import FORMATS
 
 ROOT = Path(__file__).resolve().parents[1]
 WIDTH = 100

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import fuzzing
-from tests.brief import BRIEF, leave_undrawn, worker
+from tests.helpers import fuzzing
+from tests.helpers.fast_mode import BRIEF, leave_undrawn, worker
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext
@@ -25,8 +25,9 @@ ROOT = Path(__file__).resolve().parents[1]
 os.environ["CIRCUITLANG_DEBUG"] = "1"
 # Modules that make something costly once for many tests.
 SHARING = (
-    "bundled", "compare", "diagram_page", "docs", "exports", "jobs", "loaded", "networks", "packaging",
-    "picture_exports", "real", "report_page", "split",
+    "test_bundled", "test_comparisons", "test_interactive", "test_docs", "test_exporters",
+    "test_process_pool", "test_api", "test_networks", "test_packaging", "test_raster", "test_real",
+    "test_report", "test_split_job",
 )  # fmt: skip
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 # In milliseconds: an hour, for no test that would pass is to end by it.
@@ -50,7 +51,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class Scheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             path = nodeid.split("::")[0]
-            return path if Path(path).stem.removeprefix("test_") in SHARING else nodeid
+            return path if Path(path).stem in SHARING else nodeid
 
     return Scheduling(config, log) if config.getoption("dist") == "load" else None
 
@@ -156,4 +157,4 @@ def _in_brief(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     for brief in BRIEF:
         if request.module.__name__ not in brief.looked_at:
             monkeypatch.setattr(f"{brief.module}.{brief.name}", brief.instead)
-    monkeypatch.setattr("circuitlang.perform._worker", worker)
+    monkeypatch.setattr("circuitlang.engine.runtime.runner._worker", worker)

@@ -14,7 +14,7 @@ from types import ModuleType
 import pytest
 
 from circuitlang import pipeline
-from circuitlang.source import Source
+from circuitlang.base.source import Source
 
 ROOT = Path(__file__).resolve().parents[1]
 # What others include asks for nothing.
@@ -70,7 +70,7 @@ def test_every_spec_says_first_what_it_asks(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [path for path in SPECS if "photos" not in path.read_text("utf-8")], ids=name)
 def test_the_pictures_of_a_spec_for_the_bundled_network_are_there(path: Path) -> None:
-    from circuitlang.engine.patterns import find
+    from circuitlang.engine.images.file_patterns import find
 
     plan = pipeline.compile_source(pipeline.open_source(path)).plan
     assert plan.model.source == "bundled"
@@ -96,7 +96,7 @@ def test_every_mistake_is_answered_as_printed(text: str, following) -> None:
 def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder with a `circuitlang` that need not import everything for each command."""
     folder = tmp_path_factory.mktemp("programs")
-    command = [sys.executable, "-m", "tests.served", str(folder)]
+    command = [sys.executable, "-m", "tests.helpers.cli_fork_server", str(folder)]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as serving:
         assert serving.stdin is not None
         assert serving.stdout is not None
@@ -152,8 +152,8 @@ def test_the_worked_example_is_all_it_takes(tmp_path: Path) -> None:
     (spec,) = (block.text for block in renew.blocks(page) if block.text.startswith("preserve "))
     for folder in ("circuitlang", "grammar"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
-    tmp_path.joinpath("circuitlang", "engine", "criteria", "norm.py").write_text(code)
-    main = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\nfrom circuitlang.cli import main; main()"
+    tmp_path.joinpath("circuitlang", "engine", "attribution", "criteria", "norm.py").write_text(code)
+    main = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\nfrom circuitlang.cli.main import main; main()"
     done = subprocess.run(
         [sys.executable, "-c", main, "run", "-e", spec, "--out", str(tmp_path / "runs")],
         cwd=ROOT / "examples",

@@ -40,13 +40,13 @@ def test_the_wheel_carries_what_is_not_python(wheel: Path) -> None:
         "grammar/circuit.lark",
         "grammar/circuit.tables",
         "py.typed",
-        "codes/E102.md",
-        "output/templates/report.html",
-        "output/templates/page.css",
-        "output/templates/page.js",
-        "output/drawing/page/page.css",
-        "output/drawing/page/page.html",
-        "output/drawing/page/page.js",
+        "base/error_codes/E102.md",
+        "reporting/html/templates/report.html",
+        "reporting/html/templates/page.css",
+        "reporting/html/templates/page.js",
+        "reporting/diagram/page/page.css",
+        "reporting/diagram/page/page.html",
+        "reporting/diagram/page/page.js",
         "bundled/weights.safetensors",
         "bundled/MODEL_CARD.md",
     }
@@ -67,7 +67,7 @@ def test_the_wheel_alone_checks_a_spec(unpacked: Path, tmp_path: Path, spec: str
     tmp_path.joinpath("spec.circuit").write_text(spec)
     # Before everything else on the path, so before the checkout that is installed in place.
     first = f"import sys; sys.path.insert(0, {str(unpacked)!r})"
-    main = f"{first}\nfrom circuitlang import cli; print(cli.__file__); cli.main()"
+    main = f"{first}\nfrom circuitlang.cli import main; print(main.__file__); main.main()"
     done = subprocess.run(
         [sys.executable, "-I", "-c", main, "check", "spec.circuit"], cwd=tmp_path, capture_output=True, text=True
     )

@@ -10,8 +10,8 @@ from click.testing import CliRunner
 
 from benchmarks.paper import PUBLISHED, SIZES, medians, table
 from circuitlang import pipeline
-from circuitlang.cli import main
-from circuitlang.compiler.plan import Sparsity
+from circuitlang.cli.main import main
+from circuitlang.plan.model import Sparsity
 from tests.conftest import ROOT
 
 SPECS = ROOT / "specs" / "paper"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from circuitlang.compiler.program import Layers
+from circuitlang.plan.layers import Layers
 
 # What is in the network beside its layers, and the layer whose channels each has.
 _BESIDE = {**{f"relu{number}": f"conv{number}" for number in range(1, 6)}, "pool1": "conv1", "pool2": "conv2"}

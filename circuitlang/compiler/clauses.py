@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, get_args
 
+from circuitlang.base.diagnostics import Finding, SpecError, did_you_mean, listing
+from circuitlang.base.source import Span
 from circuitlang.compiler import syntax, values
-from circuitlang.compiler.choices import Calibrate, Refill, Structure
-from circuitlang.compiler.pictures import image_set
+from circuitlang.compiler.image_sets import image_set
 from circuitlang.compiler.program import Bound, Kernels, Sparsity
 from circuitlang.compiler.scope import Scope
-from circuitlang.errors import Finding, SpecError, did_you_mean, listing
-from circuitlang.source import Span
+from circuitlang.plan.choices import Calibrate, Refill, Structure
 
 # Another word for the same clause or metric.
 ALIASES = {"keep": "sparsity", "correlation": "pearson"}
@@ -35,7 +35,7 @@ class Clauses:
     values: dict[str, Any] = field(default_factory=dict)
     spans: dict[str, Span] = field(default_factory=dict)
     bounds: list[Bound] = field(default_factory=list)
-    spoiled: bool = False
+    has_errors: bool = False
 
 
 def _word(*options: str) -> Callable[[syntax.Value, Scope], str]:
@@ -94,7 +94,7 @@ def read_clauses(clauses: Iterable[syntax.Clause], rules: Mapping[str, Rule], sc
     for clause in clauses:
         before = scope.findings.count
         scope.findings.attempt(partial(_clause, clause, rules, scope, read))
-        read.spoiled |= scope.findings.count > before
+        read.has_errors |= scope.findings.count > before
     return read
 
 

@@ -8,10 +8,10 @@ from math import prod
 
 from msgspec.structs import replace
 
+from circuitlang.base.diagnostics import Finding, SpecError
 from circuitlang.compiler import syntax
 from circuitlang.compiler.clauses import word
 from circuitlang.compiler.limits import MOST, too_many
-from circuitlang.errors import Finding, SpecError
 
 Variant = tuple[tuple[tuple[str, str], ...], tuple[syntax.Clause, ...]]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from circuitlang.errors import Finding, SpecError
-from circuitlang.source import Span
+from circuitlang.base.diagnostics import Finding, SpecError
+from circuitlang.base.source import Span
 
 # More circuits than this in one statement is a slip of the pen, not an experiment; and more patterns in a list.
 MOST = 10_000

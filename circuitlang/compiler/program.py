@@ -7,24 +7,14 @@ from typing import Any, Literal
 
 import msgspec
 
-from circuitlang.compiler.choices import Calibrate, Refill, Structure
-from circuitlang.compiler.preprocessing import WORDS
-from circuitlang.errors import Finding
-from circuitlang.registry import Declaration, Value
-from circuitlang.source import Source, Span
+from circuitlang.base.diagnostics import Finding
+from circuitlang.base.source import Source, Span
+from circuitlang.plan.choices import Calibrate, Refill, Structure
+from circuitlang.plan.layers import Layers, model_key
+from circuitlang.plugins.registry import Declaration, Value
 
 # Where something was written.
 _PLACES = ("span", "layer_span", "unit_span", "given")
-# Arguments of a model that change what it computes, or on what, but not which layers it has.
-_NOT_STRUCTURE = ("weights", "state", "output", *WORDS)
-
-
-def model_key(source: str, name: str, arguments: Mapping[str, object]) -> str:
-    """What models of the same layers have in common: `torchvision.resnet18(num_classes=10)`."""
-    structure = {word: value for word, value in sorted(arguments.items()) if word not in _NOT_STRUCTURE}
-    lists = {word: list(value) if isinstance(value, tuple) else value for word, value in structure.items()}
-    inner = ", ".join(f"{word}={'none' if value is None else value}" for word, value in lists.items())
-    return f"{source}.{name}({inner})" if inner else f"{source}.{name}"
 
 
 class Meant(msgspec.Struct, frozen=True, eq=False):
@@ -38,13 +28,6 @@ class Meant(msgspec.Struct, frozen=True, eq=False):
 
     def _said(self) -> tuple[Any, ...]:
         return tuple(getattr(self, name) for name in self.__struct_fields__ if name not in _PLACES)
-
-
-class Layers(Meant, frozen=True):
-    """What a target may name in a model: channels by every name, and the names that are short enough to list."""
-
-    widths: Mapping[str, int]
-    short: tuple[str, ...]
 
 
 class Vocabulary(Meant, frozen=True):

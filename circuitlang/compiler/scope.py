@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from circuitlang.base.diagnostics import Finding, Severity, SpecError
+from circuitlang.base.source import Span
 from circuitlang.compiler import syntax
-from circuitlang.compiler.program import ImageSet, Layers, Target, Vocabulary
-from circuitlang.errors import Finding, Severity, SpecError
-from circuitlang.source import Span
+from circuitlang.compiler.program import ImageSet, Target, Vocabulary
+from circuitlang.plan.layers import Layers
 
 T = TypeVar("T")
 
@@ -52,7 +53,7 @@ class Findings:
 
 @dataclass
 class Scope:
-    """The names of one file. A name whose definition is spoiled is known, and None.
+    """The names of one file. A name whose definition is has_errors is known, and None.
 
     `folder` is that of the program: patterns of included files are made relative to it.
     """
@@ -64,12 +65,12 @@ class Scope:
     directions: dict[str, Target | None] = field(default_factory=dict)
     defaults: dict[str, syntax.Clause] = field(default_factory=dict)
     spoiled_defaults: bool = False
-    # Layers and widths of the model in force; None where the model was never looked at, or is spoiled.
+    # Layers and widths of the model in force; None where the model was never looked at, or is has_errors.
     layers: Layers | None = None
     model_name: str = ""
     # Namespaces of includes that couldn't be read; "" is that of one without a name.
     missing: set[str] = field(default_factory=set)
 
-    def excused(self, name: str) -> bool:
+    def may_be_defined_elsewhere(self, name: str) -> bool:
         """Whether a name that isn't known may be one that a file which couldn't be read would have defined."""
         return any(name.startswith(prefix) for prefix in self.missing)

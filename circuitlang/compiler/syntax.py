@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from circuitlang.errors import Finding
-from circuitlang.source import Source, Span
+from circuitlang.base.diagnostics import Finding
+from circuitlang.base.source import Source, Span
 
 
 class Node(msgspec.Struct, frozen=True):

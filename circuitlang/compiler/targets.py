@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from circuitlang.base.diagnostics import Finding, SpecError, did_you_mean, listing
 from circuitlang.compiler import syntax, values
 from circuitlang.compiler.limits import MOST, too_many
 from circuitlang.compiler.program import Channel, ClassOutput, Direction, Joint, Position, Target
 from circuitlang.compiler.scope import Scope
-from circuitlang.errors import Finding, SpecError, did_you_mean, listing
 
 
 def targets(feature: syntax.Feature, scope: Scope) -> list[Target] | None:
-    """The targets of a feature, one for each circuit it stands for; None where a name it uses is spoiled.
+    """The targets of a feature, one for each circuit it stands for; None where a name it uses is has_errors.
 
     Raises SpecError.
     """
@@ -25,7 +25,7 @@ def targets(feature: syntax.Feature, scope: Scope) -> list[Target] | None:
         case syntax.Call() as call:
             return [_class(call)]
         case syntax.Name(text=name) as node:
-            if name not in scope.directions and scope.excused(name):
+            if name not in scope.directions and scope.may_be_defined_elsewhere(name):
                 return None
             if name not in scope.directions:
                 known = sorted(scope.directions)

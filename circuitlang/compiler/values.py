@@ -6,10 +6,10 @@ import math
 import re
 from collections.abc import Mapping
 
+from circuitlang.base.diagnostics import Finding, SpecError, did_you_mean, listing
 from circuitlang.compiler import syntax
 from circuitlang.compiler.program import Choice
-from circuitlang.errors import Finding, SpecError, did_you_mean, listing
-from circuitlang.registry import Declaration, Value
+from circuitlang.plugins.registry import Declaration, Value
 
 _WORDS: Mapping[str, bool] = {"true": True, "false": False}
 

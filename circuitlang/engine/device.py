@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import torch
 
-from circuitlang.errors import Finding, InputError
+from circuitlang.base.diagnostics import Finding, InputError
 
 # Pictures at a time, unless the user says otherwise. On a GPU it is a beginning: it is halved until it fits.
 _BATCH = {"cpu": 16}
@@ -79,3 +79,8 @@ def arithmetic(device: torch.device, fast: bool = False) -> Iterator[None]:
     finally:
         cudnn.deterministic, cudnn.benchmark, cudnn.allow_tf32, matmul.allow_tf32 = before
         torch.use_deterministic_algorithms(always, warn_only=only_warns)
+
+
+def on_meta_device() -> bool:
+    """Whether shapes alone are wanted: under `torch.device("meta")` nothing is downloaded and no weight is kept."""
+    return torch.empty(0).device.type == "meta"

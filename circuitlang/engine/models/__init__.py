@@ -1,1 +1,1 @@
-"""One file each: a registered function, whose name is a word of the language."""
+"""Networks: their sources, weights, preprocessing and outputs."""

@@ -1,0 +1,89 @@
+"""What can go wrong, said so that it can be mended: one finding, one place, one cure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from circuitlang.base.source import Span
+
+
+class Severity(Enum):
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One mistake: its code, what is wrong, where, what was expected there, and the cure.
+
+    `circuit` is the id of that one of a run which it is about.
+    """
+
+    code: str
+    message: str
+    span: Span | None = None
+    label: str = ""
+    help: str = ""
+    circuit: str = ""
+
+    @property
+    def severity(self) -> Severity:
+        return Severity.WARNING if self.code.startswith("W") else Severity.ERROR
+
+    def sort_key(self) -> tuple[str, int, str]:
+        return (self.span.source.name, self.span.start, self.code) if self.span else ("", -1, self.code)
+
+
+class CircuitError(Exception):
+    """The root of every error a user can act on; carries findings, never fewer than one."""
+
+    def __init__(self, findings: Finding | Iterable[Finding]) -> None:
+        found = (findings,) if isinstance(findings, Finding) else tuple(findings)
+        self.findings: tuple[Finding, ...] = tuple(sorted(found, key=Finding.sort_key))
+        super().__init__("; ".join(f"{finding.code}: {finding.message}" for finding in self.findings))
+
+    def __reduce__(self) -> tuple[type[CircuitError], tuple[tuple[Finding, ...]]]:
+        # Made again from its findings in another process, not from its message.
+        return type(self), (self.findings,)
+
+
+class SpecError(CircuitError):
+    """The text must be changed: syntax, names, values."""
+
+
+class InputError(CircuitError):
+    """Something the text refers to must be changed: a file, an image, a weights file, a model."""
+
+
+class OutputError(CircuitError):
+    """The place where results should go must be changed: full, read-only, in the way."""
+
+
+def reason(error: Exception) -> str:
+    """What went wrong, in a line: of a finding its message and label, of anything else its kind and first line."""
+    if isinstance(error, CircuitError):
+        finding = error.findings[0]
+        return f"{finding.message}: {finding.label}" if finding.label else finding.message
+    first = next(filter(None, map(str.strip, str(error).split("\n"))), "")
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
+def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:
+    """A help sentence that guesses which known word was meant, or `otherwise`."""
+    import difflib
+
+    # Nobody means a known word by one that is several times as long, and comparing takes time by length.
+    if len(word) > 100:
+        return otherwise
+    names = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(word.lower(), names, n=1, cutoff=0.6)
+    return f"did you mean '{names[close[0]]}'?" if close else otherwise
+
+
+def listing(words: Sequence[str], joint: str = "and", limit: int = 12) -> str:
+    """Words as English: `a, b and c`; past `limit` the rest is counted."""
+    if len(words) > limit:
+        return f"{', '.join(words[:limit])} {joint} {len(words) - limit} more"
+    return f" {joint} ".join(filter(None, [", ".join(words[:-1]), *words[-1:]]))

@@ -1,0 +1,102 @@
+"""Words → image sets: names, paths and lists of them."""
+
+from __future__ import annotations
+
+import os.path
+from collections.abc import Iterator
+from pathlib import PurePath
+
+from msgspec.structs import replace
+
+from circuitlang.base.diagnostics import Finding, SpecError, did_you_mean, listing
+from circuitlang.base.source import resolved
+from circuitlang.compiler import syntax, values
+from circuitlang.compiler.limits import MOST
+from circuitlang.compiler.program import ImageSet
+from circuitlang.compiler.scope import Scope
+
+# How the names of pictures end.
+_ENDINGS = ("bmp", "gif", "jpeg", "jpg", "png", "ppm", "tif", "tiff", "webp")
+
+
+def pictures(node: syntax.Pictures, scope: Scope) -> ImageSet | None:
+    """The pictures of a value less those excepted; None where a set it names is has_errors. Raises SpecError."""
+    found = image_set(node.value, scope)
+    if node.excluded is None:
+        return found
+    excluded = image_set(node.excluded, scope)
+    if found is None or excluded is None:
+        return None
+    if found.limit is not None or excluded.limit is not None or excluded.exclude:
+        message = "'except' can't be combined with a set that has a limit, or be said of one that has an 'except'"
+        raise SpecError(Finding("E209", message, node.span))
+    name = f"{found.name} except {excluded.name}"
+    return replace(found, name=name, exclude=tuple(_exceptions(node.excluded, scope)), span=node.span)
+
+
+def _exceptions(node: syntax.Value, scope: Scope) -> Iterator[tuple[str, ...]]:
+    """The patterns of each thing that is excepted, of a set all that it has."""
+    if isinstance(node, syntax.List):
+        for item in node.items:
+            yield from _exceptions(item, scope)
+    elif (found := image_set(node, scope)) is not None:
+        yield found.include
+
+
+def image_set(node: syntax.Value, scope: Scope) -> ImageSet | None:
+    """The pictures a single value stands for: a name, a pattern, or a list of both."""
+    match node:
+        case syntax.Name(text=name):
+            if name not in scope.sets and scope.may_be_defined_elsewhere(name):
+                return None
+            if name not in scope.sets:
+                known = sorted(word for word, each in scope.sets.items() if each is not None)
+                label = f"image sets: {listing(known)}" if known else "no image set is defined"
+                path = (
+                    f'a file is a path: write ./{name} or "{name}"' if _a_file(name) else f"a path has a '/': {name}/*"
+                )
+                cure = did_you_mean(name, known, path)
+                raise SpecError(Finding("E101", f"unknown image set '{name}'", node.span, label, cure))
+            return scope.sets[name]
+        case syntax.Path(text=text) | syntax.String(text=text):
+            return ImageSet(text, (_from(scope, node, text),), (), None, 0, node.span)
+        case syntax.List():
+            return _union(node, scope)
+    raise values.wrong(node, "pictures", "a path such as images/dogs/*, or the name of an image set")
+
+
+def _a_file(name: str) -> bool:
+    """Whether a word looks like the name of a picture: `one.jpg` is a word, and `./one.jpg` a path."""
+    return name.rpartition(".")[2].lower() in _ENDINGS and "." in name
+
+
+def _union(node: syntax.List, scope: Scope) -> ImageSet | None:
+    if not node.items:
+        raise SpecError(Finding("E301", "no pictures are listed", node.span, "an empty list"))
+    parts = [image_set(item, scope) for item in node.items]
+    whole = [part for part in parts if part is not None]
+    if len(whole) < len(parts):
+        return None
+    for part, item in zip(whole, node.items, strict=True):
+        if part.limit is not None or part.exclude:
+            message = "a set with 'except' or 'limit' can't be part of another"
+            raise SpecError(Finding("E209", message, item.span, f"'{part.name}' has its own selection"))
+    # Sets of sets can double at each step: counted before they are joined.
+    if sum(len(part.include) for part in whole) > MOST:
+        raise SpecError(Finding("E211", f"this lists more than {MOST:,} patterns", node.span, "", "use wildcards"))
+    name = ", ".join(part.name for part in whole)
+    patterns = tuple(pattern for part in whole for pattern in part.include)
+    return ImageSet(f"[{name}]", patterns, (), None, 0, node.span)
+
+
+def _from(scope: Scope, node: syntax.Node, pattern: str) -> str:
+    """A pattern of an included file as the program would write it."""
+    folder = node.span.source.folder
+    if folder == scope.folder or "\0" in pattern:
+        return pattern
+    short = PurePath(os.path.relpath(folder, scope.folder))
+    # Behind a link `..` leads elsewhere than where one came from.
+    if resolved(scope.folder / short) != resolved(folder):
+        short = PurePath(folder.relative_to(scope.folder) if folder.is_relative_to(scope.folder) else folder.absolute())
+    written = (short / pattern).as_posix()
+    return f"{written}/" if pattern.endswith("/") else written

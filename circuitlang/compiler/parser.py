@@ -1,0 +1,289 @@
+"""Source → syntax: split into statements, each read by Lark, so that one mistake spoils one statement."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from itertools import pairwise
+from typing import Any
+
+from lark import TextSlice, Token, Tree, UnexpectedCharacters, UnexpectedInput, UnexpectedToken
+
+from circuitlang.base.diagnostics import Finding, did_you_mean, listing
+from circuitlang.base.source import Source, Span
+from circuitlang.compiler import syntax
+from circuitlang.compiler.grammar import parser
+from circuitlang.compiler.limits import MOST_MISTAKES
+
+STATEMENTS = (
+    "model",
+    "images",
+    "target",
+    "defaults",
+    "preserve",
+    "split",
+    "circuit",
+    "compare",
+    "expect",
+    "include",
+)
+
+# What a reader calls the terminals of the grammar.
+_ENGLISH = {
+    "NAME": "a name",
+    "NUMBER": "a number",
+    "STRING": "a quoted string",
+    "PATH": "a path such as images/dogs/*",
+    "LPAR": "'('",
+    "RPAR": "')'",
+    "LSQB": "'['",
+    "RSQB": "']'",
+    "LBRACE": "'{'",
+    "RBRACE": "'}'",
+    "COMMA": "','",
+    "COLON": "':'",
+    "EQUAL": "'='",
+    "STAR": "'*'",
+    "PLUS": "'+'",
+    "MINUS": "'-'",
+    "AT": "'@'",
+    "__ANON_0": "'..'",
+    "SUFFIX": "a metric, as .pearson",
+    "LESSTHAN": "'<='",
+    "MORETHAN": "'>='",
+    "$END": "the end of the statement",
+}
+# Deeper nesting is no spec, and would exhaust the parser.
+_DEEPEST = 50
+# What may stand before a statement: spaces, and comments to the ends of their lines. There is one way to read it, as an
+# expression that could take a comment for several would try them all.
+_BEFORE = r"(?:[\s\ufeff]|#[^\n]*(?:\n|\Z))*"
+_FIRST = re.compile(rf"{_BEFORE}([^\s=:<>()\[\]{{}}]*)")
+_DEFINES = re.compile(rf"{_BEFORE}(\w+)(?:\s+(\w+))?")
+_BRACKETS = {"(": ")", "[": "]", "{": "}"}
+# A line that begins like a statement ends the one before, even one with a bracket left open.
+_SCAN = re.compile(
+    rf"""(?P<string>"[^"\n]*"?)|(?P<comment>\#[^\n]*)|(?P<bracket>[()\[\]{{}}])
+    |(?P<fresh>\n(?=[ \t]*(?:{"|".join(STATEMENTS)})[ \t]+[\w"]))|(?P<end>[\n;])""",
+    re.VERBOSE,
+)
+
+
+def parse(source: Source) -> syntax.File:
+    """Read every statement of a source; never raises for what the text says, mistakes are findings."""
+    statements: list[syntax.Statement] = []
+    findings: list[Finding] = []
+    broken: set[str] = set()
+    for start, end, mistake in _split(source):
+        result = mistake or _statement(source, start, end)
+        if isinstance(result, Finding):
+            findings.append(result)
+            broken.add(_about(source.text[start:end]))
+            if len(findings) > MOST_MISTAKES:
+                # What was read so far would seem to lack what the rest defines.
+                findings.append(Finding("E009", "too many mistakes", result.span, "what follows is not read"))
+                return syntax.File(source, (), tuple(findings))
+        else:
+            statements.append(result)
+            findings.extend(_spaces(result))
+    return syntax.File(source, tuple(statements), tuple(findings), frozenset(broken))
+
+
+def _split(source: Source) -> Iterator[tuple[int, int, Finding | None]]:
+    """The stretches of text that are one statement each, with what is wrong with them as a stretch."""
+    text, start = source.text, 0
+    opened: list[int] = []
+    mistake: Finding | None = None
+    for match in _SCAN.finditer(text):
+        token, span = match.group(), Span(source, match.start(), match.end())
+        if match["string"] and (len(token) < 2 or not token.endswith('"')):
+            mistake = Finding("E002", "this string is never closed", span, 'no closing " on this line')
+        elif token in _BRACKETS:
+            opened.append(span.start)
+            if len(opened) > _DEEPEST:
+                mistake = Finding("E008", "brackets are nested too deep", span, f"more than {_DEEPEST} are open here")
+        elif match["bracket"] and opened:
+            opened.pop()
+        elif match["fresh"] is not None or (match["end"] and not opened):
+            yield from _stretch(text, start, span.start, mistake or _unclosed(source, opened))
+            start, opened, mistake = span.end, [], None
+    yield from _stretch(text, start, len(text), mistake or _unclosed(source, opened))
+
+
+def _unclosed(source: Source, opened: list[int]) -> Finding | None:
+    if not opened:
+        return None
+    span = Span(source, opened[-1], opened[-1] + 1)
+    return Finding("E003", f"'{span.text}' is never closed", span, f"no '{_BRACKETS[span.text]}' follows")
+
+
+def _stretch(text: str, start: int, end: int, mistake: Finding | None) -> Iterator[tuple[int, int, Finding | None]]:
+    """The stretch, unless nothing but comments and white space is in it."""
+    lines = [line.replace("\ufeff", " ").strip() for line in text[start:end].split("\n")]
+    if any(line and not line.startswith("#") for line in lines):
+        yield start, end, mistake
+
+
+def _statement(source: Source, start: int, end: int) -> syntax.Statement | Finding:
+    word = _FIRST.match(source.text, start, end)
+    if word and word[1] not in STATEMENTS:
+        at, length = word.start(1), max(len(word[1]), 1)
+        return Finding(
+            "E001",
+            f"unknown statement '{word[1] or source.text[at]}'",
+            Span(source, at, at + length),
+            f"a statement begins with {listing(STATEMENTS, 'or')}",
+            did_you_mean(word[1], STATEMENTS),
+        )
+    try:
+        tree = parser().parse(TextSlice(source.text, start, end))
+    except UnexpectedInput as error:
+        return _explain(source, start, end, error)
+    node: syntax.Statement = _node(source, tree)
+    return node
+
+
+def _explain(source: Source, start: int, end: int, error: UnexpectedInput) -> Finding:
+    """A syntax error in English."""
+    text = source.text
+    stop = start + len(text[start:end].rstrip())
+    if isinstance(error, UnexpectedCharacters):
+        at = error.pos_in_stream or start
+        return Finding("E005", f"'{text[at]}' has no meaning here", Span(source, at, at + 1))
+    assert isinstance(error, UnexpectedToken)
+    token: Token = error.token
+    if token.type == "$END":
+        return Finding("E006", "the statement ends too early", Span(source, stop, stop), _expected(error.accepts))
+    at = token.start_pos if token.start_pos is not None else start
+    word = re.compile(r'[^\s"#;,\[\](){}<>=]*').match(text, at)
+    span = Span(source, at, max(at + len(token), word.end() if word else at))
+    clause = Span(source, _back(text, start, at, _is_word), at)
+    if (
+        token in ("<=", ">=", "=", "<", ">", "==")
+        and clause.text
+        and text[start : clause.start][-1:] in ("*", "?", "/")
+    ):
+        pattern = text[_back(text, start, clause.start, lambda letter: not letter.isspace()) : clause.start]
+        return Finding(
+            "E004",
+            f"a space is missing before '{clause.text}'",
+            clause,
+            "this runs on from the path",
+            f"write {pattern} {text[clause.start : stop].split()[0]}",
+        )
+    return Finding("E005", f"'{span.text}' is not expected here", span, _expected(error.accepts))
+
+
+def _back(text: str, start: int, end: int, belongs: Callable[[str], bool]) -> int:
+    """Where the letters before `end` that belong together begin; each is looked at once."""
+    while end > start and belongs(text[end - 1]):
+        end -= 1
+    return end
+
+
+def _is_word(letter: str) -> bool:
+    return letter.isalnum() or letter == "_"
+
+
+def _expected(terminals: set[str] | None) -> str:
+    """What may stand here; a name that begins a clause says so, a longer list would not help."""
+    if "ON" in (terminals or ()):
+        return "expected 'on' and the pictures"
+    # What has no name in the grammar is a second way to write what has one.
+    named = [name for name in terminals or () if name in _ENGLISH or not name.startswith("__")]
+    words = sorted({_ENGLISH.get(name, f"'{name.lower()}'") for name in named})
+    return f"expected {listing(words, 'or')}" if 0 < len(words) <= 8 else ""
+
+
+def _about(text: str) -> str:
+    """What a statement that can't be read would have defined: `images dogs`, `model`, `defaults`."""
+    match = _DEFINES.match(text)
+    if match is None:
+        return ""
+    keyword = did_you_mean(match[1], STATEMENTS).removeprefix("did you mean '").removesuffix("'?")
+    return f"{keyword} {match[2]}" if keyword in ("images", "target", "circuit") else keyword
+
+
+def _spaces(statement: syntax.Statement) -> Iterator[Finding]:
+    """Spaces where a target must have none: around its ':'."""
+    asked = statement.asked if isinstance(statement, syntax.Circuit) else statement
+    if not isinstance(asked, (syntax.Preserve, syntax.Split, syntax.Direction)):
+        return
+    for target in (term.of for term in asked.feature.terms if isinstance(term.of, syntax.Target)):
+        between = Span(target.span.source, target.layer.span.end, target.unit.span.start)
+        if between.text != ":":
+            span = Span(target.span.source, target.layer.span.start, target.unit.span.end)
+            cure = f"write {target.layer.span.text}:{target.unit.span.text}"
+            yield Finding("E007", "a target is written without spaces", span, "LAYER:CHANNEL", cure)
+
+
+def _node(source: Source, tree: Tree[Token]) -> Any:
+    """What a tree stands for: made of the nodes in it, or, where its rule is one word, of that."""
+    nodes = [_node(source, child) if isinstance(child, Tree) else child for child in tree.children]
+    span = Span(source, _start(nodes[0]), _end(nodes[-1]))
+    if tree.data in _WORDS:
+        return _WORDS[tree.data](span, nodes[0])
+    # What was a token in the tree is a keyword or punctuation.
+    parts = (node for node, child in zip(nodes, tree.children, strict=True) if node is not child)
+    return _NODES[tree.data](span, *parts)
+
+
+def _start(node: syntax.Node | Token) -> int:
+    return node.start_pos or 0 if isinstance(node, Token) else node.span.start
+
+
+def _end(node: syntax.Node | Token) -> int:
+    return node.end_pos or 0 if isinstance(node, Token) else node.span.end
+
+
+def _feature(span: Span, *given: syntax.Term | Token) -> syntax.Feature:
+    signed = [(before, each) for before, each in pairwise((None, *given)) if isinstance(each, syntax.Term)]
+    terms = (syntax.Term(each.span, before == "-", each.coefficient, each.of) for before, each in signed)
+    return syntax.Feature(span, tuple(terms))
+
+
+def _model(span: Span, called: syntax.Call | syntax.Name) -> syntax.Model:
+    return syntax.Model(span, called if isinstance(called, syntax.Call) else syntax.Call(called.span, called, ()))
+
+
+def _measure(span: Span, name: syntax.Name, *given: Any) -> syntax.Measure:
+    *values, suffix = given or ("",)
+    return syntax.Measure(span, name, tuple(values), str(suffix))
+
+
+# What a rule of one word makes of it. Some are no nodes, and stay tokens, which have a place.
+_WORDS: Mapping[str, Callable[[Span, Token], syntax.Node | Token]] = {
+    "name": lambda span, word: syntax.Name(span, str(word)),
+    "number": lambda span, word: syntax.Number(span, str(word)),
+    "string": lambda span, word: syntax.String(span, str(word)[1:-1]),
+    "path": lambda span, word: syntax.Path(span, str(word)),
+    "every": lambda span, _: syntax.Every(span),
+    "sign": lambda _, word: word,
+    "relation": lambda _, word: word,
+    "suffix": lambda _, word: word,
+}
+# What every other rule makes of the nodes in it; what may be missing is last, but for a coefficient.
+_NODES: Mapping[str, Callable[..., syntax.Node]] = {
+    "range": syntax.Range,
+    "list": lambda span, *items: syntax.List(span, items),
+    "keyword": syntax.Keyword,
+    "call": lambda span, name, *arguments: syntax.Call(span, name, arguments),
+    "position": lambda span, *at: syntax.Position(span, *at, None) if len(at) == 1 else syntax.Position(span, None, at),
+    "target": lambda span, layer, unit, position=None: syntax.Target(span, layer, unit, position),
+    "term": lambda span, *given: syntax.Term(span, False, given[0] if len(given) == 2 else None, given[-1]),
+    "feature": _feature,
+    "pictures": lambda span, value, excluded=None: syntax.Pictures(span, value, excluded),
+    "clause": lambda span, name, relation, value: syntax.Clause(span, name, str(relation), value),
+    "model": _model,
+    "images": lambda span, name, pictures, *clauses: syntax.Images(span, name, pictures, clauses),
+    "direction": syntax.Direction,
+    "defaults": lambda span, *clauses: syntax.Defaults(span, clauses),
+    "preserve": lambda span, feature, pictures, *clauses: syntax.Preserve(span, feature, pictures, clauses),
+    "split": lambda span, feature, pictures, into, *clauses: syntax.Split(span, feature, pictures, into, clauses),
+    "circuit": syntax.Circuit,
+    "member": lambda span, name, *values: syntax.Member(span, name, values),
+    "measure": _measure,
+    "compare": lambda span, *members: syntax.Compare(span, members),
+    "expect": lambda span, measure, relation, value: syntax.Expect(span, measure, str(relation), value),
+    "include": lambda span, path, namespace=None: syntax.Include(span, path, namespace),
+}

@@ -1,0 +1,120 @@
+"""Words → circuits: what `compare` and `expect` speak of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from circuitlang.base.diagnostics import Finding, SpecError, did_you_mean, listing
+from circuitlang.base.source import Span
+from circuitlang.compiler import syntax
+from circuitlang.compiler.clauses import ALIASES, better, relation
+from circuitlang.compiler.expand import spell
+from circuitlang.compiler.program import Comparison, Expectation, Preserve
+from circuitlang.compiler.scope import Scope
+from circuitlang.compiler.values import number
+
+# What a report says besides fidelity.
+COUNTS = (
+    "relevant", "asked", "kept", "effective", "necessity", "parameters", "extracted_difference", "score_difference",
+)  # fmt: skip
+# And of a sample of pictures: how many they are.
+IMAGES = "images"
+# On what a metric is measured, and of what: the circuit, in-sample, held-out, and on what it is contrasted with; the
+# network without it; circuits as large by other criteria.
+SAMPLES = ("train", "test", "contrast", "without", "random", "magnitude")
+# Of these there are intervals, whose ends are a metric's `low` and `high`.
+PICTURES = ("train", "test", "contrast")
+ENDS = ("low", "high")
+
+Circuits = Mapping[str, Sequence[Preserve]]
+
+
+def comparison(node: syntax.Compare, circuits: Circuits) -> Comparison | None:
+    """The circuits of a compare statement; None where one of them is has_errors. Raises SpecError."""
+    findings: list[Finding] = []
+    found: list[Sequence[Preserve]] = []
+    for member in node.members:
+        try:
+            found.append(_members(member.name.text, member.name.span, member.values, circuits))
+        except SpecError as error:
+            findings.extend(error.findings)
+    if findings:
+        raise SpecError(findings)
+    compared = tuple(each for chosen in found for each in chosen)
+    if all(found) and len(compared) < 2 and all(each.into is None for each in compared):
+        raise SpecError(Finding("E118", "one circuit has nothing to be compared with", node.span, "", "name another"))
+    return Comparison(compared, node.span) if all(found) else None
+
+
+def expectation(node: syntax.Expect, circuits: Circuits, scope: Scope) -> Expectation | None:
+    """What an expect statement demands; None where its circuit is has_errors. Raises SpecError."""
+    measure = node.measure
+    name, metric = _name_and_metric(measure, circuits)
+    chosen = _members(name, measure.name.span, measure.values, circuits)
+    key, bare = _key(metric, scope)
+    if not key:
+        known = [*COUNTS, IMAGES, *scope.vocabulary.metrics]
+        label = f"measured are {listing(sorted(known), limit=20)}" if metric else "which number of it is missing"
+        cure = did_you_mean(bare, [*known, *ALIASES], f"as {name}.pearson")
+        raise SpecError(Finding("E116", f"unknown measurement '{metric}'", measure.span, label, cure))
+    if key.startswith("contrast.") and not all(each.contrast for each in chosen):
+        label, cure = f"'{name}' isn't contrasted with anything", f"add contrast=IMAGES where {name} is preserved"
+        raise SpecError(Finding("E116", f"unknown measurement '{metric}'", measure.span, label, cure))
+    declaration = scope.vocabulary.metrics.get(bare)
+    usual = better(declaration.options) if declaration else "<="
+    relation(node.relation, (usual, ">=" if usual == "<=" else "<="), node, f"{name}.{metric}{usual}0.9")
+    if not chosen:
+        return None
+    side = "<=" if node.relation == "<=" else ">="
+    return Expectation(tuple(chosen), key, side, number(node.value), node.span)  # type: ignore[arg-type]
+
+
+def _key(metric: str, scope: Scope) -> tuple[str, str]:
+    """The key of metrics.json that is meant, empty where there is none, and the name in it of what is measured."""
+    sample, _, rest = metric.rpartition(".")
+    end = ""
+    if rest in ENDS and sample:
+        sample, _, rest, end = *sample.rpartition("."), f".{rest}"
+    bare = ALIASES.get(rest, rest)
+    if bare in COUNTS and not sample and not end:
+        return bare, bare
+    pictures = bare == IMAGES or bool(end)
+    known = sample in ("", *(PICTURES if pictures else SAMPLES)) and not (bare == IMAGES and end)
+    there = bare == IMAGES or bare in scope.vocabulary.metrics
+    return (f"{sample or 'test'}.{bare}{end}" if known and there else ""), bare
+
+
+def _name_and_metric(measure: syntax.Measure, circuits: Circuits) -> tuple[str, str]:
+    """`face.train.pearson` as `face` and `train.pearson`: the longest part that is a circuit's name."""
+    if measure.suffix:
+        return measure.name.text, measure.suffix.removeprefix(".")
+    parts = measure.name.text.split(".")
+    for length in range(len(parts), 0, -1):
+        if ".".join(parts[:length]) in circuits:
+            return ".".join(parts[:length]), ".".join(parts[length:])
+    return parts[0], ".".join(parts[1:])
+
+
+def _members(name: str, span: Span, values: tuple[syntax.Keyword, ...], circuits: Circuits) -> Sequence[Preserve]:
+    """The circuits of a name that have all of these values; none where its definition is has_errors."""
+    if name not in circuits:
+        known = sorted(circuits)
+        label = f"circuits with a name: {listing(known)}" if known else "no circuit has a name"
+        cure = did_you_mean(name, known, f"name one: circuit {name} = preserve ...")
+        raise SpecError(Finding("E115", f"unknown circuit '{name}'", span, label, cure))
+    chosen = circuits[name]
+    for keyword in values:
+        word, wanted = ALIASES.get(keyword.name.text, keyword.name.text), spell(keyword.value)
+        there = sorted({dict(circuit.values).get(word, "") for circuit in circuits[name]} - {""})
+        if not circuits[name]:
+            return ()
+        if not there:
+            words = sorted({each for circuit in circuits[name] for each, _ in circuit.values})
+            label = f"its members differ in {listing(words)}" if words else "it has no members"
+            cure = did_you_mean(word, words)
+            raise SpecError(Finding("E117", f"'{name}' has no members by '{word}'", keyword.name.span, label, cure))
+        chosen = [circuit for circuit in chosen if dict(circuit.values).get(word) == wanted]
+        if wanted not in there or not chosen:
+            message = f"'{name}' has no member with {word}={wanted}"
+            raise SpecError(Finding("E117", message, keyword.span, f"there are {listing(there)}"))
+    return chosen

@@ -1,9 +1,0 @@
-from torch import Tensor
-
-from circuitlang.engine.contracts import Removable, ablation
-
-
-@ablation
-def zero(kernels: Removable) -> Tensor:
-    """A removed kernel puts out nothing: its weights are zero. Biases stay. Hamblin et al. 2022, section 3."""
-    return kernels.weight.new_zeros(kernels.weight.shape[:2])

@@ -1,0 +1,1 @@
+"""Comparisons of circuits, and the statistics of splits."""

@@ -1,0 +1,1 @@
+"""Statistics of a split: clusters of images, and tests of whether their circuits differ."""

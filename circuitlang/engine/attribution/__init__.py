@@ -1,0 +1,1 @@
+"""Scores of kernels: criteria, and the passes that they need."""

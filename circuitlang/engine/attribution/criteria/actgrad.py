@@ -1,0 +1,15 @@
+from torch import Tensor
+
+from circuitlang.engine.attribution.effects import flows
+from circuitlang.plugins.protocols import LayerSignals, criterion
+
+
+@criterion()
+def actgrad(kernels: LayerSignals) -> Tensor:
+    """How much of the feature passes through the kernel's output: activation times gradient.
+
+    Sum over images of the mean over positions of |a dL/da|, with a the kernel's own output map (its input channel
+    convolved with it, before the sum over input channels) and L the sum of the feature's absolute values.
+    Hamblin et al. 2022, section 3, after Molchanov et al., "Importance Estimation", 2019. Cost: one pass.
+    """
+    return flows(kernels) / kernels.gradient[0, 0].numel()

@@ -1,0 +1,211 @@
+"""Arithmetic on an observation that criteria share: exact for groups, strides, dilation and every padding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from circuitlang.engine.loops import backend
+from circuitlang.plugins.protocols import LayerSignals
+
+# Elements of a block that is worked on at once: small enough to stay in a cache, large enough to keep a core busy.
+_BLOCK = 1 << 18
+
+
+class Effects(NamedTuple):
+    """Of each image and kernel [N, O, I / groups], the sum over its weights of w dL/dw, and that of |w dL/dw|."""
+
+    signed: Tensor
+    absolute: Tensor
+
+
+def effects(kernels: LayerSignals) -> Effects:
+    """What first order says that an image's objective owes to each kernel; worked out once for all who ask."""
+    if "effects" not in kernels.shared:
+        kernels.shared["effects"] = _effects(kernels)
+    found: Effects = kernels.shared["effects"]
+    return found
+
+
+def absolute_effects(kernels: LayerSignals) -> Tensor:
+    """The sum over images of `effects(kernels).absolute`, [O, I / groups]."""
+    if _taps(kernels) == 1 and _positions(kernels) == 1:
+        # |w g x| = |w| |g| |x|, which leaves one product of matrices.
+        return kernels.weight[..., 0, 0].abs() * _products(kernels.gradient.abs(), kernels.input.abs(), kernels).sum(0)
+    return effects(kernels).absolute.sum(0)
+
+
+def flows(kernels: LayerSignals) -> Tensor:
+    """The sum over images and positions of |a dL/da| with a the kernel's own output map, [O, I / groups]."""
+    if _taps(kernels) == 1:
+        passed = _products(kernels.gradient.abs(), kernels.input.abs(), kernels).sum(0)
+        return kernels.weight[..., 0, 0].abs() * passed
+    if (native := backend.compiled("scoring")) and native.suits(kernels):
+        found = kernels.weight.new_zeros(kernels.weight.shape[:2])
+        for image in range(len(kernels.input)):
+            for rows, traffic in native.groups(kernels, image):
+                found[rows] += traffic.flows()
+        return found
+    out, inner = kernels.weight.shape[:2]
+    each, taps, positions = out // kernels.groups, _taps(kernels), _positions(kernels)
+    found = kernels.weight.new_zeros(kernels.groups, inner, each)
+    # A product of matrices for each input channel: what its kernels put out where.
+    weight = kernels.weight.reshape(kernels.groups, each, inner, taps).transpose(1, 2).contiguous()
+    rows = min(each, max(1, _BLOCK // positions))
+    channels = max(1, _BLOCK // (rows * positions))
+    block = kernels.weight.new_empty(min(channels, inner) * rows * positions)
+    for image in range(len(kernels.input)):
+        x = kernels.input[image].contiguous().reshape(kernels.groups, inner, *kernels.input.shape[2:])
+        strength = kernels.gradient[image].abs().reshape(kernels.groups, each, positions)
+        for group in range(kernels.groups):
+            for i in range(0, inner, channels):
+                patches = _windows(x[group, i : i + channels], kernels).reshape(-1, taps, positions)
+                for o in range(0, each, rows):
+                    some = weight[group, i : i + channels, o : o + rows]
+                    output = block[: some.shape[0] * some.shape[1] * positions].view(*some.shape[:2], positions)
+                    torch.bmm(some, patches, out=output)
+                    output *= strength[group, o : o + rows]
+                    found[group, i : i + channels, o : o + rows] += output.abs_().sum(-1)
+    return found.transpose(1, 2).reshape(out, inner)
+
+
+def centred_moments(kernels: LayerSignals) -> Tensor:
+    """What `centred` wants to know of a batch's images, [5, O, I / groups].
+
+    With A the first-order effect <w, dL/dw> of the kernel's output on an image's objective, B the objective's gradient
+    with respect to a constant added to it, and m its mean over the image's positions: the sums over images of A^2, AB,
+    B^2, m and 1.
+    """
+    effect = effects(kernels).signed.double()
+    shift = kernels.gradient.sum((2, 3), dtype=torch.float64)[..., None]
+    found = effect.new_empty(5, *effect.shape[1:])
+    torch.sum(effect.square(), 0, out=found[0])
+    torch.sum(effect * shift, 0, out=found[1])
+    found[2] = shift.square().sum(0)
+    found[3] = _mean_outputs(kernels)
+    found[4] = len(effect)
+    return found
+
+
+def centred(moments: Tensor) -> Tensor:
+    """Sum over images of (A - mB)^2, the squared first-order effect of replacing the kernel's output by its mean m.
+
+    m is the mean over all images and positions; moments are as in `centred_moments`, of all images.
+    """
+    effect, both, shift, output, images = moments
+    # Rows that no image was seen for are all zero.
+    mean = output / images.clamp_min(1)
+    scores: Tensor = effect - 2 * mean * both + mean.square() * shift
+    # A kernel whose output is constant leaves the rounding of single precision.
+    return torch.where(scores > 1e-12 * effect, scores, 0)
+
+
+def _taps(kernels: LayerSignals) -> int:
+    return kernels.weight.shape[2] * kernels.weight.shape[3]
+
+
+def _positions(kernels: LayerSignals) -> int:
+    return kernels.gradient.shape[2] * kernels.gradient.shape[3]
+
+
+def _effects(kernels: LayerSignals) -> Effects:
+    if _taps(kernels) == 1:
+        signed = _products(kernels.gradient, kernels.input, kernels).mul_(kernels.weight[..., 0, 0])
+        return Effects(signed, signed.abs())
+    shape = (len(kernels.input), *kernels.weight.shape[:2])
+    signed, absolute = kernels.weight.new_empty(shape), kernels.weight.new_empty(shape)
+    weight = kernels.weight.flatten(2).transpose(1, 2)
+    native = backend.compiled("scoring")
+    compiled = native is not None and native.suits(kernels)
+    for image in range(len(kernels.input)):
+        if native and compiled and (sparse := native.sparse(kernels, image)):
+            for rows, traffic in sparse:
+                signed[image, rows], absolute[image, rows] = traffic.effects()
+            continue
+        for rows, gradient in _weight_gradients(kernels, image):
+            part = weight[rows] * gradient
+            signed[image, rows] = part.sum(1)
+            absolute[image, rows] = part.abs_().sum(1)
+    return Effects(signed, absolute)
+
+
+def _products(gradient: Tensor, x: Tensor, kernels: LayerSignals) -> Tensor:
+    """Of 1 x 1 kernels, the sum over positions of gradient times input, [N, O, I / groups]."""
+    groups, positions = kernels.groups, _positions(kernels)
+    seen = x[..., :: kernels.stride[0], :: kernels.stride[1]][..., : gradient.shape[2], : gradient.shape[3]]
+    seen = seen.permute(0, 2, 3, 1).reshape(len(x), positions, groups, -1).permute(0, 2, 1, 3)
+    given = gradient.permute(0, 2, 3, 1).reshape(len(x), positions, groups, -1).permute(0, 2, 3, 1)
+    return (given @ seen).flatten(1, 2)
+
+
+def _weight_gradients(kernels: LayerSignals, image: int) -> Iterator[tuple[slice, Tensor]]:
+    """The gradient of an image's objective with respect to some rows of weights at a time, [rows, taps, I / groups]."""
+    out, inner, height, width = kernels.weight.shape
+    each, positions = out // kernels.groups, _positions(kernels)
+    x, gradient = kernels.input[image : image + 1], kernels.gradient[image : image + 1]
+    if each <= positions:
+        _, found, _ = torch.ops.aten.convolution_backward(
+            gradient, x, kernels.weight, None, kernels.stride, (0, 0), kernels.dilation, False, (0, 0), kernels.groups,
+            (False, True, False),
+        )  # fmt: skip
+        yield slice(0, out), found.flatten(2).transpose(1, 2)
+        return
+    # The weights outweigh the map. Their gradient need not go through memory: made in blocks, it stays in the cache.
+    step = max(1, _BLOCK // (inner * height * width))
+    given = gradient.reshape(out, positions)
+    for group in range(kernels.groups):
+        seen = x[0, group * inner : (group + 1) * inner]
+        patches = _windows(seen, kernels).permute(3, 4, 1, 2, 0).reshape(positions, -1)
+        for start in range(group * each, (group + 1) * each, step):
+            rows = slice(start, min(start + step, (group + 1) * each))
+            yield rows, (given[rows] @ patches).reshape(-1, height * width, inner)
+
+
+def _windows(x: Tensor, kernels: LayerSignals) -> Tensor:
+    """What each weight of a kernel sees of some channels [C, H, W] at each position, a view [C, h, w, H', W']."""
+    channel, row, column = x.stride()
+    size = (len(x), *kernels.weight.shape[2:], *kernels.gradient.shape[2:])
+    taps = row * kernels.dilation[0], column * kernels.dilation[1]
+    return x.as_strided(size, (channel, *taps, row * kernels.stride[0], column * kernels.stride[1]))
+
+
+def _mean_outputs(kernels: LayerSignals) -> Tensor:
+    """The mean over positions of each kernel's output, summed over images, [O, I / groups]."""
+    out, inner, height, width = kernels.weight.shape
+    means = (_window_sums(kernels) / _positions(kernels)).to(kernels.weight.dtype)
+    means = means.reshape(height * width, kernels.groups, 1, inner)
+    # As the weights lie in memory, channels last.
+    weight = kernels.weight.permute(2, 3, 0, 1).reshape(height * width, kernels.groups, -1, inner)
+    found = weight[0] * means[0]
+    for tap in range(1, height * width):
+        found.addcmul_(weight[tap], means[tap])
+    return found.reshape(out, inner)
+
+
+def _window_sums(kernels: LayerSignals) -> Tensor:
+    """The sum over images and positions of what each weight of a kernel sees, float64 [h, w, I]."""
+    height, width = kernels.weight.shape[2:]
+    rows, columns = kernels.gradient.shape[2:]
+    # As it lies in memory, where it is added up several times faster.
+    x = kernels.input.permute(0, 2, 3, 1)
+
+    def spread(start: int, many: int, axis: int) -> slice:
+        first, step = start * kernels.dilation[axis], kernels.stride[axis]
+        return slice(first, first + step * (many - 1) + 1, step)
+
+    across = [x[:, :, spread(0, columns, 1)].sum(2, dtype=torch.float64).sum(0)]
+    for j in range(1, width):
+        if kernels.stride[1] > 1:
+            across.append(x[:, :, spread(j, columns, 1)].sum(2, dtype=torch.float64).sum(0))
+            continue
+        # A step to the right loses some columns and gains as many.
+        lost, gained = (
+            slice(at, at + kernels.dilation[1])
+            for at in ((j - 1) * kernels.dilation[1], columns + (j - 1) * kernels.dilation[1])
+        )
+        across.append(across[-1] + (x[:, :, gained].double() - x[:, :, lost].double()).sum((0, 2)))
+    lines = torch.stack(across)
+    return torch.stack([lines[:, spread(i, rows, 0)].sum(1) for i in range(height)])

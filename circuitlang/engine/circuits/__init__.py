@@ -1,0 +1,1 @@
+"""Circuits: kernels selected, edited, refitted, and extracted as modules."""

@@ -1,0 +1,1 @@
+"""The subnetwork of a circuit as a module of its own."""

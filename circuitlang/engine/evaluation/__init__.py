@@ -1,0 +1,1 @@
+"""Fidelity of circuits: metrics, reference responses, examples."""

@@ -1,0 +1,22 @@
+from torch import Tensor
+
+from circuitlang.engine.evaluation.metrics.pearson import pearson
+from circuitlang.plugins.protocols import Moments, metric
+
+
+def deviations(responses: Tensor) -> Tensor:
+    """How far each response is from its position's mean over the images."""
+    found = responses - responses.mean(0)
+    # Of values that are the same for every image, what is left is rounding.
+    varies: Tensor = found.norm(dim=0) > 1e-9 * responses.norm(dim=0)
+    return found * varies
+
+
+@metric("higher", of=deviations)
+def pearson_demeaned(moments: Moments) -> Tensor:
+    """The linear correlation after each position's mean over the images is taken off both maps.
+
+    What is the same for every image, as the frame that zero padding draws, no longer counts: a random circuit may
+    correlate by it. One image has nothing left: 0. A feature of one position has its `pearson`.
+    """
+    return pearson(moments)

@@ -1,0 +1,119 @@
+"""What the network itself does on some pictures, kept for all circuits of a feature: the feature's responses, and where
+every channel responds most. Of several features it is found in one forward pass."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from circuitlang.engine.attribution.multi_target import MultiTargetPass
+from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
+from circuitlang.engine.images.image_set import Pictures
+
+
+def responses(section: TargetSubnetwork, images: Pictures, label: str) -> Tensor:
+    """The feature of every image, float64 [images, maps and positions]."""
+    return _found(section, images, label, _responses(images))["responses"]
+
+
+def strongest(section: TargetSubnetwork, images: Pictures, label: str) -> Mapping[str, Tensor]:
+    """By layer, where its channels respond most: image, row and column, int64 [out, 3]; of the target's layer as many
+    rows as are computed."""
+    return _found(section, images, label, _strongest(images))
+
+
+def there(section: TargetSubnetwork, images: Pictures, look: bool = False) -> bool:
+    """Whether it was found before; `look`, also where channels respond most."""
+    return section.has(_responses(images)) and (not look or section.has(_strongest(images)))
+
+
+def size(section: TargetSubnetwork, images: Pictures) -> int:
+    """The bytes that responses take."""
+    target = section.target
+    maps = 1 if target.coefficients else len(target.units)
+    positions = math.prod(target.step.positions) if target.at is None else 1
+    return torch.float64.itemsize * len(images) * maps * positions
+
+
+@torch.no_grad()
+def collect(sections: Collection[TargetSubnetwork], images: Pictures, label: str, look: bool = False) -> None:
+    """Find it for some sections of one network, and keep it; `look`, also where channels respond most."""
+    heads, most = MultiTargetPass(sections), _Most()
+    found: dict[TargetSubnetwork, list[Tensor]] = {section: [] for section in sections}
+    together = f"{label}, for {len(found)} features" if len(found) > 1 else label
+    for batch in images.batches(together):
+        for section, maps in heads.features(batch, most.see if look else None).items():
+            found[section].append(maps.flatten(1).double().cpu())
+        most.start += len(batch)
+    for section, parts in found.items():
+        section.keep(_responses(images), {"responses": torch.cat(parts)})
+        if look:
+            section.keep(_strongest(images), most.of(section))
+
+
+def _found(section: TargetSubnetwork, images: Pictures, label: str, what: str) -> Mapping[str, Tensor]:
+    found = section.kept(what)
+    if found is None:
+        collect([section], images, label, look=what == _strongest(images))
+        found = section.kept(what)
+    assert found is not None
+    return found
+
+
+def _responses(images: Pictures) -> str:
+    return f"responses, {images.digest}"
+
+
+def _strongest(images: Pictures) -> str:
+    return f"strongest responses, {images.digest}"
+
+
+class _Most:
+    """Where the channels of every layer respond most."""
+
+    def __init__(self) -> None:
+        # How many images came before those that are seen.
+        self.start = 0
+        # By step, and where it is of a target's rows alone by that section too.
+        self._best: dict[tuple[TargetSubnetwork | None, str], _Best] = {}
+
+    def see(self, section: TargetSubnetwork, name: str, value: Any) -> None:
+        step = section.graph.steps.get(name)
+        if step is None or step.layer is None:
+            return
+        key = _owner(section, name), name
+        maps = value.movedim(step.axis, 1)
+        height, width = maps.shape[2:] if maps.dim() == 4 else (maps[0, 0].numel(), 1)
+        highest, place = maps.transpose(0, 1).reshape(maps.shape[1], -1).cpu().max(1)
+        place = place + self.start * height * width
+        if key in self._best:
+            held = self._best[key]
+            highest, place = torch.maximum(held.value, highest), torch.where(highest > held.value, place, held.place)
+        self._best[key] = _Best(highest, place, height, width)
+
+    def of(self, section: TargetSubnetwork) -> dict[str, Tensor]:
+        """By layer; of one that is used again its last use in the section counts."""
+        return {path: self._best[_owner(section, name), name].places() for path, name in section.nodes.items()}
+
+
+def _owner(section: TargetSubnetwork, name: str) -> TargetSubnetwork | None:
+    return section if name in section.own else None
+
+
+@dataclass(frozen=True)
+class _Best:
+    """Of each channel of a layer, its highest value so far and where: image, row and column as one number."""
+
+    value: Tensor
+    place: Tensor
+    height: int
+    width: int
+
+    def places(self) -> Tensor:
+        image, position = self.place // (self.height * self.width), self.place % (self.height * self.width)
+        return torch.stack([image, position // self.width, position % self.width], 1)

@@ -1,0 +1,90 @@
+"""What a plan's target is in a network: which step, which of its channels, where."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from circuitlang.base.diagnostics import Finding, InputError, did_you_mean, listing
+from circuitlang.engine.graph.channel_graph import ChannelNode, Graph
+from circuitlang.plan import model as plan
+
+
+@dataclass(frozen=True)
+class Target:
+    """The feature of a circuit: the maps of a node's units, or, with coefficients, one map that is their weighted sum.
+
+    `at` narrows a map to a row and column, or to where the whole network's map is largest (`max`).
+    """
+
+    step: ChannelNode
+    units: tuple[int, ...]
+    coefficients: tuple[float, ...] = ()
+    at: tuple[int, int] | Literal["max"] | None = None
+
+
+def resolve(target: plan.Target, graph: Graph, classes: Sequence[str], output: int | str | None = None) -> Target:
+    """Find a target in a network, a class in its output of a number or name.
+
+    Raises InputError where it has no such layer, channel, position or class, or it can't be told which output is meant.
+    """
+    if isinstance(target, plan.ClassOutput):
+        step = graph.output(output)
+        return Target(step, (_class(target.label, step, classes),))
+    step = graph.find(target.layer)
+    units, coefficients = _units(target)
+    for unit in units:
+        if not 0 <= unit < step.width:
+            label = f"its channels are 0 to {step.width - 1}"
+            raise InputError(Finding("E111", f"{target.layer} has no channel {unit}", None, label))
+    return Target(step, units, coefficients, _place(target, step.positions))
+
+
+def _units(target: plan.Channel | plan.Joint | plan.Direction) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    match target:
+        case plan.Channel():
+            return (target.unit,), ()
+        case plan.Joint():
+            return tuple(target.units), ()
+        case plan.Direction():
+            return tuple(term.unit for term in target.terms), tuple(term.times for term in target.terms)
+
+
+def _place(
+    target: plan.Channel | plan.Joint | plan.Direction, positions: tuple[int, ...]
+) -> tuple[int, int] | Literal["max"] | None:
+    size = (*positions, 1, 1)[:2]
+    if target.at is None or target.at == "max":
+        return target.at
+    place = (size[0] // 2, size[1] // 2) if target.at == "center" else target.at
+    if not all(0 <= at < extent for at, extent in zip(place, size, strict=True)):
+        label = f"rows are 0 to {size[0] - 1}, columns 0 to {size[1] - 1}"
+        raise InputError(Finding("E125", f"{target.layer} has no position {place}", None, label))
+    return place
+
+
+def _class(label: int | str, step: ChannelNode, classes: Sequence[str]) -> int:
+    """A class's number, by itself or by its name, upper and lower case and underscores no matter."""
+    numbers = f"0 to {step.width - 1}"
+    if isinstance(label, int):
+        if not 0 <= label < step.width:
+            raise InputError(Finding("E126", f"there is no class {label}", None, f"they are {numbers}"))
+        return label
+    if len(classes) != step.width:
+        message = f"class names are not known for a head of {step.width} outputs"
+        reason = f"the weights name {len(classes)} classes" if classes else "the weights do not name their classes"
+        raise InputError(Finding("E126", message, None, reason, f"give the class by its number, {numbers}"))
+    found = [number for number, name in enumerate(classes) if _plain(name) == _plain(label)]
+    if len(found) > 1:
+        names = listing([str(number) for number in found])
+        cure = f"give the class by its number, as class({found[0]})"
+        raise InputError(Finding("E126", f"'{label}' names several classes", None, f"they are {names}", cure))
+    if not found:
+        cure = did_you_mean(label, classes, "or give the class by its number")
+        raise InputError(Finding("E126", f"there is no class '{label}'", None, f"they are {listing(classes)}", cure))
+    return found[0]
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", " ")

@@ -1,0 +1,1 @@
+"""Image sets: files found, decoded and batched."""

@@ -1,0 +1,237 @@
+"""Image sets → files. The only place where a pattern of the language becomes paths.
+
+A pattern has three wildcards and no others: `*` and `?` stay within one name, `**` descends into folders. Brackets,
+braces, `!` and `~` are letters. Files are told apart by where they lie and what they hold, never by how they are
+written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from random import Random
+
+from circuitlang.base.diagnostics import Finding, InputError, listing
+from circuitlang.base.source import resolved, unfit
+from circuitlang.plan.model import Images
+
+_RELATIVE = "paths are relative to the spec's folder"
+# Words that other languages have for what this one doesn't.
+_LETTERS = {
+    "~": "'~' is a letter here: write the folder in full",
+    "[": "brackets are letters here: the wildcards are *, ? and **",
+    "{": "braces are letters here: list several patterns in brackets",
+}
+
+
+def find(images: Images, folder: Path) -> list[Path]:
+    """The files of a set, by pattern in the order they are listed, bytewise sorted within each; each file once.
+
+    Raises InputError for a pattern that nothing matches, naming the part of it that isn't there, and for exceptions
+    that take nothing away.
+    """
+    found: dict[Path, Path] = {}
+    for pattern in images.include:
+        for place, path in _places(matches(pattern, folder)):
+            found.setdefault(place, path)
+    taken = {place for patterns in images.exceptions for place in _taken(found, patterns, folder)}
+    paths = [path for place, path in found.items() if place not in taken]
+    if not paths:
+        raise InputError(Finding("E301", "no pictures are left", None, "'except' takes away all of them"))
+    if images.limit is not None and images.limit < len(paths):
+        chosen = sorted(Random(images.seed).sample(range(len(paths)), images.limit))
+        paths = [paths[index] for index in chosen]
+    return paths
+
+
+def _places(paths: Iterable[Path]) -> Iterator[tuple[Path, Path]]:
+    """Each path after where it leads; a folder is looked at once for all files in it."""
+    folders: dict[Path, Path] = {}
+    for path in paths:
+        folder = folders.get(path.parent) or folders.setdefault(path.parent, resolved(path.parent))
+        yield resolved(path) if path.is_symlink() or path.name == ".." else folder / path.name, path
+
+
+def matches(pattern: str, folder: Path) -> list[Path]:
+    """The files that a pattern names, bytewise sorted. Raises InputError where there is none.
+
+    `*` and `?` match no dot at the beginning of a name, `**` visits no hidden folder. Whatever is no folder is taken
+    to be a file, so that a broken link is an image that can't be read, not one that is missing in silence.
+    """
+    if problem := unfit(pattern):
+        raise InputError(Finding("E302", f"{pattern!a} can't be a path", None, problem))
+    parts = tuple(part for part in pattern.split("/") if part not in ("", "."))
+    start = Path("/") if pattern.startswith("/") else folder
+    found = set() if pattern.endswith("/") or not parts else set(_walk(start, parts))
+    if not found:
+        raise InputError(_no_match(pattern, parts, start))
+    return sorted(found, key=bytes)
+
+
+def _walk(start: Path, parts: tuple[str, ...]) -> Iterator[Path]:
+    """The files below a folder that the parts of a pattern name.
+
+    A folder is visited once for each part, whatever links lead to it, so that no links make a walk long or endless.
+    """
+    seen: set[tuple[int, int, int]] = set()
+    waiting = [(start, 0)]
+    while waiting:
+        place, index = waiting.pop()
+        part, last = parts[index], index + 1 == len(parts)
+        if not _is_wild(part):
+            # A name is taken as it is, so that `..` is the folder above even where a link leads in.
+            if not last:
+                waiting.append((place / part, index + 1))
+            elif not _is_folder(place / part) and _is_there(place / part):
+                yield place / part
+            continue
+        visit = (*_identity(place), index)
+        if visit in seen:
+            continue
+        seen.add(visit)
+        if part == "**" and not last:
+            waiting.append((place, index + 1))
+        inside = _inside(place, "*" if part == "**" else part)
+        # The last that waits is the first that is visited.
+        for name in reversed([name for name, is_folder in inside if is_folder and (part == "**" or not last)]):
+            waiting.append((place / name, index if part == "**" else index + 1))
+        if last:
+            yield from (place / name for name, is_folder in inside if not is_folder)
+
+
+def _inside(folder: Path, part: str) -> list[tuple[str, bool]]:
+    """What lies in a folder and is called like a part of a pattern, sorted, and whether it is a folder itself."""
+    if not _is_folder(folder):
+        return []
+    try:
+        with os.scandir(folder) as entries:
+            found = [(entry.name, _leads_on(entry)) for entry in entries if _is_like(entry.name, part)]
+    except OSError as error:
+        raise InputError(Finding("E302", f"can't look into {folder}", None, error.strerror or "")) from None
+    return sorted(found, key=lambda each: os.fsencode(each[0]))
+
+
+def _leads_on(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    """What is the same for one folder whatever leads to it."""
+    try:
+        status = folder.stat()
+        return status.st_dev, status.st_ino
+    except OSError:
+        return 0, 0
+
+
+def _is_like(name: str, part: str) -> bool:
+    """Whether a name matches a part of a pattern, in time that grows with their lengths multiplied and no faster."""
+    if name.startswith(".") and not part.startswith("."):
+        return False
+    at = index = 0
+    star, retry = -1, 0
+    while index < len(name):
+        if at < len(part) and part[at] == "*":
+            star, retry = at, index
+            at += 1
+        elif at < len(part) and part[at] in ("?", name[index]):
+            at, index = at + 1, index + 1
+        elif star >= 0:
+            # The last star takes one letter more.
+            retry += 1
+            at, index = star + 1, retry
+        else:
+            return False
+    return not part[at:].strip("*")
+
+
+def _is_wild(part: str) -> bool:
+    return "*" in part or "?" in part
+
+
+def _is_folder(path: Path) -> bool:
+    return os.path.isdir(path)  # noqa: PTH112 - false where Path.is_dir raises, as for names that are too long
+
+
+def _is_there(path: Path) -> bool:
+    return os.path.exists(path)  # noqa: PTH110 - as above
+
+
+def _no_match(pattern: str, parts: tuple[str, ...], start: Path) -> Finding:
+    """Why a pattern names no file."""
+    cure = next((cure for letter, cure in _LETTERS.items() if letter in pattern), "")
+    wild = next((number for number, part in enumerate(parts) if _is_wild(part)), len(parts))
+    fixed = start.joinpath(*parts[:wild])
+    if not _is_there(fixed):
+        there, missing = fixed, fixed
+        while not _is_there(there) and there != there.parent:
+            there, missing = there.parent, there
+        named = str(Path(*parts[:wild])) if start != Path("/") else str(fixed)
+        label = f"there is no '{missing.name}' in {resolved(there)}"
+        return Finding("E302", f"'{named}' does not exist", None, label, cure or _RELATIVE)
+    if wild == len(parts):
+        return Finding(
+            "E301", f"'{pattern}' is a folder", None, "", f"write {pattern.rstrip('/') or '.'}/* for its pictures"
+        )
+    label = f"{resolved(fixed)} has no such file"
+    if pattern.endswith("/"):
+        label, cure = "it ends in '/', and folders are no pictures", f"write {pattern}* for the pictures in them"
+    return Finding("E301", f"nothing matches '{pattern}'", None, label, cure)
+
+
+def _taken(found: dict[Path, Path], patterns: list[str], folder: Path) -> list[Path]:
+    """The files of a set that some patterns name, either themselves or by a copy. Raises InputError for none."""
+    named = {place for pattern in patterns for place, _ in _places(matches(pattern, folder))}
+    copies = _Copies(named)
+    taken = [place for place in found if place in named or copies.has(place)]
+    if not taken:
+        label = f"{len(named):,} file{' is' if len(named) == 1 else 's are'} named, none of which is in the set"
+        message = f"'except {listing(patterns)}' takes nothing away"
+        raise InputError(Finding("E301", message, None, label, "mend the pattern, or leave it out"))
+    return taken
+
+
+class _Copies:
+    """Which files hold the same as one of some others. Only files of the same size are read."""
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self._by_size: dict[int, list[Path]] = {}
+        self._contents: dict[Path, str] = {}
+        for path in paths:
+            self._by_size.setdefault(_size(path), []).append(path)
+
+    def has(self, path: Path) -> bool:
+        """Whether a file is a copy of one of them; one that can't be read is none."""
+        others = self._by_size.get(_size(path), ())
+        return any(self._content(path) == self._content(other) != "" for other in others)
+
+    def _content(self, path: Path) -> str:
+        if path not in self._contents:
+            self._contents[path] = _digest(path)
+        return self._contents[path]
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
+
+
+def _digest(path: Path) -> str:
+    """A hash of an ordinary file, empty where there is none to read."""
+    hashed = hashlib.sha256()
+    if not path.is_file():
+        return ""
+    try:
+        with path.open("rb") as file:
+            while piece := file.read(1 << 20):
+                hashed.update(piece)
+    except OSError:
+        return ""
+    return hashed.hexdigest()

@@ -1,0 +1,190 @@
+"""The images of a set: found, read, prepared for a network, hashed."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from circuitlang.base.diagnostics import Finding, InputError, listing
+from circuitlang.base.source import read_bytes
+from circuitlang.engine.images import preprocessing
+from circuitlang.plan.model import digest
+from circuitlang.plugins.preprocess import Preprocess
+from circuitlang.plugins.protocols import TrackProgress, no_progress
+
+S = TypeVar("S")
+T = TypeVar("T")
+# Bytes of prepared pictures that one set may keep in memory; beyond it they are decoded again for each pass.
+_KEEP = 1 << 30
+_CPU = torch.device("cpu")
+# Bytes of a file; more can't be the pixels that are allowed.
+_LARGEST = 1 << 29
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A set of readable pictures; `digests[i]` is the hash of the file at `paths[i]`."""
+
+    paths: tuple[Path, ...]
+    digests: tuple[str, ...]
+    preprocess: Preprocess
+    prepared: tuple[NDArray[Any], ...] = ()
+    batch_size: int = 16
+    device: torch.device = _CPU
+    track: TrackProgress = no_progress
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def digest(self) -> str:
+        """A hash of what is in the set, in order and repetitions included, wherever it lies."""
+        return digest("\n".join(self.digests).encode())
+
+    def picture(self, index: int) -> NDArray[np.uint8]:
+        """One image as a person is shown it, resized and cropped, uint8 [H, W, 3]."""
+        return preprocessing.shown(self.preprocess, self.values(index))
+
+    def values(self, index: int) -> NDArray[Any]:
+        """One image, resized and cropped, [H, W, C] in uint8 or float32."""
+        if self.prepared:
+            return self.prepared[index]
+        try:
+            content = read_bytes(self.paths[index], _LARGEST)
+        except OSError:
+            content = b""
+        if digest(content) != self.digests[index]:
+            label = "what it held before is used in part of the results"
+            raise InputError(Finding("E303", f"{self.paths[index].name} changed during the run", None, label))
+        return preprocessing.read(self.preprocess, content)
+
+    def batches(self, label: str) -> Iterator[Tensor]:
+        """The network's input [N, C, H, W], batch by batch, in the order of the set."""
+
+        def inputs(start: int) -> Tensor:
+            some = range(start, min(start + self.batch_size, len(self)))
+            # Normalised here, so that an image is the same to the bit on every device.
+            return preprocessing.normalise(self.preprocess, _stack(self.values(i) for i in some))
+
+        def each() -> Iterator[Tensor]:
+            starts = range(0, len(self), self.batch_size)
+            # What isn't kept is decoded while the batch before it is computed with.
+            for batch in map(inputs, starts) if self.prepared else _beforehand(inputs, starts, 1):
+                yield batch.to(self.device)
+
+        return self.track(each(), label, math.ceil(len(self) / self.batch_size))
+
+    def take(self, indices: Sequence[int]) -> Pictures:
+        """The pictures at some positions, as a set."""
+        return replace(
+            self,
+            paths=tuple(self.paths[i] for i in indices),
+            digests=tuple(self.digests[i] for i in indices),
+            prepared=tuple(self.prepared[i] for i in indices) if self.prepared else (),
+        )
+
+    def split(self, share: float, seed: int) -> tuple[Pictures, Pictures | None]:
+        """The set less a share that is held out, drawn by `seed`, and that share; at least one picture each.
+
+        Copies of one picture stay together, or the held-out part would hold nothing out.
+        """
+        groups = sorted(set(self.digests))
+        count = held_out(share, len(groups))
+        if count == 0:
+            return self, None
+        out = set(Random(seed).sample(groups, count))
+        held = [index for index, each in enumerate(self.digests) if each in out]
+        kept = [index for index, each in enumerate(self.digests) if each not in out]
+        return self.take(kept), self.take(held)
+
+
+def _stack(images: Iterable[NDArray[Any]]) -> Tensor:
+    """Stack images of 8 bits, of floats, or of both as floats [N, H, W, C]."""
+    return torch.stack([preprocessing.as_floats(torch.from_numpy(image)) for image in images])
+
+
+def held_out(share: float, count: int) -> int:
+    """How many of `count` different pictures are held out: a share, but at least one on each side if there is any."""
+    return max(min(max(round(share * count), 1), count - 1), 0) if share else 0
+
+
+def load(paths: Iterable[Path], preprocess: Preprocess, skip_unreadable: bool = False) -> tuple[Pictures, list[str]]:
+    """Read every picture once: a set, and what is wrong with those that are left out.
+
+    Raises InputError naming all unreadable pictures at once, unless they are to be skipped.
+    """
+    good: list[Path] = []
+    digests: list[str] = []
+    prepared: list[NDArray[Any]] = []
+    bad: list[tuple[str, str]] = []
+    kept = 0
+    for path, read in _beforehand(partial(_read, preprocess), paths, _threads()):
+        if isinstance(read, str):
+            bad.append((path.name, read))
+            continue
+        picture, content = read
+        good.append(path)
+        digests.append(content)
+        kept += picture.nbytes
+        if kept <= _KEEP:
+            prepared.append(picture)
+    if bad and not skip_unreadable:
+        message = f"{len(bad)} of {len(bad) + len(good)} pictures can't be read"
+        cure = "take them out with 'except', or run with --skip-unreadable"
+        raise InputError(Finding("E303", message, None, _by_reason(bad), cure))
+    if not good:
+        raise InputError(Finding("E303", "none of the pictures can be read", None, _by_reason(bad)))
+    pictures = Pictures(tuple(good), tuple(digests), preprocess, tuple(prepared) if kept <= _KEEP else ())
+    return pictures, [f"{name}: {reason}" for name, reason in bad]
+
+
+def _by_reason(bad: Sequence[tuple[str, str]]) -> str:
+    """What is wrong with pictures, once for all with which it is the same."""
+    names: dict[str, list[str]] = {}
+    for name, reason in bad:
+        names.setdefault(reason, []).append(name)
+    more = {reason: f" and {len(some) - 1} more" if len(some) > 1 else "" for reason, some in names.items()}
+    return listing([f"{some[0]}{more[reason]}: {reason}" for reason, some in names.items()])
+
+
+def _read(preprocess: Preprocess, path: Path) -> tuple[Path, tuple[NDArray[Any], str] | str]:
+    """A picture as a network takes it and the hash of its file, or what is wrong with it."""
+    try:
+        content = read_bytes(path, _LARGEST)
+        return path, (preprocessing.read(preprocess, content), digest(content))
+    except (OSError, ValueError, MemoryError) as error:
+        return path, error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+
+
+def _beforehand(make: Callable[[S], T], items: Iterable[S], threads: int) -> Iterator[T]:
+    """What is made of each item, in their order, by threads that are a few items ahead of whoever asks."""
+    waiting: deque[Future[T]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(make, item))
+                if len(waiting) > 2 * threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _threads() -> int:
+    """As many as decode pictures at once: decoders let other threads run."""
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(available, 8)

@@ -1,0 +1,172 @@
+"""Compiled loops over covariances of what a layer's kernels see: what kernels put out together, and what is lost when
+they are removed one by one."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from circuitlang.engine.loops.backend import pool
+from circuitlang.engine.loops.compilation import loops
+
+Doubles = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+Ints = NDArray[np.int64]
+
+# Weights of a kernel that are gone through at once.
+_TAPS = 9
+# Output channels that are worked on together, in the lanes of a processor, and numbers of theirs that are held at once.
+_ROWS, _BLOCK = 32, 1 << 23
+# The side of a square of a matrix that is turned at once.
+_SQUARE = 8
+
+
+def costs(
+    weights: Tensor, covariance: Tensor, constants: Tensor, lacking: Tensor, alive: Tensor, later: float
+) -> Tensor:
+    """What `greedy` finds: the costs [O, n] of removing kernels [O, n, taps], never less than what an earlier one has
+    cost times `later`.
+
+    `covariance` [n, taps, n, taps] is that of what the weights see, `constants` [O, n] what a kernel puts out
+    everywhere and nothing stands in for, `lacking` [O, n] the products of the kernels' outputs with what is missing
+    from the start. Only kernels that are `alive` [O, n] are removed. All float64.
+    """
+    out, n = weights.shape[:2]
+    given = [each.contiguous().numpy() for each in (weights, covariance, constants, lacking, alive)]
+    found = torch.zeros(out, n).double()
+    rows = max(1, min(_ROWS, _BLOCK // (n * n)))
+    threads = min(torch.get_num_threads(), out)
+    ends = [out * number // threads for number in range(threads + 1)]
+
+    def some(span: tuple[int, int]) -> None:
+        _costs(*given, later, found.numpy(), rows, *span)
+
+    list(pool(threads).map(some, pairwise(ends)))
+    return found
+
+
+def gram(weights: Tensor, kernels: Tensor, covariance: Tensor) -> Tensor:
+    """The covariances [k, k] of what some kernels of an output channel put out, from their weights [k, taps], their
+    places among all, and the covariance [n, taps, n, taps] of what weights see. All float64."""
+    found = weights.new_zeros(len(weights), len(weights))
+    _gram(weights.contiguous().numpy(), kernels.numpy(), covariance.numpy(), found.numpy())
+    return found
+
+
+@loops(fastmath={"contract"})
+def _gram(weights: Doubles, kernels: Ints, covariance: Doubles, found: Doubles) -> None:
+    number, taps = weights.shape
+    for i in range(number):
+        for j in range(i + 1):
+            total = 0.0
+            for t in range(taps):
+                c, w = covariance[kernels[i], t, kernels[j]], weights[j]
+                seen = 0.0
+                for s in range(taps):
+                    seen += c[s] * w[s]
+                total += weights[i, t] * seen
+            found[i, j] = found[j, i] = total
+
+
+@loops()
+def _costs(
+    weights: Doubles, covariance: Doubles, constants: Doubles, lacking: Doubles, alive: Flags, later: float,
+    found: Doubles, together: int, first: int, last: int,
+) -> None:  # fmt: skip
+    n, taps = weights.shape[1:]
+    same = np.ones(n)
+    gram = np.empty((1 if taps == 1 else together, n, n))
+    if taps == 1:
+        # Kernels of one weight put out the same but for that weight, in every output channel.
+        gram[0] = covariance[:, 0, :, 0]
+    for start in range(first, last, together):
+        rows = min(together, last - start)
+        if taps > 1:
+            _grams(weights[start : start + rows], covariance, gram)
+        for r in range(rows):
+            o = start + r
+            if taps == 1:
+                _remove(gram[0], weights[o, :, 0].copy(), constants[o], lacking[o], alive[o], later, found[o])
+            else:
+                _remove(gram[r], same, constants[o], lacking[o], alive[o], later, found[o])
+
+
+@loops(fastmath={"contract"})
+def _grams(weights: Doubles, covariance: Doubles, gram: Doubles) -> None:
+    """Of each output channel the covariances of what its kernels put out, [O, n, n]."""
+    rows, n, taps = weights.shape
+    lanes = np.empty((n, taps, rows))
+    for r in range(rows):
+        lanes[:, :, r] = weights[r]
+    put, line = np.empty((n, rows)), np.empty(rows)
+    for k in range(n):
+        for other in range(k + 1):
+            own, w = put[other], lanes[other]
+            own[:] = 0
+            for t in range(taps):
+                c = covariance[k, t, other]
+                if taps == _TAPS:
+                    # All in one expression, so that nothing goes through memory between them.
+                    c0, c1, c2, c3, c4, c5, c6, c7, c8 = c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], c[8]
+                    for r in range(rows):
+                        own[r] += lanes[k, t, r] * (
+                            c0 * w[0, r] + c1 * w[1, r] + c2 * w[2, r] + c3 * w[3, r] + c4 * w[4, r]
+                            + c5 * w[5, r] + c6 * w[6, r] + c7 * w[7, r] + c8 * w[8, r]
+                        )  # fmt: skip
+                    continue
+                line[:] = 0
+                for s in range(taps):
+                    for r in range(rows):
+                        line[r] += c[s] * w[s, r]
+                for r in range(rows):
+                    own[r] += lanes[k, t, r] * line[r]
+        for r in range(rows):
+            for other in range(k + 1):
+                gram[r, k, other] = put[other, r]
+    for r in range(rows):
+        # What is above the diagonal, in squares, of which the lines that are written stay in a processor's cache.
+        for top in range(0, n, _SQUARE):
+            for left in range(0, top + 1, _SQUARE):
+                for k in range(top, min(top + _SQUARE, n)):
+                    for other in range(left, min(left + _SQUARE, k)):
+                        gram[r, other, k] = gram[r, k, other]
+
+
+@loops(fastmath={"contract"})
+def _remove(
+    gram: Doubles, scale: Doubles, constants: Doubles, lacking: Doubles, alive: Flags, later: float, found: Doubles
+) -> None:
+    """Remove the kernels of one output channel; their outputs' products are those of `gram` times both their scales."""
+    n = len(gram)
+    own, linear, left = np.empty(n), 2 * lacking, np.empty(n, np.int64)
+    most, many = 0.0, 0
+    for k in range(n):
+        own[k] = scale[k] * gram[k, k] * scale[k] + constants[k] * constants[k]
+        most = max(most, own[k])
+        # A kernel without an output can go for nothing.
+        if alive[k] and own[k] > 0:
+            left[many] = k
+            many += 1
+    last = 1e-12 * most
+    while many > 0:
+        least, at = np.inf, -1
+        for i in range(many):
+            cost = own[left[i]] + linear[left[i]]
+            if cost < least:
+                least, at = cost, i
+        if at < 0:
+            # What is left has no finite cost.
+            return
+        kernel = left[at]
+        for i in range(at, many - 1):
+            left[i] = left[i + 1]
+        many -= 1
+        last = max(least, later * last)
+        found[kernel] = last
+        products, factor, constant = gram[kernel], 2 * scale[kernel], 2 * constants[kernel]
+        for k in range(n):
+            linear[k] += factor * products[k] * scale[k] + constant * constants[k]

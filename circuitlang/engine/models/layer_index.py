@@ -1,0 +1,108 @@
+"""The layers of models that were looked at once, remembered in the user's cache for the compiler. No torch here.
+
+A model is remembered for the version of the package that its source is named after; a source that draws from no
+package, but from files that may change, is not remembered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from circuitlang.base.atomic_files import write_atomically
+from circuitlang.base.cache_folder import cache_folder
+from circuitlang.base.checksummed import BLANK, intact, report, seal
+from circuitlang.plan.layers import Layers, model_key
+
+if TYPE_CHECKING:
+    from circuitlang.plan.model import Model
+
+
+class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is remembered of one model."""
+
+    key: str
+    source: str
+    version: str
+    widths: dict[str, int]
+    short: list[str]
+    sha256: str = BLANK
+
+
+def folder() -> Path:
+    """Return the folder that layers are remembered in."""
+    return cache_folder() / "layers"
+
+
+def remember(model: Model, widths: Mapping[str, int], short: Sequence[str]) -> None:
+    """Note the layers of a model. Where nothing can be written, nothing is remembered, which does no harm."""
+    edition = _version(model.source)
+    if edition is None:
+        return
+    record = _Record(
+        model_key(model.source, model.name, model.arguments), model.source, edition, dict(widths), [*short]
+    )
+    content = seal(msgspec.json.encode(record), record.key)
+    path = _path(record.key)
+    with suppress(OSError):
+        if not path.is_file() or path.read_bytes() != content:
+            write_atomically(path, content)
+
+
+class LayerIndex(Mapping[str, Layers]):
+    """The layers of every model that is remembered, by `model_key`, beside those given.
+
+    A file is read when its model is asked for; what can't be read is not there.
+    """
+
+    def __init__(self, given: Mapping[str, Layers]) -> None:
+        self._given = given
+
+    def __getitem__(self, key: str) -> Layers:
+        if key in self._given:
+            return self._given[key]
+        record = _read(_path(key))
+        if record is None:
+            raise KeyError(key)
+        return Layers(record.widths, tuple(record.short))
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._given
+        with suppress(OSError):
+            yield from [record.key for record in map(_read, sorted(folder().glob("*.json"))) if record]
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def _path(key: str) -> Path:
+    import hashlib
+
+    return folder() / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
+
+
+def _read(path: Path) -> _Record | None:
+    """What a file remembers, unless it is damaged or of another version of its package."""
+    with suppress(OSError, ValueError, RecursionError):
+        content = path.read_bytes()
+        record = msgspec.json.decode(content, type=_Record)
+        if path == _path(record.key) and intact(content, record.key):
+            return record if record.version == _version(record.source) else None
+        report(path)
+    return None
+
+
+@cache
+def _version(source: str) -> str | None:
+    """Of the package that a source is named after; None where there is none."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(source)
+    except PackageNotFoundError:
+        return None

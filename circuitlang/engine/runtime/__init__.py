@@ -1,0 +1,1 @@
+"""The run: jobs, their order, processes, costs, lock files."""

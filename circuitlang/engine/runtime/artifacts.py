@@ -1,0 +1,94 @@
+"""What a run makes besides the circuit and its numbers: the module and the pictures for the pages.
+
+The circuit is found and measured by then. What fails here is missing, and is said; it takes nothing away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, TypeVar
+
+import msgspec
+import torch
+from torch import fx
+
+from circuitlang.base.diagnostics import CircuitError, reason
+from circuitlang.engine.circuits.extraction.extractor import CHECKED, pack, verify
+from circuitlang.engine.runtime.jobs import Job, PreparedRun
+from circuitlang.engine.visuals import activation_maps, exemplars
+from circuitlang.engine.visuals.feature_visualisation import visualise
+from circuitlang.plugins.protocols import Edits
+from circuitlang.results.types import Circuit, FidelityExamples, Result, Summary
+
+T = TypeVar("T")
+# The format that a module is written as, by which it is called where it is missing.
+MODULE = "module"
+# A module that computes something else is a mistake that the numbers may have too.
+_WRONG = "E350"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A circuit that has been measured: `module` cuts it out, `witness` collects what its images show."""
+
+    edits: Edits
+    circuit: Circuit
+    strength: torch.Tensor
+    module: Callable[[], fx.GraphModule]
+    witness: Callable[[], FidelityExamples]
+
+
+@dataclass
+class _Attempts:
+    """Makes what can be made; `missing` has the reasons of the rest, by name."""
+
+    missing: dict[str, str] = field(default_factory=dict)
+
+    def __call__(self, name: str, make: Callable[[], T], otherwise: T) -> T:
+        try:
+            return make()
+        except torch.OutOfMemoryError:
+            # It may fit with fewer images at a time.
+            raise
+        except Exception as error:  # whatever it is, the circuit is there
+            if isinstance(error, CircuitError) and any(each.code == _WRONG for each in error.findings):
+                raise
+            self.missing[name] = reason(error)
+            return otherwise
+
+
+def complete(prepared: PreparedRun, job: Job, summary: Summary, found: Found) -> Result:
+    """A result with its module and its pictures, as far as they can be made. Raises CircuitError where the module
+    computes something else than the circuit."""
+    section, plan, options = job.section, job.plan, prepared.options
+    attempt = _Attempts()
+    preprocess = prepared.model.preprocess
+    numbers: dict[str, Any] = {"parameters": None, "extracted_difference": None}
+    few = job.test or job.train
+    few = few.take(range(min(len(few), CHECKED)))
+
+    def packed() -> bytes:
+        module = found.module()
+        numbers["extracted_difference"] = verify(section, found.edits, module, few)
+        numbers["parameters"] = sum(each.numel() for each in module.parameters())
+        return pack(module, section.graph.steps[section.graph.image].shape, preprocess)
+
+    module = attempt(MODULE, packed, b"")
+    crops: dict[Any, Any] = attempt("exemplars", partial(exemplars.collect, section, job.train, found.circuit), {})
+    seen = attempt(
+        "activation maps",
+        lambda: activation_maps.collect(section, job.test or job.train, found.strength, found.circuit, found.edits),
+        None,
+    )
+    visions = attempt(
+        "visualisations",
+        lambda: visualise(section, found.edits, found.circuit, preprocess, plan.seed, options.visualise, options.track),
+        None,
+    )
+    witness = attempt("examples", found.witness, None)
+    summary = msgspec.structs.replace(summary, missing=attempt.missing, **numbers)
+    return replace(
+        Result(summary, found.circuit), exemplars=crops, module=module, witness=witness, scenes=seen, visions=visions
+    )

@@ -1,0 +1,351 @@
+"""Plan → results, circuit by circuit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, fx, nn
+
+from circuitlang.engine.attribution.scorer import score
+from circuitlang.engine.cache.tensor_cache import ScoreCache
+from circuitlang.engine.circuits.builder import Builder
+from circuitlang.engine.circuits.edits import edits_from_result
+from circuitlang.engine.circuits.extraction.extractor import extract, rows
+from circuitlang.engine.circuits.selection import budget, count
+from circuitlang.engine.circuits.size_search import SizeSearch, smallest
+from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
+from circuitlang.engine.evaluation import fidelity_examples, reference_responses
+from circuitlang.engine.evaluation.fidelity import measure, responses
+from circuitlang.engine.graph.channel_graph import Layer
+from circuitlang.engine.images.image_set import Pictures
+from circuitlang.engine.loops import backend
+from circuitlang.engine.runtime.artifacts import Found, complete
+from circuitlang.engine.runtime.jobs import Job, PreparedRun
+from circuitlang.engine.runtime.precision_check import reduced
+from circuitlang.plan.model import Bound, Choice
+from circuitlang.plugins.protocols import CRITERIA, Batches, Edit, Edits, Masks, Scores, passes_of
+from circuitlang.results.types import (
+    ChannelSources,
+    Circuit,
+    Fidelity,
+    FidelityExamples,
+    KeptKernels,
+    LayerEdit,
+    Result,
+    SizeTrial,
+    Summary,
+)
+from circuitlang.results.types import LayerSummary as LayerResult
+
+# What every circuit is compared with, as large and built in the same way.
+_BASELINES = ("random", "magnitude")
+# Of more kernels than this share, a network with the rest masked is run faster than the kernels one by one.
+_MANY = 0.5
+
+
+def execute(prepared: PreparedRun, job: Job) -> Result:
+    """Find one circuit and measure it."""
+    section, plan = job.section, job.plan
+    builder = Builder(section, job.train, plan.ablation, plan.calibrate, plan.refill, plan.structure)
+    # What costs no pass isn't worth keeping.
+    shelf = job.shelf if passes_of(plan.criterion.name, plan.criterion.parameters) else None
+    finder = _Finder(builder, plan.criterion, plan.seed, shelf, job.contrast, job.arithmetic)
+    train = FidelityEvaluator(section, job.train, "pictures", plan.seed)
+    test = FidelityEvaluator(section, job.test, "held-out pictures", plan.seed) if job.test else None
+    judge = test or train
+    contrast = FidelityEvaluator(section, job.against, "contrasting pictures", plan.seed) if job.against else None
+    walk: SizeSearch[_Found] | None = None
+    relevant = count(builder.relevant)
+    if plan.size is None:
+        judges = {"test": judge, "train": train}
+        walk = smallest(relevant, lambda size: _attempt(finder(size), plan.bounds, judges))
+        asked, found = walk.found.size, walk.found.circuit
+    else:
+        asked = budget(plan.size, relevant)
+        found = finder(asked)
+    rest = {path: builder.relevant[path] & ~mask for path, mask in found.masks.items()}
+    how = str(plan.ablation), plan.calibrate, plan.refill, plan.structure, plan.seed
+    pictures = job.train.digest, job.test.digest if job.test else ""
+
+    def rival(name: str) -> Fidelity:
+        """How good a circuit as large is that another criterion finds, whichever found this one."""
+        compute = partial(_rival, builder, Choice(name), plan.seed, asked, judge)
+        return section.once(("rival", name, asked, *how, *pictures), compute)
+
+    summary = Summary(
+        plan=plan,
+        model=prepared.plan.model,
+        relevant=relevant,
+        asked=asked,
+        kept=count(found.masks),
+        constant=count(section.constant),
+        effective=count(found.effective),
+        layers=[_layer(builder, layer, found) for layer in section.layers],
+        train=train(found),
+        test=test(found) if test else None,
+        contrast=contrast(found) if contrast else None,
+        contrast_held_out=job.contrast_test is not None,
+        without=judge(_Found(section, {}, rest, builder.live(rest), builder.build(rest, fitted=False))),
+        baselines={name: rival(name) for name in _BASELINES},
+        walk=[SizeTrial(kernels=each.size, values=list(each.circuit.values)) for each in walk.tried] if walk else [],
+        parameters=None,
+        extracted_difference=None,
+        provenance=job.provenance,
+        part=job.part,
+        reduced=reduced(job, asked) if job.fast and shelf else None,
+        unheard=train.constant,
+        responses=judge.responses,
+    )
+    return complete(prepared, job, summary, _measured(found, _circuit(section, found), judge))
+
+
+def _measured(found: _Found, circuit: Circuit, judge: FidelityEvaluator) -> Found:
+    return Found(found.edits, circuit, judge.strength, lambda: found.module, lambda: judge.witness(found))
+
+
+def finish(prepared: PreparedRun, job: Job, result: Result) -> Result:
+    """A result that was read back, with the module and the pictures that it had or lacked; nothing is searched."""
+    section = job.section
+    label = "held-out pictures" if job.test else "pictures"
+    judge = FidelityEvaluator(section, job.test or job.train, label, job.plan.seed)
+    layers = list(zip(result.summary.layers, result.circuit.kernels, strict=True))
+    masks = {
+        layer.path: torch.from_numpy(_mask(layer, kernels, np.ones(len(kernels.target), np.bool_)))
+        for layer, kernels in layers
+    }
+    effective = {layer.path: torch.from_numpy(_mask(layer, kernels, kernels.effective)) for layer, kernels in layers}
+    found = _Found(section, {}, masks, effective, edits_from_result(result))
+    return complete(prepared, job, result.summary, _measured(found, result.circuit, judge))
+
+
+def _mask(layer: LayerResult, kernels: KeptKernels, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which kernels [out, in / groups] of a layer are among the kept ones that are chosen."""
+    inner = layer.in_channels // layer.groups
+    mask = np.zeros((layer.out_channels, inner), np.bool_)
+    mask[kernels.target[chosen], kernels.source[chosen] % inner] = True
+    return mask
+
+
+def answered(job: Job) -> Iterator[str]:
+    """Of which of a circuit's pictures a run left what the network itself does: the name of what it is contrasted with,
+    and no name for its own."""
+    if reference_responses.there(job.section, job.train, look=True) and (
+        not job.test or reference_responses.there(job.section, job.test)
+    ):
+        yield ""
+    if job.against and job.plan.contrast and reference_responses.there(job.section, job.against):
+        yield job.plan.contrast
+
+
+def _rival(builder: Builder, criterion: Choice, seed: int, size: int, judge: FidelityEvaluator) -> Fidelity:
+    return judge(_Finder(builder, criterion, seed)(size))
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A circuit: the scores it was selected by, its kernels, those of them that are on a path, and what makes the
+    network it; in a search also what it reaches of each bound."""
+
+    section: TargetSubnetwork
+    scores: Scores
+    masks: Masks
+    effective: Masks
+    edits: Edits
+    values: Sequence[float] = ()
+
+    @cached_property
+    def module(self) -> fx.GraphModule:
+        """The circuit as a network of its own."""
+        return extract(self.section, self.edits)
+
+    @cached_property
+    def quick(self) -> nn.Module | None:
+        """What computes the circuit's maps faster than the masked network, where anything does."""
+        weights = self.section.weights
+        plain = all(each.dtype == torch.float32 and each.device.type == "cpu" for each in weights.values())
+        few = count(self.effective) <= _MANY * count(self.section.relevant)
+        if not (plain and few and (sparse := backend.compiled("sparse_runner"))) or self.section.target.at == "max":
+            return None
+        network = self.section.graph.module
+        try:
+            runner: nn.Module = sparse.Sparse(self.module, _KNOWN.setdefault(network, sparse.Channels()))
+        except Exception:  # it can't be cut out; of the circuit that was asked for, that is said where it must be
+            return None
+        return runner
+
+
+# By network, what circuits have in common on some images.
+_KNOWN: MutableMapping[nn.Module, Any] = WeakKeyDictionary()
+
+
+class _Finder:
+    """Finds circuits of any size by one criterion."""
+
+    def __init__(
+        self,
+        builder: Builder,
+        criterion: Choice,
+        seed: int,
+        shelf: ScoreCache | None = None,
+        contrast: Batches | None = None,
+        arithmetic: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        self._builder, self._criterion, self._seed, self._shelf = builder, criterion, seed, shelf
+        self._contrast, self._arithmetic = contrast, arithmetic
+        self._scores: Scores | None = None
+
+    def __call__(self, size: int) -> _Found:
+        """The circuit of `size` kernels; scores are taken again only by criteria that score for a size."""
+        scores = self._scores
+        nested = CRITERIA.load(self._criterion.name).nested
+        if scores is None:
+            compute = partial(self._score, size)
+            scores = self._shelf.scores(None if nested else size, compute) if self._shelf else compute()
+        self._scores = scores if nested else None
+        masks = self._builder.select(scores, size)
+        return _Found(self._builder.section, scores, masks, self._builder.live(masks), self._builder.build(masks))
+
+    def _score(self, size: int) -> Scores:
+        choice = self._criterion.name, self._criterion.parameters
+        with self._arithmetic():
+            return score(self._builder, *choice, size, self._seed, self._contrast)
+
+
+def _attempt(found: _Found, bounds: Sequence[Bound], judges: Mapping[str, FidelityEvaluator]) -> tuple[_Found, float]:
+    """A circuit and by how much it meets the bound it meets least."""
+    samples = {each.sample for each in bounds}
+    fidelity = {sample: judges[sample](found, intervals=False).metrics for sample in samples}
+    values = [fidelity[each.sample][each.metric] for each in bounds]
+    return replace(found, values=values), min(each.margin(value) for each, value in zip(bounds, values, strict=True))
+
+
+class FidelityEvaluator:
+    """Compares circuits with the network on some pictures."""
+
+    def __init__(self, section: TargetSubnetwork, images: Pictures, label: str, seed: int) -> None:
+        self._section, self._images, self._label, self._seed = section, images, label, seed
+        self._original = reference_responses.responses(section, images, f"the network on {label}")
+        # By circuit; with the circuit, lest another takes its number.
+        self._seen: dict[int, tuple[_Found, Tensor]] = {}
+
+    @property
+    def strength(self) -> Tensor:
+        """The strongest response to each picture in the network [images]."""
+        return self._original.amax(1)
+
+    @property
+    def constant(self) -> bool:
+        """Whether the network responds to all pictures alike, everywhere; a single number says nothing of that."""
+        return self.responses > 1 and bool((self._original == self._original.flatten()[:1]).all())
+
+    @property
+    def responses(self) -> int:
+        """Of how many numbers fidelity is."""
+        return self._original.numel()
+
+    def __call__(self, found: _Found, intervals: bool = True) -> Fidelity:
+        """How well a circuit matches."""
+        return measure(self._original, self._responses(found), self._seed if intervals else None)
+
+    def witness(self, found: _Found) -> FidelityExamples:
+        """What the pictures show of a circuit."""
+        return fidelity_examples.collect(
+            self._section, self._images, self._original, self._responses(found), self._seed
+        )
+
+    def _responses(self, found: _Found) -> Tensor:
+        if id(found) not in self._seen:
+            self._seen[id(found)] = found, self._compute(found)
+        return self._seen[id(found)][1]
+
+    def _compute(self, found: _Found) -> Tensor:
+        label = f"circuits on {self._label}"
+        if not count(found.effective):
+            # A collapsed circuit answers every image with the same map. What that map, made of biases and padding, has
+            # in common with the feature is position, and preserves nothing.
+            circuit = responses(self._section, self._images, label, found.edits)
+            return circuit.mean().expand_as(circuit)
+        digest = self._images.digest
+        if found.quick is None:
+            return responses(self._section, self._images, label, found.edits)
+        batches = enumerate(self._images.batches(label))
+        return torch.cat([found.quick(batch, (digest, number)).flatten(1).double() for number, batch in batches])
+
+
+def _layer(builder: Builder, layer: Layer, found: _Found) -> LayerResult:
+    relevant, weight = builder.relevant[layer.path], builder.weights[layer.path].cpu()
+    return LayerResult(
+        name=layer.name,
+        path=layer.path,
+        kind=layer.kind,
+        out_channels=layer.out_channels,
+        in_channels=layer.in_channels,
+        groups=layer.groups,
+        relevant=int(relevant.sum()),
+        zero=int((relevant & (weight == 0).all(-1).all(-1)).sum()),
+        kept=int(found.masks[layer.path].sum()),
+        effective=int(found.effective[layer.path].sum()),
+    )
+
+
+def _circuit(section: TargetSubnetwork, found: _Found) -> Circuit:
+    gains = {path: edit.gain for path, edit in found.edits.items()}
+    weights = {
+        path: weight.cpu() * (gains[path] if gains[path].dim() == 4 else gains[path][..., None, None])
+        for path, weight in section.weights.items()
+    }
+    kernels = tuple(
+        _kernels(layer, *(each[layer.path] for each in (found.scores, found.masks, found.effective, weights)))
+        for layer in section.layers
+    )
+    wires = tuple(_wire(section, *section.graph.feeders(layer)) for layer in section.layers)
+    unit, origin, channel = section.graph.carriers(section.target.step.name)
+    units = torch.tensor(section.target.units)
+    number, row = (unit == units[:, None]).nonzero(as_tuple=True)
+    edited = rows(section)
+    changes = tuple(
+        _change(layer, each, found.edits[layer.path], edited[layer.path], section.constant.get(layer.path))
+        for layer, each in zip(section.layers, kernels, strict=True)
+    )
+    return Circuit(kernels, wires, _wire(section, number, origin[row], channel[row]), changes)
+
+
+def _change(layer: Layer, kernels: KeptKernels, edit: Edit, rows: Tensor, constant: Tensor | None) -> LayerEdit:
+    target = torch.from_numpy(kernels.target)
+    gain = edit.gain[target, torch.from_numpy(kernels.source) % layer.inner].float().cpu()
+    offset = torch.zeros(len(rows)) if edit.offset is None else edit.offset[rows].float().cpu()
+    stays = torch.zeros(0, dtype=torch.int64) if constant is None else constant.flatten().nonzero()[:, 0]
+    return LayerEdit(rows.numpy(), gain.numpy(), offset.numpy(), stays.numpy())
+
+
+def _wire(section: TargetSubnetwork, source: Tensor, origin: Tensor, channel: Tensor) -> ChannelSources:
+    """What carries some channels, by the section's own numbers of the layers; others have no kernel that matters."""
+    number = {layer.path: index for index, layer in enumerate(section.layers)}
+    known = [number.get(layer.path, -2) for layer in section.graph.layers]
+    own = torch.tensor([*known, -1])[origin]
+    return ChannelSources(*(each[own > -2].numpy() for each in (source, own, channel)))
+
+
+def _kernels(layer: Layer, scores: Tensor, mask: Tensor, effective: Tensor, weight: Tensor) -> KeptKernels:
+    """The kernels of a layer of which anything is kept, strongest first; of single weights the scores are added up."""
+    if mask.dim() == 4:
+        scores = (scores * mask).sum((-2, -1))
+        mask, effective = mask.flatten(2).any(-1), effective.flatten(2).any(-1)
+    row, column = mask.nonzero(as_tuple=True)
+    order = torch.sort(scores[row, column], descending=True, stable=True).indices
+    row, column = row[order], column[order]
+    return KeptKernels(
+        target=row.numpy(),
+        source=layer.sources()[row, column].numpy(),
+        score=scores[row, column].numpy(),
+        weight=weight[row, column].float().cpu().numpy(),
+        effective=effective[row, column].numpy(),
+    )

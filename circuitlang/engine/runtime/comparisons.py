@@ -1,0 +1,171 @@
+"""Finished circuits → comparisons: those that a plan asks for, and those of any folders."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from circuitlang.base.diagnostics import CircuitError, Finding, InputError, reason
+from circuitlang.base.source import resolved
+from circuitlang.engine.analysis.agreement import Side, compare, identity
+from circuitlang.engine.device import arithmetic
+from circuitlang.engine.images.file_patterns import find
+from circuitlang.engine.images.image_set import Pictures, load
+from circuitlang.engine.runtime.jobs import PreparedRun
+from circuitlang.plan.model import Plan
+from circuitlang.plugins.protocols import MODELS, LoadedModel, PathResolver
+from circuitlang.results.comparison import FILE, Comparison
+from circuitlang.results.comparison_folders import folder_names, read_comparison
+from circuitlang.results.manifest import damage
+from circuitlang.results.outputs import ComparisonResult
+from circuitlang.results.reader import read, unchanged
+from circuitlang.results.rendering import missing_formats
+from circuitlang.results.types import Result, Summary
+from circuitlang.results.writer import write_comparison
+
+
+@dataclass(frozen=True)
+class ComparisonStatus:
+    """How a comparison that a plan asks for stands: it is there, in its folder, or waits for `missing` circuits, or has
+    failed."""
+
+    circuits: tuple[str, ...]
+    folder: Path
+    comparison: Comparison | None = None
+    missing: tuple[str, ...] = ()
+    failure: CircuitError | None = None
+
+
+def compare_run(
+    prepared: PreparedRun, finished: Mapping[str, Summary], splits: Collection[str], folder: Path
+) -> Iterator[ComparisonStatus]:
+    """The comparisons of a plan in the folder of its run; what is there already, of the same circuits, is not computed
+    again. `finished` are the circuits that are there and `splits` the splits, by id; for a split stand its parts."""
+    plan = prepared.plan
+    names = folder_names(plan.comparisons, [circuit.id for circuit in plan.circuits])
+    there = {name: each for name, each in finished.items() if each.part is None or each.asked_as in splits}
+    for asked, name in zip(plan.comparisons, names, strict=True):
+        members = {each: [name for name, summary in there.items() if summary.asked_as == each] for each in asked}
+        missing, place = tuple(each for each, found in members.items() if not found), folder / name
+        if missing:
+            yield ComparisonStatus(tuple(asked), place, missing=missing)
+            continue
+        circuits = ids = tuple(member for each in asked for member in members[each])
+        before = _before(place, ids, [finished[each] for each in ids])
+        if before is not None:
+            yield ComparisonStatus(circuits, place, before)
+            continue
+        try:
+            comparison = _compare(prepared, [finished[each] for each in ids], folder, place)
+            yield ComparisonStatus(circuits, place, comparison, failure=_lacking(comparison, place.name))
+        except CircuitError as error:
+            yield ComparisonStatus(circuits, place, failure=error)
+        except Exception as error:  # whatever it is, the circuits are there
+            label, cure = reason(error), "run again: every circuit is kept, and only this is made"
+            finding = Finding("E393", f"{place.name} could not be made", None, label, cure)
+            yield ComparisonStatus(circuits, place, failure=CircuitError(finding))
+
+
+def _lacking(comparison: Comparison, name: str) -> CircuitError | None:
+    """Return an error about the output formats that failed, if any did."""
+    findings = missing_formats(name, comparison.missing, "every circuit is kept, and only this is made")
+    return CircuitError(findings) if findings else None
+
+
+def _before(place: Path, ids: Sequence[str], summaries: Sequence[Summary]) -> Comparison | None:
+    """What was found before, if it is of the same circuits."""
+    if not (place / FILE).is_file():
+        return None
+    try:
+        found = read_comparison(place)
+    except InputError:
+        # Of another version, or damaged: it is written again.
+        return None
+    same = found.identity == identity(ids, summaries) and not found.missing and not damage(place)
+    return found if same else None
+
+
+def _compare(prepared: PreparedRun, circuits: Sequence[Summary], folder: Path, place: Path) -> Comparison:
+    jobs, sides, ids = {job.plan.id: job for job in prepared.jobs}, [], [each.plan.id for each in circuits]
+    for circuit in circuits:
+        # The parts of a split are compared on the pictures of all of them.
+        where, job = folder / circuit.plan.id, jobs[circuit.asked_as]
+        sides.append(Side(circuit.plan.id, read(where), _Module(where), job.train, job.test))
+    with arithmetic(prepared.device):
+        found = compare(sides)
+    result = ComparisonResult(found, [side.result for side in sides], ids)
+    return write_comparison(result, place).comparison
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A circuit's folder and, where it is known, the plan of its run with the folder its patterns are relative to."""
+
+    folder: Path
+    plan: Plan | None = None
+    base: Path = Path()
+
+
+def compare_folders(circuits: Sequence[Finished]) -> tuple[Comparison, list[Result]]:
+    """Any finished circuits of one network, and what was read of them. Raises InputError."""
+    results = [read(each.folder) for each in circuits]
+    sides = [_side(*each) for each in zip(_names(circuits), circuits, results, strict=True)]
+    return compare(sides), results
+
+
+def _names(circuits: Sequence[Finished]) -> list[str]:
+    """Each circuit by the name of its folder; where another's is the same, also by its run's."""
+    names = [resolved(each.folder).name for each in circuits]
+    folders = {resolved(each.folder) for each in circuits}
+    alike = {name for name in names if len({each for each in folders if each.name == name}) > 1}
+    return [
+        f"{resolved(each.folder).parent.name}/{name}" if name in alike else name
+        for each, name in zip(circuits, names, strict=True)
+    ]
+
+
+def _side(name: str, circuit: Finished, result: Result) -> Side:
+    module = _Module(circuit.folder)
+    train, test, lacks = _pictures(name, circuit, result, module)
+    return Side(name, result, module, train, test, lacks)
+
+
+def _pictures(
+    name: str, circuit: Finished, result: Result, module: _Module
+) -> tuple[Pictures | None, Pictures | None, str]:
+    """The pictures that a circuit was found on and judged by, as its run's plan names them; or why they aren't these
+    any more."""
+    plan, asked = circuit.plan, result.summary.plan
+    if plan is None or asked.images not in plan.images or (asked.test or asked.images) not in plan.images:
+        return None, None, f"the plan that {name} was found by is not in the folder above it"
+    try:
+        preprocess = module.loaded().preprocess
+        train, _ = load(find(plan.images[asked.images], circuit.base), preprocess, skip_unreadable=True)
+        test: Pictures | None
+        if asked.test is None:
+            train, test = train.split(asked.holdout, asked.seed)
+        else:
+            test, _ = load(find(plan.images[asked.test], circuit.base), preprocess, skip_unreadable=True)
+    except InputError as error:
+        return None, None, f"the pictures of {name} can't be read: {error.findings[0].message}"
+    provenance = result.summary.provenance
+    if (train.digest, test.digest if test else "") != (provenance.train_images, provenance.test_images):
+        return None, None, f"the pictures of {name} are no longer those it was found on"
+    return train, test, ""
+
+
+@dataclass(frozen=True)
+class _Module:
+    """The module in a circuit's folder."""
+
+    folder: Path
+
+    def loaded(self) -> LoadedModel:
+        unchanged(self.folder, "module.pt2")
+        return MODELS.load("file")("module.pt2", {}, PathResolver(self.folder))
+
+    def __call__(self) -> nn.Module:
+        return self.loaded().module

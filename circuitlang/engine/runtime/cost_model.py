@@ -1,0 +1,395 @@
+"""Plan → forecast: what a run would do and roughly what it would cost; no weight is read and no picture decoded.
+
+The cost of a circuit is counted in passes, one forward and one backward of the network up to the target over the
+pictures it is found on, and in floating-point operations: two for each multiply-add of a convolution or linear layer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from circuitlang.base.diagnostics import Finding, InputError, listing
+from circuitlang.engine.analysis.split.clustering import numbers
+from circuitlang.engine.circuits.builder import IMAGES
+from circuitlang.engine.circuits.extraction.extractor import CHECKED
+from circuitlang.engine.circuits.selection import budget
+from circuitlang.engine.graph.channel_graph import ChannelNode, Graph
+from circuitlang.engine.graph.targets import resolve
+from circuitlang.engine.images.file_patterns import find
+from circuitlang.engine.images.image_set import held_out
+from circuitlang.engine.runtime.jobs import check_criterion, collect, collect_target, read_model, refusals
+from circuitlang.engine.runtime.precision_check import IMAGES as FEW
+from circuitlang.engine.runtime.work_sharing import MOST
+from circuitlang.engine.visuals import feature_visualisation
+from circuitlang.engine.visuals.activation_maps import PICTURES
+from circuitlang.plan.model import Circuit as CircuitPlan
+from circuitlang.plan.model import Key, Origins, Plan
+from circuitlang.plugins.protocols import CRITERIA, Criterion, LoadedModel, passes_of
+from circuitlang.results.forecast import FOUND, CircuitForecast, Common, Cost, Forecast, Forward, ImageSet, Setting
+
+# A backward pass computes two gradients, of the input and of the output, each as much work as the forward pass.
+_PASS = 3
+# On the pictures it was found on and on the held-out ones, the network and the circuit.
+_NETWORK, _CIRCUIT = 1, 1
+# Where fidelity is judged, also two baselines, and the network without the circuit.
+_RIVALS, _WITHOUT = 2, 1
+# On the few on which the circuit's module is compared with the circuit in the network, both.
+_CHECKED = 2
+# On the few that the diagram shows, the network and the circuit, for the feature and for every channel.
+_SHOWN = 4
+# A refit runs the network and the circuit.
+_REFIT = 2
+
+
+def estimate(plan: Plan, folder: Path, origins: Origins, allow_code: bool = False, fast: bool = False) -> Forecast:
+    """What running a plan would take, every circuit taken to be new; `fast`, with scores in TF32. Raises InputError
+    with everything wrong with the model, the patterns and the targets, each at the words it is about."""
+    findings: list[Finding] = []
+    network: _Network | None = None
+    with collect(findings, origins, ("model",)):
+        network = _Network(*read_model(plan.model, folder, allow_code))
+    sets: dict[str, ImageSet] = {}
+    for name, images in plan.images.items():
+        with collect(findings, origins, ("images", name)):
+            number = len(find(images, folder))
+            sets[name] = ImageSet(name, tuple(images.include), tuple(images.excluded), images.limit, number)
+    circuits = [_circuit(each, network, sets, origins, findings) for each in plan.circuits]
+    if findings or network is None:
+        raise InputError(findings)
+    if fast:
+        circuits = [_checked(each, asked, plan) for each, asked in zip(circuits, plan.circuits, strict=True)]
+    return Forecast(
+        model=str(plan.model),
+        size=network.loaded.preprocess.crop,
+        images=tuple(sets.values()),
+        circuits=tuple(circuits),
+        comparisons=tuple(tuple(names) for names in plan.comparisons),
+        expectations=tuple(
+            f"{each.measure} {each.relation} {each.value:g} of {listing(each.circuits)}" for each in plan.expectations
+        ),
+        weights_notes=network.loaded.notes,
+    )
+
+
+def scored_before(
+    circuits: Iterable[CircuitForecast], plan: Plan, cached: Collection[str], answered: Mapping[str, Collection[str]]
+) -> Iterator[CircuitForecast]:
+    """Circuits, without what is there when their turn comes: scores in the cache, and what the network makes of the
+    pictures (see `execute.answered`), or what those before them leave."""
+    plans = {each.id: each for each in plan.circuits}
+    scores: dict[str, str] = {}
+    made: set[str] = set()
+    companies: defaultdict[str, _Company] = defaultdict(_Company)
+    for circuit in circuits:
+        asked, cost = plans[circuit.id], circuit.cost
+        if circuit.refused or cost is None or circuit.forward is None:
+            yield circuit
+            continue
+        if circuit.state in FOUND:
+            # It leaves nothing to the others, but its scores may be there.
+            there = "cache" if circuit.id in cached else ""
+            yield replace(circuit, scored=there, cost=cost - circuit.scoring if there else cost)
+            continue
+        made.update(_network(asked, contrast) for contrast in answered.get(circuit.id, ()))
+        target = str(asked.target)
+        for common in circuit.common:
+            if common.key in made:
+                cost -= common.cost
+            elif common.pictures:
+                cost -= companies[common.pictures].spared(common.cost, target, circuit.forward)
+            made.add(common.key)
+        entry, basis = CRITERIA.load(asked.criterion.name), plan.basis(asked)
+        scored = "cache" if circuit.id in cached else scores.get(basis, "") if entry.nested else ""
+        scores.setdefault(basis, circuit.id)
+        beside, finding = "", circuit.scoring
+        if scored and finding.passes:
+            cost -= finding
+        elif isinstance(entry, Criterion) and asked.into is None and asked.contrast is None:
+            # With other pictures to measure on, none are held out of those that are scored.
+            found_on = f"{asked.images}|{0 if asked.test else asked.holdout}|{asked.seed}"
+            company = companies[f"{found_on}|{asked.structure}"]
+            beside, spared = company.scored(circuit, circuit.forward, target, entry.cotangent)
+            cost -= spared
+        yield replace(circuit, scored=scored, beside=beside, cost=cost)
+
+
+class _Company:
+    """Targets that are taken together on the same pictures, as `ahead` does: what leads to several is computed once."""
+
+    def __init__(self) -> None:
+        # By target, the circuit that it is scored with, or itself.
+        self._targets: dict[str, str] = {}
+        self._sources: set[tuple[str, object]] = set()
+        self._there: set[str] = set()
+
+    def spared(self, cost: Cost, target: str, forward: Forward, circuit: str = "") -> Cost:
+        """What a target's forward passes cost less beside those of the targets before it, which it joins."""
+        if target in self._targets:
+            return cost
+        if len(self._targets) % MOST == 0:
+            self._there.clear()
+        self._targets[target] = circuit
+        others = forward.steps.keys() - {forward.own}
+        there = sum(forward.steps[name] for name in others & self._there)
+        self._there |= others
+        share = there / forward.operations
+        # A picture has been forward, if only a part of the way.
+        return replace(cost * share, forwards=cost.forwards, forwarded=cost.forwarded) if share else Cost()
+
+    def scored(self, circuit: CircuitForecast, forward: Forward, target: str, cotangent: object) -> tuple[str, Cost]:
+        """With which circuit one is scored, if it isn't the first of them, and what that spares: of criteria of one
+        target that begin with the same gradient the backward pass too."""
+        before = list(self._targets.values())
+        first = circuit.id if len(before) % MOST == 0 else before[-1]
+        first = self._targets.get(target, first)
+        known = (target, cotangent) in self._sources
+        self._sources.add((target, cotangent))
+        whole = circuit.scoring
+        going = Cost(passes=whole.passes / _PASS, finding=whole.finding // _PASS, forwarded=whole.forwarded)
+        spared = self.spared(going, target, forward, first)
+        if first == circuit.id:
+            return "", Cost()
+        return first, whole if known else spared
+
+
+def _on(asked: CircuitPlan) -> str:
+    """The pictures of a circuit, and which of them are held out."""
+    return f"{asked.images}|{asked.test}|{asked.holdout}|{asked.seed}"
+
+
+def _circuit(
+    asked: CircuitPlan,
+    network: _Network | None,
+    sets: dict[str, ImageSet],
+    origins: Origins,
+    findings: list[Finding],
+) -> CircuitForecast:
+    key: Key = ("circuits", asked.id)
+    pictures = _pictures(asked, sets)
+    relevant: int | None = None
+    forward: Forward | None = None
+    cost, scoring, common = None, Cost(), tuple[Common, ...]()
+    before = len(findings)
+    with collect(findings, origins, (*key, "criterion")):
+        check_criterion(asked.criterion)
+    if network is not None:
+        with collect_target(findings, origins, asked.id):
+            target = resolve(asked.target, network.graph, network.loaded.classes, network.loaded.output)
+            relevant = network.relevant(target.step, target.units, asked.structure == "weight")
+            if len(findings) == before:
+                forward = network.forward(target.step, target.units)
+                operations = forward.operations
+                scoring = _scoring(asked, relevant, operations, *pictures)
+                # Whether a part of a picture comes to the same as the whole is tried with both.
+                tried = (
+                    2
+                    if feature_visualisation.part(
+                        network.graph, target.step.name, feature_visualisation.position(target)
+                    )
+                    else 0
+                )
+                common = (*_common(asked, operations, *pictures), Common(f"{asked.target}|part", Cost(forwarded=tried)))
+                cost = _cost(asked, relevant, operations, *pictures)
+                for each in (scoring, *(shared.cost for shared in common)):
+                    cost += each
+                if asked.into is not None:
+                    cost += _more_of_a_split(asked, operations, *pictures[:2])
+    return CircuitForecast(
+        id=asked.id,
+        name=asked.name,
+        settings=tuple(_settings(asked)),
+        images=asked.images,
+        test=asked.test,
+        contrast=asked.contrast,
+        found_on=pictures[0],
+        measured_on=pictures[1],
+        contrasted_with=pictures[2],
+        relevant=relevant,
+        asked=None if asked.size is None or relevant is None else budget(asked.size, relevant),
+        cost=cost,
+        scoring=scoring,
+        common=common,
+        forward=forward,
+        refused=tuple(refusals(asked).values()),
+    )
+
+
+def _pictures(asked: CircuitPlan, sets: dict[str, ImageSet]) -> tuple[int, int, int]:
+    """How many pictures a circuit is found on, how many others it is measured on, and with how many it is contrasted,
+    those that are held out of these among them."""
+    there = {name: each.pictures for name, each in sets.items()}
+    found_on, others = there.get(asked.images, 0), there.get(asked.contrast or "", 0)
+    if asked.test is not None:
+        return found_on, there.get(asked.test, 0), others
+    out = held_out(asked.holdout, found_on)
+    return found_on - out, out, others
+
+
+def _tries(asked: CircuitPlan, relevant: int) -> int:
+    """How many sizes a search tries, at a guess: each down to the last, and some between two of them."""
+    return round(math.log2(max(relevant, 2))) if asked.size is None else 0
+
+
+def _scoring(
+    asked: CircuitPlan, relevant: int, operations: int, found_on: int, _measured_on: int, contrasted_with: int
+) -> Cost:
+    """What finding the scores costs; `operations` are those of one picture's forward pass."""
+    passes = passes_of(asked.criterion.name, asked.criterion.parameters)
+    tries = _tries(asked, relevant)
+    if tries and not CRITERIA.load(asked.criterion.name).nested:
+        passes *= tries
+    scored = passes * (found_on + contrasted_with - held_out(asked.holdout, contrasted_with))
+    return Cost(passes=passes, finding=round(scored * _PASS * operations), forwarded=scored, returned=scored)
+
+
+def _forwards(operations: int, *runs: tuple[int, int]) -> Cost:
+    """Runs of so many networks or circuits on so many pictures."""
+    pictures = sum(count * many for count, many in runs)
+    number = sum(count for count, many in runs if many)
+    return Cost(forwards=number, measuring=operations * pictures, forwarded=pictures)
+
+
+def _network(asked: CircuitPlan, contrast: str | None = None) -> str:
+    """What the network makes of a circuit's pictures, or of those that it is contrasted with."""
+    feature = f"{asked.target}|{_on(asked)}"
+    return f"{feature}|{contrast}" if contrast else feature
+
+
+def _common(
+    asked: CircuitPlan, operations: int, found_on: int, measured_on: int, contrasted_with: int
+) -> Iterator[Common]:
+    """What circuits have in common that are of one feature, and what those of one size too: by what it follows from."""
+    # Of a split, each part has pictures of its own.
+    feature, pictures = _network(asked), f"{_on(asked)}|" if asked.into is None else ""
+    yield Common(feature, _forwards(operations, (_NETWORK, found_on), (_NETWORK, measured_on)), pictures)
+    if contrasted_with:
+        out = held_out(asked.holdout, contrasted_with)
+        cost = _forwards(operations, (_NETWORK, out or contrasted_with))
+        yield Common(_network(asked, asked.contrast), cost, pictures and f"{pictures}{asked.contrast}|")
+    how = asked.ablation, asked.calibrate, asked.refill, asked.structure
+    refitted = _RIVALS * _REFIT if asked.calibrate != "none" else 0, min(found_on, IMAGES)
+    size = asked.id if asked.size is None else asked.size
+    yield Common(f"{feature}|{size}|{how}", _forwards(operations, (_RIVALS, measured_on or found_on), refitted))
+
+
+def _cost(
+    asked: CircuitPlan, relevant: int, operations: int, found_on: int, measured_on: int, contrasted_with: int
+) -> Cost:
+    """What a circuit costs beside its scores and what it has in common with others."""
+    judged_on, tries = measured_on or found_on, _tries(asked, relevant)
+    against = held_out(asked.holdout, contrasted_with) or contrasted_with
+    measured = _forwards(
+        operations,
+        (_CIRCUIT, found_on),
+        (_CIRCUIT, measured_on),
+        (_WITHOUT + tries, judged_on),
+        (_REFIT * (1 + tries) if asked.calibrate != "none" else 0, min(found_on, IMAGES)),
+        (1 if asked.ablation.name == "mean" else 0, found_on),
+        (_CHECKED, min(judged_on, CHECKED)),
+        (_SHOWN, min(judged_on, PICTURES)),
+        (_CIRCUIT, against),
+    )
+    # And a picture that excites the feature is made, step by step.
+    return measured + Cost(forwarded=feature_visualisation.STEPS, returned=feature_visualisation.STEPS)
+
+
+def _checked(circuit: CircuitForecast, asked: CircuitPlan, plan: Plan) -> CircuitForecast:
+    """With what it takes to score a few pictures in either precision, once for all sizes where scores are for none."""
+    if circuit.cost is None or not circuit.found_on:
+        return circuit
+    size = "" if CRITERIA.load(asked.criterion.name).nested else circuit.asked
+    share = 2 * min(circuit.found_on, FEW) / circuit.found_on
+    cost = circuit.scoring * share
+    return replace(
+        circuit, cost=circuit.cost + cost, common=(*circuit.common, Common(f"{plan.basis(asked)}|{size}", cost))
+    )
+
+
+def _more_of_a_split(asked: CircuitPlan, operations: int, found_on: int, measured_on: int) -> Cost:
+    """What a split costs more than a circuit: its parts share the pictures, so that their circuits cost together what
+    one does, but for the pictures that are shown of each. Where their number is open, as if there were the most."""
+    parts = numbers(None, found_on)[-1] if asked.into == "auto" else asked.into or 1
+    # Every picture is scored by itself, and the circuit of all pictures is found.
+    passes = passes_of(asked.criterion.name, asked.criterion.parameters)
+    scored = found_on * (passes + 1) + measured_on
+    measured = _forwards(
+        operations,
+        (_REFIT if asked.calibrate != "none" else 0, min(found_on, IMAGES)),
+        (1 if asked.ablation.name == "mean" else 0, found_on),
+        (_SHOWN * (parts - 1), min((measured_on or found_on) // parts, PICTURES)),
+        # The network and all circuits on the pictures of all parts.
+        (parts + 2, measured_on),
+    )
+    made = feature_visualisation.STEPS * (parts - 1)
+    finding = round(scored * _PASS * operations)
+    return measured + Cost(passes=passes + 1, finding=finding, forwarded=scored + made, returned=scored + made)
+
+
+def _settings(asked: CircuitPlan) -> list[Setting]:
+    """Every value of a circuit but its pictures, in the order in which a spec would say them."""
+    here = asked.origin.get("circuit", "")
+    found = [Setting("target", str(asked.target), here)]
+    if asked.size is not None:
+        found.append(Setting("size", str(asked.size), asked.origin.get("size", "")))
+    found += [
+        Setting("bound", f"{bound.sample}.{bound.metric}{bound.relation}{bound.value:g}", here)
+        for bound in asked.bounds
+    ]
+    if asked.into is not None:
+        found.append(Setting("into", str(asked.into), here))
+    words = {
+        "criterion": asked.criterion,
+        "ablation": asked.ablation,
+        "calibrate": asked.calibrate,
+        "refill": asked.refill,
+        "structure": asked.structure,
+        **({} if asked.test else {"holdout": f"{asked.holdout:g}"}),
+        "seed": asked.seed,
+    }
+    return [*found, *(Setting(word, str(value), asked.origin.get(word, "")) for word, value in words.items())]
+
+
+class _Network:
+    """A traced network, and what circuits of one target share."""
+
+    def __init__(self, loaded: LoadedModel, graph: Graph) -> None:
+        self.loaded = loaded
+        self.graph = graph
+        self._relevant: dict[tuple[str, tuple[int, ...], bool], int] = {}
+
+    def relevant(self, step: ChannelNode, units: tuple[int, ...], weights: bool) -> int:
+        """The number of kernels, or of weights, on a path from the image to these channels."""
+        key = step.name, units, weights
+        if key not in self._relevant:
+            live = self.graph.live(step.name, torch.tensor(units))
+            each = {layer.path: math.prod(layer.size) if weights else 1 for layer in self.graph.layers}
+            self._relevant[key] = sum(int(mask.sum()) * each[path] for path, mask in live.items())
+        return self._relevant[key]
+
+    def forward(self, step: ChannelNode, units: tuple[int, ...]) -> Forward:
+        """Of one picture, up to these channels of a step; where they are a layer's own, of this last layer their rows
+        alone are computed."""
+        layers = [each for each in self.graph.ancestors(step.name) if each.layer]
+        steps = {each.name: self._row[each.name] * each.layer.out_channels for each in layers if each.layer}
+        if step.layer is None:
+            return Forward(steps, "")
+        return Forward({**steps, step.name: self._row[step.name] * len(set(units))}, step.name)
+
+    @cached_property
+    def _row(self) -> dict[str, int]:
+        """By step, the operations of one output channel of a layer: at each position a multiply-add for each weight."""
+        found = {}
+        for node in self.graph.module.graph.nodes:
+            step = self.graph.steps.get(node.name)
+            if step is not None and step.layer is not None:
+                positions = math.prod(step.positions)
+                height, width = step.layer.size
+                found[node.name] = 2 * positions * step.layer.inner * height * width
+        return found

@@ -1,0 +1,56 @@
+"""Job → what reduced precision changes in its scores, told by scoring a few of its images in single precision too."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+import torch
+
+from circuitlang.engine import device
+from circuitlang.engine.attribution.scorer import score
+from circuitlang.engine.circuits.builder import Builder
+from circuitlang.engine.circuits.selection import count
+from circuitlang.engine.evaluation.fidelity import measure
+from circuitlang.engine.images.image_set import Pictures
+from circuitlang.engine.runtime.jobs import Job
+from circuitlang.plugins.protocols import CRITERIA, Scores
+from circuitlang.results.types import PrecisionCheck
+
+# Images that are scored twice more, at most, spread over the set.
+IMAGES = 16
+
+
+def reduced(job: Job, size: int) -> PrecisionCheck:
+    """What differs between a job's scores in its own arithmetic and in single precision, by the same few images, and
+    between the circuits of `size` kernels that these select."""
+    plan, images = job.plan, _few(job.train)
+    contrast = _few(job.contrast) if job.contrast else None
+    builder = Builder(job.section, images, plan.ablation, plan.calibrate, plan.refill, plan.structure)
+    nested = CRITERIA.load(plan.criterion.name).nested
+
+    def scores(what: str, arithmetic: AbstractContextManager[None]) -> Scores:
+        def compute() -> Scores:
+            with arithmetic:
+                return score(builder, plan.criterion.name, plan.criterion.parameters, size, plan.seed, contrast)
+
+        return job.shelf.beside(f"{what}, of a few").scores(None if nested else size, compute)
+
+    fast = scores(job.provenance.precision, job.arithmetic())
+    exact = scores("float32", device.arithmetic(job.train.device))
+    (found, right), (ours, theirs) = (
+        [torch.cat([each[path][mask] for path, mask in builder.relevant.items()]) for each in (fast, exact)],
+        [builder.select(each, size) for each in (fast, exact)],
+    )
+    largest = float(right.abs().max())
+    difference = float((found - right).abs().max())
+    return PrecisionCheck(
+        images=len(images),
+        difference=difference / largest if largest else difference,
+        spearman=measure(right[None], found[None]).metrics["spearman"],
+        kept=count(ours),
+        exchanged=count({path: mask & ~theirs[path] for path, mask in ours.items()}),
+    )
+
+
+def _few(images: Pictures) -> Pictures:
+    return images.take(range(0, len(images), -(-len(images) // IMAGES)))

@@ -1,0 +1,106 @@
+"""What circuits that are due have in common, computed together and kept for when their turn comes: scores, where they
+share passes, and what the network itself does on their pictures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from itertools import accumulate, takewhile
+
+import torch
+
+from circuitlang.engine.attribution.scorer import score_together
+from circuitlang.engine.circuits.builder import Builder
+from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
+from circuitlang.engine.evaluation import reference_responses
+from circuitlang.engine.images.image_set import Pictures
+from circuitlang.engine.runtime.jobs import Job
+from circuitlang.plugins.protocols import CRITERIA, Criterion, as_they_are
+
+# Targets that are taken together: more would take much memory for their scores and save little.
+MOST = 16
+# The bytes that sums over images of several targets may take together, and how many sums are taken of what isn't
+# finished as it is.
+SCORES, _MOMENTS = 1 << 30, 5
+# The bytes that responses of several targets may take together.
+ROOM = 256 << 20
+
+
+def sharing_key(job: Job) -> tuple[object, ...] | None:
+    """What jobs have in common that are scored together; None for one that is with none."""
+    plan = job.plan
+    once = isinstance(CRITERIA.load(plan.criterion.name), Criterion) and job.contrast is None
+    return (job.train.digest, plan.structure, plan.seed) if once and _single(job) else None
+
+
+def precompute_shared(job: Job, due: Sequence[Job]) -> bool:
+    """Do for a job what it shares with jobs that are due. Whether the others will find it: where the cache can't be
+    written they won't."""
+    found = _score(job, due)
+    _answer(job, due)
+    return found
+
+
+def _score(job: Job, due: Sequence[Job]) -> bool:
+    """Score a job together with those of the jobs that are due which share its passes and have no scores yet."""
+    mine = sharing_key(job)
+    if mine is None or job.shelf.has(None):
+        return True
+    # Sizes of one circuit have one shelf.
+    waiting = {each.shelf: each for each in due if sharing_key(each) == mine and not each.shelf.has(None)}
+    several = [job, *(each for shelf, each in waiting.items() if shelf != job.shelf)]
+    sections = _first(each.section for each in several)
+    sections = sections[: max(1, SCORES // _scores(sections, several))]
+    several = [each for each in several if each.section in sections]
+    if len(several) < 2:
+        return True
+    builders = {section: Builder(section, job.train, structure=job.plan.structure) for section in sections}
+    asked = [(builders[each.section], each.plan.criterion) for each in several]
+    with job.arithmetic():
+        scores = score_together(asked, job.plan.seed)
+    for each, found in zip(several, scores, strict=True):
+        each.shelf.put(None, found)
+    return job.shelf.has(None)
+
+
+def _scores(sections: Sequence[TargetSubnetwork], jobs: Sequence[Job]) -> int:
+    """The bytes that sums over images take, by all of the jobs' criteria, for the target that takes most."""
+    entries = {str(each.plan.criterion): CRITERIA.load(each.plan.criterion.name) for each in jobs}
+    sums = sum(
+        _MOMENTS if isinstance(each, Criterion) and each.finish != as_they_are else 1 for each in entries.values()
+    )
+    single = jobs[0].plan.structure == "weight"
+    kernels = max(
+        sum(layer.out_channels * layer.inner * (math.prod(layer.size) if single else 1) for layer in section.layers)
+        for section in sections
+    )
+    return sums * kernels * torch.float64.itemsize
+
+
+def _answer(job: Job, due: Sequence[Job]) -> None:
+    """Find what the network does on a job's pictures, for the features of those of the jobs that are due which have the
+    same."""
+    roles: tuple[tuple[Callable[[Job], Pictures | None], bool, str], ...] = (
+        (lambda each: each.train, True, "pictures"),
+        (lambda each: each.test, False, "held-out pictures"),
+        (lambda each: each.against, False, "contrasting pictures"),
+    )
+    for pictures, look, label in roles:
+        images = pictures(job)
+        if images is None or reference_responses.there(job.section, images, look):
+            continue
+        alike = [each for each in due if _single(each) and (own := pictures(each)) and own.digest == images.digest]
+        waiting = [each.section for each in alike if not reference_responses.there(each.section, images, look)]
+        sections = _first([job.section, *waiting])
+        taken = accumulate(reference_responses.size(each, images) for each in sections)
+        some = len([*takewhile(lambda size: size <= ROOM, taken)])
+        reference_responses.collect(sections[: max(some, 1)], images, f"the network on {label}", look)
+
+
+def _first(sections: Iterable[TargetSubnetwork]) -> list[TargetSubnetwork]:
+    return list(dict.fromkeys(sections))[:MOST]
+
+
+def _single(job: Job) -> bool:
+    """Whether it is of one circuit, and not a split of its pictures."""
+    return job.plan.into is None or job.part is not None

@@ -1,0 +1,1 @@
+"""Images that show features: exemplars, activation maps, feature visualisations."""

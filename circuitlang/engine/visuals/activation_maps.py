@@ -1,0 +1,103 @@
+"""What a few pictures do in the network and in the circuit: activation maps for the diagram."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional
+
+from circuitlang.engine.circuits.subnetwork import TargetSubnetwork, as_maps
+from circuitlang.engine.images.image_set import Pictures
+from circuitlang.plugins.protocols import Edits
+from circuitlang.results.types import ActivationMaps, Circuit
+
+# Sides in pixels that maps and pictures are reduced to, where they are larger.
+MAP, THUMBNAIL = 28, 96
+# Pictures of the strongest, of middling and of the weakest response.
+STRONGEST, MIDDLE, WEAKEST = 4, 2, 2
+PICTURES = STRONGEST + MIDDLE + WEAKEST
+
+
+def collect(
+    section: TargetSubnetwork, images: Pictures, strength: Tensor, circuit: Circuit, edits: Edits
+) -> ActivationMaps:
+    """The maps of every channel with an effective kernel, of a few of the pictures, whatever their number.
+
+    `strength[n]` says how strong the feature responds to each of the pictures.
+    """
+    chosen = choose(strength)
+    few = images.take(chosen)
+    seen = [
+        _seen(section, torch.cat(list(few.batches("pictures to look at"))), each)
+        for each in (None, edits)  # the network, the circuit
+    ]
+    maps: dict[tuple[int, int], NDArray[np.uint8]] = {}
+    scales: dict[tuple[int, int], float] = {}
+    for number, (layer, kernels) in enumerate(zip(section.layers, circuit.kernels, strict=True)):
+        both = torch.stack([values[section.nodes[layer.path]] for _, values in seen], 1)
+        for channel in np.unique(kernels.target[kernels.effective]).tolist():
+            maps[number, channel], scales[number, channel] = quantise(both[:, :, channel])
+    features = torch.stack([feature for feature, _ in seen], 1)
+    if not any(kernels.effective.any() for kernels in circuit.kernels):
+        # As where it is judged: what it answers has nothing of the pictures.
+        features[:, 1] = features[:, 1].mean()
+    feature, scale = quantise(torch.stack([_reduce(feature)[:, 0] for feature, _ in seen], 1))
+    return ActivationMaps(
+        pictures=np.stack([_thumbnail(few.picture(index)) for index in range(len(few))]),
+        names=tuple(path.name for path in few.paths),
+        maps=maps,
+        scales=scales,
+        feature=feature,
+        scale=scale,
+        similarity=_correlation(*(each.flatten(1).double() for each in features.unbind(1))).numpy(),
+    )
+
+
+def choose(strength: Tensor) -> list[int]:
+    """The numbers of the pictures to show, the strongest response first; all of them where there are few."""
+    order = torch.sort(strength.nan_to_num(), descending=True, stable=True).indices.tolist()
+    if len(order) <= PICTURES:
+        return order
+    middle = (len(order) - MIDDLE) // 2
+    # Never one of the others: of nine pictures, the middle ones are the fifth and the sixth.
+    middle = max(middle, STRONGEST)
+    return [*order[:STRONGEST], *order[middle : middle + MIDDLE], *order[-WEAKEST:]]
+
+
+def quantise(maps: Tensor) -> tuple[NDArray[np.uint8], float]:
+    """Values as whole numbers around `Scenes.ZERO`, and the value that the largest of them stands for."""
+    values = maps.double().cpu().nan_to_num()
+    scale = float(values.abs().max()) if values.numel() else 0.0
+    shares = values / scale if scale > 0 else torch.zeros_like(values)
+    return (ActivationMaps.ZERO + shares * ActivationMaps.ZERO).round().to(torch.uint8).numpy(), scale
+
+
+def _seen(section: TargetSubnetwork, images: Tensor, edits: Edits | None) -> tuple[Tensor, dict[str, Tensor]]:
+    """The feature's map [N, 1, H, W] and the maps of every layer [N, C, h, w], reduced."""
+    with torch.no_grad(), section.edited(edits):
+        feature = section.maps(images).mean(1, keepdim=True)
+        values = section.values(images, set(section.nodes.values()))
+    steps = section.graph.steps
+    return feature.cpu(), {name: _reduce(as_maps(value, steps[name])).cpu() for name, value in values.items()}
+
+
+def _reduce(maps: Tensor) -> Tensor:
+    height, width = maps.shape[2:]
+    if max(height, width) <= MAP:
+        return maps
+    return functional.adaptive_avg_pool2d(maps, (min(height, MAP), min(width, MAP)))
+
+
+def _thumbnail(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    height, width, _ = picture.shape
+    if max(height, width) <= THUMBNAIL:
+        return picture
+    return np.asarray(Image.fromarray(picture).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS))
+
+
+def _correlation(x: Tensor, y: Tensor) -> Tensor:
+    x, y = (each - each.mean(1, keepdim=True) for each in (x, y))
+    return (x * y).sum(1) / (x.square().sum(1) * y.square().sum(1)).sqrt()

@@ -1,0 +1,47 @@
+"""What each channel of a circuit looks for: the part of a picture that excites it most in the whole network."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
+from circuitlang.engine.evaluation.reference_responses import strongest
+from circuitlang.engine.images.image_set import Pictures
+from circuitlang.results.types import Circuit
+
+# Side of an exemplar in pixels; smaller receptive fields are enlarged, larger ones reduced to it.
+SIZE = 64
+
+
+def collect(section: TargetSubnetwork, images: Pictures, circuit: Circuit) -> dict[tuple[int, int], NDArray[np.uint8]]:
+    """Of each channel with an effective kernel, its strongest response's receptive field, uint8 [SIZE, SIZE, 3].
+
+    Keys are the layer's number in the circuit and the channel. Parts beyond the picture's border are grey.
+    """
+    best = strongest(section, images, "exemplars")
+    found: dict[tuple[int, int], NDArray[np.uint8]] = {}
+    for number, (layer, kernels) in enumerate(zip(section.layers, circuit.kernels, strict=True)):
+        seen = best[layer.path]
+        for channel in np.unique(kernels.target[kernels.effective]).tolist():
+            # Of the target's own layer its rows were computed, not all.
+            rows = section.rows(layer)
+            place = seen[channel if rows is None else rows.tolist().index(channel)]
+            image, row, column = place.tolist()
+            box = section.graph.receptive_field(section.nodes[layer.path], row, column)
+            found[number, channel] = _crop(images.picture(image), box)
+    return found
+
+
+def _crop(picture: NDArray[np.uint8], box: tuple[int, int, int, int] | None) -> NDArray[np.uint8]:
+    height, width, _ = picture.shape
+    top, left, bottom, right = box or (0, 0, height, width)
+    # A box beyond the picture on both sides shows the picture; one beyond it on one side, grey there.
+    top, bottom = (0, height) if bottom - top >= height else (top, bottom)
+    left, right = (0, width) if right - left >= width else (left, right)
+    canvas = Image.new("RGB", (right - left, bottom - top), (128, 128, 128))
+    canvas.paste(Image.fromarray(picture), (-left, -top))
+    side = max(canvas.size)
+    resample = Image.Resampling.NEAREST if side <= SIZE else Image.Resampling.LANCZOS
+    return np.asarray(canvas.resize((SIZE, SIZE), resample), dtype=np.uint8).copy()

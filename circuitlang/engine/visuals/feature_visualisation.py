@@ -1,0 +1,211 @@
+"""Pictures that excite a unit, made by gradient ascent through the network and through the circuit alone.
+
+Feature visualisation as Olah, Mordvintsev and Schubert (Distill, 2017) describe it: the picture is parametrised by its
+spectrum, amplitudes falling with frequency, and by brightness and two opponent colours, and shifted at random in each
+step, so that it stays a picture rather than noise. Where a network does not take three channels, each has a spectrum of
+its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from circuitlang.engine.circuits.subnetwork import TargetSubnetwork, as_maps
+from circuitlang.engine.graph.channel_graph import Box, ChannelNode, Graph
+from circuitlang.engine.graph.targets import Target
+from circuitlang.engine.images.preprocessing import shown, shown_range
+from circuitlang.plugins.preprocess import Preprocess
+from circuitlang.plugins.protocols import Edits, TrackProgress
+from circuitlang.results.types import Circuit, FeatureVisualisations
+
+STEPS = 32
+RATE = 0.045  # of Adam, in spectrum coefficients
+SIZE = 64  # side of the finished pictures
+# Channels whose pictures are made at once: as many as fit in the memory of a small machine.
+BATCH = 16
+# Of a larger share of the pixels the whole takes no longer.
+_SMALL = 0.75
+# The largest logit of a colour: 0.04 and 0.96 of full brightness.
+_CONTRAST = 3.2
+# Brightness, red against blue, green against both, by how much of each natural pictures have.
+_COLOURS = ((0.58, 0.58, 0.58), (0.25, 0.0, -0.25), (0.08, -0.16, 0.08))
+
+# Pictures [N, C, H, W], normalised → how strong each excites what it is made for [N].
+Objective = Callable[[Tensor], Tensor]
+
+
+def visualise(
+    section: TargetSubnetwork,
+    edits: Edits,
+    circuit: Circuit,
+    preprocess: Preprocess,
+    seed: int,
+    channels: bool,
+    track: TrackProgress,
+) -> FeatureVisualisations:
+    """Pictures for the feature, and, if asked for, for every channel with an effective kernel.
+
+    A unit is excited at one position, the middle of its map where the target names none, and the part of the picture
+    that this position sees is shown. The same `seed` makes the same pictures.
+    """
+    pictures = [_in_network(section, preprocess, seed), _made(section, edits, preprocess, seed, of_feature(section), 1)]
+    feature = _cuts(section, preprocess, pictures, section.target.step.name, position(section.target))
+    found: dict[tuple[int, int], NDArray[np.uint8]] = {}
+    batches = list(_batches(circuit)) if channels else []
+    for number, some in track(iter(batches), "visualising channels", len(batches)):
+        node = section.nodes[section.layers[number].path]
+        objective = _channels(section, node, some)
+        pictures = [_made(section, each, preprocess, seed, objective, len(some)) for each in (None, edits)]
+        both = _cuts(section, preprocess, pictures, node, _middle(section.graph.steps[node]))
+        found |= {(number, channel): both[:, place] for place, channel in enumerate(some)}
+    return FeatureVisualisations(feature[:, 0], found)
+
+
+def ascend(objective: Objective, preprocess: Preprocess, count: int, seed: int, steps: int = STEPS) -> Tensor:
+    """Pictures [count, C, size, size] that excite an objective, between the values that are shown black and white; with
+    no steps, those it begins with."""
+    size = preprocess.crop
+    mean, std = (torch.tensor(each)[:, None, None] for each in (preprocess.mean, preprocess.std))
+    low, high = (each[:, None, None] for each in shown_range(preprocess))
+    generator = torch.Generator().manual_seed(seed)
+    # The same beginning for each: what differs between pictures is the units' doing.
+    start = torch.randn(1, preprocess.channels, size, size // 2 + 1, 2, generator=generator)
+    spectrum = (0.02 * start).repeat(count, 1, 1, 1, 1).requires_grad_()
+    optimiser = torch.optim.Adam([spectrum], lr=RATE)
+    reach = max(1, size // 16)
+    with torch.enable_grad():
+        for _ in range(steps):
+            down, right = torch.randint(-reach, reach + 1, (2,), generator=generator).tolist()
+            shifted = low + (high - low) * _picture(spectrum, size).roll((down, right), (2, 3))
+            optimiser.zero_grad()
+            (-objective((shifted - mean) / std).sum()).backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+    return (low + (high - low) * _picture(spectrum, size)).detach()
+
+
+def _picture(spectrum: Tensor, size: int) -> Tensor:
+    """Spectra [N, C, size, size / 2 + 1, 2] of brightness and opponent colours, or of channels, as pictures in 0..1."""
+    frequency = torch.hypot(torch.fft.fftfreq(size)[:, None], torch.fft.rfftfreq(size)[None])
+    amplitude = 1 / frequency.clamp_min(1 / size)
+    planes = torch.fft.irfft2(torch.view_as_complex(spectrum) * amplitude, s=(size, size), norm="ortho")
+    mixed = torch.tensor(_COLOURS) if planes.shape[1] == 3 else _COLOURS[0][0] * torch.eye(planes.shape[1])
+    colours = torch.einsum("nchw,ck->nkhw", planes, mixed)
+    # A unit of an early layer wants ever more contrast, and would end in black and white.
+    return torch.sigmoid(colours * (_CONTRAST / colours.abs().amax((1, 2, 3), keepdim=True).clamp_min(_CONTRAST)))
+
+
+def _in_network(section: TargetSubnetwork, preprocess: Preprocess, seed: int) -> Tensor:
+    """What excites the feature in the network, made once for all circuits of it."""
+    key = "visualised", preprocess, seed, STEPS
+    return section.once(key, lambda: _made(section, None, preprocess, seed, of_feature(section), 1))
+
+
+def _made(
+    section: TargetSubnetwork, edits: Edits | None, preprocess: Preprocess, seed: int, objective: Objective, count: int
+) -> Tensor:
+    """What excites an objective in the network as it is edited [count, C, H, W]."""
+    with section.edited(edits):
+        return ascend(objective, preprocess, count, seed, STEPS)
+
+
+def _cuts(
+    section: TargetSubnetwork, preprocess: Preprocess, pictures: list[Tensor], node: str, place: tuple[int, int]
+) -> NDArray[np.uint8]:
+    """Some times as many pictures [N, C, H, W] as a person is shown them, [times, N, SIZE, SIZE, 3], cut to what a
+    place in a map sees."""
+    box = section.graph.receptive_field(node, *place)
+    values = torch.stack(pictures).permute(0, 1, 3, 4, 2).numpy()
+    return np.stack([[_cut(shown(preprocess, picture), box) for picture in some] for some in values])
+
+
+def _cut(picture: NDArray[np.uint8], box: tuple[int, int, int, int] | None) -> NDArray[np.uint8]:
+    height, width, _ = picture.shape
+    top, left, bottom, right = box or (0, 0, height, width)
+    part = picture[max(top, 0) : min(bottom, height), max(left, 0) : min(right, width)]
+    resample = Image.Resampling.NEAREST if max(part.shape[:2]) <= SIZE // 2 else Image.Resampling.LANCZOS
+    return np.asarray(Image.fromarray(part).resize((SIZE, SIZE), resample))
+
+
+def part(graph: Graph, node: str, place: tuple[int, int]) -> tuple[Box, tuple[int, int]] | None:
+    """The part of a picture that a place in a step's map sees, and the place in the part's map; None where the whole
+    takes no longer."""
+    found = graph.part(node, *place)
+    height, width = graph.steps[graph.image].positions
+    if found is None:
+        return None
+    top, left, bottom, right = found[0]
+    return found if (bottom - top) * (right - left) <= _SMALL * height * width else None
+
+
+def position(target: Target) -> tuple[int, int]:
+    """The feature's position, or the middle of its map."""
+    return target.at if isinstance(target.at, tuple) else _middle(target.step)
+
+
+def _middle(step: ChannelNode) -> tuple[int, int]:
+    """The middle of a step's map."""
+    row, column, *_ = (*step.positions, 1, 1)
+    return row // 2, column // 2
+
+
+def of_feature(section: TargetSubnetwork) -> Objective:
+    """The feature of each picture."""
+    strong = _excited(section, section.target.step.name, position(section.target), section.everywhere)
+    return lambda images: strong(images).mean(1)
+
+
+def _channels(section: TargetSubnetwork, node: str, channels: list[int]) -> Objective:
+    """Of each picture another channel of a step."""
+
+    def maps(images: Tensor) -> Tensor:
+        return as_maps(section.differentiable_values(images, {node})[node], section.graph.steps[node])
+
+    strong = _excited(section, node, _middle(section.graph.steps[node]), maps)
+    return lambda images: strong(images)[torch.arange(len(channels)), channels]
+
+
+def _excited(
+    section: TargetSubnetwork, node: str, place: tuple[int, int], maps: Callable[[Tensor], Tensor]
+) -> Callable[[Tensor], Tensor]:
+    """A place in a step's maps [N, C] of pictures: from the part of them that it sees, where that comes to the same."""
+
+    def whole(images: Tensor) -> Tensor:
+        return maps(images.to(section.device))[..., place[0], place[1]].cpu()
+
+    found = part(section.graph, node, place)
+    if found is None:
+        return whole
+    (top, left, bottom, right), (row, column) = found
+
+    def seen(images: Tensor) -> Tensor:
+        return maps(images[..., top:bottom, left:right].to(section.device))[..., row, column].cpu()
+
+    # Once, in the network: circuits of it are followed in the same way.
+    return seen if section.once(("part", node, place), lambda: same(seen, whole, section)) else whole
+
+
+def same(seen: Callable[[Tensor], Tensor], whole: Callable[[Tensor], Tensor], section: TargetSubnetwork) -> bool:
+    """Whether a network takes a part of a picture, and makes of it what it makes of the whole: not where borders wrap
+    around, nor where the size of maps is written into the network."""
+    step = section.graph.steps[section.graph.image]
+    images = torch.randn(1, *step.shape, generator=torch.Generator().manual_seed(0))
+    try:
+        with torch.no_grad():
+            one, other = seen(images), whole(images)
+    except (RuntimeError, IndexError, ValueError):
+        return False
+    return bool(torch.allclose(one, other, rtol=1e-3, atol=1e-4 * float(other.abs().max())))
+
+
+def _batches(circuit: Circuit) -> Iterator[tuple[int, list[int]]]:
+    """The channels with an effective kernel, layer by layer, a few at a time."""
+    for number, kernels in enumerate(circuit.kernels):
+        channels = np.unique(kernels.target[kernels.effective]).tolist()
+        for start in range(0, len(channels), BATCH):
+            yield number, channels[start : start + BATCH]

@@ -1,0 +1,30 @@
+"""Which criteria can score by what kernels do on some images beyond what they do on others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from circuitlang.base.diagnostics import Finding, listing
+from circuitlang.base.source import Span
+from circuitlang.plugins.registry import Declaration, Value
+
+
+def contrastable(criterion: str, parameters: Mapping[str, Value], known: Mapping[str, Declaration]) -> bool:
+    """Whether a criterion's scores are sums over images, or those of criteria it names that are."""
+    if criterion not in known:
+        # That it isn't there is said already.
+        return True
+    declaration = known[criterion]
+    if declaration.decorator == "criterion" or "sums" in declaration.options:
+        return True
+    if "bases" not in declaration.options:
+        return False
+    bases = [each for each in declaration.parameters if each.type == "CriterionName"]
+    return all(contrastable(str(parameters.get(each.name, each.default)), {}, known) for each in bases)
+
+
+def uncontrasted(criterion: str, known: Mapping[str, Declaration], span: Span | None = None) -> Finding:
+    """What is said of a criterion whose scores can't be contrasted."""
+    fit = [name for name in sorted(known) if known[name].decorator == "criterion" or "sums" in known[name].options]
+    label, cure = "its scores are not sums over images", f"use {listing(fit, 'or')}"
+    return Finding("E219", f"{criterion} can't be contrasted", span, label, cure)

@@ -1,0 +1,301 @@
+"""Two plans → what differs in their meaning: not how they are written, but what they ask for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Any, Literal
+
+import msgspec
+
+from circuitlang.plan import normalize
+from circuitlang.plan.model import Bound, Choice, Circuit, Images, Kernels, Origins, Plan, Sparsity
+
+Part = Literal["model", "image set", "circuit", "comparison", "expectation"]
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of two plans, where its values were written, and the folder its patterns are relative to."""
+
+    plan: Plan
+    origins: Origins = field(default_factory=dict)
+    folder: Path = Path()
+
+
+@dataclass(frozen=True)
+class Change:
+    """A value that differs, as text; places are `file:line`, `default`, or empty where they aren't known."""
+
+    name: str
+    before: str
+    after: str
+    before_place: str = ""
+    after_place: str = ""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What differs in one part of two plans: its names, one of them empty where it is in one plan only."""
+
+    part: Part
+    before: str
+    after: str
+    changes: tuple[Change, ...] = ()
+    before_place: str = ""
+    after_place: str = ""
+
+    @property
+    def kind(self) -> Literal["added", "removed", "renamed", "changed"]:
+        if not self.before or not self.after:
+            return "removed" if self.before else "added"
+        return "changed" if self.changes else "renamed"
+
+
+# Image sets that are said to differ, by their names on either side.
+Reported = set[tuple[str, str]]
+# Circuits of two plans that are one and the same, and what they are called there.
+Pairs = tuple[tuple[Circuit, Circuit], ...]
+
+
+def difference(before: Side, after: Side) -> tuple[tuple[Difference, ...], Pairs]:
+    """Everything that differs in meaning between two plans, and which circuits correspond."""
+    after = _in_words_of(before, after)
+    pairs = _pair(before.plan, after.plan)
+    sets = list(_sets(before, after, pairs))
+    reported = {(each.before, each.after) for each in sets}
+    found = [*_model(before, after), *sets, *_circuits(before, after, pairs, reported)]
+    renamed = {theirs.id: ours.id for ours, theirs in pairs}
+    return (*found, *_comparisons(before, after, renamed), *_expectations(before, after, renamed)), pairs
+
+
+def _in_words_of(before: Side, after: Side) -> Side:
+    """The second plan with the first one's patterns where both mean the same files from different folders."""
+    known = {
+        _absolute(before, pattern): pattern
+        for images in before.plan.images.values()
+        for pattern in (*images.include, *images.excluded)
+    }
+
+    def translate(patterns: list[str]) -> list[str]:
+        return [known.get(_absolute(after, pattern), pattern) for pattern in patterns]
+
+    images = {
+        name: msgspec.structs.replace(
+            each, include=translate(each.include), exclude=[translate(patterns) for patterns in each.exceptions]
+        )
+        for name, each in after.plan.images.items()
+    }
+    return Side(msgspec.structs.replace(after.plan, images=images), after.origins, after.folder)
+
+
+def _absolute(side: Side, pattern: str) -> str:
+    return os.path.normpath((side.folder / pattern).absolute())
+
+
+def _pair(before: Plan, after: Plan) -> Pairs:
+    """Circuits that correspond: by id, by name and values, by what they ask for, and by likeness if they have no name.
+
+    Where there is one on either side, they correspond.
+    """
+    ours, theirs = list(before.circuits), list(after.circuits)
+    pairs: list[tuple[Circuit, Circuit]] = []
+
+    def match(key: Callable[[Plan, Circuit], Hashable]) -> None:
+        """Pair what has the same key, in order."""
+        for mine in tuple(ours):
+            wanted = key(before, mine)
+            for other in theirs:
+                if wanted is not None and key(after, other) == wanted:
+                    pairs.append((mine, other))
+                    ours.remove(mine)
+                    theirs.remove(other)
+                    break
+
+    match(lambda _, circuit: circuit.id)
+    match(lambda _, circuit: (circuit.name, *sorted(circuit.values.items())) if circuit.name else None)
+    match(lambda plan, circuit: msgspec.json.encode(normalize.circuit(plan.images, circuit), order="sorted"))
+    for mine, other in _alike(before, after, ours, theirs):
+        if mine in ours and other in theirs:
+            pairs.append((mine, other))
+            ours.remove(mine)
+            theirs.remove(other)
+    if len(before.circuits) == len(after.circuits) == 1 and ours:
+        pairs.append((ours[0], theirs[0]))
+    order = {circuit.id: number for number, circuit in enumerate(before.circuits)}
+    return tuple(sorted(pairs, key=lambda pair: order[pair[0].id]))
+
+
+def _alike(before: Plan, after: Plan, ours: list[Circuit], theirs: list[Circuit]) -> list[tuple[Circuit, Circuit]]:
+    """Nameless circuits of one target, or of which the target alone differs; the most alike first."""
+    ranked = []
+    for row, mine in enumerate(ours):
+        for column, other in enumerate(theirs):
+            a, b = normalize.circuit(before.images, mine), normalize.circuit(after.images, other)
+            count = sum(a[word] != b[word] for word in a)
+            if not mine.name and not other.name and (count == 1 or a["target"] == b["target"]):
+                ranked.append((count, row, column))
+    return [(ours[row], theirs[column]) for _, row, column in sorted(ranked)]
+
+
+def _model(before: Side, after: Side) -> Iterator[Difference]:
+    ours, theirs = before.plan.model, after.plan.model
+    places = _place(before, "model"), _place(after, "model")
+    words = [word for word in ("source", "name") if getattr(ours, word) != getattr(theirs, word)]
+    changes = [Change(word, getattr(ours, word), getattr(theirs, word), *places) for word in words]
+    for word in sorted(ours.arguments.keys() | theirs.arguments.keys()):
+        a, b = (_given(each.arguments, word) for each in (ours, theirs))
+        if a != b:
+            changes.append(Change(word, a, b, *places))
+    if changes:
+        yield Difference("model", ours.name, theirs.name, tuple(changes), *places)
+
+
+def _given(arguments: Mapping[str, Any], word: str) -> str:
+    """An argument of a model as the language writes it; empty where it isn't given."""
+    if word not in arguments:
+        return ""
+    return "none" if arguments[word] is None else _said(arguments[word]) or '""'
+
+
+def _sets(before: Side, after: Side, pairs: Pairs) -> Iterator[Difference]:
+    """Sets that only one plan has. Those of one name, or of corresponding circuits, are one that has changed; what a
+    set is called has no say."""
+    ours, theirs = _used(before.plan), _used(after.plan)
+    only = {name: each for name, each in ours.items() if not any(_same(each, other) for other in theirs.values())}
+    new = {name: each for name, each in theirs.items() if not any(_same(each, other) for other in ours.values())}
+    used = [(ours.images, theirs.images) for ours, theirs in pairs]
+    used += [(ours.test, theirs.test) for ours, theirs in pairs if ours.test and theirs.test]
+    used += [(ours.contrast, theirs.contrast) for ours, theirs in pairs if ours.contrast and theirs.contrast]
+    for name, other in (*[(name, name) for name in only], *used):
+        if name in only and other in new:
+            a, b = only.pop(name), new.pop(other)
+            places = _place(before, "images", name), _place(after, "images", other)
+            words = [word for word in Images.__struct_fields__ if getattr(a, word) != getattr(b, word)]
+            changes = (Change(_SAID.get(w, w), _said(getattr(a, w)), _said(getattr(b, w)), *places) for w in words)
+            yield Difference("image set", name, other, tuple(changes), *places)
+    for name in only:
+        yield Difference("image set", name, "", (), _place(before, "images", name))
+    for name in new:
+        yield Difference("image set", "", name, (), "", _place(after, "images", name))
+
+
+# What the language calls a key of the plan.
+_SAID = {"include": "patterns", "exclude": "except"}
+
+
+def _used(plan: Plan) -> dict[str, Images]:
+    each = [name for circuit in plan.circuits for name in (circuit.images, circuit.test, circuit.contrast)]
+    names = [name for name in each if name is not None]
+    return {name: normalize.pictures(plan.images[name]) for name in names}
+
+
+def _same(a: Images | None, b: Images | None) -> bool:
+    """A circuit that is read without its run's plan doesn't say which patterns its pictures were; their hashes do."""
+    return a == b or (a is not None and b is not None and not (a.include and b.include))
+
+
+def _circuits(before: Side, after: Side, pairs: Pairs, sets: Reported) -> Iterator[Difference]:
+    paired = {ours.id: theirs for ours, theirs in pairs}
+    for circuit in before.plan.circuits:
+        place = circuit.origin.get("circuit", "")
+        other = paired.get(circuit.id)
+        if other is None:
+            yield Difference("circuit", circuit.id, "", (), place)
+            continue
+        changes = tuple(_changes(before.plan, after.plan, circuit, other, sets))
+        if changes or circuit.id != other.id:
+            yield Difference("circuit", circuit.id, other.id, changes, place, other.origin.get("circuit", ""))
+    there = {theirs.id for _, theirs in pairs}
+    for circuit in after.plan.circuits:
+        if circuit.id not in there:
+            yield Difference("circuit", "", circuit.id, (), "", circuit.origin.get("circuit", ""))
+
+
+def _changes(before: Plan, after: Plan, ours: Circuit, theirs: Circuit, sets: Reported) -> Iterator[Change]:
+    a, b = normalize.circuit(before.images, ours), normalize.circuit(after.images, theirs)
+    for word, value in a.items():
+        if word in ("images", "test", "contrast"):
+            names = getattr(ours, word), getattr(theirs, word)
+            # Said once already, of the set itself.
+            if _same(value, b[word]) or names in sets:
+                continue
+            was, now = names[0] or "", names[1] or ""
+        elif value == b[word] or (word == "holdout" and None in (value, b[word])):
+            continue
+        else:
+            was, now = _said(value), _said(b[word])
+        yield Change(word, was, now, _clause(ours, word), _clause(theirs, word))
+
+
+def _clause(circuit: Circuit, word: str) -> str:
+    return circuit.origin.get(word, circuit.origin.get("circuit", ""))
+
+
+def _comparisons(before: Side, after: Side, renamed: dict[str, str]) -> Iterator[Difference]:
+    ours = set(normalize.comparisons(before.plan))
+    theirs = {tuple(sorted(renamed.get(name, name) for name in each)): each for each in after.plan.comparisons}
+    for each in sorted(ours - theirs.keys()):
+        yield Difference("comparison", " with ".join(each), "")
+    for each in sorted(theirs.keys() - ours):
+        yield Difference("comparison", "", " with ".join(theirs[each]))
+
+
+def _expectations(before: Side, after: Side, renamed: dict[str, str]) -> Iterator[Difference]:
+    """Of each circuit and measure on its own, however they were written together."""
+    ours, theirs = _expected(before, {}), _expected(after, renamed)
+    for key in sorted(ours.keys() | theirs.keys()):
+        a, b = ours.get(key, {}), theirs.get(key, {})
+        gone, new = sorted(a.keys() - b.keys()), sorted(b.keys() - a.keys())
+        circuit, measure, relation = key
+        name = f"{circuit}.{measure}"
+        if len(gone) == len(new) == 1:
+            was, now = f"{relation} {gone[0]:g}", f"{relation} {new[0]:g}"
+            places = a[gone[0]], b[new[0]]
+            yield Difference("expectation", name, name, (Change("value", was, now, *places),), *places)
+            continue
+        for value in gone:
+            yield Difference("expectation", f"{name} {relation} {value:g}", "", (), a[value])
+        for value in new:
+            yield Difference("expectation", "", f"{name} {relation} {value:g}", (), "", b[value])
+
+
+def _expected(side: Side, renamed: dict[str, str]) -> dict[tuple[str, str, str], dict[float, str]]:
+    """By circuit, measure and relation, the values that are expected and where each is."""
+    found: dict[tuple[str, str, str], dict[float, str]] = {}
+    for number, each in enumerate(side.plan.expectations):
+        for name in each.circuits:
+            key = renamed.get(name, name), each.measure, each.relation
+            found.setdefault(key, {}).setdefault(each.value, _place(side, "expectations", str(number)))
+    return found
+
+
+def _place(side: Side, *key: str) -> str:
+    """`file:line`, as in `Circuit.origin`."""
+    span = side.origins.get(key)
+    return f"{PurePath(span.source.name).name}:{span.source.position(span.start)[0]}" if span is not None else ""
+
+
+def _said(value: Any) -> str:
+    """A value as the language writes it; empty where there is none."""
+    match value:
+        case None:
+            return ""
+        case bool():
+            return str(value).lower()
+        case Sparsity(at_most=share):
+            return f"sparsity<={share:.15g}"
+        case Kernels(at_most=count):
+            return f"kernels<={count}"
+        case Choice(name=name, parameters=parameters):
+            given = ", ".join(f"{word}={_said(each)}" for word, each in sorted(parameters.items()))
+            return f"{name}({given})" if given else name
+        case Bound():
+            return f"{value.sample}.{value.metric}{value.relation}{value.value:.15g}"
+        case float():
+            return f"{value:.15g}"
+        case list():
+            return ", ".join(map(_said, value))
+    return str(value)

@@ -1,0 +1,77 @@
+"""Plan → what it means: values that are equal wherever two plans ask for the same."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from circuitlang.plan.model import Bound, Circuit, Direction, Images, Joint, Plan, Target, digest
+
+# Of a circuit, what it is called and where it was written.
+_LABELS = ("id", "name", "values", "statement", "origin")
+
+
+def pictures(images: Images) -> Images:
+    """A set of pictures without what has no say: the order of exceptions, `./` in a pattern, a seed without a limit.
+
+    The order of the patterns has one: it is that of the pictures, from which a limit draws.
+    """
+    return Images(
+        [posixpath.normpath(pattern) for pattern in images.include],
+        sorted({posixpath.normpath(pattern) for pattern in images.excluded}),
+        images.limit,
+        images.seed if images.limit is not None else 0,
+    )
+
+
+def circuit(sets: Mapping[str, Images], asked: Circuit) -> dict[str, Any]:
+    """What a circuit asks for, by the names of a plan's keys, without what it is called and where it was written."""
+    return {word: getattr(asked, word) for word in asked.__struct_fields__ if word not in _LABELS} | {
+        "target": _target(asked.target),
+        "images": pictures(sets[asked.images]),
+        "test": pictures(sets[asked.test]) if asked.test is not None else None,
+        "contrast": pictures(sets[asked.contrast]) if asked.contrast is not None else None,
+        "holdout": asked.holdout if asked.test is None else None,
+        "bounds": sorted(asked.bounds, key=_bound),
+    }
+
+
+def expectations(plan: Plan) -> list[tuple[str, str, str, float]]:
+    """What is expected of each single circuit: its id, measure, relation, value; each once, sorted."""
+    wanted = {(name, each.measure, each.relation, each.value) for each in plan.expectations for name in each.circuits}
+    return sorted(wanted)
+
+
+def comparisons(plan: Plan) -> list[tuple[str, ...]]:
+    """The ids of the circuits that are compared; each comparison once, sorted."""
+    return sorted({tuple(sorted(each)) for each in plan.comparisons})
+
+
+def fingerprints(plan: Plan) -> dict[str, str]:
+    """By its id, a hash of what each circuit means, but for the model."""
+    return {asked.id: _digest(circuit(plan.images, asked)) for asked in plan.circuits}
+
+
+def fingerprint(plan: Plan) -> str:
+    """A hash of what a plan means, the same for every text that means it, on every machine."""
+    return _digest([plan.version, plan.model, fingerprints(plan), comparisons(plan), expectations(plan)])
+
+
+def _target(target: Target) -> Target:
+    match target:
+        case Joint():
+            return msgspec.structs.replace(target, units=sorted(target.units))
+        case Direction():
+            return msgspec.structs.replace(target, terms=sorted(target.terms, key=lambda term: (term.unit, term.times)))
+    return target
+
+
+def _bound(bound: Bound) -> tuple[str, str, str, float]:
+    return bound.sample, bound.metric, bound.relation, bound.value
+
+
+def _digest(value: Any) -> str:
+    return digest(msgspec.json.encode(value, order="sorted"))

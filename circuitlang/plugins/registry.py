@@ -1,0 +1,199 @@
+"""Extensions by name: one file, one registered function.
+
+A registry answers two questions at two prices. *What is there?* is read from the files' text (name, typed keyword
+parameters, docstring), so that the compiler knows every word without importing torch. *Give me it* imports the
+one file that is asked for.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from circuitlang.base.diagnostics import CircuitError, Finding
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+Value = int | float | str | bool
+E = TypeVar("E")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A keyword parameter of an extension: an argument in the language."""
+
+    name: str
+    type: str
+    default: Value
+
+    def accepts(self, value: Value) -> bool:
+        """Whether a value of the language fits; whole numbers fit where numbers are wanted."""
+        match self.type:
+            case "bool":
+                return isinstance(value, bool)
+            case "int":
+                return isinstance(value, int) and not isinstance(value, bool)
+            case "Count":
+                return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+            case "float":
+                return isinstance(value, (int, float)) and not isinstance(value, bool)
+            case _:
+                return isinstance(value, str)
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What can be known of an extension without importing it."""
+
+    name: str
+    module: str
+    doc: str
+    parameters: tuple[Parameter, ...]
+    # What the decorator was given, where it is a literal: `@metric("higher")`.
+    options: tuple[object, ...] = ()
+    # By what it is registered: `criterion`, `schedule`, `metric`, ...
+    decorator: str = ""
+
+    @property
+    def summary(self) -> str:
+        return self.doc.split("\n\n")[0].replace("\n", " ")
+
+    def parameter(self, name: str) -> Parameter | None:
+        return next((parameter for parameter in self.parameters if parameter.name == name), None)
+
+
+@dataclass
+class Registry(Generic[E]):
+    """The extensions of one kind: the files of `package`, and the entry points of `group`.
+
+    The decorator of the kind calls `add`; everybody else calls `declarations` and `load`.
+    """
+
+    kind: str
+    package: str
+    group: str
+    _loaded: dict[str, E] = field(default_factory=dict)
+    _modules: dict[str, str] = field(default_factory=dict)
+
+    def add(self, name: str, module: str, extension: E) -> E:
+        """Register an extension that `module` defines; a second of that name is refused."""
+        holder = self._modules.setdefault(name, module)
+        if holder != module:
+            raise TypeError(f"{self.kind} '{name}' is registered by {holder} already")
+        self._loaded[name] = extension
+        return extension
+
+    @cached_property
+    def declarations(self) -> Mapping[str, Declaration]:
+        """Every extension there is, by name, read without importing any."""
+        return _Declarations(self.kind, self.package, self.group)
+
+    def load(self, name: str) -> E:
+        """What is registered as `name`; KeyError when there is none."""
+        if name not in self._loaded:
+            module = self.declarations[name].module
+            importlib.import_module(module)
+            if name not in self._loaded:
+                raise CircuitError(Finding("E123", f"{module} does not register its {self.kind} '{name}'"))
+        return self._loaded[name]
+
+
+@dataclass
+class _Declarations(Mapping[str, Declaration]):
+    """Declarations, read as far as they are asked for: looking for third parties' takes longer than all else that
+    `check` does, so a name that is built in is answered from its own file."""
+
+    kind: str
+    package: str
+    group: str
+    _read: dict[str, Declaration] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Declaration:
+        if name not in self._read:
+            path = self._folder / f"{name}.py"
+            # A name may be too long for a file's, where `Path.is_file` raises.
+            if not (name.isidentifier() and name != "__init__" and os.path.isfile(path)):  # noqa: PTH113
+                return self._all[name]
+            self._read[name] = _declaration(name, f"{self.package}.{name}", path)
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    @cached_property
+    def _folder(self) -> Path:
+        spec = importlib.util.find_spec(self.package)
+        if spec is None or not spec.submodule_search_locations:
+            raise ModuleNotFoundError(self.package)
+        return Path(next(iter(spec.submodule_search_locations)))
+
+    @cached_property
+    def _all(self) -> Mapping[str, Declaration]:
+        from importlib.metadata import entry_points
+
+        names = sorted(path.stem for path in self._folder.glob("*.py") if path.stem != "__init__")
+        table = {name: self[name] for name in names}
+        for point in entry_points(group=self.group):
+            if point.name in table:
+                both = f"{table[point.name].module} and {point.module} register it"
+                raise CircuitError(Finding("E121", f"{self.kind} '{point.name}' is there twice: {both}"))
+            table[point.name] = _declaration(point.name, point.module, _entry_point_file(point))
+        return table
+
+
+def _entry_point_file(point: EntryPoint) -> Path:
+    """The file of a third party's module; only its top package is looked up, nothing of it is run."""
+    top, *rest = point.module.split(".")
+    spec = importlib.util.find_spec(top)
+    if spec is None or spec.origin is None:
+        message = f"the entry point '{point.name}' names {point.module}, which isn't there"
+        raise CircuitError(Finding("E122", message))
+    path = Path(spec.origin).parent.joinpath(*rest) if rest else Path(spec.origin)
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def _decorator(node: ast.FunctionDef) -> str:
+    """The name of a function's last decorator, called or not; empty where there is none."""
+    if not node.decorator_list:
+        return ""
+    last = node.decorator_list[-1]
+    return ast.unparse(last.func if isinstance(last, ast.Call) else last).rpartition(".")[2]
+
+
+def _declaration(name: str, module: str, path: Path) -> Declaration:
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.FunctionDef) and node.name == name:
+            parameters = zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
+            return Declaration(
+                name,
+                module,
+                ast.get_docstring(node) or "",
+                tuple(
+                    Parameter(
+                        argument.arg,
+                        ast.unparse(argument.annotation) if argument.annotation else "str",
+                        ast.literal_eval(default) if default else "",
+                    )
+                    for argument, default in parameters
+                ),
+                tuple(
+                    argument.value
+                    for decorator in node.decorator_list
+                    if isinstance(decorator, ast.Call)
+                    for argument in decorator.args
+                    if isinstance(argument, ast.Constant)
+                ),
+                _decorator(node),
+            )
+    raise CircuitError(Finding("E123", f"{module} has no function called '{name}' to register"))

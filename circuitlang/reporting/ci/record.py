@@ -1,0 +1,44 @@
+"""What became of a run, for programs: its circuits, what was promised of them, and what went wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from circuitlang.base.diagnostics import Finding
+from circuitlang.results.assertions import Assertion
+from circuitlang.results.types import Summary
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished circuit; `cached` where it was finished before, else in how many seconds it was."""
+
+    summary: Summary
+    seconds: float
+    cached: bool
+
+
+@dataclass(frozen=True)
+class Record:
+    """A run by the name of its spec: the circuits that it was to compute, in order, those that are done, by id, what
+    the plan promised of them, and every failure of a circuit or of the whole.
+
+    A spec with mistakes has no circuits. `places` says of each promise where it is written, as `file:line`.
+    """
+
+    name: str
+    circuits: tuple[str, ...] = ()
+    done: Mapping[str, Done] = field(default_factory=dict)
+    promises: tuple[Assertion, ...] = ()
+    places: tuple[str, ...] = ()
+    failures: tuple[Finding, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether all that was asked for is there and all that was promised holds."""
+        return not self.failures and all(each.holds for each in self.promises) and len(self.done) == len(self.circuits)
+
+    def failed(self, circuit: str) -> tuple[Finding, ...]:
+        """Why one isn't there."""
+        return tuple(finding for finding in self.failures if finding.circuit == circuit)

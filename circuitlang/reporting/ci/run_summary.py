@@ -1,0 +1,62 @@
+"""Record → JSON, for scripts and dashboards."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from circuitlang.reporting.ci.record import Record
+from circuitlang.reporting.diagnostics.json import plain
+from circuitlang.results.assertions import Assertion
+
+
+def run_summary(record: Record) -> bytes:
+    """Everything that became of a run, under keys that stay: new ones may come, and then `version` stays 1.
+
+    Numbers have the keys of metrics.json. A circuit is `computed`, `finished before`, `failed` or `not computed`.
+    """
+    content = {
+        "version": 1,
+        "name": record.name,
+        "passed": record.passed,
+        "circuits": [_circuit(record, name) for name in record.circuits],
+        "promises": [_promise(*each) for each in zip(record.promises, record.places, strict=True)],
+        "findings": [{**plain(finding), "circuit": finding.circuit or None} for finding in record.failures],
+    }
+    # What is no text, as a lone half of a surrogate in a file's name, is escaped.
+    return (json.dumps(content, indent=2, allow_nan=False) + "\n").encode()
+
+
+def _circuit(record: Record, name: str) -> dict[str, Any]:
+    if name not in record.done:
+        state = "failed" if record.failed(name) else "not computed"
+        return {"id": name, "state": state, "seconds": None, "target": None, "criterion": None, "numbers": {}}
+    done = record.done[name]
+    plan = done.summary.plan
+    return {
+        "id": name,
+        "state": "finished before" if done.cached else "computed",
+        "seconds": None if done.cached else round(done.seconds, 3),
+        "target": str(plan.target),
+        "criterion": str(plan.criterion),
+        "numbers": {key: _number(value) for key, value in done.summary.flat().items()},
+    }
+
+
+def _promise(promise: Assertion, place: str) -> dict[str, Any]:
+    return {
+        "kind": promise.kind,
+        "circuit": promise.circuit,
+        "measure": promise.measure,
+        "relation": promise.relation,
+        "expected": promise.value,
+        "measured": None if promise.measured is None else _number(promise.measured),
+        "holds": promise.holds if promise.computed else None,
+        "place": place or None,
+    }
+
+
+def _number(value: float) -> float | None:
+    """Six decimals, or five digits of what is smaller; null for what no JSON has."""
+    return (round(value, 6) or float(f"{value:.5g}")) if math.isfinite(value) else None

@@ -1,0 +1,129 @@
+"""What a diagram says in words: the title, what is drawn and what isn't, headings, tooltips."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+
+import numpy as np
+
+from circuitlang.reporting.diagram.edges import IMAGE, Channel, Connection, Connections
+from circuitlang.reporting.diagram.svg import shorten
+from circuitlang.reporting.text import circuit_sentences
+from circuitlang.results.types import LayerSummary, Result
+
+
+def title(result: Result) -> str:
+    """The claim: which feature, how few kernels, how well."""
+    summary = result.summary
+    share = f" ({percent(summary.kept / summary.relevant)} of {summary.relevant:,})" if summary.relevant else ""
+    parts = [shorten(str(summary.plan.target), 48), _count(summary.kept, summary.noun) + share]
+    fidelity, where = (summary.test, "held-out") if summary.test else (summary.train, "on its own images")
+    finite = {name: value for name, value in fidelity.metrics.items() if math.isfinite(value)}
+    if finite:
+        name = "pearson" if "pearson" in finite else min(finite)
+        parts.append(f"{name} {finite[name]:.2f} {where}")
+    return " · ".join(parts)
+
+
+def subtitle(result: Result, found: Connections, columns: Collection[int]) -> list[str]:
+    """How the circuit was found, and how what is drawn differs from what was kept."""
+    summary = result.summary
+    plan = summary.plan
+    how = [summary.model.name, f"images {circuit_sentences.images(summary)}", f"criterion {plan.criterion.name}"]
+    how.append(f"ablation {plan.ablation.name}")
+    if plan.calibrate != "none":
+        how.append(f"refitted ({plan.calibrate})")
+    lines = [" · ".join(shorten(part, 40) for part in how)]
+    effective, left_out = found.effective, found.left_out
+    if not effective:
+        target = shorten(str(plan.target), 48)
+        collapsed = f"No kernel is effective: none that was kept is on a live path from the image to {target}."
+        return [*lines, circuit_sentences.constant_feature(target) if summary.unheard else collapsed]
+    if left_out:
+        kernels = f"{effective - left_out:,} of {_count(effective, 'effective kernel')}"
+        edges = f"{len(found.strongest):,} strongest edges"
+        lines.append(f"Drawn: the {edges}, with {kernels}. {left_out:,} weaker ones are left out.")
+    elif effective < summary.kept:
+        lines.append(f"Drawn: the {_count(effective, 'kernel')} on a live path from the image.")
+    silent = [layer.name for number, layer in enumerate(summary.layers) if number not in columns]
+    if silent:
+        names = ", ".join(shorten(name, 24) for name in silent[:3])
+        more = f" and {len(silent) - 3} more" if len(silent) > 3 else ""
+        lines.append(f"Nothing drawn in {names}{more}.")
+    return lines
+
+
+def description(result: Result, drawn: Sequence[Connection]) -> str:
+    """The drawing for those who can't see it."""
+    channels = {end for one in drawn for end in (one.source, one.target)} - {IMAGE}
+    return (
+        f"Circuit diagram of {result.summary.plan.target}: layers from the image on the left to the target "
+        f"on the right, {_count(len(channels), 'channel')} joined by {_count(len(drawn), 'edge')}. "
+        "Width is the score, colour the sign of the weights' sum."
+    )
+
+
+def heading(layer: LayerSummary) -> list[str]:
+    """What stands above a layer's column: its name first."""
+    path = [shorten(layer.path, 22)] if layer.path != layer.name else []
+    kept = [f"kept {layer.kept:,} of {layer.relevant:,}"]
+    effective = [f"{layer.effective:,} effective"] if layer.effective != layer.kept else []
+    return [shorten(layer.name, 20), *path, *kept, *effective]
+
+
+def channel_name(channel: Channel, layers: Sequence[LayerSummary]) -> str:
+    """`conv5:34`, or `image`."""
+    return "image" if channel == IMAGE else f"{layers[channel[0]].name}:{channel[1]}"
+
+
+def edge_tooltip(one: Connection, layers: Sequence[LayerSummary], effective: int) -> str:
+    """Everything about a connection."""
+    height, width = one.size
+    single = one.kernels == 1
+    kernels = f"{height}×{width} kernel" if single else f"{one.kernels:,} kernels of {height}×{width}"
+    return (
+        f"{channel_name(one.source, layers)} → {channel_name(one.target, layers)}\n"
+        f"{'' if single else 'total '}score {one.score:.3g}, "
+        f"{'' if single else 'best '}rank {one.rank:,} of {effective:,}\n"
+        f"{kernels}, weight sum {one.weight:+.3g}" + "".join(f"\n{line}" for line in sum_note(one, layers))
+    )
+
+
+def sum_note(one: Connection, layers: Sequence[LayerSummary]) -> list[str]:
+    """What is added up on the way, if anything is."""
+    if len(one.summands) == 1:
+        return []
+    names = [channel_name(channel, layers) for channel in one.summands]
+    more = f" + {len(names) - 4} more" if len(names) > 5 else ""
+    return [f"reads the sum {' + '.join(names[: 4 if more else 5])}{more}"]
+
+
+def node_tooltips(result: Result) -> dict[Channel, str]:
+    """For every channel with kernels: what they add up to, and its rank among the channels of its layer."""
+    texts = {IMAGE: "image"}
+    for place, kernels in enumerate(result.circuit.kernels):
+        mine = kernels.effective
+        channels, member = np.unique(kernels.target[mine], return_inverse=True)
+        count = np.bincount(member)
+        score = np.bincount(member, kernels.score[mine])
+        weight = np.bincount(member, kernels.weight[mine].sum(axis=(1, 2), dtype=np.float64))
+        height, width = kernels.weight.shape[1:]
+        for number, channel in enumerate(channels.tolist()):
+            rank = 1 + int((score > score[number]).sum())
+            texts[place, channel] = (
+                f"{channel_name((place, channel), result.summary.layers)}\n"
+                f"total score {score[number]:.3g}, rank {rank} of {len(channels)} in its layer\n"
+                f"{_count(int(count[number]), 'kernel')} of {height}×{width}, "
+                f"weight sum {weight[number]:+.3g}"
+            )
+    return texts
+
+
+def percent(share: float) -> str:
+    """A share in as many digits as it takes."""
+    return f"{100 * share:.0f}%" if share >= 0.1 else f"{100 * share:.2g}%"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

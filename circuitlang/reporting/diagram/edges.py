@@ -1,0 +1,195 @@
+"""Kernels to connections between channels: wires are followed, parallel kernels are bundled.
+
+A linear layer may have millions of kernels, so that all are arrays here until the strongest are chosen.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from circuitlang.results.types import ChannelSources, Circuit, KeptKernels
+
+# A channel of a layer, by position. The image is one channel of its own, whatever its colours.
+Channel = tuple[int, int]
+IMAGE: Channel = (-1, 0)
+
+Integers = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Connection:
+    """All effective kernels from one channel to another: which of the target's layer, their sums, their best rank.
+
+    `summands` are the channels whose sum the kernels read, the source among them; where they read it alone, only it.
+    """
+
+    source: Channel
+    target: Channel
+    members: tuple[int, ...]
+    rank: int
+    score: float
+    weight: float
+    size: tuple[int, int]
+    summands: tuple[Channel, ...]
+
+    @property
+    def kernels(self) -> int:
+        """How many kernels they are."""
+        return len(self.members)
+
+    @property
+    def shortcut(self) -> bool:
+        """Whether what another channel puts out later is added on the way."""
+        return self.source < max(self.summands)
+
+    @property
+    def sign(self) -> int:
+        """1 where the kernels excite, -1 where they inhibit, by the sum of their weights."""
+        return (self.weight > 0) - (self.weight < 0)
+
+    @property
+    def strength(self) -> float:
+        """The score as something that can be drawn: finite and not negative."""
+        return self.score if 0 < self.score < math.inf else 0.0
+
+
+@dataclass(frozen=True)
+class Connections:
+    """The strongest connections, strongest first, of how many effective kernels, and how many are in none."""
+
+    strongest: list[Connection]
+    effective: int
+    left_out: int
+
+
+@dataclass(frozen=True)
+class _Bundles:
+    """The connections into one layer as columns; effective kernel `kernel[n]` is part of connection `member[n]`, and
+    rows `first[kernel]` and following, `count[kernel]` of them, of `feeders` are what it reads."""
+
+    layer: int
+    origin: Integers
+    channel: Integers
+    target: Integers
+    rank: Integers
+    score: Floats
+    weight: Floats
+    kernel: Integers
+    member: Integers
+    positions: Integers
+    feeders: Integers
+    first: Integers
+    count: Integers
+
+
+def connections(circuit: Circuit, limit: int) -> Connections:
+    """The effective circuit as at most `limit` connections between channels.
+
+    A kernel whose input channel is a sum is in a connection from each summand that lives, with all its score.
+    """
+    ranks = _ranks(circuit.kernels)
+    alive = [np.flatnonzero(np.bincount(kernels.target[kernels.effective])) for kernels in circuit.kernels]
+    found = [
+        _bundles(layer, kernels, _feeders(wire, alive), rank)
+        for layer, (kernels, wire, rank) in enumerate(zip(circuit.kernels, circuit.wires, ranks, strict=True))
+    ]
+    # Every connection of the circuit by (layer, number in the layer), in the order of drawing.
+    layer = np.concatenate([np.full(len(some.target), some.layer) for some in found])
+    number = np.concatenate([np.arange(len(some.target)) for some in found])
+    strength = _strength(np.concatenate([some.score for some in found]))
+    chosen = np.lexsort((number, layer, -strength))[:limit]
+    left_out = 0
+    for some in found:
+        drawn = np.zeros(len(some.target), bool)
+        drawn[number[chosen[layer[chosen] == some.layer]]] = True
+        shown = np.zeros(len(ranks[some.layer]), bool)
+        shown[some.kernel[drawn[some.member]]] = True
+        left_out += int((~shown).sum())
+    strongest = [_connection(found[layer[one]], int(number[one]), circuit.kernels) for one in chosen]
+    return Connections(strongest, sum(int(kernels.effective.sum()) for kernels in circuit.kernels), left_out)
+
+
+def _strength(score: Floats) -> Floats:
+    return np.maximum(np.nan_to_num(score, nan=0.0, posinf=0.0, neginf=0.0), 0.0)
+
+
+def _ranks(layers: tuple[KeptKernels, ...]) -> list[Integers]:
+    """The rank of every effective kernel in the circuit, layer by layer; 1 is strongest."""
+    layer = np.concatenate([np.full(int(some.effective.sum()), place) for place, some in enumerate(layers)])
+    source, target = (
+        np.concatenate([getattr(some, name)[some.effective] for some in layers]) for name in ("source", "target")
+    )
+    score = np.nan_to_num(np.concatenate([some.score[some.effective] for some in layers]))
+    rank = np.empty(len(score), np.int64)
+    rank[np.lexsort((source, target, layer, -score))] = np.arange(1, len(score) + 1)
+    return [rank[layer == place] for place in range(len(layers))]
+
+
+def _feeders(wire: ChannelSources, alive: list[Integers]) -> Integers:
+    """Rows (source, origin, channel) of what feeds each input channel, without what the circuit silenced."""
+    image = wire.origin < 0
+    rows = np.stack([wire.source, np.where(image, -1, wire.origin), np.where(image, 0, wire.channel)], axis=1)
+    rows = np.unique(rows.astype(np.int64), axis=0)
+    lives = rows[:, 1] < 0
+    for origin in np.unique(rows[~lives, 1]):
+        here = rows[:, 1] == origin
+        lives[here] = np.isin(rows[here, 2], alive[origin])
+    # An effective kernel has a living feeder; were there none, it is better drawn than lost.
+    feeders: Integers = rows[lives | ~np.isin(rows[:, 0], rows[lives, 0])]
+    return feeders
+
+
+def _bundles(layer: int, kernels: KeptKernels, feeders: Integers, rank: Integers) -> _Bundles:
+    """Each effective kernel joined with each of its feeders; what joins the same two channels is one."""
+    numbers = np.flatnonzero(kernels.effective)
+    source, target = kernels.source[numbers], kernels.target[numbers]
+    first = np.searchsorted(feeders[:, 0], source, side="left")
+    count = np.searchsorted(feeders[:, 0], source, side="right") - first
+    kernel = np.repeat(np.arange(len(numbers)), count)
+    within = np.arange(len(kernel)) - np.repeat(np.cumsum(count) - count, count)
+    ends, feeder = np.unique(feeders[:, 1:], axis=0, return_inverse=True)
+    wide = int(target.max(initial=0)) + 1
+    key = feeder.reshape(-1)[first[kernel] + within] * wide + target[kernel]
+    pairs, member = np.unique(key, return_inverse=True)
+    weight = kernels.weight[numbers].sum(axis=(1, 2), dtype=np.float64)
+    best = np.full(len(pairs), np.iinfo(np.int64).max)
+    np.minimum.at(best, member, rank[kernel])
+    order = np.argsort(member, kind="stable")
+    return _Bundles(
+        layer,
+        origin=ends[pairs // wide, 0],
+        channel=ends[pairs // wide, 1],
+        target=pairs % wide,
+        rank=best,
+        score=np.bincount(member, kernels.score[numbers][kernel], len(pairs)).astype(np.float64),
+        weight=np.bincount(member, weight[kernel], len(pairs)).astype(np.float64),
+        kernel=kernel[order],
+        member=member[order],
+        positions=numbers,
+        feeders=feeders,
+        first=first,
+        count=count,
+    )
+
+
+def _connection(some: _Bundles, number: int, layers: tuple[KeptKernels, ...]) -> Connection:
+    height, width = layers[some.layer].weight.shape[1:]
+    begin, end = np.searchsorted(some.member, [number, number + 1])
+    kernels = some.kernel[begin:end]
+    one = kernels[0]
+    summands = some.feeders[some.first[one] : some.first[one] + some.count[one], 1:]
+    return Connection(
+        source=(int(some.origin[number]), int(some.channel[number])),
+        target=(some.layer, int(some.target[number])),
+        members=tuple(some.positions[kernels].tolist()),
+        rank=int(some.rank[number]),
+        score=float(some.score[number]),
+        weight=float(some.weight[number]),
+        size=(int(height), int(width)),
+        summands=tuple((int(layer), int(channel)) for layer, channel in summands),
+    )

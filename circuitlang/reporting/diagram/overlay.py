@@ -1,0 +1,248 @@
+"""Two circuits in one picture: what both have, and what either has alone, each in a colour and a line of its own."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from xml.etree.ElementTree import Element
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from circuitlang.reporting.diagram.captions import percent
+from circuitlang.reporting.diagram.edges import IMAGE, Channel, Connection, Connections, connections
+from circuitlang.reporting.diagram.figure import (
+    FAINT,
+    INK,
+    MOST,
+    PAPER,
+    SMALL,
+    Figure,
+    Look,
+    Style,
+    add_drawing,
+    add_headings,
+    heading_width,
+    rounded_clip,
+    targets,
+    text,
+    translation,
+)
+from circuitlang.reporting.diagram.layout import arrange
+from circuitlang.reporting.diagram.svg import add, canvas, number, shorten, text_width, write
+from circuitlang.reporting.terminal.comparison_report import columns
+from circuitlang.results.comparison import Comparison, Pair, letter
+from circuitlang.results.types import ChannelSources, Circuit, KeptKernels, LayerSummary, Result
+
+MARGIN = 28.0
+NARROWEST = 680.0
+TITLE, NOTE = 19.0, 12.5
+FIRST, SECOND, BOTH = 1, 2, 3
+# Told apart from one another, from ink and from paper with every common colour blindness, and by their dashes.
+COLOURS = {FIRST: "#d08a00", SECOND: "#2a7fc1", BOTH: INK}
+_DASHES = {FIRST: (7.0, 3.0), SECOND: (0.6, 2.4), BOTH: None}
+_LEAST = {FIRST: (0.9, 0.6), SECOND: (1.3, 0.75), BOTH: (0.0, 0.0)}
+_WORDS = {FIRST: "only-first", SECOND: "only-second", BOTH: "in-both"}
+
+
+@dataclass(frozen=True)
+class _Owned(Connection):
+    """A connection, and which circuit has it."""
+
+    owner: int
+
+    @property
+    def sign(self) -> int:
+        """What keeps lines apart that meet in a channel is whose they are."""
+        return {FIRST: 1, SECOND: -1, BOTH: 0}[self.owner]
+
+
+def overlay(comparison: Comparison, pair: Pair, first: Result, second: Result) -> bytes:
+    """The effective kernels of two circuits as one diagram, an SVG that needs nothing else.
+
+    The wider an edge, the higher its kernels score, of the strongest of their own circuit. Of more than 2,000 edges the
+    strongest are drawn.
+    """
+    order = list(comparison.layers)
+    whole, owners = _merge(order, first, second)
+    found = connections(whole.circuit, MOST)
+    owned = [_owned(one, owners) for one in found.strongest]
+    drawn = _figure(whole, Connections(list(owned), found.effective, found.left_out), owners, pair)
+    names = [f"{letter(each)} {shorten(comparison.members[each].name, 34)}" for each in (pair.first, pair.second)]
+    title = " and ".join(shorten(comparison.members[each].name, 34) for each in (pair.first, pair.second))
+    notes = [_claim(comparison, pair), *_drawn(found, owners)]
+
+    layout = drawn.layout
+    width = max(NARROWEST, layout.width, text_width(title, TITLE), *(text_width(note, NOTE) for note in notes))
+    header = MARGIN + 36 + 18 * len(notes) + 26
+    body = header + drawn.head + 14
+    legend = body + layout.height + 40
+    description = f"Two circuits overlaid, {title}: layers from the image on the left to the features on the right."
+    svg = canvas(width + 2 * MARGIN, legend + MARGIN, title, f"{description} {notes[0]}")
+    add(svg, "style", ".circuit-edge:hover{stroke-opacity:1}")
+    rounded_clip(svg)
+    add(svg, "rect", width="100%", height="100%", rx=10.0, fill=PAPER)
+    text(svg, title, MARGIN, MARGIN + 16, TITLE, bold=True)
+    for line, note in enumerate(notes):
+        text(svg, note, MARGIN, MARGIN + 40 + 18 * line, NOTE, FAINT)
+    shift = MARGIN + (width - layout.width) / 2
+    add_headings(add(svg, "g", transform=translation(shift, header)), drawn)
+    add_drawing(add(svg, "g", transform=translation(shift, body)), drawn, _style(names, owned, owners))
+    _add_legend(add(svg, "g", transform=translation(MARGIN, legend)), names)
+    return write(svg)
+
+
+def _merge(order: Sequence[str], first: Result, second: Result) -> tuple[Result, list[NDArray[np.int64]]]:
+    """One circuit of the effective kernels of both, and of each layer's kernels whose they are."""
+    known: dict[str, LayerSummary] = {each.path: each for result in (second, first) for each in result.summary.layers}
+    place = {path: number for number, path in enumerate(order)}
+    kernels, wires, owners = [], [], []
+    parts = [_parts(result) for result in (first, second)]
+    for path in order:
+        layer, both = _kernels([part.get(path) for part in parts])
+        kernels.append(layer)
+        owners.append(both)
+        wires.append(_wires(place, [(result, _wire_of(result, path)) for result in (first, second)]))
+    target = _wires(place, [(result, result.circuit.target) for result in (first, second)])
+    summary = msgspec.structs.replace(first.summary, layers=[known[path] for path in order])
+    return Result(summary, Circuit(tuple(kernels), tuple(wires), target)), owners
+
+
+def _parts(result: Result) -> dict[str, tuple[KeptKernels, NDArray[np.float64]]]:
+    """By layer the kernels and their scores as shares of the circuit's highest."""
+    scores = [np.maximum(np.nan_to_num(each.score, posinf=0.0), 0.0) for each in result.circuit.kernels]
+    largest = max((float(each.max(initial=0.0)) for each in scores), default=0.0) or 1.0
+    layers = zip(result.summary.layers, result.circuit.kernels, scores, strict=True)
+    return {layer.path: (kernels, score / largest) for layer, kernels, score in layers}
+
+
+def _kernels(parts: Sequence[tuple[KeptKernels, NDArray[np.float64]] | None]) -> tuple[KeptKernels, NDArray[np.int64]]:
+    """The effective kernels of either circuit in a layer, and whose they are; those of both with the first's weights
+    and the higher share."""
+    rows: dict[tuple[int, int], tuple[int, float, NDArray[np.float32]]] = {}
+    for owner, part in zip((FIRST, SECOND), parts, strict=True):
+        if part is None:
+            continue
+        kernels, share = part
+        for index in np.flatnonzero(kernels.effective).tolist():
+            key = int(kernels.target[index]), int(kernels.source[index])
+            before, score, weight = rows.get(key, (0, 0.0, kernels.weight[index]))
+            rows[key] = before | owner, max(score, float(share[index])), weight
+    size = next(part[0].weight.shape[1:] for part in parts if part is not None)
+    ordered = sorted(rows.items(), key=lambda row: (-row[1][1], row[0]))
+    merged = KeptKernels(
+        target=np.array([key[0] for key, _ in ordered], np.int64),
+        source=np.array([key[1] for key, _ in ordered], np.int64),
+        score=np.array([score for _, (_, score, _) in ordered], np.float64),
+        weight=np.array([weight for _, (_, _, weight) in ordered], np.float32).reshape(-1, *size),
+        effective=np.ones(len(ordered), np.bool_),
+    )
+    return merged, np.array([owner for _, (owner, _, _) in ordered], np.int64)
+
+
+def _wire_of(result: Result, path: str) -> ChannelSources | None:
+    paths = [layer.path for layer in result.summary.layers]
+    return result.circuit.wires[paths.index(path)] if path in paths else None
+
+
+def _wires(place: Mapping[str, int], parts: Sequence[tuple[Result, ChannelSources | None]]) -> ChannelSources:
+    """What carries the channels in either circuit, by the numbers of the layers in both together."""
+    found = []
+    for result, wire in parts:
+        if wire is not None:
+            # The last stands for the image, whose number is -1.
+            numbers = np.array([*(place[layer.path] for layer in result.summary.layers), -1], np.int64)
+            found.append(np.stack([wire.source, numbers[wire.origin], wire.channel], 1))
+    rows = np.unique(np.concatenate(found).astype(np.int64), axis=0)
+    return ChannelSources(*(rows[:, column] for column in range(3)))
+
+
+def _owned(one: Connection, owners: Sequence[NDArray[np.int64]]) -> _Owned:
+    """A connection is of both circuits where each has a kernel in it, be it another."""
+    owner = int(np.bitwise_or.reduce(owners[one.target[0]][list(one.members)]))
+    values = {name: getattr(one, name) for name in Connection.__dataclass_fields__}
+    return _Owned(**values, owner=owner)
+
+
+def _figure(result: Result, found: Connections, owners: Sequence[NDArray[np.int64]], pair: Pair) -> Figure:
+    headings = {IMAGE[0]: ["image"]}
+    for place, (layer, mine) in enumerate(zip(result.summary.layers, owners, strict=True)):
+        counts = Counter(mine.tolist())
+        path = [shorten(layer.path, 22)] if layer.path != layer.name else []
+        alone = f"{counts[FIRST]:,} only {letter(pair.first)}, {counts[SECOND]:,} only {letter(pair.second)}"
+        headings[place] = [shorten(layer.name, 20), *path, f"{counts[BOTH]:,} in both", alone]
+    widths = {place: heading_width(lines) for place, lines in headings.items()}
+    return Figure(result, found, arrange(found.strongest, targets(result), widths), headings)
+
+
+def _style(names: Sequence[str], owned: Sequence[_Owned], owners: Sequence[NDArray[np.int64]]) -> Style:
+    """Edges and rims in the colours of those who have them."""
+    whose = {FIRST: f"only in {names[0]}", SECOND: f"only in {names[1]}", BOTH: "in both"}
+    rims: dict[Channel, int] = {}
+    for one in owned:
+        for end in (one.source, one.target):
+            rims[end] = rims.get(end, 0) | one.owner
+
+    def edge(one: Connection) -> Look:
+        owner = one.owner if isinstance(one, _Owned) else BOTH
+        counts = Counter(owners[one.target[0]][list(one.members)].tolist())
+        note = whose[owner] if len(counts) == 1 else ", ".join(f"{counts[each]:,} {whose[each]}" for each in counts)
+        return Look(_WORDS[owner], COLOURS[owner], _DASHES[owner], note, _LEAST[owner])
+
+    def rim(channel: Channel) -> tuple[str, float]:
+        owner = rims.get(channel, BOTH)
+        return COLOURS[owner], 1.0 if owner == BOTH else 2.0
+
+    return Style(edge, rim)
+
+
+def _claim(comparison: Comparison, pair: Pair) -> str:
+    total = pair.overlap.total
+    noun = f"{comparison.noun}s"
+    parts = [f"{total.shared:,} of {total.union:,} {noun} are in both"]
+    if total.iou is not None:
+        chance = "" if total.expected_iou is None else f", {percent(total.expected_iou)} by chance"
+        parts[0] += f" ({percent(total.iou)}{chance})"
+    parts.append(
+        f"{total.only_first:,} only in {letter(pair.first)}, {total.only_second:,} only in {letter(pair.second)}"
+    )
+    if pair.agreement and "pearson" in pair.agreement.metrics:
+        where = "held-out" if pair.agreement.held_out else "in-sample"
+        parts.append(f"maps alike by pearson {pair.agreement.metrics['pearson']:.2f} {where}")
+    return " · ".join(parts)
+
+
+def _drawn(found: Connections, owners: Sequence[NDArray[np.int64]]) -> list[str]:
+    """How what is drawn differs from what is kept."""
+    if not found.effective:
+        return ["No kernel is effective: neither circuit has a live path from the image."]
+    if found.left_out:
+        kept = f"{found.effective - found.left_out:,} of {found.effective:,} effective kernels"
+        return [f"Drawn: the {len(found.strongest):,} strongest edges, with {kept} of either circuit."]
+    alone = [int(sum((mine & owner).astype(bool).sum() for mine in owners)) for owner in (FIRST, SECOND)]
+    silent = [word for word, many in zip(("first", "second"), alone, strict=True) if not many]
+    return [f"The {silent[0]} circuit has collapsed: none of its kernels is on a live path."] if silent else []
+
+
+def _add_legend(parent: Element, names: Sequence[str]) -> None:
+    x = 0.0
+    words = {BOTH: "in both", FIRST: f"only {names[0]}", SECOND: f"only {names[1]}"}
+    for owner, word in words.items():
+        line = add(parent, "line", x1=x, x2=x + 34, y1=0.0, y2=0.0, stroke=COLOURS[owner], stroke_width=3.5)
+        if dashes := _DASHES[owner]:
+            line.set("stroke-dasharray", " ".join(number(each + 3.5) for each in dashes))
+        text(parent, word, x + 41, 4, SMALL, FAINT)
+        x += 41 + text_width(word, SMALL) + 22
+    text(parent, "the wider, the higher the score", x, 4, SMALL, FAINT)
+
+
+def overlays(comparison: Comparison, circuits: Sequence[Result]) -> dict[str, bytes]:
+    """Draw the pairs that a report shows, by file name: the first circuit with each of the next."""
+    several = len(comparison.members) > 2
+    found = {}
+    for pair in columns(comparison):
+        name = f"diagram-{letter(pair.first)}-{letter(pair.second)}.svg" if several else "diagram.svg"
+        found[name] = overlay(comparison, pair, circuits[pair.first], circuits[pair.second])
+    return found

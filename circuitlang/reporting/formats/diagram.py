@@ -1,0 +1,100 @@
+"""The circuit as a picture: a static SVG that needs nothing else, for a paper or a README."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from weakref import WeakKeyDictionary
+from xml.etree.ElementTree import Element
+
+from circuitlang.reporting.diagram import captions
+from circuitlang.reporting.diagram.edges import Connection, connections
+from circuitlang.reporting.diagram.figure import (
+    EXCITATORY,
+    FAINT,
+    INHIBITORY,
+    INK,
+    MOST,
+    NEUTRAL,
+    PAPER,
+    SMALL,
+    Pen,
+    add_drawing,
+    add_headings,
+    figure,
+    rounded_clip,
+    sign,
+    text,
+    translation,
+)
+from circuitlang.reporting.diagram.svg import add, canvas, text_width, write
+from circuitlang.results.outputs import output_format
+from circuitlang.results.types import Result
+
+MARGIN = 28.0
+NARROWEST = 680.0  # room for the legend
+TITLE, NOTE = 19.0, 12.5  # sizes of type
+# It is a file of its own and part of a page.
+_DRAWN: WeakKeyDictionary[Result, bytes] = WeakKeyDictionary()
+
+
+@output_format
+def diagram(result: Result) -> dict[str, bytes]:
+    """The effective circuit as `diagram.svg`: layers from left to right, channels as nodes, kernels as edges.
+
+    Width says how strong a kernel is, colour whether it excites or inhibits. Of more than 2,000 edges the
+    strongest are drawn.
+    """
+    if result not in _DRAWN:
+        _DRAWN[result] = _draw(result)
+    return {"diagram.svg": _DRAWN[result]}
+
+
+def _draw(result: Result) -> bytes:
+    drawn = figure(result, connections(result.circuit, MOST))
+    found, layout = drawn.found, drawn.layout
+    notes = captions.subtitle(result, found, {column.layer for column in layout.columns})
+    title = captions.title(result)
+
+    width = max(NARROWEST, layout.width, text_width(title, TITLE), *(text_width(note, NOTE) for note in notes))
+    header = MARGIN + 36 + 18 * len(notes) + 26
+    body = header + drawn.head + 14
+    legend = body + layout.height + 40
+    svg = canvas(width + 2 * MARGIN, legend + MARGIN, title, captions.description(result, found.strongest))
+    add(svg, "style", ".circuit-edge:hover{stroke-opacity:1}")
+    rounded_clip(svg)
+    add(svg, "rect", width="100%", height="100%", rx=10.0, fill=PAPER)
+    text(svg, title, MARGIN, MARGIN + 16, TITLE, bold=True)
+    for line, note in enumerate(notes):
+        text(svg, note, MARGIN, MARGIN + 40 + 18 * line, NOTE, FAINT)
+    shift = MARGIN + (width - layout.width) / 2
+    add_headings(add(svg, "g", transform=translation(shift, header)), drawn)
+    add_drawing(add(svg, "g", transform=translation(shift, body)), drawn)
+    if found.strongest:
+        _add_legend(add(svg, "g", transform=translation(MARGIN, legend)), found.strongest)
+    return write(svg)
+
+
+def _add_legend(parent: Element, drawn: Sequence[Connection]) -> None:
+    x = 0.0
+    signs = [("excitatory", EXCITATORY), ("inhibitory", INHIBITORY)]
+    if any(sign(one) == "neutral" for one in drawn):
+        signs.append(("zero sum", NEUTRAL))
+    for word, colour in signs:
+        x = _sample(parent, x, word, colour, 3.5) + 20
+    if any(one.shortcut for one in drawn):
+        x = _sample(parent, x, "shortcut to an add", FAINT, 2.0, "6 4") + 20
+    text(parent, "score, of the strongest:", x, 4, SMALL, FAINT)
+    x += text_width("score, of the strongest:", SMALL) + 6
+    pen = Pen(drawn)
+    for share in (0.01, 0.25, 1.0):
+        width, _ = pen(share * pen.strongest)
+        x = _sample(parent, x, f"{share:.0%}", INK, width) + 12
+
+
+def _sample(parent: Element, x: float, word: str, colour: str, width: float, dashes: str = "") -> float:
+    """A line with its meaning; returns where it ends."""
+    line = add(parent, "line", x1=x, x2=x + 26, y1=0.0, y2=0.0, stroke=colour, stroke_width=width)
+    if dashes:
+        line.set("stroke-dasharray", dashes)
+    text(parent, word, x + 33, 4, SMALL, FAINT)
+    return x + 33 + text_width(word, SMALL)

@@ -1,0 +1,167 @@
+"""The report as a page: the claims of the terminal's report, with pictures."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+from PIL import Image
+
+from circuitlang.compiler.highlighter import highlight
+from circuitlang.reporting.diagram import figure
+from circuitlang.reporting.diagram.thumbnails import embed
+from circuitlang.reporting.formats.diagram import diagram
+from circuitlang.reporting.html import charts
+from circuitlang.reporting.html.pages import render
+from circuitlang.reporting.terminal.circuit_report import strongest
+from circuitlang.reporting.text import circuit_sentences
+from circuitlang.results.outputs import output_format
+from circuitlang.results.types import ExampleImage, Result
+
+# Above and below zero, as in the diagram; how strong is how opaque, so that zero is neutral on light and dark.
+_ABOVE, _BELOW = (217, 95, 14), (44, 118, 190)
+_RECOLOUR = {
+    "#ffffff": "surface",
+    figure.INK: "ink",
+    figure.FAINT: "faint",
+    figure.LINE: "line",
+    figure.DISC: "disc",
+    figure.EXCITATORY: "warm",
+    figure.INHIBITORY: "accent",
+}
+# What other formats write beside the page.
+_FILES = ("diagram.html", "diagram.svg", "metrics.json", "report.txt", "circuit.json", "circuit.safetensors")
+_SIGNS = "○□◇△▽"
+_WIDEST = 1500  # of a diagram that is shown as wide as the page, in pixels
+
+
+@output_format
+def page(result: Result) -> dict[str, bytes]:
+    """The report as a page, `report.html`: fidelity, search, layers and provenance with charts, the diagram, and the
+    pictures that are preserved best and worst. It needs no other file and no network."""
+    summary, witness = result.summary, result.witness
+    metric = "pearson" if "pearson" in summary.judged.metrics else min(summary.judged.metrics)
+    svg = diagram(result)["diagram.svg"].decode()
+    told = int(np.isfinite(witness.pictures).sum()) if witness else 0
+    rivals = (*summary.baselines, "without")
+    values = {
+        "result": result,
+        "witness": witness,
+        "metric": metric,
+        "value": summary.judged.metrics[metric],
+        "interval": summary.judged.intervals.get(metric),
+        "rival": summary.baselines["random"].metrics[metric] if "random" in summary.baselines else math.nan,
+        "necessity": summary.flat()["necessity"],
+        "share": circuit_sentences.share(summary),
+        "where": circuit_sentences.where(summary),
+        "images": circuit_sentences.images(summary),
+        "contrast": circuit_sentences.contrast(summary),
+        "notes": circuit_sentences.notes(summary),
+        "comparisons": _prose(circuit_sentences.comparisons(summary)),
+        "search": circuit_sentences.search(summary),
+        "budget": circuit_sentences.budget(summary),
+        "origin": circuit_sentences.origin(summary),
+        "statement": highlight(summary.plan.statement),
+        "recolour": _RECOLOUR,
+        "diagram": Markup(svg[svg.index("<svg") :]),
+        "wide": figure.drawn_width(svg) > _WIDEST,
+        "scatter": Markup(charts.scatter(witness)) if witness else "",
+        "alike": charts.alike(witness) if witness else True,
+        "pairs": len(witness.network) if witness else 0,
+        "chart": Markup(charts.metrics(summary)),
+        "marks": list(zip(_SIGNS, rivals, strict=False)),
+        "walk": Markup(charts.walk(summary)) if summary.walk else "",
+        "tried": list(zip(summary.walk, circuit_sentences.outcomes(summary), strict=True)),
+        "strokes": Markup(charts.pictures(witness)) if witness and told else "",
+        "maps": len(witness.most[0].network) if witness and witness.most else 0,
+        "counted": told,
+        "uncounted": summary.judged.images - told,
+        # Where nothing of the pictures is kept none is kept better than another.
+        "collapsed": not summary.effective,
+        "best": [_pictured(each, witness.correlations) for each in witness.most] if witness else [],
+        "worst": [_pictured(each, witness.correlations) for each in witness.least]
+        if witness and summary.effective
+        else [],
+        "paths": any(layer.path != layer.name for layer in summary.layers),
+        "strongest": [_kernel(result, *each) for each in strongest(result)],
+        "files": [*_FILES, *(["module.pt2"] if result.module else [])],
+    }
+    return {"report.html": render("report.html", **values)}
+
+
+@dataclass(frozen=True)
+class _Pictured:
+    """A judged picture and its two maps, as data URIs."""
+
+    name: str
+    picture: str
+    network: str
+    circuit: str
+    kept: float
+
+
+@dataclass(frozen=True)
+class _Kernel:
+    """One of the strongest kernels; `share` of the highest score."""
+
+    layer: str
+    source: int
+    target: int
+    picture: str
+    size: str
+    sum: float
+    share: float
+
+
+def _prose(lines: list[str]) -> str:
+    """The first line is a sentence of its own, the others are one."""
+    return f"{lines[0]}. {' '.join(lines[1:])}."
+
+
+def _pictured(shown: ExampleImage, apart: bool) -> _Pictured:
+    """Maps on scales of their own where they are told by r, which forgives scale."""
+    most = [float(np.abs(each).max()) for each in (shown.network, shown.circuit)]
+    scales = most if apart else [max(most)] * 2
+    network, circuit = (
+        _heat(_tiled(each), scale) for each, scale in zip((shown.network, shown.circuit), scales, strict=True)
+    )
+    return _Pictured(shown.name, embed(shown.picture, 160), network, circuit, shown.kept)
+
+
+def _kernel(result: Result, share: float, number: int, index: int) -> _Kernel:
+    kernels = result.circuit.kernels[number]
+    weight = kernels.weight[index]
+    return _Kernel(
+        layer=result.summary.layers[number].name,
+        source=int(kernels.source[index]),
+        target=int(kernels.target[index]),
+        picture=_heat(weight, float(np.abs(weight).max())),
+        size=f"{weight.shape[0]}×{weight.shape[1]}",
+        sum=float(weight.sum()),
+        share=share,
+    )
+
+
+def _tiled(maps: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Several maps [maps, h, w] as one, in rows of equal length."""
+    count, height, width = maps.shape
+    across = math.ceil(math.sqrt(count))
+    down = math.ceil(count / across)
+    padded = np.zeros((across * down, height, width), np.float32)
+    padded[:count] = maps
+    return padded.reshape(down, across, height, width).swapaxes(1, 2).reshape(down * height, across * width)
+
+
+def _heat(values: NDArray[np.float32], largest: float) -> str:
+    """Values [h, w] as a picture, one pixel each: a data URI."""
+    pixels = np.empty((*values.shape, 4), np.uint8)
+    pixels[..., :3] = np.where(values[..., None] >= 0, _ABOVE, _BELOW)
+    pixels[..., 3] = np.rint(255 * np.abs(values) / (largest or 1))
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, "PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode('ascii')}"

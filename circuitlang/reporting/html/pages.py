@@ -1,0 +1,63 @@
+"""Templates → pages that stand alone: no file beside them, no network, no markup but their own."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from circuitlang.base.printable import lines
+from circuitlang.reporting.diagram.svg import FORBIDDEN
+from circuitlang.reporting.text import circuit_sentences
+
+_FOLDER = Path(__file__).with_name("templates")
+
+
+def render(template: str, **values: Any) -> bytes:
+    """A page; what is not Markup is escaped. Its policy lets run only the script that is here."""
+    script = _script()
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    page = _environment().get_template(template).render(script=Markup(script), script_hash=digest, **values)
+    # What no file of text may hold, as a lone half of a surrogate in a file's name.
+    return FORBIDDEN.sub("\ufffd", page).encode()
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        finalize=shown,
+    )
+    environment.filters |= {"number": "{:,}".format, "percent": percent, "fixed": "{:.3f}".format, "signed": signed}
+    environment.filters["interval"] = circuit_sentences.interval
+    return environment
+
+
+@cache
+def _script() -> str:
+    return _FOLDER.joinpath("page.js").read_text(encoding="utf-8")
+
+
+def shown(value: Any) -> Any:
+    """A value as a template may print it: of text, what can be seen; markup is this program's own."""
+    return lines(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def percent(share: float) -> str:
+    """As in the terminal: one decimal."""
+    return f"{share:.1%}"
+
+
+def signed(value: float) -> str:
+    """A difference in three decimals, with a minus that is as wide as a plus; none before nothing."""
+    return f"{round(value, 3) + 0.0:+.3f}".replace("-", "−") if round(value, 3) else "0.000"

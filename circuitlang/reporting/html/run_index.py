@@ -1,0 +1,128 @@
+"""The circuits of a run side by side, as a page: `index.html`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from circuitlang.plan.model import Circuit, Plan
+from circuitlang.plugins.protocols import METRICS
+from circuitlang.reporting.html.pages import render
+from circuitlang.reporting.terminal.comparison_report import claims, title
+from circuitlang.reporting.text import circuit_sentences, split_sentences
+from circuitlang.results.comparison import Comparison
+from circuitlang.results.sweep import Curve, Sweep, effective
+from circuitlang.results.sweep_grouping import sweeps
+from circuitlang.results.types import Split, Summary
+
+if TYPE_CHECKING:
+    from circuitlang.reporting.html.charts import Series
+
+
+# What circuits may differ in beside their size and their pictures.
+_TELLING = ("target", "criterion", "ablation", "refill", "structure")
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """A sweep with its charts; `unlabelled` curves, where they are too many to be named."""
+
+    sweep: Sweep
+    fidelity: Markup
+    effective: Markup
+    unlabelled: int
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """A comparison in its folder, and what it says."""
+
+    folder: str
+    title: str
+    claims: Sequence[str]
+
+
+def index(
+    name: str,
+    plan: Plan,
+    finished: Mapping[str, Summary],
+    splits: Mapping[str, Split] | None = None,
+    compared: Mapping[str, Comparison] | None = None,
+) -> bytes:
+    """The page of a run: all circuits of its plan, of a split those of its parts, and of those that are finished (by
+    id) what was found; the splits that are finished, by id; and by folder what was compared."""
+    splits = splits or {}
+    rows: list[tuple[Circuit, Summary | None]] = []
+    for circuit in plan.circuits:
+        mine = [each for each in finished.values() if each.asked_as == circuit.id]
+        rows += [(each.plan, each) for each in mine]
+        # How many parts there are isn't known before the split is.
+        if not mine or (circuit.into is not None and circuit.id not in splits):
+            rows.append((circuit, None))
+    summaries = [summary for _, summary in rows if summary]
+    names = list(dict.fromkeys(name for summary in summaries for name in summary.train.metrics))
+    metric = "pearson" if "pearson" in names or not names else names[0]
+    return render(
+        "index.html",
+        name=name,
+        model=str(plan.model),
+        rows=rows,
+        remarks=[circuit_sentences.remarks(summary) if summary else "" for _, summary in rows],
+        splits=[(circuit, splits[circuit.id]) for circuit in plan.circuits if circuit.id in splits],
+        verdict=split_sentences.verdict,
+        evidence=split_sentences.evidence,
+        done=len(summaries),
+        # A column that says the same of every circuit says nothing.
+        differs=[word for word in _TELLING if len({str(getattr(each, word)) for each in plan.circuits}) > 1],
+        names=names,
+        metric=metric,
+        lower={
+            name for name in names if name in METRICS.declarations and "lower" in METRICS.declarations[name].options
+        },
+        held_out=all(summary.test for summary in summaries),
+        sweeps=[_draw(sweep) for sweep in sweeps(plan.circuits, finished)],
+        comparisons=[
+            _Compared(folder, title(comparison), claims(comparison)) for folder, comparison in (compared or {}).items()
+        ],
+    )
+
+
+def _draw(sweep: Sweep) -> _Drawn:
+    """The curves of a sweep, where it has more sizes than one."""
+    if len(sweep.sizes) < 2:
+        return _Drawn(sweep, Markup(), Markup(), 0)
+    # Only now, as a run whose circuits are all alike has nothing to draw.
+    from circuitlang.reporting.html import charts
+
+    names = {size: sweep.size(size) for size in sweep.sizes}
+    label = f"share of the relevant {sweep.noun}s kept" if sweep.axis == "sparsity" else f"{sweep.noun}s kept"
+    sizes = charts.Sizes(f"{label}, nominally", names)
+    metric = sweep.metric
+    series = [_series(curve, lambda summary: summary.judged.metrics[metric], metric) for curve in sweep.curves]
+    drawn = charts.sweep(metric, series, sweep.rivals(metric), sweep.rival, sizes)
+    alive = ""
+    if sweep.axis == "sparsity":
+        alive = charts.effective([_series(curve, effective) for curve in sweep.curves], sizes)
+    return _Drawn(sweep, Markup(drawn), Markup(alive), len(series) if len(series) > len(charts.SERIES) else 0)
+
+
+def _series(curve: Curve, number: Callable[[Summary], float], metric: str = "") -> Series:
+    """A number of the circuits of a curve, their median and its interval; of a metric, as the sweep has it."""
+    from circuitlang.reporting.html.charts import Series
+
+    spreads = [point.fidelity(metric) if metric else point.over(number) for point in curve.points]
+    features = {feature for point in curve.points for feature in point.found}
+    # A feature whose circuits are not all there has no line of its own.
+    whole = sorted(feature for feature in features if all(feature in point.found for point in curve.points))
+    members = [[number(point.found[feature]) for point in curve.points] for feature in whole]
+    return Series(
+        curve.label,
+        [point.size for point in curve.points],
+        [spread.value for spread in spreads],
+        [spread.low for spread in spreads],
+        [spread.high for spread in spreads],
+        members if len(features) > 1 else (),
+    )

@@ -1,0 +1,72 @@
+"""Split → page: the verdict, where the images lie, how the parts' circuits do on one another's images, the images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from circuitlang.compiler.highlighter import highlight
+from circuitlang.reporting.diagram.thumbnails import embed
+from circuitlang.reporting.html import charts
+from circuitlang.reporting.html.pages import render
+from circuitlang.reporting.text import split_sentences
+from circuitlang.results.types import Cluster, Overlap, Split, SplitResult
+
+# Images of a part that are shown, of those it was found on and of those held out; all are named in split.json.
+SHOWN = 36, 12
+_FILES = ("split.json", "report.txt", "embedding.svg")
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A part and some of its images, as data URIs with their names."""
+
+    number: int
+    kind: Cluster
+    train: list[tuple[str, str]]
+    test: list[tuple[str, str]]
+
+
+def split_page(divided: SplitResult) -> bytes:
+    """A page that needs no other file and no network, but links to the reports of the parts."""
+    split = divided.split
+    pairs = list(dict.fromkeys(each.parts for each in split.overlaps))
+    return render(
+        "split.html",
+        split=split,
+        plan=split.plan,
+        verdict=split_sentences.verdict(split),
+        evidence=split_sentences.evidence(split),
+        notes=split_sentences.notes(split),
+        tried=split_sentences.tried(split),
+        origin=split_sentences.origin(split),
+        statement=highlight(split.plan.statement),
+        embedding=Markup(charts.embedding(split)),
+        marks=charts.SIGNS,
+        parts=_parts(divided),
+        pairs=pairs,
+        overlaps=_by_layer(split, pairs),
+        files=_FILES,
+    )
+
+
+def _parts(divided: SplitResult) -> list[_Shown]:
+    found, start = [], 0
+    for number, kind in enumerate(divided.split.kinds, 1):
+        samples = []
+        for names, limit in zip((kind.train, kind.test), SHOWN, strict=True):
+            many = min(limit, len(names))
+            # Evenly through all of them, as those of one folder stand together.
+            chosen = [index * len(names) // many for index in range(many)]
+            samples.append([(names[each], embed(divided.pictures[start + each], 88)) for each in chosen])
+            start += len(names)
+        found.append(_Shown(number, kind, *samples))
+    return found
+
+
+def _by_layer(split: Split, pairs: list[tuple[int, int]]) -> list[tuple[str, list[Overlap]]]:
+    """Of each layer the overlaps of all pairs; those of all layers together last."""
+    found = {(each.layer, each.parts): each for each in split.overlaps}
+    layers = list(dict.fromkeys(each.layer for each in split.overlaps))
+    return [(layer, [found[layer, pair] for pair in pairs]) for layer in [*layers[1:], *layers[:1]]]

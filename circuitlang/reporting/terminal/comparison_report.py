@@ -1,0 +1,246 @@
+"""A comparison of circuits, for the terminal: what they share, what chance alone would have them share, how alike their
+maps are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from circuitlang.base.diagnostics import listing
+from circuitlang.reporting.terminal.layout import empty_table, section
+from circuitlang.reporting.text import circuit_sentences
+from circuitlang.results.comparison import Agreement, Comparison, Member, Pair, letter
+from circuitlang.results.overlap import Part
+
+# So many columns and no more are read at a glance.
+_COLUMNS = 6
+# Below this, probabilities differ by what nobody could tell.
+_LEAST = 1e-12
+_CHANCE = (
+    "chance: the mean IoU of two circuits that have, layer by layer, as many {noun}s as these, drawn uniformly and "
+    "independently from the relevant ones; p: how probable it is that such share so many or more"
+)
+
+
+def render(comparison: Comparison, folder: Path | None = None) -> RenderableType:
+    """What is read in the terminal; `folder` is where the comparison's files are, if they were written."""
+    parts: list[RenderableType] = [_claim(comparison), _members(comparison)]
+    if len(comparison.members) == 2:
+        parts.append(_layers(comparison, comparison.pairs[0]))
+    else:
+        parts += [_matrices(comparison), _layers_of_all(comparison)]
+    if folder is not None:
+        names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(style="dim")
+        grid.add_column(overflow="fold")
+        grid.add_row("files", Text(f"{folder}/", "bold"))
+        grid.add_row("", "  ".join(names))
+        parts.append(grid)
+    return Group(*(Padding(part, (0, 0, 1, 0)) for part in parts[:-1]), parts[-1])
+
+
+def claims(comparison: Comparison) -> list[str]:
+    """What is found, in sentences: of two circuits all of it, of more the two that share most and least."""
+    if len(comparison.members) == 2:
+        (pair,) = comparison.pairs
+        return [shared(comparison, pair), agreement(pair)]
+    told = [pair for pair in comparison.pairs if pair.overlap.total.iou is not None]
+    if not told:
+        return ["None of these circuits keeps anything."]
+    ranked = sorted(told, key=lambda pair: -(pair.overlap.total.iou or 0))
+    if len(told) == 1:
+        return [shared(comparison, ranked[0])]
+    return [f"Most alike: {shared(comparison, ranked[0])}", f"Least alike: {shared(comparison, ranked[-1])}"]
+
+
+def title(comparison: Comparison) -> str:
+    """The circuits' names."""
+    return listing([member.name for member in comparison.members], limit=3)
+
+
+def shared(comparison: Comparison, pair: Pair) -> str:
+    """How much two circuits share, against chance."""
+    names = [comparison.members[each].name for each in (pair.first, pair.second)]
+    total = pair.overlap.total
+    if total.iou is None:
+        return f"{names[0]} and {names[1]} keep nothing."
+    if total.shared == total.union:
+        return f"{names[0]} and {names[1]} are the same {total.shared:,} {comparison.noun}s."
+    both = f"{total.shared:,} of {total.union:,} {comparison.noun}s"
+    said = f"{names[0]} and {names[1]} share {both}: IoU {total.iou:.3f}"
+    if total.expected_iou is None:
+        return f"{said}."
+    return f"{said}, by chance {total.expected_iou:.3f} (p {probability(total.p)})."
+
+
+def agreement(pair: Pair) -> str:
+    """How alike the maps of two circuits are, or why that can't be said."""
+    found = pair.agreement
+    if found is None:
+        return f"Their maps are not compared: {pair.silent}."
+    first, *others = [f"{name} {value:.3f}{_interval(found, name)}" for name, value in found.metrics.items()]
+    number = f"{found.pictures} picture{'' if found.pictures == 1 else 's'}"
+    where = f"{number} held out from both" if found.held_out else f"{number} that aren't held out from both"
+    return f"Their maps are alike by {first} on {where}" + (f"; {', '.join(others)}." if others else ".")
+
+
+def _interval(found: Agreement, name: str) -> str:
+    """Of the first metric; of all of them it would be too much to read."""
+    if name not in found.intervals or name != next(iter(found.metrics)):
+        return ""
+    return f" ({circuit_sentences.interval(found.intervals[name])})"
+
+
+def probability(p: float | None) -> str:
+    """A probability as it is said."""
+    if p is None:
+        return "–"
+    if p < _LEAST:
+        return f"< {_LEAST:.0e}"
+    return f"= {p:.2g}"
+
+
+def count(number: float) -> str:
+    """An expected number: with a decimal where that says something."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.1f}"
+
+
+def share(value: float | None) -> str:
+    """Intersection over union; nothing where there is nothing."""
+    return "–" if value is None else f"{value:.3f}"
+
+
+def fidelity(member: Member) -> str:
+    """How well a circuit does by itself."""
+    return "–" if member.pearson is None else f"{member.pearson:.3f}"
+
+
+def count_of(number: int, member: Member) -> str:
+    """A number of what is counted of a circuit, which is said where it isn't kernels."""
+    return f"{number:,}" if member.noun == "kernel" else f"{number:,} {member.noun}s"
+
+
+def columns(comparison: Comparison) -> list[Pair]:
+    """The pairs whose layers are shown: the first circuit with each of the next."""
+    return [pair for pair in comparison.pairs if pair.first == 0][:_COLUMNS]
+
+
+def chance(comparison: Comparison) -> str:
+    """What is taken for chance."""
+    said, first = _CHANCE.format(noun=comparison.noun), comparison.members[0]
+    if not first.zero:
+        return said
+    zero = f"{first.zero:,} of the {first.relevant:,} relevant {first.noun}s of {first.name}"
+    return f"{said}. {zero} are zero in the network: of those that aren't, chance would share more"
+
+
+def _claim(comparison: Comparison) -> RenderableType:
+    first, *rest = claims(comparison)
+    text = Text(first, "bold")
+    for line in rest:
+        text.append(f"\n{line}", "")
+    return Panel(
+        text,
+        title=f"compare {title(comparison)}",
+        title_align="left",
+        box=box.ROUNDED,
+        border_style="dim",
+        padding=(0, 1),
+    )
+
+
+def _members(comparison: Comparison) -> RenderableType:
+    table = empty_table()
+    table.add_column("", style="bold")
+    for name in ("circuit", "target", "on", "kept", "pearson", "found by"):
+        right = name in ("kept", "pearson")
+        table.add_column(name, justify="right" if right else "left", no_wrap=right, overflow="fold")
+    for number, each in enumerate(comparison.members):
+        table.add_row(
+            letter(number),
+            each.name,
+            each.target,
+            each.images,
+            count_of(each.kept, each),
+            fidelity(each),
+            Text(each.how, "dim"),
+        )
+    return section("circuits", f"of {comparison.model}; pearson with the network's map", table)
+
+
+def _layers(comparison: Comparison, pair: Pair) -> RenderableType:
+    table = empty_table()
+    for name in ("layer", "A", "B", "shared", "only A", "only B", "IoU", "chance", "p"):
+        table.add_column(name, justify="left" if name == "layer" else "right", no_wrap=name != "layer")
+    for path, part in pair.overlap.layers.items():
+        table.add_row(comparison.layers[path], *_cells(part))
+    table.add_section()
+    table.add_row("all", *_cells(pair.overlap.total), style="bold")
+    caption = chance(comparison)
+    return Group(section(f"{comparison.noun}s", "kept, layer by layer", table), Text(caption, "dim"))
+
+
+def _cells(part: Part) -> Iterator[str]:
+    for number in (part.first, part.second, part.shared, part.only_first, part.only_second):
+        yield f"{number:,}"
+    yield share(part.iou)
+    yield share(part.expected_iou)
+    yield probability(part.p).removeprefix("= ")
+
+
+def _matrices(comparison: Comparison) -> RenderableType:
+    def overlapping(pair: Pair) -> str:
+        return share(pair.overlap.total.iou)
+
+    def alike(pair: Pair) -> str:
+        return share(pair.agreement.metrics.get("pearson") if pair.agreement else None)
+
+    parts = [
+        section("overlap", "intersection over union", _matrix(comparison, overlapping)),
+        section("maps", "pearson of two circuits' maps, on pictures held out from both", _matrix(comparison, alike)),
+    ]
+    reasons = dict.fromkeys(pair.silent for pair in comparison.pairs if pair.silent)
+    notes = [Text(f"–: {reason}", "dim") for reason in reasons]
+    if any(pair.agreement and not pair.agreement.held_out for pair in comparison.pairs):
+        notes.append(Text("some have no such picture, and are compared on those they are judged by", "dim"))
+    return Group(Padding(parts[0], (0, 0, 1, 0)), parts[1], *notes)
+
+
+def _matrix(comparison: Comparison, say: Callable[[Pair], str]) -> Table:
+    table = empty_table()
+    table.add_column("", style="bold")
+    numbers = range(len(comparison.members))
+    shown = list(numbers)[: 2 * _COLUMNS]
+    for number in shown[:-1]:
+        table.add_column(letter(number), justify="right", no_wrap=True)
+    for row in numbers:
+        if row:
+            cells = [say(comparison.pair(column, row)) if column < row else "" for column in shown[:-1]]
+            table.add_row(letter(row), *cells)
+    return table
+
+
+def _layers_of_all(comparison: Comparison) -> RenderableType:
+    pairs = columns(comparison)
+    table = empty_table()
+    table.add_column("layer")
+    for pair in pairs:
+        table.add_column(f"A {letter(pair.second)}", justify="right", no_wrap=True)
+    for path, name in comparison.layers.items():
+        parts = [pair.overlap.layers.get(path) for pair in pairs]
+        table.add_row(name, *(share(part.iou if part else None) for part in parts))
+    table.add_section()
+    table.add_row("all", *(share(pair.overlap.total.iou) for pair in pairs), style="bold")
+    table.add_row("chance", *(share(pair.overlap.total.expected_iou) for pair in pairs), style="dim")
+    p = (probability(pair.overlap.total.p).removeprefix("= ") for pair in pairs)
+    table.add_row("p", *p, style="dim")
+    caption = chance(comparison)
+    return Group(section(f"{comparison.noun}s", "intersection over union, layer by layer", table), Text(caption, "dim"))

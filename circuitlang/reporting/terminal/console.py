@@ -1,0 +1,47 @@
+"""Where text leaves for a terminal or a text file. Nothing that a file brought along acts there, and nothing hides."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console as RichConsole
+from rich.console import ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+from circuitlang.base.printable import is_hidden, lines
+
+# Columns of a report in a file.
+_WIDTH = 100
+
+
+class Console(RichConsole):
+    """A console that shows what is in a text; colours and cursor movements are its own alone."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """The segments of a renderable, each with a sign for what can't be seen in it."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(lines(segment.text), segment.style)
+
+
+def as_text(renderable: RenderableType) -> bytes:
+    """What a console would print, as the content of a text file."""
+    file = io.StringIO()
+    Console(file=file, width=_WIDTH, color_system=None, force_terminal=False).print(renderable)
+    # Not `splitlines`, for which more than line feeds end a line.
+    printed = (line.rstrip() for line in file.getvalue().removesuffix("\n").split("\n"))
+    return ("\n".join(printed) + "\n").encode(errors="backslashreplace")
+
+
+def json_text(text: str) -> str:
+    """JSON that says the same, with what can't be seen written by its number."""
+    return "".join(_escaped(each) if each != "\n" and is_hidden(each) else each for each in text)
+
+
+def _escaped(character: str) -> str:
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))

@@ -1,0 +1,61 @@
+"""What reports in the terminal are made of: sections, tables, and where something came from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich import box
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.measure import Measurement
+from rich.table import Table
+from rich.text import Text
+
+from circuitlang.base.diagnostics import listing
+
+
+def section(title: str, caption: str, body: RenderableType) -> RenderableType:
+    """A body below its title and, on the same line, what it is."""
+    return Group(Text.assemble((title, "bold"), ("  " + caption, "dim")), body)
+
+
+def empty_table() -> Table:
+    """An empty table with a line below its head."""
+    return Table(box=box.SIMPLE_HEAD, pad_edge=False)
+
+
+@dataclass(frozen=True)
+class ResponsiveTable:
+    """A table that does without columns where there is no room for all of them, rather than cut their numbers.
+
+    `table` makes it without some of `spared`, of which the first go first; what is left out is said below it.
+    """
+
+    table: Callable[[Collection[str]], Table]
+    spared: Sequence[str]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for number in range(len(self.spared) + 1):
+            table = self.table(self.spared[:number])
+            if Measurement.get(console, options.update(max_width=10_000), table).maximum <= options.max_width:
+                break
+        yield table
+        if number:
+            yield Text(f"{listing(self.spared[:number])}: in a wider terminal, and on the page", "dim")
+
+
+def origin(statement: str, says: Mapping[str, str], folder: Path | None) -> Table:
+    """The words that asked for a result, where it came from, and its files where they were written."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim")
+    grid.add_column(overflow="fold")
+    if statement:
+        grid.add_row("spec", Text(" ".join(statement.split())))
+    for word, told in says.items():
+        grid.add_row(word, told)
+    if folder is not None:
+        grid.add_row("files", Text(f"{folder}/", "bold"))
+        names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+        grid.add_row("", "  ".join(names))
+    return grid

@@ -1,0 +1,146 @@
+"""A sweep in the terminal: a table of sizes by curves, and the curves themselves, readable without colour."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich import box
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.table import Table
+from rich.text import Text
+
+from circuitlang.reporting.text import circuit_sentences
+from circuitlang.results.sweep import Curve, Sweep
+
+# Columns between two cells of the table, and of what is left and right of all of them.
+_BETWEEN, _BESIDE = 2, 26
+# Of a plot: its rows, columns of its axis, columns with it at least, and between two plots.
+_ROWS, _AXIS, _PLOT, _GAP = 9, 5, 36, 2
+_MEDIAN, _INTERVAL, _RIVAL = "●", "│", "·"
+
+
+def sweep_report(sweep: Sweep) -> RenderableType:
+    """The table and, from three sizes on, the curves."""
+    where = "on held-out pictures" if sweep.held_out else "held out where anything was"
+    title = Text.assemble((sweep.name, "bold"), (f"  {sweep.metric} {where}, by size", "dim"))
+    parts: list[RenderableType] = [title, Text(_caption(sweep), "dim"), Text(), _Tables(sweep)]
+    if sweep.missing:
+        said = "one of its circuits is" if sweep.missing == 1 else f"{sweep.missing:,} of its circuits are"
+        parts.append(Text(f"! {said} missing, and medians are of what is there", "yellow"))
+    if len(sweep.sizes) > 2:
+        parts += [Text(), _Plots(sweep)]
+    return Group(*parts)
+
+
+def _caption(sweep: Sweep) -> str:
+    if len(sweep.features) == 1:
+        return f"of {sweep.features[0]}, with its 95% interval over pictures"
+    return f"medians of {len(sweep.features)} features, with the bootstrap's 95% interval over features"
+
+
+@dataclass(frozen=True)
+class _Tables:
+    """As many curves side by side as the terminal has room for, and the others below."""
+
+    sweep: Sweep
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        curves = self.sweep.curves
+        cells = [_cell(curve, size, self.sweep.metric) for curve in curves for size in self.sweep.sizes]
+        wide = max(len(each.plain) for each in cells)
+        room = max(1, (options.max_width - _BESIDE) // (wide + _BETWEEN))
+        # No last table of a single column, where that can be.
+        each = math.ceil(len(curves) / math.ceil(len(curves) / room))
+        for start in range(0, len(curves), each):
+            yield from [Text()] if start else []
+            yield _table(self.sweep, curves[start : start + each], wide)
+
+
+def _table(sweep: Sweep, curves: Sequence[Curve], wide: int) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for title in ("size", f"{sweep.noun}s", *(curve.label for curve in curves)):
+        table.add_column(title, justify="right", overflow="fold", max_width=wide)
+    table.add_column(sweep.rival, justify="right", style="dim", overflow="fold", max_width=8)
+    rivals = sweep.rivals(sweep.metric)
+    for size in sweep.sizes:
+        points = [point for curve in sweep.curves for point in curve.points if point.size == size]
+        asked = sorted({each.asked for point in points for each in point.found.values()})
+        number = f"{asked[0]:,}" if len(asked) == 1 else f"~{asked[len(asked) // 2]:,}"
+        cells = [_cell(curve, size, sweep.metric) for curve in curves]
+        rival = f"{rivals[size]:.3f}" if size in rivals else "-"
+        table.add_row(sweep.size(size), number, *cells, rival)
+    return table
+
+
+def _cell(curve: Curve, size: float, metric: str) -> Text:
+    for point in curve.points:
+        if point.size == size:
+            found = point.fidelity(metric)
+            return Text.assemble(f"{found.value:.3f} ", (circuit_sentences.interval((found.low, found.high)), "dim"))
+    return Text("-", "dim")
+
+
+@dataclass(frozen=True)
+class _Plots:
+    """A plot for each curve, side by side as far as there is room."""
+
+    sweep: Sweep
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        side_by_side = max(1, min(len(self.sweep.curves), (options.max_width + _GAP) // (_PLOT + _GAP)))
+        wide = min(56, (options.max_width + _GAP) // side_by_side - _GAP)
+        plots = [_plot(self.sweep, curve, wide) for curve in self.sweep.curves]
+        for start in range(0, len(plots), side_by_side):
+            for lines in zip(*plots[start : start + side_by_side], strict=True):
+                yield Text((" " * _GAP).join(lines).rstrip(), no_wrap=True)
+            yield Text()
+        yield Text(f"{_MEDIAN} {self._what()}  {_INTERVAL} 95% interval  {_RIVAL} random, as large", "dim")
+
+    def _what(self) -> str:
+        return self.sweep.metric if len(self.sweep.features) == 1 else f"median {self.sweep.metric}"
+
+
+def _plot(sweep: Sweep, curve: Curve, wide: int) -> list[str]:
+    """A curve against the logarithm of the size, as lines of `wide` columns."""
+    plot = wide - _AXIS
+    columns = _places(sweep.sizes, plot)
+    spreads = {columns[point.size]: point.fidelity(sweep.metric) for point in curve.points}
+    floor = min(0.0, *(spread.low for spread in spreads.values()))
+    cells = [[" "] * plot for _ in range(_ROWS)]
+
+    def row(value: float) -> int:
+        return round((1 - min(max(value, floor), 1.0)) / (1 - floor) * (_ROWS - 1))
+
+    for size, value in sweep.rivals(sweep.metric).items():
+        cells[row(value)][columns[size]] = _RIVAL
+    for column, spread in spreads.items():
+        for number in range(row(spread.high), row(spread.low) + 1):
+            cells[number][column] = _INTERVAL
+        cells[row(spread.value)][column] = _MEDIAN
+    title = curve.label if len(curve.label) <= wide else f"{curve.label[: wide - 1]}…"
+    ticks = {row(1.0): "1.0", row(0.5): "0.5", row(0.0): "0.0"}
+    lines = [f"{ticks.get(number, ''):>3} ┤" + "".join(line) for number, line in enumerate(cells)]
+    return [title.ljust(wide), *lines, *_sizes(sweep, columns, wide)]
+
+
+def _places(sizes: Sequence[float], wide: int) -> dict[float, int]:
+    """The column of each size; the first is a few columns from the left, the last from the right."""
+    low, high = math.log(sizes[0]), math.log(sizes[-1])
+    return {size: 1 + round((math.log(size) - low) / (high - low) * (wide - 4)) for size in sizes}
+
+
+def _sizes(sweep: Sweep, columns: dict[float, int], wide: int) -> list[str]:
+    """The axis, and the sizes as far as they don't get into each other's way."""
+    plot = wide - _AXIS
+    axis, names = ["─"] * plot, [" "] * wide
+    free = 0
+    for size, column in columns.items():
+        axis[column] = "┴"
+        name = sweep.size(size)
+        start = min(_AXIS + column - len(name) // 2, wide - len(name))
+        if start >= free:
+            names[start : start + len(name)] = name
+            free = start + len(name) + 1
+    return [" " * (_AXIS - 1) + "└" + "".join(axis), "".join(names)]

@@ -1,0 +1,1 @@
+"""Results: frozen types, and the store that writes and reads result folders. No torch."""

@@ -1,0 +1,80 @@
+"""Plan and results → what was promised of each circuit, and whether it holds."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from circuitlang.plan.model import Key, Plan
+from circuitlang.results.types import Summary
+
+_HOLDS = {"<=": operator.le, ">=": operator.ge}
+
+
+@dataclass(frozen=True)
+class Assertion:
+    """What a number of a circuit must be, by a bound of its own or an expectation, and what it is.
+
+    `measure` is a key of metrics.json. Nothing is `measured` of what was not computed, nor held-out where nothing is
+    held out. `place` is where the plan has it from, as a key of its origins.
+    """
+
+    kind: Literal["bound", "expectation"]
+    circuit: str
+    measure: str
+    relation: Literal["<=", ">="]
+    value: float
+    computed: bool
+    measured: float | None
+    place: Key
+
+    @property
+    def holds(self) -> bool:
+        return self.measured is not None and bool(_HOLDS[self.relation](self.measured, self.value))
+
+    @property
+    def says(self) -> str:
+        """What was measured against what was expected."""
+        if self.measured is None:
+            why = "nothing was held out to measure it on"
+            if self.measure.startswith("contrast."):
+                why = "it is contrasted with nothing"
+            if not self.computed:
+                why = f"{self.circuit} was not computed"
+            return f"{self.measure} {self.relation} {plain(self.value)} was expected, but {why}"
+        number = f"{self.measured:.4g}" if self.measured % 1 else f"{self.measured:.0f}"
+        if _HOLDS[self.relation](float(number), self.value) != self.holds:
+            # Rounded it would say the contrary.
+            number = repr(self.measured)
+        return f"{self.measure} is {number}, expected {self.relation} {plain(self.value)}"
+
+
+def plain(value: float) -> str:
+    """A number as it would be written: all of its digits, and no point where it is whole."""
+    return repr(value).removesuffix(".0")
+
+
+def assertions(plan: Plan, summaries: Mapping[str, Summary]) -> Iterator[Assertion]:
+    """The bounds of a plan's circuits and its expectations, in its order; `summaries` by circuit id. What is promised
+    of a split is promised of the circuit of each part."""
+    found: dict[str, list[tuple[str, dict[str, float] | None]]] = {}
+    for summary in summaries.values():
+        found.setdefault(summary.asked_as, []).append((summary.plan.id, summary.flat()))
+
+    def made(kind: Literal["bound", "expectation"], name: str, measure: str, relation: Literal["<=", ">="],
+             value: float, place: Key) -> Iterator[Assertion]:  # fmt: skip
+        for circuit, numbers in found.get(name, [(name, None)]):
+            measured = (numbers or {}).get(measure)
+            yield Assertion(kind, circuit, measure, relation, value, numbers is not None, measured, place)
+
+    for circuit in plan.circuits:
+        for bound in circuit.bounds:
+            place = ("circuits", circuit.id, bound.metric)
+            measure = f"{bound.sample}.{bound.metric}"
+            yield from made("bound", circuit.id, measure, bound.relation, bound.value, place)
+    for number, expected in enumerate(plan.expectations):
+        for name in expected.circuits:
+            here = ("expectations", str(number))
+            yield from made("expectation", name, expected.measure, expected.relation, expected.value, here)

@@ -1,0 +1,148 @@
+"""Forecasts: what a run would do and roughly what it would cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Literal
+
+# A circuit's folder is not there, holds another circuit than would be computed, holds the very one without some of its
+# files, or with all of them.
+State = Literal["new", "changed", "incomplete", "finished"]
+# The states of circuits whose kernels and numbers are there.
+FOUND = ("incomplete", "finished")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Passes to find a circuit, forwards to build and measure it, and the floating-point operations of either.
+
+    `forwarded` and `returned` are how many pictures go forward and backward in all: for that, and to make one that
+    excites the feature in the circuit, which the operations are without. The one that excites it in the network is made
+    once for all circuits of a feature, and not counted.
+    """
+
+    passes: float = 0
+    forwards: int = 0
+    finding: int = 0
+    measuring: int = 0
+    forwarded: float = 0
+    returned: float = 0
+
+    def __sub__(self, other: Cost) -> Cost:
+        return self + Cost(*(-getattr(other, field.name) for field in fields(other)))
+
+    def __mul__(self, share: float) -> Cost:
+        whole = {"forwards", "finding", "measuring"}
+        scaled = {field.name: getattr(self, field.name) * share for field in fields(self)}
+        return Cost(**{name: round(value) if name in whole else value for name, value in scaled.items()})
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            self.passes + other.passes,
+            self.forwards + other.forwards,
+            self.finding + other.finding,
+            self.measuring + other.measuring,
+            self.forwarded + other.forwarded,
+            self.returned + other.returned,
+        )
+
+
+@dataclass(frozen=True)
+class Forward:
+    """The floating-point operations of one picture's forward pass up to a target, by step that has kernels; of `own`
+    the target's rows alone are computed, and for no other target."""
+
+    steps: Mapping[str, int]
+    own: str
+
+    @property
+    def operations(self) -> int:
+        return sum(self.steps.values())
+
+
+@dataclass(frozen=True)
+class Common:
+    """What circuits have in common, and its cost: told by `key`. What the network does by itself on pictures, told by
+    `pictures`, it does together for several targets."""
+
+    key: str
+    cost: Cost
+    pictures: str = ""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A value of a circuit, as it is written in the language, and its origin: `file:line`, `default`, or unknown."""
+
+    word: str
+    value: str
+    origin: str
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """A set and how many files it matches."""
+
+    name: str
+    include: tuple[str, ...]
+    exclude: tuple[str, ...]
+    limit: int | None
+    pictures: int
+
+
+@dataclass(frozen=True)
+class CircuitForecast:
+    """What is known of a circuit before it is found.
+
+    It is found on `found_on` pictures, contrasted with `contrasted_with`, and measured on `measured_on` others; copies
+    of one picture, which are not held out apart, may shift these. `asked` is None without a size, `relevant` and `cost`
+    are where they can't be told before the model is run. `refused` says why this version can't run it. Of a circuit
+    whose scores are there, `scored` says so, and they cost nothing.
+    """
+
+    id: str
+    name: str
+    settings: tuple[Setting, ...]
+    images: str
+    test: str | None
+    contrast: str | None
+    found_on: int
+    measured_on: int
+    contrasted_with: int
+    relevant: int | None
+    asked: int | None
+    cost: Cost | None
+    scoring: Cost
+    common: tuple[Common, ...]
+    forward: Forward | None
+    refused: tuple[str, ...]
+    state: State = "new"
+    # Where its scores come from without a pass: `cache`, or the id of the circuit of this plan that has the same.
+    scored: str = ""
+    # The id of the first of those that it is scored together with.
+    beside: str = ""
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a run would do; `size` is the side of the pictures that the model takes, in pixels."""
+
+    model: str
+    size: int
+    images: tuple[ImageSet, ...]
+    circuits: tuple[CircuitForecast, ...]
+    comparisons: tuple[tuple[str, ...], ...]
+    expectations: tuple[str, ...]
+    # How the weights were found in their file, where it is not a plain state dict.
+    weights_notes: tuple[str, ...] = ()
+
+    @property
+    def due(self) -> tuple[CircuitForecast, ...]:
+        """The circuits that would be computed: they can be run, and are not finished."""
+        return tuple(each for each in self.circuits if not each.refused and each.state not in FOUND)
+
+    @property
+    def total(self) -> Cost:
+        """What the circuits that are due cost together."""
+        return sum((each.cost for each in self.due if each.cost), Cost())

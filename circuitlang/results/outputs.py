@@ -1,0 +1,74 @@
+"""Output formats and exports: what can be made of a result.
+
+An output format is a file with one registered function, result → files by name; every run writes all of them. There are
+formats of circuits (`reporting/formats/`), of splits (`reporting/split_formats/`) and of comparisons
+(`reporting/comparison_formats/`). An export is a file in `exporters/` with one registered function, finished circuit →
+content of a file with that ending; it is written on request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from circuitlang.plugins.registry import Registry
+from circuitlang.results.comparison import Comparison
+from circuitlang.results.types import Result, SplitResult
+
+if TYPE_CHECKING:
+    from circuitlang.results.finished_circuit import FinishedCircuit
+
+    Export = Callable[[FinishedCircuit], bytes]
+    E = TypeVar("E", bound=Export)
+
+
+@dataclass(frozen=True)
+class ComparisonResult:
+    """A comparison, the circuits that were compared, and the names of their folders where these lie beside its own."""
+
+    comparison: Comparison
+    circuits: Sequence[Result]
+    beside: Sequence[str] = ()
+
+
+Files = Mapping[str, bytes]
+Format = Callable[[Result], Files]
+SplitFormat = Callable[[SplitResult], Files]
+ComparisonFormat = Callable[[ComparisonResult], Files]
+F = TypeVar("F", bound=Format)
+SF = TypeVar("SF", bound=SplitFormat)
+CF = TypeVar("CF", bound=ComparisonFormat)
+
+EXPORTS: Registry[Export] = Registry("export", "circuitlang.exporters", "circuitlang.exports")
+FORMATS: Registry[Format] = Registry("output format", "circuitlang.reporting.formats", "circuitlang.formats")
+SPLIT_FORMATS: Registry[SplitFormat] = Registry(
+    "output format of splits", "circuitlang.reporting.split_formats", "circuitlang.split_formats"
+)
+COMPARISON_FORMATS: Registry[ComparisonFormat] = Registry(
+    "output format of comparisons", "circuitlang.reporting.comparison_formats", "circuitlang.comparison_formats"
+)
+
+
+def output_format(function: F) -> F:
+    """Register an output format of circuits."""
+    FORMATS.add(function.__name__, function.__module__, function)
+    return function
+
+
+def split_format(function: SF) -> SF:
+    """Register an output format of splits."""
+    SPLIT_FORMATS.add(function.__name__, function.__module__, function)
+    return function
+
+
+def comparison_format(function: CF) -> CF:
+    """Register an output format of comparisons."""
+    COMPARISON_FORMATS.add(function.__name__, function.__module__, function)
+    return function
+
+
+def export(function: E) -> E:
+    """Register an export."""
+    EXPORTS.add(function.__name__, function.__module__, function)
+    return function

@@ -1,0 +1,170 @@
+"""Folder → result: what `write` wrote, read back without torch."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load
+
+from circuitlang.base import source
+from circuitlang.base.diagnostics import Finding, InputError, SpecError, listing
+from circuitlang.base.plain_files import inside, is_there, read_plain
+from circuitlang.plan.model import Plan, digest, read_plan
+from circuitlang.results.manifest import SUMS, written
+from circuitlang.results.types import ChannelSources, Circuit, KeptKernels, LayerEdit, Result, Split, Summary
+from circuitlang.results.validation import sound_circuit, sound_split, sound_summary
+
+_KERNEL = ("target", "source", "score", "weight", "effective")
+_CHANGE = ("rows", "gain", "offset")
+_WIRE = ("source", "origin", "channel")
+_LONGEST = 200  # letters of a reason
+_AGAIN = "run its spec again: what is damaged is made anew"
+
+T = TypeVar("T")
+
+
+def read_summary(folder: Path) -> Summary:
+    """What `circuit.json` says. Raises InputError where it isn't there or isn't one."""
+    if not is_there(folder / "circuit.json"):
+        inside = [each.name for each in circuits(folder)]
+        cure = (
+            f"give that of a circuit in it: {listing(inside)}"
+            if inside
+            else "give the folder of a circuit, or of a run"
+        )
+        raise InputError(Finding("E312", f"{folder} holds no circuit", None, "circuit.json is missing", cure))
+    return read_json(folder, "circuit.json", Summary, sound_summary)
+
+
+def read(folder: Path) -> Result:
+    """A finished result, without its pictures. Raises InputError."""
+    summary = read_summary(folder)
+    path = folder / "circuit.safetensors"
+    content = read_file(folder, path.name)
+    try:
+        circuit = _circuit(summary, load(content))
+        sound_circuit(summary, circuit)
+    except KeyError as error:
+        raise InputError(Finding("E312", f"{path} lacks {error}", None, "it is not of this circuit.json")) from None
+    except (SafetensorError, ValueError, TypeError, OverflowError, MemoryError) as error:
+        raise InputError(Finding("E312", f"{path} can't be read", None, str(error), _AGAIN)) from None
+    return Result(summary, circuit)
+
+
+def _circuit(summary: Summary, arrays: Mapping[str, NDArray[Any]]) -> Circuit:
+    paths = [layer.path for layer in summary.layers]
+    kernels = tuple(KeptKernels(**{name: arrays[f"{path}.kernel.{name}"] for name in _KERNEL}) for path in paths)
+    # A folder of an earlier version says nothing of constant kernels.
+    none = np.zeros(0, np.int64)
+    changes = tuple(
+        LayerEdit(
+            **{name: arrays[f"{path}.change.{name}"] for name in _CHANGE},
+            constant=arrays.get(f"{path}.change.constant", none),
+        )
+        for path in paths
+    )
+    *wires, target = (
+        ChannelSources(**{name: arrays[f"{path}.wire.{name}"] for name in _WIRE}) for path in (*paths, "target")
+    )
+    return Circuit(kernels, tuple(wires), target, changes)
+
+
+def read_split(folder: Path) -> Split:
+    """What `split.json` says. Raises InputError where it isn't there or isn't one."""
+    if not is_there(folder / "split.json"):
+        raise InputError(Finding("E312", f"{folder} holds no split", None, "split.json is missing"))
+    return read_json(folder, "split.json", Split, sound_split)
+
+
+def read_json(folder: Path, name: str, kind: type[T], sound: Callable[[T], None]) -> T:
+    """What a file of a folder says, if it is `sound`. Raises InputError."""
+    content = read_file(folder, name)
+    try:
+        found = msgspec.json.decode(content, type=kind)
+        sound(found)
+    except (ValueError, RecursionError, OverflowError) as error:
+        # Of a damaged file a long piece may be repeated.
+        reason = str(error)[:_LONGEST]
+        raise InputError(Finding("E312", f"{folder / name} can't be read", None, reason, _AGAIN)) from None
+    return found
+
+
+def read_file(folder: Path, name: str) -> bytes:
+    """A file of a finished circuit, split or comparison, as it was written. Raises InputError."""
+    try:
+        content = read_plain(folder / name)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise InputError(Finding("E312", f"{folder / name} can't be read", None, reason, _AGAIN)) from None
+    _unchanged(folder, name, content)
+    return content
+
+
+def unchanged(folder: Path, name: str) -> None:
+    """Raises InputError where a file that is there is not as it was written."""
+    if is_there(folder / name):
+        read_file(folder, name)
+
+
+def _unchanged(folder: Path, name: str, content: bytes) -> None:
+    expected = written(folder).get(name)
+    if expected is not None and digest(content) != expected:
+        label = f"it is not as it was written: its hash is not the one in {SUMS}"
+        raise InputError(Finding("E312", f"{folder / name} was changed", None, label, _AGAIN))
+
+
+def visualised(folder: Path) -> bool:
+    """Whether the diagram of a finished circuit shows what excites each of its channels."""
+    with suppress(OSError):
+        return b'data-visualised="all"' in read_plain(folder / "diagram.html")[:200]
+    return False
+
+
+def circuits(folder: Path) -> list[Path]:
+    """The folders of circuits: `folder` itself, or those in it, by name."""
+    if is_there(folder / "circuit.json"):
+        return [folder]
+    return _of_the_run(folder, "circuit.json")
+
+
+def splits(folder: Path) -> list[Path]:
+    """The folders of splits: `folder` itself, or those in it, by name."""
+    if is_there(folder / "split.json"):
+        return [folder]
+    return _of_the_run(folder, "split.json")
+
+
+def _of_the_run(folder: Path, file: str) -> list[Path]:
+    """The folders in a run's that have such a file, by name; not those that its plan, if it has one, has no more."""
+    found = sorted(path.parent for path in inside(folder, f"*/{file}") if not path.parent.name.startswith("."))
+    plan = plan_of(folder)
+    if plan is None:
+        return found
+    into = {each.id: each.into is not None for each in plan.circuits}
+    split = {name for name in into if into[name]}
+    return [each for each in found if each.name in into or each.name.rpartition("-part")[0] in split]
+
+
+def plan_of(folder: Path) -> Plan | None:
+    """The plan that a run left in its folder, if there is one that can be read."""
+    with suppress(OSError, ValueError, SpecError):
+        return read_plan(source.read(folder / "plan.yaml"))[0]
+    return None
+
+
+def parts(folder: Path, name: str) -> list[Path]:
+    """In the folder of a run, those of the circuits of a split's parts, by number; some may be of an earlier split."""
+    found = {}
+    for path in inside(folder, f"{glob.escape(name)}-part*/circuit.json"):
+        number = path.parent.name.removeprefix(f"{name}-part")
+        if number.isdecimal():
+            found[int(number)] = path.parent
+    return [found[number] for number in sorted(found)]

@@ -1,0 +1,119 @@
+"""What one statement asked for in several sizes, by several criteria, of several features: axes and members."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from circuitlang.results.statistics import median
+from circuitlang.results.types import Summary
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A number and its 95% interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def shared_metrics(summaries: Sequence[Summary]) -> tuple[str, ...]:
+    """The metrics that all circuits were measured by; an extension of one run may lack in another."""
+    first, *others = summaries
+    return tuple(name for name in first.train.metrics if all(name in each.train.metrics for each in others))
+
+
+def effective(summary: Summary) -> float:
+    """The share of the relevant kernels that is effective."""
+    return summary.effective / summary.relevant if summary.relevant else 0.0
+
+
+@dataclass(frozen=True)
+class Point:
+    """One size of a curve, as it was asked for, and the circuits of this size, by feature."""
+
+    size: float
+    found: Mapping[str, Summary]
+
+    def fidelity(self, metric: str) -> Spread:
+        """The median over features; of one feature its own value, whose interval is over pictures."""
+        if len(self.found) == 1:
+            (summary,) = self.found.values()
+            value = summary.judged.metrics[metric]
+            return Spread(value, *summary.judged.intervals.get(metric, (value, value)))
+        return self.over(lambda summary: summary.judged.metrics[metric])
+
+    def over(self, number: Callable[[Summary], float]) -> Spread:
+        """The median over features of any number of a circuit."""
+        return Spread(*median([number(summary) for summary in self.found.values()]))
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What differs in size and feature alone, by the values that tell it from other curves; points by size."""
+
+    values: Mapping[str, str]
+    label: str
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A statement's circuits as far as they are finished; `missing` of them are not.
+
+    `axis` is what a size is counted in: the share of the relevant kernels, or kernels.
+    """
+
+    name: str
+    statement: str
+    axis: Literal["sparsity", "kernels"]
+    noun: str
+    features: tuple[str, ...]
+    curves: tuple[Curve, ...]
+    missing: int
+
+    @property
+    def sizes(self) -> tuple[float, ...]:
+        """Every size, smallest first."""
+        return tuple(sorted({point.size for curve in self.curves for point in curve.points}))
+
+    @property
+    def circuits(self) -> tuple[Summary, ...]:
+        """Its members."""
+        return tuple(each for curve in self.curves for point in curve.points for each in point.found.values())
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What fidelity is measured by."""
+        return shared_metrics(self.circuits)
+
+    @property
+    def metric(self) -> str:
+        """The one that is shown where there is room for one."""
+        return "pearson" if "pearson" in self.metrics else self.metrics[0]
+
+    @property
+    def held_out(self) -> bool:
+        """Whether all fidelity is of held-out pictures."""
+        return all(each.test for each in self.circuits)
+
+    @property
+    def rival(self) -> str:
+        """What the random circuits are called that each is compared with; a curve may have the name."""
+        return "random, as large" if any(curve.label == "random" for curve in self.curves) else "random"
+
+    def rivals(self, metric: str, baseline: str = "random") -> dict[float, float]:
+        """By size, the median over circuits of what a baseline as large reaches."""
+        found: dict[float, list[float]] = {}
+        for curve in self.curves:
+            for point in curve.points:
+                for each in point.found.values():
+                    if baseline in each.baselines:
+                        found.setdefault(point.size, []).append(each.baselines[baseline].metrics[metric])
+        return {size: median(values)[0] for size, values in sorted(found.items())}
+
+    def size(self, size: float) -> str:
+        """A size as it is written: a share in percent, or a count."""
+        return f"{100 * size:.4g}%" if self.axis == "sparsity" else f"{size:,.0f}"

@@ -1,0 +1,412 @@
+"""What a run finds, as plain values and arrays: no torch, so that a finished run is shown in no time."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from circuitlang.plan.model import Choice, Model
+from circuitlang.plan.model import Circuit as CircuitPlan
+
+
+class LayerSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """A layer of the circuit and its part of the budget.
+
+    `name` is what users write (`conv5`), `path` the module's (`features.10`). `relevant` kernels have a path from
+    the image to the target; `zero` of them have no weight but zero in the network already.
+    """
+
+    name: str
+    path: str
+    kind: str
+    out_channels: int
+    in_channels: int
+    groups: int
+    relevant: int
+    zero: int
+    kept: int
+    effective: int
+
+
+class Fidelity(msgspec.Struct, frozen=True, kw_only=True):
+    """How well the circuit's feature matches the network's, on some images: metrics by name, and their 95% intervals
+    over images."""
+
+    images: int
+    metrics: dict[str, float]
+    intervals: dict[str, tuple[float, float]] = {}
+
+
+class Provenance(msgspec.Struct, frozen=True, kw_only=True):
+    """What a result came from: contents by hash, never paths or times. `precision` is that of the scores."""
+
+    identity: str
+    weights: str
+    train_images: str
+    test_images: str
+    contrast_images: str = ""
+    precision: Literal["float32", "tf32"] = "float32"
+    versions: dict[str, str]
+    unreadable: list[str] = []
+    # How the weights were found in their file, where it is not a plain state dict.
+    weights_notes: list[str] = []
+
+
+class SizeTrial(msgspec.Struct, frozen=True, kw_only=True):
+    """A size that was tried in the search for the smallest circuit, and its value for each of the plan's bounds."""
+
+    kernels: int
+    values: list[float]
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """Which part of a split a circuit is: the `number`-th, from 1, of `parts`; `of` is the id of the split in its
+    plan, `split` its identity."""
+
+    of: str
+    number: int
+    parts: int
+    split: str
+
+
+class PrecisionCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """What reduced precision changes: scores in TF32 against the same in single precision, both by a few of the images
+    that the circuit was found on.
+
+    `difference` is the largest of any relevant kernel, as a share of the largest score, and `spearman` the correlation
+    of ranks. Circuits of the circuit's size are selected by either: of the `kept` kernels of that by TF32, `exchanged`
+    are not in the other.
+    """
+
+    images: int
+    difference: float
+    spearman: float
+    kept: int
+    exchanged: int
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """A result without its arrays: what `circuit.json` holds.
+
+    `without` is the fidelity of the network less the circuit, whose error is called necessity: 0 where the network
+    can do without, 1 and more where nothing of the feature is left. `baselines` are circuits of the same size by other
+    criteria, built in the same way. Both are measured on the held-out images, where there are any. `walk` are the
+    sizes that were tried where none was given, smallest first. `parameters` are the numbers of the circuit's module,
+    `extracted_difference` the most by which its maps differ from those of the circuit in the network, as a share of
+    the largest value. `contrast` is the fidelity on what the circuit is contrasted with: on images that no kernel was
+    scored by, where any were held out. With `structure=weight` single weights are counted instead of kernels. `part` is
+    there where the circuit is one of a split, `reduced` where it was scored in reduced precision. `unheard` says that
+    the feature is the same everywhere on all images that it was found on: there is nothing to preserve. `responses` are
+    the numbers that fidelity is of, a feature's at all positions on all images. `constant` are the kernels that every
+    circuit has and no budget counts, for they read channels that no path from the image leads to.
+    """
+
+    plan: CircuitPlan
+    model: Model
+    relevant: int
+    asked: int
+    kept: int
+    effective: int
+    layers: list[LayerSummary]
+    train: Fidelity
+    test: Fidelity | None
+    contrast: Fidelity | None = None
+    contrast_held_out: bool = False
+    without: Fidelity
+    baselines: dict[str, Fidelity]
+    walk: list[SizeTrial] = []
+    parameters: int | None
+    extracted_difference: float | None
+    provenance: Provenance
+    part: Part | None = None
+    reduced: PrecisionCheck | None = None
+    unheard: bool = False
+    responses: int = 0
+    missing: dict[str, str] = {}
+    constant: int = 0
+
+    @property
+    def asked_as(self) -> str:
+        """The id by which the plan asks for it: of a part, that of the split."""
+        return self.part.of if self.part else self.plan.id
+
+    @property
+    def noun(self) -> str:
+        """What is counted: kernels, or single weights."""
+        return "weight" if self.plan.structure == "weight" else "kernel"
+
+    @property
+    def judged(self) -> Fidelity:
+        """The fidelity that counts: held-out, where anything was held out."""
+        return self.test or self.train
+
+    @property
+    def rounding(self) -> float | None:
+        """A power of ten that the module's difference does not exceed, which is alike on all machines."""
+        exact = self.extracted_difference
+        if exact is None:
+            return None
+        return float(f"1e{math.ceil(math.log10(exact))}") if exact > 0 else 0.0
+
+    def flat(self) -> dict[str, float]:
+        """Every number by one key, as in `metrics.json`: `kept`, `train.images`, `test.pearson`, ..."""
+        numbers: dict[str, float] = {name: getattr(self, name) for name in ("relevant", "asked", "kept", "effective")}
+        for sample, fidelity in (("train", self.train), ("test", self.test), ("contrast", self.contrast)):
+            if fidelity is not None:
+                numbers[f"{sample}.images"] = fidelity.images
+                numbers.update({f"{sample}.{name}": value for name, value in fidelity.metrics.items()})
+                for name, (low, high) in fidelity.intervals.items():
+                    numbers.update({f"{sample}.{name}.low": low, f"{sample}.{name}.high": high})
+        for sample, fidelity in (("without", self.without), *self.baselines.items()):
+            numbers.update({f"{sample}.{name}": value for name, value in fidelity.metrics.items()})
+        numbers["necessity"] = self.without.metrics["error"]
+        if self.parameters is not None and self.extracted_difference is not None:
+            numbers |= {"parameters": self.parameters, "extracted_difference": self.extracted_difference}
+        numbers["score_difference"] = self.reduced.difference if self.reduced else 0.0
+        return numbers
+
+
+@dataclass(frozen=True)
+class KeptKernels:
+    """The kept kernels of one layer, strongest first; n of them, each `h` x `w` (1 x 1 in a linear layer).
+
+    `source[n]` is the input channel in the whole layer (not within its group); `weight` is what the circuit has, which
+    refits and the removal of single weights make another than the network's.
+    """
+
+    target: NDArray[np.int64]
+    source: NDArray[np.int64]
+    score: NDArray[np.float64]
+    weight: NDArray[np.float32]
+    effective: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class ChannelSources:
+    """How one layer's input channels are fed without a kernel in between: through pooling, add, concatenation.
+
+    Input channel `source[k]` carries channel `channel[k]` of `layers[origin[k]]`, or of the image where origin is -1.
+    """
+
+    source: NDArray[np.int64]
+    origin: NDArray[np.int64]
+    channel: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class LayerEdit:
+    """What makes a layer of the network the circuit's: all of its kernels in `rows`, the output channels that the
+    target depends on, are removed but for the kept ones.
+
+    These, in the order of `Kernels`, are multiplied by `gain` [n], or weight by weight [n, h, w]; `offset` is added to
+    the bias of each of the rows. `constant` are kernels that stay as they are in every circuit, for they read channels
+    that are the same for all images: their numbers, output channel times inputs of one plus input.
+    """
+
+    rows: NDArray[np.int64]
+    gain: NDArray[np.float32]
+    offset: NDArray[np.float32]
+    constant: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+
+
+@dataclass(frozen=True)
+class Circuit:
+    """The kept kernels of every layer, in execution order, how the layers are wired, and what is done to them. Aligned
+    with `layers`.
+
+    `target` says which channels carry the target's units, numbered from 0.
+    """
+
+    kernels: tuple[KeptKernels, ...]
+    wires: tuple[ChannelSources, ...]
+    target: ChannelSources
+    changes: tuple[LayerEdit, ...] = ()
+
+
+@dataclass(frozen=True)
+class ExampleImage:
+    """A judged picture, uint8 [h, w, 3], and the feature's maps of it, [maps, rows, columns], in the network and in the
+    circuit; `kept` is its number in `Witness.pictures`."""
+
+    name: str
+    picture: NDArray[np.uint8]
+    network: NDArray[np.float32]
+    circuit: NDArray[np.float32]
+    kept: float
+
+
+@dataclass(frozen=True)
+class FidelityExamples:
+    """What the judged pictures show of a circuit, for those who look.
+
+    `network[n]` and `circuit[n]` are some of the `responses` that the fidelity is taken of, and `slope` * network +
+    `offset` is the line that fits all of those best. `pictures` is one number for each picture: the Pearson correlation
+    of its maps (`correlations`; NaN where the network's don't vary), or, where a map is one position, how far off it is
+    in standard deviations of the network's responses. `most` and `least` are the pictures at the two ends, outermost
+    first.
+    """
+
+    network: NDArray[np.float64]
+    circuit: NDArray[np.float64]
+    responses: int
+    slope: float
+    offset: float
+    pictures: NDArray[np.float64]
+    correlations: bool
+    most: tuple[ExampleImage, ...]
+    least: tuple[ExampleImage, ...]
+
+
+@dataclass(frozen=True)
+class ActivationMaps:
+    """What n pictures do in the network and in the circuit, as activation maps that can be looked at.
+
+    `pictures[n, h, w, 3]` and `names` are the pictures, the strongest response to the feature first; `maps[layer,
+    channel]` is `[n, 2, h, w]`, in the network and in the circuit, and `feature` the same of the feature itself, of
+    several units the mean. In maps `ZERO` is zero, 254 and 0 are plus and minus what `scales[layer, channel]` and
+    `scale` say: the largest value of any of the maps of that channel, so that all of them can be compared.
+    `similarity[n]` is the correlation of the feature's two maps, nan where one of them is flat.
+    """
+
+    ZERO: ClassVar[int] = 127
+
+    pictures: NDArray[np.uint8]
+    names: tuple[str, ...]
+    maps: dict[tuple[int, int], NDArray[np.uint8]]
+    scales: dict[tuple[int, int], float]
+    feature: NDArray[np.uint8]
+    scale: float
+    similarity: NDArray[np.float64]
+
+    def values(self) -> NDArray[np.float64]:
+        """The feature's maps [n, 2, h, w], to within a hundredth of the largest value."""
+        return (self.feature.astype(np.float64) - self.ZERO) / self.ZERO * self.scale
+
+
+@dataclass(frozen=True)
+class FeatureVisualisations:
+    """Pictures that were made to excite a unit: uint8 `[2, h, w, 3]`, through the network and through the circuit.
+
+    `target` is of the feature, `channels[layer, channel]` of channels with an effective kernel, where asked for.
+    """
+
+    target: NDArray[np.uint8]
+    channels: dict[tuple[int, int], NDArray[np.uint8]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """One finished circuit: what was asked, what was found, how good it is.
+
+    `module` is the circuit as a network of its own, as torch.export.save writes it. `exemplars[layer, channel]` is the
+    part of a picture that excites a channel most, uint8 `[h, w, 3]`. These, the witness, the scenes and the visions are
+    for the pages that a run writes; a result that is read back has none.
+    """
+
+    summary: Summary
+    circuit: Circuit
+    exemplars: dict[tuple[int, int], NDArray[np.uint8]] = field(default_factory=dict)
+    module: bytes = b""
+    witness: FidelityExamples | None = None
+    scenes: ActivationMaps | None = None
+    visions: FeatureVisualisations | None = None
+
+
+class Cluster(msgspec.Struct, frozen=True, kw_only=True):
+    """A kind of images in a split and its circuit: that one's id and identity, the names of the images it was found on
+    and of the held-out ones that are nearest to them, and how many kernels it keeps."""
+
+    id: str
+    identity: str
+    train: list[str]
+    test: list[str]
+    kept: int
+
+
+class Overlap(msgspec.Struct, frozen=True, kw_only=True):
+    """Of two parts' circuits, in one layer or (`layer` empty) in all: how many kernels both keep, as a share of those
+    that either keeps, and what that would be of kernels drawn at random; None where neither keeps any."""
+
+    parts: tuple[int, int]
+    layer: str
+    iou: float | None
+    chance: float | None
+
+
+class ClusterTest(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether images fall into kinds. `valley` is how many are between two kinds for each about the middle of one,
+    `cloud` the middle one of the same of clouds without kinds, and p the share of clouds, the images themselves counted
+    as one, that have as few. `silhouette` is how much nearer images are to their own kind than to the next, from -1 to
+    1, and `tried` that by number of kinds."""
+
+    silhouette: float
+    valley: float
+    cloud: float
+    p: float
+    tried: dict[int, float]
+
+
+class SpecificityTest(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether circuits are of their own kind of images, on held-out ones: Pearson's r, mean over the parts, of each on
+    its own images and of the others on these, and of the circuit of all images; `least` and `most` are what 95% of
+    permutations give of own less other, and p is the share of them, the kinds themselves counted as one, that give as
+    much."""
+
+    own: float
+    other: float
+    whole: float
+    least: float
+    most: float
+    p: float
+
+
+class Split(msgspec.Struct, frozen=True, kw_only=True):
+    """A target's images by kind, and the circuits of the kinds held against one another: what `split.json` holds.
+
+    `vectors` is the criterion that images are told apart by. `silent` are the images of which it says nothing, which
+    are in no part. `fidelity[i][j]` is Pearson's r of the circuit of part i on the held-out images of part j, the last
+    row that of the circuit of all images, as large as the largest of the parts; None where nothing is held out.
+    `shares` are how much of what the images vary the two directions of `points` have, which are [x, y] of each image,
+    part by part, those it was found on before those held out. `distinction` is None where fewer than two parts have
+    held-out images.
+    """
+
+    plan: CircuitPlan
+    model: Model
+    vectors: Choice
+    relevant: int
+    whole: int
+    kinds: list[Cluster]
+    silent: list[str]
+    separation: ClusterTest
+    distinction: SpecificityTest | None
+    fidelity: list[list[float | None]]
+    overlaps: list[Overlap]
+    shares: tuple[float, float]
+    points: list[tuple[float, float]]
+    provenance: Provenance
+    # Output formats that failed, and why.
+    missing: dict[str, str] = {}
+
+    @property
+    def splits(self) -> bool:
+        """Whether there is evidence that the feature splits: images fall into kinds, and circuits are of their own."""
+        return self.separation.p < SIGNIFICANT and self.distinction is not None and self.distinction.p < SIGNIFICANT
+
+
+# Below this probability chance is no explanation.
+SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True)
+class SplitResult:
+    """A finished split, and its images part by part as in `Split.points`, uint8 [h, w, 3]; one that is read back has
+    none."""
+
+    split: Split
+    pictures: tuple[NDArray[np.uint8], ...] = ()

@@ -1,0 +1,211 @@
+"""Whether what was read from a folder can be a circuit, a split or a comparison: numbers are in their ranges, and parts
+fit one another.
+
+JSON and safetensors say of what type a value is. Everything that shows or uses a finished circuit relies on more than
+that, and on this alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from circuitlang.plan.model import is_folder_name
+from circuitlang.results.comparison import Comparison
+from circuitlang.results.types import (
+    ChannelSources,
+    Circuit,
+    Fidelity,
+    KeptKernels,
+    LayerEdit,
+    LayerSummary,
+    Split,
+    Summary,
+)
+
+# No count is larger, and no measurement.
+_COUNT, _MEASURED = 1 << 53, 1e30
+# All kernels of a circuit's layers, kept or not: as many bytes as its masks take.
+_KERNELS = 1 << 31
+
+
+class UnsoundError(ValueError):
+    """What doesn't fit."""
+
+
+def sound_summary(summary: Summary) -> None:
+    """Raises UnsoundError where `circuit.json` can't be a circuit's."""
+    _numbers(msgspec.to_builtins(summary), "")
+    _name(summary.plan.id)
+    if summary.part is not None:
+        _name(summary.part.of)
+        _demand(1 <= summary.part.number <= summary.part.parts, "part.number is not one of part.parts")
+    _demand(0 <= summary.effective <= summary.kept <= summary.relevant, "it keeps more kernels than there are")
+    _demand(len({layer.path for layer in summary.layers}) == len(summary.layers) > 0, "two layers are the same")
+    for layer in summary.layers:
+        _layer(layer)
+    total = sum(layer.out_channels * layer.in_channels // layer.groups for layer in summary.layers)
+    _demand(total <= _KERNELS, "its layers have more kernels than any network")
+    _fidelities(summary)
+    bounds = len(summary.plan.bounds)
+    _demand(all(len(each.values) == bounds for each in summary.walk), "a size of the walk lacks a bound")
+    tried = {each.kernels for each in summary.walk}
+    _demand(summary.plan.size is not None or summary.asked in tried, "its own size is not among those of the walk")
+
+
+def _layer(layer: LayerSummary) -> None:
+    where = f"layer {layer.name}"
+    sizes = layer.out_channels, layer.in_channels, layer.groups
+    _demand(min(sizes) > 0, f"{where} has no channels")
+    _demand(layer.in_channels % layer.groups == 0, f"{where} has groups of unequal size")
+    _demand(0 <= layer.effective <= layer.kept <= layer.relevant, f"{where} keeps more kernels than it has")
+    _demand(layer.zero >= 0, f"{where} has a negative number of kernels")
+
+
+def _fidelities(summary: Summary) -> None:
+    names = summary.train.metrics.keys()
+    _demand(names >= {"pearson", "error"}, "pearson or error was not measured")
+    measured = [("train", summary.train), ("without", summary.without), *summary.baselines.items()]
+    optional = ("test", summary.test), ("contrast", summary.contrast)
+    measured += [(where, each) for where, each in optional if each is not None]
+    for where, each in measured:
+        _demand(each.metrics.keys() == names, f"{where} was measured by other metrics than train")
+        _fidelity(where, each)
+
+
+def _fidelity(where: str, fidelity: Fidelity) -> None:
+    _demand(fidelity.intervals.keys() <= fidelity.metrics.keys(), f"{where} has an interval of something else")
+    _demand(all(low <= high for low, high in fidelity.intervals.values()), f"{where} has an interval upside down")
+    _demand(fidelity.images >= 0, f"{where} has a negative number of images")
+
+
+def sound_circuit(summary: Summary, circuit: Circuit) -> None:
+    """Raises UnsoundError where arrays don't fit one another or the summary's layers."""
+    channels = [layer.out_channels for layer in summary.layers]
+    for layer, kernels, wire, change in zip(
+        summary.layers, circuit.kernels, circuit.wires, circuit.changes, strict=True
+    ):
+        _kernels(layer, kernels)
+        _change(layer, kernels, change)
+        _wire(layer.name, wire, layer.in_channels, channels)
+        if summary.plan.structure != "weight":
+            same = (len(kernels.target), int(kernels.effective.sum())) == (layer.kept, layer.effective)
+            _demand(same, f"layer {layer.name} keeps other kernels than circuit.json says")
+    _wire("target", circuit.target, _COUNT, channels)
+
+
+def _kernels(layer: LayerSummary, kernels: KeptKernels) -> None:
+    where, n = f"{layer.path}.kernel", len(kernels.target) if kernels.target.ndim else 0
+    _array(f"{where}.target", kernels.target, np.int64, (n,), layer.out_channels)
+    _array(f"{where}.source", kernels.source, np.int64, (n,), layer.in_channels)
+    _array(f"{where}.score", kernels.score, np.float64, (n,))
+    _array(f"{where}.weight", kernels.weight, np.float32, (n, None, None))
+    _array(f"{where}.effective", kernels.effective, np.bool_, (n,))
+    inner = layer.in_channels // layer.groups
+    which = kernels.target * inner + kernels.source % inner
+    _demand(len(np.unique(which)) == n, f"{where} has a kernel twice")
+    group = kernels.target // max(layer.out_channels // layer.groups, 1)
+    _demand(bool((kernels.source // inner == group).all()), f"{where} has a kernel from another group")
+
+
+def _change(layer: LayerSummary, kernels: KeptKernels, change: LayerEdit) -> None:
+    where, m = f"{layer.path}.change", len(change.rows) if change.rows.ndim else 0
+    _array(f"{where}.rows", change.rows, np.int64, (m,), layer.out_channels)
+    _array(f"{where}.offset", change.offset, np.float32, (m,))
+    n, *size = kernels.weight.shape
+    _array(f"{where}.gain", change.gain, np.float32, (n,) if change.gain.ndim == 1 else (n, *size))
+    many = len(change.constant) if change.constant.ndim else 0
+    inner = layer.in_channels // layer.groups
+    _array(f"{where}.constant", change.constant, np.int64, (many,), layer.out_channels * inner)
+    _demand(len(np.unique(change.rows)) == m, f"{where} has a row twice")
+
+
+def _wire(where: str, wire: ChannelSources, inputs: int, channels: list[int]) -> None:
+    k = len(wire.source) if wire.source.ndim else 0
+    _array(f"{where}.wire.source", wire.source, np.int64, (k,), inputs)
+    _array(f"{where}.wire.origin", wire.origin, np.int64, (k,), len(channels), -1)
+    _array(f"{where}.wire.channel", wire.channel, np.int64, (k,), _COUNT)
+    most = np.array([*channels, _COUNT])[wire.origin]
+    _demand(bool((wire.channel < most).all()), f"{where}.wire.channel names channels that there are not")
+
+
+def _array(
+    name: str, array: NDArray[np.generic], kind: type, shape: tuple[int | None, ...], below: int = 0, least: int = 0
+) -> None:
+    """An array of a type and a shape; whole numbers from `least` to less than `below`, others finite."""
+    fits = array.ndim == len(shape) and all(
+        asked in (None, size) for asked, size in zip(shape, array.shape, strict=True)
+    )
+    _demand(array.dtype == kind and fits, f"{name} is {array.dtype}{[*array.shape]}")
+    if array.dtype == np.int64 and array.size:
+        low, high = int(array.min()), int(array.max())
+        _demand(least <= low and high < below, f"{name} has numbers from {low} to {high}")
+    elif array.dtype != np.bool_:
+        _demand(bool(np.isfinite(array).all()), f"{name} has numbers that are not finite")
+
+
+def sound_split(split: Split) -> None:
+    """Raises UnsoundError where `split.json` can't be a split's."""
+    _numbers(msgspec.to_builtins(split), "")
+    _name(split.plan.id)
+    for kind in split.kinds:
+        _name(kind.id)
+    parts = len(split.kinds)
+    _demand(parts > 0, "there are no parts")
+    _demand(len({kind.id for kind in split.kinds}) == parts, "two parts are the same")
+    rows = [len(row) for row in split.fidelity]
+    _demand(rows in ([], [parts] * (parts + 1)), "the fidelity is not of each part on each part")
+    images = sum(len(kind.train) + len(kind.test) for kind in split.kinds)
+    _demand(len(split.points) == images, "there is not a point for each image")
+    overlaps = [(each.parts, each.layer) for each in split.overlaps]
+    pairs, layers = {each for each, _ in overlaps}, {layer for _, layer in overlaps}
+    whole = {(pair, layer) for pair in pairs for layer in layers}
+    _demand(set(overlaps) == whole, "there is not an overlap of each pair in each layer")
+    _demand(
+        all(1 <= number <= parts for each in split.overlaps for number in each.parts), "an overlap is of other parts"
+    )
+
+
+def sound_comparison(comparison: Comparison) -> None:
+    """Raises UnsoundError where `comparison.json` can't be a comparison's."""
+    _numbers(msgspec.to_builtins(comparison), "")
+    members = len(comparison.members)
+    pairs = [(first, second) for first in range(members) for second in range(first + 1, members)]
+    _demand(members > 1, "there are not two circuits")
+    _demand([(each.first, each.second) for each in comparison.pairs] == pairs, "there is not each pair once")
+    measured = [each.agreement for each in comparison.pairs if each.agreement is not None]
+    _demand(all("pearson" in each.metrics for each in measured), "a pair lacks pearson")
+    paths = {path for each in comparison.pairs for path in each.overlap.layers}
+    _demand(paths <= comparison.layers.keys(), "a pair has a layer that has no name")
+
+
+def _numbers(value: object, where: str) -> None:
+    """Every number is one that can be counted or measured."""
+    for place, number in _all_numbers(value, where):
+        most = _COUNT if isinstance(number, int) else _MEASURED
+        _demand(abs(number) < most and not (isinstance(number, float) and math.isnan(number)), f"{place} is too large")
+
+
+def _all_numbers(value: object, where: str) -> Iterator[tuple[str, int | float]]:
+    items: Iterable[tuple[object, object]] = ()
+    if isinstance(value, Mapping):
+        items = value.items()
+    elif isinstance(value, (list, tuple)):
+        items = enumerate(value)
+    elif isinstance(value, (int, float)):
+        yield where, value
+    for key, each in items:
+        yield from _all_numbers(each, f"{where}.{key}".lstrip("."))
+
+
+def _name(text: str) -> None:
+    _demand(is_folder_name(text), "its id can't be the name of a folder")
+
+
+def _demand(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise UnsoundError(otherwise)

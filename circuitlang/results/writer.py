@@ -1,0 +1,277 @@
+"""Result → folder, whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from circuitlang.base.diagnostics import Finding, InputError, OutputError
+from circuitlang.base.plain_files import read_plain
+from circuitlang.plan.model import is_folder_name
+from circuitlang.results.folder_lock import NEW, OLD, bring_over, folder_lock, staged
+from circuitlang.results.manifest import SUMS, manifest, written
+from circuitlang.results.outputs import ComparisonResult
+from circuitlang.results.ownership import RUN_FILES, is_lock, refuse_file, refuse_folder
+from circuitlang.results.reader import parts, read_summary
+from circuitlang.results.rendering import rendered, rendered_comparison, rendered_split
+from circuitlang.results.types import Result, SplitResult
+
+_ELSEWHERE = "choose another folder with --out"
+
+
+def write(result: Result, folder: Path, only: Collection[str] = ()) -> Result:
+    """Every registered format's files in `folder`, in place of what was there, or those of some, beside what is there:
+    the result, which says what is missing. Raises OutputError."""
+    files, result = rendered(result, only)
+    if only:
+        with _errors(folder):
+            there = {name: read_plain(folder / name) for name in written(folder)}
+        files = {**there, **files}
+    write_files(files, folder)
+    return result
+
+
+def write_files(files: Mapping[str, bytes], folder: Path) -> None:
+    """Files in `folder`, in place of what was there. Raises OutputError."""
+    with _errors(folder):
+        write_folder(folder, files)
+
+
+def write_comparison(result: ComparisonResult, folder: Path) -> ComparisonResult:
+    """Write the files of a comparison into `folder`, in place of what was there, and return it with its missing
+    formats. Raises OutputError."""
+    files, result = rendered_comparison(result)
+    write_files(files, folder)
+    return result
+
+
+def write_split(result: SplitResult, folder: Path) -> SplitResult:
+    """Write the files of a split into `folder`, in place of what was there, and return it with its missing formats.
+
+    Folders beside it go that are of parts which only an earlier split had. Raises OutputError.
+    """
+    files, result = rendered_split(result)
+    with _errors(folder):
+        write_folder(folder, files)
+        there = {kind.id for kind in result.split.kinds}
+        with folder_lock(folder.parent):
+            for place in parts(folder.parent, folder.name):
+                if place.name not in there and _is_part(place, folder.name):
+                    _remove(place)
+    return result
+
+
+def claim(folder: Path) -> None:
+    """Raises OutputError where something else than what is written here has a folder's name, or nothing can have it."""
+    with _errors(folder):
+        if not is_folder_name(folder.name):
+            raise OSError(errno.EINVAL, "no folder can have this name on every system")
+        refuse_folder(folder)
+
+
+def claim_lock(path: Path) -> None:
+    """Raises OutputError where a file that is no lock has a lock's name."""
+    with _errors(path, "call the spec by another name"):
+        refuse_file(path, is_lock)
+
+
+def claim_run(folder: Path, names: Collection[str], planned: bool = False) -> None:
+    """Raises OutputError with everything in a run's folder that is somebody else's and has the name of one of the run's
+    own files, or of a folder among `names`; and with names that the file system can't tell apart. Where it is
+    `planned`, the plan that is there stays."""
+    with _errors(folder):
+        _refuse_run(folder)
+    findings = list(_alike(folder, names))
+    files = [name for name in RUN_FILES if not (planned and name == "plan.yaml")]
+    for name in (*files, *names):
+        try:
+            with _errors(folder / name):
+                if name in RUN_FILES:
+                    refuse_file(folder / name, RUN_FILES[name])
+                else:
+                    refuse_folder(folder / name)
+        except OutputError as error:
+            findings += error.findings
+    if findings:
+        raise OutputError(findings)
+
+
+def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Put files, and their hashes, into a folder that appears, or is replaced, in one step; what others put there
+    stays.
+
+    Raises OSError where something else has the folder's name.
+    """
+    with folder_lock(folder.parent), staged(folder.parent, folder.name) as stage:
+        refuse_folder(folder)
+        (stage / NEW).mkdir()
+        for name, content in {**files, SUMS: manifest(files)}.items():
+            _write_through(stage / NEW / name, content)
+        _swap(stage, folder)
+
+
+def _swap(stage: Path, folder: Path) -> None:
+    if not folder.exists():
+        (stage / NEW).rename(folder)
+        return
+    # A folder can't be renamed onto another; the old one steps aside to where the next turn would find it.
+    folder.rename(stage / OLD)
+    try:
+        (stage / NEW).rename(folder)
+    except BaseException:
+        (stage / OLD).rename(folder)
+        raise
+    bring_over(stage / OLD, folder)
+    shutil.rmtree(stage / OLD)
+
+
+class RunFiles:
+    """The files that a run writes beside the folders of its circuits, in its turn: nobody else's are replaced."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def put(self, name: str, content: bytes) -> None:
+        """A file in place of what was there. Raises OutputError."""
+        path = self._folder / name
+        with _errors(path), staged(self._folder, name) as stage:
+            refuse_file(path, RUN_FILES[name])
+            _write_through(stage / NEW, content)
+            (stage / NEW).replace(path)
+
+    def remove(self, name: str) -> None:
+        """Remove what an earlier run wrote. Raises OutputError."""
+        path = self._folder / name
+        with _errors(path), suppress(FileExistsError, IsADirectoryError):
+            refuse_file(path, RUN_FILES[name])
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def run_files(folder: Path) -> Iterator[RunFiles]:
+    """Within the block no other process writes into a run's folder, which is made. Raises OutputError."""
+    with _errors(folder), folder_lock(folder):
+        yield RunFiles(folder)
+
+
+def write_file(path: Path, content: bytes, elsewhere: str = _ELSEWHERE) -> None:
+    """One file, in place of what was there, in one step. Raises OutputError, which says how to write it `elsewhere`."""
+    with _errors(path, elsewhere):
+        if _is_stream(path):
+            # In place of a device or a pipe there would be a file from now on, for everybody.
+            with path.open("wb") as stream:
+                stream.write(content)
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=".circuitlang-", suffix=".partial", dir=path.parent)
+        os.close(descriptor)
+        partial = Path(name)
+        try:
+            _write_through(partial, content)
+            partial.chmod(0o666 & ~_umask())
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether a path is something to write to, not a place for a file. Raises OSError for a disk or a socket."""
+    with suppress(FileNotFoundError, NotADirectoryError):
+        mode = path.stat().st_mode
+        if stat.S_ISBLK(mode) or stat.S_ISSOCK(mode):
+            raise OSError(errno.EINVAL, "it is no place for a file")
+        # The standard streams are links, to files too.
+        return stat.S_ISCHR(mode) or stat.S_ISFIFO(mode) or path.parent == Path("/dev")
+    return False
+
+
+def _write_through(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _is_part(place: Path, split: str) -> bool:
+    """Whether a folder is that of a circuit of a part of a split."""
+    with suppress(InputError):
+        part = read_summary(place).part
+        return part is not None and part.of == split
+    return False
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder of ours, but for what others put there."""
+    with suppress(OSError), staged(folder.parent, folder.name) as stage:
+        (stage / NEW).mkdir()
+        folder.rename(stage / OLD)
+        bring_over(stage / OLD, stage / NEW)
+        shutil.rmtree(stage / OLD)
+        if any((stage / NEW).iterdir()):
+            (stage / NEW).rename(folder)
+
+
+def _alike(folder: Path, names: Collection[str]) -> Iterator[Finding]:
+    """Of names that differ in capitals alone all but the first, where a file system takes them for the same."""
+    first: dict[str, str] = {}
+    for name in names:
+        other = first.setdefault(name.casefold(), name)
+        if other != name and ignores_case(folder):
+            label = f"here this is the same name as {other}"
+            yield Finding("E390", f"can't write {folder / name}", None, label, "call one of them by another name")
+
+
+def ignores_case(folder: Path) -> bool:
+    """Whether a file system takes capitals and small letters for the same, as far as a folder's name shows it."""
+    place = folder.resolve()
+    while not place.exists():
+        place = place.parent
+    with suppress(OSError):
+        return place.name.swapcase() != place.name and place.with_name(place.name.swapcase()).samefile(place)
+    return False
+
+
+def _refuse_run(folder: Path) -> None:
+    """Raises OSError where a run can't have this folder: a link leads elsewhere, to a place that may be anybody's, or
+    a file is in the way."""
+    if folder.is_symlink():
+        raise FileExistsError(errno.EEXIST, "it is a link to another place")
+    there = next((each for each in (folder, *folder.parents) if os.path.lexists(each)), folder)
+    if os.path.lexists(there) and not there.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+@contextmanager
+def _errors(path: Path, elsewhere: str = _ELSEWHERE) -> Iterator[None]:
+    try:
+        if "\0" in str(path):
+            raise OSError(errno.EINVAL, "no file can have this name")
+        yield
+    except OSError as error:
+        cures = {
+            errno.ENOSPC: "make room, then run again: finished circuits are kept",
+            errno.EDQUOT: "make room, then run again: finished circuits are kept",
+            errno.EACCES: elsewhere,
+            errno.EROFS: elsewhere,
+            errno.EPERM: elsewhere,
+            errno.ENOTDIR: f"a file is in the way: {elsewhere}",
+            errno.EEXIST: f"{elsewhere}, or move {path.name} away",
+            errno.EISDIR: f"a folder is in the way: {elsewhere}",
+            errno.ELOOP: f"a link is in the way: {elsewhere}",
+            errno.EINVAL: "call it by another name",
+            errno.ENAMETOOLONG: "call it by a shorter name",
+        }
+        cure = cures.get(error.errno or 0, "")
+        raise OutputError(Finding("E390", f"can't write {path}", None, error.strerror or str(error), cure)) from None

@@ -1,0 +1,84 @@
+"""What is asked often answers at once: nothing before a run imports torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SPEC = "preserve conv5:34 on images/dogs/* sparsity<=0.1 criterion=force(steps=3)\n"
+# What takes seconds to import, and what a check of a file without mistakes has no use for.
+HEAVY = {"torch", "torchvision", "matplotlib", "jinja2"}
+SPARED = {"circuitlang.plan.model", "circuitlang.plan.diff", "rich", "yaml"}
+MAIN = """
+import sys
+from circuitlang.cli.main import main
+try:
+    main(sys.argv[1:], prog_name="circuitlang")
+finally:
+    print("imported:", *sorted(sys.modules), file=sys.stderr)
+"""
+
+
+def imported(arguments: list[str], folder: Path, among: set[str] = HEAVY) -> list[str]:
+    done = subprocess.run([sys.executable, "-c", MAIN, *arguments], cwd=folder, capture_output=True, text=True)
+    label, *names = done.stderr.splitlines()[-1].split()
+    assert label == "imported:"
+    assert done.stdout
+    return sorted(among.intersection(names))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["run", "--help"],
+        ["check", "good.circuit"],
+        ["check", "bad.circuit"],
+        ["check", "--format", "sarif", "bad.circuit"],
+        ["plan", "--yaml", "good.circuit"],
+        ["fmt", "wide.circuit"],
+        ["fmt", "--check", "wide.circuit"],
+        ["fmt", "--diff", "wide.circuit"],
+        ["diff", "good.circuit", "wide.circuit"],
+        ["explain", "E102"],
+        ["explain", "force"],
+        ["criteria"],
+        ["models"],
+    ],
+    ids=" ".join,
+)
+def test_no_torch_before_a_run(tmp_path: Path, arguments: list[str]) -> None:
+    tmp_path.joinpath("good.circuit").write_text(SPEC)
+    tmp_path.joinpath("bad.circuit").write_text("model alexnet\n" + SPEC.replace("force", "brute"))
+    tmp_path.joinpath("wide.circuit").write_text(SPEC.replace(" ", "  ").replace("0.1", "0.2"))
+    assert imported(arguments, tmp_path) == []
+
+
+def test_a_clean_check_imports_only_what_it_needs(tmp_path: Path) -> None:
+    tmp_path.joinpath("good.circuit").write_text(SPEC)
+    assert imported(["check", "good.circuit"], tmp_path, SPARED | HEAVY) == []
+
+
+def test_what_a_check_is_spared_is_imported_for_more(tmp_path: Path) -> None:
+    """Or the test above would not notice."""
+    tmp_path.joinpath("good.circuit").write_text(SPEC)
+    tmp_path.joinpath("wide.circuit").write_text(SPEC.replace("0.1", "0.2"))
+    assert imported(["diff", "good.circuit", "wide.circuit"], tmp_path, SPARED) == sorted(SPARED)
+
+
+def test_a_run_does_import_torch(tmp_path: Path) -> None:
+    """Or the test above would not notice."""
+    images = f"{Path(__file__).parents[2]}/examples/images/"
+    spec = SPEC.replace("force(steps=3)", "magnitude").replace("images/", images)
+    tmp_path.joinpath("good.circuit").write_text(spec)
+    assert imported(["run", "good.circuit"], tmp_path) != []
+
+
+@pytest.mark.parametrize("module", ["circuitlang", "circuitlang.pipeline", "circuitlang.results.reader"])
+def test_no_torch_in_what_others_import(module: str) -> None:
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,215 @@
+"""Circuits that share passes are scored together, and score what they score alone."""
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from circuitlang.base.diagnostics import CircuitError
+from circuitlang.base.source import Source
+from circuitlang.engine.attribution.multi_target import MultiTargetPass
+from circuitlang.engine.attribution.scorer import score, score_together
+from circuitlang.engine.cache import tensor_cache
+from circuitlang.engine.circuits.builder import Builder
+from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
+from circuitlang.engine.evaluation import reference_responses
+from circuitlang.engine.graph.targets import Target
+from circuitlang.engine.graph.tracer import trace
+from circuitlang.engine.runtime.jobs import Options, PreparedRun, prepare
+from circuitlang.engine.runtime.runner import JobRunner, _after
+from circuitlang.engine.runtime.work_sharing import precompute_shared
+from circuitlang.pipeline import compile_source, run_compiled
+from circuitlang.plan.model import Choice
+from circuitlang.plugins.protocols import CRITERIA
+from tests.helpers.toy_networks import SIZE, Branches, Chain, Fixed, Groups, Residual, build, images
+
+TARGETS = [
+    {"units": (1,)},
+    {"units": (3,)},
+    {"units": (0, 2)},
+    {"units": (1, 3), "coefficients": (0.5, -2.0)},
+    {"units": (2,), "at": (1, 0)},
+    {"units": (2,), "at": "max"},
+]
+
+
+@pytest.mark.parametrize("structure", ["kernel", "weight"])
+@pytest.mark.parametrize(
+    ("net", "path"), [(Chain, "conv2"), (Branches, "head"), (Residual, "body"), (Groups, "grouped")]
+)
+def test_targets_and_criteria_together_score_as_alone(net, path, structure):
+    graph = trace(build(net), (SIZE, SIZE))
+    step, x = graph.find(path), Fixed(images())
+    asked = [
+        (Builder(TargetSubnetwork(graph, Target(step, **how)), x, structure=structure), Choice(criterion))
+        for how in TARGETS
+        for criterion in ("snip", "actgrad", "gn")
+    ]
+    for (builder, choice), found in zip(asked, score_together(asked, 5), strict=True):
+        alone = score(builder, choice.name, {}, 0, 5)
+        for name, expected in alone.items():
+            torch.testing.assert_close(found[name], expected, rtol=1e-9, atol=1e-12)
+
+
+def spec(text: str, folder: Path) -> list[dict[str, float]]:
+    compiled = compile_source(Source(str(folder / "some.circuit"), text))
+    return [made.result.summary.flat() for made in run_compiled(compiled, folder / "runs")]
+
+
+SWEEP = """
+preserve conv4:[2, 5] on images/dogs/* sparsity<=each(0.05, 0.1) criterion=each(snip, actgrad)
+preserve conv3:2 on images/dogs/* sparsity<=0.1 criterion=snip
+"""
+
+
+@pytest.fixture
+def passes(monkeypatch) -> list[list[str]]:
+    """By what a forward pass over some images was followed: the targets that went backward."""
+    seen: list[list[str]] = []
+    observe = MultiTargetPass.observe
+
+    def counted(self, x, starts, observer):
+        seen.append([section.target.step.name for section, _ in starts])
+        observe(self, x, starts, observer)
+
+    monkeypatch.setattr(MultiTargetPass, "observe", counted)
+    return seen
+
+
+def test_a_sweep_makes_one_pass_for_all_targets(here, undrawn, passes):
+    found = spec(SWEEP, here)
+    assert 0 < len(passes) <= found[0]["train.images"]
+    # Two targets of one layer, of which both criteria begin with the same gradient, and one of another.
+    assert passes == [["conv4", "conv4", "conv3"]] * len(passes)
+
+
+def test_a_sweep_finds_what_single_circuits_find(here, undrawn, monkeypatch):
+    together = spec(SWEEP, here)
+    monkeypatch.setattr("circuitlang.engine.runtime.runner.precompute_shared", lambda *_: None)
+    monkeypatch.setenv("CIRCUITLANG_CACHE", str(here / "another"))
+    alone = spec(SWEEP, here / "images" / "..")
+    assert [each["kept"] for each in together] == [each["kept"] for each in alone]
+    for one, other in zip(together, alone, strict=True):
+        assert one == pytest.approx(other, rel=1e-4, abs=1e-5)
+
+
+def test_where_nothing_can_be_kept_each_is_scored_by_itself(here, undrawn, monkeypatch, passes):
+    (here / "file").write_text("")
+    monkeypatch.setenv("CIRCUITLANG_CACHE", str(here / "file"))
+    assert len(spec(SWEEP, here)) == 9
+    # Together in vain, but once.
+    many = Counter(map(len, passes))
+    assert many == {3: many[3], 1: 9 * many[3]}
+
+
+def test_what_is_finished_is_not_scored_for_company(here, undrawn, passes):
+    spec(SWEEP, here)
+    tensor_cache.clear()
+    passes.clear()
+    spec(SWEEP + "preserve conv2:4 on images/dogs/* sparsity<=0.1 criterion=snip\n", here)
+    assert {tuple(targets) for targets in passes} == {("conv2",)}
+
+
+def test_of_several_processes_none_waits_for_another_layer(here, passes, monkeypatch):
+    compiled = compile_source(Source(str(here / "some.circuit"), SWEEP))
+    jobs = prepare(compiled.plan, compiled.folder, compiled.origins, Options()).jobs
+    first, second, *_, last = jobs
+    assert last.section.target.step.name == "conv3"
+    after = _after(jobs)
+    assert after.pop(second.plan.id) == first.plan.id
+    assert last.plan.id not in after
+    assert not passes
+    performer = JobRunner(PreparedRun(compiled.plan, *[None] * 7), here, jobs, apart=True)
+    monkeypatch.setattr("circuitlang.engine.runtime.runner.execute", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        performer._circuit(first)
+    assert {tuple(targets) for targets in passes} == {("conv4", "conv4")}
+    assert not last.shelf.has(None)
+    assert not reference_responses.there(last.section, last.train)
+    precompute_shared(last, jobs)
+    assert reference_responses.there(last.section, last.train)
+
+
+def test_what_the_network_does_is_found_once_for_all_and_forgotten_at_the_end(here, undrawn, monkeypatch):
+    ran, sections = [], []
+    collect = reference_responses.collect
+
+    def counted(some, images, label, look=False):
+        ran.append((label, len(some), look))
+        sections.extend(some)
+        collect(some, images, label, look)
+
+    monkeypatch.setattr(reference_responses, "collect", counted)
+    spec(SWEEP.replace("criterion=snip", "criterion=magnitude"), here)
+    assert ran == [("the network on pictures", 3, True), ("the network on held-out pictures", 3, False)]
+    assert not any(section._known for section in sections)
+
+
+@pytest.mark.parametrize(("room", "together"), [(1 << 20, {3}), (0, {1})])
+def test_responses_that_take_much_room_are_not_found_for_others(here, undrawn, monkeypatch, room, together):
+    ran = set()
+    collect = reference_responses.collect
+    monkeypatch.setattr("circuitlang.engine.runtime.work_sharing.ROOM", room)
+
+    def counted(some, images, label, look=False):
+        ran.add(len(some))
+        collect(some, images, label, look)
+
+    monkeypatch.setattr(reference_responses, "collect", counted)
+    assert len(spec(SWEEP, here)) == 9
+    assert ran == together
+
+
+@pytest.mark.parametrize(("room", "together"), [(1 << 30, 3), (300_000, 1)])
+def test_no_more_are_scored_together_than_their_sums_have_room(here, undrawn, passes, monkeypatch, room, together):
+    """Of conv4 and what leads to it there are 6,704 kernels, for gn five numbers of 8 bytes each: 268,160."""
+    monkeypatch.setattr("circuitlang.engine.runtime.work_sharing.SCORES", room)
+    spec("preserve conv4:[1, 2, 3] on images/dogs/* sparsity<=0.1 criterion=gn", here)
+    assert {len(targets) for targets in passes} == {together}
+
+
+def test_what_fails_for_one_fails_for_no_other(here, undrawn, monkeypatch):
+    def broken(_):
+        raise ValueError("broken criterion")
+
+    spec(
+        "preserve conv4:3 on images/dogs/* sparsity<=0.1 criterion=actgrad", here / "images" / ".."
+    )  # so that it is loaded
+    entry = CRITERIA.load("actgrad")
+    monkeypatch.setitem(CRITERIA._loaded, "actgrad", replace(entry, reduce=broken))
+    compiled = compile_source(Source(str(here / "some.circuit"), SWEEP))
+    made = []
+    with pytest.raises(CircuitError) as failed:
+        made += run_compiled(compiled, here / "sweep")
+    assert {each.code for each in failed.value.findings} == {"E392"}
+    assert {each.circuit for each in failed.value.findings} == {
+        circuit.id for circuit in compiled.plan.circuits if circuit.criterion.name == "actgrad"
+    }
+    assert len([*(here / "sweep").glob("*/circuit.json")]) == 5
+
+
+def test_what_is_done_is_not_done_again_for_those_that_come_later(here, undrawn, monkeypatch):
+    """Where nothing of it can be kept on disk."""
+    monkeypatch.setattr(tensor_cache, "LARGEST", 0)
+    found, collect = [], reference_responses.collect
+
+    def counted(sections, images, label, look=False):
+        found.extend((str(section.target), images.digest) for section in sections)
+        collect(sections, images, label, look)
+
+    monkeypatch.setattr(reference_responses, "collect", counted)
+    monkeypatch.setattr("circuitlang.engine.runtime.work_sharing.MOST", 2)
+    spec("preserve conv4:[1, 2, 3, 4, 5] on images/dogs/* sparsity<=0.1 criterion=snip", here)
+    assert len(found) == len(set(found)) == 5 * 2
+
+
+def test_one_of_several_processes_holds_what_it_knows_of_one_feature(here, undrawn):
+    text = "preserve conv4:[1, 2, 3] on images/dogs/* sparsity<=0.1 criterion=snip"
+    compiled = compile_source(Source(str(here / "some.circuit"), text))
+    prepared = prepare(compiled.plan, compiled.folder, compiled.origins, Options())
+    performer = JobRunner(prepared, here / "runs", prepared.jobs, apart=True)
+    for job in prepared.jobs:
+        list(performer(job))
+    assert [bool(job.section._known) for job in prepared.jobs] == [False, False, True]
