@@ -134,7 +134,10 @@ def broken(undrawn, monkeypatch) -> Callable[[Exception], None]:
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (RuntimeError("odd\nand more"), ["E392", f"{IDS[1]} can't be computed: RuntimeError: odd", "at test_process_pool.py:"]),
+        (
+            RuntimeError("odd\nand more"),
+            ["E392", f"{IDS[1]} can't be computed: RuntimeError: odd", "at test_process_pool.py:"],
+        ),
         (MemoryError(), ["E392", "--batch-size"]),
         (InputError(Finding("E350", "apart")), ["E350", f"{IDS[1]}: apart"]),
     ],
