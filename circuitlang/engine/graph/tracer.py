@@ -18,6 +18,7 @@ from torch.nn.utils import parametrize
 from torch.utils._pytree import tree_leaves
 
 from circuitlang.base.diagnostics import Finding, InputError
+from circuitlang.engine.graph.changing_strides import note_stride, unify_strides
 from circuitlang.engine.graph.channel_graph import Graph
 from circuitlang.engine.graph.channel_tracking import BATCH, follow
 from circuitlang.engine.graph.functional_layers import CALLER, layers_of_functions
@@ -94,6 +95,7 @@ def read(model: nn.Module, size: tuple[int, int], way: Way, channels: int = 3) -
         except Exception as error:  # tracing runs the model's own code, which may raise anything
             raise _Unreadable(reason(error)) from None
         _share(private, model)
+        unify_strides(module)
         layers_of_functions(module)
         _not_in_place(module)
         _plain_norms(module)
@@ -104,8 +106,20 @@ def read(model: nn.Module, size: tuple[int, int], way: Way, channels: int = 3) -
                 while unpacked(module):
                     _Shapes(module).run(images)
             except Exception as error:  # what a network does to an image of another size may raise anything
+                if _takes(private_copy(model).eval(), images):
+                    # A forward method that changes the attributes of layers leaves them as the last call has them.
+                    raise _Unreadable(f"the traced network fails: {reason(error)}") from None
                 raise unfit((channels, *size), error) from None
     return follow(module)
+
+
+def _takes(model: nn.Module, images: torch.Tensor) -> bool:
+    """Return whether a network runs on images."""
+    try:
+        model(images)
+    except Exception:  # a network may raise anything
+        return False
+    return True
 
 
 def unfit(shape: Sequence[int], error: Exception) -> InputError:
@@ -190,6 +204,8 @@ class _Tracer(fx.Tracer):
         node = super().create_node(kind, target, *args, **kwargs)
         caller, _ = next(reversed(self.module_stack.values()), ("", None))
         node.meta[CALLER] = caller.removeprefix(_PREFIX) if caller.startswith(_PREFIX) else ""
+        if kind == "call_module":
+            note_stride(node, self._net.get_submodule(str(target)))
         return node
 
     def _target(self, target: str) -> str:
