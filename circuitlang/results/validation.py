@@ -155,19 +155,17 @@ def sound_split(split: Split) -> None:
     for kind in split.kinds:
         _name(kind.id)
     parts = len(split.kinds)
-    _demand(parts > 0, "there are no parts")
+    _demand(parts > 1, "there are not two parts")
     _demand(len({kind.id for kind in split.kinds}) == parts, "two parts are the same")
     rows = [len(row) for row in split.fidelity]
     _demand(rows in ([], [parts] * (parts + 1)), "the fidelity is not of each part on each part")
     images = sum(len(kind.train) + len(kind.test) for kind in split.kinds)
     _demand(len(split.points) == images, "there is not a point for each image")
     overlaps = [(each.parts, each.layer) for each in split.overlaps]
-    pairs, layers = {each for each, _ in overlaps}, {layer for _, layer in overlaps}
+    pairs = {(first, second) for first in range(1, parts + 1) for second in range(first + 1, parts + 1)}
+    layers = {layer for _, layer in overlaps}
     whole = {(pair, layer) for pair in pairs for layer in layers}
-    _demand(set(overlaps) == whole, "there is not an overlap of each pair in each layer")
-    _demand(
-        all(1 <= number <= parts for each in split.overlaps for number in each.parts), "an overlap is of other parts"
-    )
+    _demand("" in layers and set(overlaps) == whole, "there is not an overlap of each pair in each layer")
 
 
 def sound_comparison(comparison: Comparison) -> None:

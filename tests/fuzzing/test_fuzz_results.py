@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from safetensors.numpy import load, save
 
 import circuitlang
 from circuitlang import pipeline
+from circuitlang.base.diagnostics import InputError
 from circuitlang.reporting.html.run_index import index
 from circuitlang.reporting.terminal import comparison_report, diff_report, split_report
 from circuitlang.reporting.terminal.circuit_report import brief, overview, render
@@ -168,6 +170,16 @@ def test_damaged_splits(run):
     path = run / "s" / "split.json"
     attempt(path, damaged(path.read_bytes(), 40), use_split)
     attempt(path, damaged_json(path.read_bytes(), 150), use_split)
+
+
+def test_a_split_without_overlaps_or_of_one_part_is_refused(run):
+    path = run / "s" / "split.json"
+    whole = json.loads(path.read_bytes())
+    for change in ({"overlaps": []}, {"overlaps": whole["overlaps"][1:]}, {"kinds": whole["kinds"][:1]}):
+        path.write_text(json.dumps({**whole, **change}))
+        with pytest.raises(InputError) as caught:
+            read_split(path.parent)
+        assert caught.value.findings[0].code == "E312"
 
 
 def test_damaged_comparisons(run):
