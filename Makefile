@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test check docs grammar renew clean
+.PHONY: help demo test test-slow check docs grammar renew clean
 
 help:
 	@echo 'make demo    run examples/dogs.circuit on the bundled network and pictures'
 	@echo 'make test    the tests'
+	@echo 'make test-slow  the tests that CI runs as well: every page of the docs, every family of networks'
 	@echo 'make check   lint, format, types, import order'
 	@echo 'make docs    the documentation, into site/'
 	@echo 'make grammar make the parser tables of grammar/circuit.lark, after a change to it or a new Lark'
@@ -22,6 +23,9 @@ demo: $(VENV)/.run
 # One thread each: two workers that fight for the cores are slower than one.
 test: $(VENV)/.test
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -n $(or $(WORKERS),auto)
+
+test-slow: $(VENV)/.test
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n $(or $(WORKERS),auto) -m slow
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -105,7 +105,11 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         serving.stdin.close()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name)
+# The README is run by `make test`, all other pages in CI.
+EXECUTED = [pytest.param(page, marks=() if page == ROOT / "README.md" else pytest.mark.slow) for page in PAGES]
+
+
+@pytest.mark.parametrize("page", EXECUTED, ids=name)
 def test_every_command_prints_what_stands_below_it(page: Path, tmp_path: Path, programs: Path) -> None:
     folder = renew.sandbox(tmp_path, page)
     # What is read first is run as readers run it.
@@ -117,6 +121,7 @@ def test_every_command_prints_what_stands_below_it(page: Path, tmp_path: Path, p
                 assert difference(step.output, printed) == "", f"{step.command}; `make renew` may be due"
 
 
+@pytest.mark.slow
 def test_every_line_of_python_prints_what_stands_below_it(tmp_path: Path, programs: Path) -> None:
     """Of the page on circuits, whose blocks are one program."""
     page = ROOT / "docs" / "circuits.md"
@@ -137,6 +142,7 @@ def test_the_page_of_extensions_is_fresh() -> None:
     assert ROOT.joinpath("docs", "criteria.md").read_text(encoding="utf-8") == renew.criteria()
 
 
+@pytest.mark.slow
 def test_the_diagram_is_what_the_example_draws(programs: Path) -> None:
     shown = ROOT.joinpath("docs", "images", "diagram.svg").read_text(encoding="utf-8")
     drawn = renew.diagram(programs).decode()

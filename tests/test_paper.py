@@ -102,6 +102,7 @@ def test_criteria_are_compared_on_drawings(tmp_path: Path, undrawn: None):
     assert found[0]["test.pearson"] > found[1]["test.pearson"]
 
 
+@pytest.mark.slow
 def test_the_brief_experiment_runs_on_photographs(real: Path, tmp_path: Path, undrawn: None):
     result = CliRunner().invoke(main, ["run", str(SPECS / "squeezenet/brief.circuit"), "--out", str(tmp_path)])
     assert result.exit_code == 0, result.output

@@ -8,6 +8,8 @@ from circuitlang.plugins.protocols import CRITERIA
 from circuitlang.results.types import Summary
 from tests.helpers.fast_mode import leave_undrawn
 
+pytestmark = pytest.mark.slow
+
 # Photographs at half the usual size: a third of the time, and the same network.
 SPEC = """\
 model squeezenet1_0(weights="squeezenet1_0.safetensors", resize=128, crop=128)

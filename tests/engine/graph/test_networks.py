@@ -131,7 +131,14 @@ class Case:
         return f"| {self.name} | {len(self.graph.layers)} | {self.layer.name} | {relevant} | {way} |"
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+# One of each kind of wiring is read by `make test`, the others in CI.
+QUICK = ("alexnet", "squeezenet1_0", "resnet18", "densenet121", "mobilenet_v2", "shufflenet_v2_x0_5", "convnext_tiny")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(family, marks=() if family in QUICK else pytest.mark.slow) for family in FAMILIES],
+)
 def case(request: pytest.FixtureRequest) -> Case:
     model, size = build(request.param), FAMILIES[request.param]
     images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(3))

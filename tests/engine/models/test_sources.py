@@ -128,8 +128,13 @@ NETWORKS = {
 }
 
 
+# Small networks are exported by `make test`, the others in CI.
+QUICK = ("doodle", "resnet18", "densenet")
+EVERY = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in NETWORKS]
+
+
 @pytest.mark.parametrize(("free", "batch"), [(False, 1), (False, 3), (True, 2)])
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", EVERY)
 def test_a_program_gives_the_numbers_of_the_network_it_was(here, name, free, batch):
     build, size, target, _ = NETWORKS[name]
     torch.manual_seed(1)
@@ -150,7 +155,7 @@ def test_a_program_gives_the_numbers_of_the_network_it_was(here, name, free, bat
     assert all(torch.equal(kept[path], same[path]) for path in kept)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", EVERY)
 def test_a_program_keeps_the_names_that_targets_use(here, name):
     build, size, _, word = NETWORKS[name]
     original = build().eval()

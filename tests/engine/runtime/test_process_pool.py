@@ -194,7 +194,9 @@ def test_errors_keep_their_findings_on_the_way_from_process_to_process():
     assert isinstance(again, CircuitError)
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "signum", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM, signal.SIGKILL]
+)
 def test_whatever_ends_a_run_ends_all_of_its_processes(here, signum):
     """Ended while both processes are at work; nothing could tidy up after SIGKILL, and they end all the same."""
     (here / "a.circuit").write_text(SPEC)

@@ -543,6 +543,7 @@ def test_the_page_of_planted_circuits_has_what_is_printed():
     assert "5 of 5" in row
 
 
+@pytest.mark.slow
 def test_a_channel_of_a_real_network_is_split(real, tmp_path, undrawn):
     text = """\
 model squeezenet1_0(weights="squeezenet1_0.safetensors", resize=128, crop=128)

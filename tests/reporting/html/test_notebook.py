@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import nbformat
+import pytest
 from nbclient import NotebookClient
 
 from tests.conftest import ROOT
@@ -13,6 +14,7 @@ from tests.conftest import ROOT
 NOTEBOOK = ROOT / "examples" / "tour.ipynb"
 
 
+@pytest.mark.slow
 def test_the_notebook_runs(tmp_path: Path, monkeypatch) -> None:
     shutil.copytree(ROOT / "examples" / "images" / "dogs", tmp_path / "images" / "dogs")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
