@@ -37,7 +37,7 @@ from circuitlang.engine.graph.channel_graph import Graph
 from circuitlang.engine.graph.targets import Target
 from circuitlang.engine.graph.tracer import trace
 from circuitlang.engine.images.file_patterns import find
-from circuitlang.engine.images.image_set import Pictures, load
+from circuitlang.engine.images.image_set import ImageSet, load
 from circuitlang.engine.runtime.jobs import load_model, refusals
 from circuitlang.plan.model import Circuit, Images, Model, Sparsity
 from circuitlang.plugins.protocols import CRITERIA, Scores
@@ -64,8 +64,8 @@ class Ground:
     """A network and its pictures: those that kernels are scored on, and those that are held out."""
 
     graph: Graph
-    train: Pictures
-    test: Pictures
+    train: ImageSet
+    test: ImageSet
 
 
 def squeezenet(pixels: int, limit: int | None, seed: int) -> Ground:

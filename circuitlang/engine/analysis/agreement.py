@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from circuitlang.base.diagnostics import Finding, InputError
 from circuitlang.engine.evaluation.fidelity import measure
-from circuitlang.engine.images.image_set import Pictures
+from circuitlang.engine.images.image_set import ImageSet
 from circuitlang.plan.model import digest
 from circuitlang.results.comparison import Agreement, Comparison, Member, Pair
 from circuitlang.results.overlap import kept, merged, overlap
@@ -30,8 +30,8 @@ class Side:
     name: str
     result: Result
     read: Callable[[], nn.Module]
-    train: Pictures | None = None
-    test: Pictures | None = None
+    train: ImageSet | None = None
+    test: ImageSet | None = None
     lacks: str = ""
 
     @cached_property
@@ -140,7 +140,7 @@ class _Answers:
             intervals={name: value for name, value in found.intervals.items() if name in SYMMETRIC},
         ), ""
 
-    def _maps(self, number: int, pictures: Pictures) -> Tensor:
+    def _maps(self, number: int, pictures: ImageSet) -> Tensor:
         """The circuit's maps of every picture, float64 [images, maps, h, w]."""
         key = number, pictures.digest
         if key not in self._known:
@@ -150,7 +150,7 @@ class _Answers:
         return self._known[key]
 
 
-def _pictures(first: Side, second: Side) -> tuple[Pictures | None, bool]:
+def _pictures(first: Side, second: Side) -> tuple[ImageSet | None, bool]:
     """What two circuits are compared on: pictures that one of them is judged by and neither was found on; where there
     are none, all that they are judged by. None where the two look at pictures differently."""
     judged = [each for side in (first, second) if (each := side.test or side.train)]
@@ -162,7 +162,7 @@ def _pictures(first: Side, second: Side) -> tuple[Pictures | None, bool]:
     return (every.take(out), True) if out else (every, False)
 
 
-def _both(first: Pictures, second: Pictures) -> Pictures:
+def _both(first: ImageSet, second: ImageSet) -> ImageSet:
     """Two sets as one, without what the second repeats."""
     known = set(first.digests)
     more = second.take([number for number, each in enumerate(second.digests) if each not in known])

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
-from circuitlang.engine.images.image_set import Pictures
+from circuitlang.engine.images.image_set import ImageSet
 from circuitlang.results.types import ExampleImage, FidelityExamples
 
 # Pairs of responses that are kept; more would be one blot on a page.
@@ -20,7 +20,7 @@ ENDS = 4
 
 
 def collect(
-    section: TargetSubnetwork, images: Pictures, network: Tensor, circuit: Tensor, seed: int
+    section: TargetSubnetwork, images: ImageSet, network: Tensor, circuit: Tensor, seed: int
 ) -> FidelityExamples:
     """A witness of the section's responses to some images, float64 [images, maps and positions].
 
@@ -97,7 +97,7 @@ def _pairs(total: int, seed: int) -> Tensor:
 
 
 def _shown(
-    images: Pictures,
+    images: ImageSet,
     network: Tensor,
     circuit: Tensor,
     shape: tuple[int, int, int],
@@ -105,4 +105,4 @@ def _shown(
     index: int,
 ) -> ExampleImage:
     f, c = (each[index].reshape(shape).float().numpy() for each in (network, circuit))
-    return ExampleImage(images.paths[index].name, images.picture(index), f, c, float(own[index]))
+    return ExampleImage(images.paths[index].name, images.rgb(index), f, c, float(own[index]))

@@ -13,26 +13,26 @@ from torch import Tensor
 
 from circuitlang.engine.attribution.multi_target import MultiTargetPass
 from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
-from circuitlang.engine.images.image_set import Pictures
+from circuitlang.engine.images.image_set import ImageSet
 
 
-def responses(section: TargetSubnetwork, images: Pictures, label: str) -> Tensor:
+def responses(section: TargetSubnetwork, images: ImageSet, label: str) -> Tensor:
     """The feature of every image, float64 [images, maps and positions]."""
     return _found(section, images, label, _responses(images))["responses"]
 
 
-def strongest(section: TargetSubnetwork, images: Pictures, label: str) -> Mapping[str, Tensor]:
+def strongest(section: TargetSubnetwork, images: ImageSet, label: str) -> Mapping[str, Tensor]:
     """By layer, where its channels respond most: image, row and column, int64 [out, 3]; of the target's layer as many
     rows as are computed."""
     return _found(section, images, label, _strongest(images))
 
 
-def there(section: TargetSubnetwork, images: Pictures, look: bool = False) -> bool:
+def there(section: TargetSubnetwork, images: ImageSet, look: bool = False) -> bool:
     """Whether it was found before; `look`, also where channels respond most."""
     return section.has(_responses(images)) and (not look or section.has(_strongest(images)))
 
 
-def size(section: TargetSubnetwork, images: Pictures) -> int:
+def size(section: TargetSubnetwork, images: ImageSet) -> int:
     """The bytes that responses take."""
     target = section.target
     maps = 1 if target.coefficients else len(target.units)
@@ -41,7 +41,7 @@ def size(section: TargetSubnetwork, images: Pictures) -> int:
 
 
 @torch.no_grad()
-def collect(sections: Collection[TargetSubnetwork], images: Pictures, label: str, look: bool = False) -> None:
+def collect(sections: Collection[TargetSubnetwork], images: ImageSet, label: str, look: bool = False) -> None:
     """Find it for some sections of one network, and keep it; `look`, also where channels respond most."""
     heads, most = MultiTargetPass(sections), _Most()
     found: dict[TargetSubnetwork, list[Tensor]] = {section: [] for section in sections}
@@ -56,7 +56,7 @@ def collect(sections: Collection[TargetSubnetwork], images: Pictures, label: str
             section.keep(_strongest(images), most.of(section))
 
 
-def _found(section: TargetSubnetwork, images: Pictures, label: str, what: str) -> Mapping[str, Tensor]:
+def _found(section: TargetSubnetwork, images: ImageSet, label: str, what: str) -> Mapping[str, Tensor]:
     found = section.kept(what)
     if found is None:
         collect([section], images, label, look=what == _strongest(images))
@@ -65,11 +65,11 @@ def _found(section: TargetSubnetwork, images: Pictures, label: str, what: str) -
     return found
 
 
-def _responses(images: Pictures) -> str:
+def _responses(images: ImageSet) -> str:
     return f"responses, {images.digest}"
 
 
-def _strongest(images: Pictures) -> str:
+def _strongest(images: ImageSet) -> str:
     return f"strongest responses, {images.digest}"
 
 

@@ -35,7 +35,7 @@ _LARGEST = 1 << 29
 
 
 @dataclass(frozen=True)
-class Pictures:
+class ImageSet:
     """A set of readable pictures; `digests[i]` is the hash of the file at `paths[i]`."""
 
     paths: tuple[Path, ...]
@@ -54,7 +54,7 @@ class Pictures:
         """A hash of what is in the set, in order and repetitions included, wherever it lies."""
         return digest("\n".join(self.digests).encode())
 
-    def picture(self, index: int) -> NDArray[np.uint8]:
+    def rgb(self, index: int) -> NDArray[np.uint8]:
         """One image as a person is shown it, resized and cropped, uint8 [H, W, 3]."""
         return preprocessing.shown(self.preprocess, self.values(index))
 
@@ -87,7 +87,7 @@ class Pictures:
 
         return self.track(each(), label, math.ceil(len(self) / self.batch_size))
 
-    def take(self, indices: Sequence[int]) -> Pictures:
+    def take(self, indices: Sequence[int]) -> ImageSet:
         """The pictures at some positions, as a set."""
         return replace(
             self,
@@ -96,7 +96,7 @@ class Pictures:
             prepared=tuple(self.prepared[i] for i in indices) if self.prepared else (),
         )
 
-    def split(self, share: float, seed: int) -> tuple[Pictures, Pictures | None]:
+    def split(self, share: float, seed: int) -> tuple[ImageSet, ImageSet | None]:
         """The set less a share that is held out, drawn by `seed`, and that share; at least one picture each.
 
         Copies of one picture stay together, or the held-out part would hold nothing out.
@@ -121,7 +121,7 @@ def held_out(share: float, count: int) -> int:
     return max(min(max(round(share * count), 1), count - 1), 0) if share else 0
 
 
-def load(paths: Iterable[Path], preprocess: Preprocess, skip_unreadable: bool = False) -> tuple[Pictures, list[str]]:
+def load(paths: Iterable[Path], preprocess: Preprocess, skip_unreadable: bool = False) -> tuple[ImageSet, list[str]]:
     """Read every picture once: a set, and what is wrong with those that are left out.
 
     Raises InputError naming all unreadable pictures at once, unless they are to be skipped.
@@ -147,7 +147,7 @@ def load(paths: Iterable[Path], preprocess: Preprocess, skip_unreadable: bool = 
         raise InputError(Finding("E303", message, None, _by_reason(bad), cure))
     if not good:
         raise InputError(Finding("E303", "none of the pictures can be read", None, _by_reason(bad)))
-    pictures = Pictures(tuple(good), tuple(digests), preprocess, tuple(prepared) if kept <= _KEEP else ())
+    pictures = ImageSet(tuple(good), tuple(digests), preprocess, tuple(prepared) if kept <= _KEEP else ())
     return pictures, [f"{name}: {reason}" for name, reason in bad]
 
 

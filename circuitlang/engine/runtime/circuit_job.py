@@ -25,7 +25,7 @@ from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
 from circuitlang.engine.evaluation import fidelity_examples, reference_responses
 from circuitlang.engine.evaluation.fidelity import measure, responses
 from circuitlang.engine.graph.channel_graph import Layer
-from circuitlang.engine.images.image_set import Pictures
+from circuitlang.engine.images.image_set import ImageSet
 from circuitlang.engine.loops import backend
 from circuitlang.engine.runtime.artifacts import Found, complete
 from circuitlang.engine.runtime.jobs import Job, PreparedRun
@@ -230,7 +230,7 @@ def _attempt(found: _Found, bounds: Sequence[Bound], judges: Mapping[str, Fideli
 class FidelityEvaluator:
     """Compares circuits with the network on some pictures."""
 
-    def __init__(self, section: TargetSubnetwork, images: Pictures, label: str, seed: int) -> None:
+    def __init__(self, section: TargetSubnetwork, images: ImageSet, label: str, seed: int) -> None:
         self._section, self._images, self._label, self._seed = section, images, label, seed
         self._original = reference_responses.responses(section, images, f"the network on {label}")
         # By circuit; with the circuit, lest another takes its number.

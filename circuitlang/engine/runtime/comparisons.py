@@ -13,7 +13,7 @@ from circuitlang.base.source import resolved
 from circuitlang.engine.analysis.agreement import Side, compare, identity
 from circuitlang.engine.device import arithmetic
 from circuitlang.engine.images.file_patterns import find
-from circuitlang.engine.images.image_set import Pictures, load
+from circuitlang.engine.images.image_set import ImageSet, load
 from circuitlang.engine.runtime.jobs import PreparedRun
 from circuitlang.plan.model import Plan
 from circuitlang.plugins.protocols import MODELS, LoadedModel, PathResolver
@@ -135,7 +135,7 @@ def _side(name: str, circuit: Finished, result: Result) -> Side:
 
 def _pictures(
     name: str, circuit: Finished, result: Result, module: _Module
-) -> tuple[Pictures | None, Pictures | None, str]:
+) -> tuple[ImageSet | None, ImageSet | None, str]:
     """The pictures that a circuit was found on and judged by, as its run's plan names them; or why they aren't these
     any more."""
     plan, asked = circuit.plan, result.summary.plan
@@ -144,7 +144,7 @@ def _pictures(
     try:
         preprocess = module.loaded().preprocess
         train, _ = load(find(plan.images[asked.images], circuit.base), preprocess, skip_unreadable=True)
-        test: Pictures | None
+        test: ImageSet | None
         if asked.test is None:
             train, test = train.split(asked.holdout, asked.seed)
         else:

@@ -27,7 +27,7 @@ from circuitlang.engine.graph.targets import Target, resolve
 from circuitlang.engine.graph.trace_verification import IMAGES, Verified, few, verified
 from circuitlang.engine.graph.tracer import read, trace, ways
 from circuitlang.engine.images.file_patterns import find
-from circuitlang.engine.images.image_set import Pictures, load
+from circuitlang.engine.images.image_set import ImageSet, load
 from circuitlang.engine.models.input_channels import image_channels
 from circuitlang.engine.models.layer_index import remember
 from circuitlang.engine.models.outputs import choose, outputs
@@ -50,7 +50,7 @@ from circuitlang.plugins.protocols import (
 from circuitlang.results.types import Part, Provenance
 
 # Of each image set its pictures, and what is wrong with those that were left out.
-Sets = dict[str, tuple[Pictures, list[str]]]
+Sets = dict[str, tuple[ImageSet, list[str]]]
 # What can be wrong with a unit of a target, rather than with its layer.
 _OF_A_UNIT = ("E111", "E125", "E126")
 # Pictures are looked at even where there is no model to say how to prepare them.
@@ -85,17 +85,17 @@ class Job:
 
     plan: CircuitPlan
     section: TargetSubnetwork
-    train: Pictures
-    test: Pictures | None
+    train: ImageSet
+    test: ImageSet | None
     provenance: Provenance
     shelf: ScoreCache
     # What kernels are scored against, and what is held out of that.
-    contrast: Pictures | None = None
-    contrast_test: Pictures | None = None
+    contrast: ImageSet | None = None
+    contrast_test: ImageSet | None = None
     part: Part | None = None
 
     @property
-    def against(self) -> Pictures | None:
+    def against(self) -> ImageSet | None:
         """What the circuit is measured on as contrast."""
         return self.contrast_test or self.contrast
 
@@ -165,7 +165,7 @@ def prepare(plan: Plan, folder: Path, origins: Origins, options: Options) -> Pre
     for circuit in plan.circuits:
         target = ground.targets[circuit.id]
         train, unreadable = ground.sets[circuit.images]
-        test: Pictures | None
+        test: ImageSet | None
         if circuit.test is None:
             train, test = train.split(circuit.holdout, circuit.seed)
         else:
@@ -185,21 +185,21 @@ def prepare(plan: Plan, folder: Path, origins: Origins, options: Options) -> Pre
     return PreparedRun(plan, folder, origins, options, ground.model, jobs, ground.sets, weights, network[1])
 
 
-def _held_out(test: Pictures, own: Pictures) -> Pictures | None:
+def _held_out(test: ImageSet, own: ImageSet) -> ImageSet | None:
     """The pictures that a circuit is to be judged by, less those it is found on; if there are any."""
     mine = set(own.digests)
     others = [number for number, each in enumerate(test.digests) if each not in mine]
     return test.take(others) if others else None
 
 
-def _contrast(circuit: CircuitPlan, sets: Sets) -> tuple[Pictures | None, Pictures | None]:
+def _contrast(circuit: CircuitPlan, sets: Sets) -> tuple[ImageSet | None, ImageSet | None]:
     """What a circuit is contrasted with, less its own pictures, and what of that is held out as of its own."""
     if circuit.contrast is None:
         return None, None
     return _others(circuit, circuit.contrast, sets).split(circuit.holdout, circuit.seed)
 
 
-def _others(circuit: CircuitPlan, contrast: str, sets: Sets) -> Pictures:
+def _others(circuit: CircuitPlan, contrast: str, sets: Sets) -> ImageSet:
     """What a set has besides a circuit's own pictures."""
     names = [name for name in (circuit.images, circuit.test) if name is not None]
     own = {each for name in names for each in sets[name][0].digests}
@@ -480,7 +480,7 @@ def _provenance(
     plan: Plan,
     circuit: CircuitPlan,
     network: tuple[str, str, str],
-    pictures: Sequence[Pictures | None],
+    pictures: Sequence[ImageSet | None],
     unreadable: list[str],
     fast: bool,
     notes: tuple[str, ...],
@@ -516,5 +516,5 @@ def _extensions(circuit: CircuitPlan) -> set[str]:
     return {*words, *(choice.name for choice in choices)}
 
 
-def _digest(pictures: Pictures | None) -> str:
+def _digest(pictures: ImageSet | None) -> str:
     return pictures.digest if pictures else ""

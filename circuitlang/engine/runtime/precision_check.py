@@ -11,7 +11,7 @@ from circuitlang.engine.attribution.scorer import score
 from circuitlang.engine.circuits.builder import Builder
 from circuitlang.engine.circuits.selection import count
 from circuitlang.engine.evaluation.fidelity import measure
-from circuitlang.engine.images.image_set import Pictures
+from circuitlang.engine.images.image_set import ImageSet
 from circuitlang.engine.runtime.jobs import Job
 from circuitlang.plugins.protocols import CRITERIA, Scores
 from circuitlang.results.types import PrecisionCheck
@@ -52,5 +52,5 @@ def reduced(job: Job, size: int) -> PrecisionCheck:
     )
 
 
-def _few(images: Pictures) -> Pictures:
+def _few(images: ImageSet) -> ImageSet:
     return images.take(range(0, len(images), -(-len(images) // IMAGES)))

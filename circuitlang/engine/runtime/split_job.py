@@ -24,7 +24,7 @@ from circuitlang.engine.circuits.builder import Builder
 from circuitlang.engine.circuits.edits import edits_from_result
 from circuitlang.engine.circuits.selection import count
 from circuitlang.engine.evaluation.fidelity import responses
-from circuitlang.engine.images.image_set import Pictures
+from circuitlang.engine.images.image_set import ImageSet
 from circuitlang.engine.runtime.jobs import Job, PreparedRun
 from circuitlang.plan.model import Choice, digest
 from circuitlang.plugins.protocols import CRITERIA, Edits, Scores
@@ -128,7 +128,7 @@ def _indices(kind: int, labels: NDArray[np.int64], nearest: NDArray[np.int64]) -
     return np.flatnonzero(labels == kind).tolist(), np.flatnonzero(nearest == kind).tolist()
 
 
-def _paths(images: Pictures | None, chosen: NDArray[np.bool_]) -> list[Path]:
+def _paths(images: ImageSet | None, chosen: NDArray[np.bool_]) -> list[Path]:
     return [images.paths[index] for index in np.flatnonzero(chosen)] if images else []
 
 
@@ -189,7 +189,7 @@ def evaluate_split(prepared: PreparedRun, job: Job, division: SplitJobs, results
             points=points,
             provenance=_with_version(job),
         ),
-        tuple(each.picture(index) for each in _sets(division) for index in range(len(each))),
+        tuple(each.rgb(index) for each in _sets(division) for index in range(len(each))),
     )
 
 
@@ -199,7 +199,7 @@ def _with_version(job: Job) -> Provenance:
     return msgspec.structs.replace(job.provenance, versions=versions)
 
 
-def _sets(division: SplitJobs) -> list[Pictures]:
+def _sets(division: SplitJobs) -> list[ImageSet]:
     return [each for part in division.jobs for each in (part.train, part.test) if each]
 
 
@@ -236,7 +236,7 @@ def _whole(job: Job, size: int) -> _Whole:
     return _Whole(builder.build(masks), count(masks), count(builder.live(masks)))
 
 
-def _responses(job: Job, held_out: Sequence[Pictures], edits: Edits, effective: int) -> Tensor:
+def _responses(job: Job, held_out: Sequence[ImageSet], edits: Edits, effective: int) -> Tensor:
     """What a circuit makes of the held-out images, part by part [images, positions]."""
     label = "parts against one another"
     found = torch.cat([responses(job.section, each, label, edits) for each in held_out])

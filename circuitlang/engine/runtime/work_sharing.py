@@ -13,7 +13,7 @@ from circuitlang.engine.attribution.scorer import score_together
 from circuitlang.engine.circuits.builder import Builder
 from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
 from circuitlang.engine.evaluation import reference_responses
-from circuitlang.engine.images.image_set import Pictures
+from circuitlang.engine.images.image_set import ImageSet
 from circuitlang.engine.runtime.jobs import Job
 from circuitlang.plugins.protocols import CRITERIA, Criterion, as_they_are
 
@@ -80,7 +80,7 @@ def _scores(sections: Sequence[TargetSubnetwork], jobs: Sequence[Job]) -> int:
 def _answer(job: Job, due: Sequence[Job]) -> None:
     """Find what the network does on a job's pictures, for the features of those of the jobs that are due which have the
     same."""
-    roles: tuple[tuple[Callable[[Job], Pictures | None], bool, str], ...] = (
+    roles: tuple[tuple[Callable[[Job], ImageSet | None], bool, str], ...] = (
         (lambda each: each.train, True, "pictures"),
         (lambda each: each.test, False, "held-out pictures"),
         (lambda each: each.against, False, "contrasting pictures"),

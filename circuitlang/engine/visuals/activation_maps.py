@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from circuitlang.engine.circuits.subnetwork import TargetSubnetwork, as_maps
-from circuitlang.engine.images.image_set import Pictures
+from circuitlang.engine.images.image_set import ImageSet
 from circuitlang.plugins.protocols import Edits
 from circuitlang.results.types import ActivationMaps, Circuit
 
@@ -22,7 +22,7 @@ PICTURES = STRONGEST + MIDDLE + WEAKEST
 
 
 def collect(
-    section: TargetSubnetwork, images: Pictures, strength: Tensor, circuit: Circuit, edits: Edits
+    section: TargetSubnetwork, images: ImageSet, strength: Tensor, circuit: Circuit, edits: Edits
 ) -> ActivationMaps:
     """The maps of every channel with an effective kernel, of a few of the pictures, whatever their number.
 
@@ -46,7 +46,7 @@ def collect(
         features[:, 1] = features[:, 1].mean()
     feature, scale = quantise(torch.stack([_reduce(feature)[:, 0] for feature, _ in seen], 1))
     return ActivationMaps(
-        pictures=np.stack([_thumbnail(few.picture(index)) for index in range(len(few))]),
+        pictures=np.stack([_thumbnail(few.rgb(index)) for index in range(len(few))]),
         names=tuple(path.name for path in few.paths),
         maps=maps,
         scales=scales,

@@ -8,14 +8,14 @@ from PIL import Image
 
 from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
 from circuitlang.engine.evaluation.reference_responses import strongest
-from circuitlang.engine.images.image_set import Pictures
+from circuitlang.engine.images.image_set import ImageSet
 from circuitlang.results.types import Circuit
 
 # Side of an exemplar in pixels; smaller receptive fields are enlarged, larger ones reduced to it.
 SIZE = 64
 
 
-def collect(section: TargetSubnetwork, images: Pictures, circuit: Circuit) -> dict[tuple[int, int], NDArray[np.uint8]]:
+def collect(section: TargetSubnetwork, images: ImageSet, circuit: Circuit) -> dict[tuple[int, int], NDArray[np.uint8]]:
     """Of each channel with an effective kernel, its strongest response's receptive field, uint8 [SIZE, SIZE, 3].
 
     Keys are the layer's number in the circuit and the channel. Parts beyond the picture's border are grey.
@@ -30,7 +30,7 @@ def collect(section: TargetSubnetwork, images: Pictures, circuit: Circuit) -> di
             place = seen[channel if rows is None else rows.tolist().index(channel)]
             image, row, column = place.tolist()
             box = section.graph.receptive_field(section.nodes[layer.path], row, column)
-            found[number, channel] = _crop(images.picture(image), box)
+            found[number, channel] = _crop(images.rgb(image), box)
     return found
 
 

@@ -14,7 +14,7 @@ from circuitlang.engine.evaluation.fidelity import responses
 from circuitlang.engine.graph.targets import Target
 from circuitlang.engine.graph.tracer import trace
 from circuitlang.engine.images import preprocessing
-from circuitlang.engine.images.image_set import Pictures
+from circuitlang.engine.images.image_set import ImageSet
 from circuitlang.plugins.preprocess import Preprocess
 from tests.helpers.toy_networks import SIZE, Branches, Chain, Residual, build
 
@@ -22,10 +22,10 @@ PREPROCESS = Preprocess(SIZE, SIZE, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 MAPS = [(Branches, "head", (4,)), (Branches, "head", (0, 3)), (Chain, "conv2", (2,)), (Residual, "body", (1,))]
 
 
-def pictures(count: int) -> Pictures:
+def pictures(count: int) -> ImageSet:
     drawn = np.random.default_rng(5).integers(0, 256, (count, SIZE, SIZE, 3), np.uint8)
     names = [f"{number}.png" for number in range(count)]
-    return Pictures(tuple(Path("some", name) for name in names), tuple(names), PREPROCESS, tuple(drawn), batch_size=2)
+    return ImageSet(tuple(Path("some", name) for name in names), tuple(names), PREPROCESS, tuple(drawn), batch_size=2)
 
 
 def section(net, path: str, target: dict) -> TargetSubnetwork:
@@ -33,7 +33,7 @@ def section(net, path: str, target: dict) -> TargetSubnetwork:
     return TargetSubnetwork(graph, Target(graph.find(path), **target))
 
 
-def both(of: TargetSubnetwork, shown: Pictures) -> tuple[torch.Tensor, torch.Tensor]:
+def both(of: TargetSubnetwork, shown: ImageSet) -> tuple[torch.Tensor, torch.Tensor]:
     """The responses of the network, and of the network with half of its kernels."""
     generator = torch.Generator().manual_seed(1)
     masks = {path: mask & (torch.rand(mask.shape, generator=generator) > 0.3) for path, mask in of.relevant.items()}
@@ -60,9 +60,9 @@ def test_each_picture_has_its_own_correlation_and_maps(net, path, units):
         assert each.kept == pytest.approx(wanted[index], abs=1e-9)
         assert each.network.shape == each.circuit.shape
         assert len(each.network) == len(units)
-        np.testing.assert_array_equal(each.picture, shown.picture(index))
+        np.testing.assert_array_equal(each.picture, shown.rgb(index))
         with torch.no_grad():
-            batch = preprocessing.normalise(shown.preprocess, torch.from_numpy(shown.picture(index))[None])
+            batch = preprocessing.normalise(shown.preprocess, torch.from_numpy(shown.rgb(index))[None])
             np.testing.assert_allclose(each.network, of.feature(batch)[0].numpy(), atol=1e-5)
 
 

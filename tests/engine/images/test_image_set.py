@@ -300,7 +300,7 @@ def test_one_picture_or_no_holdout_leaves_nothing_to_test_on(folder):
 
 def test_the_next_batch_is_decoded_while_one_is_computed_with(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_KEEP", 0)
-    asked, values = [], module.Pictures.values
+    asked, values = [], module.ImageSet.values
     second = threading.Event()
 
     def watched(self, index):
@@ -309,7 +309,7 @@ def test_the_next_batch_is_decoded_while_one_is_computed_with(tmp_path, monkeypa
             second.set()
         return values(self, index)
 
-    monkeypatch.setattr(module.Pictures, "values", watched)
+    monkeypatch.setattr(module.ImageSet, "values", watched)
     for index in range(6):
         Image.new("RGB", (8, 8), (40 * index, 0, 0)).save(tmp_path / f"{index}.png")
     pictures, _ = load(sorted(tmp_path.iterdir()), PLAIN)

@@ -23,7 +23,7 @@ from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
 from circuitlang.engine.graph.targets import Target
 from circuitlang.engine.graph.tracer import trace
 from circuitlang.engine.images import preprocessing
-from circuitlang.engine.images.image_set import Pictures, load
+from circuitlang.engine.images.image_set import ImageSet, load
 from circuitlang.engine.models.input_channels import image_channels
 from circuitlang.engine.models.sandbox import private_copy
 from circuitlang.engine.runtime.jobs import load_model
@@ -126,7 +126,7 @@ def test_an_array_of_bytes_is_what_a_picture_of_them_is(tmp_path: Path) -> None:
     picture, array, first = (load([tmp_path / name], preprocess)[0] for name in ("a.png", "a.npy", "b.npy"))
     for other in (array, first):
         assert torch.equal(next(picture.batches("")), next(other.batches("")))
-        np.testing.assert_array_equal(picture.picture(0), other.picture(0))
+        np.testing.assert_array_equal(picture.rgb(0), other.rgb(0))
 
 
 def test_pictures_and_arrays_can_be_in_one_set(tmp_path: Path) -> None:
@@ -338,7 +338,7 @@ def test_crops_and_made_pictures_are_in_colour_for_a_person(inner: int) -> None:
     preprocess = Preprocess(SIZE, SIZE, (0.5,) * inner, (0.25,) * inner)
     random = np.random.default_rng(0)
     prepared = tuple(random.random((SIZE, SIZE, inner)).astype(np.float32) for _ in range(3))
-    pictures = Pictures((Path("a"), Path("b"), Path("c")), ("a", "b", "c"), preprocess, prepared)
+    pictures = ImageSet((Path("a"), Path("b"), Path("c")), ("a", "b", "c"), preprocess, prepared)
     found = circuit(section)
     crops = collect(section, pictures, found)
     assert {crop.shape for crop in crops.values()} == {(64, 64, 3)}

@@ -20,7 +20,7 @@ from circuitlang.base.diagnostics import InputError
 from circuitlang.base.source import Source
 from circuitlang.cli.main import main
 from circuitlang.engine.images.file_patterns import find
-from circuitlang.engine.images.image_set import Pictures, load
+from circuitlang.engine.images.image_set import ImageSet, load
 from circuitlang.engine.models.sources.bundled import bundled
 from circuitlang.engine.runtime import comparisons
 from circuitlang.pipeline import compile_source, run_compiled
@@ -84,7 +84,7 @@ def test_what_is_shared_is_the_intersection(runs: Path):
     assert 0 < total.p < 1e-6
 
 
-def held_out(folder: Path) -> Pictures:
+def held_out(folder: Path) -> ImageSet:
     summary, preprocess = load_circuit(folder).summary, bundled("doodle", {}, Path).preprocess
     compiled = circuitlang.compile((folder.parents[2] / "spec.circuit").read_text(), folder.parents[2])
     pictures, _ = load(find(compiled.images["dogs"], folder.parents[2]), preprocess)

@@ -9,7 +9,7 @@ import torch
 from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
 from circuitlang.engine.graph.targets import Target
 from circuitlang.engine.graph.tracer import trace
-from circuitlang.engine.images.image_set import Pictures
+from circuitlang.engine.images.image_set import ImageSet
 from circuitlang.engine.visuals import exemplars
 from circuitlang.plugins.preprocess import Preprocess
 from circuitlang.results.types import ChannelSources, Circuit, KeptKernels
@@ -18,10 +18,10 @@ from tests.helpers.toy_networks import SIZE, Again, Branches, Chain, build, naiv
 PREPROCESS = Preprocess(SIZE, SIZE, (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
 
-def pictures(count: int) -> Pictures:
+def pictures(count: int) -> ImageSet:
     drawn = np.random.default_rng(5).integers(0, 256, (count, SIZE, SIZE, 3), np.uint8)
     names = [str(number) for number in range(count)]
-    return Pictures(tuple(map(Path, names)), tuple(names), PREPROCESS, tuple(drawn), batch_size=2)
+    return ImageSet(tuple(map(Path, names)), tuple(names), PREPROCESS, tuple(drawn), batch_size=2)
 
 
 def circuit(section: TargetSubnetwork) -> Circuit:
@@ -60,7 +60,7 @@ def test_an_exemplar_is_what_the_strongest_response_sees(net, path, unit):
         if bottom - top >= SIZE or right - left >= SIZE or (bottom - top) != (right - left):
             continue
         grey = np.full((3 * SIZE, 3 * SIZE, 3), 128, np.uint8)
-        grey[SIZE : 2 * SIZE, SIZE : 2 * SIZE] = shown.picture(int(image))
+        grey[SIZE : 2 * SIZE, SIZE : 2 * SIZE] = shown.rgb(int(image))
         crop = grey[SIZE + top : SIZE + bottom, SIZE + left : SIZE + right]
         nearest = ((np.arange(exemplars.SIZE) + 0.5) * len(crop) / exemplars.SIZE).astype(int)
         assert np.array_equal(exemplar, crop[nearest][:, nearest])
