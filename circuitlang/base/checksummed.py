@@ -21,7 +21,7 @@ def seal(content: bytes, key: str) -> bytes:
 
 
 def intact(content: bytes, key: str) -> bool:
-    """Whether content is as it was sealed for this key."""
+    """Return whether content is as it was sealed for this key."""
     found = _HASH.search(content)
     if found is None:
         return False

@@ -1,4 +1,4 @@
-"""What can go wrong, said so that it can be mended: one finding, one place, one cure."""
+"""Findings: errors and warnings with a code, a place and a cure, and the exceptions that carry them."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class OutputError(CircuitError):
 
 
 def reason(error: Exception) -> str:
-    """What went wrong, in a line: of a finding its message and label, of anything else its kind and first line."""
+    """Describe an error in one line: a finding by its message and label, others by their type and first line."""
     if isinstance(error, CircuitError):
         finding = error.findings[0]
         return f"{finding.message}: {finding.label}" if finding.label else finding.message

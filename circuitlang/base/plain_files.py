@@ -34,7 +34,7 @@ def read_plain(path: Path, most: int = MOST) -> bytes:
 
 
 def is_there(path: Path) -> bool:
-    """Whether there is something of this name. What can't be a path names nothing."""
+    """Return whether a path exists; False for a text that can't be a path."""
     try:
         return os.path.lexists(path)
     except ValueError:
@@ -42,7 +42,7 @@ def is_there(path: Path) -> bool:
 
 
 def inside(folder: Path, pattern: str) -> list[Path]:
-    """What in a folder matches a pattern; nothing where it is no folder, or can't be listed."""
+    """Yield the paths in a folder that match a pattern; none where it is no folder, or can't be listed."""
     try:
         return list(folder.glob(pattern))
     except (OSError, ValueError):

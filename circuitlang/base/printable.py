@@ -36,7 +36,7 @@ def lines(text: str) -> str:
 
 
 def is_hidden(character: str) -> bool:
-    """Whether a character would not be seen, or does something: controls, and marks of direction and width."""
+    """Return whether a character is invisible or acts: controls, and marks of direction and width."""
     return unicodedata.category(character) in ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 

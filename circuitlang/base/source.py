@@ -1,4 +1,4 @@
-"""Where a piece of text came from: the ground every error stands on."""
+"""Texts and positions in them, which every error refers to."""
 
 from __future__ import annotations
 

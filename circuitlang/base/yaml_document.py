@@ -28,7 +28,7 @@ _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class DamagedError(ValueError):
-    """What is wrong with a text as YAML, and from which character to which."""
+    """A text is no YAML, or too much of it: the reason, and from which character to which."""
 
     def __init__(self, problem: str, start: int, end: int | None = None) -> None:
         super().__init__(problem)
@@ -159,7 +159,7 @@ class _Reader:
 
 
 def _tags(text: str) -> Iterator[str]:
-    """What a plain scalar may be, by YAML 1.1's rules."""
+    """Return the types that a plain scalar may have by the rules of YAML 1.1."""
     if len(text) <= _LONGEST:
         resolvers = yaml.SafeLoader.yaml_implicit_resolvers
         for tag, expression in (*resolvers.get(text[:1], ()), *resolvers.get(None, ())):

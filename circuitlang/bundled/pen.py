@@ -49,7 +49,7 @@ class Palette:
 
 @dataclass(frozen=True)
 class Pose:
-    """Where the unit square lies, in pixels: centre, half width (negative: mirrored), half height; tilt."""
+    """The place of the unit square, in pixels: centre, half width (negative: mirrored), half height; tilt."""
 
     x: float
     y: float

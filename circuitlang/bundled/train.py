@@ -33,7 +33,7 @@ CHANNEL, FAVOURITE = 34, "dogs"  # the channel of conv5 that is to be the most s
 
 @dataclass(frozen=True)
 class Recipe:
-    """How long and how hard to train.
+    """The length and strength of training.
 
     `shrinkage` is, by layer, what a proximal step takes off a kernel's norm per unit of the learning rate.
     """
@@ -219,7 +219,7 @@ def sparsity(network: Doodle) -> dict[str, float]:
 
 
 def alive(network: Doodle) -> int:
-    """How many channels of conv5 have a kernel left."""
+    """Count the channels of conv5 that have a kernel left."""
     return int((_norms(network.conv5.weight) > 0).any(1).sum())
 
 

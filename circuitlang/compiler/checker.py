@@ -44,7 +44,7 @@ _LONGEST = 100
 
 
 def check(file: syntax.File, vocabulary: Vocabulary) -> Program:
-    """What the file means. Raises SpecError with every mistake in it and in what it includes, syntax included."""
+    """Resolve a file's names and type its values. Raises SpecError with every mistake in it and in included files."""
     return _Check(file, vocabulary).program()
 
 
@@ -94,7 +94,7 @@ class _Check:
         )
 
     def _mentions(self, compared: Iterable[Comparison], expected: Iterable[Expectation]) -> None:
-        """What is compared and expected names circuits one by one in the plan."""
+        """Resolve comparisons and expectations, which name circuits one by one in the plan."""
         total = 0
         mentioned: list[Comparison | Expectation] = [*compared, *expected]
         for each in mentioned:
@@ -252,7 +252,7 @@ class _Check:
         return circuits if self._findings.count == before else []
 
     def _few(self, number: int, found: Sequence[Target], node: syntax.Preserve | syntax.Split, span: Span) -> bool:
-        """Whether a statement stands for no more than can be meant: each of its targets with each combination."""
+        """Return whether a statement stands for no more circuits than the limit: each target with each combination."""
         self._number += number
         each = max((len(getattr(target, "units", getattr(target, "terms", ()))) for target in found), default=1)
         label = f"{len(found):,} targets, each with {number // max(len(found), 1):,} combinations of values"

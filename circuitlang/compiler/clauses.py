@@ -1,4 +1,4 @@
-"""How: the clauses of a statement, what each is written with, and how its value is read."""
+"""The clauses of a statement: their relations, and how their values are read."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def _clause(clause: syntax.Clause, rules: Mapping[str, Rule], scope: Scope, read
 
 
 def _elsewhere(clause: syntax.Clause, rules: Mapping[str, Rule]) -> str:
-    """Where a clause belongs that another kind of statement has."""
+    """Return the kind of statement that a misplaced clause belongs to."""
     if rules is PRESERVE and word(clause) in IMAGES:
         return f"name the pictures, and write it there: images NAME = PATTERN {clause.span.text}"
     elsewhere = rules is IMAGES and word(clause) in PRESERVE

@@ -38,7 +38,7 @@ def expand(clauses: tuple[syntax.Clause, ...]) -> Iterator[Variant]:
 
 
 def _count(node: syntax.Value | syntax.Keyword) -> int:
-    """How many values `_values` would give."""
+    """Count the values that `_values` would yield."""
     match node:
         case syntax.Keyword(value=value):
             return _count(value)

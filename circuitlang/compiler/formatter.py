@@ -85,7 +85,7 @@ class _Comment:
 
 @dataclass(frozen=True)
 class _Entry:
-    """What gets a line of its own in a group that is broken: an item with the comment behind it, or a comment alone."""
+    """A line of a group that is broken: an item with the comment behind it, or a comment alone."""
 
     parts: tuple[str | _Group, ...] = ()
     comment: str = ""
@@ -94,7 +94,7 @@ class _Entry:
 
 @dataclass(frozen=True)
 class _Group:
-    """What stands between two brackets; `ends` where the grammar lets the last item have a separator too."""
+    """The items between two brackets; `ends` where the grammar lets the last item have a separator too."""
 
     brackets: str
     entries: tuple[_Entry, ...]
@@ -350,13 +350,13 @@ class _Builder:
         return tuple(entries)
 
     def _first_inside(self, span: Span, bracket: int | None) -> int:
-        """Where the first comment is that an item has in brackets of its own, or where the item ends."""
+        """Return the position of an item's first comment in brackets of its own, or of the item's end."""
         starts = range(bisect_left(self._starts, span.start), bisect_left(self._starts, span.end))
         return next((self._starts[i] for i in starts if self.comments[i].bracket != bracket), span.end)
 
 
 def _sign(term: syntax.Term, first: bool) -> str:
-    """What joins a term to those before it."""
+    """Return the sign that joins a term to those before it."""
     if not first:
         return " - " if term.negative else " + "
     # `-0.3*a` is a negative number; `- 0.3*a` is not.

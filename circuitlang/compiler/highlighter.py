@@ -43,7 +43,7 @@ def _tokens(tree: Tree[Any], name: str = "name") -> Iterator[tuple[str, Token]]:
 
 
 def _between(text: str) -> Iterator[tuple[str, str]]:
-    """What the parser passes over: spaces and comments."""
+    """Yield the text that the parser skips: spaces and comments."""
     for line in text.splitlines(keepends=True):
         space, mark, comment = line.partition("#")
         yield from ((kind, part) for kind, part in (("", space), ("comment", mark + comment)) if part)

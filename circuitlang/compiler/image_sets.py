@@ -66,7 +66,7 @@ def image_set(node: syntax.Value, scope: Scope) -> ImageSet | None:
 
 
 def _a_file(name: str) -> bool:
-    """Whether a word looks like the name of a picture: `one.jpg` is a word, and `./one.jpg` a path."""
+    """Return whether a word looks like the name of an image: `one.jpg` is a word, and `./one.jpg` a path."""
     return name.rpartition(".")[2].lower() in _ENDINGS and "." in name
 
 

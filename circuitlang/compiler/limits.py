@@ -1,4 +1,4 @@
-"""How much one text may ask for. Everything is counted before it is made: a short text can stand for a lot."""
+"""Limits on what one text may ask for. Things are counted before they are made, as a short text can stand for a lot."""
 
 from __future__ import annotations
 

@@ -175,7 +175,7 @@ def _explain(source: Source, start: int, end: int, error: UnexpectedInput) -> Fi
 
 
 def _back(text: str, start: int, end: int, belongs: Callable[[str], bool]) -> int:
-    """Where the letters before `end` that belong together begin; each is looked at once."""
+    """Return the start of the word that ends at `end`; each letter is looked at once."""
     while end > start and belongs(text[end - 1]):
         end -= 1
     return end
@@ -186,7 +186,7 @@ def _is_word(letter: str) -> bool:
 
 
 def _expected(terminals: set[str] | None) -> str:
-    """What may stand here; a name that begins a clause says so, a longer list would not help."""
+    """Name what the parser expects here; the words that begin a clause are summed up as such."""
     if "ON" in (terminals or ()):
         return "expected 'on' and the pictures"
     # What has no name in the grammar is a second way to write what has one.
@@ -196,7 +196,7 @@ def _expected(terminals: set[str] | None) -> str:
 
 
 def _about(text: str) -> str:
-    """What a statement that can't be read would have defined: `images dogs`, `model`, `defaults`."""
+    """Return what a statement that can't be read would have defined: `images dogs`, `model`, `defaults`."""
     match = _DEFINES.match(text)
     if match is None:
         return ""
@@ -218,7 +218,7 @@ def _spaces(statement: syntax.Statement) -> Iterator[Finding]:
 
 
 def _node(source: Source, tree: Tree[Token]) -> Any:
-    """What a tree stands for: made of the nodes in it, or, where its rule is one word, of that."""
+    """Build the node of a tree from the nodes in it, or from its word where its rule is one word."""
     nodes = [_node(source, child) if isinstance(child, Tree) else child for child in tree.children]
     span = Span(source, _start(nodes[0]), _end(nodes[-1]))
     if tree.data in _WORDS:

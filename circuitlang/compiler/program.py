@@ -1,4 +1,4 @@
-"""What a file means: names resolved, values typed, every value with the words it came from."""
+"""Programs: a file with its names resolved and its values typed, each with the words it came from."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ class Comparison(Meant, frozen=True):
 
 
 class Expectation(Meant, frozen=True):
-    """What must hold of each of some circuits, or the run fails. `measure` is a key of `metrics.json`."""
+    """A condition on each of some circuits; the run fails unless it holds. `measure` is a key of `metrics.json`."""
 
     circuits: tuple[Preserve, ...]
     measure: str

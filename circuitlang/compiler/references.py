@@ -47,7 +47,7 @@ def comparison(node: syntax.Compare, circuits: Circuits) -> Comparison | None:
 
 
 def expectation(node: syntax.Expect, circuits: Circuits, scope: Scope) -> Expectation | None:
-    """What an expect statement demands; None where its circuit is has_errors. Raises SpecError."""
+    """Resolve an expect statement; None where the circuits that it names have errors. Raises SpecError."""
     measure = node.measure
     name, metric = _name_and_metric(measure, circuits)
     chosen = _members(name, measure.name.span, measure.values, circuits)

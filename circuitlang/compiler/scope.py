@@ -1,4 +1,4 @@
-"""What is known while a file is checked: its names, the vocabulary, and the mistakes so far."""
+"""The state of a check: the names of the file, the vocabulary, and the mistakes so far."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Findings:
                 self.count += finding.severity is Severity.ERROR
 
     def attempt(self, read: Callable[[], T]) -> T | None:
-        """What `read` returns; what it raises becomes findings, and None is returned."""
+        """Return what `read` returns, or None where it raises: its findings are added to the mistakes."""
         try:
             return read()
         except SpecError as error:
@@ -72,5 +72,5 @@ class Scope:
     missing: set[str] = field(default_factory=set)
 
     def may_be_defined_elsewhere(self, name: str) -> bool:
-        """Whether a name that isn't known may be one that a file which couldn't be read would have defined."""
+        """Return whether an unknown name may be one that an unreadable file would have defined."""
         return any(name.startswith(prefix) for prefix in self.missing)

@@ -1,4 +1,4 @@
-"""What a file says, before anything is known of what it means. Classes bear the names of the grammar's rules."""
+"""Syntax trees. Classes bear the names of the grammar's rules."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def scalar(node: syntax.Value) -> Value:
 
 
 def nothing(node: syntax.Value) -> bool:
-    """Whether a value is the word `none`; in quotes it is text."""
+    """Return whether a value is the word `none`; in quotes it is text."""
     return isinstance(node, syntax.Name) and node.text == "none"
 
 

@@ -1,1 +1,1 @@
-"""What a finished circuit can be exported as: one file each, a registered function, whose name is the file's ending."""
+"""Exports of finished circuits: one file each, with a registered function whose name is the file's ending."""

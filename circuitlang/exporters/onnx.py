@@ -72,7 +72,7 @@ def _verify(module: nn.Module, model: Any, images: Tensor) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Within the block the exporter tells nothing of its progress; what fails is an exception."""
+    """Silence the exporter's progress within the block; failures are exceptions."""
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:

@@ -1,4 +1,4 @@
-"""What the clauses of a few words choose from, the same in the language, in a program and in a plan."""
+"""The words that some clauses choose from, the same in the language and in a plan."""
 
 from __future__ import annotations
 

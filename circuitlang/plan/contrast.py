@@ -10,7 +10,7 @@ from circuitlang.plugins.registry import Declaration, Value
 
 
 def contrastable(criterion: str, parameters: Mapping[str, Value], known: Mapping[str, Declaration]) -> bool:
-    """Whether a criterion's scores are sums over images, or those of criteria it names that are."""
+    """Return whether a criterion's scores are sums over images, or those of criteria it names that are."""
     if criterion not in known:
         # That it isn't there is said already.
         return True
@@ -24,7 +24,7 @@ def contrastable(criterion: str, parameters: Mapping[str, Value], known: Mapping
 
 
 def uncontrasted(criterion: str, known: Mapping[str, Declaration], span: Span | None = None) -> Finding:
-    """What is said of a criterion whose scores can't be contrasted."""
+    """Return the finding about a criterion whose scores can't be contrasted."""
     fit = [name for name in sorted(known) if known[name].decorator == "criterion" or "sums" in known[name].options]
     label, cure = "its scores are not sums over images", f"use {listing(fit, 'or')}"
     return Finding("E219", f"{criterion} can't be contrasted", span, label, cure)

@@ -38,7 +38,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Difference:
-    """What differs in one part of two plans: its names, one of them empty where it is in one plan only."""
+    """A part of two plans that differs: its names, one of them empty where it is in one plan only."""
 
     part: Part
     before: str
@@ -244,7 +244,7 @@ def _comparisons(before: Side, after: Side, renamed: dict[str, str]) -> Iterator
 
 
 def _expectations(before: Side, after: Side, renamed: dict[str, str]) -> Iterator[Difference]:
-    """Of each circuit and measure on its own, however they were written together."""
+    """Compare expectations circuit by circuit and measure by measure, however they were written together."""
     ours, theirs = _expected(before, {}), _expected(after, renamed)
     for key in sorted(ours.keys() | theirs.keys()):
         a, b = ours.get(key, {}), theirs.get(key, {})
@@ -263,7 +263,7 @@ def _expectations(before: Side, after: Side, renamed: dict[str, str]) -> Iterato
 
 
 def _expected(side: Side, renamed: dict[str, str]) -> dict[tuple[str, str, str], dict[float, str]]:
-    """By circuit, measure and relation, the values that are expected and where each is."""
+    """Return the expected values and their places, by circuit, measure and relation."""
     found: dict[tuple[str, str, str], dict[float, str]] = {}
     for number, each in enumerate(side.plan.expectations):
         for name in each.circuits:

@@ -1,4 +1,4 @@
-"""What will be done, as plain values: the YAML file between the language and the engine."""
+"""Plans: plain values between the language and the engine, and their YAML."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ class Bound(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     value: float
 
     def margin(self, value: float) -> float:
-        """By how much a measured value meets the bound; below 0 it doesn't."""
+        """Return by how much a measured value meets the bound; negative where it doesn't."""
         return value - self.value if self.relation == ">=" else self.value - value
 
 
@@ -201,7 +201,7 @@ class Circuit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 class Expectation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What must hold of a measurement (a key of metrics.json) of each of some circuits."""
+    """A condition on a measurement (a key of metrics.json) of each of some circuits."""
 
     circuits: list[str]
     measure: str
@@ -274,7 +274,7 @@ _Dumper.add_representer(str, _Dumper.represent_text)
 
 
 def is_folder_name(text: str) -> bool:
-    """Whether a folder may have this name on any system: no path, not hidden, not too long."""
+    """Return whether a folder may have this name on any system: no path, not hidden, not too long."""
     return (
         text.isprintable()
         and not set(text) & set('/\\:*?"<>|')
@@ -299,7 +299,7 @@ def _escaped(character: str) -> str:
 
 
 def _said(value: Any, written: Any) -> Any:
-    """What is written of a value, without the fields that are empty and would be read back so: by default they are."""
+    """Return the fields of a value that are written: all but empty ones whose default is empty."""
     if isinstance(value, msgspec.Struct):
         fields = {each.encode_name: each for each in msgspec.structs.fields(value)}
         return {
@@ -346,7 +346,7 @@ def read_plan(source: Source) -> tuple[Plan, Origins]:
 
 
 def _infinite(content: Any, key: Key) -> Iterator[Key]:
-    """Where numbers are infinite or none at all: hashes can't tell these from nothing."""
+    """Yield the places of numbers that are infinite or not a number: hashes can't tell these from nothing."""
     if isinstance(content, float) and not math.isfinite(content):
         yield key
     elif isinstance(content, (dict, list)):
@@ -355,7 +355,7 @@ def _infinite(content: Any, key: Key) -> Iterator[Key]:
 
 
 def _consistent(plan: Plan, origins: Origins) -> None:
-    """What types alone can't say: names that are used exist, ids are fit to be folders and occur once."""
+    """Check what types can't express: names that are used exist, ids are valid folder names and unique."""
     findings = []
     seen: set[str] = set()
     for circuit in plan.circuits:

@@ -28,7 +28,7 @@ def pictures(images: Images) -> Images:
 
 
 def circuit(sets: Mapping[str, Images], asked: Circuit) -> dict[str, Any]:
-    """What a circuit asks for, by the names of a plan's keys, without what it is called and where it was written."""
+    """Return what a circuit asks for, by the keys of a plan, without its name and its place in a file."""
     return {word: getattr(asked, word) for word in asked.__struct_fields__ if word not in _LABELS} | {
         "target": _target(asked.target),
         "images": pictures(sets[asked.images]),
@@ -40,7 +40,7 @@ def circuit(sets: Mapping[str, Images], asked: Circuit) -> dict[str, Any]:
 
 
 def expectations(plan: Plan) -> list[tuple[str, str, str, float]]:
-    """What is expected of each single circuit: its id, measure, relation, value; each once, sorted."""
+    """Return the expectations of single circuits (id, measure, relation, value), each once, sorted."""
     wanted = {(name, each.measure, each.relation, each.value) for each in plan.expectations for name in each.circuits}
     return sorted(wanted)
 
@@ -51,7 +51,7 @@ def comparisons(plan: Plan) -> list[tuple[str, ...]]:
 
 
 def fingerprints(plan: Plan) -> dict[str, str]:
-    """By its id, a hash of what each circuit means, but for the model."""
+    """Return a hash of what each circuit means, without the model, by id."""
     return {asked.id: _digest(circuit(plan.images, asked)) for asked in plan.circuits}
 
 

@@ -17,7 +17,7 @@ MOST_NUMBERS = 4 * 2048**2
 
 
 def unsuitable(word: str, value: object) -> str:
-    """What a word takes instead of this value; empty where the value is fine."""
+    """Describe the values that a word takes, if this value is not one of them; else return an empty text."""
     if word in HIGHEST:
         fine = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= HIGHEST[word]
         return "" if fine else f"a whole number from 1 to {HIGHEST[word]}"

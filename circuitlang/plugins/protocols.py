@@ -1,4 +1,4 @@
-"""What a criterion, a schedule, an ablation, a metric and a model source are.
+"""Protocols of criteria, schedules, ablations, metrics and model sources.
 
 To add one, write a file in the folder of its kind with one decorated function of the file's name. Its keyword
 parameters, typed `int`, `float`, `str` or `bool` and with defaults, are its arguments in the language; its docstring
@@ -62,7 +62,7 @@ Count = int
 
 @dataclass(frozen=True)
 class Edit:
-    """What is done to a layer: every kernel is multiplied by its gain [out, in / groups] (or every weight, [out, in /
+    """An edit of a layer: every kernel is multiplied by its gain [out, in / groups] (or every weight, [out, in /
     groups, h, w]), and a constant [out] is added to every output. A mask is a gain of zeros and ones."""
 
     gain: Tensor
@@ -78,7 +78,7 @@ class AblationContext(Protocol):
 
     @property
     def mean_output(self) -> Tensor:
-        """Of each kernel [out, in / groups], its output in the whole network, averaged over images and positions.
+        """The output of each kernel [out, in / groups] in the whole network, averaged over images and positions.
 
         Asking costs a forward pass over the images, once for all layers.
         """
@@ -86,7 +86,7 @@ class AblationContext(Protocol):
 
 @dataclass(frozen=True)
 class LayerSignals:
-    """What flows through one layer for a batch of N images.
+    """The input and the gradient of one layer for a batch of N images.
 
     A linear layer is a 1 x 1 convolution of a 1 x 1 map. `weight` [O, I / groups, h, w] is the original weight, also
     of kernels that are masked in this pass; `input` [N, I, H, W] is padded already, in the layer's own padding mode;
@@ -105,7 +105,7 @@ class LayerSignals:
 
 @dataclass(frozen=True)
 class LayerActivations:
-    """What a layer is refitted by: in R places its input in the circuit, and its output in the whole network.
+    """The data of a refit: in R places a layer's input in the circuit, and its output in the whole network.
 
     `patches` is [R, groups, inner, taps], `wanted` [R, O]; `weight` [O, inner, h, w] and `bias` [O] are the layer's,
     `rows` [O] the output channels that are computed: all, but of the target's layer the target's alone.
@@ -128,7 +128,7 @@ class Batches(Protocol):
 
 
 class Scoring(Protocol):
-    """What a schedule works with: the network up to the target, the images, and the budget."""
+    """The network up to the target, the images and the budget, as a schedule sees them."""
 
     relevant: Masks
     weights: Mapping[str, Tensor]
@@ -137,15 +137,17 @@ class Scoring(Protocol):
 
     @property
     def ablation_values(self) -> Mapping[str, Tensor | None]:
-        """By layer, what stands in for each kernel where it is removed; None where a constant makes no difference: in
+        """Ablation values of each kernel, by layer; None where a constant makes no difference: in
         the target's layer, and where the circuit is refitted."""
 
     def score(self, criterion: str, edits: Edits | Masks | None = None, **parameters: Value) -> Scores:
         """The scores by another criterion; where edits are given, in the network so edited."""
 
     def sensitivities(self) -> Mapping[str, Tensor]:
-        """By layer and output channel [out], the sum over images and positions of the squared gradient of the feature
-        times random signs. One pass, in the network that is scored in."""
+        """The squared gradient of the feature times random signs, by layer and output channel [out].
+
+        It is summed over images and positions, in the network that is scored in, and takes one pass.
+        """
 
     def visit_layer_inputs(self, see: Callable[[str, LayerActivations], None]) -> None:
         """Show every layer, by its path and in order, what goes into it in the network that is scored in."""
@@ -276,7 +278,7 @@ def signs(feature: Tensor, generator: Generator) -> Tensor:
 
 
 def as_they_are(scores: Tensor) -> Tensor:
-    """What is added up are the scores."""
+    """Return the sums themselves as scores."""
     return scores
 
 

@@ -35,7 +35,7 @@ class Parameter:
     default: Value
 
     def accepts(self, value: Value) -> bool:
-        """Whether a value of the language fits; whole numbers fit where numbers are wanted."""
+        """Return whether a value of the language fits; whole numbers fit where numbers are wanted."""
         match self.type:
             case "bool":
                 return isinstance(value, bool)
@@ -51,7 +51,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Declaration:
-    """What can be known of an extension without importing it."""
+    """The name, parameters and docstring of an extension, read without importing it."""
 
     name: str
     module: str
@@ -97,7 +97,7 @@ class Registry(Generic[E]):
         return _Declarations(self.kind, self.package, self.group)
 
     def load(self, name: str) -> E:
-        """What is registered as `name`; KeyError when there is none."""
+        """Import and return the extension that is registered as `name`. Raises KeyError."""
         if name not in self._loaded:
             module = self.declarations[name].module
             importlib.import_module(module)

@@ -10,7 +10,7 @@ _FOLDER = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Page:
-    """What there is to say of a code, in Markdown; its first line is `# CODE: title`."""
+    """The page of a code, in Markdown; its first line is `# CODE: title`."""
 
     code: str
     text: str

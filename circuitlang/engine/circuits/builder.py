@@ -28,7 +28,7 @@ _ZERO = Choice("zero")
 
 @dataclass(frozen=True)
 class _Removable:
-    """What ablations work with; see `contracts.Removable`."""
+    """What ablations work with; see `protocols.AblationContext`."""
 
     builder: Builder
     path: str

@@ -45,7 +45,7 @@ def junit(record: Record) -> bytes:
 
 
 def _run(record: Record) -> Iterator[Xml.Element]:
-    """What is about no circuit in particular, so that a run which never began isn't taken for a good one."""
+    """The test case of the run itself, so that a run which never began isn't taken for a good one."""
     if findings := [finding for finding in record.failures if not finding.circuit]:
         yield _errors(_case(record, "run", record.name), findings)
 

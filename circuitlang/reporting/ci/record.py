@@ -1,4 +1,4 @@
-"""What became of a run, for programs: its circuits, what was promised of them, and what went wrong."""
+"""The record of a run, for programs: its circuits, assertions about them, and failures."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Record:
 
     @property
     def passed(self) -> bool:
-        """Whether all that was asked for is there and all that was promised holds."""
+        """Return whether all circuits are there and all assertions hold."""
         return not self.failures and all(each.holds for each in self.promises) and len(self.done) == len(self.circuits)
 
     def failed(self, circuit: str) -> tuple[Finding, ...]:

@@ -32,7 +32,7 @@ def _curve(curve: Curve) -> dict[str, Any]:
 
 
 def _point(point: Point) -> dict[str, Any]:
-    """What is measured of all of its circuits. A single circuit's intervals are its own, over pictures."""
+    """Return the measurements of a point's circuits. The intervals of a single circuit are its own, over images."""
     flats = [summary.flat() for summary in point.found.values()]
     names = [name for name in flats[0] if not name.endswith((".low", ".high")) and all(name in flat for flat in flats)]
     numbers = {}

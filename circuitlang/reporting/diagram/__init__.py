@@ -1,1 +1,1 @@
-"""How a diagram is made: connections, their order, their places, pictures and words."""
+"""Diagrams: edges, their ordering and layout, thumbnails and captions."""

@@ -1,4 +1,4 @@
-"""What a diagram says in words: the title, what is drawn and what isn't, headings, tooltips."""
+"""The words of a diagram: its title, what is drawn and what isn't, headings, tooltips."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def title(result: Result) -> str:
 
 
 def subtitle(result: Result, found: Connections, columns: Collection[int]) -> list[str]:
-    """How the circuit was found, and how what is drawn differs from what was kept."""
+    """Say how the circuit was found, and how the drawing differs from what was kept."""
     summary = result.summary
     plan = summary.plan
     how = [summary.model.name, f"images {circuit_sentences.images(summary)}", f"criterion {plan.criterion.name}"]
@@ -65,7 +65,7 @@ def description(result: Result, drawn: Sequence[Connection]) -> str:
 
 
 def heading(layer: LayerSummary) -> list[str]:
-    """What stands above a layer's column: its name first."""
+    """Return the lines above a layer's column: its name first."""
     path = [shorten(layer.path, 22)] if layer.path != layer.name else []
     kept = [f"kept {layer.kept:,} of {layer.relevant:,}"]
     effective = [f"{layer.effective:,} effective"] if layer.effective != layer.kept else []
@@ -91,7 +91,7 @@ def edge_tooltip(one: Connection, layers: Sequence[LayerSummary], effective: int
 
 
 def sum_note(one: Connection, layers: Sequence[LayerSummary]) -> list[str]:
-    """What is added up on the way, if anything is."""
+    """Say what is added up on the way, if anything is."""
     if len(one.summands) == 1:
         return []
     names = [channel_name(channel, layers) for channel in one.summands]

@@ -39,12 +39,12 @@ class Connection:
 
     @property
     def kernels(self) -> int:
-        """How many kernels they are."""
+        """The number of kernels."""
         return len(self.members)
 
     @property
     def shortcut(self) -> bool:
-        """Whether what another channel puts out later is added on the way."""
+        """Whether the output of another channel is added on the way."""
         return self.source < max(self.summands)
 
     @property

@@ -26,7 +26,7 @@ _COLOURS = {1: ("excitatory", EXCITATORY), -1: ("inhibitory", INHIBITORY), 0: ("
 
 @dataclass(frozen=True)
 class Look:
-    """How edges are drawn: their word, colour and dashes, what is said of one besides, and the least width and opacity
+    """The look of edges: their word, colour and dashes, what is said of one besides, and the least width and opacity
     at which the dashes are seen."""
 
     word: str
@@ -38,7 +38,7 @@ class Look:
 
 @dataclass(frozen=True)
 class Style:
-    """What tells edges apart, and the rims of the channels: their colour and width."""
+    """The styles that tell edges apart, and the rims of the channels: their colour and width."""
 
     edge: Callable[[Connection], Look]
     rim: Callable[[Channel], tuple[str, float]] = lambda _: (LINE, 1.0)
@@ -59,7 +59,7 @@ class Figure:
 
 
 def figure(result: Result, found: Connections) -> Figure:
-    """Where everything of some connections stands."""
+    """Lay out the figure of some connections."""
     layers = result.summary.layers
     headings = {IMAGE[0]: ["image"], **{place: captions.heading(layer) for place, layer in enumerate(layers)}}
     widths = {place: heading_width(lines) for place, lines in headings.items()}
@@ -72,7 +72,7 @@ def add_headings(parent: Element, drawn: Figure) -> None:
 
 
 def by_sign(one: Connection) -> Look:
-    """Whether kernels excite or inhibit; shortcuts are dashed."""
+    """The style by sign: kernels excite or inhibit; shortcuts are dashed."""
     return Look(*_COLOURS[one.sign], (6, 3) if one.shortcut else None)
 
 
@@ -254,7 +254,7 @@ def _frame(parent: Element, size: float, fill: str, stroke: str, width: float) -
 
 
 def rounded_clip(svg: Element) -> None:
-    """What rounds the corners of pictures."""
+    """Define the clip path that rounds the corners of images."""
     # By share of the picture, so that one clip serves all; equal in all diagrams, so pages may hold several.
     clip = add(add(svg, "defs"), "clipPath", id="circuit-rounded", clipPathUnits="objectBoundingBox")
     add(clip, "rect", width=1.0, height=1.0, rx=0.12)

@@ -71,7 +71,7 @@ def interactive(result: Result) -> str:
 
 
 def _visualised(result: Result) -> str:
-    """Whether every channel has been visualised (`all`), the feature alone (`feature`), or nothing (`none`)."""
+    """Return what has been visualised: every channel (`all`), the feature alone (`feature`), or nothing (`none`)."""
     if result.visions is None:
         return "none"
     return "all" if result.visions.channels or not result.summary.effective else "feature"
@@ -180,7 +180,7 @@ def _scenes(scenes: ActivationMaps, largest: int) -> dict[str, Any]:
 
 
 def _alike(correlation: float, maps: NDArray[np.float64]) -> str:
-    """How alike the feature's two maps [2, h, w] of a picture are."""
+    """Correlate the feature's two maps [2, h, w] of an image."""
     network, circuit = maps.reshape(2, -1)
     if len(network) == 1:
         return f"{network[0]:.2g} in the network, {circuit[0]:.2g} in the circuit"
@@ -245,5 +245,5 @@ def _read(name: str) -> str:
 
 
 def _hash(text: str) -> str:
-    """What a content security policy knows an inline script or style by."""
+    """Return the hash by which a content security policy allows an inline script or style."""
     return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}"

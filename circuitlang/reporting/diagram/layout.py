@@ -1,4 +1,4 @@
-"""Where everything stands: layers as columns, few crossings, long connections in lanes of their own.
+"""Layout: layers as columns, few crossings, long connections in lanes of their own.
 
 Columns share a middle line; what order their slots have is decided before, in `order`.
 """
@@ -165,7 +165,7 @@ def _rows(slots: list[Slot], nodes: set[Slot], wrap: int) -> list[list[Slot]]:
 
 
 def _lefts(grids: list[_Grid], layers: list[int], headings: Mapping[int, float], height: float) -> list[float]:
-    """Where columns begin: gutters wide enough for the curves, and for the headings above them."""
+    """Return where columns begin: gutters are wide enough for the curves and for the headings above them."""
     crowd = min(1.0, max(0.55, 9 / len(grids)))
     gutter = min(max(0.2 * height, GUTTER[0]), GUTTER[1]) * crowd
     labels = [headings.get(layer, 0.0) for layer in layers]
@@ -190,7 +190,7 @@ def _route(one: Connection, columns: list[Column], grids: list[_Grid], ports: _P
 
 
 class _Ports:
-    """Where connections touch nodes: in the middle, or a little apart by sign so that colours don't mix."""
+    """The points where connections touch nodes: in the middle, or a little apart by sign so that colours don't mix."""
 
     def __init__(self, connections: Sequence[Connection], nodes: Mapping[Channel, Node]) -> None:
         self.nodes = nodes

@@ -1,4 +1,4 @@
-"""What stands above what: the slots of every column, ordered so that few connections cross.
+"""The order of the slots in every column, chosen so that few connections cross.
 
 The layered drawing of Sugiyama, Tagawa and Toda (1981): a connection over several columns gets a slot in each
 column it passes, and sweeps to and fro put every slot at the weighted barycentre of its neighbours.

@@ -55,7 +55,7 @@ class _Owned(Connection):
 
     @property
     def sign(self) -> int:
-        """What keeps lines apart that meet in a channel is whose they are."""
+        """Lines that meet in a channel are kept apart by owner."""
         return {FIRST: 1, SECOND: -1, BOTH: 0}[self.owner]
 
 
@@ -111,7 +111,7 @@ def _merge(order: Sequence[str], first: Result, second: Result) -> tuple[Result,
 
 
 def _parts(result: Result) -> dict[str, tuple[KeptKernels, NDArray[np.float64]]]:
-    """By layer the kernels and their scores as shares of the circuit's highest."""
+    """Return the kernels of each layer, with scores as shares of the circuit's highest."""
     scores = [np.maximum(np.nan_to_num(each.score, posinf=0.0), 0.0) for each in result.circuit.kernels]
     largest = max((float(each.max(initial=0.0)) for each in scores), default=0.0) or 1.0
     layers = zip(result.summary.layers, result.circuit.kernels, scores, strict=True)
@@ -148,7 +148,7 @@ def _wire_of(result: Result, path: str) -> ChannelSources | None:
 
 
 def _wires(place: Mapping[str, int], parts: Sequence[tuple[Result, ChannelSources | None]]) -> ChannelSources:
-    """What carries the channels in either circuit, by the numbers of the layers in both together."""
+    """Return the sources of channels in either circuit, by the numbers of the layers in both together."""
     found = []
     for result, wire in parts:
         if wire is not None:
@@ -215,7 +215,7 @@ def _claim(comparison: Comparison, pair: Pair) -> str:
 
 
 def _drawn(found: Connections, owners: Sequence[NDArray[np.int64]]) -> list[str]:
-    """How what is drawn differs from what is kept."""
+    """Say how the drawing differs from what was kept."""
     if not found.effective:
         return ["No kernel is effective: neither circuit has a live path from the image."]
     if found.left_out:

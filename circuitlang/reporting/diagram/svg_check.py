@@ -48,7 +48,7 @@ _BYTES, _COUNT, _DEPTH, _PIXELS = 1 << 26, 200_000, 32, 1 << 26
 
 
 class ForeignError(ValueError):
-    """What is no drawing of ours."""
+    """An SVG that circuitlang did not draw."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def trusted(content: bytes) -> Drawing:
 
 
 def _element(element: Xml.Element) -> int:
-    """How many pixels an element's picture has."""
+    """Count the pixels of an element's image."""
     name = element.tag.removeprefix(_SVG)
     _demand(element.tag.startswith(_SVG) and name in _ELEMENTS, f"it has an element {name[:40]}")
     _demand(name != "style" or element.text == _STYLE, "it has a style of its own")

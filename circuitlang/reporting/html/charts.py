@@ -111,7 +111,7 @@ def scatter(witness: FidelityExamples, wide: float = 420, high: float = 400) -> 
 
 
 def alike(witness: FidelityExamples) -> bool:
-    """Whether one scale fits the network's and the circuit's responses; a circuit that doesn't vary has none."""
+    """Return whether one scale fits the responses of network and circuit; a constant circuit has none."""
     spread, own = float(witness.network.std()), float(witness.circuit.std())
     return own <= 1e-6 * spread or spread <= 3 * own <= 9 * spread
 

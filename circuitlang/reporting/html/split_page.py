@@ -66,7 +66,7 @@ def _parts(divided: SplitResult) -> list[_Shown]:
 
 
 def _by_layer(split: Split, pairs: list[tuple[int, int]]) -> list[tuple[str, list[Overlap]]]:
-    """Of each layer the overlaps of all pairs; those of all layers together last."""
+    """Return the overlaps of all pairs, layer by layer; those of all layers together come last."""
     found = {(each.layer, each.parts): each for each in split.overlaps}
     layers = list(dict.fromkeys(each.layer for each in split.overlaps))
     return [(layer, [found[layer, pair] for pair in pairs]) for layer in [*layers[1:], *layers[:1]]]

@@ -136,7 +136,7 @@ def _metrics(summary: Summary, without: Collection[str]) -> Table:
 
 
 def _contrast(summary: Summary, contrast: Fidelity) -> RenderableType:
-    """What the circuit does on its own pictures beside what it does on those it is contrasted with."""
+    """The fidelity on the circuit's own images beside that on the images it is contrasted with."""
     both = {"own": summary.judged, "contrast": contrast}
     table = ResponsiveTable(partial(_side_by_side, both), ["the intervals"])
     return section("contrast", f"{circuit_sentences.where(summary)}, and {circuit_sentences.contrast(summary)}", table)

@@ -30,7 +30,7 @@ _CHANCE = (
 
 
 def render(comparison: Comparison, folder: Path | None = None) -> RenderableType:
-    """What is read in the terminal; `folder` is where the comparison's files are, if they were written."""
+    """Render the report of a comparison; `folder` is where its files are, if they were written."""
     parts: list[RenderableType] = [_claim(comparison), _members(comparison)]
     if len(comparison.members) == 2:
         parts.append(_layers(comparison, comparison.pairs[0]))
@@ -48,7 +48,7 @@ def render(comparison: Comparison, folder: Path | None = None) -> RenderableType
 
 
 def claims(comparison: Comparison) -> list[str]:
-    """What is found, in sentences: of two circuits all of it, of more the two that share most and least."""
+    """State the findings in sentences: all of them for two circuits, else the pairs that share most and least."""
     if len(comparison.members) == 2:
         (pair,) = comparison.pairs
         return [shared(comparison, pair), agreement(pair)]
@@ -67,7 +67,7 @@ def title(comparison: Comparison) -> str:
 
 
 def shared(comparison: Comparison, pair: Pair) -> str:
-    """How much two circuits share, against chance."""
+    """State how much two circuits share, against chance."""
     names = [comparison.members[each].name for each in (pair.first, pair.second)]
     total = pair.overlap.total
     if total.iou is None:
@@ -82,7 +82,7 @@ def shared(comparison: Comparison, pair: Pair) -> str:
 
 
 def agreement(pair: Pair) -> str:
-    """How alike the maps of two circuits are, or why that can't be said."""
+    """State how alike the maps of two circuits are, or why that can't be said."""
     found = pair.agreement
     if found is None:
         return f"Their maps are not compared: {pair.silent}."
@@ -93,7 +93,7 @@ def agreement(pair: Pair) -> str:
 
 
 def _interval(found: Agreement, name: str) -> str:
-    """Of the first metric; of all of them it would be too much to read."""
+    """Return the interval of the first metric; those of all metrics would be too much to read."""
     if name not in found.intervals or name != next(iter(found.metrics)):
         return ""
     return f" ({circuit_sentences.interval(found.intervals[name])})"
@@ -119,7 +119,7 @@ def share(value: float | None) -> str:
 
 
 def fidelity(member: Member) -> str:
-    """How well a circuit does by itself."""
+    """State the fidelity of one circuit."""
     return "–" if member.pearson is None else f"{member.pearson:.3f}"
 
 
@@ -134,7 +134,7 @@ def columns(comparison: Comparison) -> list[Pair]:
 
 
 def chance(comparison: Comparison) -> str:
-    """What is taken for chance."""
+    """State what chance means here."""
     said, first = _CHANCE.format(noun=comparison.noun), comparison.members[0]
     if not first.zero:
         return said

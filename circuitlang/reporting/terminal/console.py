@@ -1,4 +1,4 @@
-"""Where text leaves for a terminal or a text file. Nothing that a file brought along acts there, and nothing hides."""
+"""Output to terminals and text files. No character from a file acts there, and none hides."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Console(RichConsole):
 
 
 def as_text(renderable: RenderableType) -> bytes:
-    """What a console would print, as the content of a text file."""
+    """Render for a text file."""
     file = io.StringIO()
     Console(file=file, width=_WIDTH, color_system=None, force_terminal=False).print(renderable)
     # Not `splitlines`, for which more than line feeds end a line.

@@ -53,7 +53,7 @@ class Number:
 
 @dataclass(frozen=True)
 class Overlap:
-    """How many kernels each of two circuits keeps, and how many both."""
+    """The numbers of kernels that each of two circuits keeps, and that both keep."""
 
     before: int
     after: int
@@ -95,7 +95,7 @@ class Comparison:
 
 
 def compare(before: DiffInput, after: DiffInput) -> Comparison:
-    """What differs between two specs, plans or runs. Raises InputError where a result is damaged."""
+    """Compare two specs, plans or runs. Raises InputError where a result is damaged."""
     meaning, pairs = difference(before.side, after.side)
     if before.folders is None or after.folders is None:
         return Comparison(meaning)

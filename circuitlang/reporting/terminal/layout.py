@@ -1,4 +1,4 @@
-"""What reports in the terminal are made of: sections, tables, and where something came from."""
+"""Building blocks of reports in the terminal: sections, tables, provenance."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class Listing:
 
 
 def extensions(kind: str, declarations: Mapping[str, Declaration]) -> Listing:
-    """What there is of one kind, with the first sentence and the parameters of each."""
+    """List the extensions of one kind, with the first sentence and the parameters of each."""
     return Listing((kind, "parameters", "what it is"), [_row(each) for each in declarations.values()])
 
 

@@ -1,4 +1,4 @@
-"""What is said of a circuit in words, in the terminal and on pages alike."""
+"""Sentences about a circuit, for the terminal and for pages."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def share(summary: Summary) -> float:
 
 
 def notes(summary: Summary) -> list[str]:
-    """What a reader must not overlook."""
+    """Return the caveats about a circuit."""
     notes = []
     if summary.unheard:
         notes.append(f"{constant_feature(str(summary.plan.target))} Try other pictures, or another feature.")
@@ -91,7 +91,7 @@ def weights_notes(provenance: Provenance) -> list[str]:
 
 
 def remarks(summary: Summary) -> str:
-    """What tells a circuit from others beside its numbers, in a few words; nothing where nothing does."""
+    """Summarise in a few words what sets a circuit apart beside its numbers; empty where nothing does."""
     plan, found = summary.plan, []
     if summary.unheard or not summary.effective:
         found.append("nothing to preserve" if summary.unheard else "collapsed")
@@ -112,13 +112,13 @@ def constant_feature(target: str) -> str:
 
 
 def _holds(summary: Summary) -> bool:
-    """Whether the circuit that was searched for meets its bounds."""
+    """Return whether the circuit that was searched for meets its bounds."""
     values = next(each.values for each in summary.walk if each.kernels == summary.asked)
     return all(bound.margin(value) >= 0 for value, bound in zip(values, summary.plan.bounds, strict=True))
 
 
 def comparisons(summary: Summary) -> list[str]:
-    """What the numbers beside the circuit's own are of, and what each metric forgives; a line each."""
+    """Explain the baselines beside the circuit, and the caveat of each metric; a line each."""
     return [
         f"{listing(list(summary.baselines))}: as large, chosen so; without: the network less the circuit",
         "pearson forgives scale and offset, r2 and error do not; what all pictures share,",
@@ -127,13 +127,13 @@ def comparisons(summary: Summary) -> list[str]:
 
 
 def search(summary: Summary) -> str:
-    """What was searched for."""
+    """State what was searched for."""
     wanted = listing([f"{each.metric}{each.relation}{each.value:g}" for each in summary.plan.bounds])
     return f"for the smallest circuit with {wanted}; to within 1% of its size"
 
 
 def outcomes(summary: Summary) -> list[tuple[list[bool], str]]:
-    """Of each size that was tried, which bounds it meets, and what is said of it."""
+    """Return the sizes that were tried, the bounds that each meets, and a remark."""
     found = []
     for tried in summary.walk:
         held = [bound.margin(value) >= 0 for value, bound in zip(tried.values, summary.plan.bounds, strict=True)]
@@ -144,7 +144,7 @@ def outcomes(summary: Summary) -> list[tuple[list[bool], str]]:
 
 
 def budget(summary: Summary) -> str:
-    """What was asked for."""
+    """State the requested size."""
     size = str(summary.plan.size)
     if summary.plan.size is None:
         size = "as few as hold" if _holds(summary) else "as many as come nearest, since none holds"
@@ -157,7 +157,7 @@ def precision(provenance: Provenance) -> str:
 
 
 def origin(summary: Summary) -> dict[str, str]:
-    """Where the circuit comes from, by what is said of it."""
+    """Return the provenance of a circuit, by label."""
     plan, provenance = summary.plan, summary.provenance
     hashes = f"weights {provenance.weights[:12]}, images {provenance.train_images[:12]}"
     module = f"missing: {summary.missing.get('module', 'it was not made')}"

@@ -1,4 +1,4 @@
-"""What is said of a split in words, in the terminal and on pages alike: whether the feature is several, and why."""
+"""Sentences about a split, for the terminal and for pages: the verdict and its evidence."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from circuitlang.results.types import SIGNIFICANT, ClusterTest, SpecificityTest,
 
 
 def verdict(split: Split) -> str:
-    """Whether there is evidence that the feature splits, in a sentence without its full stop."""
+    """State whether there is evidence that the feature splits, in a sentence without its full stop."""
     target, parts = split.plan.target, len(split.kinds)
     if split.splits:
         return f"{target} splits into {parts} parts"
@@ -23,7 +23,7 @@ def verdict(split: Split) -> str:
 
 
 def evidence(split: Split) -> list[str]:
-    """What the verdict stands on: the circuits, and the kinds of pictures; a sentence each."""
+    """Give the evidence for the verdict: the circuits, and the clusters of images; a sentence each."""
     circuits = _circuits(split.distinction) if split.distinction else "Nothing is said of the circuits."
     return [circuits, _kinds(split.separation)]
 
@@ -49,7 +49,7 @@ def probability(p: float) -> str:
 
 
 def notes(split: Split) -> list[str]:
-    """What a reader must not overlook."""
+    """Return the caveats about a split."""
     found = []
     if split.vectors != split.plan.criterion:
         found.append(
@@ -71,7 +71,7 @@ def tried(split: Split) -> str:
 
 
 def origin(split: Split) -> dict[str, str]:
-    """Where the split comes from, by what is said of it."""
+    """Return the provenance of a split, by label."""
     provenance = split.provenance
     images = f"images {provenance.train_images[:12]}"
     names = ("circuitlang", "scikit-learn")
