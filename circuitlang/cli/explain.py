@@ -1,16 +1,18 @@
-"""The page of a code, or of whatever has a name."""
+"""`circuitlang explain`: the page of an error code, or the documentation of an extension."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
+import click
 from rich.console import Group, RenderableType
 from rich.markdown import Markdown
 from rich.text import Text
 
 from circuitlang.base.diagnostics import Finding, InputError, did_you_mean
 from circuitlang.base.error_codes import Page, codes, page
+from circuitlang.cli.console import exit_on_findings, stdout
 from circuitlang.compiler.clauses import ALIASES
 from circuitlang.plugins.protocols import ABLATIONS, CRITERIA, METRICS, MODELS
 from circuitlang.plugins.registry import Declaration
@@ -22,46 +24,58 @@ _REGISTRIES = (CRITERIA, ABLATIONS, METRICS, MODELS, FORMATS, SPLIT_FORMATS, COM
 
 @dataclass(frozen=True)
 class Entry:
-    """An extension and what kind it is."""
+    """An extension and its kind, such as criterion."""
 
     kind: str
     declaration: Declaration
 
 
-def explain(word: str) -> Page | list[Entry]:
-    """The page of a code, or every extension of a name. Raises InputError with a guess where there is neither."""
-    about = page(word.upper())
-    if about is not None:
-        return about
+@click.command()
+@click.argument("word", metavar="CODE|NAME")
+def explain(word: str) -> None:
+    """Explain the CODE of a finding, or a NAME.
+
+    The name is that of a criterion, an ablation, a metric, a model source or an output format.
+    """
+    with exit_on_findings():
+        console = stdout()
+        console.print(_render(_look_up(word), console.is_terminal), soft_wrap=not console.is_terminal)
+
+
+def _look_up(word: str) -> Page | list[Entry]:
+    """Return the page of a code, or all extensions of a name. Raises InputError with a suggestion if there is none."""
+    if (code_page := page(word.upper())) is not None:
+        return code_page
     word = ALIASES.get(word, word)
-    named = [
+    entries = [
         Entry(registry.kind, registry.declarations[word]) for registry in _REGISTRIES if word in registry.declarations
     ]
-    if not named:
+    if not entries:
         known = [*codes(), *(name for registry in _REGISTRIES for name in registry.declarations)]
         cure = did_you_mean(word, known, "`circuitlang criteria` and `circuitlang models` list the names")
         raise InputError(Finding("E124", f"nothing is called '{word}'", None, "", cure))
-    return named
+    return entries
 
 
-def render(found: Page | list[Entry], terminal: bool) -> RenderableType:
-    """What was found, set for a terminal or as plain text."""
-    if isinstance(found, Page):
-        return Markdown(found.text) if terminal else Text(found.text.rstrip("\n"))
-    return Group(*(part for number, entry in enumerate(found) for part in _entry(entry, terminal, number)))
+def _render(explanation: Page | list[Entry], terminal: bool) -> RenderableType:
+    """Lay out an explanation for a terminal or as plain text."""
+    if isinstance(explanation, Page):
+        return Markdown(explanation.text) if terminal else Text(explanation.text.rstrip("\n"))
+    return Group(*(part for number, entry in enumerate(explanation) for part in _entry(entry, terminal, number)))
 
 
 def _entry(entry: Entry, terminal: bool, number: int) -> list[RenderableType]:
-    about = entry.declaration
-    title = Text("\n" if number else "").append(about.name, "bold").append(f", {_a(entry.kind)} of {about.module}\n")
-    doc = about.doc or "There is no description."
-    # A terminal breaks lines where it must; in a pipe they stay as they were written.
+    declaration = entry.declaration
+    title = Text("\n" if number else "").append(declaration.name, "bold")
+    title.append(f", {_with_article(entry.kind)} of {declaration.module}\n")
+    doc = declaration.doc or "There is no description."
+    # A terminal wraps lines to its width; in a pipe they stay as they were written.
     parts: list[RenderableType] = [title, Text(re.sub(r"(?<=\S)\n(?=\S)", " ", doc) if terminal else doc)]
-    if about.parameters:
-        rows = [(each.name, each.type, repr(each.default)) for each in about.parameters]
+    if declaration.parameters:
+        rows = [(parameter.name, parameter.type, repr(parameter.default)) for parameter in declaration.parameters]
         parts += [Text(), Listing(("parameter", "type", "default"), rows).render(terminal)]
     return parts
 
 
-def _a(kind: str) -> str:
+def _with_article(kind: str) -> str:
     return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"

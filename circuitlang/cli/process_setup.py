@@ -1,4 +1,4 @@
-"""How a command meets the machine: its streams, its environment, and what nobody foresaw."""
+"""The process around a command: standard streams, environment, and unexpected errors."""
 
 from __future__ import annotations
 
@@ -12,20 +12,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from circuitlang.base.diagnostics import Finding
+from circuitlang.cli.console import FINDINGS, INTERNAL
 
-# What a command exits with where circuitlang itself is at fault, as sysexits.h has it.
-INTERNAL = 70
-# With this variable set, errors of circuitlang itself end in a traceback.
+# With this variable set, unexpected errors end in a traceback.
 DEBUG = "CIRCUITLANG_DEBUG"
-# Columns and lines of the largest terminal. What is laid out takes time and memory by its width.
-_WIDEST = 10_000
+# Columns and lines of the largest terminal. Time and memory of the layout grow with the width.
+_LARGEST_TERMINAL = 10_000
 
 
 @contextmanager
 def boundary() -> Iterator[None]:
-    """Within it a command runs: whatever it raises ends in one clear message and an exit code."""
-    _streams()
-    _environment()
+    """Run a command inside: turn each unexpected error into one message and an exit code."""
+    _repair_streams()
+    _limit_terminal_size()
     silence()
     try:
         try:
@@ -35,23 +34,23 @@ def boundary() -> Iterator[None]:
     except OSError as error:
         if os.environ.get(DEBUG):
             raise
-        _end(_of_the_system(error), 1)
+        _exit_with(_system_finding(error), FINDINGS)
     except MemoryError:
-        _end(Finding("E399", "memory ran out", None, "", "free some, or ask for less at a time"), 1)
+        _exit_with(Finding("E399", "memory ran out", None, "", "free some, or ask for less at a time"), FINDINGS)
     except Exception as error:
         if os.environ.get(DEBUG):
             raise
-        _end(_internal(error), INTERNAL)
+        _exit_with(_internal_finding(error), INTERNAL)
 
 
 def silence() -> None:
-    """Keep warnings of libraries off the terminal, which say nothing to somebody who reads a report. As Python's other
-    tools do, leave them where `python -W` or PYTHONWARNINGS asks for them."""
+    """Hide the warnings of libraries from users, unless `python -W` or PYTHONWARNINGS asks for them."""
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
 
 
-def _end(finding: Finding, code: int) -> None:
+def _exit_with(finding: Finding, code: int) -> None:
+    """Print a finding on stderr, if that can be written, and exit."""
     with suppress(OSError, ValueError):
         from circuitlang.reporting.diagnostics import render
 
@@ -61,8 +60,8 @@ def _end(finding: Finding, code: int) -> None:
     sys.exit(code)
 
 
-def _of_the_system(error: OSError) -> Finding:
-    """What the operating system refused, where nobody asked it in particular."""
+def _system_finding(error: OSError) -> Finding:
+    """Return a finding about an error of the operating system that no code expected."""
     reason = error.strerror or str(error) or type(error).__name__
     if error.filename is None and error.errno in (errno.ENOSPC, errno.EIO, errno.EBADF, errno.EFBIG, errno.EDQUOT):
         return Finding("E390", "can't write the output", None, reason, "send it to another place")
@@ -70,20 +69,21 @@ def _of_the_system(error: OSError) -> Finding:
     return Finding("E399", f"the system refused{where or ' something'}", None, reason)
 
 
-def _internal(error: Exception) -> Finding:
-    said = f"{type(error).__name__}: {error}".strip(": ")
+def _internal_finding(error: Exception) -> Finding:
+    """Return a finding about a defect in circuitlang, with the place of the last frame."""
+    description = f"{type(error).__name__}: {error}".strip(": ")
     frames = traceback.extract_tb(error.__traceback__)
     place = f"in {os.path.basename(frames[-1].filename)}, line {frames[-1].lineno}" if frames else ""  # noqa: PTH119
     cure = f"please report this: the mistake is not yours. {DEBUG}=1 prints the traceback"
-    return Finding("E399", f"circuitlang failed: {said[:500]}", None, place, cure)
+    return Finding("E399", f"circuitlang failed: {description[:500]}", None, place, cure)
 
 
-def _streams() -> None:
-    """Streams that are there and take any text: a letter that the terminal hasn't is written by its number."""
+def _repair_streams() -> None:
+    """Replace closed standard streams, and escape characters that the encoding of a stream lacks."""
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         stream = getattr(sys, name)
         if stream is None:
-            # Closed from outside. The next file to be opened must not become what is printed to.
+            # Otherwise the next file to be opened would get the descriptor of the stream.
             with suppress(OSError):
                 descriptor = os.open(os.devnull, os.O_RDWR)
                 if number > 0:
@@ -92,26 +92,26 @@ def _streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _environment() -> None:
-    """Sizes of terminals that can be: rich takes any number, and some that are none."""
+def _limit_terminal_size() -> None:
+    """Remove invalid COLUMNS and LINES from the environment and limit large ones; rich does not check them."""
     for name in ("COLUMNS", "LINES"):
         value = os.environ.get(name)
         if value is None:
             continue
         if not re.fullmatch(r"[0-9]{1,9}", value) or int(value) == 0:
             del os.environ[name]
-        elif int(value) > _WIDEST:
-            os.environ[name] = str(_WIDEST)
+        elif int(value) > _LARGEST_TERMINAL:
+            os.environ[name] = str(_LARGEST_TERMINAL)
 
 
 def _flush() -> None:
-    """Write what is still to be written, while it can be said that it can't be."""
+    """Flush stdout while an error can still be reported."""
     if sys.stdout is None or sys.stdout.closed:
         return
     try:
         sys.stdout.flush()
     except OSError:
         with suppress(OSError, ValueError):
-            # Python would try again at its end, and complain in its own way.
+            # Python would try again at exit and print a message of its own.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise

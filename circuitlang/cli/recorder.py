@@ -1,4 +1,4 @@
-"""A run, as it goes → the files that tell other programs what became of it."""
+"""Record of a run for other programs: JUnit XML and a JSON summary."""
 
 from __future__ import annotations
 
@@ -14,60 +14,67 @@ if TYPE_CHECKING:
     from circuitlang.pipeline import Compiled
     from circuitlang.reporting.ci.record import Done, Record
 
-# Findings about promises, which a record tells as promises.
-_OF_PROMISES = ("E330", "E331")
+# Findings about failed assertions, which a record lists as assertions instead of failures.
+_FAILED_ASSERTIONS = ("E330", "E331")
 
 
 class Recording:
-    """What became of a run so far; `failed` is what went wrong."""
+    """Results of a run so far.
+
+    Attributes:
+        name: Name of the run.
+        failed: Findings about failures other than failed assertions.
+    """
 
     def __init__(self) -> None:
         self.name = ""
         self.failed: tuple[Finding, ...] = ()
-        self._begun: tuple[Compiled, list[str]] | None = None
-        self._done: dict[str, Done] = {}
+        self._started: tuple[Compiled, list[str]] | None = None
+        self._circuits: dict[str, Done] = {}
 
     def begin(self, compiled: Compiled, work: WorkSelection) -> None:
-        """What the run is to do. Raises SpecError where that is not in the plan."""
-        self._begun = compiled, work.of(compiled.plan)
+        """Record the circuits that the run will compute. Raises SpecError if one is not in the plan."""
+        self._started = compiled, work.of(compiled.plan)
 
     def add(self, outcome: CircuitOutcome) -> None:
-        """A finished circuit."""
+        """Record a finished circuit."""
         from circuitlang.reporting.ci.record import Done
 
-        found = outcome.result.summary
-        self._done[found.plan.id] = Done(found, outcome.seconds, outcome.cached)
+        summary = outcome.result.summary
+        self._circuits[summary.plan.id] = Done(summary, outcome.seconds, outcome.cached)
 
     def record(self) -> Record:
-        """All of it."""
+        """Return the record of the run so far."""
         from circuitlang.reporting.ci.record import Record
         from circuitlang.results.assertions import assertions
 
-        if self._begun is None:
+        if self._started is None:
             return Record(self.name, failures=self.failed)
-        compiled, chosen = self._begun
-        found = {name: done.summary for name, done in self._done.items()}
-        # For a split stand the circuits of its parts.
-        parts = {name: [each for each, summary in found.items() if summary.asked_as == name] for name in chosen}
-        circuits = tuple(each for name in chosen for each in parts[name] or [name])
-        promised = tuple(each for each in assertions(compiled.plan, found) if each.circuit in circuits)
-        spans = [compiled.origins.get(each.place) for each in promised]
+        compiled, chosen = self._started
+        summaries = {name: done.summary for name, done in self._circuits.items()}
+        # A split is replaced by the circuits of its parts.
+        parts = {name: [part for part, summary in summaries.items() if summary.asked_as == name] for name in chosen}
+        circuits = tuple(part for name in chosen for part in parts[name] or [name])
+        checked = tuple(
+            assertion for assertion in assertions(compiled.plan, summaries) if assertion.circuit in circuits
+        )
+        spans = [compiled.origins.get(assertion.place) for assertion in checked]
         places = tuple(span.place if span else "" for span in spans)
-        return Record(self.name, circuits, self._done, promised, places, self.failed)
+        return Record(self.name, circuits, self._circuits, checked, places, self.failed)
 
 
 @contextmanager
 def recorded(junit: Path | None, summary: Path | None) -> Iterator[Recording]:
-    """Write what becomes of a run, at its end and also where it fails, for CI services and for scripts.
+    """Record the run inside and write the record to the files that are given, also if the run fails.
 
-    Raises what the run raised, with what is wrong with the files.
+    Raises CircuitError with the findings of the run and of the writing.
     """
     recording, findings = Recording(), list[Finding]()
     try:
         yield recording
     except CircuitError as error:
         findings += error.findings
-        recording.failed = tuple(finding for finding in findings if finding.code not in _OF_PROMISES)
+        recording.failed = tuple(finding for finding in findings if finding.code not in _FAILED_ASSERTIONS)
     try:
         _write(recording, junit, summary)
     except CircuitError as error:
@@ -84,6 +91,6 @@ def _write(recording: Recording, junit: Path | None, summary: Path | None) -> No
     from circuitlang.results.writer import write_file
 
     record = recording.record()
-    for path, as_bytes in ((junit, as_junit), (summary, run_summary)):
+    for path, render in ((junit, as_junit), (summary, run_summary)):
         if path is not None:
-            write_file(path, as_bytes(record), "give another place for it")
+            write_file(path, render(record), "give another place for it")

@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from circuitlang.bundled.doodles import draw
-from circuitlang.cli.main import main
+from circuitlang.cli.main import COMMANDS, LazyCommand, main
 from circuitlang.engine.runtime import circuit_job
 from circuitlang.results.manifest import SUMS
 from tests.helpers import process_endings
@@ -24,6 +24,17 @@ def call(*arguments: str, code: int = 0) -> Result:
     assert "Traceback" not in result.output
     assert result.exception is None or isinstance(result.exception, SystemExit)
     return result
+
+
+def test_help_of_the_program_and_of_its_commands_agree():
+    assert list(main.commands) == sorted(COMMANDS)
+    for name, summary in COMMANDS.items():
+        command = main.commands[name]
+        assert isinstance(command, LazyCommand)
+        help = command.load().help
+        assert help is not None
+        assert (command.load().name, help.split("\n\n")[0]) == (name, summary)
+        assert f"  {name:8}  {summary}\n" in call("--help").stdout
 
 
 def test_one_line_leaves_a_circuit_a_report_and_a_diagram(here):

@@ -12,8 +12,9 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from circuitlang.cli import main
 from circuitlang.cli import process_setup as module
+from circuitlang.cli.console import progress_bar
+from circuitlang.cli.main import main
 from circuitlang.cli.process_setup import boundary
 from tests.conftest import ROOT
 
@@ -101,7 +102,7 @@ def test_paths_that_a_locale_lacks_are_a_finding(spec):
 def test_sizes_of_terminals_are_sane(monkeypatch, value):
     monkeypatch.setenv("COLUMNS", value)
     monkeypatch.setenv("LINES", value)
-    result = CliRunner().invoke(main.main, ["criteria"])
+    result = CliRunner().invoke(main, ["criteria"])
     assert result.exit_code == 0
     assert max(map(len, result.output.splitlines())) < 20_000
 
@@ -119,7 +120,7 @@ def test_a_pipe_is_written_to_and_not_replaced(spec, option):
     os.mkfifo("pipe")
     reader = os.open("pipe", os.O_RDONLY | os.O_NONBLOCK)
     try:
-        CliRunner().invoke(main.main, [*option, "pipe"])
+        CliRunner().invoke(main, [*option, "pipe"])
         assert stat.S_ISFIFO(os.lstat("pipe").st_mode)
         assert len(os.read(reader, 10)) == 10
     finally:
@@ -129,7 +130,7 @@ def test_a_pipe_is_written_to_and_not_replaced(spec, option):
 def test_a_socket_is_not_replaced(spec):
     with socket.socket(socket.AF_UNIX) as there:
         there.bind("socket")
-    done = CliRunner().invoke(main.main, ["plan", "--yaml", "s.circuit", "-o", "socket"])
+    done = CliRunner().invoke(main, ["plan", "--yaml", "s.circuit", "-o", "socket"])
     assert "E390" in done.output
     assert stat.S_ISSOCK(os.lstat("socket").st_mode)
 
@@ -164,7 +165,7 @@ COMMANDS = [
 def test_every_command_answers_every_name(spec, natural, command):
     Path("loop").symlink_to("loop")
     for name in NAMES:
-        result = CliRunner().invoke(main.main, [each.format(name) for each in command])
+        result = CliRunner().invoke(main, [each.format(name) for each in command])
         assert result.exit_code in (0, 1, 2), f"{name[:20]!r}: {result.output[-500:]}"
         assert "circuitlang failed" not in result.output, f"{name[:20]!r}: {result.output[-500:]}"
         assert "Traceback" not in result.output
@@ -187,8 +188,8 @@ def test_whatever_a_command_raises_is_one_finding(natural, monkeypatch, error, c
     def broken():
         raise error
 
-    monkeypatch.setitem(main.main.commands, "broken", broken)
-    result = CliRunner().invoke(main.main, ["broken"])
+    monkeypatch.setitem(main.commands, "broken", broken)
+    result = CliRunner().invoke(main, ["broken"])
     assert result.exit_code == code
     assert said in result.output
     assert result.output.count("error[") == 1
@@ -216,6 +217,6 @@ def test_a_name_like_markup_is_no_markup(monkeypatch):
 
     monkeypatch.setattr(sys, "stderr", shown := Terminal())
     monkeypatch.setenv("TERM", "xterm")
-    with main._progress() as (_, track):
+    with progress_bar() as (_, track):
         assert list(track(iter("ab"), "reading [/images/x] [red]", 2)) == ["a", "b"]
     assert "[/images/x]" in shown.getvalue()

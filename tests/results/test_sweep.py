@@ -180,7 +180,7 @@ def test_the_page_shows_curves_table_and_effective_sizes():
 
 
 def test_a_run_of_many_circuits_is_told_in_lines_and_as_a_sweep(here: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("circuitlang.cli.main._MANY", 5)
+    monkeypatch.setattr("circuitlang.cli.run_output.REPORTS_AT_MOST", 5)
     sizes = "kernels<=each(1, 2, 3)"
     spec = f"circuit sweep = preserve conv3:[1, 2] on images/dogs/* {sizes} criterion=magnitude\n"
     (here / "many.circuit").write_text(spec)

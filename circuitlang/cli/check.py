@@ -1,0 +1,63 @@
+"""`circuitlang check`: the mistakes in specs and plans."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from circuitlang import pipeline
+from circuitlang.cli.console import FINDINGS, echo, exit_on_findings, print_findings, progress_bar
+from circuitlang.cli.parameters import PATH, allow_code
+
+
+@click.command()
+@click.argument("specs", nargs=-1, required=True, metavar="SPEC...", type=PATH)
+@click.option("--deep", is_flag=True, help="Also check the model, the weights and the images, as `run` does.")
+@click.option(
+    "--format",
+    "style",
+    default="full",
+    show_default=True,
+    type=click.Choice(["full", "concise", "json", "github", "sarif"]),
+    help="Format of the findings.",
+)
+@allow_code
+def check(specs: tuple[Path, ...], deep: bool, style: str, allow_code: bool) -> None:
+    """Report the mistakes in each SPEC without loading a model.
+
+    A SPEC is a file, a folder for all *.circuit in it, or - for standard input. Names of layers are checked for models
+    that were loaded before.
+    """
+    with exit_on_findings():
+        reports = []
+        for report in _reports(specs, deep, allow_code):
+            reports.append(report)
+            if style == "full":
+                _print_report(report)
+        if style != "full":
+            from circuitlang.reporting.diagnostics import MACHINE
+
+            findings = [finding for report in reports for finding in report.findings]
+            click.echo(MACHINE[style](findings), nl=False)
+    sys.exit(0 if all(report.sound for report in reports) else FINDINGS)
+
+
+def _reports(paths: tuple[Path, ...], deep: bool, allow_code: bool) -> Iterator[pipeline.CheckReport]:
+    if not deep:
+        yield from map(pipeline.check_file, pipeline.specs(paths))
+        return
+    from circuitlang.engine.runtime.jobs import Options
+
+    for path in pipeline.specs(paths):
+        with progress_bar() as (_, track):
+            report = pipeline.check_file(path, Options(allow_code=allow_code, track=track))
+        yield report
+
+
+def _print_report(report: pipeline.CheckReport) -> None:
+    print_findings(report.findings, on_stdout=True)
+    if report.sound:
+        echo(f"{report.path}: {report.circuits} circuit{'' if report.circuits == 1 else 's'}, no mistakes")

@@ -1,0 +1,19 @@
+"""`circuitlang criteria`: the criteria, ablations and metrics that specs can name."""
+
+from __future__ import annotations
+
+import click
+
+from circuitlang.cli.console import exit_on_findings, print_hint, print_listing
+from circuitlang.plugins.protocols import ABLATIONS, CRITERIA, METRICS
+from circuitlang.reporting.terminal.tables import extensions
+
+
+@click.command()
+def criteria() -> None:
+    """List the criteria, ablations and metrics."""
+    with exit_on_findings():
+        for registry in (CRITERIA, ABLATIONS, METRICS):
+            print_listing(extensions(registry.kind, registry.declarations))
+            click.echo()
+        print_hint("`circuitlang explain NAME` tells more.")

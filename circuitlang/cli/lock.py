@@ -1,0 +1,36 @@
+"""`circuitlang lock`: the lock file of a spec."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from circuitlang.cli.console import echo, exit_on_findings, print_finding, progress_bar
+from circuitlang.cli.parameters import PATH, allow_code, read_source, require_file, skip_unreadable
+
+
+@click.command()
+@click.argument("spec", type=PATH)
+@skip_unreadable
+@allow_code
+def lock(spec: Path, skip_unreadable: bool, allow_code: bool) -> None:
+    """Record the content that the results of a SPEC depend on.
+
+    The lock file lies beside the SPEC and has its meaning and hashes of the weights and of every image.
+    `circuitlang run SPEC --locked` fails if anything differs from it.
+    """
+    require_file(spec)
+    with exit_on_findings():
+        from circuitlang import pipeline
+        from circuitlang.engine.runtime.jobs import Options
+        from circuitlang.engine.runtime.lockfile import drifted, outdated
+
+        with progress_bar() as (_, track):
+            options = Options(skip_unreadable=skip_unreadable, allow_code=allow_code, track=track, note=print_finding)
+            path, before, now = pipeline.lock(read_source(spec, None), options)
+        images = sum(map(len, now.images.values()))
+        weights = now.model.name or now.model.weights[:12]
+        echo(f"{path}: {images} picture{'' if images == 1 else 's'}, weights {weights}")
+        for drift in [*drifted(before, now), *outdated(before.versions, now.versions)] if before else []:
+            echo(f"  {drift.message}" + (f": {drift.label}" if drift.label else ""))

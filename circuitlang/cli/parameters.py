@@ -1,0 +1,48 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from circuitlang.base.source import Source, unfit
+
+
+class SafePath(click.Path):
+    """A path; text that can't be one, such as text with a null byte, is a usage error."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, str) and (problem := unfit(value)):
+            self.fail(problem, param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = SafePath(path_type=Path)
+FILE = SafePath(path_type=Path, dir_okay=False)
+
+allow_code = click.option("--allow-code", is_flag=True, help="Run the Python file that a model statement names.")
+skip_unreadable = click.option("--skip-unreadable", is_flag=True, help="Skip unreadable images.")
+
+
+def read_source(spec: Path | None, text: str | None) -> Source:
+    """Return the source that a command was given as a file or, with -e, as text.
+
+    Raises click.UsageError unless exactly one is given, InputError if the file can't be read.
+    """
+    if (spec is None) == (text is None):
+        raise click.UsageError("give a SPEC file, or text with -e")
+    if text is not None:
+        return Source("<-e>", text)
+    assert spec is not None
+    from circuitlang.pipeline import open_source
+
+    return open_source(spec)
+
+
+def require_file(spec: Path | None) -> Path:
+    """Return the path of a spec that must be a file because a lock file lies beside it. Raises click.UsageError."""
+    if spec is None or str(spec) == "-":
+        raise click.UsageError("only a file can be locked")
+    return spec

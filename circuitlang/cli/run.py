@@ -1,0 +1,160 @@
+"""`circuitlang run`: compute the circuits of a spec and report them as they finish."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from circuitlang import pipeline
+from circuitlang.base.diagnostics import CircuitError, Finding
+from circuitlang.cli.console import exit_on_findings, print_finding, print_findings, progress_bar, stdout
+from circuitlang.cli.parameters import FILE, PATH, allow_code, read_source, require_file, skip_unreadable
+from circuitlang.cli.recorder import Recording, recorded
+
+if TYPE_CHECKING:
+    from circuitlang.engine.runtime.comparisons import ComparisonStatus
+    from circuitlang.engine.runtime.jobs import Options
+    from circuitlang.engine.runtime.lockfile import Lock
+    from circuitlang.engine.runtime.runner import WorkSelection
+    from circuitlang.results.types import Summary
+
+
+@click.command()
+@click.argument("spec", required=False, type=PATH)
+@click.option("-e", "text", metavar="TEXT", help="Run this text instead of a file; its paths are relative to here.")
+@click.option("--out", default="runs", show_default=True, type=PATH, help="Folder for the results.")
+@skip_unreadable
+@click.option("--locked", is_flag=True, help="Fail if spec, weights or images differ from the lock file.")
+@click.option("--visualise", is_flag=True, help="Visualise every channel of a circuit, not only the feature.")
+@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Circuits computed in parallel.")
+@click.option("--device", default="auto", show_default=True, metavar="NAME", help="cpu, cuda, cuda:N or mps.")
+@click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per batch; chosen for the device.")
+@click.option("--fast", is_flag=True, help="Score in TF32 on a GPU and report the difference to single precision.")
+@click.option("--only", multiple=True, metavar="ID", help="Compute only the circuit with this id; repeatable.")
+@click.option("--shard", default="1/1", metavar="I/N", help="Compute only every N-th circuit, starting with the I-th.")
+@click.option("--junit", type=FILE, metavar="FILE", help="Write assertions and failures as JUnit XML, for CI.")
+@click.option("--summary", type=FILE, metavar="FILE", help="Write assertions, failures and measurements as JSON.")
+@allow_code
+def run(
+    spec: Path | None,
+    text: str | None,
+    out: Path,
+    skip_unreadable: bool,
+    locked: bool,
+    visualise: bool,
+    jobs: int,
+    device: str,
+    batch_size: int | None,
+    fast: bool,
+    only: tuple[str, ...],
+    shard: str,
+    junit: Path | None,
+    summary: Path | None,
+    allow_code: bool,
+) -> None:
+    """Compute the circuits of a SPEC or plan.yaml.
+
+    Finished circuits are skipped.
+    """
+    with exit_on_findings(), recorded(junit, summary) as recording:
+        # The recording needs a name even if the source can't be read.
+        recording.name = spec.stem if spec else "inline"
+        source = read_source(spec, text)
+        recording.name = pipeline.run_name(source)
+        compiled = pipeline.compile_source(source)
+        print_findings(compiled.warnings)
+        lock = _read_lock(spec) if locked else None
+        from circuitlang.engine.runtime.jobs import Options
+        from circuitlang.engine.runtime.runner import WorkSelection
+
+        work = WorkSelection(only, shard, jobs)
+        recording.begin(compiled, work)
+        options = Options(skip_unreadable, allow_code, visualise, device, batch_size, fast, note=print_finding)
+        _run(compiled, out / pipeline.run_name(source), options, lock, work, recording)
+
+
+def _read_lock(spec: Path | None) -> Lock:
+    """Read the lock file of a spec and warn if versions of packages differ from it."""
+    from circuitlang.engine.runtime.lockfile import findings, outdated, read_lock, versions
+
+    lock = read_lock(require_file(spec))
+    print_findings(findings(outdated(lock.versions, versions()), {}))
+    return lock
+
+
+@dataclass
+class _Results:
+    """Results of a run so far: circuits by the id of the plan's circuit, comparisons, and findings about failures."""
+
+    circuits: dict[str, list[Summary]] = field(default_factory=dict)
+    comparisons: list[ComparisonStatus] = field(default_factory=list)
+    failures: tuple[Finding, ...] = ()
+
+
+def _run(
+    compiled: pipeline.Compiled,
+    folder: Path,
+    options: Options,
+    lock: Lock | None,
+    work: WorkSelection,
+    recording: Recording,
+) -> None:
+    """Run a plan and print its results. Raises CircuitError about failed circuits and failed assertions."""
+    from circuitlang.cli.run_output import print_comparisons, print_overview
+
+    results = _compute(compiled, folder, options, lock, work, recording)
+    circuits, console = compiled.plan.circuits, stdout()
+    summaries = [summary for circuit in circuits for summary in results.circuits.get(circuit.id, ())]
+    if len(summaries) > 1:
+        print_overview(console, circuits, summaries)
+        console.print(f"side by side in {folder / 'index.html'}", soft_wrap=True, markup=False)
+    print_comparisons(console, results.comparisons)
+    _raise_failures(compiled, summaries, results.failures)
+
+
+def _compute(
+    compiled: pipeline.Compiled,
+    folder: Path,
+    options: Options,
+    lock: Lock | None,
+    work: WorkSelection,
+    recording: Recording,
+) -> _Results:
+    """Run a plan, and print and record each circuit and split when it is finished."""
+    from circuitlang.cli.run_output import REPORTS_AT_MOST, print_circuit, print_split
+    from circuitlang.engine.runtime.runner import SplitOutcome
+
+    results, console = _Results(), stdout()
+    in_full = len(compiled.plan.circuits) <= REPORTS_AT_MOST
+    with progress_bar() as (progress, track):
+        options = replace(options, track=track)
+        outcomes = pipeline.run_compiled(compiled, folder, options, lock, work, results.comparisons.append)
+        with closing(outcomes):
+            try:
+                for outcome in outcomes:
+                    progress.stop()
+                    if isinstance(outcome, SplitOutcome):
+                        print_split(console, outcome)
+                    else:
+                        print_circuit(console, outcome, in_full)
+                        summary = outcome.result.summary
+                        results.circuits.setdefault(summary.asked_as, []).append(summary)
+                        recording.add(outcome)
+                    progress.start()
+            except CircuitError as error:
+                results.failures = error.findings
+    return results
+
+
+def _raise_failures(compiled: pipeline.Compiled, summaries: list[Summary], failures: tuple[Finding, ...]) -> None:
+    """Raise CircuitError if circuits failed, or if bounds or expectations were not met."""
+    from circuitlang.results.failed_assertions import failed_assertions
+
+    by_id = {summary.plan.id: summary for summary in summaries}
+    failed = tuple(failed_assertions(compiled.plan, by_id, compiled.origins))
+    if failures or failed:
+        raise CircuitError((*failures, *failed))

@@ -1,0 +1,63 @@
+"""`circuitlang show`: the reports of finished results, read from their folders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TypeVar
+
+import click
+
+from circuitlang.base.diagnostics import Finding, InputError
+from circuitlang.cli.console import exit_on_findings, stdout
+from circuitlang.cli.parameters import PATH
+
+T = TypeVar("T")
+
+
+@click.command()
+@click.argument("folder", type=PATH)
+def show(folder: Path) -> None:
+    """Print the reports of the results in a FOLDER.
+
+    The folder is that of a circuit, a split, a comparison, or a run.
+    """
+    with exit_on_findings():
+        from circuitlang.cli.run_output import REPORTS_AT_MOST, print_overview
+        from circuitlang.reporting.terminal import circuit_report, comparison_report, split_report
+        from circuitlang.results.comparison_folders import comparisons, read_comparison
+        from circuitlang.results.reader import circuits, read, read_split, splits
+
+        console = stdout()
+        split_folders, comparison_folders = splits(folder), comparisons(folder)
+        # The folder of a single split or comparison holds no circuit.
+        only_other = split_folders or comparison_folders == [folder]
+        circuit_folders = circuits(folder) or ([] if only_other else [folder])
+        # A damaged circuit does not hide the others.
+        damaged: list[Finding] = []
+        results = _read_all(read, circuit_folders, damaged)
+        if len(results) <= REPORTS_AT_MOST:
+            for result, place in results:
+                console.print(circuit_report.render(result, place))
+                console.print()
+        for split, place in _read_all(read_split, split_folders, damaged):
+            console.print(split_report.render(split, place))
+            console.print()
+        if len(results) > 1:
+            summaries = [result.summary for result, _ in results]
+            print_overview(console, [summary.plan for summary in summaries], summaries)
+        for comparison, place in _read_all(read_comparison, comparison_folders, damaged):
+            console.print(comparison_report.render(comparison, place))
+        if damaged:
+            raise InputError(damaged)
+
+
+def _read_all(read: Callable[[Path], T], folders: Iterable[Path], damaged: list[Finding]) -> list[tuple[T, Path]]:
+    """Return the results that can be read, each with its folder; add findings about the others to `damaged`."""
+    results = []
+    for folder in folders:
+        try:
+            results.append((read(folder), folder))
+        except InputError as error:
+            damaged += error.findings
+    return results
