@@ -39,7 +39,8 @@ from circuitlang.engine.circuits.builder import Builder
 from circuitlang.engine.circuits.extraction.extractor import extract
 from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
 from circuitlang.engine.evaluation.fidelity import measure, responses
-from circuitlang.engine.graph.channel_graph import ChannelNode, Graph
+from circuitlang.engine.graph.channel_graph import Graph
+from circuitlang.engine.graph.channel_nodes import ChannelNode
 from circuitlang.engine.graph.targets import Target
 from circuitlang.engine.graph.tracer import trace
 from circuitlang.engine.loops import backend

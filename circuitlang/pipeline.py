@@ -28,7 +28,7 @@ from circuitlang.engine.models.layer_index import LayerIndex
 from circuitlang.plugins.protocols import ABLATIONS, CRITERIA, METRICS, MODELS
 
 if TYPE_CHECKING:
-    from circuitlang.engine.graph.channel_graph import Layer
+    from circuitlang.engine.graph.channel_nodes import Layer
     from circuitlang.engine.runtime.comparisons import ComparisonStatus, Finished
     from circuitlang.engine.runtime.jobs import Options, PreparedRun
     from circuitlang.engine.runtime.lockfile import Lock

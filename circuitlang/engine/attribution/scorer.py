@@ -16,7 +16,7 @@ from circuitlang.base.diagnostics import Finding, SpecError
 from circuitlang.engine.attribution.multi_target import MultiTargetPass
 from circuitlang.engine.circuits.builder import Builder
 from circuitlang.engine.circuits.subnetwork import TargetSubnetwork, seeded
-from circuitlang.engine.graph.channel_graph import Layer
+from circuitlang.engine.graph.channel_nodes import Layer
 from circuitlang.plan.model import Choice
 from circuitlang.plugins.protocols import (
     CRITERIA,

@@ -15,7 +15,9 @@ from circuitlang.engine import device
 from circuitlang.engine.circuits.refit import refit
 from circuitlang.engine.circuits.selection import channels, ranks, refill, select
 from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
-from circuitlang.engine.graph.channel_graph import Layer
+from circuitlang.engine.graph.channel_nodes import Layer
+from circuitlang.engine.graph.channel_origins import channel_origins
+from circuitlang.engine.graph.reachability import strongest_path
 from circuitlang.plan.model import Choice
 from circuitlang.plugins.protocols import ABLATIONS, Batches, Edit, LayerActivations, Masks, Scores
 
@@ -91,13 +93,13 @@ class Builder:
         section, units = self.section, torch.tensor(self.section.target.units)
         step = section.target.step.name
         if self.structure != "weight":
-            return section.graph.path(step, units, scores, masks, through)
+            return strongest_path(section.graph, step, units, scores, masks, through)
         # Of each kernel its strongest weight, but where a path must go through another.
         ranked = {name: torch.where(masks[name], scores[name], -1.0) for name in masks}
         ranked = {name: torch.where(through[name], torch.inf, values).flatten(2) for name, values in ranked.items()}
         best = {name: values.amax(-1) for name, values in ranked.items()}
         finite = {name: values.clamp_max(torch.finfo(values.dtype).max / 4) for name, values in best.items()}
-        kernels = section.graph.path(step, units, finite, _kernels(masks), _kernels(through))
+        kernels = strongest_path(section.graph, step, units, finite, _kernels(masks), _kernels(through))
         found = {}
         for name, values in ranked.items():
             strongest = nn.functional.one_hot(values.argmax(-1), values.shape[-1]).bool()
@@ -159,7 +161,7 @@ class Builder:
     def _ends(self) -> Masks:
         """Of each layer, the channels [out] that carry the target."""
         graph, target = self.section.graph, self.section.target
-        unit, origin, channel = graph.carriers(target.step.name)
+        unit, origin, channel = channel_origins(graph, target.step.name)
         mine = torch.isin(unit, torch.tensor(target.units))
         found = {layer.path: torch.zeros(layer.out_channels, dtype=torch.bool) for layer in graph.layers}
         for layer, row in zip(origin[mine].tolist(), channel[mine].tolist(), strict=True):

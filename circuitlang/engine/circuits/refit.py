@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from circuitlang.engine.circuits.covariance import covariance_of, gram_of
-from circuitlang.engine.graph.channel_graph import Layer
+from circuitlang.engine.graph.channel_nodes import Layer
 from circuitlang.plugins.protocols import Edit, LayerActivations, Masks
 
 # How much of its own variance a kernel's fit is held back by, which keeps what the data can't tell at 1.

@@ -23,7 +23,9 @@ from torch.nn import functional
 
 from circuitlang.engine.cache.tensor_cache import ScoreCache
 from circuitlang.engine.circuits.norm_gradients import STEADY, light
-from circuitlang.engine.graph.channel_graph import ChannelNode, Graph, Layer
+from circuitlang.engine.graph.channel_graph import Graph
+from circuitlang.engine.graph.channel_nodes import ChannelNode, Layer
+from circuitlang.engine.graph.reachability import constant_kernels, on_path, path_bottleneck_rank, would_be_connected
 from circuitlang.engine.graph.targets import Target
 from circuitlang.engine.programs.interpreted import Interpreted
 from circuitlang.plugins.protocols import Edit, Edits, LayerActivations, LayerSignals, Masks, Scores
@@ -164,9 +166,9 @@ class TargetSubnetwork:
     def __init__(self, graph: Graph, target: Target, shelf: ScoreCache | None = None) -> None:
         self.graph = graph
         self.target = target
-        self.relevant: Masks = graph.live(target.step.name, torch.tensor(target.units))
+        self.relevant: Masks = on_path(graph, target.step.name, torch.tensor(target.units))
         # Kernels that no circuit is without; see `Graph.constant`.
-        constant = graph.constant(target.step.name, torch.tensor(target.units))
+        constant = constant_kernels(graph, target.step.name, torch.tensor(target.units))
         self.constant: Masks = {path: mask for path, mask in constant.items() if mask.any()}
         self.layers = tuple(layer for layer in graph.layers if layer.path in self.relevant)
         self._kernel_layers: dict[str, _KernelLayer] = {}
@@ -374,15 +376,15 @@ class TargetSubnetwork:
 
     def live(self, masks: Masks) -> dict[str, Tensor]:
         """Those of some kernels [out, in / groups] that are on a path from the image to the target within them."""
-        return self.graph.live(self.target.step.name, torch.tensor(self.target.units), masks)
+        return on_path(self.graph, self.target.step.name, torch.tensor(self.target.units), masks)
 
     def would_be_connected(self, masks: Masks) -> dict[str, Tensor]:
         """The kernels that are, or would be if they were added alone, on a path within a mask."""
-        return self.graph.would_be_connected(self.target.step.name, torch.tensor(self.target.units), masks)
+        return would_be_connected(self.graph, self.target.step.name, torch.tensor(self.target.units), masks)
 
     def around(self, places: Masks) -> dict[str, Tensor]:
         """Of each kernel, the last place of others that a path through it from the image to the target needs."""
-        return self.graph.around(self.target.step.name, torch.tensor(self.target.units), places)
+        return path_bottleneck_rank(self.graph, self.target.step.name, torch.tensor(self.target.units), places)
 
     @torch.no_grad()
     def refit(

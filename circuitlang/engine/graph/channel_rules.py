@@ -13,7 +13,7 @@ import torch
 from torch import fx, nn
 from torch.nn import functional
 
-from circuitlang.engine.graph.channel_graph import ChannelEdge, ChannelNode, Kind, ReceptiveWindow, Windows
+from circuitlang.engine.graph.channel_nodes import ChannelEdge, ChannelNode, Kind, ReceptiveWindow, Windows
 
 ONE = (ReceptiveWindow(1, 1, 0), ReceptiveWindow(1, 1, 0))
 

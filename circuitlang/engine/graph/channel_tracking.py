@@ -17,7 +17,8 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, fx, nn
 
-from circuitlang.engine.graph.channel_graph import ChannelEdge, ChannelNode, Graph, Layer
+from circuitlang.engine.graph.channel_graph import Graph
+from circuitlang.engine.graph.channel_nodes import ChannelEdge, ChannelNode, Layer
 from circuitlang.engine.graph.channel_rules import (
     ONE,
     PLACED,

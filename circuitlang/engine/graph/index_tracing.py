@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from circuitlang.engine.graph.channel_graph import ChannelEdge, ChannelNode, Kind, ReceptiveWindow, Windows
+from circuitlang.engine.graph.channel_nodes import ChannelEdge, ChannelNode, Kind, ReceptiveWindow, Windows
 from circuitlang.engine.graph.channel_rules import ONE, Mixed
 
 

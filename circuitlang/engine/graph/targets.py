@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from circuitlang.base.diagnostics import Finding, InputError, did_you_mean, listing
-from circuitlang.engine.graph.channel_graph import ChannelNode, Graph
+from circuitlang.engine.graph.channel_graph import Graph
+from circuitlang.engine.graph.channel_nodes import ChannelNode
 from circuitlang.plan import model as plan
 
 

@@ -21,7 +21,8 @@ from torch.utils._pytree import tree_leaves
 
 from circuitlang.base.diagnostics import Finding, InputError, listing
 from circuitlang.engine.device import arithmetic
-from circuitlang.engine.graph.channel_graph import ChannelNode, Graph
+from circuitlang.engine.graph.channel_graph import Graph
+from circuitlang.engine.graph.channel_nodes import ChannelNode
 from circuitlang.engine.graph.tracer import check_readable, graphs, reason, unfit
 from circuitlang.engine.models.sandbox import hooked, private_copy, quiet, random_states, untouched
 

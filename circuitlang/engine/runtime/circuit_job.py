@@ -24,7 +24,8 @@ from circuitlang.engine.circuits.size_search import SizeSearch, smallest
 from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
 from circuitlang.engine.evaluation import fidelity_examples, reference_responses
 from circuitlang.engine.evaluation.fidelity import measure, responses
-from circuitlang.engine.graph.channel_graph import Layer
+from circuitlang.engine.graph.channel_nodes import Layer
+from circuitlang.engine.graph.channel_origins import channel_origins, input_origins
 from circuitlang.engine.images.image_set import ImageSet
 from circuitlang.engine.loops import backend
 from circuitlang.engine.runtime.artifacts import Found, complete
@@ -306,8 +307,8 @@ def _circuit(section: TargetSubnetwork, found: _Found) -> Circuit:
         _kernels(layer, *(each[layer.path] for each in (found.scores, found.masks, found.effective, weights)))
         for layer in section.layers
     )
-    wires = tuple(_wire(section, *section.graph.feeders(layer)) for layer in section.layers)
-    unit, origin, channel = section.graph.carriers(section.target.step.name)
+    wires = tuple(_wire(section, *input_origins(section.graph, layer)) for layer in section.layers)
+    unit, origin, channel = channel_origins(section.graph, section.target.step.name)
     units = torch.tensor(section.target.units)
     number, row = (unit == units[:, None]).nonzero(as_tuple=True)
     edited = rows(section)

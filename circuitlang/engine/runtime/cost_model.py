@@ -20,7 +20,9 @@ from circuitlang.engine.analysis.split.clustering import numbers
 from circuitlang.engine.circuits.builder import IMAGES
 from circuitlang.engine.circuits.extraction.extractor import CHECKED
 from circuitlang.engine.circuits.selection import budget
-from circuitlang.engine.graph.channel_graph import ChannelNode, Graph
+from circuitlang.engine.graph.channel_graph import Graph
+from circuitlang.engine.graph.channel_nodes import ChannelNode
+from circuitlang.engine.graph.reachability import on_path
 from circuitlang.engine.graph.targets import resolve
 from circuitlang.engine.images.file_patterns import find
 from circuitlang.engine.images.image_set import held_out
@@ -368,7 +370,7 @@ class _Network:
         """The number of kernels, or of weights, on a path from the image to these channels."""
         key = step.name, units, weights
         if key not in self._relevant:
-            live = self.graph.live(step.name, torch.tensor(units))
+            live = on_path(self.graph, step.name, torch.tensor(units))
             each = {layer.path: math.prod(layer.size) if weights else 1 for layer in self.graph.layers}
             self._relevant[key] = sum(int(mask.sum()) * each[path] for path, mask in live.items())
         return self._relevant[key]

@@ -8,6 +8,7 @@ from PIL import Image
 
 from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
 from circuitlang.engine.evaluation.reference_responses import strongest
+from circuitlang.engine.graph.receptive_field import receptive_field
 from circuitlang.engine.images.image_set import ImageSet
 from circuitlang.results.types import Circuit
 
@@ -29,7 +30,7 @@ def collect(section: TargetSubnetwork, images: ImageSet, circuit: Circuit) -> di
             rows = section.rows(layer)
             place = seen[channel if rows is None else rows.tolist().index(channel)]
             image, row, column = place.tolist()
-            box = section.graph.receptive_field(section.nodes[layer.path], row, column)
+            box = receptive_field(section.graph, section.nodes[layer.path], row, column)
             found[number, channel] = _crop(images.rgb(image), box)
     return found
 

@@ -17,7 +17,9 @@ from PIL import Image
 from torch import Tensor
 
 from circuitlang.engine.circuits.subnetwork import TargetSubnetwork, as_maps
-from circuitlang.engine.graph.channel_graph import Box, ChannelNode, Graph
+from circuitlang.engine.graph.channel_graph import Graph
+from circuitlang.engine.graph.channel_nodes import ChannelNode
+from circuitlang.engine.graph.receptive_field import Box, aligned_crop, receptive_field
 from circuitlang.engine.graph.targets import Target
 from circuitlang.engine.images.preprocessing import shown, shown_range
 from circuitlang.plugins.preprocess import Preprocess
@@ -119,7 +121,7 @@ def _cuts(
 ) -> NDArray[np.uint8]:
     """Some times as many pictures [N, C, H, W] as a person is shown them, [times, N, SIZE, SIZE, 3], cut to what a
     place in a map sees."""
-    box = section.graph.receptive_field(node, *place)
+    box = receptive_field(section.graph, node, *place)
     values = torch.stack(pictures).permute(0, 1, 3, 4, 2).numpy()
     return np.stack([[_cut(shown(preprocess, picture), box) for picture in some] for some in values])
 
@@ -135,7 +137,7 @@ def _cut(picture: NDArray[np.uint8], box: tuple[int, int, int, int] | None) -> N
 def part(graph: Graph, node: str, place: tuple[int, int]) -> tuple[Box, tuple[int, int]] | None:
     """The part of a picture that a place in a step's map sees, and the place in the part's map; None where the whole
     takes no longer."""
-    found = graph.part(node, *place)
+    found = aligned_crop(graph, node, *place)
     height, width = graph.steps[graph.image].positions
     if found is None:
         return None

@@ -12,6 +12,9 @@ from circuitlang.engine.attribution.scorer import score
 from circuitlang.engine.circuits.builder import Builder
 from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
 from circuitlang.engine.graph.channel_graph import Graph
+from circuitlang.engine.graph.channel_origins import input_origins
+from circuitlang.engine.graph.reachability import on_path
+from circuitlang.engine.graph.receptive_field import aligned_crop, receptive_field
 from circuitlang.engine.graph.targets import Target
 from circuitlang.engine.graph.tracer import trace
 from tests.engine.attribution.test_criteria import assert_scores, naive_snip
@@ -103,7 +106,7 @@ def test_effective_kernels_are_those_a_signal_flows_through_under_a_mask(net, pa
     part = section(module, path, unit)
     masks = random_masks(module, 0.4, seed)
     kept = {name: masks[name] & part.relevant[name] for name in part.relevant}
-    live = part.graph.live(part.target.step.name, torch.tensor([unit]), kept)
+    live = on_path(part.graph, part.target.step.name, torch.tensor([unit]), kept)
     expected = reached(module, path, unit, masks)
     for name, alive in live.items():
         assert torch.equal(alive, expected[name] & kept[name]), name
@@ -138,7 +141,7 @@ def test_a_receptive_field_is_where_the_gradient_is(net, path, unit):
         rows = gradient.abs().sum((0, 1, 3)).nonzero()[:, 0]
         columns = gradient.abs().sum((0, 1, 2)).nonzero()[:, 0]
         seen = rows.min().item(), columns.min().item(), rows.max().item() + 1, columns.max().item() + 1
-        top, left, bottom, right = graph.receptive_field(graph.find(path).name, row, column) or (0, 0, SIZE, SIZE)
+        top, left, bottom, right = receptive_field(graph, graph.find(path).name, row, column) or (0, 0, SIZE, SIZE)
         clipped = max(top, 0), max(left, 0), min(bottom, SIZE), min(right, SIZE)
         # Dilated kernels and maxima see only some of the pixels of their box, never one outside.
         assert clipped[0] <= seen[0]
@@ -163,7 +166,7 @@ def test_a_position_comes_out_of_its_part_of_the_image_as_of_all_of_it(net, path
     whole = found.everywhere(x)
     seen = 0
     for row, column in np.ndindex(*whole.shape[2:]):
-        if part := found.graph.part(found.target.step.name, row, column):
+        if part := aligned_crop(found.graph, found.target.step.name, row, column):
             (top, left, bottom, right), (i, j) = part
             maps = found.everywhere(x[..., top:bottom, left:right])
             torch.testing.assert_close(maps[..., i, j], whole[..., row, column], rtol=1e-9, atol=1e-12)
@@ -279,7 +282,7 @@ def test_a_layer_of_a_kind_of_its_own_is_a_layer():
         ("0", "conv", (3, 3)),
         ("1", "conv", (1, 1)),
     ]
-    assert graph.receptive_field(graph.find("1").name, 0, 0) == (-1, -1, 2, 2)
+    assert receptive_field(graph, graph.find("1").name, 0, 0) == (-1, -1, 2, 2)
     part = section(module, "1", 2)
     torch.testing.assert_close(part.feature(images()), module(images())[:, 2:3].detach(), rtol=1e-12, atol=1e-12)
     layer = Doubled(3, 4, 3).double()
@@ -324,9 +327,9 @@ def test_a_layer_that_is_used_twice_is_one_layer_of_two_steps():
     assert graph.find("twice") == second
     assert twice.node == second.name
     # Of its second use one row of its group; of its first, the two that this row reads.
-    live = graph.live(second.name, torch.tensor([3]))["twice"]
+    live = on_path(graph, second.name, torch.tensor([3]))["twice"]
     assert live.tolist() == [[False, False], [False, False], [True, True], [True, True]]
-    source, origin, channel = graph.feeders(twice)
+    source, origin, channel = input_origins(graph, twice)
     pairs = sorted(zip(source.tolist(), origin.tolist(), channel.tolist(), strict=True))
     assert pairs == [(number, origin, number) for number in range(4) for origin in (0, 1)]
 
@@ -335,20 +338,20 @@ def test_feeders_name_every_layer_behind_an_input_channel():
     graph = trace(build(Residual), (SIZE, SIZE))
     names = [layer.path for layer in graph.layers]
     head = next(layer for layer in graph.layers if layer.path == "head")
-    source, origin, channel = graph.feeders(head)
+    source, origin, channel = input_origins(graph, head)
     pairs = {(i, names[o], c) for i, o, c in zip(source.tolist(), origin.tolist(), channel.tolist(), strict=True)}
     assert pairs == {(i, name, i) for i in range(4) for name in ("stem", "body")}
     graph = trace(build(Branches), (SIZE, SIZE))
     names = [layer.path for layer in graph.layers]
-    source, origin, channel = graph.feeders(graph.layers[-1])
+    source, origin, channel = input_origins(graph, graph.layers[-1])
     pairs = {(i, names[o], c) for i, o, c in zip(source.tolist(), origin.tolist(), channel.tolist(), strict=True)}
     assert pairs == {(i, "left", i) for i in range(4)} | {(i, "right", i - 4) for i in range(4, 7)}
     graph = trace(build(Chain), (SIZE, SIZE))
-    source, origin, channel = graph.feeders(graph.layers[2])
+    source, origin, channel = input_origins(graph, graph.layers[2])
     assert [(c, i) for i, c in zip(source.tolist(), channel.tolist(), strict=True)] == [
         (number // 4, number) for number in range(20)
     ]
-    assert graph.feeders(graph.layers[0])[1].tolist() == [-1, -1, -1]
+    assert input_origins(graph, graph.layers[0])[1].tolist() == [-1, -1, -1]
 
 
 def test_layers_are_called_by_their_order_unless_the_model_has_such_names():

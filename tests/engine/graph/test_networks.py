@@ -21,7 +21,9 @@ from circuitlang.engine.attribution.scorer import score
 from circuitlang.engine.circuits.builder import Builder
 from circuitlang.engine.circuits.selection import budget, count, select
 from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
-from circuitlang.engine.graph.channel_graph import Graph, Layer
+from circuitlang.engine.graph.channel_graph import Graph
+from circuitlang.engine.graph.channel_nodes import Layer
+from circuitlang.engine.graph.reachability import on_path
 from circuitlang.engine.graph.targets import Target
 from circuitlang.engine.graph.tracer import trace
 from circuitlang.plan.model import Sparsity
@@ -228,7 +230,7 @@ def test_it_is_scored_to_an_exact_budget_and_left_as_it_was(case: Case) -> None:
     assert count(masks) == k > 0
     with section.edited(masks):
         assert section.feature(case.images).isfinite().all()
-    effective = graph.live(section.target.step.name, torch.tensor([UNIT]), masks)
+    effective = on_path(graph, section.target.step.name, torch.tensor([UNIT]), masks)
     assert all((effective[path] <= masks[path]).all() for path in masks)
     assert state(case.model) == before
 

@@ -17,7 +17,7 @@ from torchvision import models
 
 from circuitlang.base.diagnostics import Finding, InputError, SpecError
 from circuitlang.base.source import Source
-from circuitlang.engine.graph.channel_graph import ChannelNode
+from circuitlang.engine.graph.channel_nodes import ChannelNode
 from circuitlang.engine.graph.targets import resolve
 from circuitlang.engine.models import construction
 from circuitlang.engine.models.sources import torchvision as source

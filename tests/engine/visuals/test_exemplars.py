@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
+from circuitlang.engine.graph.receptive_field import receptive_field
 from circuitlang.engine.graph.targets import Target
 from circuitlang.engine.graph.tracer import trace
 from circuitlang.engine.images.image_set import ImageSet
@@ -55,7 +56,7 @@ def test_an_exemplar_is_what_the_strongest_response_sees(net, path, unit):
             continue
         output = seen[layer.path][1][:, channel].detach()
         image, row, column = torch.unravel_index(output.argmax(), output.shape)
-        box = graph.receptive_field(layer.node, int(row), int(column)) or (0, 0, SIZE, SIZE)
+        box = receptive_field(graph, layer.node, int(row), int(column)) or (0, 0, SIZE, SIZE)
         top, left, bottom, right = box
         if bottom - top >= SIZE or right - left >= SIZE or (bottom - top) != (right - left):
             continue

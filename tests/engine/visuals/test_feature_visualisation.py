@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
+from circuitlang.engine.graph.receptive_field import aligned_crop
 from circuitlang.engine.graph.targets import Target
 from circuitlang.engine.graph.tracer import trace
 from circuitlang.engine.visuals.feature_visualisation import (
@@ -157,7 +158,7 @@ def test_a_picture_is_made_through_what_the_position_sees(monkeypatch, at):
 def test_where_a_part_comes_to_something_else_the_whole_is_taken(monkeypatch):
     # A border that wraps around.
     _, section = made(Residual, "body", 1, (0, 0))
-    assert section.graph.part(section.target.step.name, 0, 0)
+    assert aligned_crop(section.graph, section.target.step.name, 0, 0)
     seen = sizes(section, monkeypatch)
     ascend(of_feature(section), PREPROCESS, 1, 0, 1)
     assert seen[-1] == (SIDE, SIDE)

@@ -25,7 +25,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from circuitlang.base.diagnostics import CircuitError, Finding
 from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
-from circuitlang.engine.graph.channel_graph import ChannelEdge, ChannelNode
+from circuitlang.engine.graph.channel_nodes import ChannelEdge, ChannelNode
 from circuitlang.engine.graph.channel_tracking import BATCH
 from circuitlang.engine.programs.interpreted import Interpreted
 from circuitlang.engine.programs.pt2_reader import PREPROCESS
@@ -140,7 +140,7 @@ def _reached(section: TargetSubnetwork, kept: Masks) -> dict[str, Tensor]:
             reached = torch.zeros(step.width, dtype=torch.bool)
             for link in step.links:
                 reached[link.target[fed[link.node][link.source]]] = True
-            fed[step.name] = step.mixed(reached)
+            fed[step.name] = step.block_any(reached)
     return fed
 
 

@@ -1,0 +1,83 @@
+"""Find nodes by the words that targets use: layers by name, modules by path, outputs by number or name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from torch import fx
+
+from circuitlang.base.diagnostics import Finding, InputError, did_you_mean, listing
+from circuitlang.engine.graph.channel_nodes import ChannelNode, Layer, ancestors
+from circuitlang.engine.models.outputs import choose, outputs
+
+
+@dataclass(frozen=True)
+class NodeLookup:
+    """The nodes of a traced network by the words that a target may use."""
+
+    module: fx.GraphModule
+    nodes: Mapping[str, ChannelNode]
+    layers: Sequence[Layer]
+
+    def find(self, word: str) -> ChannelNode:
+        """Return the node of a layer by its name, or the last node of the module at a path.
+
+        Raises InputError for an unknown name, and where channels on the way can't be tracked.
+        """
+        names = self._names
+        if word not in names:
+            label = f"the layers are {listing([layer.name for layer in self.layers])}"
+            raise InputError(Finding("E102", f"unknown layer '{word}'", None, label, did_you_mean(word, names)))
+        if names[word] not in self.nodes:
+            raise InputError(Finding("E308", self._obstacle(names[word]), None, f"'{word}' lies behind it"))
+        node = self.nodes[names[word]]
+        if not any(ancestor.layer for ancestor in ancestors(self.nodes, node.name)):
+            label = "a circuit is made of the kernels that lead to its target"
+            raise InputError(Finding("E308", f"no layer lies on the way to '{word}'", None, label))
+        return node
+
+    def output(self, number_or_name: int | str | None = None) -> ChannelNode:
+        """Return the node whose channels are the network's classes; of several outputs, that of a number or name.
+
+        Raises InputError where the output is ambiguous, or its channels can't be tracked.
+        """
+        name = choose(outputs(self.module), number_or_name).node.name
+        if name not in self.nodes:
+            raise InputError(Finding("E308", self._obstacle(name), None, "the classes lie behind it"))
+        return self.nodes[name]
+
+    def widths(self) -> dict[str, int]:
+        """Return the number of channels by every word a target may use, also of nodes behind an obstacle."""
+        shapes = {node.name: node.meta.get("shape", ()) for node in self.module.graph.nodes}
+        widths = {name: shape[1] for name, shape in shapes.items() if len(shape) > 1}
+        widths |= {name: node.width for name, node in self.nodes.items()}
+        return {word: widths[name] for word, name in self._names.items() if name in widths}
+
+    @cached_property
+    def _names(self) -> dict[str, str]:
+        """Names of nodes by the words a target may use."""
+        names = {layer.name: layer.node for layer in self.layers}
+        for node in self.module.graph.nodes:
+            # A layer behind an obstacle has its name too, so that the error can be about the obstacle.
+            if "layer" in node.meta:
+                names.setdefault(node.meta["layer"], node.name)
+            if node.op == "call_module":
+                names[str(node.target)] = node.name
+        return names
+
+    def _obstacle(self, name: str) -> str:
+        """Return a sentence on the first operation before a node whose channels can't be tracked."""
+        node = next(node for node in self.module.graph.nodes if node.name == name)
+        # A layer whose weight is computed from the image is no layer: it is the obstacle, not what computes the weight.
+        while "computed" not in node.meta and (
+            untracked := [source for source in node.all_input_nodes if "followed" not in source.meta]
+        ):
+            node = untracked[0]
+        if node.op == "call_module":
+            operation = f"{node.target}, a {type(self.module.get_submodule(str(node.target))).__name__}"
+        else:
+            operation = f"{getattr(node.target, '__name__', node.target)} (step '{node.name}')"
+        reason = f": {node.meta['refused']}" if "refused" in node.meta else ""
+        return f"channels can't be followed through {operation}{reason}"
