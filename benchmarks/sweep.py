@@ -62,7 +62,7 @@ class Count:
 def counted() -> Iterator[Count]:
     """Count within the block, whoever runs a network."""
     count = Count()
-    layer, verify = subnetwork._KernelLayer.forward, artifacts.verify
+    layer, verify = subnetwork.MaskedLayer.forward, artifacts.verify
 
     def forward(self: Any, x: Tensor) -> Tensor:
         y = layer(self, x)
@@ -87,7 +87,7 @@ def counted() -> Iterator[Count]:
     quickly = cached_property(quick)
     quickly.__set_name__(circuit_job._Found, "quick")
     with (
-        patch.object(subnetwork._KernelLayer, "forward", forward),
+        patch.object(subnetwork.MaskedLayer, "forward", forward),
         patch.object(artifacts, "verify", checked),
         patch.object(circuit_job._Found, "quick", quickly),
     ):

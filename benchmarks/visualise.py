@@ -29,7 +29,7 @@ PREPROCESS = Preprocess(SIDE, SIDE, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 def seconds(section: TargetSubnetwork) -> float:
     """The processor's time for a few steps of one picture."""
-    section.forget()  # whether the part comes to the same
+    section.memo.clear()  # whether the part comes to the same
     begin = time.process_time()
     ascend(of_feature(section), PREPROCESS, 1, 0, STEPS)
     return time.process_time() - begin

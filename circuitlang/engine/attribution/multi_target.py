@@ -47,8 +47,11 @@ class MultiTargetPass:
         return max(head.section.together for head in self._heads)
 
     def features(self, images: Tensor, see: See | None = None) -> Mapping[TargetSubnetwork, Tensor]:
-        """`Section.feature` of each, [N, maps, H, W]; `see` is given what every step puts out, once, and of a target's
-        layer that computes the target's rows alone these, for each such target."""
+        """Return the feature of each subnetwork, [N, maps, H, W].
+
+        `see` is called with the value of every step, once; for a target's layer of which only the target's channels are
+        computed, once for each such target.
+        """
         if len(self._heads) == 1 and not see:
             # Step by step takes longer, where steps are many and small.
             (head,) = self._heads

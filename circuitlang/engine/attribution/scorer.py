@@ -1,4 +1,4 @@
-"""Section and images → scores, by a criterion of any kind."""
+"""Score the kernels of a subnetwork on images, by a criterion of any kind."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from torch import Tensor
 from circuitlang.base.diagnostics import Finding, SpecError
 from circuitlang.engine.attribution.multi_target import MultiTargetPass
 from circuitlang.engine.circuits.builder import Builder
-from circuitlang.engine.circuits.subnetwork import TargetSubnetwork, seeded
+from circuitlang.engine.circuits.image_seeds import seeded
+from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
 from circuitlang.engine.graph.channel_nodes import Layer
 from circuitlang.plan.model import Choice
 from circuitlang.plugins.protocols import (

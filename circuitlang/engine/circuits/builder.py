@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from circuitlang.engine import device
+from circuitlang.engine.circuits.layer_walk import refit_layers
 from circuitlang.engine.circuits.refit import refit
 from circuitlang.engine.circuits.selection import channels, ranks, refill, select
 from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
@@ -139,13 +140,13 @@ class Builder:
     def through(
         self, fit: Callable[[Layer, LayerActivations], Edit | None], label: str, images: Batches
     ) -> dict[str, Edit]:
-        """Edit the layers one after the other, by what goes into each for some images; see `Section.refit`."""
+        """Edit the layers one after the other by their inputs on some images; see `layer_walk.refit_layers`."""
         batches, step = [], max(1, -(-len(images) // IMAGES))
         start = 0
         for batch in images.batches(label):
             batches.append(batch[-start % step :: step])
             start += len(batch)
-        return self.section.refit([batch for batch in batches if len(batch)], fit, _PLACES)
+        return refit_layers(self.section, [batch for batch in batches if len(batch)], fit, _PLACES)
 
     def ablated(self, gains: Masks) -> dict[str, Edit]:
         """Kernels multiplied by gains, as much of a stand-in put for each as it lacks of 1; differentiable with respect

@@ -29,7 +29,7 @@ def strongest(section: TargetSubnetwork, images: ImageSet, label: str) -> Mappin
 
 def there(section: TargetSubnetwork, images: ImageSet, look: bool = False) -> bool:
     """Whether it was found before; `look`, also where channels respond most."""
-    return section.has(_responses(images)) and (not look or section.has(_strongest(images)))
+    return section.memo.has(_responses(images)) and (not look or section.memo.has(_strongest(images)))
 
 
 def size(section: TargetSubnetwork, images: ImageSet) -> int:
@@ -51,16 +51,16 @@ def collect(sections: Collection[TargetSubnetwork], images: ImageSet, label: str
             found[section].append(maps.flatten(1).double().cpu())
         most.start += len(batch)
     for section, parts in found.items():
-        section.keep(_responses(images), {"responses": torch.cat(parts)})
+        section.memo.store(_responses(images), {"responses": torch.cat(parts)})
         if look:
-            section.keep(_strongest(images), most.of(section))
+            section.memo.store(_strongest(images), most.of(section))
 
 
 def _found(section: TargetSubnetwork, images: ImageSet, label: str, what: str) -> Mapping[str, Tensor]:
-    found = section.kept(what)
+    found = section.memo.read(what)
     if found is None:
         collect([section], images, label, look=what == _strongest(images))
-        found = section.kept(what)
+        found = section.memo.read(what)
     assert found is not None
     return found
 

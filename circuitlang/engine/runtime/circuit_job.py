@@ -79,7 +79,7 @@ def execute(prepared: PreparedRun, job: Job) -> Result:
     def rival(name: str) -> Fidelity:
         """How good a circuit as large is that another criterion finds, whichever found this one."""
         compute = partial(_rival, builder, Choice(name), plan.seed, asked, judge)
-        return section.once(("rival", name, asked, *how, *pictures), compute)
+        return section.memo.once(("rival", name, asked, *how, *pictures), compute)
 
     summary = Summary(
         plan=plan,

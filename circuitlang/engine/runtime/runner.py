@@ -115,7 +115,7 @@ def perform(
             yield from performer(job)
             if last[job.section] is job:
                 # What was found of the feature may be large, and nobody asks for it any more.
-                job.section.forget()
+                job.section.memo.clear()
         return
     pending = []
     for job in jobs:
@@ -204,7 +204,7 @@ class JobRunner:
             # Which jobs will come here isn't known; what is on disk need not stay in memory for others.
             for each in self._jobs:
                 if each.section is not job.section:
-                    each.section.forget()
+                    each.section.memo.clear()
         before = finished(job, self._folder, self._prepared.options.visualise)
         single = job.plan.into is None or job.part
         if before and not lacking(before):

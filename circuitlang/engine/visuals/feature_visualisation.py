@@ -105,7 +105,7 @@ def _picture(spectrum: Tensor, size: int) -> Tensor:
 def _in_network(section: TargetSubnetwork, preprocess: Preprocess, seed: int) -> Tensor:
     """What excites the feature in the network, made once for all circuits of it."""
     key = "visualised", preprocess, seed, STEPS
-    return section.once(key, lambda: _made(section, None, preprocess, seed, of_feature(section), 1))
+    return section.memo.once(key, lambda: _made(section, None, preprocess, seed, of_feature(section), 1))
 
 
 def _made(
@@ -189,7 +189,7 @@ def _excited(
         return maps(images[..., top:bottom, left:right].to(section.device))[..., row, column].cpu()
 
     # Once, in the network: circuits of it are followed in the same way.
-    return seen if section.once(("part", node, place), lambda: same(seen, whole, section)) else whole
+    return seen if section.memo.once(("part", node, place), lambda: same(seen, whole, section)) else whole
 
 
 def same(seen: Callable[[Tensor], Tensor], whole: Callable[[Tensor], Tensor], section: TargetSubnetwork) -> bool:

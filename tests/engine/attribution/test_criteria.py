@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from circuitlang.engine.attribution.multi_target import MultiTargetPass
 from circuitlang.engine.attribution.scorer import _Scoring, score, score_all
 from circuitlang.engine.circuits.builder import Builder
+from circuitlang.engine.circuits.masked_layer import MaskedLayer
 from circuitlang.engine.circuits.selection import count
-from circuitlang.engine.circuits.subnetwork import TargetSubnetwork, _KernelLayer
+from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
 from circuitlang.engine.evaluation.fidelity import measure, responses
 from circuitlang.engine.graph.targets import Target
 from circuitlang.engine.graph.tracer import trace
@@ -366,8 +367,8 @@ def test_sensitivities_are_the_squared_gradients_on_average(net, path, unit):
 @pytest.mark.parametrize(("net", "path", "unit"), CASES, ids=IDS)
 def test_layers_are_seen_in_the_network_itself_where_nothing_is_edited(net, path, unit, monkeypatch):
     part, runs = section(build(net), path, unit), []
-    forward = _KernelLayer.forward
-    monkeypatch.setattr(_KernelLayer, "forward", lambda self, x: runs.append(self.layer.path) or forward(self, x))
+    forward = MaskedLayer.forward
+    monkeypatch.setattr(MaskedLayer, "forward", lambda self, x: runs.append(self.layer.path) or forward(self, x))
     builder = Builder(part, Fixed(images(4)))
 
     def passages(edits=None) -> tuple[dict[str, torch.Tensor], int]:

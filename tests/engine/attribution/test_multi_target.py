@@ -8,7 +8,8 @@ import torch
 from circuitlang.engine.attribution.multi_target import MultiTargetPass
 from circuitlang.engine.attribution.scorer import score, score_together
 from circuitlang.engine.circuits.builder import Builder
-from circuitlang.engine.circuits.subnetwork import TargetSubnetwork, _KernelLayer
+from circuitlang.engine.circuits.masked_layer import MaskedLayer
+from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
 from circuitlang.engine.evaluation import reference_responses
 from circuitlang.engine.graph.targets import Target
 from circuitlang.engine.graph.tracer import trace
@@ -65,13 +66,13 @@ def test_features_together_are_those_alone_to_the_last_bit(net):
 @pytest.mark.parametrize("net", TARGETS, ids=lambda each: each.__name__)
 def test_no_layer_runs_twice_but_for_rows_of_its_own(net, monkeypatch):
     several, ran = sections(net), Counter()
-    forward = _KernelLayer.forward
+    forward = MaskedLayer.forward
 
     def counted(self, x):
         ran[self.layer.path, None if self.rows is None else tuple(self.rows.tolist())] += 1
         return forward(self, x)
 
-    monkeypatch.setattr(_KernelLayer, "forward", counted)
+    monkeypatch.setattr(MaskedLayer, "forward", counted)
     MultiTargetPass(several).features(images(2))
     graph = several[0].graph
     whole = {layer.path: len(graph.uses(layer)) for layer in graph.layers}

@@ -144,7 +144,7 @@ def test_what_the_network_does_is_found_once_for_all_and_forgotten_at_the_end(he
     monkeypatch.setattr(reference_responses, "collect", counted)
     spec(SWEEP.replace("criterion=snip", "criterion=magnitude"), here)
     assert ran == [("the network on pictures", 3, True), ("the network on held-out pictures", 3, False)]
-    assert not any(section._known for section in sections)
+    assert not any(section.memo._values for section in sections)
 
 
 @pytest.mark.parametrize(("room", "together"), [(1 << 20, {3}), (0, {1})])
@@ -212,4 +212,4 @@ def test_one_of_several_processes_holds_what_it_knows_of_one_feature(here, undra
     performer = JobRunner(prepared, here / "runs", prepared.jobs, apart=True)
     for job in prepared.jobs:
         list(performer(job))
-    assert [bool(job.section._known) for job in prepared.jobs] == [False, False, True]
+    assert [bool(job.section.memo._values) for job in prepared.jobs] == [False, False, True]

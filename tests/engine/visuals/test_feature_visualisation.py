@@ -148,7 +148,7 @@ def test_a_picture_is_made_through_what_the_position_sees(monkeypatch, at):
     seen = sizes(section, monkeypatch)
     part = ascend(of_feature(section), PREPROCESS, 1, 0, 3)
     assert max(seen[-1]) < SIDE
-    section.forget()
+    section.memo.clear()
     monkeypatch.setattr("circuitlang.engine.visuals.feature_visualisation.same", lambda *_: False)
     whole = ascend(of_feature(section), PREPROCESS, 1, 0, 3)
     assert seen[-1] == (SIDE, SIDE)
