@@ -35,6 +35,15 @@ class _Known(fx.Proxy):
         found: torch.dtype = self.tracer.values(self.node)[0].dtype
         return found
 
+    @property
+    def device(self) -> torch.device:
+        found: torch.device = self.tracer.values(self.node)[0].device
+        return found
+
+    def numel(self) -> Any:
+        one, other = (each.numel() for each in self.tracer.values(self.node))
+        return int(one) if one == other else self.tracer.create_proxy("call_method", "numel", (self,), {})
+
     def dim(self) -> int:
         return int(self.tracer.values(self.node)[0].dim())
 
@@ -67,12 +76,17 @@ class KnownShapes(fx.Tracer):
 
     def values(self, node: fx.Node) -> list[Any]:
         """What a node gives, for each number of images."""
+        if node not in self._values and node.op == "get_attr":
+            # A tensor that the forward method made, which becomes a node where it meets a traced value.
+            self._values[node] = [self._run(node, number) for number in range(_ENOUGH)]
         return self._values[node]
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Known(node, self)
 
     def create_proxy(self, kind: str, target: Any, args: Any, kwargs: Any, *rest: Any, **words: Any) -> Any:
+        if kind == "call_method":
+            args, kwargs = self._on_any_device(target, args, kwargs)
         found = super().create_proxy(kind, target, args, kwargs, *rest, **words)
         self._looking = True
         try:
@@ -81,17 +95,32 @@ class KnownShapes(fx.Tracer):
             self._looking = False
         return found
 
+    def _on_any_device(self, target: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        """A method's arguments less the device of the images: a tensor is on it already, and the network may move."""
+        kept = tuple(each for each in args if not self._own_device(each))
+        words = {word: each for word, each in kwargs.items() if not self._own_device(each)}
+        if target == "to" and len(kept) == 1 and not words:
+            return (*kept, args[0].dtype), words
+        return kept, words
+
+    def _own_device(self, value: Any) -> bool:
+        return isinstance(value, torch.device) and value == self._images[0].device
+
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:  # noqa: ARG002
-        path = None if self._looking or not isinstance(attr_val, torch.Tensor) else self._paths.get(id(attr_val))
-        if path is None:
+        if self._looking or not isinstance(attr_val, torch.Tensor):
             return attr_val
+        path = self._paths.get(id(attr_val))
+        if path is None:
+            # A buffer that the forward method replaced, which a size may be given to as well.
+            made = self.create_arg(attr_val)
+            return self.proxy(made) if isinstance(made, fx.Node) else attr_val
         if path not in parameter_proxy_cache:
             parameter_proxy_cache[path] = self.create_proxy("get_attr", path, (), {})
         return parameter_proxy_cache[path]
 
     def _run(self, node: fx.Node, number: int) -> Any:
         """One operation, carried out."""
-        args, words = fx.map_arg((node.args, node.kwargs), lambda used: self._values[used][number])
+        args, words = fx.map_arg((node.args, node.kwargs), lambda used: self.values(used)[number])
         if node.op == "placeholder":
             return self._images[number]
         if node.op == "call_function":

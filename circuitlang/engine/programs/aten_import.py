@@ -310,9 +310,11 @@ def _overload(target: str) -> Callable[..., Call]:
     """The rule of an operator on what no image has a part in: it is called itself."""
     name, overload = target.removeprefix("torch.ops.aten.").rsplit(".", 1)
     found = getattr(getattr(torch.ops.aten, name), overload)
+    # None is a value of theirs, such as a batch norm without bias, and no default.
+    needed = {each.name for each in found._schema.arguments if not each.has_default_value()}
 
     def rule(_before: Any, _after: Any, **given: Any) -> Call:
-        return Call(found, (), {word: value for word, value in given.items() if value is not None})
+        return Call(found, (), {word: value for word, value in given.items() if value is not None or word in needed})
 
     return rule
 
