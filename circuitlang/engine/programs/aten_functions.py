@@ -39,6 +39,10 @@ _CALLED: Mapping[str, Callable[..., Any]] = {
         for name in ("gt", "lt", "ge", "le", "eq", "ne", "remainder")
         for kind in ("Scalar", "Tensor")
     },
+    "arange.default": torch.arange,
+    "arange.start": torch.arange,
+    "arange.start_step": torch.arange,
+    "linspace.default": torch.linspace,
     "avg_pool3d.default": functional.avg_pool3d,
     "special_expm1.default": torch.expm1,
     "clip.default": torch.clamp,

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch._ops import OpOverload
 from torch.func import functional_call
 from torch.utils._pytree import tree_leaves, tree_map_only
 
@@ -91,5 +92,8 @@ class _Sizes(fx.Interpreter):
         return tree_map_only(Tensor, lambda each: each.to("meta"), super().get_attr(target, args, kwargs))
 
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
+        if isinstance(target, OpOverload) and any(each.name == "device" for each in target._schema.arguments):
+            # The block below is for functions of torch: an operator makes its tensor where it is told to.
+            kwargs = {**kwargs, "device": "meta"}
         with torch.device("meta"):
             return super().call_function(target, args, kwargs)

@@ -231,7 +231,16 @@ SAMPLES: dict[Any, Made | list[Made]] = {
     "gt": lambda net, y: torch.gt(y, 0.7) * y,
     "addcmul": lambda net, y: torch.addcmul(y, y, net.weight[:, None, None]),
     "cumsum": lambda net, y: y.cumsum(1),
+    "arange": [lambda net, y: y * torch.arange(SIZE), lambda net, y: y[:, torch.arange(4, 0, -2)],
+               lambda net, y: y + torch.arange(1, 1 + SIZE).float().sqrt()],
+    "linspace": lambda net, y: y * torch.linspace(0.5, 1, SIZE),
+    "standardised weights": lambda net, y: F.conv2d(y, standardised(net.owner.other.weight).repeat(1, 2, 1, 1)),
 }  # fmt: skip
+
+
+def standardised(weight: Tensor) -> Tensor:
+    """A weight of mean zero and variance one, by a batch norm of its own statistics, as in NFNets and BiT."""
+    return F.batch_norm(weight.reshape(1, len(weight), -1), None, None, training=True).reshape(weight.shape)
 
 
 def made_once(net: SimpleNamespace, make: Callable[[], nn.Module]) -> nn.Module:

@@ -301,3 +301,32 @@ def test_sizes_that_a_program_says_wrongly_are_refused(tmp_path: Path, good: dic
     path = write(tmp_path / "module.pt2", good, change)
     with pytest.raises(InputError, match="says wrongly"):
         file(path.name, {}, lambda name: tmp_path / name)
+
+
+class Constants(nn.Module):
+    """It makes tensors that no image has a part in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(x) * torch.full((SIZE,), 0.5) + torch.arange(SIZE)
+
+
+@pytest.mark.parametrize(("operator", "size"), [("full", {"as_ints": [1 << 50]}), ("arange", {"as_int": 1 << 50})])
+def test_tensors_that_a_program_makes_are_measured_before_they_are_made(
+    tmp_path: Path, operator: str, size: dict[str, Any]
+) -> None:
+    path = tmp_path / "net.pt2"
+    torch.export.save(torch.export.export(Constants().eval(), (torch.zeros(2, 3, SIZE, SIZE),)), path)
+    with zipfile.ZipFile(path) as archive:
+        records = {name: archive.read(name) for name in archive.namelist()}
+    assert network(read_program(path))(torch.zeros(1, 3, SIZE, SIZE)).shape == (1, 4, SIZE, SIZE)
+
+    def change(found: dict[str, Any]) -> None:
+        (node,) = (each for each in nodes(found) if each["target"] == f"torch.ops.aten.{operator}.default")
+        node["inputs"][0]["arg"] = size
+
+    with pytest.raises(InputError, match="the program is too large"):
+        network(read_program(write(path, records, change)))
