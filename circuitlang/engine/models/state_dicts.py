@@ -158,8 +158,14 @@ def _alike(one: StateDict, other: StateDict) -> bool:
     )  # fmt: skip
 
 
-def _candidates(own: _Own, checkpoint: Checkpoint) -> Iterator[StateDict]:
-    """Every mapping with tensors in a checkpoint, its names as they are, and without each prefix that could be one."""
+def tensor_names(checkpoint: Checkpoint) -> Iterator[str]:
+    """Yield the names of all tensors in a checkpoint, as its mappings have them."""
+    for _, _, tensors in _mappings(checkpoint):
+        yield from tensors
+
+
+def _mappings(checkpoint: Checkpoint) -> Iterator[tuple[tuple[str, ...], object, dict[str, Tensor]]]:
+    """Yield every mapping in a checkpoint with its path and its tensors."""
     seen: set[int] = set()
     waiting: list[tuple[tuple[str, ...], object]] = [((), checkpoint.content)]
     while waiting and len(seen) < _MOST:
@@ -169,7 +175,16 @@ def _candidates(own: _Own, checkpoint: Checkpoint) -> Iterator[StateDict]:
         seen.add(id(content))
         entries = dict(content)
         waiting += [((*path, word), each) for word, each in entries.items() if isinstance(word, str)]
-        tensors = {word: each for word, each in entries.items() if isinstance(word, str) and isinstance(each, Tensor)}
+        yield (
+            path,
+            content,
+            {word: each for word, each in entries.items() if isinstance(word, str) and isinstance(each, Tensor)},
+        )
+
+
+def _candidates(own: _Own, checkpoint: Checkpoint) -> Iterator[StateDict]:
+    """Every mapping with tensors in a checkpoint, its names as they are, and without each prefix that could be one."""
+    for path, content, tensors in _mappings(checkpoint):
         if tensors:
             versions = getattr(content, "_metadata", None)
             plain = StateDict(path, "", tensors, versions if isinstance(versions, Mapping) else {}, ())

@@ -123,6 +123,45 @@ def test_published_weights_fit_without_side_classifiers(hub):
         assert load("googlenet", {"aux_logits": False, "init_weights": False}).classes == loaded.classes
 
 
+SEGMENTATION = ["lraspp_mobilenet_v3_large", "deeplabv3_mobilenet_v3_large", "fcn_resnet50"]
+
+
+def segmentation(name):
+    """A network with the tensors that published weights have."""
+    side = {} if name.startswith("lraspp") else {"aux_loss": True}
+    return models.get_model(name, weights=None, weights_backbone=None, num_classes=21, **side)
+
+
+@pytest.mark.parametrize("name", SEGMENTATION)
+def test_published_weights_of_segmentation_fit(hub, name):
+    original = segmentation(name).state_dict()
+    torch.save(original, hub / Path(models.get_model_weights(name).DEFAULT.url).name)
+    loaded = load(name, {})
+    assert len(loaded.classes) == 21
+    found = loaded.module.state_dict()
+    assert found.keys() == original.keys()
+    assert all(torch.equal(found[key], each) for key, each in original.items())
+    if name.startswith("lraspp"):
+        return
+    less = load(name, {"aux_loss": False}).module.state_dict()
+    assert less.keys() == {key for key in original if not key.startswith("aux_classifier.")}
+    assert all(torch.equal(each, original[key]) for key, each in less.items())
+    with torch.device("meta"):
+        assert load(name, {}).module.state_dict().keys() == original.keys()
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("side", [False, True])
+@pytest.mark.parametrize("name", SEGMENTATION)
+def test_a_file_of_weights_says_whether_there_is_a_side_classifier(tmp_path, name, side, nested):
+    state = {key: each for key, each in segmentation(name).state_dict().items() if side or "aux" not in key}
+    content = {"model": {f"module.{key}": each for key, each in state.items()}, "epoch": 3} if nested else state
+    torch.save(content, tmp_path / "own.pth")
+    found = load(name, {"weights": "own.pth"}, tmp_path).module.state_dict()
+    assert found.keys() == state.keys()
+    assert all(torch.equal(found[key], each) for key, each in state.items())
+
+
 @pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
 def test_published_weights_that_want_another_normalisation_get_it(hub, name):
     """torchvision sets transform_input with these weights; normalising with halves gives the network the same input."""

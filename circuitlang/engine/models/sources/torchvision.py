@@ -16,9 +16,9 @@ from torchvision.transforms._presets import ImageClassification, SemanticSegment
 
 from circuitlang.base.diagnostics import Finding, InputError, did_you_mean, listing
 from circuitlang.engine.device import on_meta_device
-from circuitlang.engine.models.checkpoint_reader import Checkpoint, exists, is_file
+from circuitlang.engine.models.checkpoint_reader import Checkpoint, exists, is_file, read
 from circuitlang.engine.models.construction import building, class_names, filled, fits, options_of, said
-from circuitlang.engine.models.state_dicts import fill
+from circuitlang.engine.models.state_dicts import fill, tensor_names
 from circuitlang.engine.models.weights import seeded
 from circuitlang.plugins.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess, Resampling
 from circuitlang.plugins.protocols import LoadedModel, PathResolver, model_source
@@ -33,8 +33,8 @@ _OTHERS = {
 # (`transform_input`); the same is done by normalising with halves in the first place.
 _HALF = ("googlenet", "inception_v3")
 
-# Side classifiers, which published weights have and a network may not.
-_SIDE = ("aux1.", "aux2.", "AuxLogits.")
+# Side classifiers, which published weights have and a network may not, by the argument that leaves them out.
+_SIDE = {"aux_logits": ("aux1.", "aux2.", "AuxLogits."), "aux_loss": ("aux_classifier.",)}
 
 
 @model_source
@@ -59,7 +59,7 @@ def torchvision(name: str, arguments: Mapping[str, Any], locate: PathResolver) -
                 "E308", f"{name} computes with integers", None, label, "write weights=none, and leave quantize= away"
             )
         )
-    defaults = _published_options(name, chosen) if chosen is not None else {}
+    defaults = _published_options(name, chosen) if chosen is not None else _options_of_file(name, file)
     module = _build(name, {**defaults, **options})
     classes: tuple[str, ...] = tuple(chosen.meta["categories"]) if chosen else ()
     notes: tuple[str, ...] = ()
@@ -67,9 +67,9 @@ def torchvision(name: str, arguments: Mapping[str, Any], locate: PathResolver) -
         checkpoint, notes = filled(module, file, arguments)
         classes = classes or class_names(checkpoint)
     elif chosen is not None and (state := _published(name, chosen, defaults, options)) is not None:
-        if options.get("aux_logits") is False:
-            # As torchvision does, which takes them off after loading.
-            state = {key: each for key, each in state.items() if not key.startswith(_SIDE)}
+        # As torchvision does, which takes them off after loading.
+        left_out = tuple(part for word, parts in _SIDE.items() if options.get(word) is False for part in parts)
+        state = {key: each for key, each in state.items() if not key.startswith(left_out)}
         fill(module, Checkpoint(str(chosen), state, {}))
     used = file.name if file else chosen.name if chosen else "none"
     return LoadedModel(module, _preprocess_of(name, published, chosen), classes, used, notes=notes)
@@ -110,6 +110,15 @@ def _published_options(name: str, weights: models.WeightsEnum) -> dict[str, Any]
     if name.startswith("vit_"):
         options["image_size"] = weights.meta["min_size"][0]
     return options
+
+
+def _options_of_file(name: str, file: Path | None) -> dict[str, Any]:
+    """The arguments that a file of weights shows: whether its network was trained with a side classifier."""
+    if file is None or "aux_loss" not in inspect.signature(models.get_model_builder(name)).parameters:
+        return {}
+    with torch.device("meta"):
+        # The names alone.
+        return {"aux_loss": any("aux_classifier." in word for word in tensor_names(read(file)))}
 
 
 def _preprocess_of(name: str, published: type[models.WeightsEnum], chosen: models.WeightsEnum | None) -> Preprocess:
