@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Literal
 
-# A circuit's folder is not there, holds another circuit than would be computed, holds the very one without some of its
-# files, or with all of them.
-State = Literal["new", "changed", "incomplete", "finished"]
+# A circuit's folder is not there, holds another circuit than would be computed, holds files that were lost or changed,
+# holds the very circuit without files that could not be made, or with all of them.
+State = Literal["new", "changed", "damaged", "incomplete", "finished"]
 # The states of circuits whose kernels and numbers are there.
 FOUND = ("incomplete", "finished")
 

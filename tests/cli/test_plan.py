@@ -25,6 +25,7 @@ from circuitlang.engine.runtime import jobs
 from circuitlang.plan.model import Plan, read_plan
 from circuitlang.plan.schema import FILE, schema
 from circuitlang.plugins.protocols import CRITERIA, passes_of
+from circuitlang.results.outputs import FORMATS
 from tests.conftest import draw_pictures
 
 WEIGHTS = "preserve conv3:1 on images/dogs/* kernels<=9 structure=weight"
@@ -257,7 +258,34 @@ def test_a_damaged_result_is_not_finished(here):
     call("run", "-e", LINE)
     assert call("plan", "runs/inline/plan.yaml").stdout.count("finished already") == 1
     (here / "runs" / "inline" / FOLDER / "circuit.safetensors").write_bytes(b"junk")
-    assert numbers(LINE)["circuits"][0]["state"] == "changed"
+    assert numbers(LINE)["circuits"][0]["state"] == "damaged"
+    assert f"{FOLDER}  damaged: files were lost or changed, and a run will make all of it again" in plan_of_line()
+
+
+@pytest.mark.parametrize("name", ["circuit.json", "report.html", "SHA256SUMS"])
+def test_a_result_that_lost_a_file_is_damaged(here, name):
+    call("run", "-e", LINE)
+    (here / "runs" / "inline" / FOLDER / name).unlink()
+    assert numbers(LINE)["circuits"][0]["state"] == "damaged"
+    call("run", "-e", LINE)
+    assert numbers(LINE)["circuits"][0]["state"] == "finished"
+
+
+def test_files_that_could_not_be_made_are_said_to_be_due(here, monkeypatch):
+    def broken(_result):
+        raise ValueError("no ink")
+
+    load = FORMATS.load
+    with monkeypatch.context() as fault:
+        fault.setattr(FORMATS, "load", lambda name: broken if name == "report" else load(name))
+        call("run", "-e", LINE, code=1)
+    tree = plan_of_line()
+    assert f"{FOLDER}  finished, but files are missing that a run will make" in tree
+    assert "0 circuits to compute, 1 with files to make" in tree
+
+
+def plan_of_line() -> str:
+    return call("plan", "-e", LINE).stdout
 
 
 def test_weights_and_pictures_are_read_only_where_there_is_a_result(here, monkeypatch):

@@ -50,7 +50,7 @@ def test_every_file_that_a_run_writes_is_looked_at(here):
         assert damage(FOLDER) == []
     assert "finished before, and nothing has changed since" in call("run", "-e", SPEC)
     (FOLDER / "diagram.svg").unlink()
-    assert '"state": "changed"' in call("plan", "--json", "-e", SPEC)
+    assert '"state": "damaged"' in call("plan", "--json", "-e", SPEC)
     again = call("run", "-e", SPEC)
     assert "finished before" not in again
     assert "made again: diagram.svg is missing" in again

@@ -344,10 +344,17 @@ def finished(job: Job, folder: Path, visualise: bool = False) -> list[CircuitOut
 
 def state_of(job: Job, folder: Path) -> State:
     """Compare what is in a job's folder below this one with what a run would leave there."""
-    if not (folder / job.plan.id).is_dir():
+    place = folder / job.plan.id
+    if not place.is_dir():
         return "new"
-    before = finished(job, folder)
-    return "changed" if not before else "incomplete" if lacking(before) else "finished"
+    if before := finished(job, folder):
+        return "incomplete" if lacking(before) else "finished"
+    try:
+        found = read_split(place) if job.plan.into is not None else read_summary(place)
+    except InputError:
+        # What can't be read and is as it was written is of another version.
+        return "damaged" if _lost(place) else "changed"
+    return "damaged" if found.provenance.identity == job.provenance.identity else "changed"
 
 
 def lacking(outcomes: Sequence[CircuitOutcome | SplitOutcome]) -> list[Finding]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _STATES = {
     "new": ("new", "cyan"),
     "changed": ("changed: the result that is there is of other inputs", "yellow"),
+    "damaged": ("damaged: files were lost or changed, and a run will make all of it again", "yellow"),
     "incomplete": ("finished, but files are missing that a run will make", "yellow"),
     "finished": ("finished already", "green"),
 }
@@ -131,6 +132,9 @@ def _total(forecast: Forecast) -> Text:
     text = Text.assemble(_word("total"), (f"{_number(due, 'circuit')} to compute", "bold"))
     finished = sum(not each.refused and each.state == "finished" for each in forecast.circuits)
     refused = sum(bool(each.refused) for each in forecast.circuits)
+    incomplete = sum(not each.refused and each.state == "incomplete" for each in forecast.circuits)
+    if incomplete:
+        text.append(f", {incomplete:,} with files to make", "yellow")
     if finished:
         text.append(f", {finished:,} finished", "green")
     if refused:
