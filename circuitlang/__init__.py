@@ -49,8 +49,8 @@ def run(
     `device` is cpu, cuda, cuda:N, mps or auto; `batch_size`, how many pictures it takes at a time, has no say in the
     result; `fast` scores in TF32, on a GPU with it, and reports how far scores are off. `jobs` is how many processes
     compute a circuit each (a script then calls this below `if __name__ == "__main__":`). `only` and `shard`, "i/N",
-    choose circuits by id and by number. Raises CircuitError; one about circuits that failed comes when all others are
-    done.
+    choose circuits by id and by number. Warnings are in `notes` of what is given back. Raises CircuitError; one about
+    circuits that failed comes when all others are done.
     """
     from circuitlang import pipeline
     from circuitlang.api import LoadedCircuit, Run
@@ -61,13 +61,15 @@ def run(
     source = pipeline.open_source(Path(spec)) if is_file else Source("<text>", str(spec))
     compiled = pipeline.compile_source(source)
     folder = Path(out) / pipeline.run_name(source)
-    options = Options(allow_code=allow_code, visualise=visualise, device=device, batch_size=batch_size, fast=fast)
+    notes = [*compiled.warnings]
+    options = Options(False, allow_code, visualise, device, batch_size, fast, note=notes.append)
     outcomes = pipeline.run_compiled(compiled, folder, options, work=WorkSelection(tuple(only), shard, jobs))
     found: dict[str, list[LoadedCircuit]] = {}
     for outcome in outcomes:
         if isinstance(outcome, CircuitOutcome):
             found.setdefault(outcome.result.summary.asked_as, []).append(LoadedCircuit(outcome.folder, outcome.result))
-    return Run(folder, (each for circuit in compiled.plan.circuits for each in found.get(circuit.id, ())))
+    circuits = (each for circuit in compiled.plan.circuits for each in found.get(circuit.id, ()))
+    return Run(folder, circuits, notes)
 
 
 def load(folder: str | Path) -> LoadedCircuit:

@@ -50,6 +50,13 @@ class LoadedCircuit:
         """Every number of the circuit by one key, as in `metrics.json`: `kept`, `test.pearson`, ..."""
         return self.summary.flat()
 
+    @property
+    def notes(self) -> list[str]:
+        """Reservations about the circuit and the files it was found from, as its report says them."""
+        from circuitlang.reporting.text import circuit_sentences
+
+        return circuit_sentences.notes(self.summary)
+
     @cached_property
     def masks(self) -> dict[str, NDArray[np.bool_]]:
         """By layer path, which kernels are kept [out, in / groups]."""
@@ -209,9 +216,11 @@ class LoadedCircuit:
 class Run(list[LoadedCircuit]):
     """The circuits of a run, in the order of its plan, and its folder. A notebook shows them side by side."""
 
-    def __init__(self, folder: Path, circuits: Iterable[LoadedCircuit]) -> None:
+    def __init__(self, folder: Path, circuits: Iterable[LoadedCircuit], notes: Sequence[Finding] = ()) -> None:
         super().__init__(circuits)
         self.folder = folder
+        # The warnings that the command line prints: about the spec, and about files that it names.
+        self.notes = tuple(notes)
 
     def _repr_html_(self) -> str:
         if len(self) == 1:

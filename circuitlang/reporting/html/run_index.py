@@ -63,6 +63,7 @@ def index(
         if not mine or (circuit.into is not None and circuit.id not in splits):
             rows.append((circuit, None))
     summaries = [summary for _, summary in rows if summary]
+    known: list[Summary | Split] = [*summaries, *splits.values()]
     names = list(dict.fromkeys(name for summary in summaries for name in summary.train.metrics))
     metric = "pearson" if "pearson" in names or not names else names[0]
     return render(
@@ -71,6 +72,7 @@ def index(
         model=str(plan.model),
         rows=rows,
         remarks=[circuit_sentences.remarks(summary) if summary else "" for _, summary in rows],
+        notes=list(dict.fromkeys(note for each in known for note in circuit_sentences.weights_notes(each.provenance))),
         splits=[(circuit, splits[circuit.id]) for circuit in plan.circuits if circuit.id in splits],
         verdict=split_sentences.verdict,
         evidence=split_sentences.evidence,

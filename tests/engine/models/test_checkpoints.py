@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import html
 import json
 import pickle
 import re
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from torchvision import models
 
+import circuitlang
 from circuitlang.base.diagnostics import Finding, InputError
 from circuitlang.base.source import Source
 from circuitlang.engine.models.checkpoint_reader import Checkpoint, is_file, read
@@ -479,6 +481,7 @@ def test_how_weights_were_found_is_said_wherever_they_are_used(tmp_path, undrawn
     torch.save({"state_dict": {f"module.{key}": each for key, each in build().state_dict().items()}}, tmp_path / "w.pt")
     model = f'bundled.doodle(weights="{tmp_path / "w.pt"}")'
     spec = f"model {model}\npreserve conv2:3 on images/dogs/* kernels<=6 criterion=magnitude"
+    (tmp_path / "spec.circuit").write_text(spec)
     source = Source("spec.circuit", spec, tmp_path)
     (outcome,) = run(source, tmp_path / "runs")
     (note,) = outcome.result.summary.provenance.weights_notes
@@ -486,5 +489,9 @@ def test_how_weights_were_found_is_said_wherever_they_are_used(tmp_path, undrawn
     assert "module." in note
     assert any(note in each for each in notes(outcome.result.summary))
     assert forecast(compile_source(source), tmp_path / "runs").weights_notes == (note,)
+    made = circuitlang.run(tmp_path / "spec.circuit", tmp_path / "runs")
+    assert [each.label for each in made.notes] == [note]
+    assert any(note in each for each in made[0].notes)
+    assert note in html.unescape((made.folder / "index.html").read_text())
     _, (finding,) = list_layers(model)
     assert (finding.code, finding.label) == ("W305", note)
