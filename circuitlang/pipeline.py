@@ -432,9 +432,13 @@ def _comparisons(
     return found, _index(prepared, folder, found)
 
 
-def compare(paths: Sequence[Path]) -> tuple[Comparison, list[Result]]:
+def compare(paths: Sequence[Path], damaged: list[Finding] | None = None) -> tuple[Comparison, list[Result]]:
     """Compare finished circuits, named by their folders or by those of their runs: what they share, and what was read
-    of them. Raises InputError."""
+    of them.
+
+    Findings about circuits that can't be read are added to `damaged`, as long as two others are left to compare.
+    Raises InputError; without `damaged`, also about these.
+    """
     from circuitlang.engine.runtime.comparisons import compare_folders
     from circuitlang.results.reader import circuits, read_summary
 
@@ -444,7 +448,25 @@ def compare(paths: Sequence[Path]) -> tuple[Comparison, list[Result]]:
         read_summary(folders[0])
         cure = "name another folder, or that of a run of several"
         raise InputError(Finding("E118", "one circuit has nothing to be compared with", None, "", cure))
-    return compare_folders([_of_a_run(each) for each in folders])
+    broken: list[Finding] = []
+    sound = [each for each in folders if _readable(each, broken)]
+    if broken and (damaged is None or len(sound) < 2):
+        raise InputError(broken)
+    if damaged is not None:
+        damaged += broken
+    return compare_folders([_of_a_run(each) for each in sound])
+
+
+def _readable(folder: Path, findings: list[Finding]) -> bool:
+    """Tell whether a circuit can be read, and add what is wrong with it to the findings."""
+    from circuitlang.results.reader import read
+
+    try:
+        read(folder)
+    except InputError as error:
+        findings += error.findings
+        return False
+    return True
 
 
 def _of_a_run(folder: Path) -> Finished:

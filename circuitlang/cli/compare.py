@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from circuitlang.base.diagnostics import CircuitError
+from circuitlang.base.diagnostics import CircuitError, Finding
 from circuitlang.cli.console import exit_on_findings, stdout
 from circuitlang.cli.parameters import PATH
 
@@ -26,7 +26,9 @@ def compare(folders: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
         from circuitlang import pipeline
         from circuitlang.reporting.terminal.comparison_report import render
 
-        comparison, results = pipeline.compare(folders)
+        # A damaged circuit does not hide the others.
+        problems: list[Finding] = []
+        comparison, results = pipeline.compare(folders, problems)
         if out is not None:
             from circuitlang.results.outputs import ComparisonResult
             from circuitlang.results.writer import write_comparison
@@ -43,4 +45,6 @@ def compare(folders: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
         if comparison.missing:
             from circuitlang.results.rendering import missing_formats
 
-            raise CircuitError(missing_formats(str(out), comparison.missing, "only this is made"))
+            problems += missing_formats(str(out), comparison.missing, "only this is made")
+        if problems:
+            raise CircuitError(problems)

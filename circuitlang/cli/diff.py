@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from circuitlang.base.diagnostics import InputError
 from circuitlang.cli.console import FINDINGS, exit_on_findings, stdout
 from circuitlang.cli.parameters import PATH
 
@@ -32,4 +33,6 @@ def diff(before: Path, after: Path, as_json: bool) -> None:
         else:
             console = stdout()
             console.print(render(comparison), soft_wrap=not console.is_terminal)
+        if comparison.damaged:
+            raise InputError(comparison.damaged)
     sys.exit(0 if comparison.same else FINDINGS)

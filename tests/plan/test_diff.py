@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from itertools import pairwise
 from pathlib import Path
 
@@ -259,6 +260,20 @@ def test_damaged_results_are_findings(here):
     for name in ("circuit.safetensors", "circuit.json"):
         (here / "runs" / "a" / "conv5_34-snip-0.1" / name).write_bytes(b"{")
         assert "error[E312]" in call("diff", "runs/a", "runs/a", code=1).stderr
+
+
+def test_a_damaged_result_hides_no_other(here):
+    (here / "a.circuit").write_text(f"{BASE}\n{BASE.replace('snip', 'magnitude')}\n")
+    call("run", "a.circuit")
+    shutil.copytree("runs/a", "b")
+    ours, theirs = sorted(path.parent for path in Path("b").glob("*/circuit.json"))
+    (theirs / "circuit.safetensors").write_bytes(b"{")
+    said = call("diff", "runs/a", "b", "--json", code=1)
+    data = json.loads(said.stdout)
+    assert [each["after"] for each in data["found"]] == [ours.name]
+    assert data["damaged"] == [f"{theirs / 'circuit.safetensors'} was changed"]
+    assert not data["same"]
+    assert said.stderr.count("error[E312]") == 1
 
 
 def test_no_torch_is_imported(here):

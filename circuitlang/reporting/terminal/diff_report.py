@@ -14,6 +14,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from circuitlang.base.diagnostics import Finding, InputError
 from circuitlang.base.plain_files import is_there
 from circuitlang.plan.diff import Change, Difference, Side, difference
 from circuitlang.plan.model import Circuit as CircuitPlan
@@ -84,30 +85,40 @@ class Found:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everything that differs, and of two runs the results of each circuit that both ask for."""
+    """Everything that differs, and of two runs the results of each circuit that both ask for; `damaged` says which
+    of these could not be read."""
 
     meaning: tuple[Difference, ...]
     found: tuple[Found, ...] = ()
+    damaged: tuple[Finding, ...] = ()
 
     @property
     def same(self) -> bool:
-        return not self.meaning and all(each.same for each in self.found)
+        return not self.meaning and not self.damaged and all(each.same for each in self.found)
 
 
 def compare(before: DiffInput, after: DiffInput) -> Comparison:
-    """Compare two specs, plans or runs. Raises InputError where a result is damaged."""
+    """Compare two specs, plans or runs; a result that is damaged does not hide the others."""
     meaning, pairs = difference(before.side, after.side)
     if before.folders is None or after.folders is None:
         return Comparison(meaning)
     found = []
+    damaged: dict[Finding, None] = {}
     for ours, theirs in pairs:
         ids = _ids(before.folders[ours.id], ours), _ids(after.folders[theirs.id], theirs)
         for one, other in zip_longest(*ids):
-            results = _result(one, ours), _result(other, theirs)
+            results: list[Result | None] = []
+            for folder, circuit in ((one, ours), (other, theirs)):
+                try:
+                    results.append(_result(folder, circuit))
+                except InputError as error:
+                    damaged.update(dict.fromkeys(error.findings))
+            if len(results) < 2:
+                continue
             names = [each.name for each in (one, other) if each]
-            if results != (None, None):
+            if results != [None, None]:
                 found.append(_found(names[0], names[-1], *results))
-    return Comparison(meaning, tuple(found))
+    return Comparison(meaning, tuple(found), tuple(damaged))
 
 
 def _ids(folder: Path, circuit: CircuitPlan) -> list[Path]:
@@ -184,6 +195,7 @@ def plain(comparison: Comparison) -> dict[str, Any]:
             }
             for each in comparison.found
         ],
+        "damaged": [each.message for each in comparison.damaged],
     }
 
 

@@ -346,6 +346,21 @@ def test_a_damaged_circuit_or_comparison_hides_no_other(runs: Path, tmp_path: Pa
     assert "compare-face-small" in shown
 
 
+def test_a_damaged_circuit_leaves_the_others_to_be_compared(runs: Path, tmp_path: Path):
+    place = shutil.copytree(runs, tmp_path / "spec")
+    for name in ("circuit.json", "circuit.safetensors"):
+        (place / ("early" if name == "circuit.json" else "single") / name).write_text("{")
+    three = place / "face", place / "early", place / "small"
+    said = call("compare", *three, code=1)
+    assert "face and small share" in said
+    assert "early/circuit.json was changed" in said
+    said = call("compare", place / "face", place / "early", place / "single", code=1)
+    assert "share" not in said
+    assert said.count("E312") == 2
+    with pytest.raises(InputError):
+        circuitlang.compare(*three)
+
+
 def test_it_is_shown_again_without_torch(runs: Path):
     assert "face and small share" in call("show", runs / "compare-face-small")
     assert "face and small share" in call("show", runs)
