@@ -148,8 +148,17 @@ Target = Channel | Joint | Direction | ClassOutput
 
 
 def _called(name: str, arguments: Mapping[str, object]) -> str:
-    inside = ", ".join(f"{word}={'none' if value is None else value}" for word, value in arguments.items())
+    inside = ", ".join(f"{word}={_as_written(value)}" for word, value in arguments.items())
     return f"{name}({inside})" if inside else name
+
+
+def _as_written(value: object) -> str:
+    """A value as the language writes it, names without quotes."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_as_written, value))}]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "none" if value is None else str(value)
 
 
 def _at(position: Position) -> str:

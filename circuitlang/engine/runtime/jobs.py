@@ -35,7 +35,7 @@ from circuitlang.engine.models.preprocess_arguments import apart, overridden
 from circuitlang.engine.models.sandbox import private_copy, quiet, untouched
 from circuitlang.engine.models.weights import fingerprint, require_finite, single, structure
 from circuitlang.plan.contrast import contrastable, uncontrasted
-from circuitlang.plan.model import Choice, Key, Model, Origins, Plan, digest
+from circuitlang.plan.model import Choice, ClassOutput, Key, Model, Origins, Plan, digest
 from circuitlang.plan.model import Circuit as CircuitPlan
 from circuitlang.plugins.preprocess import Preprocess
 from circuitlang.plugins.protocols import (
@@ -374,9 +374,13 @@ def _targets(
     plan: Plan, model: LoadedModel, graph: Graph, origins: Origins, findings: list[Finding]
 ) -> dict[str, Target]:
     targets: dict[str, Target] = {}
+    # That the model statement names no output was said of the statement.
+    named = not any(finding.code == "E314" for finding in findings)
     for circuit in plan.circuits:
         with collect(findings, origins, ("circuits", circuit.id, "criterion")):
             check_criterion(circuit.criterion)
+        if isinstance(circuit.target, ClassOutput) and not named:
+            continue
         with collect_target(findings, origins, circuit.id):
             targets[circuit.id] = resolve(circuit.target, graph, model.classes, model.output)
     return targets

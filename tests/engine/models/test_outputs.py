@@ -17,9 +17,10 @@ from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
 from circuitlang.engine.graph.targets import resolve
 from circuitlang.engine.graph.tracer import trace
 from circuitlang.engine.programs.result_tree import result_tree
-from circuitlang.engine.runtime.jobs import load_model, outline, read_model
-from circuitlang.pipeline import compile_source
+from circuitlang.engine.runtime.jobs import Options, load_model, outline, read_model
+from circuitlang.pipeline import check_file, compile_source
 from circuitlang.plan.model import ClassOutput, Model
+from tests.conftest import draw_pictures
 
 Pair = namedtuple("Pair", "features logits")
 
@@ -164,6 +165,20 @@ def test_targets_inside_need_no_output_and_an_unknown_one_is_refused(tmp_path):
             targets(arguments, target)
         assert caught.value.findings[0].code == "E314"
     assert caught.value.findings[0].label == "they are 0: features (N x 8) and 1: logits (N x 10)"
+
+
+def test_an_unknown_output_is_said_once(tmp_path):
+    (tmp_path / "net.py").write_text(CODE)
+    draw_pictures(tmp_path, "dogs", 2)
+    spec = SPEC.format(", resize=16, crop=16, output=2", "class(9)").replace("images/*", "images/dogs/*")
+    (tmp_path / "a.circuit").write_text(spec)
+    findings = check_file(tmp_path / "a.circuit", Options(allow_code=True)).findings
+    assert [each.code for each in findings] == ["E314"]
+
+
+def test_a_model_is_written_as_in_a_spec():
+    model = compile_source(Source("a.circuit", "model torchvision.deeplabv3_resnet50(weights=none, aux_loss=true)"))
+    assert str(model.plan.model) == "torchvision.deeplabv3_resnet50(weights=none, aux_loss=true)"
 
 
 def test_a_plan_has_the_output_only_where_it_is_given():
