@@ -29,6 +29,12 @@ _WORD = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_->, ")
 _END = Operation("output", "output", {}, "", "")
 _EXPAND = "torch.ops.aten.expand.default"
 _SIZE = "torch.ops.aten.sym_size.int"
+# Parts of layers, which `run_decompositions` leaves in their place.
+_DECOMPOSED = {
+    f"torch.ops.aten.{name}.default"
+    for name in ("convolution", "_native_batch_norm_legit_no_training", "native_layer_norm", "native_group_norm",
+                 "addmm", "_adaptive_avg_pool2d", "_softmax", "_log_softmax")
+}  # fmt: skip
 # What computes no tensor: sizes, and checks of them.
 _PASSED_OVER = (
     "torch.ops.aten._assert_tensor_metadata.default", "torch.ops.aten._assert_scalar.default",
@@ -341,4 +347,6 @@ def refused(operation: Operation, reason: str) -> InputError:
     where = f"in '{operation.path}'" if operation.path else f"step '{operation.name}'"
     name = operation.target.removeprefix("torch.ops.")[:80]
     cure = "name a model source that builds the network, such as python(...)"
+    if operation.target in _DECOMPOSED:
+        cure = "save what torch.export.export gives, without run_decompositions()"
     return InputError(Finding("E308", f"the program can't be followed through {name} ({where})", None, reason, cure))

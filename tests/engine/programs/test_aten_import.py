@@ -308,3 +308,16 @@ def test_a_circuit_can_be_read_and_is_a_model_like_any_other(name: str, made: Ma
     graph = trace(read, (SIZE, SIZE))
     assert [graph.find(layer.name).width for layer in graph.layers]
     assert graph.output().width == 4
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [nn.Conv2d(3, 4, 3), nn.BatchNorm2d(3), nn.GroupNorm(1, 3)],
+    ids=["convolution", "batch norm", "group norm"],
+)
+def test_a_program_whose_layers_were_taken_apart_is_refused_with_a_cure(layer: nn.Module, tmp_path: Path) -> None:
+    program = torch.export.export(layer.eval(), (torch.zeros(1, 3, 8, 8),)).run_decompositions()
+    torch.export.save(program, tmp_path / "apart.pt2")
+    with pytest.raises(InputError) as caught:
+        network(read_program(tmp_path / "apart.pt2"))
+    assert "without run_decompositions()" in caught.value.findings[0].help
