@@ -164,7 +164,7 @@ def test_measuring_costs_what_measuring_a_run_takes(here, monkeypatch):
 
     # The counter's hooks are for all modules, and change nothing.
     for each in (tracer, trace_verification):
-        monkeypatch.setattr(each, "check_readable", lambda _: None)
+        monkeypatch.setattr(each, "check_traceable", lambda _: None)
     monkeypatch.setattr(circuit_job, "extract", lambda *_: torch.nn.Module())
     monkeypatch.setattr(backend, "compiled", lambda _: None)
     monkeypatch.setattr(artifacts, "verify", lambda *_: 0.0)

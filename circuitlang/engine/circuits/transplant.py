@@ -12,8 +12,8 @@ from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
 from circuitlang.base.diagnostics import Finding, InputError
+from circuitlang.engine.graph.symbolic_tracers import computes_as_torch
 from circuitlang.engine.graph.trace_verification import verified
-from circuitlang.engine.graph.tracer import as_torch_has_it
 from circuitlang.engine.models.sandbox import private_copy, untouched
 from circuitlang.results.types import KeptKernels, LayerEdit, LayerSummary, Result
 
@@ -80,7 +80,7 @@ def _plain(twin: nn.Module, layer: LayerSummary) -> bool:
             prune.remove(module, hook._tensor_name)  # type: ignore[no-untyped-call]
     for name in list(getattr(module, "parametrizations", {})) if parametrize.is_parametrized(module) else ():
         parametrize.remove_parametrizations(module, name, leave_parametrized=True)
-    own = "forward" not in vars(module) and "_conv_forward" not in vars(module) and as_torch_has_it(type(module))
+    own = "forward" not in vars(module) and "_conv_forward" not in vars(module) and computes_as_torch(type(module))
     return own and isinstance(module._parameters.get("weight"), nn.Parameter)
 
 

@@ -72,9 +72,9 @@ class NodeLookup:
         node = next(node for node in self.module.graph.nodes if node.name == name)
         # A layer whose weight is computed from the image is no layer: it is the obstacle, not what computes the weight.
         while "computed" not in node.meta and (
-            untracked := [source for source in node.all_input_nodes if "followed" not in source.meta]
+            obstacles := [source for source in node.all_input_nodes if "followed" not in source.meta]
         ):
-            node = untracked[0]
+            node = obstacles[0]
         if node.op == "call_module":
             operation = f"{node.target}, a {type(self.module.get_submodule(str(node.target))).__name__}"
         else:

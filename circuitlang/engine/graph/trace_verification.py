@@ -23,7 +23,8 @@ from circuitlang.base.diagnostics import Finding, InputError, listing
 from circuitlang.engine.device import arithmetic
 from circuitlang.engine.graph.channel_graph import Graph
 from circuitlang.engine.graph.channel_nodes import ChannelNode
-from circuitlang.engine.graph.tracer import check_readable, graphs, reason, unfit
+from circuitlang.engine.graph.error_reasons import reason
+from circuitlang.engine.graph.tracer import check_traceable, graphs, unfit
 from circuitlang.engine.models.sandbox import hooked, private_copy, quiet, random_states, untouched
 
 # A network is run on so many images.
@@ -114,7 +115,7 @@ class Verified:
 def verified(model: nn.Module, size: tuple[int, int], images: Tensor) -> Verified:
     """Read a network in the first way that computes what it does on some images [N, 3, H, W]. The model is left as it
     is. Raises InputError where it can't be read or run."""
-    check_readable(model)
+    check_traceable(model)
     weight = next(model.parameters(), images)
     images = images.to(weight.device, weight.dtype)
     with arithmetic(images.device):

@@ -25,7 +25,8 @@ from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
 from circuitlang.engine.graph.channel_graph import Graph
 from circuitlang.engine.graph.targets import Target, resolve
 from circuitlang.engine.graph.trace_verification import IMAGES, Verified, few, verified
-from circuitlang.engine.graph.tracer import read, trace, ways
+from circuitlang.engine.graph.tracer import trace, trace_with
+from circuitlang.engine.graph.tracing_methods import tracing_methods
 from circuitlang.engine.images.file_patterns import find
 from circuitlang.engine.images.image_set import ImageSet, load
 from circuitlang.engine.models.input_channels import image_channels
@@ -344,8 +345,8 @@ def _verified(
     shelf = _remembered(model, given, size)
     found = shelf.read() if shelf else None
     if found is not None:
-        way = ways(given.module)[int(found["way"])][1]
-        return Verified(read(given.module, size, way, channels))
+        method = tracing_methods(given.module)[int(found["way"])][1]
+        return Verified(trace_with(given.module, size, method, channels))
     network = verified(given.module, size, images)
     if shelf and not network.doubt:
         shelf.put(None, {"way": torch.tensor(network.graph.module.meta["way"])})

@@ -15,7 +15,7 @@ from torchvision.ops import stochastic_depth
 
 from circuitlang.base.diagnostics import InputError
 from circuitlang.engine.circuits.extraction.extractor import extract, pack
-from circuitlang.engine.graph import channel_tracking
+from circuitlang.engine.graph import channel_rules
 from circuitlang.engine.graph.tracer import trace
 from circuitlang.engine.programs.aten_import import network
 from circuitlang.engine.programs.pt2_reader import read_program
@@ -262,7 +262,7 @@ CASES = [
 
 
 def test_there_is_a_sample_of_every_rule() -> None:
-    unknown = {key for key in channel_tracking.RULES if key not in SAMPLES and _name(key) not in map(_name, SAMPLES)}
+    unknown = {key for key in channel_rules.RULES if key not in SAMPLES and _name(key) not in map(_name, SAMPLES)}
     assert not unknown, f"add samples: a program with these may not be readable: {unknown}"
 
 

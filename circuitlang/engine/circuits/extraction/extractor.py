@@ -26,7 +26,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from circuitlang.base.diagnostics import CircuitError, Finding
 from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
 from circuitlang.engine.graph.channel_nodes import ChannelEdge, ChannelNode
-from circuitlang.engine.graph.channel_tracking import BATCH
+from circuitlang.engine.graph.image_mixing import BATCH
 from circuitlang.engine.programs.interpreted import Interpreted
 from circuitlang.engine.programs.pt2_reader import PREPROCESS
 from circuitlang.plugins.preprocess import Preprocess
