@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import warnings
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from circuitlang.engine.images import decoding
 from circuitlang.engine.images.image_set import load
 from circuitlang.plugins.preprocess import Preprocess
 from tests.helpers.fuzzing import all_night, damaged, survives
+from tests.helpers.image_files import array, encoded
 
 RANDOM = np.random.default_rng(0)
 SIZE = 14, 18
@@ -22,18 +22,6 @@ SIZE = 14, 18
 
 def pixels(*channels: int, kind: type = np.uint8) -> NDArray[np.generic]:
     return RANDOM.integers(0, np.iinfo(kind).max, (*SIZE, *channels)).astype(kind)
-
-
-def encoded(picture: Image.Image, form: str, **options: object) -> bytes:
-    content = io.BytesIO()
-    picture.save(content, form, **options)
-    return content.getvalue()
-
-
-def array(values: NDArray[np.generic]) -> bytes:
-    content = io.BytesIO()
-    np.save(content, values)
-    return content.getvalue()
 
 
 def samples() -> dict[str, bytes]:

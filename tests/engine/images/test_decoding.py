@@ -22,6 +22,7 @@ from circuitlang.engine.images import image_set as module
 from circuitlang.engine.images import preprocessing
 from circuitlang.engine.images.image_set import load
 from circuitlang.plugins.preprocess import Preprocess
+from tests.helpers.image_files import array, encoded
 
 PACKAGE = Path(module.__file__).parents[2]
 RAMP = np.linspace(0, 1, 48).reshape(6, 8)
@@ -30,18 +31,6 @@ COLOURS = np.random.default_rng(0).integers(0, 256, (6, 8, 3)).astype(np.uint8)
 
 def plain(channels: int, side: int = 6) -> Preprocess:
     return Preprocess(side, side, (0.0,) * channels, (1.0,) * channels)
-
-
-def encoded(picture: Image.Image, form: str, **options: object) -> bytes:
-    content = io.BytesIO()
-    picture.save(content, form, **options)
-    return content.getvalue()
-
-
-def array(values: NDArray[np.generic]) -> bytes:
-    content = io.BytesIO()
-    np.save(content, values)
-    return content.getvalue()
 
 
 def values(content: bytes, channels: int = 1) -> NDArray[np.float64]:
