@@ -119,8 +119,8 @@ def draw(ground: Ground, channels: int, seed: int, layers: Sequence[str] = ()) -
         place = layer.name, random.randrange(layer.out_channels)
         if place in drawn | dead:
             continue
-        section = TargetSubnetwork(ground.graph, Target(ground.graph.find(layer.name), (place[1],)))
-        if any(_constant(responses(section, part, "")) for part in (ground.train, ground.test)):
+        subnetwork = TargetSubnetwork(ground.graph, Target(ground.graph.find(layer.name), (place[1],)))
+        if any(_constant(responses(subnetwork, part, "")) for part in (ground.train, ground.test)):
             dead.add(place)
             continue
         drawn.add(place)
@@ -137,26 +137,28 @@ def curves(
     ground: Ground, layer: str, unit: int, plans: Mapping[str, Circuit], sizes: Sequence[float], about: str
 ) -> dict[str, Curve]:
     """Of one channel every variant's fidelities, told on stderr as they come."""
-    section = TargetSubnetwork(ground.graph, Target(ground.graph.find(layer), (unit,)))
-    original = responses(section, ground.test, "")
+    subnetwork = TargetSubnetwork(ground.graph, Target(ground.graph.find(layer), (unit,)))
+    original = responses(subnetwork, ground.test, "")
     found = {}
     for name, plan in plans.items():
         begin = time.perf_counter()
-        found[name] = curve(ground, section, original, plan, sizes)
+        found[name] = curve(ground, subnetwork, original, plan, sizes)
         shown = " ".join(f"{at['pearson']:.2f}" for at in found[name])
         print(f"{about} {name}  {shown}  {time.perf_counter() - begin:.0f} s", file=sys.stderr)
     return found
 
 
-def curve(ground: Ground, section: TargetSubnetwork, original: Tensor, plan: Circuit, sizes: Sequence[float]) -> Curve:
+def curve(
+    ground: Ground, subnetwork: TargetSubnetwork, original: Tensor, plan: Circuit, sizes: Sequence[float]
+) -> Curve:
     """The fidelity of circuits of every size."""
-    relevant = count(section.relevant)
-    builder = Builder(section, ground.train, plan.ablation, plan.calibrate, plan.refill)
+    relevant = count(subnetwork.relevant)
+    builder = Builder(subnetwork, ground.train, plan.ablation, plan.calibrate, plan.refill)
     found = []
     for asked, scores in _scores(builder, plan, [budget(Sparsity(at_most=size), relevant) for size in sizes]):
         masks = builder.select(scores, asked)
-        alive = count(section.live(masks))
-        kept = responses(section, ground.test, "", builder.build(masks)) if alive else torch.zeros_like(original)
+        alive = count(subnetwork.live(masks))
+        kept = responses(subnetwork, ground.test, "", builder.build(masks)) if alive else torch.zeros_like(original)
         metrics = measure(original, kept).metrics
         share = alive / max(count(masks), 1)
         found.append({"effective": share, **{name: abs(metrics[name]) for name in MEASURES}})

@@ -331,7 +331,7 @@ class Found:
     pearson: float
 
 
-def section(planted: Planted) -> TargetSubnetwork:
+def subnetwork(planted: Planted) -> TargetSubnetwork:
     """The network up to its feature."""
     graph = trace(planted.module, (SIDE, SIDE))
     return TargetSubnetwork(graph, Target(graph.find("decide"), (UNIT,)))
@@ -425,7 +425,7 @@ Grounds = Mapping[str, Sequence[tuple[Planted, TargetSubnetwork]]]
 def grounds(seeds: int) -> Grounds:
     """The networks of each scenario, one for each seed."""
     planted = {name: [build(seed) for seed in range(seeds)] for name, build in SCENARIOS.items()}
-    return {name: [(each, section(each)) for each in some] for name, some in planted.items()}
+    return {name: [(each, subnetwork(each)) for each in some] for name, some in planted.items()}
 
 
 def sizes(grounds: Grounds) -> str:
@@ -453,7 +453,7 @@ def split_row(name: str, seeds: int) -> str:
     for seed in range(seeds):
         planted = build(seed)
         truths, size = sought(seed, planted)
-        found.append(parted(section(planted), planted, size, seed))
+        found.append(parted(subnetwork(planted), planted, size, seed))
         scores += _scores(found[-1].kernels, truths)
     precision, recall = np.mean(scores, axis=0)
     own, other = (np.nanmean([getattr(each, word) for each in found]) for word in ("own", "other"))

@@ -147,20 +147,20 @@ def jobs(
 
 def refitted(graph: Graph, name: str, images: Tensor, share: float) -> Callable[[], object]:
     """What refits a circuit of some of the kernels, the best by `snip`."""
-    builder = Builder(section(graph, name), Fixed(images), refill="live", calibrate="kernels")
+    builder = Builder(subnetwork(graph, name), Fixed(images), refill="live", calibrate="kernels")
     relevant = sum(int(mask.sum()) for mask in builder.relevant.values())
     masks = builder.select(score(builder, "snip", {}, 0, 0), max(int(share * relevant), 1))
     return partial(builder.build, masks)
 
 
-def section(graph: Graph, name: str, unit: int = UNIT) -> TargetSubnetwork:
+def subnetwork(graph: Graph, name: str, unit: int = UNIT) -> TargetSubnetwork:
     """The network up to a channel of the target's layer."""
     return TargetSubnetwork(graph, Target(graph.find(NETS[name]), (unit,)))
 
 
 def scored(graph: Graph, name: str, word: str, images: Tensor) -> None:
     """Score by one criterion, or by several at once, from the network on."""
-    builder = Builder(section(graph, name), Fixed(images))
+    builder = Builder(subnetwork(graph, name), Fixed(images))
     size = sum(int(mask.sum()) for mask in builder.relevant.values()) // 10
     score_all(builder, [Choice(each) for each in word.split("+")], size, 0)
 
@@ -203,12 +203,12 @@ def theirs(model: nn.Module, name: str, images: Tensor, checkout: Path) -> dict[
 def circuits(graph: Graph, name: str, images: Tensor) -> dict[str, Callable[[], object]]:
     """The forward passes of circuits of some sizes, after that of the network: over their kernels, and as plain modules
     of torch's layers."""
-    builder = Builder(section(graph, name), Fixed(images[:4]), refill="live")
+    builder = Builder(subnetwork(graph, name), Fixed(images[:4]), refill="live")
     scores = score(builder, "actgrad", {}, 0, 0)
     relevant = sum(int(mask.sum()) for mask in builder.relevant.values())
     found: dict[str, Callable[[], object]] = {"F": partial(floor, graph_model(name), NETS[name], images, 8, False)}
     for share in SHARES:
-        module = extract(builder.section, builder.build(builder.select(scores, int(share * relevant))))
+        module = extract(builder.subnetwork, builder.build(builder.select(scores, int(share * relevant))))
         for word, runner in (("kernels", sparse(module)), ("a plain module", module)):
             if runner is not None:
                 found[f"a circuit of {share:.0%}, {word}"] = partial(forward, runner, images)
@@ -249,7 +249,7 @@ def forward(module: nn.Module, images: Tensor) -> None:
 def swept(builder: Builder, everything: Sequence[Scores], images: Tensor) -> None:
     """Circuits of 8 sizes by 4 criteria from their scores: selected, built, cut out, run and measured, and the network
     once."""
-    part = builder.section
+    part = builder.subnetwork
     original = responses(part, Fixed(images), "")
     relevant = sum(int(mask.sum()) for mask in builder.relevant.values())
     known = channels()
@@ -315,7 +315,7 @@ def default_criteria() -> list[str]:
 def measuring(name: str, images: Tensor, rounds: int) -> dict[str, float]:
     """The forward passes of circuits, and a sweep's, in F of the network on the same images."""
     graph = trace(graph_model(name), (SIDE, SIDE))
-    builder = Builder(section(graph, name), Fixed(images[:4]), refill="live")
+    builder = Builder(subnetwork(graph, name), Fixed(images[:4]), refill="live")
     everything = score_all(builder, [Choice(each) for each in SWEPT_BY], 0, 0)
     tasks = circuits(graph, name, images)
     tasks["8 sizes by 4 criteria, measured"] = partial(swept, builder, everything, images)

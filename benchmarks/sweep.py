@@ -30,8 +30,8 @@ from benchmarks.fidelity import PHOTOGRAPHS, ROOT
 from circuitlang import pipeline
 from circuitlang.base.source import Source
 from circuitlang.engine.attribution.scorer import score
-from circuitlang.engine.circuits import subnetwork
 from circuitlang.engine.circuits.builder import Builder
+from circuitlang.engine.circuits.masked_layer import MaskedLayer
 from circuitlang.engine.evaluation.fidelity import responses
 from circuitlang.engine.runtime import artifacts, circuit_job
 from circuitlang.engine.runtime.jobs import Options, prepare
@@ -62,7 +62,7 @@ class Count:
 def counted() -> Iterator[Count]:
     """Count within the block, whoever runs a network."""
     count = Count()
-    layer, verify = subnetwork.MaskedLayer.forward, artifacts.verify
+    layer, verify = MaskedLayer.forward, artifacts.verify
 
     def forward(self: Any, x: Tensor) -> Tensor:
         y = layer(self, x)
@@ -73,9 +73,9 @@ def counted() -> Iterator[Count]:
                 y.register_hook(lambda gradient: _add(count, len(gradient)))
         return y
 
-    def checked(section: Any, edits: Any, module: Any, images: Any) -> float:
+    def checked(subnetwork: Any, edits: Any, module: Any, images: Any) -> float:
         count.modules += len(images)
-        return verify(section, edits, module, images)
+        return verify(subnetwork, edits, module, images)
 
     def quick(found: Any) -> Any:
         runner = compute.func(found)
@@ -87,7 +87,7 @@ def counted() -> Iterator[Count]:
     quickly = cached_property(quick)
     quickly.__set_name__(circuit_job._Found, "quick")
     with (
-        patch.object(subnetwork.MaskedLayer, "forward", forward),
+        patch.object(MaskedLayer, "forward", forward),
         patch.object(artifacts, "verify", checked),
         patch.object(circuit_job._Found, "quick", quickly),
     ):
@@ -136,9 +136,9 @@ def main() -> None:
                                                                         options.images)))  # fmt: skip
         total = pipeline.forecast(compiled, Path(folder) / "runs").total
         job = prepare(compiled.plan, compiled.folder, compiled.origins, Options()).jobs[0]
-        builder, number = Builder(job.section, job.train), len(job.train)
+        builder, number = Builder(job.subnetwork, job.train), len(job.train)
         one_pass = seconds(lambda: score(builder, "actgrad", {}, 1, 0)) / number
-        one_forward = seconds(lambda: responses(job.section, job.train, "")) / number
+        one_forward = seconds(lambda: responses(job.subnetwork, job.train, "")) / number
         begin = time.process_time()
         with counted() as count:
             done = sum(1 for _ in pipeline.run_compiled(compiled, Path(folder) / "runs"))

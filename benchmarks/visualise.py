@@ -27,32 +27,32 @@ STEPS = 4
 PREPROCESS = Preprocess(SIDE, SIDE, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
-def seconds(section: TargetSubnetwork) -> float:
+def seconds(subnetwork: TargetSubnetwork) -> float:
     """The processor's time for a few steps of one picture."""
-    section.memo.clear()  # whether the part comes to the same
+    subnetwork.memo.clear()  # whether the part comes to the same
     begin = time.process_time()
-    ascend(of_feature(section), PREPROCESS, 1, 0, STEPS)
+    ascend(of_feature(subnetwork), PREPROCESS, 1, 0, STEPS)
     return time.process_time() - begin
 
 
 def ratio(graph: Graph, name: str, way: float, rounds: int) -> str:
     """What the part takes of the time of the whole, and how many pixels wide it is."""
     last = [layer.path for layer in graph.layers].index(NETS[name])
-    section = TargetSubnetwork(graph, Target(graph.find(graph.layers[round(last * way)].path), (UNIT,)))
+    subnetwork = TargetSubnetwork(graph, Target(graph.find(graph.layers[round(last * way)].path), (UNIT,)))
     found = []
     for _ in range(rounds + 1):
-        part = seconds(section)
+        part = seconds(subnetwork)
         with patch("circuitlang.engine.visuals.feature_visualisation.same", return_value=False):
-            found.append(part / seconds(section))
-    return f"{median(found[1:]):.2f} ({width(section)})"
+            found.append(part / seconds(subnetwork))
+    return f"{median(found[1:]):.2f} ({width(subnetwork)})"
 
 
-def width(section: TargetSubnetwork) -> int:
+def width(subnetwork: TargetSubnetwork) -> int:
     """Of how many columns of the picture one goes through the network."""
     seen: list[int] = []
-    run = section.everywhere
-    with patch.object(section, "everywhere", lambda images: (seen.append(images.shape[3]), run(images))[1]):
-        ascend(of_feature(section), PREPROCESS, 1, 0, 1)
+    run = subnetwork.everywhere
+    with patch.object(subnetwork, "everywhere", lambda images: (seen.append(images.shape[3]), run(images))[1]):
+        ascend(of_feature(subnetwork), PREPROCESS, 1, 0, 1)
     return seen[-1]
 
 

@@ -327,7 +327,7 @@ def _known(
     # Of a split the scores of all pictures may be there and those of a part not.
     for job in (each for each in prepared.jobs if each.plan.into is None):
         nested, size = CRITERIA.load(job.plan.criterion.name).nested, asked[job.plan.id]
-        if job.shelf.has(None) if nested else size is not None and job.shelf.has(size):
+        if job.score_cache.has(None) if nested else size is not None and job.score_cache.has(size):
             scored.add(job.plan.id)
     return states, scored, {job.plan.id: [*answered(job)] for job in prepared.jobs}
 

@@ -30,8 +30,8 @@ from benchmarks.planted import (
     pictures,
     redundant,
     row,
-    section,
     sizes,
+    subnetwork,
 )
 from circuitlang.compiler.checker import DEFAULT_CRITERION
 from circuitlang.plugins.protocols import CRITERIA
@@ -100,7 +100,7 @@ def test_no_kernel_of_a_planted_circuit_can_be_spared(build, seed):
 @planted_cases
 def test_most_kernels_are_not_planted_and_larger_and_on_a_path_all_the_same(build, seed):
     planted = build(seed)
-    relevant = named(section(planted).relevant)
+    relevant = named(subnetwork(planted).relevant)
     sought = frozenset().union(*planted.truths)
     assert sought <= relevant
     idle = (relevant & every(planted.module)) - sought
@@ -181,7 +181,7 @@ def test_the_same_seed_plants_the_same_weights_again():
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_default_criterion_finds_the_circuit(build, seed):
     planted = build(seed)
-    found = find(section(planted), planted, DEFAULT_CRITERION, seed)
+    found = find(subnetwork(planted), planted, DEFAULT_CRITERION, seed)
     assert found.kernels == planted.truths[0]
     assert (found.precision, found.recall) == (1, 1)
     assert found.pearson == pytest.approx(1)

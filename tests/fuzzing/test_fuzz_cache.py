@@ -76,37 +76,37 @@ def test_an_entry_of_something_else_changes_nothing(here, undrawn):
 
 
 def test_that_an_entry_was_dropped_is_told_to_who_asks(tmp_path, caplog):
-    shelf = ScoreCache(tmp_path, "key")
-    shelf.put(None, TENSORS)
+    score_cache = ScoreCache(tmp_path, "key")
+    score_cache.put(None, TENSORS)
     (path,) = tmp_path.iterdir()
     path.write_bytes(path.read_bytes()[:-1])
     with caplog.at_level(logging.INFO, "circuitlang"):
-        assert shelf.read() is None
-        assert shelf.read() is None
+        assert score_cache.read() is None
+        assert score_cache.read() is None
     assert [record.message for record in caplog.records] == [f"damaged, and dropped from the cache: {path}"]
     assert not path.exists()
 
 
 def test_what_is_kept_comes_back(tmp_path):
-    shelf = ScoreCache(tmp_path, "key")
+    score_cache = ScoreCache(tmp_path, "key")
     for size in (None, 3):
-        shelf.put(size, TENSORS)
-        back = shelf.read(size)
+        score_cache.put(size, TENSORS)
+        back = score_cache.read(size)
         assert all(torch.equal(back[name], each) for name, each in TENSORS.items())
         assert back["conv1"].dtype == torch.float64
 
 
 def kept(tmp_path: Path, versions: Iterator[bytes]) -> None:
     """Every version of an entry is read as it was put there, or not at all."""
-    shelf = ScoreCache(tmp_path, "key")
-    path = shelf._path(None)
+    score_cache = ScoreCache(tmp_path, "key")
+    path = score_cache._path(None)
     for content in versions:
         path.write_bytes(content)
         back: dict[str, torch.Tensor] | None = None
 
         def read() -> None:
             nonlocal back
-            back = shelf.read()
+            back = score_cache.read()
 
         assert survives(read)
         assert back is None or all(torch.equal(back[name], each) for name, each in TENSORS.items())
@@ -180,9 +180,9 @@ def test_a_cache_that_cannot_be_cleared_is_a_finding(monkeypatch, number):
 
 
 def test_a_cache_is_cleared_of_what_killed_runs_left(monkeypatch):
-    shelf = ScoreCache(tensor_cache.folder() / "plan", "key")
-    shelf.put(None, TENSORS)
-    (shelf.folder / ".partial-abc").write_bytes(b"half")
+    score_cache = ScoreCache(tensor_cache.folder() / "plan", "key")
+    score_cache.put(None, TENSORS)
+    (score_cache.folder / ".partial-abc").write_bytes(b"half")
     call("--clear")
     assert entries() == []
 
@@ -196,10 +196,10 @@ def test_a_cache_that_is_no_folder_does_no_harm(here, undrawn, monkeypatch, plac
     assert list(layer_index.LayerIndex({})) == []
     assert call().startswith("0 files")
     assert call("--clear").startswith("removed 0 files")
-    shelf = ScoreCache(tensor_cache.folder() / "plan", "key")
-    shelf.put(None, TENSORS)
-    assert not shelf.has(None)
-    assert shelf.read() is None
+    score_cache = ScoreCache(tensor_cache.folder() / "plan", "key")
+    score_cache.put(None, TENSORS)
+    assert not score_cache.has(None)
+    assert score_cache.read() is None
     assert (here / "file").read_text() == "mine"
 
 
@@ -207,11 +207,11 @@ def test_a_full_disk_keeps_nothing_half(monkeypatch):
     def full(*given: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    shelf = ScoreCache(tensor_cache.folder() / "plan", "key")
+    score_cache = ScoreCache(tensor_cache.folder() / "plan", "key")
     with monkeypatch.context() as patched:
         patched.setattr(atomic_files.os, "fdopen", full)
-        shelf.put(None, TENSORS)
+        score_cache.put(None, TENSORS)
         layer_index.remember(MODEL, {"conv1": 64}, ["conv1"])
     assert entries() == []
-    shelf.put(None, TENSORS)
-    assert shelf.has(None)
+    score_cache.put(None, TENSORS)
+    assert score_cache.has(None)

@@ -45,11 +45,11 @@ class _Norm(nn.Module):
         return naive_norm(x, norm.running_mean, norm.running_var + norm.eps - 1e-5, norm.weight, norm.bias)
 
 
-def scores_are_right(graph: Graph, section: TargetSubnetwork, images: Tensor, every: bool = False) -> None:
+def scores_are_right(graph: Graph, subnetwork: TargetSubnetwork, images: Tensor, every: bool = False) -> None:
     """SNIP's scores of some kernels are those of autograd, in a copy in which no layer is used twice; `every` relevant
     kernel has a score, where the network's wiring is known exactly."""
-    masks, units = section.relevant, list(section.target.units)
-    found = score(Builder(section, Fixed(images, 1)), "snip", {}, count(masks), 0)
+    masks, units = subnetwork.relevant, list(subnetwork.target.units)
+    found = score(Builder(subnetwork, Fixed(images, 1)), "snip", {}, count(masks), 0)
     twin = fx.GraphModule(graph.module, copy.deepcopy(graph.module.graph))
     owners: dict[str, list[nn.Module]] = {}
     steps = {step.name: step for step in graph.steps.values() if step.layer}
@@ -59,7 +59,7 @@ def scores_are_right(graph: Graph, section: TargetSubnetwork, images: Tensor, ev
             twin.add_submodule(free, copy.deepcopy(graph.module.get_submodule(path)).requires_grad_(True))
             node.target = free
             owners.setdefault(path, []).append(twin.get_submodule(free))
-        if node.name == section.target.step.name:
+        if node.name == subnetwork.target.step.name:
             target = node
         elif node.op == "call_module" and type(norm := twin.get_submodule(str(node.target))) in _NORMS:
             twin.add_submodule(f"own_{node.name}", _Norm(norm))
@@ -69,10 +69,10 @@ def scores_are_right(graph: Graph, section: TargetSubnetwork, images: Tensor, ev
             node.args = (target,)
     twin.graph.eliminate_dead_code()
     twin.recompile()
-    some = section.layers[:: max(1, len(section.layers) // LAYERS)]
+    some = subnetwork.layers[:: max(1, len(subnetwork.layers) // LAYERS)]
     expected = {layer.path: torch.zeros(layer.out_channels, layer.inner).double() for layer in some}
     for image in images.split(1):
-        feature = as_maps(twin(image), section.target.step)[:, units].abs().sum()
+        feature = as_maps(twin(image), subnetwork.target.step)[:, units].abs().sum()
         weights = [each.weight for layer in some for each in owners[layer.path]]
         gradients = iter(torch.autograd.grad(feature, weights, allow_unused=True))
         for layer in some:
@@ -90,18 +90,18 @@ def scores_are_right(graph: Graph, section: TargetSubnetwork, images: Tensor, ev
         assert not every or expected[layer.path][masks[layer.path]].all()
 
 
-def extraction_is_right(section: TargetSubnetwork, images: Tensor) -> None:
+def extraction_is_right(subnetwork: TargetSubnetwork, images: Tensor) -> None:
     """A module cut out of some kernels computes what the masked network does, and the network with all of them."""
-    whole = section.feature(images)
-    with section.edited(section.relevant):
-        close(section.feature(images), whole)
+    whole = subnetwork.feature(images)
+    with subnetwork.edited(subnetwork.relevant):
+        close(subnetwork.feature(images), whole)
     generator = torch.Generator().manual_seed(4)
     masks: Masks = {
-        path: (torch.rand(mask.shape, generator=generator) < 0.8) & mask for path, mask in section.relevant.items()
+        path: (torch.rand(mask.shape, generator=generator) < 0.8) & mask for path, mask in subnetwork.relevant.items()
     }
-    module = extract(section, {path: Edit(mask) for path, mask in masks.items()})
-    with section.edited(masks):
-        expected = section.maps(images)
+    module = extract(subnetwork, {path: Edit(mask) for path, mask in masks.items()})
+    with subnetwork.edited(masks):
+        expected = subnetwork.maps(images)
     close(module(images), expected)
     close(module(images[:1]), expected[:1])
 

@@ -114,19 +114,19 @@ def verdict(family: str) -> Verdict:
     images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(3)).double()
     try:
         graph = trace(model, (size, size))
-        section = TargetSubnetwork(graph, Target(graph.find(graph.layers[-1].path), (UNIT,)))
+        subnetwork = TargetSubnetwork(graph, Target(graph.find(graph.layers[-1].path), (UNIT,)))
         if graph.layers[-1].path != _last(model, images):
             graph.output()
             graph.find(_last(model, images))
-        _the_models_own(model, section, images)
-        scores_are_right(graph, section, images)
-        extraction_is_right(section, images)
+        _the_models_own(model, subnetwork, images)
+        scores_are_right(graph, subnetwork, images)
+        extraction_is_right(subnetwork, images)
     except (InputError, CircuitError) as error:
         finding = error.findings[0]
         return Verdict(family, f"refused: {_cell(finding.message)}")
     except AssertionError as error:
         return Verdict(family, f"wrong: {_cell(str(error))}")
-    return Verdict(family, "right", graph.layers[-1].path, f"{count(section.relevant):,}")
+    return Verdict(family, "right", graph.layers[-1].path, f"{count(subnetwork.relevant):,}")
 
 
 def _cell(text: str) -> str:
@@ -148,17 +148,17 @@ def _last(model: nn.Module, images: Tensor) -> str:
     return run[-1]
 
 
-def _the_models_own(model: nn.Module, section: TargetSubnetwork, images: Tensor) -> None:
+def _the_models_own(model: nn.Module, subnetwork: TargetSubnetwork, images: Tensor) -> None:
     """The feature is what a hook on the model sees."""
     seen: list[Tensor] = []
-    path = section.target.step.layer.path if section.target.step.layer else ""
+    path = subnetwork.target.step.layer.path if subnetwork.target.step.layer else ""
     handle = model.get_submodule(path).register_forward_hook(lambda *given: seen.append(given[2].clone()))
     with torch.no_grad():
         model(images)
     handle.remove()
-    expected = as_maps(seen[-1], section.target.step)[:, [UNIT]]
+    expected = as_maps(seen[-1], subnetwork.target.step)[:, [UNIT]]
     assert expected.std() > 0
-    close(section.feature(images), expected)
+    close(subnetwork.feature(images), expected)
 
 
 def in_a_process(family: str) -> Verdict:

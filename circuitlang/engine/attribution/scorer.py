@@ -46,7 +46,7 @@ def score(
     seed: int,
     contrast: Batches | None = None,
 ) -> Scores:
-    """The score of every kernel of the builder's section by its images, float64 [out, in / groups] by layer, or of
+    """The score of every kernel of the builder's subnetwork by its images, float64 [out, in / groups] by layer, or of
     every weight [out, in / groups, h, w]; zero where it isn't relevant.
 
     Where there are images to contrast with, the mean score per image less theirs: negative for what does more on those.
@@ -83,7 +83,7 @@ class _Asked:
     @property
     def source(self) -> tuple[TargetSubnetwork, Cotangent]:
         """What a backward pass begins with."""
-        return self.builder.section, self.entry.cotangent
+        return self.builder.subnetwork, self.entry.cotangent
 
     def finish(self, sums: Mapping[str, Tensor]) -> Scores:
         """The scores that sums over all images make."""
@@ -96,7 +96,7 @@ class _Scoring:
     def __init__(self, builder: Builder, budget: int, seed: int, contrast: Batches | None = None) -> None:
         self._builder = builder
         self._contrast = contrast
-        self._section: TargetSubnetwork = builder.section
+        self._subnetwork: TargetSubnetwork = builder.subnetwork
         self._images: Batches = builder.images
         self.relevant = builder.relevant
         self.weights = builder.weights
@@ -108,7 +108,7 @@ class _Scoring:
     @property
     def ablation_values(self) -> Mapping[str, Tensor | None]:
         """See `contracts.Scoring`."""
-        builder, target = self._builder, self._section.target.step.layer
+        builder, target = self._builder, self._subnetwork.target.step.layer
         found: Mapping[str, Tensor] = builder.ablation_values
         if builder.structure == "weight":
             # Nothing stands in for single weights.
@@ -169,9 +169,9 @@ class _Scoring:
         """See `score_together`."""
         entries = [(_entry(choice.name), choice.parameters, builder) for builder, choice in asked]
         single = [_Asked(entry, own, builder) for entry, own, builder in entries if isinstance(entry, Criterion)]
-        heads = MultiTargetPass(builder.section for builder, _ in asked)
+        heads = MultiTargetPass(builder.subnetwork for builder, _ in asked)
         label = ", ".join(dict.fromkeys(choice.name for _, choice in asked))
-        many = len({builder.section for builder, _ in asked})
+        many = len({builder.subnetwork for builder, _ in asked})
         return self._pass(f"{label} of {many} targets" if many > 1 else label, single, None, heads)
 
     def score_each(self, choice: Choice, label: str) -> Iterator[Scores]:
@@ -179,8 +179,8 @@ class _Scoring:
         entry = _entry(choice.name)
         assert isinstance(entry, Criterion)
         asked = _Asked(entry, choice.parameters, self._builder)
-        heads = MultiTargetPass([self._section])
-        with self._section.edited(self._edits):
+        heads = MultiTargetPass([self._subnetwork])
+        with self._subnetwork.edited(self._edits):
             for batch in self._images.batches(label):
                 for image in torch.split(batch, 1):
                     sums: list[dict[str, Tensor]] = [{}]
@@ -191,14 +191,14 @@ class _Scoring:
         sums = {path: torch.zeros(len(mask)).double() for path, mask in self.relevant.items()}
 
         def observer(_: int, layer: Layer, kernels: LayerSignals) -> None:
-            rows = self._section.rows(layer)
+            rows = self._subnetwork.rows(layer)
             squares = kernels.gradient.square().sum((0, 2, 3), dtype=torch.float64).cpu()
             sums[layer.path].index_add_(0, torch.arange(len(squares)) if rows is None else rows, squares)
 
-        with self._section.edited(self._edits):
+        with self._subnetwork.edited(self._edits):
             for batch in self._images.batches("sensitivities"):
-                for images in torch.split(batch, self._section.together):
-                    self._section.observe(images, [partial(self._cotangent, signs, images)], observer)
+                for images in torch.split(batch, self._subnetwork.together):
+                    self._subnetwork.observe(images, [partial(self._cotangent, signs, images)], observer)
         return sums
 
     def visit_layer_inputs(self, see: Callable[[str, LayerActivations], None]) -> None:
@@ -224,16 +224,16 @@ class _Scoring:
         return self._images.batches(label)
 
     def feature(self, images: Tensor, edits: Edits | Masks | None = None) -> Tensor:
-        with self._section.edited(edits):
-            return self._section.feature(images)
+        with self._subnetwork.edited(edits):
+            return self._subnetwork.feature(images)
 
     def _pass(
         self, label: str, asked: Sequence[_Asked], edits: Edits | Masks | None, heads: MultiTargetPass | None = None
     ) -> list[Scores]:
         """Add up what each batch contributes, by each criterion; memory does not grow with the number of images."""
         sums: list[dict[str, Tensor]] = [{} for _ in asked]
-        heads = heads or MultiTargetPass([self._section])
-        with self._section.edited(edits):
+        heads = heads or MultiTargetPass([self._subnetwork])
+        with self._subnetwork.edited(edits):
             for batch in self._images.batches(label):
                 for images in torch.split(batch, heads.together):
                     self._observe(images, asked, sums, heads)
@@ -251,7 +251,7 @@ class _Scoring:
                     if each.source == sources[number]:
                         _add(each.builder, own, layer, place, each.entry.reduce(part, **each.parameters))
 
-        starts = [(section, partial(self._cotangent, cotangent, images)) for section, cotangent in sources]
+        starts = [(subnetwork, partial(self._cotangent, cotangent, images)) for subnetwork, cotangent in sources]
         heads.observe(images, starts, observer)
 
     def _parts(self, kernels: LayerSignals) -> Iterator[tuple[tuple[Any, ...], LayerSignals]]:
@@ -288,7 +288,7 @@ def _add(builder: Builder, sums: dict[str, Tensor], layer: Layer, place: tuple[A
     if layer.path not in sums:
         shape = (*found.shape[:-2], *builder.relevant[layer.path].shape)
         sums[layer.path] = torch.zeros(shape, dtype=torch.float64)
-    rows = builder.section.rows(layer)
+    rows = builder.subnetwork.rows(layer)
     own = sums[layer.path][place]
     if rows is None:
         own += found

@@ -91,15 +91,21 @@ class ScoreCache:
         return self.folder / (self.key + ("" if size is None else f"-{size}") + _ENDING)
 
 
-def shelf(basis: str, extensions: Collection[str], *contents: str) -> ScoreCache:
-    """The shelf of a plan's circuit; `basis` is `Plan.basis` of it, `extensions` are the names of what may lie outside
-    the engine, `contents` hash what the plan only names."""
+def score_cache(basis: str, extensions: Collection[str], *contents: str) -> ScoreCache:
+    """Return the cache of a circuit's scores.
+
+    `basis` is `Plan.basis` of the circuit, `extensions` are names of criteria and ablations that may lie outside the
+    engine, and `contents` are hashes of what the plan only names.
+    """
     code = _engine(), outside(extensions)
     return ScoreCache(folder() / basis[:24], digest("\n".join((basis, *contents, *code)).encode())[:40])
 
 
 def responses(basis: str, *contents: str) -> ScoreCache:
-    """The shelf of what the network itself does; `basis` is `Plan.network` of a circuit, the rest as for `shelf`."""
+    """Return the cache of the network's own responses.
+
+    `basis` is `Plan.network` of a circuit, and `contents` are as for `score_cache`.
+    """
     return ScoreCache(_responses() / basis[:24], digest("\n".join((basis, *contents, _engine())).encode())[:40])
 
 

@@ -38,7 +38,7 @@ class _Removable:
 
     @property
     def weight(self) -> Tensor:
-        return self.builder.section.weights[self.path]
+        return self.builder.subnetwork.weights[self.path]
 
     @property
     def mean_output(self) -> Tensor:
@@ -47,9 +47,9 @@ class _Removable:
 
 @dataclass(frozen=True)
 class Builder:
-    """Builds circuits of one section; `images` are those that stand-ins and refits are taken from."""
+    """Builds circuits of one subnetwork; `images` are those that stand-ins and refits are taken from."""
 
-    section: TargetSubnetwork
+    subnetwork: TargetSubnetwork
     images: Batches
     ablation: Choice = _ZERO
     calibrate: Literal["none", "bias", "affine", "kernels"] = "none"
@@ -60,10 +60,11 @@ class Builder:
     def relevant(self) -> Masks:
         """What may be kept: kernels [out, in / groups], or single weights [out, in / groups, h, w]."""
         if self.structure != "weight":
-            return self.section.relevant
-        masks = self.section.relevant
+            return self.subnetwork.relevant
+        masks = self.subnetwork.relevant
         return {
-            layer.path: masks[layer.path][..., None, None].expand(-1, -1, *layer.size) for layer in self.section.layers
+            layer.path: masks[layer.path][..., None, None].expand(-1, -1, *layer.size)
+            for layer in self.subnetwork.layers
         }
 
     @cached_property
@@ -71,36 +72,36 @@ class Builder:
         """By layer the weight of all that may be kept, [out, in / groups, h, w]; a single weight is its own kernel of
         1 x 1, [out, in / groups, h, w, 1, 1]."""
         if self.structure != "weight":
-            return self.section.weights
-        return {path: weight[..., None, None] for path, weight in self.section.weights.items()}
+            return self.subnetwork.weights
+        return {path: weight[..., None, None] for path, weight in self.subnetwork.weights.items()}
 
     def live(self, masks: Masks) -> Masks:
         """What of a mask is on a path from the image to the target within it."""
-        return self._alike(masks, self.section.live(_kernels(masks)))
+        return self._alike(masks, self.subnetwork.live(_kernels(masks)))
 
     def would_be_connected(self, masks: Masks) -> Masks:
         """What is, or would be if it were added alone, on a path within a mask."""
-        found = self.section.would_be_connected(_kernels(masks))
+        found = self.subnetwork.would_be_connected(_kernels(masks))
         return {path: kept & self.relevant[path] for path, kept in self._alike(self.relevant, found).items()}
 
     def since(self, places: Masks) -> Masks:
         """Of each kernel or weight the last place that a path through it needs, on the path where that comes first."""
         first = {path: each if each.dim() == 2 else each.flatten(2).amin(-1) for path, each in places.items()}
-        around = self.section.around(first)
+        around = self.subnetwork.around(first)
         return {path: each.maximum(_like(around[path], each)) for path, each in places.items()}
 
     def path(self, scores: Scores, masks: Masks, through: Masks) -> Masks:
         """Of what is live, a path from the image to the target through one of them."""
-        section, units = self.section, torch.tensor(self.section.target.units)
-        step = section.target.step.name
+        subnetwork, units = self.subnetwork, torch.tensor(self.subnetwork.target.units)
+        step = subnetwork.target.step.name
         if self.structure != "weight":
-            return strongest_path(section.graph, step, units, scores, masks, through)
+            return strongest_path(subnetwork.graph, step, units, scores, masks, through)
         # Of each kernel its strongest weight, but where a path must go through another.
         ranked = {name: torch.where(masks[name], scores[name], -1.0) for name in masks}
         ranked = {name: torch.where(through[name], torch.inf, values).flatten(2) for name, values in ranked.items()}
         best = {name: values.amax(-1) for name, values in ranked.items()}
         finite = {name: values.clamp_max(torch.finfo(values.dtype).max / 4) for name, values in best.items()}
-        kernels = strongest_path(section.graph, step, units, finite, _kernels(masks), _kernels(through))
+        kernels = strongest_path(subnetwork.graph, step, units, finite, _kernels(masks), _kernels(through))
         found = {}
         for name, values in ranked.items():
             strongest = nn.functional.one_hot(values.argmax(-1), values.shape[-1]).bool()
@@ -146,12 +147,12 @@ class Builder:
         for batch in images.batches(label):
             batches.append(batch[-start % step :: step])
             start += len(batch)
-        return refit_layers(self.section, [batch for batch in batches if len(batch)], fit, _PLACES)
+        return refit_layers(self.subnetwork, [batch for batch in batches if len(batch)], fit, _PLACES)
 
     def ablated(self, gains: Masks) -> dict[str, Edit]:
         """Kernels multiplied by gains, as much of a stand-in put for each as it lacks of 1; differentiable with respect
         to gains that are. For single weights nothing stands in, nor for kernels that read constant channels."""
-        gains = {path: self.section.keeping(path, gain).gain for path, gain in gains.items()}
+        gains = {path: self.subnetwork.keeping(path, gain).gain for path, gain in gains.items()}
         lacking = {path: 1 - gain.double() for path, gain in gains.items() if gain.dim() == 2}
         return {
             path: Edit(gain, (self.ablation_values[path] * lacking[path]).sum(1) if path in lacking else None)
@@ -161,7 +162,7 @@ class Builder:
     @cached_property
     def _ends(self) -> Masks:
         """Of each layer, the channels [out] that carry the target."""
-        graph, target = self.section.graph, self.section.target
+        graph, target = self.subnetwork.graph, self.subnetwork.target
         unit, origin, channel = channel_origins(graph, target.step.name)
         mine = torch.isin(unit, torch.tensor(target.units))
         found = {layer.path: torch.zeros(layer.out_channels, dtype=torch.bool) for layer in graph.layers}
@@ -176,15 +177,15 @@ class Builder:
         stand_in = ABLATIONS.load(self.ablation.name)
         return {
             layer.path: stand_in(_Removable(self, layer.path), **self.ablation.parameters).cpu().double()
-            for layer in self.section.layers
+            for layer in self.subnetwork.layers
         }
 
     @cached_property
     def mean_outputs(self) -> Mapping[str, Tensor]:
         """By layer, each kernel's output in the whole network, averaged over images and positions."""
         # They are part of the circuit, which is computed alike whatever scores are computed in.
-        with device.arithmetic(self.section.device):
-            return self.section.mean_outputs(self.images.batches("mean outputs"))
+        with device.arithmetic(self.subnetwork.device):
+            return self.subnetwork.mean_outputs(self.images.batches("mean outputs"))
 
 
 def _kernels(masks: Masks) -> Masks:

@@ -292,7 +292,7 @@ def _sum(maps: Tensor, coefficients: Sequence[float]) -> Tensor:
 
 
 def observe(
-    sections: Sequence[TargetSubnetwork],
+    subnetworks: Sequence[TargetSubnetwork],
     forward: Callable[[], Sequence[Tensor]],
     cotangents: Sequence[Cotangent],
     observer: Observer,
@@ -307,8 +307,8 @@ def observe(
         observer(number, layer, kernels)
 
     with ExitStack() as stack:
-        for section in sections:
-            stack.enter_context(section.observed(seen))
+        for subnetwork in subnetworks:
+            stack.enter_context(subnetwork.observed(seen))
         with torch.enable_grad():
             features = forward()
         for number, (feature, cotangent) in enumerate(zip(features, cotangents, strict=True)):

@@ -13,10 +13,10 @@ from circuitlang.results.types import Fidelity
 _SAMPLES = 1000
 
 
-def responses(section: TargetSubnetwork, images: Batches, label: str, edits: Edits | Masks | None = None) -> Tensor:
+def responses(subnetwork: TargetSubnetwork, images: Batches, label: str, edits: Edits | Masks | None = None) -> Tensor:
     """The feature of every image in the network so edited, float64 [images, maps and positions]."""
-    with torch.no_grad(), section.edited(edits):
-        return torch.cat([section.feature(batch).flatten(1).double().cpu() for batch in images.batches(label)])
+    with torch.no_grad(), subnetwork.edited(edits):
+        return torch.cat([subnetwork.feature(batch).flatten(1).double().cpu() for batch in images.batches(label)])
 
 
 def measure(original: Tensor, circuit: Tensor, seed: int | None = None) -> Fidelity:

@@ -20,15 +20,15 @@ ENDS = 4
 
 
 def collect(
-    section: TargetSubnetwork, images: ImageSet, network: Tensor, circuit: Tensor, seed: int
+    subnetwork: TargetSubnetwork, images: ImageSet, network: Tensor, circuit: Tensor, seed: int
 ) -> FidelityExamples:
-    """A witness of the section's responses to some images, float64 [images, maps and positions].
+    """A witness of the subnetwork's responses to some images, float64 [images, maps and positions].
 
     Pairs are drawn without replacement where there are more than `PAIRS`. A picture's own r is the Pearson correlation
     over its maps, 0 where the circuit's don't vary, NaN where the network's don't. Where a map is a single position
     there is no such r: pictures are told by how far off they are, in standard deviations of the network's responses.
     """
-    shape = _shape(section, network.shape[1])
+    shape = _shape(subnetwork, network.shape[1])
     varies = shape[1] * shape[2] > 1
     own = _correlations(network, circuit) if varies else _distances(network, circuit)
     # The best first; those of which nothing can be told are nowhere.
@@ -52,9 +52,9 @@ def collect(
     )
 
 
-def _shape(section: TargetSubnetwork, responses: int) -> tuple[int, int, int]:
+def _shape(subnetwork: TargetSubnetwork, responses: int) -> tuple[int, int, int]:
     """The maps that an image's responses are of, their rows and columns."""
-    target = section.target
+    target = subnetwork.target
     maps = 1 if target.coefficients else len(target.units)
     positions = target.step.positions
     height, width = positions if len(positions) == 2 and target.at is None else (1, responses // maps)

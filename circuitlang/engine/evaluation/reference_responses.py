@@ -16,51 +16,51 @@ from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
 from circuitlang.engine.images.image_set import ImageSet
 
 
-def responses(section: TargetSubnetwork, images: ImageSet, label: str) -> Tensor:
+def responses(subnetwork: TargetSubnetwork, images: ImageSet, label: str) -> Tensor:
     """The feature of every image, float64 [images, maps and positions]."""
-    return _found(section, images, label, _responses(images))["responses"]
+    return _found(subnetwork, images, label, _responses(images))["responses"]
 
 
-def strongest(section: TargetSubnetwork, images: ImageSet, label: str) -> Mapping[str, Tensor]:
+def strongest(subnetwork: TargetSubnetwork, images: ImageSet, label: str) -> Mapping[str, Tensor]:
     """By layer, where its channels respond most: image, row and column, int64 [out, 3]; of the target's layer as many
     rows as are computed."""
-    return _found(section, images, label, _strongest(images))
+    return _found(subnetwork, images, label, _strongest(images))
 
 
-def there(section: TargetSubnetwork, images: ImageSet, look: bool = False) -> bool:
+def there(subnetwork: TargetSubnetwork, images: ImageSet, look: bool = False) -> bool:
     """Whether it was found before; `look`, also where channels respond most."""
-    return section.memo.has(_responses(images)) and (not look or section.memo.has(_strongest(images)))
+    return subnetwork.memo.has(_responses(images)) and (not look or subnetwork.memo.has(_strongest(images)))
 
 
-def size(section: TargetSubnetwork, images: ImageSet) -> int:
+def size(subnetwork: TargetSubnetwork, images: ImageSet) -> int:
     """The bytes that responses take."""
-    target = section.target
+    target = subnetwork.target
     maps = 1 if target.coefficients else len(target.units)
     positions = math.prod(target.step.positions) if target.at is None else 1
     return torch.float64.itemsize * len(images) * maps * positions
 
 
 @torch.no_grad()
-def collect(sections: Collection[TargetSubnetwork], images: ImageSet, label: str, look: bool = False) -> None:
-    """Find it for some sections of one network, and keep it; `look`, also where channels respond most."""
-    heads, most = MultiTargetPass(sections), _Most()
-    found: dict[TargetSubnetwork, list[Tensor]] = {section: [] for section in sections}
+def collect(subnetworks: Collection[TargetSubnetwork], images: ImageSet, label: str, look: bool = False) -> None:
+    """Find it for some subnetworks of one network, and keep it; `look`, also where channels respond most."""
+    heads, most = MultiTargetPass(subnetworks), _Most()
+    found: dict[TargetSubnetwork, list[Tensor]] = {subnetwork: [] for subnetwork in subnetworks}
     together = f"{label}, for {len(found)} features" if len(found) > 1 else label
     for batch in images.batches(together):
-        for section, maps in heads.features(batch, most.see if look else None).items():
-            found[section].append(maps.flatten(1).double().cpu())
+        for subnetwork, maps in heads.features(batch, most.see if look else None).items():
+            found[subnetwork].append(maps.flatten(1).double().cpu())
         most.start += len(batch)
-    for section, parts in found.items():
-        section.memo.store(_responses(images), {"responses": torch.cat(parts)})
+    for subnetwork, parts in found.items():
+        subnetwork.memo.store(_responses(images), {"responses": torch.cat(parts)})
         if look:
-            section.memo.store(_strongest(images), most.of(section))
+            subnetwork.memo.store(_strongest(images), most.of(subnetwork))
 
 
-def _found(section: TargetSubnetwork, images: ImageSet, label: str, what: str) -> Mapping[str, Tensor]:
-    found = section.memo.read(what)
+def _found(subnetwork: TargetSubnetwork, images: ImageSet, label: str, what: str) -> Mapping[str, Tensor]:
+    found = subnetwork.memo.read(what)
     if found is None:
-        collect([section], images, label, look=what == _strongest(images))
-        found = section.memo.read(what)
+        collect([subnetwork], images, label, look=what == _strongest(images))
+        found = subnetwork.memo.read(what)
     assert found is not None
     return found
 
@@ -79,14 +79,14 @@ class _Most:
     def __init__(self) -> None:
         # How many images came before those that are seen.
         self.start = 0
-        # By step, and where it is of a target's rows alone by that section too.
+        # By step, and where it is of a target's rows alone by that subnetwork too.
         self._best: dict[tuple[TargetSubnetwork | None, str], _Best] = {}
 
-    def see(self, section: TargetSubnetwork, name: str, value: Any) -> None:
-        step = section.graph.steps.get(name)
+    def see(self, subnetwork: TargetSubnetwork, name: str, value: Any) -> None:
+        step = subnetwork.graph.steps.get(name)
         if step is None or step.layer is None:
             return
-        key = _owner(section, name), name
+        key = _owner(subnetwork, name), name
         maps = value.movedim(step.axis, 1)
         height, width = maps.shape[2:] if maps.dim() == 4 else (maps[0, 0].numel(), 1)
         highest, place = maps.transpose(0, 1).reshape(maps.shape[1], -1).cpu().max(1)
@@ -96,13 +96,13 @@ class _Most:
             highest, place = torch.maximum(held.value, highest), torch.where(highest > held.value, place, held.place)
         self._best[key] = _Best(highest, place, height, width)
 
-    def of(self, section: TargetSubnetwork) -> dict[str, Tensor]:
-        """By layer; of one that is used again its last use in the section counts."""
-        return {path: self._best[_owner(section, name), name].places() for path, name in section.nodes.items()}
+    def of(self, subnetwork: TargetSubnetwork) -> dict[str, Tensor]:
+        """By layer; of one that is used again its last use in the subnetwork counts."""
+        return {path: self._best[_owner(subnetwork, name), name].places() for path, name in subnetwork.nodes.items()}
 
 
-def _owner(section: TargetSubnetwork, name: str) -> TargetSubnetwork | None:
-    return section if name in section.own else None
+def _owner(subnetwork: TargetSubnetwork, name: str) -> TargetSubnetwork | None:
+    return subnetwork if name in subnetwork.own else None
 
 
 @dataclass(frozen=True)

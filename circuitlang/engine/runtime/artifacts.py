@@ -62,7 +62,7 @@ class _Attempts:
 def complete(prepared: PreparedRun, job: Job, summary: Summary, found: Found) -> Result:
     """A result with its module and its pictures, as far as they can be made. Raises CircuitError where the module
     computes something else than the circuit."""
-    section, plan, options = job.section, job.plan, prepared.options
+    subnetwork, plan, options = job.subnetwork, job.plan, prepared.options
     attempt = _Attempts()
     preprocess = prepared.model.preprocess
     numbers: dict[str, Any] = {"parameters": None, "extracted_difference": None}
@@ -71,20 +71,22 @@ def complete(prepared: PreparedRun, job: Job, summary: Summary, found: Found) ->
 
     def packed() -> bytes:
         module = found.module()
-        numbers["extracted_difference"] = verify(section, found.edits, module, few)
+        numbers["extracted_difference"] = verify(subnetwork, found.edits, module, few)
         numbers["parameters"] = sum(each.numel() for each in module.parameters())
-        return pack(module, section.graph.steps[section.graph.image].shape, preprocess)
+        return pack(module, subnetwork.graph.steps[subnetwork.graph.image].shape, preprocess)
 
     module = attempt(MODULE, packed, b"")
-    crops: dict[Any, Any] = attempt("exemplars", partial(exemplars.collect, section, job.train, found.circuit), {})
+    crops: dict[Any, Any] = attempt("exemplars", partial(exemplars.collect, subnetwork, job.train, found.circuit), {})
     seen = attempt(
         "activation maps",
-        lambda: activation_maps.collect(section, job.test or job.train, found.strength, found.circuit, found.edits),
+        lambda: activation_maps.collect(subnetwork, job.test or job.train, found.strength, found.circuit, found.edits),
         None,
     )
     visions = attempt(
         "visualisations",
-        lambda: visualise(section, found.edits, found.circuit, preprocess, plan.seed, options.visualise, options.track),
+        lambda: visualise(
+            subnetwork, found.edits, found.circuit, preprocess, plan.seed, options.visualise, options.track
+        ),
         None,
     )
     witness = attempt("examples", found.witness, None)

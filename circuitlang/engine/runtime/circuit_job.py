@@ -54,15 +54,15 @@ _MANY = 0.5
 
 def execute(prepared: PreparedRun, job: Job) -> Result:
     """Find one circuit and measure it."""
-    section, plan = job.section, job.plan
-    builder = Builder(section, job.train, plan.ablation, plan.calibrate, plan.refill, plan.structure)
+    subnetwork, plan = job.subnetwork, job.plan
+    builder = Builder(subnetwork, job.train, plan.ablation, plan.calibrate, plan.refill, plan.structure)
     # What costs no pass isn't worth keeping.
-    shelf = job.shelf if passes_of(plan.criterion.name, plan.criterion.parameters) else None
-    finder = _Finder(builder, plan.criterion, plan.seed, shelf, job.contrast, job.arithmetic)
-    train = FidelityEvaluator(section, job.train, "pictures", plan.seed)
-    test = FidelityEvaluator(section, job.test, "held-out pictures", plan.seed) if job.test else None
+    score_cache = job.score_cache if passes_of(plan.criterion.name, plan.criterion.parameters) else None
+    finder = _Finder(builder, plan.criterion, plan.seed, score_cache, job.contrast, job.arithmetic)
+    train = FidelityEvaluator(subnetwork, job.train, "pictures", plan.seed)
+    test = FidelityEvaluator(subnetwork, job.test, "held-out pictures", plan.seed) if job.test else None
     judge = test or train
-    contrast = FidelityEvaluator(section, job.against, "contrasting pictures", plan.seed) if job.against else None
+    contrast = FidelityEvaluator(subnetwork, job.against, "contrasting pictures", plan.seed) if job.against else None
     walk: SizeSearch[_Found] | None = None
     relevant = count(builder.relevant)
     if plan.size is None:
@@ -79,7 +79,7 @@ def execute(prepared: PreparedRun, job: Job) -> Result:
     def rival(name: str) -> Fidelity:
         """How good a circuit as large is that another criterion finds, whichever found this one."""
         compute = partial(_rival, builder, Choice(name), plan.seed, asked, judge)
-        return section.memo.once(("rival", name, asked, *how, *pictures), compute)
+        return subnetwork.memo.once(("rival", name, asked, *how, *pictures), compute)
 
     summary = Summary(
         plan=plan,
@@ -87,25 +87,25 @@ def execute(prepared: PreparedRun, job: Job) -> Result:
         relevant=relevant,
         asked=asked,
         kept=count(found.masks),
-        constant=count(section.constant),
+        constant=count(subnetwork.constant),
         effective=count(found.effective),
-        layers=[_layer(builder, layer, found) for layer in section.layers],
+        layers=[_layer(builder, layer, found) for layer in subnetwork.layers],
         train=train(found),
         test=test(found) if test else None,
         contrast=contrast(found) if contrast else None,
         contrast_held_out=job.contrast_test is not None,
-        without=judge(_Found(section, {}, rest, builder.live(rest), builder.build(rest, fitted=False))),
+        without=judge(_Found(subnetwork, {}, rest, builder.live(rest), builder.build(rest, fitted=False))),
         baselines={name: rival(name) for name in _BASELINES},
         walk=[SizeTrial(kernels=each.size, values=list(each.circuit.values)) for each in walk.tried] if walk else [],
         parameters=None,
         extracted_difference=None,
         provenance=job.provenance,
         part=job.part,
-        reduced=reduced(job, asked) if job.fast and shelf else None,
+        reduced=reduced(job, asked) if job.fast and score_cache else None,
         unheard=train.constant,
         responses=judge.responses,
     )
-    return complete(prepared, job, summary, _measured(found, _circuit(section, found), judge))
+    return complete(prepared, job, summary, _measured(found, _circuit(subnetwork, found), judge))
 
 
 def _measured(found: _Found, circuit: Circuit, judge: FidelityEvaluator) -> Found:
@@ -114,16 +114,16 @@ def _measured(found: _Found, circuit: Circuit, judge: FidelityEvaluator) -> Foun
 
 def finish(prepared: PreparedRun, job: Job, result: Result) -> Result:
     """A result that was read back, with the module and the pictures that it had or lacked; nothing is searched."""
-    section = job.section
+    subnetwork = job.subnetwork
     label = "held-out pictures" if job.test else "pictures"
-    judge = FidelityEvaluator(section, job.test or job.train, label, job.plan.seed)
+    judge = FidelityEvaluator(subnetwork, job.test or job.train, label, job.plan.seed)
     layers = list(zip(result.summary.layers, result.circuit.kernels, strict=True))
     masks = {
         layer.path: torch.from_numpy(_mask(layer, kernels, np.ones(len(kernels.target), np.bool_)))
         for layer, kernels in layers
     }
     effective = {layer.path: torch.from_numpy(_mask(layer, kernels, kernels.effective)) for layer, kernels in layers}
-    found = _Found(section, {}, masks, effective, edits_from_result(result))
+    found = _Found(subnetwork, {}, masks, effective, edits_from_result(result))
     return complete(prepared, job, result.summary, _measured(found, result.circuit, judge))
 
 
@@ -138,11 +138,11 @@ def _mask(layer: LayerResult, kernels: KeptKernels, chosen: NDArray[np.bool_]) -
 def answered(job: Job) -> Iterator[str]:
     """Of which of a circuit's pictures a run left what the network itself does: the name of what it is contrasted with,
     and no name for its own."""
-    if reference_responses.there(job.section, job.train, look=True) and (
-        not job.test or reference_responses.there(job.section, job.test)
+    if reference_responses.there(job.subnetwork, job.train, look=True) and (
+        not job.test or reference_responses.there(job.subnetwork, job.test)
     ):
         yield ""
-    if job.against and job.plan.contrast and reference_responses.there(job.section, job.against):
+    if job.against and job.plan.contrast and reference_responses.there(job.subnetwork, job.against):
         yield job.plan.contrast
 
 
@@ -155,7 +155,7 @@ class _Found:
     """A circuit: the scores it was selected by, its kernels, those of them that are on a path, and what makes the
     network it; in a search also what it reaches of each bound."""
 
-    section: TargetSubnetwork
+    subnetwork: TargetSubnetwork
     scores: Scores
     masks: Masks
     effective: Masks
@@ -165,17 +165,17 @@ class _Found:
     @cached_property
     def module(self) -> fx.GraphModule:
         """The circuit as a network of its own."""
-        return extract(self.section, self.edits)
+        return extract(self.subnetwork, self.edits)
 
     @cached_property
     def quick(self) -> nn.Module | None:
         """What computes the circuit's maps faster than the masked network, where anything does."""
-        weights = self.section.weights
+        weights = self.subnetwork.weights
         plain = all(each.dtype == torch.float32 and each.device.type == "cpu" for each in weights.values())
-        few = count(self.effective) <= _MANY * count(self.section.relevant)
-        if not (plain and few and (sparse := backend.compiled("sparse_runner"))) or self.section.target.at == "max":
+        few = count(self.effective) <= _MANY * count(self.subnetwork.relevant)
+        if not (plain and few and (sparse := backend.compiled("sparse_runner"))) or self.subnetwork.target.at == "max":
             return None
-        network = self.section.graph.module
+        network = self.subnetwork.graph.module
         try:
             runner: nn.Module = sparse.Sparse(self.module, _KNOWN.setdefault(network, sparse.Channels()))
         except Exception:  # it can't be cut out; of the circuit that was asked for, that is said where it must be
@@ -195,11 +195,11 @@ class _Finder:
         builder: Builder,
         criterion: Choice,
         seed: int,
-        shelf: ScoreCache | None = None,
+        score_cache: ScoreCache | None = None,
         contrast: Batches | None = None,
         arithmetic: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        self._builder, self._criterion, self._seed, self._shelf = builder, criterion, seed, shelf
+        self._builder, self._criterion, self._seed, self._score_cache = builder, criterion, seed, score_cache
         self._contrast, self._arithmetic = contrast, arithmetic
         self._scores: Scores | None = None
 
@@ -209,10 +209,10 @@ class _Finder:
         nested = CRITERIA.load(self._criterion.name).nested
         if scores is None:
             compute = partial(self._score, size)
-            scores = self._shelf.scores(None if nested else size, compute) if self._shelf else compute()
+            scores = self._score_cache.scores(None if nested else size, compute) if self._score_cache else compute()
         self._scores = scores if nested else None
         masks = self._builder.select(scores, size)
-        return _Found(self._builder.section, scores, masks, self._builder.live(masks), self._builder.build(masks))
+        return _Found(self._builder.subnetwork, scores, masks, self._builder.live(masks), self._builder.build(masks))
 
     def _score(self, size: int) -> Scores:
         choice = self._criterion.name, self._criterion.parameters
@@ -231,9 +231,9 @@ def _attempt(found: _Found, bounds: Sequence[Bound], judges: Mapping[str, Fideli
 class FidelityEvaluator:
     """Compares circuits with the network on some pictures."""
 
-    def __init__(self, section: TargetSubnetwork, images: ImageSet, label: str, seed: int) -> None:
-        self._section, self._images, self._label, self._seed = section, images, label, seed
-        self._original = reference_responses.responses(section, images, f"the network on {label}")
+    def __init__(self, subnetwork: TargetSubnetwork, images: ImageSet, label: str, seed: int) -> None:
+        self._subnetwork, self._images, self._label, self._seed = subnetwork, images, label, seed
+        self._original = reference_responses.responses(subnetwork, images, f"the network on {label}")
         # By circuit; with the circuit, lest another takes its number.
         self._seen: dict[int, tuple[_Found, Tensor]] = {}
 
@@ -259,7 +259,7 @@ class FidelityEvaluator:
     def witness(self, found: _Found) -> FidelityExamples:
         """What the pictures show of a circuit."""
         return fidelity_examples.collect(
-            self._section, self._images, self._original, self._responses(found), self._seed
+            self._subnetwork, self._images, self._original, self._responses(found), self._seed
         )
 
     def _responses(self, found: _Found) -> Tensor:
@@ -272,11 +272,11 @@ class FidelityEvaluator:
         if not count(found.effective):
             # A collapsed circuit answers every image with the same map. What that map, made of biases and padding, has
             # in common with the feature is position, and preserves nothing.
-            circuit = responses(self._section, self._images, label, found.edits)
+            circuit = responses(self._subnetwork, self._images, label, found.edits)
             return circuit.mean().expand_as(circuit)
         digest = self._images.digest
         if found.quick is None:
-            return responses(self._section, self._images, label, found.edits)
+            return responses(self._subnetwork, self._images, label, found.edits)
         batches = enumerate(self._images.batches(label))
         return torch.cat([found.quick(batch, (digest, number)).flatten(1).double() for number, batch in batches])
 
@@ -297,26 +297,26 @@ def _layer(builder: Builder, layer: Layer, found: _Found) -> LayerResult:
     )
 
 
-def _circuit(section: TargetSubnetwork, found: _Found) -> Circuit:
+def _circuit(subnetwork: TargetSubnetwork, found: _Found) -> Circuit:
     gains = {path: edit.gain for path, edit in found.edits.items()}
     weights = {
         path: weight.cpu() * (gains[path] if gains[path].dim() == 4 else gains[path][..., None, None])
-        for path, weight in section.weights.items()
+        for path, weight in subnetwork.weights.items()
     }
     kernels = tuple(
         _kernels(layer, *(each[layer.path] for each in (found.scores, found.masks, found.effective, weights)))
-        for layer in section.layers
+        for layer in subnetwork.layers
     )
-    wires = tuple(_wire(section, *input_origins(section.graph, layer)) for layer in section.layers)
-    unit, origin, channel = channel_origins(section.graph, section.target.step.name)
-    units = torch.tensor(section.target.units)
+    wires = tuple(_wire(subnetwork, *input_origins(subnetwork.graph, layer)) for layer in subnetwork.layers)
+    unit, origin, channel = channel_origins(subnetwork.graph, subnetwork.target.step.name)
+    units = torch.tensor(subnetwork.target.units)
     number, row = (unit == units[:, None]).nonzero(as_tuple=True)
-    edited = rows(section)
+    edited = rows(subnetwork)
     changes = tuple(
-        _change(layer, each, found.edits[layer.path], edited[layer.path], section.constant.get(layer.path))
-        for layer, each in zip(section.layers, kernels, strict=True)
+        _change(layer, each, found.edits[layer.path], edited[layer.path], subnetwork.constant.get(layer.path))
+        for layer, each in zip(subnetwork.layers, kernels, strict=True)
     )
-    return Circuit(kernels, wires, _wire(section, number, origin[row], channel[row]), changes)
+    return Circuit(kernels, wires, _wire(subnetwork, number, origin[row], channel[row]), changes)
 
 
 def _change(layer: Layer, kernels: KeptKernels, edit: Edit, rows: Tensor, constant: Tensor | None) -> LayerEdit:
@@ -327,10 +327,10 @@ def _change(layer: Layer, kernels: KeptKernels, edit: Edit, rows: Tensor, consta
     return LayerEdit(rows.numpy(), gain.numpy(), offset.numpy(), stays.numpy())
 
 
-def _wire(section: TargetSubnetwork, source: Tensor, origin: Tensor, channel: Tensor) -> ChannelSources:
-    """What carries some channels, by the section's own numbers of the layers; others have no kernel that matters."""
-    number = {layer.path: index for index, layer in enumerate(section.layers)}
-    known = [number.get(layer.path, -2) for layer in section.graph.layers]
+def _wire(subnetwork: TargetSubnetwork, source: Tensor, origin: Tensor, channel: Tensor) -> ChannelSources:
+    """What carries some channels, by the subnetwork's own numbers of the layers; others have no kernel that matters."""
+    number = {layer.path: index for index, layer in enumerate(subnetwork.layers)}
+    known = [number.get(layer.path, -2) for layer in subnetwork.graph.layers]
     own = torch.tensor([*known, -1])[origin]
     return ChannelSources(*(each[own > -2].numpy() for each in (source, own, channel)))
 

@@ -85,11 +85,11 @@ class Job:
     says which of a split it is."""
 
     plan: CircuitPlan
-    section: TargetSubnetwork
+    subnetwork: TargetSubnetwork
     train: ImageSet
     test: ImageSet | None
     provenance: Provenance
-    shelf: ScoreCache
+    score_cache: ScoreCache
     # What kernels are scored against, and what is held out of that.
     contrast: ImageSet | None = None
     contrast_test: ImageSet | None = None
@@ -160,8 +160,8 @@ def prepare(plan: Plan, folder: Path, origins: Origins, options: Options) -> Pre
     weights = fingerprint(ground.model.module)
     # What pictures become before they go in is in some models' files, not in the plan.
     network = weights, structure(ground.graph.module, place), str(ground.model.preprocess)
-    # Circuits of one target share a section; what is edited in it is undone after each use.
-    sections: dict[str, TargetSubnetwork] = {}
+    # Circuits of one target share a subnetwork; what is edited in it is undone after each use.
+    subnetworks: dict[str, TargetSubnetwork] = {}
     jobs = []
     for circuit in plan.circuits:
         target = ground.targets[circuit.id]
@@ -178,11 +178,13 @@ def prepare(plan: Plan, folder: Path, origins: Origins, options: Options) -> Pre
         # What is written alike may be two: a class by its number, and by a name of digits.
         key = repr(circuit.target)
         by = *network, *provenance.versions.values()
-        if key not in sections:
-            sections[key] = TargetSubnetwork(ground.graph, target, tensor_cache.responses(plan.network(circuit), *by))
+        if key not in subnetworks:
+            subnetworks[key] = TargetSubnetwork(
+                ground.graph, target, tensor_cache.responses(plan.network(circuit), *by)
+            )
         contents = *by, train.digest, _digest(contrast), provenance.precision
-        shelf = tensor_cache.shelf(plan.basis(circuit), _extensions(circuit), *contents)
-        jobs.append(Job(circuit, sections[key], train, test, provenance, shelf, contrast, contrast_test))
+        score_cache = tensor_cache.score_cache(plan.basis(circuit), _extensions(circuit), *contents)
+        jobs.append(Job(circuit, subnetworks[key], train, test, provenance, score_cache, contrast, contrast_test))
     return PreparedRun(plan, folder, origins, options, ground.model, jobs, ground.sets, weights, network[1])
 
 
@@ -342,14 +344,14 @@ def _verified(
     given = run(loaded) if images is not None else None
     if images is None or given is None:
         return Verified(trace(loaded.module, size, channels))
-    shelf = _remembered(model, given, size)
-    found = shelf.read() if shelf else None
+    score_cache = _remembered(model, given, size)
+    found = score_cache.read() if score_cache else None
     if found is not None:
         method = tracing_methods(given.module)[int(found["way"])][1]
         return Verified(trace_with(given.module, size, method, channels))
     network = verified(given.module, size, images)
-    if shelf and not network.doubt:
-        shelf.put(None, {"way": torch.tensor(network.graph.module.meta["way"])})
+    if score_cache and not network.doubt:
+        score_cache.put(None, {"way": torch.tensor(network.graph.module.meta["way"])})
     return network
 
 

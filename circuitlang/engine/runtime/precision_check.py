@@ -25,7 +25,7 @@ def reduced(job: Job, size: int) -> PrecisionCheck:
     between the circuits of `size` kernels that these select."""
     plan, images = job.plan, _few(job.train)
     contrast = _few(job.contrast) if job.contrast else None
-    builder = Builder(job.section, images, plan.ablation, plan.calibrate, plan.refill, plan.structure)
+    builder = Builder(job.subnetwork, images, plan.ablation, plan.calibrate, plan.refill, plan.structure)
     nested = CRITERIA.load(plan.criterion.name).nested
 
     def scores(what: str, arithmetic: AbstractContextManager[None]) -> Scores:
@@ -33,7 +33,7 @@ def reduced(job: Job, size: int) -> PrecisionCheck:
             with arithmetic:
                 return score(builder, plan.criterion.name, plan.criterion.parameters, size, plan.seed, contrast)
 
-        return job.shelf.beside(f"{what}, of a few").scores(None if nested else size, compute)
+        return job.score_cache.beside(f"{what}, of a few").scores(None if nested else size, compute)
 
     fast = scores(job.provenance.precision, job.arithmetic())
     exact = scores("float32", device.arithmetic(job.train.device))

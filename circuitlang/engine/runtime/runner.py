@@ -110,12 +110,12 @@ def perform(
         return
     if processes == 1:
         performer = JobRunner(prepared, folder, jobs)
-        last = {job.section: job for job in jobs}
+        last = {job.subnetwork: job for job in jobs}
         for job in jobs:
             yield from performer(job)
-            if last[job.section] is job:
+            if last[job.subnetwork] is job:
                 # What was found of the feature may be large, and nobody asks for it any more.
-                job.section.memo.clear()
+                job.subnetwork.memo.clear()
         return
     pending = []
     for job in jobs:
@@ -175,7 +175,7 @@ def _after(jobs: Sequence[Job]) -> dict[str, str]:
         criterion = job.plan.criterion
         kept = passes_of(criterion.name, criterion.parameters) > 0
         together = sharing_key(job)
-        source: object = (together, _layer(job)) if together else job.shelf
+        source: object = (together, _layer(job)) if together else job.score_cache
         if kept and CRITERIA.load(criterion.name).nested and source in first:
             after[job.plan.id] = first[source]
         first.setdefault(source, job.plan.id)
@@ -183,7 +183,7 @@ def _after(jobs: Sequence[Job]) -> dict[str, str]:
 
 
 def _layer(job: Job) -> str:
-    return job.section.target.step.name
+    return job.subnetwork.target.step.name
 
 
 class JobRunner:
@@ -203,8 +203,8 @@ class JobRunner:
         if self._apart:
             # Which jobs will come here isn't known; what is on disk need not stay in memory for others.
             for each in self._jobs:
-                if each.section is not job.section:
-                    each.section.memo.clear()
+                if each.subnetwork is not job.subnetwork:
+                    each.subnetwork.memo.clear()
         before = finished(job, self._folder, self._prepared.options.visualise)
         single = job.plan.into is None or job.part
         if before and not lacking(before):

@@ -88,11 +88,11 @@ def _points(job: Job, by: Choice) -> tuple[NDArray[np.float64], NDArray[np.float
     def compute() -> Scores:
         sets = [job.train, *([job.test] if job.test else [])]
         with job.arithmetic():
-            found = vectors(job.section, sets, by, job.plan.seed)
+            found = vectors(job.subnetwork, sets, by, job.plan.seed)
         return {"train": found[0], "test": found[1] if job.test else found[0][:0]}
 
     held_out = job.test.digest if job.test else ""
-    found = job.shelf.beside(f"vectors {by} {held_out}").scores(None, compute)
+    found = job.score_cache.beside(f"vectors {by} {held_out}").scores(None, compute)
     return found["train"].numpy(), found["test"].numpy()
 
 
@@ -150,7 +150,7 @@ def _part(job: Job, kind: int, parts: int, train: list[int], test: list[int]) ->
         train=found_on,
         test=held_out,
         provenance=provenance,
-        shelf=job.shelf.beside(found_on.digest),
+        score_cache=job.score_cache.beside(found_on.digest),
         part=Part(of=job.plan.id, number=number, parts=parts, split=whole),
     )
 
@@ -167,7 +167,7 @@ def evaluate_split(prepared: PreparedRun, job: Job, division: SplitJobs, results
     matrix: list[list[float | None]] = [[None] * len(results)] * len(circuits)
     found: SpecificityTest | None = None
     if held_out := [part.test for part in division.jobs if part.test]:
-        original = torch.cat([responses(job.section, each, "the network on held-out pictures") for each in held_out])
+        original = torch.cat([responses(job.subnetwork, each, "the network on held-out pictures") for each in held_out])
         *made, last = (_responses(job, held_out, edits, effective) for edits, effective in circuits)
         matrix = fidelity(original, [*made, last], members, len(results))
         found = distinction(original, made, last, members, job.plan.seed)
@@ -225,21 +225,21 @@ class _Whole:
 def _whole(job: Job, size: int) -> _Whole:
     """The circuit of so many kernels that the spec's criterion finds on the images of all parts."""
     plan = job.plan
-    builder = Builder(job.section, job.train, plan.ablation, plan.calibrate, plan.refill, plan.structure)
+    builder = Builder(job.subnetwork, job.train, plan.ablation, plan.calibrate, plan.refill, plan.structure)
     nested = CRITERIA.load(plan.criterion.name).nested
 
     def compute() -> Scores:
         with job.arithmetic():
             return score(builder, plan.criterion.name, plan.criterion.parameters, size, plan.seed)
 
-    masks = builder.select(job.shelf.scores(None if nested else size, compute), size)
+    masks = builder.select(job.score_cache.scores(None if nested else size, compute), size)
     return _Whole(builder.build(masks), count(masks), count(builder.live(masks)))
 
 
 def _responses(job: Job, held_out: Sequence[ImageSet], edits: Edits, effective: int) -> Tensor:
     """What a circuit makes of the held-out images, part by part [images, positions]."""
     label = "parts against one another"
-    found = torch.cat([responses(job.section, each, label, edits) for each in held_out])
+    found = torch.cat([responses(job.subnetwork, each, label, edits) for each in held_out])
     # As in `execute`: what a collapsed circuit has in common with the feature is position, and preserves nothing.
     return found if effective else found.mean().expand_as(found)
 

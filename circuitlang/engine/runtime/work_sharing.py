@@ -44,26 +44,26 @@ def precompute_shared(job: Job, due: Sequence[Job]) -> bool:
 def _score(job: Job, due: Sequence[Job]) -> bool:
     """Score a job together with those of the jobs that are due which share its passes and have no scores yet."""
     mine = sharing_key(job)
-    if mine is None or job.shelf.has(None):
+    if mine is None or job.score_cache.has(None):
         return True
-    # Sizes of one circuit have one shelf.
-    waiting = {each.shelf: each for each in due if sharing_key(each) == mine and not each.shelf.has(None)}
-    several = [job, *(each for shelf, each in waiting.items() if shelf != job.shelf)]
-    sections = _first(each.section for each in several)
-    sections = sections[: max(1, SCORES // _scores(sections, several))]
-    several = [each for each in several if each.section in sections]
+    # Sizes of one circuit have one score cache.
+    waiting = {each.score_cache: each for each in due if sharing_key(each) == mine and not each.score_cache.has(None)}
+    several = [job, *(each for score_cache, each in waiting.items() if score_cache != job.score_cache)]
+    subnetworks = _first(each.subnetwork for each in several)
+    subnetworks = subnetworks[: max(1, SCORES // _scores(subnetworks, several))]
+    several = [each for each in several if each.subnetwork in subnetworks]
     if len(several) < 2:
         return True
-    builders = {section: Builder(section, job.train, structure=job.plan.structure) for section in sections}
-    asked = [(builders[each.section], each.plan.criterion) for each in several]
+    builders = {subnetwork: Builder(subnetwork, job.train, structure=job.plan.structure) for subnetwork in subnetworks}
+    asked = [(builders[each.subnetwork], each.plan.criterion) for each in several]
     with job.arithmetic():
         scores = score_together(asked, job.plan.seed)
     for each, found in zip(several, scores, strict=True):
-        each.shelf.put(None, found)
-    return job.shelf.has(None)
+        each.score_cache.put(None, found)
+    return job.score_cache.has(None)
 
 
-def _scores(sections: Sequence[TargetSubnetwork], jobs: Sequence[Job]) -> int:
+def _scores(subnetworks: Sequence[TargetSubnetwork], jobs: Sequence[Job]) -> int:
     """The bytes that sums over images take, by all of the jobs' criteria, for the target that takes most."""
     entries = {str(each.plan.criterion): CRITERIA.load(each.plan.criterion.name) for each in jobs}
     sums = sum(
@@ -71,8 +71,8 @@ def _scores(sections: Sequence[TargetSubnetwork], jobs: Sequence[Job]) -> int:
     )
     single = jobs[0].plan.structure == "weight"
     kernels = max(
-        sum(layer.out_channels * layer.inner * (math.prod(layer.size) if single else 1) for layer in section.layers)
-        for section in sections
+        sum(layer.out_channels * layer.inner * (math.prod(layer.size) if single else 1) for layer in subnetwork.layers)
+        for subnetwork in subnetworks
     )
     return sums * kernels * torch.float64.itemsize
 
@@ -87,18 +87,18 @@ def _answer(job: Job, due: Sequence[Job]) -> None:
     )
     for pictures, look, label in roles:
         images = pictures(job)
-        if images is None or reference_responses.there(job.section, images, look):
+        if images is None or reference_responses.there(job.subnetwork, images, look):
             continue
         alike = [each for each in due if _single(each) and (own := pictures(each)) and own.digest == images.digest]
-        waiting = [each.section for each in alike if not reference_responses.there(each.section, images, look)]
-        sections = _first([job.section, *waiting])
-        taken = accumulate(reference_responses.size(each, images) for each in sections)
+        waiting = [each.subnetwork for each in alike if not reference_responses.there(each.subnetwork, images, look)]
+        subnetworks = _first([job.subnetwork, *waiting])
+        taken = accumulate(reference_responses.size(each, images) for each in subnetworks)
         some = len([*takewhile(lambda size: size <= ROOM, taken)])
-        reference_responses.collect(sections[: max(some, 1)], images, f"the network on {label}", look)
+        reference_responses.collect(subnetworks[: max(some, 1)], images, f"the network on {label}", look)
 
 
-def _first(sections: Iterable[TargetSubnetwork]) -> list[TargetSubnetwork]:
-    return list(dict.fromkeys(sections))[:MOST]
+def _first(subnetworks: Iterable[TargetSubnetwork]) -> list[TargetSubnetwork]:
+    return list(dict.fromkeys(subnetworks))[:MOST]
 
 
 def _single(job: Job) -> bool:

@@ -22,7 +22,7 @@ PICTURES = STRONGEST + MIDDLE + WEAKEST
 
 
 def collect(
-    section: TargetSubnetwork, images: ImageSet, strength: Tensor, circuit: Circuit, edits: Edits
+    subnetwork: TargetSubnetwork, images: ImageSet, strength: Tensor, circuit: Circuit, edits: Edits
 ) -> ActivationMaps:
     """The maps of every channel with an effective kernel, of a few of the pictures, whatever their number.
 
@@ -31,13 +31,13 @@ def collect(
     chosen = choose(strength)
     few = images.take(chosen)
     seen = [
-        _seen(section, torch.cat(list(few.batches("pictures to look at"))), each)
+        _seen(subnetwork, torch.cat(list(few.batches("pictures to look at"))), each)
         for each in (None, edits)  # the network, the circuit
     ]
     maps: dict[tuple[int, int], NDArray[np.uint8]] = {}
     scales: dict[tuple[int, int], float] = {}
-    for number, (layer, kernels) in enumerate(zip(section.layers, circuit.kernels, strict=True)):
-        both = torch.stack([values[section.nodes[layer.path]] for _, values in seen], 1)
+    for number, (layer, kernels) in enumerate(zip(subnetwork.layers, circuit.kernels, strict=True)):
+        both = torch.stack([values[subnetwork.nodes[layer.path]] for _, values in seen], 1)
         for channel in np.unique(kernels.target[kernels.effective]).tolist():
             maps[number, channel], scales[number, channel] = quantise(both[:, :, channel])
     features = torch.stack([feature for feature, _ in seen], 1)
@@ -75,12 +75,12 @@ def quantise(maps: Tensor) -> tuple[NDArray[np.uint8], float]:
     return (ActivationMaps.ZERO + shares * ActivationMaps.ZERO).round().to(torch.uint8).numpy(), scale
 
 
-def _seen(section: TargetSubnetwork, images: Tensor, edits: Edits | None) -> tuple[Tensor, dict[str, Tensor]]:
+def _seen(subnetwork: TargetSubnetwork, images: Tensor, edits: Edits | None) -> tuple[Tensor, dict[str, Tensor]]:
     """The feature's map [N, 1, H, W] and the maps of every layer [N, C, h, w], reduced."""
-    with torch.no_grad(), section.edited(edits):
-        feature = section.maps(images).mean(1, keepdim=True)
-        values = section.values(images, set(section.nodes.values()))
-    steps = section.graph.steps
+    with torch.no_grad(), subnetwork.edited(edits):
+        feature = subnetwork.maps(images).mean(1, keepdim=True)
+        values = subnetwork.values(images, set(subnetwork.nodes.values()))
+    steps = subnetwork.graph.steps
     return feature.cpu(), {name: _reduce(as_maps(value, steps[name])).cpu() for name, value in values.items()}
 
 

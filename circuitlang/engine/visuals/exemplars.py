@@ -16,21 +16,23 @@ from circuitlang.results.types import Circuit
 SIZE = 64
 
 
-def collect(section: TargetSubnetwork, images: ImageSet, circuit: Circuit) -> dict[tuple[int, int], NDArray[np.uint8]]:
+def collect(
+    subnetwork: TargetSubnetwork, images: ImageSet, circuit: Circuit
+) -> dict[tuple[int, int], NDArray[np.uint8]]:
     """Of each channel with an effective kernel, its strongest response's receptive field, uint8 [SIZE, SIZE, 3].
 
     Keys are the layer's number in the circuit and the channel. Parts beyond the picture's border are grey.
     """
-    best = strongest(section, images, "exemplars")
+    best = strongest(subnetwork, images, "exemplars")
     found: dict[tuple[int, int], NDArray[np.uint8]] = {}
-    for number, (layer, kernels) in enumerate(zip(section.layers, circuit.kernels, strict=True)):
+    for number, (layer, kernels) in enumerate(zip(subnetwork.layers, circuit.kernels, strict=True)):
         seen = best[layer.path]
         for channel in np.unique(kernels.target[kernels.effective]).tolist():
             # Of the target's own layer its rows were computed, not all.
-            rows = section.rows(layer)
+            rows = subnetwork.rows(layer)
             place = seen[channel if rows is None else rows.tolist().index(channel)]
             image, row, column = place.tolist()
-            box = receptive_field(section.graph, section.nodes[layer.path], row, column)
+            box = receptive_field(subnetwork.graph, subnetwork.nodes[layer.path], row, column)
             found[number, channel] = _crop(images.rgb(image), box)
     return found
 

@@ -43,7 +43,7 @@ Objective = Callable[[Tensor], Tensor]
 
 
 def visualise(
-    section: TargetSubnetwork,
+    subnetwork: TargetSubnetwork,
     edits: Edits,
     circuit: Circuit,
     preprocess: Preprocess,
@@ -56,15 +56,18 @@ def visualise(
     A unit is excited at one position, the middle of its map where the target names none, and the part of the picture
     that this position sees is shown. The same `seed` makes the same pictures.
     """
-    pictures = [_in_network(section, preprocess, seed), _made(section, edits, preprocess, seed, of_feature(section), 1)]
-    feature = _cuts(section, preprocess, pictures, section.target.step.name, position(section.target))
+    pictures = [
+        _in_network(subnetwork, preprocess, seed),
+        _made(subnetwork, edits, preprocess, seed, of_feature(subnetwork), 1),
+    ]
+    feature = _cuts(subnetwork, preprocess, pictures, subnetwork.target.step.name, position(subnetwork.target))
     found: dict[tuple[int, int], NDArray[np.uint8]] = {}
     batches = list(_batches(circuit)) if channels else []
     for number, some in track(iter(batches), "visualising channels", len(batches)):
-        node = section.nodes[section.layers[number].path]
-        objective = _channels(section, node, some)
-        pictures = [_made(section, each, preprocess, seed, objective, len(some)) for each in (None, edits)]
-        both = _cuts(section, preprocess, pictures, node, _middle(section.graph.steps[node]))
+        node = subnetwork.nodes[subnetwork.layers[number].path]
+        objective = _channels(subnetwork, node, some)
+        pictures = [_made(subnetwork, each, preprocess, seed, objective, len(some)) for each in (None, edits)]
+        both = _cuts(subnetwork, preprocess, pictures, node, _middle(subnetwork.graph.steps[node]))
         found |= {(number, channel): both[:, place] for place, channel in enumerate(some)}
     return FeatureVisualisations(feature[:, 0], found)
 
@@ -102,26 +105,31 @@ def _picture(spectrum: Tensor, size: int) -> Tensor:
     return torch.sigmoid(colours * (_CONTRAST / colours.abs().amax((1, 2, 3), keepdim=True).clamp_min(_CONTRAST)))
 
 
-def _in_network(section: TargetSubnetwork, preprocess: Preprocess, seed: int) -> Tensor:
+def _in_network(subnetwork: TargetSubnetwork, preprocess: Preprocess, seed: int) -> Tensor:
     """What excites the feature in the network, made once for all circuits of it."""
     key = "visualised", preprocess, seed, STEPS
-    return section.memo.once(key, lambda: _made(section, None, preprocess, seed, of_feature(section), 1))
+    return subnetwork.memo.once(key, lambda: _made(subnetwork, None, preprocess, seed, of_feature(subnetwork), 1))
 
 
 def _made(
-    section: TargetSubnetwork, edits: Edits | None, preprocess: Preprocess, seed: int, objective: Objective, count: int
+    subnetwork: TargetSubnetwork,
+    edits: Edits | None,
+    preprocess: Preprocess,
+    seed: int,
+    objective: Objective,
+    count: int,
 ) -> Tensor:
     """What excites an objective in the network as it is edited [count, C, H, W]."""
-    with section.edited(edits):
+    with subnetwork.edited(edits):
         return ascend(objective, preprocess, count, seed, STEPS)
 
 
 def _cuts(
-    section: TargetSubnetwork, preprocess: Preprocess, pictures: list[Tensor], node: str, place: tuple[int, int]
+    subnetwork: TargetSubnetwork, preprocess: Preprocess, pictures: list[Tensor], node: str, place: tuple[int, int]
 ) -> NDArray[np.uint8]:
     """Some times as many pictures [N, C, H, W] as a person is shown them, [times, N, SIZE, SIZE, 3], cut to what a
     place in a map sees."""
-    box = receptive_field(section.graph, node, *place)
+    box = receptive_field(subnetwork.graph, node, *place)
     values = torch.stack(pictures).permute(0, 1, 3, 4, 2).numpy()
     return np.stack([[_cut(shown(preprocess, picture), box) for picture in some] for some in values])
 
@@ -156,46 +164,46 @@ def _middle(step: ChannelNode) -> tuple[int, int]:
     return row // 2, column // 2
 
 
-def of_feature(section: TargetSubnetwork) -> Objective:
+def of_feature(subnetwork: TargetSubnetwork) -> Objective:
     """The feature of each picture."""
-    strong = _excited(section, section.target.step.name, position(section.target), section.everywhere)
+    strong = _excited(subnetwork, subnetwork.target.step.name, position(subnetwork.target), subnetwork.everywhere)
     return lambda images: strong(images).mean(1)
 
 
-def _channels(section: TargetSubnetwork, node: str, channels: list[int]) -> Objective:
+def _channels(subnetwork: TargetSubnetwork, node: str, channels: list[int]) -> Objective:
     """Of each picture another channel of a step."""
 
     def maps(images: Tensor) -> Tensor:
-        return as_maps(section.differentiable_values(images, {node})[node], section.graph.steps[node])
+        return as_maps(subnetwork.differentiable_values(images, {node})[node], subnetwork.graph.steps[node])
 
-    strong = _excited(section, node, _middle(section.graph.steps[node]), maps)
+    strong = _excited(subnetwork, node, _middle(subnetwork.graph.steps[node]), maps)
     return lambda images: strong(images)[torch.arange(len(channels)), channels]
 
 
 def _excited(
-    section: TargetSubnetwork, node: str, place: tuple[int, int], maps: Callable[[Tensor], Tensor]
+    subnetwork: TargetSubnetwork, node: str, place: tuple[int, int], maps: Callable[[Tensor], Tensor]
 ) -> Callable[[Tensor], Tensor]:
     """A place in a step's maps [N, C] of pictures: from the part of them that it sees, where that comes to the same."""
 
     def whole(images: Tensor) -> Tensor:
-        return maps(images.to(section.device))[..., place[0], place[1]].cpu()
+        return maps(images.to(subnetwork.device))[..., place[0], place[1]].cpu()
 
-    found = part(section.graph, node, place)
+    found = part(subnetwork.graph, node, place)
     if found is None:
         return whole
     (top, left, bottom, right), (row, column) = found
 
     def seen(images: Tensor) -> Tensor:
-        return maps(images[..., top:bottom, left:right].to(section.device))[..., row, column].cpu()
+        return maps(images[..., top:bottom, left:right].to(subnetwork.device))[..., row, column].cpu()
 
     # Once, in the network: circuits of it are followed in the same way.
-    return seen if section.memo.once(("part", node, place), lambda: same(seen, whole, section)) else whole
+    return seen if subnetwork.memo.once(("part", node, place), lambda: same(seen, whole, subnetwork)) else whole
 
 
-def same(seen: Callable[[Tensor], Tensor], whole: Callable[[Tensor], Tensor], section: TargetSubnetwork) -> bool:
+def same(seen: Callable[[Tensor], Tensor], whole: Callable[[Tensor], Tensor], subnetwork: TargetSubnetwork) -> bool:
     """Whether a network takes a part of a picture, and makes of it what it makes of the whole: not where borders wrap
     around, nor where the size of maps is written into the network."""
-    step = section.graph.steps[section.graph.image]
+    step = subnetwork.graph.steps[subnetwork.graph.image]
     images = torch.randn(1, *step.shape, generator=torch.Generator().manual_seed(0))
     try:
         with torch.no_grad():

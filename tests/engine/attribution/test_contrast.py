@@ -21,7 +21,7 @@ from circuitlang.pipeline import compile_source, forecast, run_compiled
 from circuitlang.plan.model import Choice, write_plan
 from circuitlang.results.reader import read, read_summary
 from tests.conftest import draw_pictures
-from tests.engine.attribution.test_criteria import assert_scores, best, naive_actgrad, naive_snip, section
+from tests.engine.attribution.test_criteria import assert_scores, best, naive_actgrad, naive_snip, subnetwork
 from tests.helpers.toy_networks import CASES, IDS, Fixed, build, images
 
 SPEC = "preserve conv5:34 on images/dogs/* contrast=images/cats/* kernels<=150 criterion=snip"
@@ -52,7 +52,7 @@ def less(own: dict, others: dict, numbers: tuple[int, int]) -> dict:
 @pytest.mark.parametrize(("net", "path", "unit"), CASES, ids=IDS)
 def test_scores_are_differences_of_means_per_image(net, path, unit, naive):
     module, every = build(net), images(5)
-    part, own, others = section(module, path, unit), every[:2], every[2:]
+    part, own, others = subnetwork(module, path, unit), every[:2], every[2:]
     criterion = naive.__name__.removeprefix("naive_")
     found = score(Builder(part, Fixed(own)), criterion, {}, 5, 0, Fixed(others))
     expected = less(naive(module, path, unit, own), naive(module, path, unit, others), (2, 3))
@@ -63,7 +63,7 @@ def test_scores_are_differences_of_means_per_image(net, path, unit, naive):
 def test_scores_are_differences_of_what_the_criterion_finds_on_either(criterion):
     net, path, unit = CASES[1]
     module, every = build(net), images(5)
-    part, own, others = section(module, path, unit), Fixed(every[:2]), Fixed(every[2:])
+    part, own, others = subnetwork(module, path, unit), Fixed(every[:2]), Fixed(every[2:])
     found = score(Builder(part, own), criterion, {}, 5, 0, others)
     apart = [score(Builder(part, each), criterion, {}, 5, 0) for each in (own, others)]
     assert_scores(found, less(*apart, (2, 3)), part.relevant)
@@ -74,7 +74,7 @@ def test_what_stands_in_for_kernels_is_that_of_the_images_themselves():
     """Greedy's costs on others are those of the circuit that will be built: with its own means, not theirs."""
     net, path, unit = CASES[1]
     module, every = build(net), images(5)
-    part, own, others = section(module, path, unit), Fixed(every[:2]), Fixed(every[2:])
+    part, own, others = subnetwork(module, path, unit), Fixed(every[:2]), Fixed(every[2:])
     builder, elsewhere = (Builder(part, each, Choice("mean")) for each in (own, others))
     elsewhere.__dict__["ablation_values"] = builder.ablation_values
     apart = [score(each, "greedy", {}, 5, 0) for each in (builder, elsewhere)]
@@ -84,7 +84,7 @@ def test_what_stands_in_for_kernels_is_that_of_the_images_themselves():
 def test_force_contrasts_at_each_step():
     net, path, unit = CASES[1]
     module, every = build(net), images(5)
-    part, own, others = section(module, path, unit), every[:2], every[2:]
+    part, own, others = subnetwork(module, path, unit), every[:2], every[2:]
     total, masks, expected = count(part.relevant), None, {}
     for step in (1, 2, 3):
         expected = less(*(naive_snip(module, path, unit, each, masks) for each in (own, others)), (2, 3))
@@ -100,7 +100,7 @@ def test_force_contrasts_at_each_step():
 def test_what_does_as_much_on_the_others_is_never_kept(refill):
     net, path, unit = CASES[1]
     module, every = build(net), images(5)
-    part = section(module, path, unit)
+    part = subnetwork(module, path, unit)
     builder = Builder(part, Fixed(every[:2]), refill=refill)
     found = score(builder, "snip", {}, 5, 0, Fixed(every[2:]))
     masks = builder.select(found, count(part.relevant))

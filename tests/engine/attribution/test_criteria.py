@@ -25,7 +25,7 @@ from tests.helpers.reference_circuits import alone, naive_ablate, naive_refit
 from tests.helpers.toy_networks import CASES, IDS, SIZE, Branches, Chain, Fixed, build, images, layers, naive_trace
 
 
-def section(module: nn.Module, path: str, unit: int) -> TargetSubnetwork:
+def subnetwork(module: nn.Module, path: str, unit: int) -> TargetSubnetwork:
     graph = trace(module, (SIZE, SIZE))
     return TargetSubnetwork(graph, Target(graph.find(path), (unit,)))
 
@@ -104,7 +104,7 @@ def assert_scores(found, expected, relevant) -> None:
 @pytest.mark.parametrize(("net", "path", "unit"), CASES, ids=IDS)
 def test_snip(net, path, unit):
     module, x = build(net), images()
-    part = section(module, path, unit)
+    part = subnetwork(module, path, unit)
     found = score(Builder(part, Fixed(x)), "snip", {}, 5, 0)
     assert_scores(found, naive_snip(module, path, unit, x), part.relevant)
 
@@ -112,7 +112,7 @@ def test_snip(net, path, unit):
 @pytest.mark.parametrize(("net", "path", "unit"), CASES, ids=IDS)
 def test_actgrad(net, path, unit):
     module, x = build(net), images(3)
-    part = section(module, path, unit)
+    part = subnetwork(module, path, unit)
     found = score(Builder(part, Fixed(x)), "actgrad", {}, 5, 0)
     assert_scores(found, naive_actgrad(module, path, unit, x), part.relevant)
 
@@ -169,7 +169,7 @@ def naive_centred(module, path, unit, x, cotangents) -> dict[str, Tensor]:
 @pytest.mark.parametrize(("net", "path", "unit"), CASES, ids=IDS)
 def test_taylor(net, path, unit):
     module, x = build(net), images(3)
-    part = section(module, path, unit)
+    part = subnetwork(module, path, unit)
     found = score(Builder(part, Fixed(x)), "taylor", {}, 5, 0)
     expected = naive_centred(module, path, unit, x, lambda features: [[each] for each in features.sign()])
     assert_scores(found, expected, part.relevant)
@@ -179,7 +179,7 @@ def test_taylor(net, path, unit):
 def test_gn_is_right_on_average(net, path, unit):
     """The mean over seeds comes as near to the exact diagonal, taken position by position, as its spread allows."""
     module, x = build(net), images(3)
-    part = section(module, path, unit)
+    part = subnetwork(module, path, unit)
     draws = 64
     drawn = [score(Builder(part, Fixed(x)), "gn", {}, 5, seed) for seed in range(draws)]
 
@@ -198,20 +198,20 @@ def test_gn_is_right_on_average(net, path, unit):
 def test_gn_of_one_position_is_exact():
     """A square doesn't tell one sign from the other."""
     module, x = build(Chain), images(3)
-    part = section(module, "fc2", 0)
+    part = subnetwork(module, "fc2", 0)
     expected = naive_centred(module, "fc2", 0, x, lambda features: [[torch.ones_like(each)] for each in features])
     assert_scores(score(Builder(part, Fixed(x)), "gn", {}, 5, 0), expected, part.relevant)
 
 
 def test_gn_draws_by_seed_and_image():
-    part = section(build(Chain), "conv2", 2)
+    part = subnetwork(build(Chain), "conv2", 2)
     one, same, other = (score(Builder(part, Fixed(images(3))), "gn", {}, 5, seed)["conv1"] for seed in (1, 1, 2))
     assert torch.equal(one, same)
     assert not torch.allclose(one, other)
 
 
 def test_random_signs_are_signs_and_differ_between_images():
-    part = section(build(Chain), "conv2", 2)
+    part = subnetwork(build(Chain), "conv2", 2)
     scoring = _Scoring(Builder(part, Fixed(images(2))), 5, 0)
     x = images(2)
     drawn = scoring._cotangent(signs, x, part.feature(x))
@@ -227,7 +227,7 @@ def test_a_kernel_whose_output_never_changes_has_no_say(criterion, dtype):
     # What the first layer puts out of channel 0 is the same for every image, everywhere.
     module.conv1.weight.data[0] = 0
     module.conv1.bias.data[0] = 3
-    found = score(Builder(section(module, "conv2", 2), Fixed(x)), criterion, {}, 5, 0)["conv2"]
+    found = score(Builder(subnetwork(module, "conv2", 2), Fixed(x)), criterion, {}, 5, 0)["conv2"]
     assert found[2, 0] == 0
     assert (found[2, 1:] > 0).all()
 
@@ -235,7 +235,7 @@ def test_a_kernel_whose_output_never_changes_has_no_say(criterion, dtype):
 @pytest.mark.parametrize(("net", "path", "unit"), [CASES[1], CASES[3], CASES[5], CASES[7], CASES[10]])
 def test_force(net, path, unit):
     module, x = build(net), images(3)
-    part = section(module, path, unit)
+    part = subnetwork(module, path, unit)
     found = score(Builder(part, Fixed(x)), "force", {"steps": 4}, 6, 0)
     expected = naive_force(module, path, unit, x, part.relevant, 6, 4)
     assert_scores(found, expected, part.relevant)
@@ -244,7 +244,7 @@ def test_force(net, path, unit):
 def test_force_lets_masked_kernels_return():
     """Scores of the last step cover kernels that the step before had masked."""
     module, x = build(Branches), images(3)
-    part = section(module, "head", 4)
+    part = subnetwork(module, "head", 4)
     last = score(Builder(part, Fixed(x)), "force", {"steps": 3}, 8, 0)
     scored = sum(int((each > 0).sum()) for each in last.values())
     assert scored > 8
@@ -262,7 +262,7 @@ def naive_path(module, path, unit, x, relevant, k, steps, rebuild) -> dict[str, 
 @pytest.mark.parametrize(("net", "path", "unit"), [CASES[1], CASES[5], CASES[7], CASES[10]])
 def test_path_scores_in_circuits_that_are_ablated(net, path, unit):
     module, x = build(net), images(3)
-    part = section(module, path, unit)
+    part = subnetwork(module, path, unit)
     found = score(Builder(part, Fixed(x), Choice("mean")), "path", {"steps": 4, "base": "snip"}, 6, 0)
     assert_scores(found, naive_path(module, path, unit, x, part.relevant, 6, 4, naive_ablate), part.relevant)
 
@@ -270,7 +270,7 @@ def test_path_scores_in_circuits_that_are_ablated(net, path, unit):
 @pytest.mark.parametrize(("net", "path", "unit"), [CASES[3], CASES[5], CASES[7], CASES[10]])
 def test_path_scores_in_circuits_that_are_refitted(net, path, unit):
     module, x = build(net), images(4)
-    part = section(module, path, unit)
+    part = subnetwork(module, path, unit)
     builder = Builder(part, Fixed(x), calibrate="kernels")
     found = score(builder, "path", {"steps": 3, "base": "snip"}, 9, 0)
     refit = partial(naive_refit, how="kernels")
@@ -281,7 +281,7 @@ def test_path_scores_in_circuits_that_are_refitted(net, path, unit):
 
 @pytest.mark.parametrize(("net", "path", "unit"), [CASES[5], CASES[7]])
 def test_path_without_ablation_and_refit_is_force(net, path, unit):
-    part = section(build(net), path, unit)
+    part = subnetwork(build(net), path, unit)
     builder = Builder(part, Fixed(images(3)))
     found = score(builder, "path", {"steps": 4, "base": "taylor"}, 6, 0)
     expected = score(builder, "force", {"steps": 4, "base": "taylor"}, 6, 0)
@@ -290,7 +290,7 @@ def test_path_without_ablation_and_refit_is_force(net, path, unit):
 
 @pytest.mark.parametrize("refill", ["none", "live"])
 def test_path_replaces_dead_kernels_on_its_way(refill, monkeypatch):
-    part = section(build(Chain), "fc1", 3)
+    part = subnetwork(build(Chain), "fc1", 3)
     built = []
     monkeypatch.setattr(Builder, "build", lambda _, masks: built.append(masks))
     score(Builder(part, Fixed(images(3)), refill=refill), "path", {"steps": 4, "base": "random"}, 4, 0)
@@ -334,7 +334,7 @@ def test_greedy(net, path, unit, ablation, compiled, monkeypatch):
     if not compiled:
         monkeypatch.setattr(backend, "compiled", lambda _: None)
     module, x = build(net), images(4)
-    part = section(module, path, unit)
+    part = subnetwork(module, path, unit)
     builder = Builder(part, Fixed(x), Choice(ablation))
     found = score(builder, "greedy", {}, 5, 0)
     sensitivities = _Scoring(builder, 5, 0).sensitivities()
@@ -349,7 +349,7 @@ def assert_greedy(found, expected) -> None:
 @pytest.mark.parametrize(("net", "path", "unit"), [CASES[1], CASES[3], CASES[5], CASES[7], CASES[10]])
 def test_sensitivities_are_the_squared_gradients_on_average(net, path, unit):
     module, x = build(net), images(2)
-    part = section(module, path, unit)
+    part = subnetwork(module, path, unit)
     draws = 64
     drawn = [_Scoring(Builder(part, Fixed(x)), 5, seed).sensitivities() for seed in range(draws)]
     exact = {name: torch.zeros(len(mask)).double() for name, mask in part.relevant.items()}
@@ -366,7 +366,7 @@ def test_sensitivities_are_the_squared_gradients_on_average(net, path, unit):
 
 @pytest.mark.parametrize(("net", "path", "unit"), CASES, ids=IDS)
 def test_layers_are_seen_in_the_network_itself_where_nothing_is_edited(net, path, unit, monkeypatch):
-    part, runs = section(build(net), path, unit), []
+    part, runs = subnetwork(build(net), path, unit), []
     forward = MaskedLayer.forward
     monkeypatch.setattr(MaskedLayer, "forward", lambda self, x: runs.append(self.layer.path) or forward(self, x))
     builder = Builder(part, Fixed(images(4)))
@@ -392,7 +392,7 @@ def test_layers_are_seen_in_the_network_itself_where_nothing_is_edited(net, path
 @pytest.mark.parametrize(("net", "path", "unit"), [CASES[1], CASES[3], CASES[5], CASES[7]])
 def test_greedy_in_a_circuit_makes_up_for_what_is_missing(net, path, unit):
     module, x = build(net), images(4)
-    part = section(module, path, unit)
+    part = subnetwork(module, path, unit)
     builder = Builder(part, Fixed(x))
     masks = best(score(builder, "random", {}, 5, 0), part.relevant, count(part.relevant) * 2 // 3)
     scoring = _Scoring(builder, 5, 0)
@@ -414,7 +414,7 @@ def test_greedy_knows_what_two_kernels_do_together(sign, ratio):
     module.conv2.weight.data[2] = 0
     module.conv2.weight.data[2, 0] = 1
     module.conv2.weight.data[2, 1] = sign
-    found = score(Builder(section(module, "conv2", 2), Fixed(x)), "greedy", {}, 5, 0)["conv2"][2]
+    found = score(Builder(subnetwork(module, "conv2", 2), Fixed(x)), "greedy", {}, 5, 0)["conv2"][2]
     first, second = sorted(found[:2].tolist())
     assert second == pytest.approx(ratio * first)
     assert found[2:].tolist() == [0] * (len(found) - 2)
@@ -474,7 +474,7 @@ def naive_learned(module, path, unit, x, relevant, k, steps, means) -> dict[str,
 @pytest.mark.parametrize(("net", "path", "unit"), [CASES[1], CASES[5], CASES[7], CASES[9], CASES[10]])
 def test_learned(net, path, unit, ablation):
     module, x = build(net), images(3)
-    part = section(module, path, unit)
+    part = subnetwork(module, path, unit)
     means = (
         part.mean_outputs([x]) if ablation == "mean" else {n: torch.zeros(m.shape) for n, m in part.relevant.items()}
     )
@@ -487,7 +487,7 @@ def test_learned(net, path, unit, ablation):
 
 
 def test_learned_masks_are_better_than_what_they_began_with():
-    part, x = section(build(Branches), "head", 4), images(6)
+    part, x = subnetwork(build(Branches), "head", 4), images(6)
     builder, k = Builder(part, Fixed(x)), count(part.relevant) // 3
     whole = responses(part, Fixed(x), "")
     reached = {}
@@ -502,7 +502,7 @@ def test_learned_masks_are_better_than_what_they_began_with():
 
 def test_learned_gives_up_where_nothing_reaches_the_target():
     """The single kernel that is kept is dead: the scores are those of the ranks it began with."""
-    part = section(build(Chain), "fc2", 0)
+    part = subnetwork(build(Chain), "fc2", 0)
     builder = Builder(part, Fixed(images(2)))
     found = score(builder, "learned", {"base": "random"}, 1, 0)
     ranks = sorted(float(1 / each) for scores in found.values() for each in scores[scores > 0])
@@ -512,7 +512,7 @@ def test_learned_gives_up_where_nothing_reaches_the_target():
 @pytest.mark.parametrize(("net", "path", "unit"), CASES, ids=IDS)
 def test_magnitude(net, path, unit):
     module = build(net)
-    part = section(module, path, unit)
+    part = subnetwork(module, path, unit)
     expected = {
         name: torch.tensor(
             [[kernel.abs().mean().item() for kernel in row] for row in layer.weight], dtype=torch.float64
@@ -523,7 +523,7 @@ def test_magnitude(net, path, unit):
 
 
 def test_random_is_drawn_by_the_seed_and_leaves_the_global_generator_alone():
-    part = section(build(Chain), "conv2", 2)
+    part = subnetwork(build(Chain), "conv2", 2)
     before = torch.random.get_rng_state()
     one, same, other = (score(Builder(part, Fixed(images(1))), "random", {}, 5, seed) for seed in (1, 1, 2))
     assert torch.equal(torch.random.get_rng_state(), before)
@@ -535,7 +535,7 @@ def test_random_is_drawn_by_the_seed_and_leaves_the_global_generator_alone():
 @pytest.mark.parametrize("criterion", sorted(CRITERIA.declarations))
 def test_scores_depend_on_neither_batch_size_nor_order(criterion, places, monkeypatch):
     monkeypatch.setattr("circuitlang.engine.circuits.builder._PLACES", places)
-    part = section(build(Branches), "head", 4)
+    part = subnetwork(build(Branches), "head", 4)
     x = images(5)
     whole = score(Builder(part, Fixed(x, 5)), criterion, {}, 9, 0)
     single = score(Builder(part, Fixed(x.flip(0), 1)), criterion, {}, 9, 0)
@@ -546,7 +546,7 @@ def test_scores_depend_on_neither_batch_size_nor_order(criterion, places, monkey
 @pytest.mark.parametrize("structure", ["kernel", "weight"])
 @pytest.mark.parametrize(("net", "path", "unit"), [CASES[3], CASES[5], CASES[9]])
 def test_criteria_that_share_a_pass_find_what_each_finds_alone(net, path, unit, structure, monkeypatch):
-    part, x = section(build(net), path, unit), images(3)
+    part, x = subnetwork(build(net), path, unit), images(3)
     builder = Builder(part, Fixed(x), structure=structure)
     choices = [Choice(name) for name in ("taylor", "snip", "random", "actgrad", "gn", "magnitude")]
     alone = [score(builder, choice.name, {}, 5, 7) for choice in choices]
@@ -561,7 +561,7 @@ def test_criteria_that_share_a_pass_find_what_each_finds_alone(net, path, unit, 
 
 @pytest.mark.parametrize("criterion", ["snip", "actgrad", "taylor", "gn"])
 def test_all_images_twice_count_twice(criterion):
-    part = section(build(Chain), "conv2", 2)
+    part = subnetwork(build(Chain), "conv2", 2)
     x = images(3)
     once, twice = (score(Builder(part, Fixed(each)), criterion, {}, 5, 0) for each in (x, torch.cat([x, x])))
     for name in once:
@@ -570,7 +570,7 @@ def test_all_images_twice_count_twice(criterion):
 
 @pytest.mark.parametrize("criterion", ["snip", "actgrad"])
 def test_an_image_twice_counts_twice(criterion):
-    part = section(build(Chain), "conv2", 2)
+    part = subnetwork(build(Chain), "conv2", 2)
     x = images(2)
     one, two, both = (
         score(Builder(part, Fixed(each)), criterion, {}, 5, 0)
@@ -582,7 +582,7 @@ def test_an_image_twice_counts_twice(criterion):
 
 @pytest.mark.parametrize("criterion", sorted(CRITERIA.declarations))
 def test_scores_are_never_negative_and_zero_where_irrelevant(criterion):
-    part = section(build(Branches), "left", 3)
+    part = subnetwork(build(Branches), "left", 3)
     for name, scores in score(Builder(part, Fixed(images(2))), criterion, {}, 3, 0).items():
         assert (scores >= 0).all()
         assert (scores[~part.relevant[name]] == 0).all()

@@ -41,7 +41,7 @@ TARGETS = {
 }
 
 
-def sections(net, dtype=torch.float64):
+def subnetworks(net, dtype=torch.float64):
     graph = trace(build(net, dtype), (SIZE, SIZE))
     plain = [TargetSubnetwork(graph, Target(graph.find(path), (unit,))) for path, unit in TARGETS[net]]
     path, unit = TARGETS[net][-1]
@@ -55,17 +55,17 @@ def sections(net, dtype=torch.float64):
 
 @pytest.mark.parametrize("net", TARGETS, ids=lambda each: each.__name__)
 def test_features_together_are_those_alone_to_the_last_bit(net):
-    several = sections(net, torch.float32)
+    several = subnetworks(net, torch.float32)
     x = images(3).float()
     with torch.no_grad():
         found = MultiTargetPass(several).features(x)
-        for section in several:
-            assert torch.equal(found[section], section.feature(x))
+        for subnetwork in several:
+            assert torch.equal(found[subnetwork], subnetwork.feature(x))
 
 
 @pytest.mark.parametrize("net", TARGETS, ids=lambda each: each.__name__)
 def test_no_layer_runs_twice_but_for_rows_of_its_own(net, monkeypatch):
-    several, ran = sections(net), Counter()
+    several, ran = subnetworks(net), Counter()
     forward = MaskedLayer.forward
 
     def counted(self, x):
@@ -88,8 +88,8 @@ def test_no_layer_runs_twice_but_for_rows_of_its_own(net, monkeypatch):
 def test_targets_of_several_layers_score_together_as_alone(net, structure):
     x = Fixed(images())
     asked = [
-        (Builder(section, x, structure=structure), Choice(criterion))
-        for section in sections(net)
+        (Builder(subnetwork, x, structure=structure), Choice(criterion))
+        for subnetwork in subnetworks(net)
         for criterion in ("snip", "gn", "actgrad")
     ]
     compared = 0
@@ -103,7 +103,7 @@ def test_targets_of_several_layers_score_together_as_alone(net, structure):
 
 
 def test_edits_of_one_are_in_its_feature_and_the_peak_is_the_networks():
-    *_, peak, _ = sections(Chain)
+    *_, peak, _ = subnetworks(Chain)
     x = images(3)
     masks = {path: torch.rand(mask.shape) < 0.5 for path, mask in peak.relevant.items()}
     with peak.edited(masks):
@@ -116,7 +116,7 @@ def test_edits_of_one_are_in_its_feature_and_the_peak_is_the_networks():
 @pytest.mark.parametrize("net", TARGETS, ids=lambda each: each.__name__)
 def test_answers_together_are_those_alone(net):
     shown = pictures(5)
-    together, alone = sections(net, torch.float32), sections(net, torch.float32)
+    together, alone = subnetworks(net, torch.float32), subnetworks(net, torch.float32)
     reference_responses.collect(together, shown, "", look=True)
     for one, other in zip(together, alone, strict=True):
         assert torch.equal(
@@ -131,6 +131,8 @@ def test_answers_together_are_those_alone(net):
 
 
 def test_what_responses_take_is_what_was_said():
-    for section in sections(Residual, torch.float32):
+    for subnetwork in subnetworks(Residual, torch.float32):
         shown = pictures(3)
-        assert reference_responses.responses(section, shown, "").nbytes == reference_responses.size(section, shown)
+        assert reference_responses.responses(subnetwork, shown, "").nbytes == reference_responses.size(
+            subnetwork, shown
+        )

@@ -163,14 +163,14 @@ def test_those_go_that_were_not_used_the_longest(tmp_path, monkeypatch):
     import torch
 
     monkeypatch.setattr(tensor_cache, "LIMIT", 3 * 1300)
-    shelves = [tensor_cache.ScoreCache(tensor_cache.folder() / str(number), "key") for number in range(4)]
-    for number, shelf in enumerate(shelves[:3]):
-        shelf.scores(None, lambda: {"layer": torch.zeros(128, dtype=torch.float64)})
-        os.utime(shelf._path(None), (number, number))
-    shelves[0].scores(None, lambda: pytest.fail("it is there"))
-    shelves[3].scores(None, lambda: {"layer": torch.zeros(128, dtype=torch.float64)})
-    assert [shelf.has(None) for shelf in shelves] == [True, False, True, True]
-    assert not shelves[1].folder.exists()
+    score_caches = [tensor_cache.ScoreCache(tensor_cache.folder() / str(number), "key") for number in range(4)]
+    for number, score_cache in enumerate(score_caches[:3]):
+        score_cache.scores(None, lambda: {"layer": torch.zeros(128, dtype=torch.float64)})
+        os.utime(score_cache._path(None), (number, number))
+    score_caches[0].scores(None, lambda: pytest.fail("it is there"))
+    score_caches[3].scores(None, lambda: {"layer": torch.zeros(128, dtype=torch.float64)})
+    assert [score_cache.has(None) for score_cache in score_caches] == [True, False, True, True]
+    assert not score_caches[1].folder.exists()
 
 
 def test_a_search_scores_once(scored):
@@ -193,9 +193,9 @@ def answered(here: Path, undrawn: None, monkeypatch: pytest.MonkeyPatch) -> list
     seen: list[str] = []
     collect = reference_responses.collect
 
-    def watched(sections, images, label, look=False):
+    def watched(subnetworks, images, label, look=False):
         seen.append(label)
-        collect(sections, images, label, look)
+        collect(subnetworks, images, label, look)
 
     monkeypatch.setattr(reference_responses, "collect", watched)
     return seen
@@ -270,4 +270,6 @@ def test_code_outside_of_the_engine_has_a_say_with_all_of_its_package(tmp_path, 
     assert before
     (package / "helper.py").write_text("STRENGTH = 2\n")
     assert tensor_cache.outside({"norm", "zero"}) != before
-    assert tensor_cache.shelf("basis", {"norm"}, "weights") != tensor_cache.shelf("basis", {"snip"}, "weights")
+    assert tensor_cache.score_cache("basis", {"norm"}, "weights") != tensor_cache.score_cache(
+        "basis", {"snip"}, "weights"
+    )

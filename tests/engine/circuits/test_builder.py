@@ -29,7 +29,7 @@ from tests.helpers.toy_networks import (
 )
 
 
-def section(module: nn.Module, path: str, *units: int) -> TargetSubnetwork:
+def subnetwork(module: nn.Module, path: str, *units: int) -> TargetSubnetwork:
     graph = trace(module, (SIZE, SIZE))
     return TargetSubnetwork(graph, Target(graph.find(path), units))
 
@@ -46,7 +46,7 @@ def run(module: nn.Module, path: str, unit: int, x: Tensor) -> Tensor:
 @pytest.mark.parametrize(("net", "path", "unit"), CASES, ids=IDS)
 def test_mean_ablation_puts_the_mean_of_each_removed_kernel_in_its_place(net, path, unit):
     module, x = build(net), images()
-    part = section(module, path, unit)
+    part = subnetwork(module, path, unit)
     masks = random_masks(part)
     twin = naive_ablate(module, path, unit, x, masks)
     builder = Builder(part, Fixed(x), Choice("mean"))
@@ -58,7 +58,7 @@ def test_mean_ablation_puts_the_mean_of_each_removed_kernel_in_its_place(net, pa
 @pytest.mark.parametrize("name", ABLATIONS.declarations)
 @pytest.mark.parametrize(("net", "path", "unit"), CASES[::3])
 def test_no_ablation_changes_a_network_of_which_nothing_is_removed(net, path, unit, name):
-    part, x = section(build(net), path, unit), images()
+    part, x = subnetwork(build(net), path, unit), images()
     whole = part.feature(x)
     with part.edited(Builder(part, Fixed(x), Choice(name)).build(part.relevant)):
         torch.testing.assert_close(part.feature(x), whole)
@@ -70,7 +70,7 @@ def test_no_ablation_changes_a_network_of_which_nothing_is_removed(net, path, un
 )
 def test_refits_are_the_least_squares_they_say(net, path, unit, how):
     module, x = build(net), images(6)
-    part = section(module, path, unit)
+    part = subnetwork(module, path, unit)
     masks = random_masks(part, 0.6, 2)
     edits = Builder(part, Fixed(x, 4), calibrate=how).build(masks)
     expected = naive_refit(module, path, unit, x, masks, how)
@@ -86,8 +86,8 @@ def test_refits_are_the_least_squares_they_say(net, path, unit, how):
     torch.testing.assert_close(found, run(expected, path, unit, x).reshape(found.shape), rtol=1e-4, atol=1e-6)
 
 
-def test_refits_leave_the_section_as_it_was_and_see_a_sample_of_many_images(monkeypatch):
-    part, x = section(build(Chain), "fc2", 0), images(9)
+def test_refits_leave_the_subnetwork_as_it_was_and_see_a_sample_of_many_images(monkeypatch):
+    part, x = subnetwork(build(Chain), "fc2", 0), images(9)
     whole = part.feature(x)
     monkeypatch.setattr(building, "IMAGES", 4)
     builder = Builder(part, Fixed(x, 2), calibrate="kernels")
@@ -108,7 +108,7 @@ def random_scores(part: TargetSubnetwork, seed: int) -> dict[str, Tensor]:
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(("net", "path", "unit"), CASES, ids=IDS)
 def test_with_live_refill_every_kept_kernel_is_on_a_path(net, path, unit, seed):
-    part = section(build(net), path, unit)
+    part = subnetwork(build(net), path, unit)
     scores = random_scores(part, seed)
     total = count(part.relevant)
     builder = Builder(part, Fixed(images(1)), refill="live")
@@ -131,7 +131,7 @@ def test_with_live_refill_every_kept_kernel_is_on_a_path(net, path, unit, seed):
 @pytest.mark.parametrize("structure", ["kernel", "weight"])
 @pytest.mark.parametrize(("net", "path", "unit"), CASES, ids=IDS)
 def test_since_when_a_kernel_is_on_a_path(net, path, unit, structure):
-    part = section(build(net), path, unit)
+    part = subnetwork(build(net), path, unit)
     builder = Builder(part, Fixed(images(1)), structure=structure)
     generator = torch.Generator().manual_seed(0)
     scores = {name: torch.rand(mask.shape, generator=generator) * mask for name, mask in builder.relevant.items()}

@@ -119,7 +119,7 @@ NETS = (
 EACH = pytest.mark.parametrize(("net", "path", "constant"), NETS, ids=[net.__name__ for net, *_ in NETS])
 
 
-def section(net: type[nn.Module], path: str) -> TargetSubnetwork:
+def subnetwork(net: type[nn.Module], path: str) -> TargetSubnetwork:
     graph = trace(build(net), (SIZE, SIZE))
     return TargetSubnetwork(graph, Target(graph.find(path), (1,)))
 
@@ -132,7 +132,7 @@ def masks(part: TargetSubnetwork, share: float) -> dict[str, Tensor]:
 @EACH
 def test_all_relevant_kernels_are_the_network(net, path, constant):
     """Whatever stands in for the others, there is none."""
-    part, x = section(net, path), images()
+    part, x = subnetwork(net, path), images()
     whole = part.feature(x)
     assert count(part.constant) == constant
     for ablation, calibrate in (("zero", "none"), ("mean", "none"), ("zero", "kernels")):
@@ -146,7 +146,7 @@ def test_all_relevant_kernels_are_the_network(net, path, constant):
 @EACH
 def test_a_circuit_is_the_network_without_other_relevant_kernels(net, path, constant, share):
     """A constant that a layer makes of a constant stays, though the layer's kernels are removed for images."""
-    part, x = section(net, path), images()
+    part, x = subnetwork(net, path), images()
     kept = masks(part, share)
     naive = build(net).eval()
     fixed = copy.deepcopy(naive)
@@ -169,7 +169,7 @@ def test_a_circuit_is_the_network_without_other_relevant_kernels(net, path, cons
 
 @EACH
 def test_stand_ins_and_refits_leave_them_alone(net, path, constant):
-    part, x = section(net, path), images()
+    part, x = subnetwork(net, path), images()
     for ablation, calibrate in (("mean", "none"), ("zero", "bias"), ("zero", "kernels"), ("mean", "affine")):
         edits = Builder(part, Fixed(x), Choice(ablation), calibrate).build(masks(part, 0.5))
         for name, mask in part.constant.items():
@@ -181,7 +181,7 @@ def test_stand_ins_and_refits_leave_them_alone(net, path, constant):
 
 
 def test_the_mean_of_what_is_removed_is_that_of_image_kernels_alone():
-    part, x = section(Coordinates, "b"), images()
+    part, x = subnetwork(Coordinates, "b"), images()
     edits = Builder(part, Fixed(x), Choice("mean")).ablated(
         {name: mask & False for name, mask in part.relevant.items()}
     )
@@ -191,7 +191,7 @@ def test_the_mean_of_what_is_removed_is_that_of_image_kernels_alone():
 
 def test_a_refit_brings_the_mean_to_that_of_the_network():
     """Of a circuit of constants alone too: what they put out is not wanted twice."""
-    part, x = section(Coordinates, "a"), images()
+    part, x = subnetwork(Coordinates, "a"), images()
     edits = Builder(part, Fixed(x), calibrate="bias").build(
         {name: mask & False for name, mask in part.relevant.items()}
     )

@@ -40,7 +40,7 @@ from tests.helpers.toy_networks import (
 ALL = pytest.mark.parametrize(("net", "path", "unit"), [*CASES, *CHANNEL_CASES], ids=[*IDS, *CHANNEL_IDS])
 
 
-def section(module, path, *units, **how):
+def subnetwork(module, path, *units, **how):
     graph = trace(module, (SIZE, SIZE))
     return TargetSubnetwork(graph, Target(graph.find(path), units, **how))
 
@@ -61,7 +61,7 @@ def same(part, edits, x):
 @pytest.mark.parametrize("share", [1, 0.8, 0.5, 0.25, 0.1, 0])
 @ALL
 def test_random_masks(net, path, unit, share):
-    part, x = section(build(net), path, unit), images()
+    part, x = subnetwork(build(net), path, unit), images()
     for seed in range(4):
         masks = random_masks(part, share, seed)
         same(part, {name: Edit(mask) for name, mask in masks.items()}, x)
@@ -70,7 +70,7 @@ def test_random_masks(net, path, unit, share):
 @pytest.mark.parametrize("calibrate", ["none", "bias", "kernels"])
 @ALL
 def test_stand_ins_and_refits(net, path, unit, calibrate):
-    part, x = section(build(net), path, unit), images()
+    part, x = subnetwork(build(net), path, unit), images()
     builder = Builder(part, Fixed(x), Choice("mean"), calibrate)
     for share in (0.6, 0.2):
         same(part, builder.build(random_masks(part, share, 1)), x)
@@ -78,20 +78,20 @@ def test_stand_ins_and_refits(net, path, unit, calibrate):
 
 def test_every_shape_of_target():
     x = images()
-    joint = section(build(Branches), "head", 3, 1)
-    direction = section(build(Branches), "head", 0, 4, 2, coefficients=(0.5, -2, 0.25))
-    corner = section(build(Branches), "head", 2, at=(0, 11))
-    largest = section(build(Branches), "head", 2, at="max")
-    behind = section(build(Residual), "pool", 1, 3)
+    joint = subnetwork(build(Branches), "head", 3, 1)
+    direction = subnetwork(build(Branches), "head", 0, 4, 2, coefficients=(0.5, -2, 0.25))
+    corner = subnetwork(build(Branches), "head", 2, at=(0, 11))
+    largest = subnetwork(build(Branches), "head", 2, at="max")
+    behind = subnetwork(build(Residual), "pool", 1, 3)
     for part, shape in (
         (joint, (5, 2, SIZE, SIZE)),
         (direction, (5, 1, SIZE, SIZE)),
         (corner, (5, 1, 1, 1)),
         (largest, (5, 1, SIZE, SIZE)),
         (behind, (5, 2, 7, 7)),
-        (section(build(Chain), "fc1", 0, 5), (5, 2, 1, 1)),
-        (section(build(Chain), "fc2", 0, 2, coefficients=(1.0, -1.0)), (5, 1, 1, 1)),
-        (section(build(Shuffling), "mix", 0, 5), (5, 2, SIZE, SIZE)),
+        (subnetwork(build(Chain), "fc1", 0, 5), (5, 2, 1, 1)),
+        (subnetwork(build(Chain), "fc2", 0, 2, coefficients=(1.0, -1.0)), (5, 1, 1, 1)),
+        (subnetwork(build(Shuffling), "mix", 0, 5), (5, 2, SIZE, SIZE)),
     ):
         for share in (0.5, 0):
             masks = random_masks(part, share, 3)
@@ -100,7 +100,7 @@ def test_every_shape_of_target():
 
 
 def test_single_weights_may_have_gains_of_their_own():
-    part, x = section(build(Groups), "point", 2), images()
+    part, x = subnetwork(build(Groups), "point", 2), images()
     generator = torch.Generator().manual_seed(0)
     gains = {
         path: torch.randn(weight.shape, generator=generator).double() * (torch.rand(weight.shape) < 0.4)
@@ -110,7 +110,7 @@ def test_single_weights_may_have_gains_of_their_own():
 
 
 def test_only_what_feeds_the_target_is_in_it():
-    part, x = section(build(Chain), "conv2", 2), images()
+    part, x = subnetwork(build(Chain), "conv2", 2), images()
     masks = {path: torch.zeros_like(mask) for path, mask in part.relevant.items()}
     masks["conv1"][1, 0] = masks["conv1"][3, 2] = masks["conv2"][2, 1] = True
     module = same(part, {name: Edit(mask) for name, mask in masks.items()}, x)
@@ -126,7 +126,7 @@ def test_only_what_feeds_the_target_is_in_it():
 
 
 def test_groups_stay_equal_and_no_more_of_them_is_kept_than_is_needed():
-    part, x = section(build(Groups), "grouped", 0, 1, 3), images()
+    part, x = subnetwork(build(Groups), "grouped", 0, 1, 3), images()
     masks = {path: torch.zeros_like(mask) for path, mask in part.relevant.items()}
     masks["stem"][:, 0] = True
     masks["depthwise"][[0, 2, 4]] = True
@@ -138,7 +138,7 @@ def test_groups_stay_equal_and_no_more_of_them_is_kept_than_is_needed():
 
 
 def test_batch_norm_becomes_part_of_its_layer():
-    part = section(build(Residual), "head", 2)
+    part = subnetwork(build(Residual), "head", 2)
     module = same(part, {name: Edit(mask) for name, mask in part.relevant.items()}, images())
     assert not [each for each in module.modules() if isinstance(each, nn.BatchNorm2d)]
 
@@ -163,14 +163,14 @@ class Passed(nn.Module):
 def test_a_norm_is_no_part_of_a_layer_that_others_read_under_another_name():
     net = build(Passed)
     for share, seed in ((1, 0), (0.7, 1), (0.7, 2)):
-        part = section(net, "last", 2)
+        part = subnetwork(net, "last", 2)
         same(part, {name: Edit(mask) for name, mask in random_masks(part, share, seed).items()}, images())
 
 
 def test_the_network_is_as_it_was():
     net = build(Residual)
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    part, x = section(net, "head", 2), images()
+    part, x = subnetwork(net, "head", 2), images()
     whole = part.feature(x)
     extract(part, {name: Edit(mask) for name, mask in random_masks(part, 0.5, 0).items()})
     assert torch.equal(part.feature(x), whole)
@@ -178,7 +178,7 @@ def test_the_network_is_as_it_was():
 
 
 def test_a_module_that_differs_is_refused():
-    part, x = section(build(Chain), "conv2", 2), images()
+    part, x = subnetwork(build(Chain), "conv2", 2), images()
     edits = {name: Edit(mask) for name, mask in part.relevant.items()}
     module = extract(part, edits)
     assert verify(part, edits, module, Fixed(x)) < 1e-12
@@ -226,7 +226,7 @@ def read_back(module):
 @ALL
 def test_the_file_is_the_module(net, path, unit):
     """Written, and read back as data by our own reader."""
-    part, x = section(build(net, torch.float32), path, unit), images(4, torch.float32)
+    part, x = subnetwork(build(net, torch.float32), path, unit), images(4, torch.float32)
     for share in (0.6, 0.25, 0):
         edits = {name: Edit(mask) for name, mask in random_masks(part, share, 2).items()}
         module = extract(part, edits)
@@ -249,7 +249,7 @@ class Listed(nn.Module):
 
 
 def test_an_operation_that_insists_on_its_channels_gets_zeros_for_the_others():
-    part, x = section(build(Listed), "head", 1), images()
+    part, x = subnetwork(build(Listed), "head", 1), images()
     masks = {path: mask.clone() for path, mask in part.relevant.items()}
     masks["head"][1, [0, 2]] = False
     module = same(part, {path: Edit(mask) for path, mask in masks.items()}, x)
@@ -260,7 +260,7 @@ def test_what_cant_be_exported_is_an_error(monkeypatch):
     def broken(*args, **kwargs):
         raise RuntimeError("no rule for frobnicate")
 
-    part = section(build(Chain), "conv2", 2)
+    part = subnetwork(build(Chain), "conv2", 2)
     module = extract(part, {path: Edit(mask) for path, mask in part.relevant.items()})
     monkeypatch.setattr(torch.export, "export", broken)
     with pytest.raises(CircuitError, match="E351") as caught:

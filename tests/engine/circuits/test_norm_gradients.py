@@ -107,9 +107,9 @@ def test_a_layer_before_tokens_sees_the_right_gradient(naive: Callable[[Tensor],
     net = Tokens(norm).double().eval()
     images = torch.rand(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(2)).double()
     graph = trace(net, (SIDE, SIDE))
-    section = TargetSubnetwork(graph, Target(graph.find("last"), (1,)))
+    subnetwork = TargetSubnetwork(graph, Target(graph.find("last"), (1,)))
     seen: dict[str, Tensor] = {}
-    section.observe(
+    subnetwork.observe(
         images, [torch.Tensor.sign], lambda _, layer, kernels: seen.setdefault(layer.path, kernels.gradient)
     )
     middle = net.first(images).detach().requires_grad_()

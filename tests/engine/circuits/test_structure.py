@@ -17,8 +17,8 @@ SMALL = [CASES[1], CASES[3], CASES[5], CASES[7], CASES[9]]
 
 def builder(module: nn.Module, path: str, unit: int, structure: str, refill: str = "none", count: int = 3) -> Builder:
     graph = trace(module, (SIZE, SIZE))
-    section = TargetSubnetwork(graph, Target(graph.find(path), (unit,)))
-    return Builder(section, Fixed(images(count)), refill=refill, structure=structure)
+    subnetwork = TargetSubnetwork(graph, Target(graph.find(path), (unit,)))
+    return Builder(subnetwork, Fixed(images(count)), refill=refill, structure=structure)
 
 
 @pytest.mark.parametrize(("net", "path", "unit"), SMALL)
@@ -100,8 +100,8 @@ def test_masks_of_single_weights(net, path, unit, refill):
     twin = build(net)
     for name, mask in masks.items():
         layers(twin)[name].weight.data *= mask.reshape(layers(twin)[name].weight.shape)
-    with made.section.edited(made.build(masks)):
-        found = made.section.feature(x)
+    with made.subnetwork.edited(made.build(masks)):
+        found = made.subnetwork.feature(x)
     torch.testing.assert_close(found, naive_trace(twin, path, unit, x)[0].detach().reshape(found.shape))
 
 
@@ -113,11 +113,11 @@ def test_channels_are_kept_whole(net, path, unit, share):
     budget = int(share * count(made.relevant))
     masks = made.select(scores, budget)
     assert count(masks) <= budget
-    alive = made.section.live(masks)
+    alive = made.subnetwork.live(masks)
     assert all(torch.equal(alive[name], mask) for name, mask in masks.items())
     rows = {name: mask.any(1) for name, mask in masks.items()}
     # Between channels that are kept no relevant kernel is missing.
-    between = made.section.live({name: made.relevant[name] & row[:, None] for name, row in rows.items()})
+    between = made.subnetwork.live({name: made.relevant[name] & row[:, None] for name, row in rows.items()})
     assert all(torch.equal(between[name], mask) for name, mask in masks.items())
     if share == 1:
         assert count(masks) == count(made.relevant)

@@ -28,7 +28,7 @@ def pictures(count: int) -> ImageSet:
     return ImageSet(tuple(Path("some", name) for name in names), tuple(names), PREPROCESS, tuple(drawn), batch_size=2)
 
 
-def section(net, path: str, target: dict) -> TargetSubnetwork:
+def subnetwork(net, path: str, target: dict) -> TargetSubnetwork:
     graph = trace(build(net, torch.float32), (SIZE, SIZE))
     return TargetSubnetwork(graph, Target(graph.find(path), **target))
 
@@ -46,7 +46,7 @@ def r(f: np.ndarray, c: np.ndarray) -> float:
 
 @pytest.mark.parametrize(("net", "path", "units"), MAPS)
 def test_each_picture_has_its_own_correlation_and_maps(net, path, units):
-    of, shown = section(net, path, {"units": units}), pictures(11)
+    of, shown = subnetwork(net, path, {"units": units}), pictures(11)
     network, circuit = both(of, shown)
     found = fidelity_examples.collect(of, shown, network, circuit, 0)
     assert found.correlations
@@ -67,7 +67,7 @@ def test_each_picture_has_its_own_correlation_and_maps(net, path, units):
 
 
 def test_the_line_is_that_of_all_responses_not_of_the_sample():
-    of, shown = section(Branches, "head", {"units": (4,)}), pictures(60)
+    of, shown = subnetwork(Branches, "head", {"units": (4,)}), pictures(60)
     network, circuit = both(of, shown)
     found = fidelity_examples.collect(of, shown, network, circuit, 0)
     assert found.responses == network.numel() > len(found.network) == fidelity_examples.PAIRS
@@ -76,7 +76,7 @@ def test_the_line_is_that_of_all_responses_not_of_the_sample():
 
 
 def test_pairs_are_drawn_without_replacement_by_the_seed():
-    of, shown = section(Branches, "head", {"units": (4,)}), pictures(60)
+    of, shown = subnetwork(Branches, "head", {"units": (4,)}), pictures(60)
     network = torch.arange(60 * 144).double().reshape(60, 144)
     found, same, other = (fidelity_examples.collect(of, shown, network, -network, seed) for seed in (3, 3, 4))
     assert len(np.unique(found.network)) == fidelity_examples.PAIRS
@@ -88,7 +88,7 @@ def test_pairs_are_drawn_without_replacement_by_the_seed():
 
 
 def test_of_few_responses_all_are_kept():
-    of, shown = section(Chain, "conv2", {"units": (2,)}), pictures(3)
+    of, shown = subnetwork(Chain, "conv2", {"units": (2,)}), pictures(3)
     network, circuit = both(of, shown)
     found = fidelity_examples.collect(of, shown, network, circuit, 0)
     np.testing.assert_array_equal(found.network, network.flatten().numpy())
@@ -104,7 +104,7 @@ def test_of_few_responses_all_are_kept():
     ids=["a linear layer", "a position"],
 )
 def test_where_a_map_is_one_value_pictures_are_told_by_how_far_off_they_are(net, path, target):
-    of, shown = section(net, path, target), pictures(9)
+    of, shown = subnetwork(net, path, target), pictures(9)
     network, circuit = both(of, shown)
     found = fidelity_examples.collect(of, shown, network, circuit, 0)
     assert not found.correlations
@@ -117,7 +117,7 @@ def test_where_a_map_is_one_value_pictures_are_told_by_how_far_off_they_are(net,
 
 def test_maps_that_do_not_vary():
     """The network's say nothing, the circuit's preserve nothing."""
-    of, shown = section(Branches, "head", {"units": (4,)}), pictures(5)
+    of, shown = subnetwork(Branches, "head", {"units": (4,)}), pictures(5)
     network, circuit = both(of, shown)
     network[1], circuit[2] = 0.1, 7.3
     found = fidelity_examples.collect(of, shown, network, circuit, 0)

@@ -44,7 +44,7 @@ from tests.helpers.toy_networks import (
 NETS = (Chain, Branches, Residual, Groups, Excited, Shuffling, ChannelsLast, Again, Standardised, Sized)
 
 
-def section(module: nn.Module, path: str, unit: int) -> TargetSubnetwork:
+def subnetwork(module: nn.Module, path: str, unit: int) -> TargetSubnetwork:
     graph = trace(module, (SIZE, SIZE))
     return TargetSubnetwork(graph, Target(graph.find(path), (unit,)))
 
@@ -90,7 +90,7 @@ def reached(module, path, unit, masks=None):
 @pytest.mark.parametrize(("net", "path", "unit"), [*CASES, *CHANNEL_CASES], ids=[*IDS, *CHANNEL_IDS])
 def test_relevant_kernels_are_those_a_signal_flows_through(net, path, unit):
     module = build(net)
-    part = section(module, path, unit)
+    part = subnetwork(module, path, unit)
     expected = reached(module, path, unit)
     for name, alive in expected.items():
         assert torch.equal(part.relevant.get(name, torch.zeros_like(alive)), alive), name
@@ -103,7 +103,7 @@ def test_relevant_kernels_are_those_a_signal_flows_through(net, path, unit):
 )
 def test_effective_kernels_are_those_a_signal_flows_through_under_a_mask(net, path, unit, seed):
     module = build(net)
-    part = section(module, path, unit)
+    part = subnetwork(module, path, unit)
     masks = random_masks(module, 0.4, seed)
     kept = {name: masks[name] & part.relevant[name] for name in part.relevant}
     live = on_path(part.graph, part.target.step.name, torch.tensor([unit]), kept)
@@ -113,9 +113,9 @@ def test_effective_kernels_are_those_a_signal_flows_through_under_a_mask(net, pa
 
 
 @pytest.mark.parametrize(("net", "path", "unit"), [*CASES, *CHANNEL_CASES], ids=[*IDS, *CHANNEL_IDS])
-def test_a_masked_section_computes_what_a_masked_copy_does(net, path, unit):
+def test_a_masked_subnetwork_computes_what_a_masked_copy_does(net, path, unit):
     module, x = build(net), images()
-    part = section(module, path, unit)
+    part = subnetwork(module, path, unit)
     masks = random_masks(module, 0.5, 0)
     whole = part.feature(x)
     with part.edited({name: masks[name] for name in part.relevant}):
@@ -161,7 +161,7 @@ def test_a_receptive_field_is_where_the_gradient_is(net, path, unit):
     ],
 )
 def test_a_position_comes_out_of_its_part_of_the_image_as_of_all_of_it(net, path, unit, parts):
-    found = section(build(net), path, unit)
+    found = subnetwork(build(net), path, unit)
     x = images(2)
     whole = found.everywhere(x)
     seen = 0
@@ -262,7 +262,7 @@ def test_copies_are_copies_and_what_is_flat_is_flat(net):
 @pytest.mark.parametrize(("net", "path", "unit"), [case for case in CHANNEL_CASES if case[0] not in (Again, Sized)])
 def test_layers_are_observed_wherever_their_channels_lie(net, path, unit):
     module, x = build(net), images(3)
-    part = section(module, path, unit)
+    part = subnetwork(module, path, unit)
     found = score(Builder(part, Fixed(x)), "snip", {}, 5, 0)
     assert_scores(found, naive_snip(module, path, unit, x), part.relevant)
 
@@ -283,7 +283,7 @@ def test_a_layer_of_a_kind_of_its_own_is_a_layer():
         ("1", "conv", (1, 1)),
     ]
     assert receptive_field(graph, graph.find("1").name, 0, 0) == (-1, -1, 2, 2)
-    part = section(module, "1", 2)
+    part = subnetwork(module, "1", 2)
     torch.testing.assert_close(part.feature(images()), module(images())[:, 2:3].detach(), rtol=1e-12, atol=1e-12)
     layer = Doubled(3, 4, 3).double()
     graph = trace(Twice(layer), (SIZE, SIZE))
@@ -401,7 +401,7 @@ def test_the_users_model_is_untouched_also_by_a_failed_run(net, fails):
     module = build(net).train()
     path, unit = next((path, unit) for case, path, unit in reversed([*CASES, *CHANNEL_CASES]) if case is net)
     before = fingerprint(module)
-    part = section(module, path, unit)
+    part = subnetwork(module, path, unit)
     if fails:
         with pytest.raises(RuntimeError):
             score(Builder(part, Fixed(torch.zeros(1, 2, SIZE, SIZE).double())), "force", {}, 5, 0)
@@ -424,7 +424,7 @@ def test_the_check_for_an_untouched_model_can_fail():
 
 
 def test_a_mask_is_undone_when_the_block_fails():
-    part = section(build(Chain), "conv2", 2)
+    part = subnetwork(build(Chain), "conv2", 2)
     x = images(2)
     whole = part.feature(x)
     with pytest.raises(ZeroDivisionError), part.edited({name: ~mask for name, mask in part.relevant.items()}):

@@ -308,8 +308,8 @@ EXACT = {ChannelAttention, SpatialAttention, Extremes, Selective, Nested, Positi
 def test_it_is_right_against_autograd(net):
     model, x = build(net).eval(), images(2)
     graph = trace(model, (SIZE, SIZE))
-    section = TargetSubnetwork(graph, Target(graph.find("b"), (1,)))
-    close(section.feature(x), model(x)[:, 1:2].detach())
-    scores_are_right(graph, section, x, every=net in EXACT)
-    extraction_is_right(section, x)
-    assert math.isclose(float(section.relevant["b"].sum()), net.out)
+    subnetwork = TargetSubnetwork(graph, Target(graph.find("b"), (1,)))
+    close(subnetwork.feature(x), model(x)[:, 1:2].detach())
+    scores_are_right(graph, subnetwork, x, every=net in EXACT)
+    extraction_is_right(subnetwork, x)
+    assert math.isclose(float(subnetwork.relevant["b"].sum()), net.out)

@@ -11,7 +11,7 @@ from torch.nn.functional import relu
 
 from circuitlang.engine.circuits.extraction.extractor import extract
 from circuitlang.plugins.protocols import Edit
-from tests.engine.circuits.test_extraction import random_masks, section
+from tests.engine.circuits.test_extraction import random_masks, subnetwork
 from tests.helpers.toy_networks import build, images
 
 Forward = Callable[["Parts", Tensor], Tensor]
@@ -79,7 +79,7 @@ def network(between: Forward) -> nn.Module:
 @pytest.mark.parametrize("name", BETWEEN)
 def test_the_module_is_the_circuit(name: str) -> None:
     x = images(2)
-    part = section(network(BETWEEN[name]), "head", 1)
+    part = subnetwork(network(BETWEEN[name]), "head", 1)
     for share in (1, 0.6, 0.3, 0.1, 0):
         for seed in range(3):
             edits = {path: Edit(mask) for path, mask in random_masks(part, share, seed).items()}

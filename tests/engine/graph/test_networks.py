@@ -100,7 +100,7 @@ class Case:
         return self.graph.layers[len(self.graph.layers) * 2 // 3]
 
     @cached_property
-    def section(self) -> TargetSubnetwork:
+    def subnetwork(self) -> TargetSubnetwork:
         return TargetSubnetwork(self.graph, Target(self.graph.find(self.layer.path), (UNIT,)))
 
     def activation(self, model: nn.Module) -> Tensor:
@@ -120,15 +120,15 @@ class Case:
     def row(self) -> str:
         """What the page says of the network."""
         words = {"cat": "concatenation", "copy": "copies", "flat": "flattening", "mix": "mixing"}
-        steps = self.graph.ancestors(self.section.target.step.name)
+        steps = self.graph.ancestors(self.subnetwork.target.step.name)
         found = {words[step.kind] for step in steps if step.kind in words}
         if any(step.kind == "each" and len(step.links) > 1 for step in steps):
             found.add("sums or products")
-        if any(layer.groups > 1 for layer in self.section.layers):
+        if any(layer.groups > 1 for layer in self.subnetwork.layers):
             found.add("groups")
-        if self.section.target.step.axis != 1:
+        if self.subnetwork.target.step.axis != 1:
             found.add("channels last")
-        relevant = f"{count(self.section.relevant):,}"
+        relevant = f"{count(self.subnetwork.relevant):,}"
         way = ", ".join(sorted(found)) or "–"
         return f"| {self.name} | {len(self.graph.layers)} | {self.layer.name} | {relevant} | {way} |"
 
@@ -183,7 +183,7 @@ def test_every_layer_that_runs_is_found(case: Case) -> None:
 
 def test_the_feature_is_the_models_own_activation(case: Case) -> None:
     expected = case.activation(case.model)
-    found = case.section.feature(case.images)
+    found = case.subnetwork.feature(case.images)
     assert expected.std() > 0
     torch.testing.assert_close(found, expected.reshape(found.shape), rtol=1e-4, atol=1e-5 * float(expected.abs().max()))
 
@@ -196,7 +196,7 @@ def test_kernels_that_are_not_relevant_do_not_matter_and_the_others_do(case: Cas
     with torch.no_grad():
         for layer in case.graph.layers:
             weight = twin.get_submodule(layer.path).weight
-            relevant = case.section.relevant.get(layer.path)
+            relevant = case.subnetwork.relevant.get(layer.path)
             if relevant is None:
                 weight.zero_()
                 changed += 1
@@ -206,9 +206,9 @@ def test_kernels_that_are_not_relevant_do_not_matter_and_the_others_do(case: Cas
     assert changed
     assert torch.equal(case.activation(twin), expected)
     generator = torch.Generator().manual_seed(5)
-    for layer in case.section.layers[:: max(1, len(case.section.layers) // 3)]:
+    for layer in case.subnetwork.layers[:: max(1, len(case.subnetwork.layers) // 3)]:
         weight = twin.get_submodule(layer.path).weight
-        kernels = case.section.relevant[layer.path].nonzero()
+        kernels = case.subnetwork.relevant[layer.path].nonzero()
         some = kernels[torch.randperm(len(kernels), generator=generator)[:50]]
         before = weight.detach().clone()
         with torch.no_grad():
@@ -222,15 +222,15 @@ def test_it_is_scored_to_an_exact_budget_and_left_as_it_was(case: Case) -> None:
     before = state(case.model)
     size = tuple(case.images.shape[2:])
     graph = trace(case.model, (size[0], size[1]))
-    section = TargetSubnetwork(graph, Target(graph.find(case.layer.path), (UNIT,)))
-    k = budget(Sparsity(SPARSITY), count(section.relevant))
-    scores = score(Builder(section, Fixed(case.images)), "actgrad", {}, k, 0)
+    subnetwork = TargetSubnetwork(graph, Target(graph.find(case.layer.path), (UNIT,)))
+    k = budget(Sparsity(SPARSITY), count(subnetwork.relevant))
+    scores = score(Builder(subnetwork, Fixed(case.images)), "actgrad", {}, k, 0)
     assert all(each.isfinite().all() for each in scores.values())
-    masks = select(scores, section.relevant, k)
+    masks = select(scores, subnetwork.relevant, k)
     assert count(masks) == k > 0
-    with section.edited(masks):
-        assert section.feature(case.images).isfinite().all()
-    effective = on_path(graph, section.target.step.name, torch.tensor([UNIT]), masks)
+    with subnetwork.edited(masks):
+        assert subnetwork.feature(case.images).isfinite().all()
+    effective = on_path(graph, subnetwork.target.step.name, torch.tensor([UNIT]), masks)
     assert all((effective[path] <= masks[path]).all() for path in masks)
     assert state(case.model) == before
 

@@ -150,13 +150,13 @@ def test_a_batch_norm_is_what_torch_makes_of_it_and_keeps_nothing_for_the_backwa
         nn.init.uniform_(norm.bias, -1, 1)
     net = nn.Sequential(nn.Conv2d(3, 4, 3), norm, nn.Tanh(), nn.Conv2d(4, 2, 3)).double().eval()
     graph = trace(net, (8, 8))
-    section = TargetSubnetwork(graph, Target(graph.find("3"), (1,)))
+    subnetwork = TargetSubnetwork(graph, Target(graph.find("3"), (1,)))
     images = torch.randn(2, 3, 8, 8).double().requires_grad_()
     kept = {}
     with torch.autograd.graph.saved_tensors_hooks(
         lambda each: kept.update({each.data_ptr(): each}) or each, lambda each: each
     ):
-        found = section.feature(images)
+        found = subnetwork.feature(images)
     # Of the maps of 6 x 6 the tanh's own, which it and the convolution behind it share.
     assert [tuple(each.shape) for each in kept.values() if each.shape[-1] == 6] == [(2, 4, 6, 6)]
     expected = net(images)[:, 1:]

@@ -82,10 +82,10 @@ def part(module: nn.Module, inner: int, path: str = "body") -> TargetSubnetwork:
 @pytest.mark.parametrize("path", ["body", "head"])
 def test_scores_are_those_of_the_formulas(inner: int, path: str) -> None:
     module, x = deep(inner), random_images(inner)
-    section = part(module, inner, path)
-    builder = Builder(section, Fixed(x))
-    assert_scores(score(builder, "snip", {}, 5, 0), naive_snip(module, path, 1, x), section.relevant)
-    assert_scores(score(builder, "actgrad", {}, 5, 0), naive_actgrad(module, path, 1, x), section.relevant)
+    subnetwork = part(module, inner, path)
+    builder = Builder(subnetwork, Fixed(x))
+    assert_scores(score(builder, "snip", {}, 5, 0), naive_snip(module, path, 1, x), subnetwork.relevant)
+    assert_scores(score(builder, "actgrad", {}, 5, 0), naive_actgrad(module, path, 1, x), subnetwork.relevant)
 
 
 def resized(values: np.ndarray, side: int) -> Tensor:
@@ -334,19 +334,21 @@ def test_a_one_channel_network_reads_pictures_in_colour_as_grey(here: Path) -> N
 @pytest.mark.parametrize("inner", CHANNELS)
 def test_crops_and_made_pictures_are_in_colour_for_a_person(inner: int) -> None:
     module = deep(inner, torch.float32)
-    section = part(module, inner)
+    subnetwork = part(module, inner)
     preprocess = Preprocess(SIZE, SIZE, (0.5,) * inner, (0.25,) * inner)
     random = np.random.default_rng(0)
     prepared = tuple(random.random((SIZE, SIZE, inner)).astype(np.float32) for _ in range(3))
     pictures = ImageSet((Path("a"), Path("b"), Path("c")), ("a", "b", "c"), preprocess, prepared)
-    found = circuit(section)
-    crops = collect(section, pictures, found)
+    found = circuit(subnetwork)
+    crops = collect(subnetwork, pictures, found)
     assert {crop.shape for crop in crops.values()} == {(64, 64, 3)}
-    visions = partial(visualise, section, thinned(section), found, preprocess, channels=True, track=no_progress)(seed=0)
+    visions = partial(visualise, subnetwork, thinned(subnetwork), found, preprocess, channels=True, track=no_progress)(
+        seed=0
+    )
     assert visions.target.shape == (2, SHOWN, SHOWN, 3)
-    with section.edited(None):
-        before, after = (ascend(of_feature(section), preprocess, 1, 0, steps) for steps in (0, 30))
-        excited = [float(of_feature(section)((each - 0.5) / 0.25)) for each in (before, after)]
+    with subnetwork.edited(None):
+        before, after = (ascend(of_feature(subnetwork), preprocess, 1, 0, steps) for steps in (0, 30))
+        excited = [float(of_feature(subnetwork)((each - 0.5) / 0.25)) for each in (before, after)]
     assert excited[1] > excited[0]
     assert after.shape == (1, inner, SIZE, SIZE)
 

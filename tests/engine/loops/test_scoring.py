@@ -37,7 +37,7 @@ SHAPES = [
 
 
 def observation(inner, out, kernel, stride, dilation, groups, height, width, share, number=3) -> LayerSignals:
-    """A layer of these shapes with random traffic of some images, channels last as in a section."""
+    """A layer of these shapes with random traffic of some images, channels last as in a subnetwork."""
     random = torch.Generator().manual_seed(0)
     x = torch.randn(number, inner, height, width, generator=random).contiguous(memory_format=torch.channels_last)
     weight = torch.randn(out, inner // groups, *kernel, generator=random).contiguous(memory_format=torch.channels_last)

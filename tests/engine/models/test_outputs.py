@@ -105,10 +105,10 @@ def test_a_class_is_one_of_the_output_that_is_said(tmp_path, form, source):
                 resolve(ClassOutput(3), graph, (), output)
             assert caught.value.findings[0].code == "E314"
             continue
-        section = TargetSubnetwork(graph, resolve(ClassOutput(3), graph, (), output))
+        subnetwork = TargetSubnetwork(graph, resolve(ClassOutput(3), graph, (), output))
         with torch.no_grad():
             expected = module.heads(images)[head][:, 3]
-            torch.testing.assert_close(section.feature(images).flatten(), expected, rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(subnetwork.feature(images).flatten(), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_names_of_tuples_and_dataclasses_are_known_where_the_code_is(tmp_path):

@@ -148,10 +148,10 @@ def test_a_program_gives_the_numbers_of_the_network_it_was(here, name, free, bat
                   (trace(module, (size, size)) for module in (original, loaded)))  # fmt: skip
     assert [layer.path for layer in one.layers] == [layer.path for layer in other.layers]
     assert [layer.name for layer in one.layers] == [layer.name for layer in other.layers]
-    first, second = (score(Builder(section, _Batches(images)), "snip", {}, 10, 0) for section in (one, other))
+    first, second = (score(Builder(subnetwork, _Batches(images)), "snip", {}, 10, 0) for subnetwork in (one, other))
     assert first.keys() == second.keys()
     assert all(torch.equal(first[path], second[path]) for path in first)
-    kept, same = (select(scores, section.relevant, 10) for section, scores in ((one, first), (other, second)))
+    kept, same = (select(scores, subnetwork.relevant, 10) for subnetwork, scores in ((one, first), (other, second)))
     assert all(torch.equal(kept[path], same[path]) for path in kept)
 
 

@@ -20,7 +20,7 @@ from circuitlang.engine.graph.tracer import trace
 from circuitlang.engine.programs.aten_import import network
 from circuitlang.engine.programs.pt2_reader import read_program
 from circuitlang.plugins.protocols import Edit
-from tests.engine.circuits.test_extraction import random_masks, section
+from tests.engine.circuits.test_extraction import random_masks, subnetwork
 from tests.helpers.toy_networks import SIZE, images
 
 Made = Callable[[SimpleNamespace, Tensor], Tensor] | nn.Module
@@ -294,9 +294,9 @@ def test_a_circuit_can_be_read_and_is_a_model_like_any_other(name: str, made: Ma
     net, x = Net(made), images(3, torch.float32)
     if name in UNFOLLOWED:
         with pytest.raises(InputError, match="E308"):
-            section(net, "head", 1)
+            subnetwork(net, "head", 1)
         return
-    part = section(net, "head", *range(4))
+    part = subnetwork(net, "head", *range(4))
     edits = {path: Edit(mask) for path, mask in random_masks(part, 0.7, 1).items()}
     path = tmp_path / "module.pt2"
     path.write_bytes(pack(extract(part, edits), (3, SIZE, SIZE)))

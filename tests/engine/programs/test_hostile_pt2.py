@@ -30,7 +30,7 @@ from circuitlang.plugins.preprocess import Preprocess
 from circuitlang.plugins.protocols import Edit
 from circuitlang.results.manifest import SUMS, manifest
 from tests.conftest import draw_pictures
-from tests.engine.circuits.test_extraction import section
+from tests.engine.circuits.test_extraction import subnetwork
 
 SIZE = 16
 Change = Callable[[dict[str, Any]], None]
@@ -53,7 +53,7 @@ class Net(nn.Module):
 def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The records of a circuit's module in which nothing is wrong."""
     path = tmp_path_factory.mktemp("good") / "module.pt2"
-    part = section(Net().eval(), "head", 0, 1, 2)
+    part = subnetwork(Net().eval(), "head", 0, 1, 2)
     edits = {name: Edit(mask) for name, mask in part.relevant.items()}
     path.write_bytes(pack(extract(part, edits), (3, SIZE, SIZE), Preprocess(SIZE, SIZE, (0.5,) * 3, (0.5,) * 3)))
     with zipfile.ZipFile(path) as archive:

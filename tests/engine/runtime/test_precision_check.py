@@ -111,22 +111,24 @@ def test_the_change_is_that_of_a_naive_computation(here, tf32):
     prepared = prepare(compiled.plan, compiled.folder, compiled.origins, Options(fast=True))
     (job,) = prepared.jobs
     (found,) = circuitlang.run(line, fast=True)
-    change, section = found.summary.reduced, job.section
+    change, subnetwork = found.summary.reduced, job.subnetwork
     assert change is not None
 
     # Every third of 40 pictures, in double precision.
     images = torch.cat(list(job.train.batches("")))[::3].double()
-    network, path = prepared.model.module.double(), section.target.step.layer.path
+    network, path = prepared.model.module.double(), subnetwork.target.step.layer.path
     exact = naive_snip(network, path, 8, images)
     with Tf32():
         fast = naive_snip(network, path, 8, images)
-    ours, theirs = (torch.cat([each[name][mask] for name, mask in section.relevant.items()]) for each in (fast, exact))
+    ours, theirs = (
+        torch.cat([each[name][mask] for name, mask in subnetwork.relevant.items()]) for each in (fast, exact)
+    )
     assert change.images == len(images) == 14
     difference = float((ours - theirs).abs().max() / theirs.max())
     assert 1e-5 < difference < 1e-3
     assert change.difference == found.metrics["score_difference"] == pytest.approx(difference, rel=0.02)
     assert change.spearman == pytest.approx(spearmanr(ours, theirs).statistic, abs=1e-6)
-    one, other = (best(each, section.relevant, found.summary.asked) for each in (fast, exact))
+    one, other = (best(each, subnetwork.relevant, found.summary.asked) for each in (fast, exact))
     assert change.kept == found.summary.asked
     assert change.exchanged == sum(int((one[name] & ~other[name]).sum()) for name in one)
 

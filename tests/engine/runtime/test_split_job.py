@@ -16,7 +16,7 @@ from scipy.stats import hypergeom
 from sklearn.metrics import silhouette_score
 
 import circuitlang
-from benchmarks.planted import SPLITS, Parted, either, parted, section, split_row
+from benchmarks.planted import SPLITS, Parted, either, parted, split_row, subnetwork
 from circuitlang import pipeline
 from circuitlang.base.source import Source
 from circuitlang.cli.main import main
@@ -96,14 +96,14 @@ def test_points_lie_as_the_scores_of_each_image_do(net, path, unit):
 def test_an_image_that_says_nothing_is_a_point_of_zeros():
     planted = either(0)
     nothing = torch.zeros(1, *planted.train.shape[1:]).double()
-    (found,) = vectors(section(planted), [Fixed(torch.cat([planted.train[:4], nothing]))], Choice("actgrad"), 0)
+    (found,) = vectors(subnetwork(planted), [Fixed(torch.cat([planted.train[:4], nothing]))], Choice("actgrad"), 0)
     assert found[:4].any(1).all()
     assert not found[4].any()
 
 
 def test_where_kernels_are_too_many_angles_are_kept_nearly(monkeypatch):
     planted = either(0)
-    part, given = section(planted), [Fixed(planted.train)]
+    part, given = subnetwork(planted), [Fixed(planted.train)]
     (whole,) = vectors(part, given, Choice("actgrad"), 0)
     monkeypatch.setattr(vectors_module, "ROOM", 4 * len(planted.train) * 80)
     (folded,) = vectors(part, given, Choice("actgrad"), 0)
@@ -321,7 +321,7 @@ def test_a_finished_circuit_can_be_put_back_into_the_network(here, clauses):
     (job,) = prepare(compiled.plan, compiled.folder, compiled.origins, Options()).jobs
     result = read(outcome.folder)
     module = torch.export.load(outcome.folder / "module.pt2").module()
-    found = responses(job.section, job.train, "", edits_from_result(result))
+    found = responses(job.subnetwork, job.train, "", edits_from_result(result))
     wanted = torch.cat([module(batch).flatten(1) for batch in job.train.batches("")]).double()
     assert torch.allclose(found, wanted, atol=1e-4 * float(wanted.abs().max()))
 
@@ -518,7 +518,7 @@ def planted_splits() -> dict[str, list[tuple[Parted, tuple]]]:
         for seed in SEEDS:
             planted = make(seed)
             truths, size = sought(seed, planted)
-            found[name].append((parted(section(planted), planted, size, seed), tuple(truths)))
+            found[name].append((parted(subnetwork(planted), planted, size, seed), tuple(truths)))
     return found
 
 

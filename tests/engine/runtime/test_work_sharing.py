@@ -71,7 +71,7 @@ def passes(monkeypatch) -> list[list[str]]:
     observe = MultiTargetPass.observe
 
     def counted(self, x, starts, observer):
-        seen.append([section.target.step.name for section, _ in starts])
+        seen.append([subnetwork.target.step.name for subnetwork, _ in starts])
         observe(self, x, starts, observer)
 
     monkeypatch.setattr(MultiTargetPass, "observe", counted)
@@ -116,7 +116,7 @@ def test_of_several_processes_none_waits_for_another_layer(here, passes, monkeyp
     compiled = compile_source(Source(str(here / "some.circuit"), SWEEP))
     jobs = prepare(compiled.plan, compiled.folder, compiled.origins, Options()).jobs
     first, second, *_, last = jobs
-    assert last.section.target.step.name == "conv3"
+    assert last.subnetwork.target.step.name == "conv3"
     after = _after(jobs)
     assert after.pop(second.plan.id) == first.plan.id
     assert last.plan.id not in after
@@ -126,25 +126,25 @@ def test_of_several_processes_none_waits_for_another_layer(here, passes, monkeyp
     with pytest.raises(ZeroDivisionError):
         performer._circuit(first)
     assert {tuple(targets) for targets in passes} == {("conv4", "conv4")}
-    assert not last.shelf.has(None)
-    assert not reference_responses.there(last.section, last.train)
+    assert not last.score_cache.has(None)
+    assert not reference_responses.there(last.subnetwork, last.train)
     precompute_shared(last, jobs)
-    assert reference_responses.there(last.section, last.train)
+    assert reference_responses.there(last.subnetwork, last.train)
 
 
 def test_what_the_network_does_is_found_once_for_all_and_forgotten_at_the_end(here, undrawn, monkeypatch):
-    ran, sections = [], []
+    ran, subnetworks = [], []
     collect = reference_responses.collect
 
     def counted(some, images, label, look=False):
         ran.append((label, len(some), look))
-        sections.extend(some)
+        subnetworks.extend(some)
         collect(some, images, label, look)
 
     monkeypatch.setattr(reference_responses, "collect", counted)
     spec(SWEEP.replace("criterion=snip", "criterion=magnitude"), here)
     assert ran == [("the network on pictures", 3, True), ("the network on held-out pictures", 3, False)]
-    assert not any(section.memo._values for section in sections)
+    assert not any(subnetwork.memo._values for subnetwork in subnetworks)
 
 
 @pytest.mark.parametrize(("room", "together"), [(1 << 20, {3}), (0, {1})])
@@ -195,9 +195,9 @@ def test_what_is_done_is_not_done_again_for_those_that_come_later(here, undrawn,
     monkeypatch.setattr(tensor_cache, "LARGEST", 0)
     found, collect = [], reference_responses.collect
 
-    def counted(sections, images, label, look=False):
-        found.extend((str(section.target), images.digest) for section in sections)
-        collect(sections, images, label, look)
+    def counted(subnetworks, images, label, look=False):
+        found.extend((str(subnetwork.target), images.digest) for subnetwork in subnetworks)
+        collect(subnetworks, images, label, look)
 
     monkeypatch.setattr(reference_responses, "collect", counted)
     monkeypatch.setattr("circuitlang.engine.runtime.work_sharing.MOST", 2)
@@ -212,4 +212,4 @@ def test_one_of_several_processes_holds_what_it_knows_of_one_feature(here, undra
     performer = JobRunner(prepared, here / "runs", prepared.jobs, apart=True)
     for job in prepared.jobs:
         list(performer(job))
-    assert [bool(job.section.memo._values) for job in prepared.jobs] == [False, False, True]
+    assert [bool(job.subnetwork.memo._values) for job in prepared.jobs] == [False, False, True]

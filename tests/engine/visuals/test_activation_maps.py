@@ -14,10 +14,10 @@ from tests.engine.visuals.test_exemplars import circuit, pictures
 from tests.helpers.toy_networks import SIZE, Again, Branches, Chain, Groups, Residual, build, layers, naive_trace
 
 
-def thinned(section: TargetSubnetwork) -> dict[str, torch.Tensor]:
+def thinned(subnetwork: TargetSubnetwork) -> dict[str, torch.Tensor]:
     """Masks that keep three of four relevant kernels."""
     kept = {}
-    for path, mask in section.relevant.items():
+    for path, mask in subnetwork.relevant.items():
         kept[path] = mask & (torch.arange(mask.numel()).reshape(mask.shape) % 4 != 1)
     return kept
 
@@ -25,12 +25,12 @@ def thinned(section: TargetSubnetwork) -> dict[str, torch.Tensor]:
 def collected(net, path, unit, count=11, strength=None):
     module, shown = build(net, torch.float32), pictures(count)
     graph = trace(module, (SIZE, SIZE))
-    section = TargetSubnetwork(graph, Target(graph.find(path), (unit,)))
-    masks = thinned(section)
+    subnetwork = TargetSubnetwork(graph, Target(graph.find(path), (unit,)))
+    masks = thinned(subnetwork)
     x = torch.cat(list(shown.batches("")))
     strength = torch.arange(float(count)) if strength is None else strength
-    found = activation_maps.collect(section, shown, strength, circuit(section), masks)
-    return module, section, masks, x, found
+    found = activation_maps.collect(subnetwork, shown, strength, circuit(subnetwork), masks)
+    return module, subnetwork, masks, x, found
 
 
 @pytest.mark.parametrize(
@@ -38,13 +38,13 @@ def collected(net, path, unit, count=11, strength=None):
     [(Chain, "conv2", 2), (Chain, "fc2", 0), (Branches, "head", 4), (Residual, "head", 2), (Groups, "point", 2)],
 )
 def test_maps_are_what_the_layers_put_out(net, path, unit):
-    module, section, masks, x, found = collected(net, path, unit)
+    module, subnetwork, masks, x, found = collected(net, path, unit)
     chosen = activation_maps.choose(torch.arange(11.0))
     whole = naive_trace(module, path, unit, x[chosen])[2]
     part = naive_trace(module, path, unit, x[chosen], masks)[2]
-    assert {section.layers[number].path for number, _ in found.maps} == set(section.relevant)
+    assert {subnetwork.layers[number].path for number, _ in found.maps} == set(subnetwork.relevant)
     for (number, channel), maps in found.maps.items():
-        name = section.layers[number].path
+        name = subnetwork.layers[number].path
         both = [seen[name][1].detach() for seen in (whole, part)]
         linear = isinstance(layers(module)[name], torch.nn.Linear)
         expected = np.stack([each[..., channel] if linear else each[:, channel] for each in both], 1)
@@ -65,8 +65,8 @@ def test_the_feature_is_compared_with_itself():
 
 
 def test_a_layer_used_again_shows_its_last_use():
-    module, section, _, x, found = collected(Again, "twice", 3)
-    number = [layer.path for layer in section.layers].index("twice")
+    module, subnetwork, _, x, found = collected(Again, "twice", 3)
+    number = [layer.path for layer in subnetwork.layers].index("twice")
     last = naive_trace(module, "twice", 3, x[activation_maps.choose(torch.arange(11.0))])[2]["twice"][1][:, 3].detach()
     scale = found.scales[number, 3]
     values = (found.maps[number, 3][:, 0].astype(float) - ActivationMaps.ZERO) / ActivationMaps.ZERO * scale

@@ -25,12 +25,12 @@ def pictures(count: int) -> ImageSet:
     return ImageSet(tuple(map(Path, names)), tuple(names), PREPROCESS, tuple(drawn), batch_size=2)
 
 
-def circuit(section: TargetSubnetwork) -> Circuit:
+def circuit(subnetwork: TargetSubnetwork) -> Circuit:
     """Every relevant kernel, and all of them effective."""
     kernels = []
-    for layer in section.layers:
-        row, column = section.relevant[layer.path].nonzero(as_tuple=True)
-        weight, many = section.weights[layer.path][row, column].float().numpy(), len(row)
+    for layer in subnetwork.layers:
+        row, column = subnetwork.relevant[layer.path].nonzero(as_tuple=True)
+        weight, many = subnetwork.weights[layer.path][row, column].float().numpy(), len(row)
         kernels.append(
             KeptKernels(
                 row.numpy(), layer.sources()[row, column].numpy(), np.ones(many), weight, np.ones(many, np.bool_)
@@ -44,14 +44,14 @@ def circuit(section: TargetSubnetwork) -> Circuit:
 def test_an_exemplar_is_what_the_strongest_response_sees(net, path, unit):
     module, shown = build(net, torch.float32), pictures(5)
     graph = trace(module, (SIZE, SIZE))
-    section = TargetSubnetwork(graph, Target(graph.find(path), (unit,)))
-    found = exemplars.collect(section, shown, circuit(section))
+    subnetwork = TargetSubnetwork(graph, Target(graph.find(path), (unit,)))
+    found = exemplars.collect(subnetwork, shown, circuit(subnetwork))
     x = torch.cat(list(shown.batches("")))
     _, _, seen = naive_trace(module, path, unit, x)
-    assert {section.layers[number].path for number, _ in found} == set(section.relevant)
+    assert {subnetwork.layers[number].path for number, _ in found} == set(subnetwork.relevant)
     compared = 0
     for (number, channel), exemplar in found.items():
-        layer = section.layers[number]
+        layer = subnetwork.layers[number]
         if layer.path not in seen:  # called as a function, where no hook sees it
             continue
         output = seen[layer.path][1][:, channel].detach()

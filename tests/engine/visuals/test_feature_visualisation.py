@@ -38,41 +38,41 @@ def made(net, path, unit, at=None):
 @pytest.mark.parametrize("part", [False, True], ids=["network", "circuit"])
 @pytest.mark.parametrize(("net", "path", "unit"), NETS)
 def test_the_feature_is_excited(net, path, unit, part):
-    module, section = made(net, path, unit)
-    masks = thinned(section) if part else None
+    module, subnetwork = made(net, path, unit)
+    masks = thinned(subnetwork) if part else None
 
     def response(pictures):
         maps = naive(module, path, unit, (pictures - 0.5) / 0.25, masks)
         return float(maps[0, maps.shape[1] // 2, maps.shape[2] // 2].detach())
 
-    with section.edited(masks):
-        before, after = (ascend(of_feature(section), PREPROCESS, 1, 0, steps) for steps in (0, 30))
+    with subnetwork.edited(masks):
+        before, after = (ascend(of_feature(subnetwork), PREPROCESS, 1, 0, steps) for steps in (0, 30))
     assert response(after) > response(before) + 0.02
     assert before.shape == after.shape == (1, 3, SIDE, SIDE)
     assert 0 <= float(after.min()) <= float(after.max()) <= 1
 
 
 def test_each_picture_excites_the_channel_it_is_made_for():
-    _, section = made(Chain, "fc2", 0)
-    node = section.nodes["conv2"]
-    pictures = ascend(_channels(section, node, [0, 3, 4]), PREPROCESS, 3, 0, 40)
-    values = section.values((pictures - 0.5) / 0.25, {node})[node][:, [0, 3, 4]]
+    _, subnetwork = made(Chain, "fc2", 0)
+    node = subnetwork.nodes["conv2"]
+    pictures = ascend(_channels(subnetwork, node, [0, 3, 4]), PREPROCESS, 3, 0, 40)
+    values = subnetwork.values((pictures - 0.5) / 0.25, {node})[node][:, [0, 3, 4]]
     middle = values[..., values.shape[2] // 2, values.shape[3] // 2]
     assert middle.argmax(0).tolist() == [0, 1, 2]
 
 
 def test_what_one_picture_is_does_not_depend_on_the_others():
-    _, section = made(Chain, "fc2", 0)
-    node = section.nodes["conv2"]
-    alone = ascend(_channels(section, node, [3]), PREPROCESS, 1, 0, 8)
-    together = ascend(_channels(section, node, [0, 3]), PREPROCESS, 2, 0, 8)
+    _, subnetwork = made(Chain, "fc2", 0)
+    node = subnetwork.nodes["conv2"]
+    alone = ascend(_channels(subnetwork, node, [3]), PREPROCESS, 1, 0, 8)
+    together = ascend(_channels(subnetwork, node, [0, 3]), PREPROCESS, 2, 0, 8)
     torch.testing.assert_close(alone[0], together[1], atol=1e-3, rtol=0)
 
 
 def test_the_same_seed_makes_the_same_pictures():
-    _, section = made(Residual, "head", 2)
+    _, subnetwork = made(Residual, "head", 2)
     found = partial(
-        visualise, section, thinned(section), circuit(section), PREPROCESS, channels=True, track=no_progress
+        visualise, subnetwork, thinned(subnetwork), circuit(subnetwork), PREPROCESS, channels=True, track=no_progress
     )
     one, same, other = found(seed=1), found(seed=1), found(seed=2)
     assert np.array_equal(one.target, same.target)
@@ -82,39 +82,39 @@ def test_the_same_seed_makes_the_same_pictures():
 
 
 def test_every_channel_is_drawn_when_asked_for():
-    _, section = made(Branches, "head", 4)
-    whole = circuit(section)
-    asked = visualise(section, thinned(section), whole, PREPROCESS, 0, True, no_progress)
+    _, subnetwork = made(Branches, "head", 4)
+    whole = circuit(subnetwork)
+    asked = visualise(subnetwork, thinned(subnetwork), whole, PREPROCESS, 0, True, no_progress)
     assert set(asked.channels) == {
         (number, channel) for number, kernels in enumerate(whole.kernels) for channel in kernels.target.tolist()
     }
     assert {pictures.shape for pictures in asked.channels.values()} == {(2, SIZE, SIZE, 3)}
     assert asked.target.shape == (2, SIZE, SIZE, 3)
     assert not np.array_equal(asked.target[0], asked.target[1])
-    assert visualise(section, thinned(section), whole, PREPROCESS, 0, False, no_progress).channels == {}
+    assert visualise(subnetwork, thinned(subnetwork), whole, PREPROCESS, 0, False, no_progress).channels == {}
 
 
 def test_a_position_is_excited_where_it_is():
-    module, section = made(Residual, "head", 2, at=(0, 0))
-    with section.edited(None):
-        before, after = (ascend(of_feature(section), PREPROCESS, 1, 0, steps) for steps in (0, 30))
+    module, subnetwork = made(Residual, "head", 2, at=(0, 0))
+    with subnetwork.edited(None):
+        before, after = (ascend(of_feature(subnetwork), PREPROCESS, 1, 0, steps) for steps in (0, 30))
     one, two = (float(naive(module, "head", 2, (each - 0.5) / 0.25)[0, 0, 0].detach()) for each in (before, after))
     assert two > one
 
 
 def test_the_network_is_left_as_it_was():
-    module, section = made(Residual, "head", 2)
+    module, subnetwork = made(Residual, "head", 2)
     x = torch.randn(2, 3, SIDE, SIDE)
-    before = section.feature(x)
-    visualise(section, thinned(section), circuit(section), PREPROCESS, 0, True, no_progress)
-    assert torch.equal(section.feature(x), before)
+    before = subnetwork.feature(x)
+    visualise(subnetwork, thinned(subnetwork), circuit(subnetwork), PREPROCESS, 0, True, no_progress)
+    assert torch.equal(subnetwork.feature(x), before)
     assert all(parameter.grad is None for parameter in module.parameters())
 
 
 def test_nothing_excites_what_is_dead_and_the_beginning_is_shown():
-    _, section = made(Chain, "conv2", 2)
-    with section.edited({path: torch.zeros_like(mask) for path, mask in section.relevant.items()}):
-        before, after = (ascend(of_feature(section), PREPROCESS, 1, 0, steps) for steps in (0, 10))
+    _, subnetwork = made(Chain, "conv2", 2)
+    with subnetwork.edited({path: torch.zeros_like(mask) for path, mask in subnetwork.relevant.items()}):
+        before, after = (ascend(of_feature(subnetwork), PREPROCESS, 1, 0, steps) for steps in (0, 10))
     assert torch.equal(before, after)
 
 
@@ -130,53 +130,53 @@ def test_the_spectrum_is_that_of_a_picture_of_any_size(size):
     assert abs(int(wave[0, 0].argmin()) - size // 2) <= 1
 
 
-def sizes(section, monkeypatch):
-    """Of what the section is run on from now on, the sizes."""
-    seen, run = [], section.everywhere
+def sizes(subnetwork, monkeypatch):
+    """Of what the subnetwork is run on from now on, the sizes."""
+    seen, run = [], subnetwork.everywhere
 
     def everywhere(images):
         seen.append(tuple(images.shape[2:]))
         return run(images)
 
-    monkeypatch.setattr(section, "everywhere", everywhere)
+    monkeypatch.setattr(subnetwork, "everywhere", everywhere)
     return seen
 
 
 @pytest.mark.parametrize("at", [None, (0, 1), (3, 5)])
 def test_a_picture_is_made_through_what_the_position_sees(monkeypatch, at):
-    _, section = made(Groups, "grouped", 3, at)
-    seen = sizes(section, monkeypatch)
-    part = ascend(of_feature(section), PREPROCESS, 1, 0, 3)
+    _, subnetwork = made(Groups, "grouped", 3, at)
+    seen = sizes(subnetwork, monkeypatch)
+    part = ascend(of_feature(subnetwork), PREPROCESS, 1, 0, 3)
     assert max(seen[-1]) < SIDE
-    section.memo.clear()
+    subnetwork.memo.clear()
     monkeypatch.setattr("circuitlang.engine.visuals.feature_visualisation.same", lambda *_: False)
-    whole = ascend(of_feature(section), PREPROCESS, 1, 0, 3)
+    whole = ascend(of_feature(subnetwork), PREPROCESS, 1, 0, 3)
     assert seen[-1] == (SIDE, SIDE)
     torch.testing.assert_close(part, whole, rtol=0, atol=1e-4)
 
 
 def test_where_a_part_comes_to_something_else_the_whole_is_taken(monkeypatch):
     # A border that wraps around.
-    _, section = made(Residual, "body", 1, (0, 0))
-    assert aligned_crop(section.graph, section.target.step.name, 0, 0)
-    seen = sizes(section, monkeypatch)
-    ascend(of_feature(section), PREPROCESS, 1, 0, 1)
+    _, subnetwork = made(Residual, "body", 1, (0, 0))
+    assert aligned_crop(subnetwork.graph, subnetwork.target.step.name, 0, 0)
+    seen = sizes(subnetwork, monkeypatch)
+    ascend(of_feature(subnetwork), PREPROCESS, 1, 0, 1)
     assert seen[-1] == (SIDE, SIDE)
 
     def refuses(images):
         raise RuntimeError("shape '[1, 4, 12, 12]' is invalid for input of size 100")
 
-    assert not same(refuses, lambda _: torch.ones(1), section)
-    assert same(lambda _: torch.ones(1), lambda _: torch.ones(1), section)
+    assert not same(refuses, lambda _: torch.ones(1), subnetwork)
+    assert same(lambda _: torch.ones(1), lambda _: torch.ones(1), subnetwork)
 
 
 def test_mean_and_deviation_are_the_models():
-    _, section = made(Chain, "conv2", 2)
+    _, subnetwork = made(Chain, "conv2", 2)
     seen = []
 
     def objective(images):
         seen.append(images.detach())
-        return of_feature(section)(images)
+        return of_feature(subnetwork)(images)
 
     ascend(objective, Preprocess(SIDE, SIDE, (0.1, 0.2, 0.3), (0.5, 0.6, 0.7)), 1, 0, 1)
     middle = seen[0].mean((0, 2, 3))

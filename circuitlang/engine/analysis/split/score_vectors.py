@@ -30,9 +30,9 @@ def vectors_by(criterion: Choice) -> Choice:
     return criterion if isinstance(CRITERIA.load(criterion.name), Criterion) else OTHERWISE
 
 
-def vectors(section: TargetSubnetwork, sets: Sequence[Batches], criterion: Choice, seed: int) -> list[Tensor]:
+def vectors(subnetwork: TargetSubnetwork, sets: Sequence[Batches], criterion: Choice, seed: int) -> list[Tensor]:
     """Of the images of each set, points [images, r] that lie to one another as the vectors of their scores do, each of
-    length 1 and of the section's relevant kernels; of an image on which all scores are nil, a point of zeros.
+    length 1 and of the subnetwork's relevant kernels; of an image on which all scores are nil, a point of zeros.
 
     One pass over the images by a criterion of one pass. r is at most the number of images. Memory is that of the scores
     in single precision, but no more than `ROOM`: where kernels are too many, each is added with a random sign, drawn by
@@ -40,14 +40,14 @@ def vectors(section: TargetSubnetwork, sets: Sequence[Batches], criterion: Choic
     (Charikar et al. 2002; Weinberger et al. 2009).
     """
     images = sum(map(len, sets))
-    relevant = section.relevant
+    relevant = subnetwork.relevant
     kernels = count(relevant)
     places = max(min(kernels, ROOM // (4 * max(images, 1))), 1)
     fold = _folding(kernels, places, seed)
     found = torch.zeros(images, places)
     row = 0
     for each in sets:
-        for scores in score_each(Builder(section, each), criterion, seed, "scores of each picture"):
+        for scores in score_each(Builder(subnetwork, each), criterion, seed, "scores of each picture"):
             flat = torch.cat([scores[path][mask] for path, mask in relevant.items()])
             length = flat.norm()
             # Of length 1 before it is rounded to single precision, where small scores would be lost.
