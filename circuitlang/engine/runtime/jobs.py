@@ -24,7 +24,7 @@ from circuitlang.engine.cache.tensor_cache import ScoreCache
 from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
 from circuitlang.engine.graph.channel_graph import Graph
 from circuitlang.engine.graph.targets import Target, resolve
-from circuitlang.engine.graph.trace_verification import IMAGES, Verified, few, verified
+from circuitlang.engine.graph.trace_verification import IMAGES, Verified, as_batch, verified
 from circuitlang.engine.graph.tracer import trace, trace_with
 from circuitlang.engine.graph.tracing_methods import tracing_methods
 from circuitlang.engine.images.file_patterns import find
@@ -370,7 +370,7 @@ def _few(sets: Sets) -> Tensor | None:
     pool = [(pictures, number) for pictures, _ in sets.values() for number in range(len(pictures))]
     chosen = pool[:: max(1, len(pool) // IMAGES)][:IMAGES]
     batches = [replace(pictures.take([number]), track=no_progress).batches("") for pictures, number in chosen]
-    return few([batch for each in batches for batch in each])
+    return as_batch([batch for each in batches for batch in each])
 
 
 def _targets(

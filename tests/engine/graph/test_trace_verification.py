@@ -15,7 +15,9 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrizations, parametrize, prune, spectral_norm, weight_norm
 
 from circuitlang.base.diagnostics import InputError
-from circuitlang.engine.graph.trace_verification import TOLERANCE, _Given, difference, few, verified
+from circuitlang.engine.graph.module_runs import ModuleRuns
+from circuitlang.engine.graph.output_difference import TOLERANCE, difference
+from circuitlang.engine.graph.trace_verification import as_batch, verified
 from circuitlang.engine.graph.tracer import trace
 from circuitlang.engine.models import sandbox
 
@@ -732,8 +734,8 @@ def enlarged(self, y):
 
 def test_a_network_that_enlarges_rounding_may_differ_by_more():
     assert "depends on the other images" in refused(between(slightly_by_number))
-    given = _Given(between(enlarged)(), images())
-    assert given.runs.tolerance > 2 * TOLERANCE
+    runs = ModuleRuns(between(enlarged)(), images())
+    assert runs.plain.tolerance > 2 * TOLERANCE
     assert verified(between(enlarged)(), (SIZE, SIZE), images()).doubt is None
 
 
@@ -747,9 +749,9 @@ def test_what_is_no_number_is_alike_in_both_or_not_at_all():
 
 def test_an_image_that_is_alone_has_its_mirror_image_beside_it():
     one = images(1)
-    assert few([]) is None
-    assert torch.equal(few([one]), torch.cat([one, one.flip(-1)]))
-    assert torch.equal(few([one, one + 1]), torch.cat([one, one + 1]))
+    assert as_batch([]) is None
+    assert torch.equal(as_batch([one]), torch.cat([one, one.flip(-1)]))
+    assert torch.equal(as_batch([one, one + 1]), torch.cat([one, one + 1]))
 
 
 def test_a_copy_is_the_modules_equal_and_shares_nothing_with_it():
