@@ -234,7 +234,7 @@ def channels() -> Any:
     """What circuits have in common, as a run keeps it."""
     if find_spec("numba") is None:
         return None
-    from circuitlang.engine.loops.sparse_runner import Channels
+    from circuitlang.engine.loops.sparse_layers import Channels
 
     return Channels()
 

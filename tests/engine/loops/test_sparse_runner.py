@@ -9,7 +9,8 @@ from circuitlang.engine.circuits.extraction.extractor import extract
 from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
 from circuitlang.engine.graph.targets import Target
 from circuitlang.engine.graph.tracer import trace
-from circuitlang.engine.loops import sparse_runner
+from circuitlang.engine.loops import sparse_layers, sparse_runner
+from circuitlang.engine.loops.simd import LANES
 from circuitlang.plugins.protocols import Edit
 from tests.helpers.toy_networks import CASES, CHANNEL_CASES, CHANNEL_IDS, IDS, SIZE, build, images
 
@@ -55,11 +56,11 @@ def test_layers(shape, rectified, threads, monkeypatch):
     torch.manual_seed(0)
     layer = nn.Conv2d(inner, out, size, stride, padding, dilation).requires_grad_(False)
     layer.weight *= torch.rand(out, inner, 1, 1) < 0.5
-    assert sparse_runner._suits(layer)
-    x = torch.randn(sparse_runner.LANES, inner, height, width)
+    assert sparse_layers.is_supported(layer)
+    x = torch.randn(LANES, inner, height, width)
     expected = layer.double()(x.double())
     expected = torch.relu(expected) if rectified else expected
-    found = sparse_runner._Layer(layer.float(), rectified)(sparse_runner._laid(x))
+    found = sparse_layers.SparseLayer(layer.float(), rectified)(sparse_layers.images_last(x))
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
 
 
@@ -88,20 +89,20 @@ def test_pools(given, words, rows, columns, threads, function, monkeypatch):
         def forward(self, x):
             return functional.max_pool2d(x, *given, **words) if function else self.pool(x)
 
-    runner = sparse_runner._Runner(fx.symbolic_trace(Net()), sparse_runner.Channels())
+    runner = sparse_runner._Runner(fx.symbolic_trace(Net()), sparse_layers.Channels())
     assert len(runner._pools) == 1
-    x = torch.randn(sparse_runner.LANES, 5, rows, columns)
+    x = torch.randn(LANES, 5, rows, columns)
     # What isn't a number, and nothing but what is infinitely little, are no different from torch's.
     x[0, 0, 2, 2], x[1] = torch.nan, -torch.inf
-    found = runner.found(sparse_runner._laid(x), None)
+    found = runner.run_lanes(sparse_layers.images_last(x), None)
     assert torch.equal(found.nan_to_num(-7), Net()(x).nan_to_num(-7))
 
 
 def test_a_pool_that_says_where_is_left_to_torch():
     both = nn.Sequential(nn.MaxPool2d(2, return_indices=True))
-    assert not sparse_runner._Runner(fx.symbolic_trace(both), sparse_runner.Channels())._pools
+    assert not sparse_runner._Runner(fx.symbolic_trace(both), sparse_layers.Channels())._pools
     last = fx.symbolic_trace(lambda x: functional.max_pool2d(x, 2, 2, 0, 1, False, True))
-    assert not sparse_runner._Runner(last, sparse_runner.Channels())._pools
+    assert not sparse_runner._Runner(last, sparse_layers.Channels())._pools
 
 
 class Striped(nn.Module):
@@ -127,12 +128,12 @@ class Striped(nn.Module):
 
 @pytest.mark.parametrize("how", ["pool", "pools", "read twice"])
 def test_channels_that_are_known_are_not_computed(how, monkeypatch):
-    known, net, x = sparse_runner.Channels(), Striped(how).requires_grad_(False), torch.randn(11, 3, 20, 18)
+    known, net, x = sparse_layers.Channels(), Striped(how).requires_grad_(False), torch.randn(11, 3, 20, 18)
     expected = net(x)
     rows = []
-    call = sparse_runner._Layer.__call__
+    call = sparse_layers.SparseLayer.__call__
     monkeypatch.setattr(
-        sparse_runner._Layer, "__call__", lambda self, maps: rows.append(len(self._bias)) or call(self, maps)
+        sparse_layers.SparseLayer, "__call__", lambda self, maps: rows.append(len(self._bias)) or call(self, maps)
     )
     for called, computed in ((None, 6), ("a", 6), ("a", 2), ("b", 6), ("a", 2)):
         rows.clear()
@@ -151,7 +152,7 @@ def test_channels_that_are_known_are_not_computed(how, monkeypatch):
 
 
 def test_all_channels_may_be_known():
-    net, known = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).requires_grad_(False), sparse_runner.Channels()
+    net, known = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()).requires_grad_(False), sparse_layers.Channels()
     runner, x = sparse_runner.Sparse(fx.symbolic_trace(net), known), torch.randn(8, 3, 9, 9)
     for _ in range(2):
         torch.testing.assert_close(runner(x, "a"), net(x), rtol=1e-4, atol=1e-5)
@@ -178,7 +179,7 @@ def test_maps_that_are_given_by_name():
     masks = {path: (torch.rand(mask.shape, generator=random) < 0.5) & mask for path, mask in part.relevant.items()}
     module, x = extract(part, {path: Edit(mask) for path, mask in masks.items()}), torch.randn(11, 3, 16, 16)
     torch.testing.assert_close(
-        sparse_runner.Sparse(module, sparse_runner.Channels())(x, "a"), module(x), rtol=1e-4, atol=1e-5
+        sparse_runner.Sparse(module, sparse_layers.Channels())(x, "a"), module(x), rtol=1e-4, atol=1e-5
     )
 
 
@@ -188,12 +189,12 @@ def test_a_first_layer_may_have_no_kernel_left():
     x = torch.randn(8, 3, 9, 9)
     for called in (None, "a", "a"):
         torch.testing.assert_close(
-            sparse_runner.Sparse(fx.symbolic_trace(net), sparse_runner.Channels())(x, called), net(x)
+            sparse_runner.Sparse(fx.symbolic_trace(net), sparse_layers.Channels())(x, called), net(x)
         )
 
 
 def test_there_is_room_for_some_channels():
-    known = sparse_runner.Channels(room=100)
+    known = sparse_layers.Channels(room=100)
     for number in range(3):
         known.keep("a", bytes([number]), torch.full((10,), float(number)))
     assert [None if each is None else float(each[0]) for each in known.of("a", [b"\0", None, b"\1", b"\2"])] == [
@@ -203,25 +204,25 @@ def test_there_is_room_for_some_channels():
 
 def test_many_rows_at_once_or_one(monkeypatch):
     layer = nn.Conv2d(4, 5, 3, padding=1).requires_grad_(False)
-    x = sparse_runner._laid(torch.randn(sparse_runner.LANES, 4, 12, 12))
-    wanted = sparse_runner._Layer(layer, False)(x)
+    x = sparse_layers.images_last(torch.randn(LANES, 4, 12, 12))
+    wanted = sparse_layers.SparseLayer(layer, False)(x)
     for cache in (0, 1000, 1 << 30):
-        monkeypatch.setattr(sparse_runner, "_CACHE", cache)
-        assert torch.equal(sparse_runner._Layer(layer, False)(x), wanted)
+        monkeypatch.setattr(sparse_layers, "_CACHE", cache)
+        assert torch.equal(sparse_layers.SparseLayer(layer, False)(x), wanted)
 
 
 def test_what_is_left_to_torch():
-    assert sparse_runner._suits(nn.Conv2d(3, 4, 3))  # few inputs
+    assert sparse_layers.is_supported(nn.Conv2d(3, 4, 3))  # few inputs
     plain = nn.Conv2d(8, 4, 3)
-    assert not sparse_runner._suits(plain)  # nothing of it is removed
+    assert not sparse_layers.is_supported(plain)  # nothing of it is removed
     with torch.no_grad():
         plain.weight[:2] = 0
-    assert sparse_runner._suits(plain)
-    assert not sparse_runner._suits(plain.double())
+    assert sparse_layers.is_supported(plain)
+    assert not sparse_layers.is_supported(plain.double())
     for how in ({"groups": 2}, {"padding": "same"}, {"padding": 1, "padding_mode": "reflect"}):
         other = nn.Conv2d(4, 4, 3, **how)
         nn.init.zeros_(other.weight)
-        assert not sparse_runner._suits(other)
+        assert not sparse_layers.is_supported(other)
 
 
 def test_nan_stays_and_no_images_are_no_maps():
@@ -236,16 +237,16 @@ def test_nan_stays_and_no_images_are_no_maps():
 
 @pytest.mark.parametrize("width", [7, 8, 9, 10, 12])
 def test_nothing_is_read_beyond_the_memory_of_maps(width):
-    layer = sparse_runner._Layer(nn.Conv2d(2, 1, 3).requires_grad_(False), False)
-    laid = layer._padded(torch.zeros(2, 5, width, sparse_runner.LANES))
+    layer = sparse_layers.SparseLayer(nn.Conv2d(2, 1, 3).requires_grad_(False), False)
+    laid = layer._padded(torch.zeros(2, 5, width, LANES))
     # From its last start in the last row a loop reads eight positions, each three columns wide.
     start = max(width - 2 - 8, 0)
-    last = ((2 * 5 - 1) * width + start + 7 + 2) * sparse_runner.LANES + sparse_runner.LANES
+    last = ((2 * 5 - 1) * width + start + 7 + 2) * LANES + LANES
     assert last <= laid.untyped_storage().nbytes() // 4
 
 
 def test_channels_of_images_with_more_channels_are_told_apart_by_those_they_see():
-    x, known = torch.randn(3, 6, 5, 5), sparse_runner.Channels()
+    x, known = torch.randn(3, 6, 5, 5), sparse_layers.Channels()
     for seen in ((0, 1, 2), (3, 4, 5)):
         layer = nn.Conv2d(6, 1, 1, bias=False).requires_grad_(False)
         layer.weight.zero_()[:, seen] = 1
