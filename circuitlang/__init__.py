@@ -1,7 +1,7 @@
 """A language and compiler for feature-preserving circuits in CNNs.
 
-`run` does what a spec says; `load` reads what a run left, and `compare` sets circuits side by side; `compile` stops at
-the plan.
+`compile` returns the plan of a spec and `run` its circuits. `load` reads a finished circuit, and `compare` measures
+what several have in common.
 """
 
 from __future__ import annotations
@@ -22,7 +22,20 @@ __all__ = ["CircuitError", "InputError", "OutputError", "SpecError", "compare", 
 
 
 def compile(text: str, folder: str | Path = ".") -> Plan:
-    """The plan of a spec's text, its paths relative to `folder`. Raises SpecError with every mistake."""
+    """Return the plan of a spec's text.
+
+    Args:
+        text: The spec.
+        folder: Folder that the spec's paths are relative to.
+
+    Raises:
+        SpecError: With all mistakes in the text.
+
+    Example:
+        >>> plan = circuitlang.compile("preserve conv5:34 on images/dogs/* sparsity<=0.1")
+        >>> plan.circuits[0].id
+        'conv5_34-greedy-0.1'
+    """
     from circuitlang.pipeline import compile_source
 
     return compile_source(Source("<text>", text, Path(folder))).plan
@@ -41,48 +54,81 @@ def run(
     only: Sequence[str] = (),
     shard: str = "1/1",
 ) -> Run:
-    """Run a spec or plan file (a Path, or a string that names one), or a spec's text, and give back its circuits: a
-    list of what `load` gives, of a split one for each part, which a notebook shows side by side.
+    """Run a spec or plan and return its circuits, a split's one for each part. Finished circuits are skipped.
 
-    Finished circuits are read rather than done again; `allow_code` lets the Python file of a `model python(...)` run;
-    `visualise` draws what excites every channel of a circuit, not the feature alone.
-    `device` is cpu, cuda, cuda:N, mps or auto; `batch_size`, how many pictures it takes at a time, has no say in the
-    result; `fast` scores in TF32, on a GPU with it, and reports how far scores are off. `jobs` is how many processes
-    compute a circuit each (a script then calls this below `if __name__ == "__main__":`). `only` and `shard`, "i/N",
-    choose circuits by id and by number. Warnings are in `notes` of what is given back. Raises CircuitError; one about
-    circuits that failed comes when all others are done.
+    Args:
+        spec: A spec or plan file (a Path, or a string that ends in .circuit or .yaml), or the text of a spec.
+        out: Folder for the results.
+        allow_code: Run the Python file of a `model python(...)`.
+        visualise: Visualise every channel of a circuit, not only the feature.
+        device: cpu, cuda, cuda:N, mps or auto.
+        batch_size: Images per batch, by default chosen for the device. Results don't depend on it.
+        fast: Score in TF32 on a GPU, and report the difference to single precision.
+        jobs: Number of processes. A script must then call this below `if __name__ == "__main__":`.
+        only: Ids of circuits; others are not computed.
+        shard: Share of the circuits, "i/N" for every N-th starting with the i-th.
+
+    Returns:
+        A list of circuits as `load` returns them, which a notebook shows side by side; warnings are in its `notes`.
+
+    Raises:
+        CircuitError: At once if the spec can't be run; about circuits that failed, after all others.
+
+    Example:
+        >>> (circuit,) = circuitlang.run("preserve conv5:34 on images/dogs/* sparsity<=0.1")
+        >>> circuit.metrics["test.pearson"]
     """
     from circuitlang import pipeline
     from circuitlang.api import LoadedCircuit, Run
+    from circuitlang.compiler.sources import open_source
     from circuitlang.engine.runtime.jobs import Options
     from circuitlang.engine.runtime.runner import CircuitOutcome, WorkSelection
 
     is_file = isinstance(spec, Path) or (spec.endswith((".circuit", ".yaml")) and "\n" not in spec)
-    source = pipeline.open_source(Path(spec)) if is_file else Source("<text>", str(spec))
+    source = open_source(Path(spec)) if is_file else Source("<text>", str(spec))
     compiled = pipeline.compile_source(source)
     folder = Path(out) / pipeline.run_name(source)
     notes = [*compiled.warnings]
     options = Options(False, allow_code, visualise, device, batch_size, fast, note=notes.append)
     outcomes = pipeline.run_compiled(compiled, folder, options, work=WorkSelection(tuple(only), shard, jobs))
-    found: dict[str, list[LoadedCircuit]] = {}
+    # Several processes finish circuits in any order.
+    circuits: dict[str, list[LoadedCircuit]] = {circuit.id: [] for circuit in compiled.plan.circuits}
     for outcome in outcomes:
         if isinstance(outcome, CircuitOutcome):
-            found.setdefault(outcome.result.summary.asked_as, []).append(LoadedCircuit(outcome.folder, outcome.result))
-    circuits = (each for circuit in compiled.plan.circuits for each in found.get(circuit.id, ()))
-    return Run(folder, circuits, notes)
+            circuits[outcome.result.summary.asked_as].append(LoadedCircuit(outcome.folder, outcome.result))
+    return Run(folder, (circuit for parts in circuits.values() for circuit in parts), notes)
 
 
 def load(folder: str | Path) -> LoadedCircuit:
-    """A finished circuit from its folder: its numbers, masks and graph, and, with torch, its module and the network
-    with nothing but the circuit in it. Raises InputError."""
+    """Read a finished circuit from its folder.
+
+    Its measurements, masks and graph need no torch; its module and the network with the circuit do.
+
+    Raises:
+        InputError: If the folder has no circuit, or a damaged one.
+
+    Example:
+        >>> circuit = circuitlang.load("runs/dogs/snout")
+        >>> circuit.masks["features.0"].sum()
+    """
     from circuitlang import api
 
     return api.load(Path(folder))
 
 
 def compare(*circuits: str | Path | LoadedCircuit) -> LoadedComparison:
-    """Finished circuits of one network side by side, each as `load` gives it or by its folder, a run's for all of its
-    circuits: what they share, against chance, and how alike their maps are. Raises InputError."""
+    """Compare finished circuits of one network: their overlap, against chance, and the agreement of their responses.
+
+    Args:
+        circuits: Circuits as `load` returns them, or folders of circuits; the folder of a run stands for all of its.
+
+    Raises:
+        InputError: If a circuit can't be read, or is of another network.
+
+    Example:
+        >>> comparison = circuitlang.compare("runs/dogs/snout", "runs/dogs/ears")
+        >>> comparison.iou[0, 1]
+    """
     from circuitlang import api
 
     return api.compare([Path(each) if isinstance(each, str | Path) else each.folder for each in circuits])

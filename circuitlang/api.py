@@ -1,4 +1,4 @@
-"""A finished circuit as a notebook wants it: numbers, masks, a graph, a module, the network with the circuit in it."""
+"""Finished results as Python objects: circuits, runs and comparisons, which show themselves in a notebook."""
 
 from __future__ import annotations
 
@@ -14,112 +14,122 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from circuitlang.base.diagnostics import Finding, InputError, listing
+from circuitlang.base.diagnostics import CircuitError, Finding, InputError, listing
+from circuitlang.base.source import resolved
+from circuitlang.compiler.sources import open_source
 from circuitlang.results.comparison import Comparison
-from circuitlang.results.types import ChannelSources, Circuit, Result, Summary
+from circuitlang.results.types import ChannelSources, Circuit, KeptKernels, Result, Summary
 
 if TYPE_CHECKING:
     import networkx
     from torch import nn
 
+    from circuitlang.engine.runtime.comparisons import Finished
     from circuitlang.results.outputs import ComparisonResult
 
-# A layer's path and a channel of it.
+# Path of a layer ("image" for the input) and number of a channel.
 Channel = tuple[str, int]
 
 
 @dataclass(frozen=True, repr=False)
 class LoadedCircuit:
-    """A finished circuit and its folder. Only `module` and `masked_model` need torch."""
+    """A finished circuit and its folder. Only the methods that return modules need torch."""
 
     folder: Path
     result: Result
 
     @property
     def summary(self) -> Summary:
-        """What was asked for, what was found, how good it is."""
+        """Plan, sizes, measurements and provenance of the circuit."""
         return self.result.summary
 
     @property
     def circuit(self) -> Circuit:
-        """The kept kernels and the wires, as arrays."""
+        """Kept kernels and the sources of their inputs, as arrays."""
         return self.result.circuit
 
     @cached_property
     def metrics(self) -> dict[str, float]:
-        """Every number of the circuit by one key, as in `metrics.json`: `kept`, `test.pearson`, ..."""
+        """All numbers of the circuit by their keys in `metrics.json`: `kept`, `test.pearson`, ..."""
         return self.summary.flat()
 
     @property
     def notes(self) -> list[str]:
-        """Reservations about the circuit and the files it was found from, as its report says them."""
+        """Reservations about the circuit and its inputs, as in its report."""
         from circuitlang.reporting.text import circuit_sentences
 
         return circuit_sentences.notes(self.summary)
 
     @cached_property
     def masks(self) -> dict[str, NDArray[np.bool_]]:
-        """By layer path, which kernels are kept [out, in / groups]."""
-        found = {}
+        """Masks of the kept kernels, [out, in / groups] by path of the layer."""
+        masks = {}
         for layer, kernels in zip(self.summary.layers, self.circuit.kernels, strict=True):
-            inner = layer.in_channels // layer.groups
-            found[layer.path] = np.zeros((layer.out_channels, inner), np.bool_)
-            found[layer.path][kernels.target, kernels.source % inner] = True
-        return found
+            in_channels = layer.in_channels // layer.groups
+            masks[layer.path] = np.zeros((layer.out_channels, in_channels), np.bool_)
+            masks[layer.path][kernels.target, kernels.source % in_channels] = True
+        return masks
 
     @cached_property
     def graph(self) -> networkx.DiGraph[Channel]:
         """Channels as nodes, (path of the layer, number) or ("image", number), joined by the kept kernels.
 
-        A node has `layer` (what users call it), `channel` and `target`. An edge has `score`, `weight` (the sum of the
-        kernel's weights, as the circuit has them), `sign` of that, and `effective` (on a path from the image to the
-        target). A kernel whose input is a sum of channels is an edge from each; kernels between the same two channels
-        are one edge, their scores and weights summed.
+        A node has `layer` (its name in specs), `channel` and `target`. An edge has `score`, `weight` (the sum of the
+        kernel's weights in the circuit), `sign` of the weight, and `effective` (on a path from the image to the
+        target). A kernel whose input is a sum of channels is an edge from each. Kernels between the same two channels
+        are one edge with the sums of their scores and weights.
         """
         import networkx as nx
 
         graph: networkx.DiGraph[Channel] = nx.DiGraph()
-        circuit, layers = self.circuit, self.summary.layers
+        layers = self.summary.layers
+        # In order, as exports list the nodes in the order of their insertion.
+        targets = [self._node(*carrier) for carriers in _carriers(self.circuit.target).values() for carrier in carriers]
+        graph.add_nodes_from(targets)
+        for layer, kernels, inputs in zip(layers, self.circuit.kernels, self.circuit.wires, strict=True):
+            self._add_kernels(graph, layer.path, kernels, inputs)
         names = {layer.path: layer.name for layer in layers}
-        targets = [self._origin(*carrier) for carriers in _carriers(circuit.target).values() for carrier in carriers]
-        for node in targets:
-            graph.add_node(node)
-        for layer, kernels, wire in zip(layers, circuit.kernels, circuit.wires, strict=True):
-            carriers = _carriers(wire)
-            weights = kernels.weight.astype(np.float64).sum((1, 2))
-            each = zip(kernels.target, kernels.source, kernels.score, weights, kernels.effective, strict=True)
-            for target, source, score, weight, effective in each:
-                for carrier in carriers[int(source)]:
-                    edge = (self._origin(*carrier), (layer.path, int(target)))
-                    old = graph.get_edge_data(*edge, default={"score": 0.0, "weight": 0.0, "effective": False})
-                    total = old["weight"] + float(weight)
-                    graph.add_edge(
-                        *edge,
-                        score=old["score"] + float(score),
-                        weight=total,
-                        sign=int(np.sign(total)),
-                        effective=old["effective"] or bool(effective),
-                    )
         for path, channel in graph.nodes:
-            about = {"layer": names.get(path, path), "channel": channel, "target": (path, channel) in targets}
-            graph.nodes[path, channel].update(about)
+            attributes = {"layer": names.get(path, path), "channel": channel, "target": (path, channel) in targets}
+            graph.nodes[path, channel].update(attributes)
         return graph
+
+    def _add_kernels(
+        self, graph: networkx.DiGraph[Channel], path: str, kernels: KeptKernels, inputs: ChannelSources
+    ) -> None:
+        """Add the kept kernels of a layer as edges."""
+        carriers = _carriers(inputs)
+        weights = kernels.weight.astype(np.float64).sum((1, 2))
+        rows = zip(kernels.target, kernels.source, kernels.score, weights, kernels.effective, strict=True)
+        for target, source, score, weight, effective in rows:
+            for carrier in carriers[int(source)]:
+                edge = (self._node(*carrier), (path, int(target)))
+                old = graph.get_edge_data(*edge, default={"score": 0.0, "weight": 0.0, "effective": False})
+                total = old["weight"] + float(weight)
+                graph.add_edge(
+                    *edge,
+                    score=old["score"] + float(score),
+                    weight=total,
+                    sign=int(np.sign(total)),
+                    effective=old["effective"] or bool(effective),
+                )
 
     @property
     def named_graph(self) -> networkx.DiGraph[str]:
-        """`graph` with nodes called as in a spec: `conv5:34`, `image:0`."""
+        """Copy of `graph` with nodes named as in a spec: `conv5:34`, `image:0`."""
         import networkx as nx
 
-        names = {node: f"{about['layer']}:{node[1]}" for node, about in self.graph.nodes.items()}
+        names = {node: f"{attributes['layer']}:{node[1]}" for node, attributes in self.graph.nodes.items()}
         graph: networkx.DiGraph[str] = nx.DiGraph()
-        graph.add_nodes_from((names[node], about) for node, about in self.graph.nodes.items())
-        graph.add_edges_from((names[a], names[b], about) for a, b, about in self.graph.edges(data=True))
+        graph.add_nodes_from((names[node], attributes) for node, attributes in self.graph.nodes.items())
+        graph.add_edges_from((names[a], names[b], attributes) for a, b, attributes in self.graph.edges(data=True))
         return graph
 
     def module(self) -> nn.Module:
-        """The circuit as a network of its own: images [N, C, H, W] → the target's maps [N, maps, H, W].
+        """Return the circuit as a standalone network.
 
-        It is read from `module.pt2` without running anything that is in it. Raises InputError.
+        It takes images [N, C, H, W] and returns the activation maps of the target [N, maps, H, W]. It is read from
+        `module.pt2` without running code from that file. Raises InputError.
         """
         from circuitlang.engine.programs.aten_import import network
         from circuitlang.engine.programs.pt2_reader import read_program
@@ -129,9 +139,10 @@ class LoadedCircuit:
         return network(read_program(self.folder / "module.pt2"))
 
     def sparse_module(self) -> nn.Module:
-        """`module`, run over its kept kernels alone: the same maps to rounding, several times faster on a CPU.
+        """Return `module` with convolutions that compute the kept kernels alone, several times faster on a CPU.
 
-        In single precision and without gradients. Raises InputError, also where the extra `fast` is not installed.
+        The maps are the same to rounding, in single precision and without gradients. Raises InputError, also if the
+        extra `fast` is not installed.
         """
         from importlib.util import find_spec
 
@@ -147,7 +158,7 @@ class LoadedCircuit:
         return Sparse(module)
 
     def export(self, path: str | Path) -> None:
-        """Write the circuit to a file of the kind that its ending says: `.onnx`, `.graphml`, `.json`, ...
+        """Write the circuit to a file in the format of its ending: `.onnx`, `.graphml`, `.json`, ...
 
         Raises CircuitError.
         """
@@ -155,37 +166,39 @@ class LoadedCircuit:
         from circuitlang.results.writer import write_file
 
         path = Path(path)
-        kind = path.suffix.removeprefix(".").lower()
-        if kind not in EXPORTS.declarations:
-            cure = "end its name in " + listing([f".{each}" for each in EXPORTS.declarations], "or")
+        format = path.suffix.removeprefix(".").lower()
+        if format not in EXPORTS.declarations:
+            cure = "end its name in " + listing([f".{name}" for name in EXPORTS.declarations], "or")
             raise InputError(Finding("E360", f"a circuit can't be exported as '{path.name}'", None, "", cure))
-        write_file(path, EXPORTS.load(kind)(self), "give another place for it")
+        write_file(path, EXPORTS.load(format)(self), "give another place for it")
 
     @contextmanager
     def masked_model(self, model: nn.Module | None = None, allow_code: bool = False) -> Iterator[nn.Module]:
-        """A copy of the whole network, in evaluation mode, with only the circuit's kernels upstream of the target and
-        all others as they were; the model itself is left alone.
+        """Provide a copy of the whole network whose kernels upstream of the target are those of the circuit.
 
-        Weights that are computed, by `weight_norm` or `prune` for example, are plain ones in the copy. Without a model
-        it is loaded as the plan in the folder above says; `allow_code` lets a `model python(...)` run.
-        Raises InputError where there is no such model, or it is another.
+        The copy is in evaluation mode. All other kernels are kept, and the model itself is not changed. Weights that
+        are computed, by `weight_norm` or `prune` for example, are plain ones in the copy. Without `model` the network
+        is loaded by the plan in the folder above; `allow_code` permits that to run the file of a `model python(...)`.
+
+        Raises:
+            InputError: If the model can't be loaded or is not the one that the circuit was found in.
         """
         from circuitlang.engine.circuits.transplant import transplant
 
         yield transplant(self._model(allow_code) if model is None else model, self.result, self._image_shape)
 
     def _image_shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of the images that the circuit was found for."""
+        """Return channels, height and width of the images that the circuit takes."""
         from circuitlang.engine.programs.pt2_reader import read_program
 
         program = read_program(self.folder / "module.pt2")
-        channels, height, width = (int(each) for each in program.sizes[program.image][1:])
+        channels, height, width = map(int, program.sizes[program.image][1:])
         return channels, height, width
 
     def _model(self, allow_code: bool) -> nn.Module:
         from circuitlang.engine.models.weights import fingerprint
         from circuitlang.engine.runtime.jobs import load_model
-        from circuitlang.pipeline import compile_source, open_source
+        from circuitlang.pipeline import compile_source
 
         base = compile_source(open_source(self.folder.parent / "plan.yaml")).folder
         module = load_model(self.summary.model, base, allow_code).module
@@ -194,7 +207,7 @@ class LoadedCircuit:
             raise InputError(Finding("E352", f"the model is not the circuit's: {self.summary.model.name}", None, label))
         return module
 
-    def _origin(self, number: int, channel: int) -> Channel:
+    def _node(self, number: int, channel: int) -> Channel:
         return ("image" if number < 0 else self.summary.layers[number].path), channel
 
     def _repr_html_(self) -> str:
@@ -203,10 +216,10 @@ class LoadedCircuit:
         page = self.folder / "report.html"
         with suppress(InputError):
             return _framed(read_file(self.folder, page.name).decode(errors="replace"), page)
-        # It was lost or changed, or is of a version that wrote none.
-        from circuitlang.reporting.formats.page import page as write
+        # The file is missing or changed, or of a version that did not write it.
+        from circuitlang.reporting.formats.page import page as render
 
-        return _framed(write(self.result)["report.html"].decode(), page)
+        return _framed(render(self.result)["report.html"].decode(), page)
 
     def __repr__(self) -> str:
         summary = self.summary
@@ -214,12 +227,14 @@ class LoadedCircuit:
 
 
 class Run(list[LoadedCircuit]):
-    """The circuits of a run, in the order of its plan, and its folder. A notebook shows them side by side."""
+    """List of the circuits of a run, in the order of its plan, with the run's folder.
+
+    `notes` are the warnings about the spec and the files that it names. A notebook shows the page of the run.
+    """
 
     def __init__(self, folder: Path, circuits: Iterable[LoadedCircuit], notes: Sequence[Finding] = ()) -> None:
         super().__init__(circuits)
         self.folder = folder
-        # The warnings that the command line prints: about the spec, and about files that it names.
         self.notes = tuple(notes)
 
     def _repr_html_(self) -> str:
@@ -230,40 +245,40 @@ class Run(list[LoadedCircuit]):
         page = self.folder / "index.html"
         with suppress(OSError):
             return _framed(read_plain(page).decode(errors="replace"), page)
-        return "".join(each._repr_html_() for each in self)
+        return "".join(circuit._repr_html_() for circuit in self)
 
 
 @dataclass(frozen=True, repr=False)
 class LoadedComparison:
-    """Circuits side by side. A notebook shows the report."""
+    """A comparison of circuits. A notebook shows its report."""
 
     comparison: Comparison
     circuits: tuple[Result, ...]
 
     @cached_property
     def iou(self) -> NDArray[np.float64]:
-        """Intersection over union of what circuits keep [circuits, circuits]; NaN of two that keep nothing."""
-        found = np.full((len(self.circuits),) * 2, np.nan)
+        """Intersection over union of the kept kernels, [circuits, circuits]; NaN for two circuits without kernels."""
+        iou = np.full((len(self.circuits),) * 2, np.nan)
         for number, member in enumerate(self.comparison.members):
-            found[number, number] = 1.0 if member.kept else np.nan
+            iou[number, number] = 1.0 if member.kept else np.nan
         for pair in self.comparison.pairs:
             if pair.overlap.total.iou is not None:
-                found[pair.first, pair.second] = found[pair.second, pair.first] = pair.overlap.total.iou
-        return found
+                iou[pair.first, pair.second] = iou[pair.second, pair.first] = pair.overlap.total.iou
+        return iou
 
     @cached_property
     def pearson(self) -> NDArray[np.float64]:
-        """The correlation of circuits' maps [circuits, circuits]; NaN where it can't be said."""
-        found = np.full((len(self.circuits),) * 2, np.nan)
-        np.fill_diagonal(found, 1.0)
+        """Pearson correlation of the circuits' activation maps, [circuits, circuits]; NaN where it is unknown."""
+        pearson = np.full((len(self.circuits),) * 2, np.nan)
+        np.fill_diagonal(pearson, 1.0)
         for pair in self.comparison.pairs:
             if pair.agreement is not None:
                 value = pair.agreement.metrics["pearson"]
-                found[pair.first, pair.second] = found[pair.second, pair.first] = value
-        return found
+                pearson[pair.first, pair.second] = pearson[pair.second, pair.first] = value
+        return pearson
 
     def write(self, folder: str | Path) -> None:
-        """Leave the report, the numbers and the diagrams in a folder. Raises OutputError."""
+        """Write the report, the numbers and the diagrams to a folder. Raises OutputError."""
         from circuitlang.results.writer import write_comparison
 
         write_comparison(self._result, Path(folder))
@@ -286,31 +301,71 @@ class LoadedComparison:
         return f"<comparison: {' '.join(claims(self.comparison))}>"
 
 
-def compare(folders: Sequence[Path]) -> LoadedComparison:
-    """Finished circuits, or all of runs, side by side. Raises InputError."""
-    from circuitlang import pipeline
+def compare(paths: Sequence[Path], damaged: list[Finding] | None = None) -> LoadedComparison:
+    """Compare finished circuits, given by their folders or, for all circuits of a run, by the folder of the run.
 
-    comparison, results = pipeline.compare(folders)
+    With a list `damaged`, circuits that can't be read are left out if two others remain, and findings about them are
+    added to the list. Raises InputError, without the list also about these.
+    """
+    from circuitlang.engine.runtime.comparisons import compare_folders
+    from circuitlang.results.reader import circuits, read_summary
+
+    # A path without circuits is kept, to be rejected.
+    folders = [folder for path in paths for folder in circuits(path) or [path]]
+    if len(folders) < 2:
+        read_summary(folders[0])
+        cure = "name another folder, or that of a run of several"
+        raise InputError(Finding("E118", "one circuit has nothing to be compared with", None, "", cure))
+    findings: list[Finding] = []
+    readable = [folder for folder in folders if _is_readable(folder, findings)]
+    if findings and (damaged is None or len(readable) < 2):
+        raise InputError(findings)
+    if damaged is not None:
+        damaged += findings
+    comparison, results = compare_folders([_with_plan(folder) for folder in readable])
     return LoadedComparison(comparison, tuple(results))
 
 
+def _is_readable(folder: Path, findings: list[Finding]) -> bool:
+    """Return whether a circuit can be read, and add the reasons to the findings if it can't."""
+    from circuitlang.results.reader import read
+
+    try:
+        read(folder)
+    except InputError as error:
+        findings += error.findings
+        return False
+    return True
+
+
+def _with_plan(folder: Path) -> Finished:
+    """Return a circuit's folder with the plan of its run, if that lies above it."""
+    from circuitlang.engine.runtime.comparisons import Finished
+    from circuitlang.pipeline import compile_source
+
+    with suppress(CircuitError):
+        run = compile_source(open_source(resolved(folder).parent / "plan.yaml"))
+        return Finished(folder, run.plan, run.folder)
+    return Finished(folder)
+
+
 def load(folder: Path) -> LoadedCircuit:
-    """What a run left in a circuit's folder. Raises InputError."""
+    """Read a finished circuit from its folder. Raises InputError."""
     from circuitlang.results.reader import read
 
     return LoadedCircuit(folder, read(folder))
 
 
 def _framed(page: str, path: Path) -> str:
-    """A page inside a notebook, which its styles and its script stay out of."""
+    """Return a page in a frame, which keeps its styles and its script out of the notebook."""
     content, name = html.escape(page), html.escape(str(path))
     style = "width: 100%; height: 720px; border: 1px solid #8884; border-radius: 12px; resize: vertical"
     return f'<iframe srcdoc="{content}" sandbox="allow-scripts" title="{name}" style="{style}"></iframe>'
 
 
 def _carriers(wire: ChannelSources) -> dict[int, list[tuple[int, int]]]:
-    """By input channel, the layers (-1: the image) and their channels that carry it."""
-    found: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    """Return the sources of each input channel: numbers of layers (-1: the image) and of their channels."""
+    carriers: dict[int, list[tuple[int, int]]] = defaultdict(list)
     for source, origin, channel in zip(wire.source.tolist(), wire.origin.tolist(), wire.channel.tolist(), strict=True):
-        found[source].append((origin, channel))
-    return found
+        carriers[source].append((origin, channel))
+    return carriers

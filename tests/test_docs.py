@@ -15,6 +15,7 @@ import pytest
 
 from circuitlang import pipeline
 from circuitlang.base.source import Source
+from circuitlang.compiler.sources import open_source
 
 ROOT = Path(__file__).resolve().parents[1]
 # What others include asks for nothing.
@@ -58,7 +59,7 @@ def blocks(language: str) -> list:
 
 @pytest.mark.parametrize("path", SPECS, ids=name)
 def test_every_spec_checks_without_a_warning(path: Path) -> None:
-    compiled = pipeline.compile_source(pipeline.open_source(path))
+    compiled = pipeline.compile_source(open_source(path))
     assert compiled.plan.circuits
     assert not compiled.warnings
 
@@ -72,7 +73,7 @@ def test_every_spec_says_first_what_it_asks(path: Path) -> None:
 def test_the_pictures_of_a_spec_for_the_bundled_network_are_there(path: Path) -> None:
     from circuitlang.engine.images.file_patterns import find
 
-    plan = pipeline.compile_source(pipeline.open_source(path)).plan
+    plan = pipeline.compile_source(open_source(path)).plan
     assert plan.model.source == "bundled"
     for images in plan.images.values():
         assert len(find(images, path.parent)) > 1

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from benchmarks.paper import PUBLISHED, SIZES, medians, table
 from circuitlang import pipeline
 from circuitlang.cli.main import main
+from circuitlang.compiler.sources import open_source
 from circuitlang.plan.model import Sparsity
 from tests.conftest import ROOT
 
@@ -20,7 +21,7 @@ NETS = ("alexnet", "doodle", "squeezenet")
 
 
 def circuits(spec: str):
-    return pipeline.compile_source(pipeline.open_source(SPECS / spec)).plan.circuits
+    return pipeline.compile_source(open_source(SPECS / spec)).plan.circuits
 
 
 @pytest.mark.parametrize("net", NETS)

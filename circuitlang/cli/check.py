@@ -11,6 +11,7 @@ import click
 from circuitlang import pipeline
 from circuitlang.cli.console import FINDINGS, echo, exit_on_findings, print_findings, progress_bar
 from circuitlang.cli.parameters import PATH, allow_code
+from circuitlang.compiler.sources import spec_files
 
 
 @click.command()
@@ -47,11 +48,11 @@ def check(specs: tuple[Path, ...], deep: bool, style: str, allow_code: bool) -> 
 
 def _reports(paths: tuple[Path, ...], deep: bool, allow_code: bool) -> Iterator[pipeline.CheckReport]:
     if not deep:
-        yield from map(pipeline.check_file, pipeline.specs(paths))
+        yield from map(pipeline.check_file, spec_files(paths))
         return
     from circuitlang.engine.runtime.jobs import Options
 
-    for path in pipeline.specs(paths):
+    for path in spec_files(paths):
         with progress_bar() as (_, track):
             report = pipeline.check_file(path, Options(allow_code=allow_code, track=track))
         yield report

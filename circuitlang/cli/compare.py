@@ -23,17 +23,18 @@ def compare(folders: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
     agreement of their responses to images that were held out from both.
     """
     with exit_on_findings():
-        from circuitlang import pipeline
+        from circuitlang import api
         from circuitlang.reporting.terminal.comparison_report import render
 
         # A damaged circuit does not hide the others.
         problems: list[Finding] = []
-        comparison, results = pipeline.compare(folders, problems)
+        loaded = api.compare(folders, problems)
+        comparison = loaded.comparison
         if out is not None:
             from circuitlang.results.outputs import ComparisonResult
             from circuitlang.results.writer import write_comparison
 
-            comparison = write_comparison(ComparisonResult(comparison, results), out).comparison
+            comparison = write_comparison(ComparisonResult(comparison, loaded.circuits), out).comparison
         if as_json:
             import msgspec
 

@@ -14,8 +14,7 @@ from circuitlang.base.printable import lines
 from circuitlang.cli.console import FINDINGS, echo, exit_on_findings, print_findings, stdout
 from circuitlang.cli.parameters import PATH
 from circuitlang.compiler.formatter import format_source
-from circuitlang.pipeline import STDIN, open_source
-from circuitlang.pipeline import specs as spec_files
+from circuitlang.compiler.sources import STDIN, open_source, spec_files
 
 
 @click.command()

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from circuitlang.base.source import Source, unfit
+from circuitlang.compiler.sources import open_source
 
 
 class SafePath(click.Path):
@@ -36,8 +37,6 @@ def read_source(spec: Path | None, text: str | None) -> Source:
     if text is not None:
         return Source("<-e>", text)
     assert spec is not None
-    from circuitlang.pipeline import open_source
-
     return open_source(spec)
 
 

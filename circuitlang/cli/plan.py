@@ -12,7 +12,7 @@ from circuitlang.cli.console import exit_on_findings, print_findings, progress_b
 from circuitlang.cli.parameters import PATH, allow_code, read_source
 
 if TYPE_CHECKING:
-    from circuitlang.pipeline import Compiled
+    from circuitlang.plan.compiled import CompiledPlan
     from circuitlang.results.forecast import Forecast
 
 
@@ -73,7 +73,7 @@ def _print_forecast(forecast: Forecast, as_json: bool) -> None:
     console.print(plan_report.draw(forecast))
 
 
-def _write_yaml(compiled: Compiled, output: Path | None) -> None:
+def _write_yaml(compiled: CompiledPlan, output: Path | None) -> None:
     """Write the plan to a file or stdout, with its base relative to the place where it will be read."""
     import msgspec
 

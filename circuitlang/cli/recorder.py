@@ -11,7 +11,7 @@ from circuitlang.base.diagnostics import CircuitError, Finding
 
 if TYPE_CHECKING:
     from circuitlang.engine.runtime.runner import CircuitOutcome, WorkSelection
-    from circuitlang.pipeline import Compiled
+    from circuitlang.plan.compiled import CompiledPlan
     from circuitlang.reporting.ci.record import Done, Record
 
 # Findings about failed assertions, which a record lists as assertions instead of failures.
@@ -29,10 +29,10 @@ class Recording:
     def __init__(self) -> None:
         self.name = ""
         self.failed: tuple[Finding, ...] = ()
-        self._started: tuple[Compiled, list[str]] | None = None
+        self._started: tuple[CompiledPlan, list[str]] | None = None
         self._circuits: dict[str, Done] = {}
 
-    def begin(self, compiled: Compiled, work: WorkSelection) -> None:
+    def begin(self, compiled: CompiledPlan, work: WorkSelection) -> None:
         """Record the circuits that the run will compute. Raises SpecError if one is not in the plan."""
         self._started = compiled, work.of(compiled.plan)
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from circuitlang.engine.runtime.jobs import Options
     from circuitlang.engine.runtime.lockfile import Lock
     from circuitlang.engine.runtime.runner import WorkSelection
+    from circuitlang.plan.compiled import CompiledPlan
     from circuitlang.results.types import Summary
 
 
@@ -96,7 +97,7 @@ class _Results:
 
 
 def _run(
-    compiled: pipeline.Compiled,
+    compiled: CompiledPlan,
     folder: Path,
     options: Options,
     lock: Lock | None,
@@ -117,7 +118,7 @@ def _run(
 
 
 def _compute(
-    compiled: pipeline.Compiled,
+    compiled: CompiledPlan,
     folder: Path,
     options: Options,
     lock: Lock | None,
@@ -150,7 +151,7 @@ def _compute(
     return results
 
 
-def _raise_failures(compiled: pipeline.Compiled, summaries: list[Summary], failures: tuple[Finding, ...]) -> None:
+def _raise_failures(compiled: CompiledPlan, summaries: list[Summary], failures: tuple[Finding, ...]) -> None:
     """Raise CircuitError if circuits failed, or if bounds or expectations were not met."""
     from circuitlang.results.failed_assertions import failed_assertions
 

@@ -11,7 +11,8 @@ import pytest
 from circuitlang.base import source
 from circuitlang.base.diagnostics import InputError
 from circuitlang.base.source import Source
-from circuitlang.pipeline import STDIN, analyse, check_file, open_included, open_source, specs
+from circuitlang.compiler.sources import STDIN, open_included, open_source, spec_files
+from circuitlang.pipeline import analyse, check_file
 
 SECRET = "PASSWORD=opensesame"
 
@@ -82,7 +83,7 @@ def test_a_command_reads_ordinary_files_only(folder, name):
 
 
 def test_in_a_folder_a_link_to_something_else_is_named_and_not_quoted(folder):
-    found = {path.name: check_file(path).findings for path in specs([folder])}
+    found = {path.name: check_file(path).findings for path in spec_files([folder])}
     (finding,) = found["link.circuit"]
     assert "a link" in finding.label
     assert SECRET not in repr(found)

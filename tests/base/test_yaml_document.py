@@ -12,8 +12,9 @@ from circuitlang.base.diagnostics import InputError, SpecError
 from circuitlang.base.printable import is_hidden
 from circuitlang.base.source import Source
 from circuitlang.base.yaml_document import DamagedError, read_yaml
+from circuitlang.compiler.sources import open_source
 from circuitlang.engine.runtime.lockfile import lock_path, read_lock
-from circuitlang.pipeline import compile_source, open_source
+from circuitlang.pipeline import compile_source
 from circuitlang.plan.model import Images, Model, Plan, read_plan, write_plan
 
 SPEC = Source("spec.circuit", "preserve conv1:[0..2] on [a/*, b/*] except c/* sparsity<=each(1%, 5%) test=d/*")

@@ -13,8 +13,10 @@ import yaml
 
 from circuitlang.base import yaml_document
 from circuitlang.base.source import Source
+from circuitlang.cli.diff import diff_paths
+from circuitlang.compiler.sources import open_source
 from circuitlang.engine.images.file_patterns import find
-from circuitlang.pipeline import check_file, compile_source, differ, open_source
+from circuitlang.pipeline import check_file, compile_source
 from circuitlang.plan.model import read_plan, write_plan
 from tests.compiler.test_language import SPEC
 from tests.helpers.fuzzing import all_night, damaged, replaced, survives
@@ -88,7 +90,7 @@ def test_what_differs_from_a_damaged_plan_is_answered(tmp_path):
     path = tmp_path / "plan.yaml"
     for text in restructured(30, seed=3):
         path.write_text(text, encoding="utf-8", errors="replace")
-        survives(lambda: differ(path, tmp_path / "spec.circuit"))
+        survives(lambda: diff_paths(path, tmp_path / "spec.circuit"))
         survives(lambda: compile_source(open_source(path)))
 
 

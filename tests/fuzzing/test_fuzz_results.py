@@ -17,6 +17,8 @@ from safetensors.numpy import load, save
 import circuitlang
 from circuitlang import pipeline
 from circuitlang.base.diagnostics import InputError
+from circuitlang.cli.diff import diff_paths
+from circuitlang.compiler.sources import open_source
 from circuitlang.reporting.html.run_index import index
 from circuitlang.reporting.terminal import comparison_report, diff_report, split_report
 from circuitlang.reporting.terminal.circuit_report import brief, overview, render
@@ -47,7 +49,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for kind in ("dogs", "cats"):
             draw_pictures(place, kind, 5)
         (place / "run.circuit").write_text(SPEC)
-        for _ in pipeline.run(pipeline.open_source(place / "run.circuit"), place / "runs"):
+        for _ in pipeline.run(open_source(place / "run.circuit"), place / "runs"):
             pass
     return place / "runs" / "run"
 
@@ -88,7 +90,7 @@ def use_run(folder: Path) -> None:
     if plan is not None:
         index("run", plan, found, {place.name: read_split(place) for place in splits(folder)})
         sweeps(plan.circuits, found)
-    changes = pipeline.differ(folder, folder.parent / "run")
+    changes = diff_paths(folder, folder.parent / "run")
     printed(diff_report.render(changes))
     diff_report.plain(changes)
 

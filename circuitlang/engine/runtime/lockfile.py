@@ -19,6 +19,7 @@ from circuitlang.base.diagnostics import Finding, InputError, SpecError, listing
 from circuitlang.base.source import Source, Span, read
 from circuitlang.base.yaml_document import DamagedError, Key, read_yaml
 from circuitlang.plan import normalize
+from circuitlang.plan.compiled import CompiledPlan
 from circuitlang.plan.model import Origins, digest
 
 if TYPE_CHECKING:
@@ -155,6 +156,12 @@ def _parse(source: Source, name: str, cure: str) -> Lock:
 def drifted(locked: Lock, now: Lock) -> list[Drift]:
     """What is there and not as it was locked, but for the versions of packages."""
     return [*_spec(locked, now), *_weights(locked, now), *_codes(locked, now), *_images(locked, now)]
+
+
+def check_locked(locked: Lock, prepared: PreparedRun, compiled: CompiledPlan) -> None:
+    """Raise InputError with everything that differs from the lock, but for versions of packages."""
+    if drifts := drifted(locked, lock(prepared, compiled.folder)):
+        raise InputError(findings(drifts, compiled.origins))
 
 
 def outdated(locked: Mapping[str, str], now: Mapping[str, str]) -> list[Drift]:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from circuitlang.base.diagnostics import InputError
+from circuitlang.compiler.sources import open_source
 from circuitlang.engine.images.file_patterns import find, matches
-from circuitlang.pipeline import compile_source, open_source
+from circuitlang.pipeline import compile_source
 from circuitlang.plan.model import Images
 
 NAMES = ("a.png", "b.png", "c.png")

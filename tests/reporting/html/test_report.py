@@ -15,10 +15,10 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page
 
 import circuitlang
-from circuitlang import pipeline
 from circuitlang.api import Run
 from circuitlang.base.diagnostics import Finding, OutputError
 from circuitlang.engine.runtime import runner
+from circuitlang.reporting import run_overview
 from circuitlang.reporting.formats.page import page as report
 from circuitlang.reporting.html import charts
 from tests.conftest import ROOT
@@ -318,7 +318,7 @@ def test_the_index_is_right_whatever_has_become_of_a_run(made, tmp_path, monkeyp
 
     monkeypatch.setattr(runner, "execute", fails)
     # However slow the machine is, it is drawn after each circuit.
-    monkeypatch.setattr(pipeline, "_PATIENCE", 0)
+    monkeypatch.setattr(run_overview, "PAUSE", 0)
     with pytest.raises(OutputError, match="no more"):
         circuitlang.run(spec, out)
     assert [[name for name, done in each.items() if done] for each in begun] == [[], [NAMES[0]], [*NAMES[:2]]]

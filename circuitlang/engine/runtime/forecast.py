@@ -1,0 +1,74 @@
+"""Forecast of a run: its cost, less what its folder and the cache already have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from circuitlang.engine.cache import tensor_cache
+from circuitlang.engine.runtime.circuit_job import answered
+from circuitlang.engine.runtime.cost_model import estimate, scored_before
+from circuitlang.engine.runtime.jobs import Job, Options, prepare
+from circuitlang.engine.runtime.runner import part_of, state_of
+from circuitlang.plan.compiled import CompiledPlan
+from circuitlang.plan.model import Circuit
+from circuitlang.plugins.protocols import CRITERIA
+from circuitlang.results.forecast import Forecast, State
+
+
+@dataclass(frozen=True)
+class _Existing:
+    """Earlier work that a run can use.
+
+    Attributes:
+        states: State of each circuit's folder, by id.
+        scored: Ids of circuits whose scores are in the cache.
+        responses: By id, the image sets whose reference responses are in the cache.
+    """
+
+    states: dict[str, State] = field(default_factory=dict)
+    scored: set[str] = field(default_factory=set)
+    responses: dict[str, list[str]] = field(default_factory=dict)
+
+
+def forecast_run(compiled: CompiledPlan, folder: Path, options: Options) -> Forecast:
+    """Return the work of a run into a folder and its cost.
+
+    Weights and images are read only if the folder or the cache has something of a circuit. Raises CircuitError.
+    """
+    plan = compiled.plan
+    estimated = estimate(plan, compiled.folder, compiled.origins, options.allow_code, options.fast)
+    sizes = {circuit.id: circuit.asked for circuit in estimated.circuits if not circuit.refused}
+    existing = _existing(compiled, folder, sizes, options)
+    circuits = (replace(each, state=existing.states.get(each.id, "new")) for each in estimated.circuits)
+    remaining = scored_before(circuits, plan, existing.scored, existing.responses)
+    return replace(estimated, circuits=tuple(remaining))
+
+
+def _existing(compiled: CompiledPlan, folder: Path, sizes: Mapping[str, int | None], options: Options) -> _Existing:
+    """Return the earlier work for circuits that can be computed; `sizes` are their numbers of kernels, by id."""
+    plan = compiled.plan
+
+    def has_traces(circuit: Circuit) -> bool:
+        return (folder / circuit.id).is_dir() or tensor_cache.anything(plan.basis(circuit), plan.network(circuit))
+
+    circuits = [circuit for circuit in plan.circuits if circuit.id in sizes and has_traces(circuit)]
+    if not circuits:
+        return _Existing()
+    # Prepared like a run that skips unreadable images; the images tell its results from those of a run that doesn't.
+    options = replace(options, skip_unreadable=True)
+    prepared = prepare(part_of(plan, circuits), compiled.folder, compiled.origins, options)
+    jobs = prepared.jobs
+    return _Existing(
+        states={job.plan.id: state_of(job, folder) for job in jobs},
+        # Scores of a split are those of its parts, which aren't known before the split is.
+        scored={job.plan.id for job in jobs if job.plan.into is None and _is_scored(job, sizes[job.plan.id])},
+        responses={job.plan.id: [*answered(job)] for job in jobs},
+    )
+
+
+def _is_scored(job: Job, size: int | None) -> bool:
+    if CRITERIA.load(job.plan.criterion.name).nested:
+        return job.score_cache.has(None)
+    return size is not None and job.score_cache.has(size)

@@ -1,0 +1,89 @@
+"""Files about all circuits of a run: the page `index.html`, and `sweep.json`. They are renewed while the run lasts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from circuitlang.base.diagnostics import CircuitError, Finding, reason
+from circuitlang.base.source import resolved
+from circuitlang.plan.model import Plan
+from circuitlang.reporting.ci.sweep_json import sweep_data
+from circuitlang.reporting.html.run_index import index
+from circuitlang.results.comparison import Comparison
+from circuitlang.results.finished_run import FinishedRun, read_finished
+from circuitlang.results.sweep_grouping import sweeps
+from circuitlang.results.writer import RunFiles, run_files
+
+# Time between two renewals, in multiples of the time that the last one took: the page of many circuits is slow to draw.
+PAUSE = 20
+
+
+class RunOverview:
+    """Overview files of a run, written at its start, while it lasts and at its end.
+
+    `failures` says why one of the files could not be made when they were last written; the circuits don't depend on
+    them. `identities` are those of the plan's circuits, by id.
+    """
+
+    def __init__(self, plan: Plan, identities: Mapping[str, str], folder: Path) -> None:
+        self._plan, self._identities, self._folder = plan, identities, folder
+        self.failures: list[CircuitError] = []
+        self._outdated = False
+        self._written, self._duration = 0.0, 0.0
+        self.write()
+        # The first page has next to nothing to draw.
+        self._duration = 0.0
+
+    def finished(self) -> FinishedRun:
+        """Return the results of the run that are in its folder."""
+        return read_finished(self._plan, self._identities, self._folder)
+
+    def add(self, cached: bool) -> None:
+        """Take note of a finished circuit or split, and renew the files if the last renewal was long enough ago."""
+        self._outdated |= not cached
+        if time.monotonic() - self._written >= PAUSE * self._duration:
+            self.renew()
+
+    def renew(self) -> None:
+        """Write the files if circuits were finished since they were written."""
+        if self._outdated:
+            self.write()
+
+    def write(self, comparisons: Mapping[str, Comparison] | None = None) -> None:
+        """Write the files, with the comparisons by the names of their folders."""
+        begin = time.monotonic()
+        # Read under the lock, so that a run beside this one can't be overwritten with older content.
+        with run_files(self._folder) as files:
+            self.failures = [*_write(files, self._makers(comparisons or {}))]
+        self._outdated, self._written = False, time.monotonic()
+        self._duration = self._written - begin
+
+    def _makers(self, comparisons: Mapping[str, Comparison]) -> dict[str, Callable[[], bytes | None]]:
+        """Return by file the function that makes its content, or None where there is nothing to write."""
+        finished = self.finished()
+
+        def page() -> bytes:
+            return index(resolved(self._folder).name, self._plan, finished.circuits, finished.splits, comparisons)
+
+        def data() -> bytes | None:
+            swept = sweeps(self._plan.circuits, finished.circuits)
+            return sweep_data(swept) if swept else None
+
+        return {"index.html": page, "sweep.json": data}
+
+
+def _write(files: RunFiles, makers: Mapping[str, Callable[[], bytes | None]]) -> Iterator[CircuitError]:
+    for name, make in makers.items():
+        try:
+            content = make()
+        except Exception as error:  # a defect in a page must not cost the circuits
+            cure = "run again: every circuit is kept, and only this is made"
+            yield CircuitError(Finding("E393", f"{name} could not be made", None, reason(error), cure))
+            continue
+        if content is not None:
+            files.put(name, content)
+        else:
+            # A file that another plan left here is about other circuits.
+            files.remove(name)
