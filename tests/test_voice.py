@@ -19,7 +19,7 @@ TO_DO = dict(
     if line and not line.startswith("#")
 )
 # Names of classes and functions that were replaced, in code and documentation.
-OLD_WORDS = ("Shelf", "Passage", "untracked", "Heads", "Observation", "Removable")
+OLD_WORDS = ("Shelf", "Passage", "Heads", "Observation", "Removable")
 
 
 def docstrings(path: Path) -> Iterator[str]:

@@ -15,7 +15,8 @@ import torch
 from torch import fx
 
 from circuitlang.base.diagnostics import CircuitError, reason
-from circuitlang.engine.circuits.extraction.extractor import CHECKED, pack, verify
+from circuitlang.engine.circuits.extraction.packing import pack
+from circuitlang.engine.circuits.extraction.verification import CHECKED, verify
 from circuitlang.engine.runtime.jobs import Job, PreparedRun
 from circuitlang.engine.visuals import activation_maps, exemplars
 from circuitlang.engine.visuals.feature_visualisation import visualise

@@ -18,7 +18,8 @@ from circuitlang.engine.attribution.scorer import score
 from circuitlang.engine.cache.tensor_cache import ScoreCache
 from circuitlang.engine.circuits.builder import Builder
 from circuitlang.engine.circuits.edits import edits_from_result
-from circuitlang.engine.circuits.extraction.extractor import extract, rows
+from circuitlang.engine.circuits.extraction.extractor import extract
+from circuitlang.engine.circuits.extraction.liveness import edited_channels
 from circuitlang.engine.circuits.selection import budget, count
 from circuitlang.engine.circuits.size_search import SizeSearch, smallest
 from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
@@ -311,7 +312,7 @@ def _circuit(subnetwork: TargetSubnetwork, found: _Found) -> Circuit:
     unit, origin, channel = channel_origins(subnetwork.graph, subnetwork.target.step.name)
     units = torch.tensor(subnetwork.target.units)
     number, row = (unit == units[:, None]).nonzero(as_tuple=True)
-    edited = rows(subnetwork)
+    edited = edited_channels(subnetwork)
     changes = tuple(
         _change(layer, each, found.edits[layer.path], edited[layer.path], subnetwork.constant.get(layer.path))
         for layer, each in zip(subnetwork.layers, kernels, strict=True)

@@ -18,7 +18,7 @@ import torch
 from circuitlang.base.diagnostics import Finding, InputError, listing
 from circuitlang.engine.analysis.split.clustering import numbers
 from circuitlang.engine.circuits.builder import IMAGES
-from circuitlang.engine.circuits.extraction.extractor import CHECKED
+from circuitlang.engine.circuits.extraction.verification import CHECKED
 from circuitlang.engine.circuits.selection import budget
 from circuitlang.engine.graph.channel_graph import Graph
 from circuitlang.engine.graph.channel_nodes import ChannelNode

@@ -10,7 +10,9 @@ from torch import nn
 
 from circuitlang.base.diagnostics import CircuitError, InputError
 from circuitlang.engine.circuits.builder import Builder
-from circuitlang.engine.circuits.extraction.extractor import extract, pack, verify
+from circuitlang.engine.circuits.extraction.extractor import extract
+from circuitlang.engine.circuits.extraction.packing import pack
+from circuitlang.engine.circuits.extraction.verification import verify
 from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
 from circuitlang.engine.graph.targets import Target
 from circuitlang.engine.graph.tracer import trace

@@ -14,7 +14,8 @@ from torch.nn import functional as F
 from torchvision.ops import stochastic_depth
 
 from circuitlang.base.diagnostics import InputError
-from circuitlang.engine.circuits.extraction.extractor import extract, pack
+from circuitlang.engine.circuits.extraction.extractor import extract
+from circuitlang.engine.circuits.extraction.packing import pack
 from circuitlang.engine.graph import channel_rules
 from circuitlang.engine.graph.tracer import trace
 from circuitlang.engine.programs.aten_import import network

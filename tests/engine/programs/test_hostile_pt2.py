@@ -20,7 +20,8 @@ from torch import fx, nn
 import circuitlang
 from circuitlang.base.diagnostics import InputError
 from circuitlang.cli.main import main
-from circuitlang.engine.circuits.extraction.extractor import extract, pack
+from circuitlang.engine.circuits.extraction.extractor import extract
+from circuitlang.engine.circuits.extraction.packing import pack
 from circuitlang.engine.graph.tracer import trace
 from circuitlang.engine.models.sources.file import file
 from circuitlang.engine.programs.aten_import import network
