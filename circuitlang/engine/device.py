@@ -1,4 +1,4 @@
-"""Where the arithmetic is done: a device by its name, how many pictures it takes at a time, and how exact it is."""
+"""Devices that compute: by name, with a batch size and the precision of their arithmetic."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 from circuitlang.base.diagnostics import Finding, InputError
 
-# Pictures at a time, unless the user says otherwise. On a GPU it is a beginning: it is halved until it fits.
+# Images at a time, unless the user says otherwise. On a GPU it is a beginning: it is halved until it fits.
 _BATCH = {"cpu": 16}
 _BATCH_ELSEWHERE = 128
 # The first of NVIDIA's GPUs with TF32, by their compute capability.
@@ -48,14 +48,15 @@ def _find(name: str) -> torch.device:
 
 
 def batch_size(device: torch.device) -> int:
-    """How many pictures at a time are tried first."""
+    """Return the batch size that is tried first."""
     return _BATCH.get(device.type, _BATCH_ELSEWHERE)
 
 
 @contextmanager
 def arithmetic(device: torch.device, fast: bool = False) -> Iterator[None]:
-    """Within the block a GPU computes in full single precision and, as far as torch can, the same every time; `fast`,
-    with factors rounded to TF32, and in whatever way is fastest. The process's own settings are put back.
+    """Compute on a GPU in full single precision inside the block, and reproducibly as far as torch can.
+
+    If `fast`, factors are rounded to TF32, and the fastest algorithms are used. The settings are restored afterwards.
 
     bfloat16 is not allowed even so: it has 8 bits of precision to TF32's 11, and what layers hand on, forward and
     backward, would be rounded to it as well, not only what is multiplied.
@@ -82,5 +83,5 @@ def arithmetic(device: torch.device, fast: bool = False) -> Iterator[None]:
 
 
 def on_meta_device() -> bool:
-    """Whether shapes alone are wanted: under `torch.device("meta")` nothing is downloaded and no weight is kept."""
+    """Return whether only shapes are wanted: under `torch.device("meta")`, nothing is downloaded and no weight kept."""
     return torch.empty(0).device.type == "meta"

@@ -1,6 +1,6 @@
-"""Which channels an operation makes of which: a rule for each operation that says so.
+"""Rules for operations: which channels feed each channel of the result, and what a position sees.
 
-A table says which operations treat each channel by itself, and what a position sees; a second one which mix channels.
+The tables at the end say which operations treat each channel by itself, which mix channels, and which move values.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ ONE = (ReceptiveWindow(1, 1, 0), ReceptiveWindow(1, 1, 0))
 
 
 class Unsupported(Exception):  # noqa: N818
-    """Why an operation can't be followed."""
+    """The reason why channels can't be tracked through an operation."""
 
 
 class Mixed(Unsupported):
-    """Why an operation's result is not each channel's own: it is taken to depend on all channels that go in."""
+    """The reason why an operation has no channel rule here: its result is taken to depend on all its input channels."""
 
 
 def padding(module: nn.Conv2d) -> tuple[int, int]:
-    """Padding before the first row and column, also where it is given as a word."""
+    """Return the padding before the first row and column, also for padding given as a word (`same`)."""
     if isinstance(module.padding, str):
         left, _, top, _ = module._reversed_padding_repeated_twice
         return top, left
@@ -35,7 +35,7 @@ def padding(module: nn.Conv2d) -> tuple[int, int]:
 
 
 def windows_of(kernel: Any, stride: Any, padding: Any = 0, dilation: Any = 1) -> Windows:
-    """The windows of a convolution or pool from its arguments, numbers or pairs."""
+    """Return the windows of a convolution or pool from its arguments, numbers or pairs."""
     sizes, steps, edges, holes = (
         value if isinstance(value, (tuple, list)) else (value, value)
         for value in (kernel, stride or kernel, padding, dilation)
@@ -50,7 +50,7 @@ def windows_of(kernel: Any, stride: Any, padding: Any = 0, dilation: Any = 1) ->
 
 
 class Call:
-    """An operation with its arguments, whether it is a function, a method or a module."""
+    """An operation with its arguments: a call of a function, a method or a module."""
 
     def __init__(self, node: fx.Node, inputs: list[fx.Node], given: Any, words: Mapping[str, Any]) -> None:
         self.node = node
@@ -60,13 +60,13 @@ class Call:
         self.shape: tuple[int, ...] = tuple(node.meta.get("shape", ())[1:])
 
     def argument(self, position: int, word: str, default: Any = None) -> Any:
-        """An argument by position or name, as it was when the network was read."""
+        """Return an argument by position or name, as it was when the network was traced."""
         value = self._given[position] if len(self._given) > position else self._words.get(word, default)
         return fx.map_arg(value, lambda node: node.meta.get("value", node))
 
 
 def arguments(module: nn.Module) -> tuple[Any, ...]:
-    """The arguments with which a module calls its function, those that rules look at."""
+    """Return the arguments that a module passes to its function, as far as rules read them."""
     if isinstance(module, nn.MaxPool2d):
         return module.kernel_size, module.stride, module.padding, module.dilation
     if isinstance(module, nn.AvgPool2d):
@@ -96,7 +96,11 @@ Rule = Callable[[Call, Mapping[str, ChannelNode]], "ChannelNode | None"]
 def same(
     call: Call, steps: Mapping[str, ChannelNode], windows: Windows | None = ONE, blocks: int = 0
 ) -> ChannelNode | None:
-    """Channels go through one by one, or one is used for all, or (in blocks) all for all."""
+    """Return the node of an operation on each channel by itself, or, with blocks, on all channels of a block.
+
+    An input with a single channel feeds all channels. Raises Mixed if the channels of inputs lie along different
+    dimensions.
+    """
     sources = [_step(each, steps) for each in call.inputs]
     if any(len(step.shape) != len(call.shape) for step in sources):
         raise Mixed("its inputs have different numbers of dimensions")
@@ -114,7 +118,7 @@ def same(
 
 
 def _whole(call: Call, steps: Mapping[str, ChannelNode]) -> ChannelNode | None:
-    """Channel by channel, where a position sees the whole input."""
+    """Return the node of an operation on each channel by itself whose positions see the whole input."""
     return same(call, steps, None)
 
 
@@ -142,7 +146,7 @@ def _adaptive_pool(call: Call, steps: Mapping[str, ChannelNode]) -> ChannelNode 
 
 
 def _along_rows(call: Call, steps: Mapping[str, ChannelNode]) -> None:
-    """The last two dimensions are rows and columns."""
+    """Check that the last two dimensions are rows and columns. Raises Mixed."""
     if len(_second(call, steps).shape) != 3:
         raise Mixed("its input has no rows and columns")
 
@@ -160,7 +164,7 @@ def _instance_norm(call: Call, steps: Mapping[str, ChannelNode]) -> ChannelNode 
 
 
 def _second(call: Call, steps: Mapping[str, ChannelNode]) -> ChannelNode:
-    """The only input, whose channels must be the second dimension."""
+    """Return the node of the only input, whose channels must lie along the second dimension. Raises Mixed."""
     step = _only(call, steps)
     if step.axis != 1:
         raise Mixed("its channels are not in the place of channels")
@@ -168,7 +172,7 @@ def _second(call: Call, steps: Mapping[str, ChannelNode]) -> ChannelNode:
 
 
 def _only(call: Call, steps: Mapping[str, ChannelNode]) -> ChannelNode:
-    """The step of an operation's only input."""
+    """Return the node of an operation's only input. Raises Mixed if there are several."""
     if len(call.inputs) != 1:
         raise Mixed("it has several inputs")
     return _step(call.inputs[0], steps)
@@ -193,7 +197,7 @@ def _stochastic_depth(call: Call, steps: Mapping[str, ChannelNode]) -> ChannelNo
 
 
 def _over(call: Call, steps: Mapping[str, ChannelNode], axes: set[int]) -> ChannelNode | None:
-    """A norm over some dimensions (of one image and its batch)."""
+    """Return the node of a norm over some dimensions, counted with the batch. Raises Unsupported for the batch."""
     step = _only(call, steps)
     if 0 in axes:
         raise Unsupported("it mixes images")
@@ -223,7 +227,7 @@ def _group_norm(call: Call, steps: Mapping[str, ChannelNode]) -> ChannelNode | N
 
 
 def _neighbours(call: Call, steps: Mapping[str, ChannelNode]) -> ChannelNode | None:
-    """Each channel depends on those within half a size of it."""
+    """Return the node of a norm whose channels depend on those within half a size of them."""
     step, size = _second(call, steps), call.argument(1, "size")
     own = torch.arange(step.width)
     near = own[:, None] + torch.arange(-(size // 2), (size - 1) // 2 + 1)
@@ -234,7 +238,7 @@ def _neighbours(call: Call, steps: Mapping[str, ChannelNode]) -> ChannelNode | N
 
 
 def _reduced(call: Call, steps: Mapping[str, ChannelNode]) -> ChannelNode | None:
-    """A mean, sum or extreme over rows and columns, or over channels into one."""
+    """Return the node of a mean, sum or extreme over rows and columns, or over all channels."""
     step = _only(call, steps)
     rank = len(step.shape) + 1
     # A norm is told which one it is before that.
@@ -258,12 +262,12 @@ def _reduced(call: Call, steps: Mapping[str, ChannelNode]) -> ChannelNode | None
 
 
 def _extreme(call: Call, steps: Mapping[str, ChannelNode]) -> ChannelNode | None:
-    """The greater or the less of two, or the extreme over some dimension."""
+    """Return the node of the greater or lesser of two inputs, or of the extreme over a dimension."""
     return same(call, steps) if len(call.inputs) > 1 else _reduced(call, steps)
 
 
 def _running(call: Call, steps: Mapping[str, ChannelNode]) -> ChannelNode | None:
-    """What is added up along a dimension."""
+    """Return the node of a running sum along a dimension."""
     return _over(call, steps, {call.argument(1, "dim") % (len(call.shape) + 1)})
 
 
@@ -272,11 +276,11 @@ def _word(call: Call) -> str:
 
 
 def moves(_: Call, __: Mapping[str, ChannelNode]) -> None:
-    """Numbers move and nothing else happens."""
+    """Mark operations that only move values; see `index_tracing`."""
 
 
 def joined(_: Call, __: Mapping[str, ChannelNode]) -> None:
-    """Steps are joined."""
+    """Mark concatenations; see `channel_joins`."""
 
 
 _SAME_MODULES = (

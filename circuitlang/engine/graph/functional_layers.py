@@ -1,4 +1,4 @@
-"""Calls of the functions of layers → layers: a convolution whose weight is the same for all images is a layer."""
+"""Replace calls of `conv2d` and `linear` by layers, if their weight is the same for all images."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def layers_of_functions(module: fx.GraphModule) -> None:
 
 
 class _Constants(fx.Interpreter):
-    """The operations that depend on stored tensors alone, and their values, each computed once."""
+    """Operations that depend on stored tensors alone, and their values, each computed once."""
 
     def __init__(self, module: fx.GraphModule) -> None:
         super().__init__(module)
@@ -82,7 +82,7 @@ class _Constants(fx.Interpreter):
 
 
 def _layer(kind: Any, tensors: list[Tensor], given: Mapping[str, Any]) -> nn.Module:
-    """A layer over a weight and perhaps a bias."""
+    """Return a layer with a weight and perhaps a bias."""
     out, inner, *sides = tensors[0].shape
     sizes = (inner * given.get("groups", 1), out, *([tuple(sides)] if sides else []))
     # On no device: the values that a layer begins with are not drawn.
@@ -96,8 +96,10 @@ def _layer(kind: Any, tensors: list[Tensor], given: Mapping[str, Any]) -> nn.Mod
 def _path(
     module: fx.GraphModule, node: fx.Node, weight: fx.Node, layer: nn.Module, made: Mapping[str, nn.Module]
 ) -> str | None:
-    """The path that a layer gets: of the weight's own module, or of the module that calls the function; else the name
-    of the call. None where another layer has that weight already."""
+    """Return the path for a layer: of the weight's own module, or of the module that calls the function.
+
+    Otherwise it is the name of the call. None if another layer has that weight already.
+    """
     target = str(weight.target)
     own = weight.op == "get_attr" and target.endswith(".weight")
     path = target.removesuffix(".weight") if own else str(node.meta.get(CALLER, ""))
@@ -112,12 +114,12 @@ def _path(
 
 
 def _has_children(module: fx.GraphModule, path: str) -> bool:
-    """Whether modules inside the one at a path are called, so that it can't be a layer itself."""
+    """Return whether modules inside the one at a path are called, so that it can't be a layer itself."""
     return any(node.op == "call_module" and str(node.target).startswith(f"{path}.") for node in module.graph.nodes)
 
 
 def _alike(one: nn.Module, other: nn.Module) -> bool:
-    """Whether two layers compute the same."""
+    """Return whether two layers compute the same."""
     if type(one) is not type(other) or repr(one) != repr(other):
         return False
     for word in ("weight", "bias"):

@@ -75,7 +75,7 @@ class KnownShapes(fx.Tracer):
         self._looking = False
 
     def values(self, node: fx.Node) -> list[Any]:
-        """What a node gives, for each number of images."""
+        """Return the results of a node, one for each number of images."""
         if node not in self._values and node.op == "get_attr":
             # A tensor that the forward method made, which becomes a node where it meets a traced value.
             self._values[node] = [self._run(node, number) for number in range(_ENOUGH)]
@@ -119,7 +119,7 @@ class KnownShapes(fx.Tracer):
         return parameter_proxy_cache[path]
 
     def _run(self, node: fx.Node, number: int) -> Any:
-        """One operation, carried out."""
+        """Run one operation."""
         args, words = fx.map_arg((node.args, node.kwargs), lambda used: self.values(used)[number])
         if node.op == "placeholder":
             return self._images[number]

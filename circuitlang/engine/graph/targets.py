@@ -1,4 +1,4 @@
-"""What a plan's target is in a network: which step, which of its channels, where."""
+"""Find a plan's target in a network: a node, some of its channels, and perhaps a position."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _place(
 
 
 def _class(label: int | str, step: ChannelNode, classes: Sequence[str]) -> int:
-    """A class's number, by itself or by its name, upper and lower case and underscores no matter."""
+    """Return the number of a class from its number or name; case and underscores are ignored."""
     numbers = f"0 to {step.width - 1}"
     if isinstance(label, int):
         if not 0 <= label < step.width:

@@ -26,7 +26,7 @@ from circuitlang.engine.images.npy_files import array_shape, is_array, read_arra
 MAX_PIXELS = 80_000_000
 # Formats that are opened, by Pillow's names; MPO files, as cameras write them, begin with a JPEG image.
 FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
-# Of what takes several times the memory for a pixel, by Pillow's names of formats and modes, a part of the pixels.
+# Formats and modes that take several times the memory for a pixel, by Pillow's names: pixels are limited to a part.
 _COSTLY = {"AVIF": 4, "JPEG2000": 8, "WEBP": 2, "F": 2, "I": 2, "I;16": 2, "I;16B": 2}
 # Tags of TIFF and their values.
 _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
@@ -36,11 +36,11 @@ _STRIP = 4_000_000
 
 
 class _UnreadableError(ValueError):
-    """Something that is wrong with an image, in the words that users see."""
+    """A problem of an image, in the words that users see."""
 
 
 def dimensions(content: bytes, channels: int = 3) -> tuple[int, int]:
-    """The width and height that an image's header names. Raises ValueError where it can't be read or is too large."""
+    """Return width and height by an image's header. Raises ValueError if it can't be read or is too large."""
     with _findings(content):
         if is_array(content):
             shape = array_shape(content, channels)
@@ -50,7 +50,7 @@ def dimensions(content: bytes, channels: int = 3) -> tuple[int, int]:
 
 
 def decode(content: bytes, channels: int = 3) -> Iterable[Image.Image]:
-    """The bands of an image for a network of so many channels, 0 for any: an RGB image, or images of a band or more.
+    """Return the bands of an image for a network of so many channels, 0 for any: an RGB image, or images of bands.
 
     Bands of 8 bits have the modes RGB, L, LA and RGBA. Others have mode F, with values in 0..1, or those of an array of
     floats as they are. Images are upright, and lie on white where they are transparent; of an animation, or of a file
@@ -60,16 +60,16 @@ def decode(content: bytes, channels: int = 3) -> Iterable[Image.Image]:
         if is_array(content):
             _check(array_shape(content, channels), MAX_PIXELS)
             return _split(content, channels)
-        picture = _opened(content)
-        with _silent if _by_libtiff(picture) else nullcontext():
-            picture.load()
-        ImageOps.exif_transpose(picture, in_place=True)
-        return _bands(picture, channels or 3)
+        image = _opened(content)
+        with _silent if _by_libtiff(image) else nullcontext():
+            image.load()
+        ImageOps.exif_transpose(image, in_place=True)
+        return _bands(image, channels or 3)
 
 
 def _split(content: bytes, channels: int) -> Iterator[Image.Image]:
     values = read_array(content, channels)
-    # For three channels one is repeated, as that of a grey picture is.
+    # For three channels one is repeated, as that of a grey image is.
     numbers = range(channels) if values.shape[2] == channels else [0] * max(channels, 1)
     return (Image.fromarray(np.ascontiguousarray(values[..., number])) for number in numbers)
 
@@ -103,20 +103,20 @@ def _findings(content: bytes) -> Iterator[None]:
 
 
 def _opened(content: bytes) -> Image.Image:
-    picture = Image.open(io.BytesIO(content), formats=_formats())
-    _check(picture.size, MAX_PIXELS // max(_COSTLY.get(str(each), 1) for each in (picture.format, picture.mode)))
-    return picture
+    image = Image.open(io.BytesIO(content), formats=_formats())
+    _check(image.size, MAX_PIXELS // max(_COSTLY.get(str(each), 1) for each in (image.format, image.mode)))
+    return image
 
 
 @cache
 def _formats() -> tuple[str, ...]:
-    """Those of the formats that the installed Pillow knows."""
+    """Return those of the formats that the installed Pillow supports."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 class _Shared(AbstractContextManager[None]):
-    """A change of the whole process: the first thread that enters makes it, and the last that leaves takes it back."""
+    """A change of the whole process, made by the first thread that enters and undone by the last that leaves."""
 
     def __init__(self, change: Callable[[], AbstractContextManager[None]]) -> None:
         self._change = change
@@ -139,7 +139,7 @@ class _Shared(AbstractContextManager[None]):
 
 @contextmanager
 def _without_remarks() -> Iterator[None]:
-    """Pillow warns of what is a finding here, and of metadata that nobody reads; it also logs such things."""
+    """Suppress Pillow's warnings and log: they are about problems that are findings here, and unused metadata."""
     logger = logging.getLogger("PIL")
     level = logger.level
     with warnings.catch_warnings():
@@ -153,7 +153,7 @@ def _without_remarks() -> Iterator[None]:
 
 @contextmanager
 def _without_stderr() -> Iterator[None]:
-    """The libtiff library writes to the file descriptor of stderr by itself."""
+    """Close stderr for libtiff, which writes to its file descriptor directly."""
     try:
         before = os.dup(2)
     except OSError:  # it is closed
@@ -171,34 +171,34 @@ def _without_stderr() -> Iterator[None]:
 _quiet, _silent = _Shared(_without_remarks), _Shared(_without_stderr)
 
 
-def _by_libtiff(picture: Image.Image) -> bool:
-    return any(tile[0] == "libtiff" for tile in getattr(picture, "tile", ()))
+def _by_libtiff(image: Image.Image) -> bool:
+    return any(tile[0] == "libtiff" for tile in getattr(image, "tile", ()))
 
 
-def _bands(picture: Image.Image, channels: int) -> list[Image.Image]:
-    mode = picture.mode
+def _bands(image: Image.Image, channels: int) -> list[Image.Image]:
+    mode = image.mode
     if mode == "LAB":
         raise _UnreadableError("its colours are LAB: save it as RGB")
     if mode in ("La", "RGBa"):
-        picture = picture.convert(mode.upper())
-    if _tag(picture, _SAMPLE_FORMAT) == _SIGNED:
+        image = image.convert(mode.upper())
+    if _tag(image, _SAMPLE_FORMAT) == _SIGNED:
         raise _UnreadableError("its pixels are signed numbers, which have no fixed brightness: save 8 or 16 bits")
     if mode[0] in "IF":
         if channels not in (1, 3):
             raise _counted(1, channels)
-        return [_floats(picture)] * channels
+        return [_floats(image)] * channels
     if channels == 3:
-        return [_rgb(picture)]
-    transparent = _transparent(picture)
+        return [_rgb(image)]
+    transparent = _transparent(image)
     if channels == 1:
-        return [picture.convert("L") if mode in ("1", "L") and not transparent else _rgb(picture).convert("L")]
+        return [image.convert("L") if mode in ("1", "L") and not transparent else _rgb(image).convert("L")]
     if channels == 4 and transparent:
-        return [picture.convert("RGBA")]
+        return [image.convert("RGBA")]
     if channels == 2 and mode == "LA":
-        return [picture]
+        return [image]
     if mode == "CMYK":
         raise _UnreadableError(f"its colours are CMYK, and the network takes {channels} channels: save them as .npy")
-    raise _counted(1 if mode in ("1", "L") else 3 if mode == "P" else len(picture.getbands()), channels)
+    raise _counted(1 if mode in ("1", "L") else 3 if mode == "P" else len(image.getbands()), channels)
 
 
 def _counted(count: int, channels: int) -> _UnreadableError:
@@ -208,48 +208,48 @@ def _counted(count: int, channels: int) -> _UnreadableError:
     )
 
 
-def _tag(picture: Image.Image, number: int) -> int | None:
-    """A tag of a TIFF image, the first of several values; None where it isn't there, or in other formats."""
-    value = getattr(picture, "tag_v2", {}).get(number)
+def _tag(image: Image.Image, number: int) -> int | None:
+    """Return a tag of a TIFF image, the first of several values; None without it, or for other formats."""
+    value = getattr(image, "tag_v2", {}).get(number)
     first = value[0] if isinstance(value, tuple) and value else value
     return first if isinstance(first, int) else None
 
 
-def _floats(picture: Image.Image) -> Image.Image:
-    """A grey image of more than 8 bits in mode F, with values in 0..1."""
-    pixels = np.asarray(picture)
-    if picture.mode == "F":
+def _floats(image: Image.Image) -> Image.Image:
+    """Return a grey image of more than 8 bits in mode F, with values in 0..1."""
+    pixels = np.asarray(image)
+    if image.mode == "F":
         values = pixels.astype(np.float32)
         if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
             raise _UnreadableError("its floating-point pixels are not all from 0 to 1: save them as .npy")
-    elif picture.mode == "I" and picture.format not in ("PNG", "PPM"):
+    elif image.mode == "I" and image.format not in ("PNG", "PPM"):
         raise _UnreadableError("its pixels are numbers of 32 bits, which have no fixed brightness: save 8 or 16 bits")
     else:
-        bits = _tag(picture, _BITS) or 16
+        bits = _tag(image, _BITS) or 16
         values = pixels.astype(np.float32)
         values /= np.float32(2**bits - 1)
-    if _tag(picture, _PHOTOMETRIC) == _WHITE_IS_ZERO:
+    if _tag(image, _PHOTOMETRIC) == _WHITE_IS_ZERO:
         values = 1 - values
-    clear = picture.info.get("transparency")
+    clear = image.info.get("transparency")
     if isinstance(clear, int):
         values = np.where(pixels == clear, np.float32(1), values)
     return Image.fromarray(values)
 
 
-def _transparent(picture: Image.Image) -> bool:
-    return "A" in picture.getbands() or "transparency" in picture.info
+def _transparent(image: Image.Image) -> bool:
+    return "A" in image.getbands() or "transparency" in image.info
 
 
-def _rgb(picture: Image.Image) -> Image.Image:
-    """An image of 8 bits in RGB, on white where it is transparent."""
-    if not _transparent(picture):
-        return picture if picture.mode == "RGB" else picture.convert("RGB")
-    found = Image.new("RGB", picture.size)
-    rows = max(1, _STRIP // picture.width)
+def _rgb(image: Image.Image) -> Image.Image:
+    """Return an image of 8 bits in RGB, on white where it is transparent."""
+    if not _transparent(image):
+        return image if image.mode == "RGB" else image.convert("RGB")
+    flat = Image.new("RGB", image.size)
+    rows = max(1, _STRIP // image.width)
     # By strips: whole images in between would take several times the memory.
-    for top in range(0, picture.height, rows):
-        box = 0, top, picture.width, min(top + rows, picture.height)
-        layered = picture.crop(box).convert("RGBA")
+    for top in range(0, image.height, rows):
+        box = 0, top, image.width, min(top + rows, image.height)
+        layered = image.crop(box).convert("RGBA")
         white = Image.new("RGBA", layered.size, "white")
-        found.paste(Image.alpha_composite(white, layered).convert("RGB"), box)
-    return found
+        flat.paste(Image.alpha_composite(white, layered).convert("RGB"), box)
+    return flat

@@ -1,4 +1,4 @@
-"""Image sets → files. The only place where a pattern of the language becomes paths.
+"""Find the files of image sets. Nothing else turns patterns of the language into paths.
 
 A pattern has three wildcards and no others: `*` and `?` stay within one name, `**` descends into folders. Brackets,
 braces, `!` and `~` are letters. Files are told apart by where they lie and what they hold, never by how they are
@@ -27,7 +27,7 @@ _LETTERS = {
 
 
 def find(images: Images, folder: Path) -> list[Path]:
-    """The files of a set, by pattern in the order they are listed, bytewise sorted within each; each file once.
+    """Return the files of a set, by pattern in the order they are listed, bytewise sorted within each; each file once.
 
     Raises InputError for a pattern that nothing matches, naming the part of it that isn't there, and for exceptions
     that take nothing away.
@@ -47,7 +47,7 @@ def find(images: Images, folder: Path) -> list[Path]:
 
 
 def _places(paths: Iterable[Path]) -> Iterator[tuple[Path, Path]]:
-    """Each path after where it leads; a folder is looked at once for all files in it."""
+    """Yield each path with the file that it leads to; a folder is resolved once for all files in it."""
     folders: dict[Path, Path] = {}
     for path in paths:
         folder = folders.get(path.parent) or folders.setdefault(path.parent, resolved(path.parent))
@@ -55,7 +55,7 @@ def _places(paths: Iterable[Path]) -> Iterator[tuple[Path, Path]]:
 
 
 def matches(pattern: str, folder: Path) -> list[Path]:
-    """The files that a pattern names, bytewise sorted. Raises InputError where there is none.
+    """Return the files that a pattern names, bytewise sorted. Raises InputError if there is none.
 
     `*` and `?` match no dot at the beginning of a name, `**` visits no hidden folder. Whatever is no folder is taken
     to be a file, so that a broken link is an image that can't be read, not one that is missing in silence.
@@ -71,7 +71,7 @@ def matches(pattern: str, folder: Path) -> list[Path]:
 
 
 def _walk(start: Path, parts: tuple[str, ...]) -> Iterator[Path]:
-    """The files below a folder that the parts of a pattern name.
+    """Yield the files below a folder that the parts of a pattern name.
 
     A folder is visited once for each part, whatever links lead to it, so that no links make a walk long or endless.
     """
@@ -102,7 +102,7 @@ def _walk(start: Path, parts: tuple[str, ...]) -> Iterator[Path]:
 
 
 def _inside(folder: Path, part: str) -> list[tuple[str, bool]]:
-    """What lies in a folder and is called like a part of a pattern, sorted, and whether it is a folder itself."""
+    """Return the entries of a folder that match a part of a pattern, sorted, and whether each is a folder."""
     if not _is_folder(folder):
         return []
     try:
@@ -121,7 +121,7 @@ def _leads_on(entry: os.DirEntry[str]) -> bool:
 
 
 def _identity(folder: Path) -> tuple[int, int]:
-    """What is the same for one folder whatever leads to it."""
+    """Return the device and inode of a folder: the same whatever path leads to it."""
     try:
         status = folder.stat()
         return status.st_dev, status.st_ino
@@ -130,7 +130,7 @@ def _identity(folder: Path) -> tuple[int, int]:
 
 
 def _is_like(name: str, part: str) -> bool:
-    """Whether a name matches a part of a pattern, in time that grows with their lengths multiplied and no faster."""
+    """Return whether a name matches a part of a pattern, in time proportional to the product of their lengths."""
     if name.startswith(".") and not part.startswith("."):
         return False
     at = index = 0
@@ -163,7 +163,7 @@ def _is_there(path: Path) -> bool:
 
 
 def _no_match(pattern: str, parts: tuple[str, ...], start: Path) -> Finding:
-    """Why a pattern names no file."""
+    """Return the finding that explains why a pattern names no file."""
     cure = next((cure for letter, cure in _LETTERS.items() if letter in pattern), "")
     wild = next((number for number, part in enumerate(parts) if _is_wild(part)), len(parts))
     fixed = start.joinpath(*parts[:wild])
@@ -185,7 +185,7 @@ def _no_match(pattern: str, parts: tuple[str, ...], start: Path) -> Finding:
 
 
 def _taken(found: dict[Path, Path], patterns: list[str], folder: Path) -> list[Path]:
-    """The files of a set that some patterns name, either themselves or by a copy. Raises InputError for none."""
+    """Return the files of a set that patterns name, themselves or by a copy. Raises InputError if there is none."""
     named = {place for pattern in patterns for place, _ in _places(matches(pattern, folder))}
     copies = _Copies(named)
     taken = [place for place in found if place in named or copies.has(place)]
@@ -197,7 +197,7 @@ def _taken(found: dict[Path, Path], patterns: list[str], folder: Path) -> list[P
 
 
 class _Copies:
-    """Which files hold the same as one of some others. Only files of the same size are read."""
+    """Files to find copies of. Only files of the same size are read."""
 
     def __init__(self, paths: Iterable[Path]) -> None:
         self._by_size: dict[int, list[Path]] = {}
@@ -206,7 +206,7 @@ class _Copies:
             self._by_size.setdefault(_size(path), []).append(path)
 
     def has(self, path: Path) -> bool:
-        """Whether a file is a copy of one of them; one that can't be read is none."""
+        """Return whether a file is a copy of one of them; an unreadable file is not."""
         others = self._by_size.get(_size(path), ())
         return any(self._content(path) == self._content(other) != "" for other in others)
 
@@ -224,7 +224,7 @@ def _size(path: Path) -> int:
 
 
 def _digest(path: Path) -> str:
-    """A hash of an ordinary file, empty where there is none to read."""
+    """Return a hash of an ordinary file; empty if it can't be read."""
     hashed = hashlib.sha256()
     if not path.is_file():
         return ""

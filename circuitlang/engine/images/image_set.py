@@ -1,4 +1,4 @@
-"""The images of a set: found, read, prepared for a network, hashed."""
+"""Sets of images, read, hashed and prepared for a network in batches."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from circuitlang.plugins.protocols import TrackProgress, no_progress
 
 S = TypeVar("S")
 T = TypeVar("T")
-# Bytes of prepared pictures that one set may keep in memory; beyond it they are decoded again for each pass.
+# Bytes of prepared images that one set may keep in memory; beyond it they are decoded again for each pass.
 _KEEP = 1 << 30
 _CPU = torch.device("cpu")
 # Bytes of a file; more can't be the pixels that are allowed.
@@ -36,7 +36,7 @@ _LARGEST = 1 << 29
 
 @dataclass(frozen=True)
 class ImageSet:
-    """A set of readable pictures; `digests[i]` is the hash of the file at `paths[i]`."""
+    """A set of readable images; `digests[i]` is the hash of the file at `paths[i]`."""
 
     paths: tuple[Path, ...]
     digests: tuple[str, ...]
@@ -51,15 +51,15 @@ class ImageSet:
 
     @property
     def digest(self) -> str:
-        """A hash of what is in the set, in order and repetitions included, wherever it lies."""
+        """A hash of the contents of the images, in order and with repetitions, wherever their files are."""
         return digest("\n".join(self.digests).encode())
 
     def rgb(self, index: int) -> NDArray[np.uint8]:
-        """One image as a person is shown it, resized and cropped, uint8 [H, W, 3]."""
+        """Return one image as a person is shown it, resized and cropped, uint8 [H, W, 3]."""
         return preprocessing.shown(self.preprocess, self.values(index))
 
     def values(self, index: int) -> NDArray[Any]:
-        """One image, resized and cropped, [H, W, C] in uint8 or float32."""
+        """Return one image, resized and cropped, [H, W, C] in uint8 or float32."""
         if self.prepared:
             return self.prepared[index]
         try:
@@ -72,23 +72,23 @@ class ImageSet:
         return preprocessing.read(self.preprocess, content)
 
     def batches(self, label: str) -> Iterator[Tensor]:
-        """The network's input [N, C, H, W], batch by batch, in the order of the set."""
+        """Yield the network's input [N, C, H, W], batch by batch, in the order of the set."""
 
         def inputs(start: int) -> Tensor:
-            some = range(start, min(start + self.batch_size, len(self)))
+            indices = range(start, min(start + self.batch_size, len(self)))
             # Normalised here, so that an image is the same to the bit on every device.
-            return preprocessing.normalise(self.preprocess, _stack(self.values(i) for i in some))
+            return preprocessing.normalise(self.preprocess, _stack(self.values(i) for i in indices))
 
-        def each() -> Iterator[Tensor]:
+        def on_device() -> Iterator[Tensor]:
             starts = range(0, len(self), self.batch_size)
             # What isn't kept is decoded while the batch before it is computed with.
-            for batch in map(inputs, starts) if self.prepared else _beforehand(inputs, starts, 1):
+            for batch in map(inputs, starts) if self.prepared else _ahead(inputs, starts, 1):
                 yield batch.to(self.device)
 
-        return self.track(each(), label, math.ceil(len(self) / self.batch_size))
+        return self.track(on_device(), label, math.ceil(len(self) / self.batch_size))
 
     def take(self, indices: Sequence[int]) -> ImageSet:
-        """The pictures at some positions, as a set."""
+        """Return the images at some indices as a set."""
         return replace(
             self,
             paths=tuple(self.paths[i] for i in indices),
@@ -97,17 +97,17 @@ class ImageSet:
         )
 
     def split(self, share: float, seed: int) -> tuple[ImageSet, ImageSet | None]:
-        """The set less a share that is held out, drawn by `seed`, and that share; at least one picture each.
+        """Return the set without a share that is held out, and that share, drawn by `seed`; at least one image each.
 
-        Copies of one picture stay together, or the held-out part would hold nothing out.
+        Copies of one image stay together, or the held-out part would hold nothing out.
         """
         groups = sorted(set(self.digests))
         count = held_out(share, len(groups))
         if count == 0:
             return self, None
         out = set(Random(seed).sample(groups, count))
-        held = [index for index, each in enumerate(self.digests) if each in out]
-        kept = [index for index, each in enumerate(self.digests) if each not in out]
+        held = [index for index, content in enumerate(self.digests) if content in out]
+        kept = [index for index, content in enumerate(self.digests) if content not in out]
         return self.take(kept), self.take(held)
 
 
@@ -117,51 +117,51 @@ def _stack(images: Iterable[NDArray[Any]]) -> Tensor:
 
 
 def held_out(share: float, count: int) -> int:
-    """How many of `count` different pictures are held out: a share, but at least one on each side if there is any."""
+    """Return how many of `count` different images are held out: a share, but at least one on each side if possible."""
     return max(min(max(round(share * count), 1), count - 1), 0) if share else 0
 
 
 def load(paths: Iterable[Path], preprocess: Preprocess, skip_unreadable: bool = False) -> tuple[ImageSet, list[str]]:
-    """Read every picture once: a set, and what is wrong with those that are left out.
+    """Read every image once; return the set, and the problems of those that are left out.
 
-    Raises InputError naming all unreadable pictures at once, unless they are to be skipped.
+    Raises InputError naming all unreadable images at once, unless they are to be skipped.
     """
     good: list[Path] = []
     digests: list[str] = []
     prepared: list[NDArray[Any]] = []
     bad: list[tuple[str, str]] = []
     kept = 0
-    for path, read in _beforehand(partial(_read, preprocess), paths, _threads()):
+    for path, read in _ahead(partial(_read, preprocess), paths, _threads()):
         if isinstance(read, str):
             bad.append((path.name, read))
             continue
-        picture, content = read
+        image, content = read
         good.append(path)
         digests.append(content)
-        kept += picture.nbytes
+        kept += image.nbytes
         if kept <= _KEEP:
-            prepared.append(picture)
+            prepared.append(image)
     if bad and not skip_unreadable:
         message = f"{len(bad)} of {len(bad) + len(good)} pictures can't be read"
         cure = "take them out with 'except', or run with --skip-unreadable"
         raise InputError(Finding("E303", message, None, _by_reason(bad), cure))
     if not good:
         raise InputError(Finding("E303", "none of the pictures can be read", None, _by_reason(bad)))
-    pictures = ImageSet(tuple(good), tuple(digests), preprocess, tuple(prepared) if kept <= _KEEP else ())
-    return pictures, [f"{name}: {reason}" for name, reason in bad]
+    images = ImageSet(tuple(good), tuple(digests), preprocess, tuple(prepared) if kept <= _KEEP else ())
+    return images, [f"{name}: {reason}" for name, reason in bad]
 
 
 def _by_reason(bad: Sequence[tuple[str, str]]) -> str:
-    """What is wrong with pictures, once for all with which it is the same."""
+    """Return the problems of images, each once with the names of the images that have it."""
     names: dict[str, list[str]] = {}
     for name, reason in bad:
         names.setdefault(reason, []).append(name)
-    more = {reason: f" and {len(some) - 1} more" if len(some) > 1 else "" for reason, some in names.items()}
-    return listing([f"{some[0]}{more[reason]}: {reason}" for reason, some in names.items()])
+    more = {reason: f" and {len(files) - 1} more" if len(files) > 1 else "" for reason, files in names.items()}
+    return listing([f"{files[0]}{more[reason]}: {reason}" for reason, files in names.items()])
 
 
 def _read(preprocess: Preprocess, path: Path) -> tuple[Path, tuple[NDArray[Any], str] | str]:
-    """A picture as a network takes it and the hash of its file, or what is wrong with it."""
+    """Return an image as a network takes it and the hash of its file, or what is wrong with it."""
     try:
         content = read_bytes(path, _LARGEST)
         return path, (preprocessing.read(preprocess, content), digest(content))
@@ -169,8 +169,8 @@ def _read(preprocess: Preprocess, path: Path) -> tuple[Path, tuple[NDArray[Any],
         return path, error.strerror if isinstance(error, OSError) and error.strerror else str(error)
 
 
-def _beforehand(make: Callable[[S], T], items: Iterable[S], threads: int) -> Iterator[T]:
-    """What is made of each item, in their order, by threads that are a few items ahead of whoever asks."""
+def _ahead(make: Callable[[S], T], items: Iterable[S], threads: int) -> Iterator[T]:
+    """Yield the result for each item in order, computed by threads that are a few items ahead."""
     waiting: deque[Future[T]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         try:
@@ -185,6 +185,6 @@ def _beforehand(make: Callable[[S], T], items: Iterable[S], threads: int) -> Ite
 
 
 def _threads() -> int:
-    """As many as decode pictures at once: decoders let other threads run."""
+    """Return the number of threads that decode images at once: decoders release Python's lock."""
     available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(available, 8)

@@ -15,12 +15,12 @@ _LONGEST = 1 << 32
 
 
 def is_array(content: bytes) -> bool:
-    """Whether the content is that of a `.npy` file, whatever its name."""
+    """Return whether the content is that of a `.npy` file, whatever its name."""
     return content.startswith(_MAGIC)
 
 
 def array_shape(content: bytes, channels: int) -> tuple[int, int, int]:
-    """Rows, columns and channels by the header, for a network of so many channels, 0 for any.
+    """Return rows, columns and channels by the header, for a network of so many channels, 0 for any.
 
     Raises ValueError.
     """
@@ -32,7 +32,7 @@ def array_shape(content: bytes, channels: int) -> tuple[int, int, int]:
 
 
 def read_array(content: bytes, channels: int) -> NDArray[Any]:
-    """The array as [rows, columns, channels]: uint8, or float32 with whole numbers scaled to 0..1.
+    """Return the array as [rows, columns, channels]: uint8, or float32 with whole numbers scaled to 0..1.
 
     It has the network's number of channels, or one where the network takes three. Raises ValueError for any other shape
     and for types of number that have no fixed range.
@@ -72,7 +72,7 @@ def _check_type(dtype: np.dtype[Any]) -> None:
 
 
 def _channel_axis(shape: tuple[int, ...], channels: int) -> int | None:
-    """Where a shape has its channels, 0 or 2; None where it has one only. Raises ValueError where that is in doubt."""
+    """Return the axis of the channels, 0 or 2; None if there is only one. Raises ValueError if it is ambiguous."""
     wanted = {channels, 1} if channels == 3 else {channels}
     said = f"an array of {' x '.join(map(str, shape)) or 'a single number'}"
     takes = f"the network takes {channels} channel{'s' if channels > 1 else ''}"

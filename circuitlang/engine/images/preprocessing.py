@@ -1,4 +1,4 @@
-"""Turn the content of image files into network inputs, and images into pictures that a person can look at."""
+"""Turn the content of image files into network inputs, and images into RGB for people."""
 
 from __future__ import annotations
 

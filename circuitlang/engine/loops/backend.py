@@ -1,4 +1,4 @@
-"""The one place that says what is compiled: numba is used where it is installed."""
+"""Import compiled loops, if numba is installed."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ def compiled(name: Loops) -> ModuleType | None:
 
 @cache
 def pool(threads: int) -> ThreadPoolExecutor:
-    """So many threads, which wait for loops to run."""
+    """Return a pool of threads that run loops; the same pool for each number of threads."""
     return ThreadPoolExecutor(threads)

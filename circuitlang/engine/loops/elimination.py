@@ -28,8 +28,9 @@ _SQUARE = 8
 def costs(
     weights: Tensor, covariance: Tensor, constants: Tensor, lacking: Tensor, alive: Tensor, later: float
 ) -> Tensor:
-    """What `greedy` finds: the costs [O, n] of removing kernels [O, n, taps], never less than what an earlier one has
-    cost times `later`.
+    """Return the costs [O, n] of removing kernels [O, n, taps] one after the other, as `greedy` scores them.
+
+    A cost is never less than that of an earlier kernel times `later`.
 
     `covariance` [n, taps, n, taps] is that of what the weights see, `constants` [O, n] what a kernel puts out
     everywhere and nothing stands in for, `lacking` [O, n] the products of the kernels' outputs with what is missing
@@ -97,7 +98,7 @@ def _costs(
 
 @loops(fastmath={"contract"})
 def _grams(weights: Doubles, covariance: Doubles, gram: Doubles) -> None:
-    """Of each output channel the covariances of what its kernels put out, [O, n, n]."""
+    """Return for each output channel the covariances of its kernels' outputs [O, n, n]."""
     rows, n, taps = weights.shape
     lanes = np.empty((n, taps, rows))
     for r in range(rows):

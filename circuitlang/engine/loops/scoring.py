@@ -33,7 +33,7 @@ _DENSE = 0.85
 
 
 class Traffic:
-    """What one image sends through one group of a convolution, laid out for the loops.
+    """The input and gradient of one image for one group of a convolution, laid out for the loops.
 
     `x` [inner, H, W] is padded, `gradient` [O, H', W'], `weight` [O, inner, h, w].
     """
@@ -60,7 +60,7 @@ class Traffic:
 
     @property
     def share(self) -> float:
-        """How much of the gradient isn't zero."""
+        """Return the share of the gradient that isn't zero."""
         return float(self.start[-1]) / (len(self.gradient) - 1)
 
     def flows(self) -> Tensor:
@@ -91,16 +91,17 @@ class Traffic:
 
 
 def suits(kernels: LayerSignals) -> bool:
-    """Whether a layer is worth a loop: not where a kernel is one weight, which is one product of matrices, nor where
-    hardly any lane would be used."""
+    """Return whether the loops are faster for a layer.
+
+    They are not for kernels of one weight, which are one product of matrices, nor where most lanes would be idle.
+    """
     weight = kernels.weight
     plain = weight.dtype == torch.float32 and weight.device.type == "cpu" and type(weight) is Tensor
     return plain and weight.shape[1] > 2 and weight.shape[2] * weight.shape[3] > 1 and kernels.gradient.numel() > 0
 
 
 def groups(kernels: LayerSignals, image: int) -> list[tuple[slice, Traffic]]:
-    """Of each group of a layer its output channels and what an image sends through it; laid out once for all who
-    ask."""
+    """Return each group's output channels and traffic, laid out once for all callers."""
     found: dict[int, list[tuple[slice, Traffic]]] = kernels.shared.setdefault("traffic", {})
     if image not in found:
         each, inner = len(kernels.weight) // kernels.groups, kernels.weight.shape[1]
@@ -126,8 +127,7 @@ def _flat(values: Tensor) -> Any:
 
 
 def _strided(values: Tensor) -> tuple[Any, int, int, int]:
-    """What lies in memory from the first number of some maps [C, H, W] to their last, and how far apart its channels,
-    rows and columns are there."""
+    """Return the memory of maps [C, H, W] as an array, and the strides of channels, rows and columns in it."""
     channel, row, column = values.stride()
     last = sum((size - 1) * step for size, step in zip(values.shape, values.stride(), strict=True))
     return values.detach().as_strided((last + 1,), (1,)).numpy(), channel, row, column
@@ -153,8 +153,7 @@ def _blocks(
 def _present(
     gradient: Floats, channel: int, row: int, column: int, out: int, rows: int, columns: int, down: int, across: int
 ) -> tuple[Ints, Places, Floats]:
-    """Of each output channel the places and values of what isn't zero, one channel's after the other's; a step down
-    and a step across move a place so far."""
+    """Return the indices and values of nonzero numbers, by output channel; `down` and `across` are strides."""
     start = np.zeros(out + 1, np.int64)
     where = np.empty(out * rows * columns + 1, np.int32)
     values = np.empty(out * rows * columns + 1, np.float32)
@@ -290,6 +289,8 @@ def _effects(
 
 @loops()
 def _tile(plane: int) -> int:
-    """How many blocks of input channels stay near the processor while all output channels are gone through: more than
-    one share what is loaded of a weight."""
+    """Return how many blocks of input channels stay in the cache while all output channels are computed.
+
+    With more than one, a weight that is loaded is used several times.
+    """
     return max(1, _NEAR // plane)

@@ -1,4 +1,4 @@
-"""The names of models that are known without importing what builds them."""
+"""Names of models, known without importing the packages that build them."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class _Mapping:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a file holds, by its name without the folder: values, tensors among them, in nested mappings."""
+    """The content of a file: nested mappings of tensors and other values; `name` is the file's, without the folder."""
 
     name: str
     content: object
@@ -79,12 +79,12 @@ class Checkpoint:
 
 
 def is_file(wanted: str, path: Path) -> bool:
-    """Whether weights that are said so are a file, which would be at this path, and not a name."""
+    """Return whether an argument means a file of weights, at this path, rather than published weights."""
     return wanted.lower().endswith(_ENDINGS) or bool({"/", os.sep} & {*wanted}) or exists(path)
 
 
 def exists(path: Path) -> bool:
-    """Whether an ordinary file is there, whatever the path is like."""
+    """Return whether an ordinary file is at a path, whatever the path contains."""
     try:
         return path.is_file()
     except (OSError, ValueError):
@@ -92,9 +92,9 @@ def exists(path: Path) -> bool:
 
 
 def read(path: Path) -> Checkpoint:
-    """What a file of weights holds; its tensors have shapes alone where no more is wanted (see `weights.outlining`).
+    """Return the content of a file of weights; on the meta device its tensors have shapes only.
 
-    Raises InputError where it is missing, damaged, or holds objects.
+    Raises InputError if it is missing, damaged, or holds objects.
     """
     if not exists(path):
         message = f"there is no weights file '{path.name}'"
@@ -138,7 +138,7 @@ def _shaped(file: Any, name: str) -> Tensor:
 
 
 def _pickled(path: Path) -> object:
-    """What torch.save wrote."""
+    """Return what torch.save wrote."""
     zipped = zipfile.is_zipfile(path)
     if not zipped and tarfile.is_tarfile(path):
         raise ValueError("it is of the tar format that PyTorch wrote before version 0.2")

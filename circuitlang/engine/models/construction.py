@@ -1,4 +1,4 @@
-"""What every source of models does alike: read the arguments that are circuitlang's own, build, fill."""
+"""Build a model as all sources do: read circuitlang's own arguments, call the builder, load weights."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OWN = ("weights", "state")
 
 
 def said(arguments: Mapping[str, Any], word: str, otherwise: str) -> str:
-    """What an argument names; `none` where it is nothing. Raises InputError for what is no name."""
+    """Return the name that an argument gives, `none` for no argument. Raises InputError for anything but a name."""
     value = arguments.get(word, otherwise)
     if value is None:
         return "none"
@@ -40,7 +40,7 @@ def options_of(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def building(name: str) -> Iterator[None]:
-    """Within the block whatever a builder raises is a finding: arguments of a spec may be anything."""
+    """Turn errors of a builder inside the block into findings: arguments of a spec may be anything."""
     try:
         yield
     except InputError:
@@ -50,7 +50,7 @@ def building(name: str) -> Iterator[None]:
 
 
 def reason(error: BaseException) -> str:
-    """What an exception says first, with its class where that says more."""
+    """Return the first line of an exception's message, with its class if that says more."""
     first, kind = next(iter(_lines(error)), ""), type(error).__name__
     plain = isinstance(error, (TypeError, ValueError, AssertionError, OSError, RuntimeError)) and first
     return first if plain else f"{kind}: {first}" if first else kind

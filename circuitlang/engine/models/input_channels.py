@@ -44,7 +44,7 @@ def _candidates(module: nn.Module, size: tuple[int, int]) -> Iterator[int]:
 
 
 def _modules_that_run(module: nn.Module, size: tuple[int, int], count: int) -> float:
-    """How many modules return before one fails; infinite where the whole network runs."""
+    """Return how many modules run before one fails; infinite if the whole network runs."""
     if count * size[0] * size[1] > MOST_NUMBERS:
         return -1
     sample = next(module.parameters(), torch.zeros(0))

@@ -1,4 +1,4 @@
-"""The layers of models that were looked at once, remembered in the user's cache for the compiler. No torch here.
+"""Layers of models that were built before, kept in the user's cache for the compiler. It doesn't import torch.
 
 A model is remembered for the version of the package that its source is named after; a source that draws from no
 package, but from files that may change, is not remembered.
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is remembered of one model."""
+    """The record of one model."""
 
     key: str
     source: str
@@ -87,7 +87,7 @@ def _path(key: str) -> Path:
 
 
 def _read(path: Path) -> _Record | None:
-    """What a file remembers, unless it is damaged or of another version of its package."""
+    """Return the record in a file, unless it is damaged or of another version of the model's package."""
     with suppress(OSError, ValueError, RecursionError):
         content = path.read_bytes()
         record = msgspec.json.decode(content, type=_Record)
@@ -99,7 +99,7 @@ def _read(path: Path) -> _Record | None:
 
 @cache
 def _version(source: str) -> str | None:
-    """Of the package that a source is named after; None where there is none."""
+    """Return the version of the package that a source is named after; None if there is none."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:

@@ -1,4 +1,4 @@
-"""The tensors that a network gives, and which of them its classes are."""
+"""Find the outputs of a network, and the one that holds its classes."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def _within(value: Any, path: tuple[Place, ...]) -> Iterator[Output]:
 
 
 def _of_call(node: fx.Node) -> Mapping[str, Any] | None:
-    """What a dataclass or named tuple was made of, as tracing records it; None of any other step."""
+    """Return the arguments of a dataclass or named tuple as tracing records them; None for any other node."""
     if node.op != "call_function" or not isinstance(node.target, type):
         return None
     names = [field.name for field in fields(node.target)] if is_dataclass(node.target) else []

@@ -1,4 +1,4 @@
-"""How images are prepared: as the model's source says, and the model statement overrides."""
+"""Preprocessing of images, from the model's source and the arguments of the model statement that override it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run a user's module without a trace of it: a private copy, no output, random states that are put back."""
+"""Run a user's module without side effects: on a private copy, without output, with random states restored."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def unwrapped(module: nn.Module) -> nn.Module:
 
 
 def hooked(module: nn.Module) -> bool:
-    """Whether a call of the module itself, not of its children, runs hooks."""
+    """Return whether a call of the module itself, not of its children, runs hooks."""
     return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
@@ -97,7 +97,7 @@ def _copied(value: Any, memo: dict[int, Any]) -> Any:
 
 @contextmanager
 def untouched(module: nn.Module) -> Iterator[None]:
-    """Within the block the module is in evaluation mode; afterwards everything in it is as it was.
+    """Put the module in evaluation mode inside the block, and restore everything in it afterwards.
 
     A copy of a module may still reach the module: through a function that was put in the place of its forward method,
     or through a hook.
@@ -143,7 +143,7 @@ def materialised(module: nn.Module, images: Tensor) -> nn.Module:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Within the block nothing is printed, warned of or logged."""
+    """Suppress output, warnings and logging inside the block."""
     disabled = logging.root.manager.disable
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -156,8 +156,10 @@ def quiet() -> Iterator[None]:
 
 @contextmanager
 def random_states(seed: int, device: torch.device) -> Iterator[list[str]]:
-    """Within the block every generator of random numbers begins at a seed; afterwards they are as they were. The list
-    is then of those that numbers were drawn from."""
+    """Seed all generators of random numbers inside the block, and restore them afterwards.
+
+    The list then names those that numbers were drawn from.
+    """
     cuda = device.type == "cuda"
     held = random.getstate(), np.random.get_state()
     drawn: list[str] = []

@@ -47,7 +47,7 @@ class StateDict:
 
     @property
     def note(self) -> str:
-        """How the tensors were found; empty where the file is nothing but them."""
+        """A note on where the tensors were found; empty if the file holds nothing else."""
         removed = listing([f"'{each}'" for each in (self.prefix, *self.unwrapped) if each])
         parts = [f"taken from '{'.'.join(self.path)}'"] if self.path else []
         parts += [f"{removed} removed from the names"] if removed else []
@@ -56,7 +56,7 @@ class StateDict:
 
 
 class _Own:
-    """What a network's own state dict asks for."""
+    """The names, shapes and types that a network's own state dict requires."""
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
@@ -70,7 +70,7 @@ class _Own:
         return {word for key in self.tensors for word in key.split(".")}
 
     def problems(self, state: StateDict) -> str:
-        """What is missing, too many or misshapen; empty where the state dict fits."""
+        """Return what is missing, superfluous or misshapen; empty if the state dict fits."""
         theirs = state.tensors
         found = []
         for word, keys in (
@@ -149,7 +149,7 @@ def _named(found: list[StateDict], wanted: str, name: str) -> list[StateDict]:
 
 
 def _alike(one: StateDict, other: StateDict) -> bool:
-    """Whether two state dicts are the same tensors in memory."""
+    """Return whether two state dicts are the same tensors in memory."""
     return one.tensors.keys() == other.tensors.keys() and all(
         tensor is other.tensors[key]
         or (not tensor.is_meta and tensor.layout == other.tensors[key].layout == torch.strided
@@ -271,7 +271,7 @@ _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def _odd(own: _Own, state: StateDict) -> Iterator[str]:
-    """What is wrong with the types of tensors that have the right names."""
+    """Return what is wrong with the types of tensors that have the right names."""
     for key, tensor in state.tensors.items():
         wanted = own.tensors.get(key)
         kind = str(tensor.dtype).removeprefix("torch.")
@@ -286,7 +286,7 @@ def _odd(own: _Own, state: StateDict) -> Iterator[str]:
 
 
 def _converts(given: torch.dtype, wanted: torch.dtype) -> bool:
-    """Whether numbers of a type can stand for those of another: of floating point for such, and integers for such."""
+    """Return whether a type can be converted to another: floats to floats, and integers to integers."""
     if wanted in _FLOATS:
         return given in _FLOATS
     whole = [not (each.is_floating_point or each.is_complex or each == torch.bool) for each in (given, wanted)]
@@ -294,7 +294,7 @@ def _converts(given: torch.dtype, wanted: torch.dtype) -> bool:
 
 
 def _held(content: object) -> str:
-    """What a checkpoint without a state dict holds, in a few words."""
+    """Return a short description of a checkpoint without a state dict."""
     if isinstance(content, Mapping):
         words = [str(word)[:40] for word in content]
         odd = [word for word, each in content.items() if isinstance(each, Tensor) and not isinstance(word, str)]

@@ -1,4 +1,4 @@
-"""What a network's weights are: drawn, copied, moved, hashed."""
+"""Draw, copy, move and hash the weights of networks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from circuitlang.plan.model import digest
 
 @contextmanager
 def seeded() -> Iterator[None]:
-    """Within the block random weights are drawn the same every time; the global generator is not moved by it."""
+    """Draw the same random weights each time inside the block, without advancing the global generator."""
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         # Builders warn of defaults that will change, and of arguments that they have no use for.
         warnings.simplefilter("ignore")
@@ -39,7 +39,7 @@ def single(module: nn.Module, place: torch.device | str | None = None) -> nn.Mod
 
 
 def _on(tensor: Tensor, place: torch.device) -> bool:
-    """Whether a tensor is on a device; one without a number is the first of its kind."""
+    """Return whether a tensor is on a device; one without a number is the first of its kind."""
     return tensor.device.type == place.type and (tensor.device.index or 0) == (place.index or 0)
 
 

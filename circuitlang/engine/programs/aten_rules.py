@@ -17,7 +17,7 @@ from torch.nn import functional
 
 @dataclass(frozen=True)
 class Free:
-    """What stands for a size that isn't a number: that of the images, where `name` is known as such."""
+    """A placeholder for a size that isn't a number: the number of images, if `name` is known as such."""
 
     name: str = ""
 

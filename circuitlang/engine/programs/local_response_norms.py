@@ -1,4 +1,4 @@
-"""Local response norms, which torch.export takes apart: found again, so that channels can be followed through them."""
+"""Find local response norms, which torch.export decomposes, so that channels can be tracked through them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BACK = (
 
 
 def response_norms(operations: Sequence[Operation]) -> Mapping[str, tuple[str, nn.Module]]:
-    """By the name of the last operation of each norm, what is normalised and the norm."""
+    """Return the input of each norm and the norm itself, by the name of the norm's last operation."""
     named = {operation.name: operation for operation in operations}
     found = {}
     for operation in operations:

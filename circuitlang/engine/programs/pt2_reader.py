@@ -55,7 +55,7 @@ class _Meta(msgspec.Struct):
 
 
 class _Payload(msgspec.Struct):
-    """Where the content of a tensor is."""
+    """The location of a tensor's content."""
 
     path_name: str
     use_pickle: bool
@@ -89,7 +89,7 @@ class _Signature(msgspec.Struct):
 
 
 class _CallSignature(msgspec.Struct):
-    """How the results of a module's call are nested."""
+    """The nesting of the results of a module's call."""
 
     out_spec: str = ""
 
@@ -106,7 +106,7 @@ class _GraphModule(msgspec.Struct):
 
     @property
     def result(self) -> Tree:
-        """What the whole network gives."""
+        """The result of the whole network."""
         calls = [each.signature.out_spec for each in self.module_call_graph if each.signature and not each.fqn]
         return result_tree(self.signature.output_specs, "".join(calls[:1]))
 

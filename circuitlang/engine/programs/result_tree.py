@@ -1,4 +1,4 @@
-"""How the values that an exported program gives are nested in its result, read as data."""
+"""Read the nesting of an exported program's result as data."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _nested(described: Any, names: Iterator[str | None], depth: int) -> Tree:
 
 
 def _words(context: str | None, number: int) -> list[str]:
-    """What a mapping or a dataclass calls its entries; nothing where they are told by their numbers."""
+    """Return the names of a mapping's or dataclass's entries; none if the entries have numbers only."""
     try:
         found = msgspec.json.decode(context or "null")
     except msgspec.DecodeError:

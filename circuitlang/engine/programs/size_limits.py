@@ -1,4 +1,4 @@
-"""The sizes of all that a program computes, found without computing it: what is too large is refused before it runs."""
+"""Compute the sizes of a program's tensors without running it, and reject programs that are too large."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class _Sizes(fx.Interpreter):
             )
 
     def _products(self, node: fx.Node) -> int:
-        """How many products each number of a result is a sum of, about."""
+        """Return about how many products each number of a result is the sum of."""
         if node.op != "call_module":
             return 1
         module: Any = self.fetch_attr(str(node.target))

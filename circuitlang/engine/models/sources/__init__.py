@@ -1,1 +1,1 @@
-"""One file each: a registered function, whose name is a word of the language."""
+"""Sources of models, one file each: a registered function, whose name is a word of the language."""

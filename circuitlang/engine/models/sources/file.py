@@ -38,11 +38,11 @@ def file(name: str, arguments: Mapping[str, Any], locate: Callable[[str], Path])
 
 
 def _stored(content: bytes, usual: Preprocess, name: str) -> Preprocess:
-    """How the program itself says that pictures become images of its size and channels."""
+    """Return the preprocessing that the program itself specifies."""
     size = usual.crop
     try:
         found = msgspec.json.decode(content, type=Preprocess)
-        # Larger pictures would fill memory, by malice or by mistake.
+        # Larger images would fill memory, by malice or by mistake.
         if found.crop != size or not size <= found.resize <= 16 * size:
             raise ValueError(f"resize={found.resize}, crop={found.crop} for images of {size} pixels")
         for word, values in (("mean", found.mean), ("std", found.std)):

@@ -53,7 +53,7 @@ def python(name: str, arguments: Mapping[str, Any], locate: PathResolver) -> Loa
 
 
 def _build(path: Path, function: str, options: Mapping[str, Any]) -> nn.Module:
-    """What the user's function returns, which must be a module; whatever it raises is a finding."""
+    """Return the module that the user's function builds; whatever it raises becomes a finding."""
     try:
         # The code's own output is not the result of the command.
         with _importing(path.parent), seeded(), redirect_stdout(sys.stderr):
@@ -96,8 +96,10 @@ def _execute(path: Path) -> Mapping[str, Any]:
 
 @contextmanager
 def _importing(folder: Path) -> Iterator[None]:
-    """Within the block the folder's files can be imported; what was imported of them is forgotten, for another folder
-    may have files of the same names."""
+    """Make the folder's files importable inside the block, and forget those imported afterwards.
+
+    Another folder may have files of the same names.
+    """
     before, place, bytecode = set(sys.modules), str(folder.resolve()), sys.dont_write_bytecode
     sys.path.insert(0, place)
     # Bytecode passes for that of a file which is changed within a second and as long as before.
@@ -114,7 +116,7 @@ def _importing(folder: Path) -> Iterator[None]:
 
 
 def _failed(error: BaseException, path: Path, function: str) -> InputError:
-    """What the user's code raised, and the last place in its file."""
+    """Return the finding for an error that the user's code raised, with the last place in its file."""
     lines = [
         frame.lineno for frame in extract_tb(error.__traceback__) if Path(frame.filename).resolve() == path.resolve()
     ]

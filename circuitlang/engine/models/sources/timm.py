@@ -101,7 +101,7 @@ def _published(library: ModuleType, name: str, options: Mapping[str, Any]) -> nn
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Within the block the hub's library doesn't log each attempt: the last one's failure is reported."""
+    """Keep the hub's library from logging each attempt inside the block: the last failure is reported."""
     logger = logging.getLogger("huggingface_hub")
     level = logger.level
     logger.setLevel(logging.CRITICAL)

@@ -122,7 +122,7 @@ def _options_of_file(name: str, file: Path | None) -> dict[str, Any]:
 
 
 def _preprocess_of(name: str, published: type[models.WeightsEnum], chosen: models.WeightsEnum | None) -> Preprocess:
-    """How pictures are prepared for some weights; for others than published ones, as for the first of these."""
+    """Return the preprocessing for weights; for unpublished ones, that of the first published weights."""
     about = chosen or next(iter(published.__members__.values()), None)
     preset = about.transforms() if about else None
     preprocess = Preprocess(256, 224, IMAGENET_MEAN, IMAGENET_STD)
@@ -208,7 +208,7 @@ def _outlined(name: str, options: Mapping[str, Any]) -> nn.Module:
 
 @contextmanager
 def _tensors_alone(name: str, weights: str) -> Iterator[None]:
-    """Within the block torchvision's own downloads are read as tensors alone, and fail with a finding."""
+    """Read torchvision's downloads inside the block as tensors only, and turn their errors into findings."""
     word = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
     before = os.environ.get(word)
     os.environ[word] = "1"
