@@ -157,7 +157,7 @@ def curve(
     found = []
     for asked, scores in _scores(builder, plan, [budget(Sparsity(at_most=size), relevant) for size in sizes]):
         masks = builder.select(scores, asked)
-        alive = count(subnetwork.live(masks))
+        alive = count(subnetwork.connected(masks))
         kept = responses(subnetwork, ground.test, "", builder.build(masks)) if alive else torch.zeros_like(original)
         metrics = measure(original, kept).metrics
         share = alive / max(count(masks), 1)

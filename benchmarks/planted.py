@@ -347,7 +347,7 @@ def find(part: TargetSubnetwork, planted: Planted, criterion: str, seed: int, re
     hits = max(len(kernels & truth) for truth in planted.truths)
     held_out = Still(planted.test)
     original = responses(part, held_out, "")
-    kept = responses(part, held_out, "", masks) if count(part.live(masks)) else torch.zeros_like(original)
+    kept = responses(part, held_out, "", masks) if count(part.connected(masks)) else torch.zeros_like(original)
     r = measure(original, kept).metrics["pearson"]
     return Found(kernels, hits / max(len(kernels), 1), hits / size, r)
 

@@ -50,8 +50,8 @@ def ratio(graph: Graph, name: str, way: float, rounds: int) -> str:
 def width(subnetwork: TargetSubnetwork) -> int:
     """Of how many columns of the picture one goes through the network."""
     seen: list[int] = []
-    run = subnetwork.everywhere
-    with patch.object(subnetwork, "everywhere", lambda images: (seen.append(images.shape[3]), run(images))[1]):
+    run = subnetwork.full_maps
+    with patch.object(subnetwork, "full_maps", lambda images: (seen.append(images.shape[3]), run(images))[1]):
         ascend(of_feature(subnetwork), PREPROCESS, 1, 0, 1)
     return seen[-1]
 

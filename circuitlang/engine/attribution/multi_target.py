@@ -1,4 +1,4 @@
-"""Several features of one network on the same images: what leads to more than one of them is computed once."""
+"""Compute several features of one network on the same images, with their common steps computed once."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from torch import Tensor
 
 from circuitlang.engine.circuits.subnetwork import Cotangent, Observer, TargetSubnetwork, observe
 
-# Sees what a step of a subnetwork puts out.
-See = Callable[[TargetSubnetwork, str, Any], None]
+# Called with a subnetwork, the name of a step and its value.
+StepCallback = Callable[[TargetSubnetwork, str, Any], None]
 
 
 @dataclass(frozen=True)
-class _Head:
-    """A subnetwork, and what it takes from those before it: what needn't be computed, and of that what it reads."""
+class _TargetPart:
+    """A subnetwork, the steps that earlier subnetworks computed (`known`), and those of them that it reads."""
 
     subnetwork: TargetSubnetwork
     known: Collection[str]
@@ -24,51 +24,51 @@ class _Head:
 
 
 class MultiTargetPass:
-    """Subnetworks of one network; where they are several, none of them is edited."""
+    """A pass through several subnetworks of one network. If there are several, none may be edited."""
 
     def __init__(self, subnetworks: Iterable[TargetSubnetwork]) -> None:
-        found = list(dict.fromkeys(subnetworks))
-        place = {name: number for number, name in enumerate(found[0].graph.steps)}
-        # The last first: what leads to the others is mostly on its way.
-        found.sort(key=lambda each: place[each.target.step.name], reverse=True)
-        self._heads: list[_Head] = []
-        there: set[str] = set()
-        for subnetwork in found:
-            shared = subnetwork.inputs.keys() - subnetwork.own
-            known = there & shared
+        ordered = list(dict.fromkeys(subnetworks))
+        positions = {name: number for number, name in enumerate(ordered[0].graph.steps)}
+        # The last target first: its subnetwork contains most steps of the others.
+        ordered.sort(key=lambda one: positions[one.target.step.name], reverse=True)
+        self._parts: list[_TargetPart] = []
+        computed: set[str] = set()
+        for subnetwork in ordered:
+            shared = subnetwork.inputs.keys() - subnetwork.target_specific_nodes
+            known = computed & shared
             read = {used for name, inputs in subnetwork.inputs.items() if name not in known for used in inputs}
-            self._heads.append(_Head(subnetwork, known, read & known))
-            there |= shared
-        self._handed_on = {name for head in self._heads for name in head.read}
+            self._parts.append(_TargetPart(subnetwork, known, read & known))
+            computed |= shared
+        self._handed_on = {name for part in self._parts for name in part.read}
 
     @property
-    def together(self) -> int:
-        """How many images are best taken at a time, as far as their maps have room."""
-        return max(head.subnetwork.together for head in self._heads)
+    def images_per_pass(self) -> int:
+        """The number of images to run at a time, as far as memory allows."""
+        return max(part.subnetwork.images_per_pass for part in self._parts)
 
-    def features(self, images: Tensor, see: See | None = None) -> Mapping[TargetSubnetwork, Tensor]:
+    def features(self, images: Tensor, callback: StepCallback | None = None) -> Mapping[TargetSubnetwork, Tensor]:
         """Return the feature of each subnetwork, [N, maps, H, W].
 
-        `see` is called with the value of every step, once; for a target's layer of which only the target's channels are
-        computed, once for each such target.
+        `callback` is called once with the value of every step. A target's layer of which only the target's channels are
+        computed counts as a step for each such target.
         """
-        if len(self._heads) == 1 and not see:
-            # Step by step takes longer, where steps are many and small.
-            (head,) = self._heads
-            return {head.subnetwork: head.subnetwork.feature(images)}
+        if len(self._parts) == 1 and not callback:
+            # Running step by step is slower if there are many small steps.
+            (part,) = self._parts
+            return {part.subnetwork: part.subnetwork.feature(images)}
         values: dict[str, Any] = {}
-        found = {}
-        for head in self._heads:
+        features = {}
+        for part in self._parts:
 
-            def seen(name: str, value: Any, subnetwork: TargetSubnetwork = head.subnetwork) -> None:
-                if name in self._handed_on and name not in subnetwork.own:
+            def on_step(name: str, value: Any, subnetwork: TargetSubnetwork = part.subnetwork) -> None:
+                if name in self._handed_on and name not in subnetwork.target_specific_nodes:
                     values[name] = value
-                if see:
-                    see(subnetwork, name, value)
+                if callback:
+                    callback(subnetwork, name, value)
 
-            known = {name: values.get(name) for name in head.known}
-            found[head.subnetwork] = head.subnetwork.feature_with_known(images, known, seen)
-        return found
+            known = {name: values.get(name) for name in part.known}
+            features[part.subnetwork] = part.subnetwork.feature_with_known(images, known, on_step)
+        return features
 
     def observe(self, images: Tensor, starts: Sequence[tuple[TargetSubnetwork, Cotangent]], observer: Observer) -> None:
         """Run one forward pass, and for each start a backward pass from the feature of its subnetwork.
@@ -80,4 +80,4 @@ class MultiTargetPass:
             features = self.features(images)
             return [features[subnetwork] for subnetwork, _ in starts]
 
-        observe([head.subnetwork for head in self._heads], forward, [cotangent for _, cotangent in starts], observer)
+        observe([part.subnetwork for part in self._parts], forward, [cotangent for _, cotangent in starts], observer)

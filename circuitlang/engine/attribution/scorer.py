@@ -1,4 +1,4 @@
-"""Score the kernels of a subnetwork on images, by a criterion of any kind."""
+"""Score the kernels of a subnetwork on images by one or several criteria."""
 
 from __future__ import annotations
 
@@ -46,35 +46,39 @@ def score(
     seed: int,
     contrast: Batches | None = None,
 ) -> Scores:
-    """The score of every kernel of the builder's subnetwork by its images, float64 [out, in / groups] by layer, or of
-    every weight [out, in / groups, h, w]; zero where it isn't relevant.
+    """Return the score of every kernel of the builder's subnetwork on the builder's images, by layer.
 
-    Where there are images to contrast with, the mean score per image less theirs: negative for what does more on those.
+    Scores are float64 [out, in / groups], or [out, in / groups, h, w] if single weights are scored, and 0 for kernels
+    that are not relevant. With `contrast`, the mean score per contrast image is subtracted from the mean score per
+    image. Raises SpecError if there is no such criterion.
     """
     return _Scoring(builder, budget, seed, contrast).score(criterion, None, **parameters)
 
 
 def score_all(builder: Builder, choices: Sequence[Choice], budget: int, seed: int) -> list[Scores]:
-    """What `score` finds by each of some criteria, to the last bit. Those of one pass share it: a forward pass, a
-    backward pass for each of their cotangents, and what they need of a kernel alike."""
+    """Return the scores by several criteria, bit for bit those of `score`.
+
+    One-pass criteria share a forward pass, a backward pass for each cotangent, and intermediate values.
+    """
     return _Scoring(builder, budget, seed).score_all(choices)
 
 
 def score_each(builder: Builder, choice: Choice, seed: int, label: str) -> Iterator[Scores]:
-    """Of every image of the builder's, in order, what `score` finds by a one-pass criterion on that image alone; the
-    whole costs as much as one pass."""
+    """Yield the scores by a one-pass criterion on every image of the builder alone, in order; costs one pass."""
     yield from _Scoring(builder, 0, seed).score_each(choice, label)
 
 
-def score_together(asked: Sequence[tuple[Builder, Choice]], seed: int) -> list[Scores]:
-    """What `score` finds for each of some targets of one network by one-pass criteria, on the images of the first: one
-    forward pass for all, and a backward pass for each target and cotangent."""
-    return _Scoring(asked[0][0], 0, seed).score_together(asked)
+def score_together(requests: Sequence[tuple[Builder, Choice]], seed: int) -> list[Scores]:
+    """Return the scores for several targets of one network by one-pass criteria, on the first builder's images.
+
+    All share a forward pass; each target and cotangent takes a backward pass.
+    """
+    return _Scoring(requests[0][0], 0, seed).score_together(requests)
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """A one-pass criterion and its parameters, and whose kernels it scores."""
+class _Request:
+    """A one-pass criterion with its parameters, and the builder whose kernels it scores."""
 
     entry: Criterion
     parameters: Mapping[str, Value]
@@ -82,16 +86,16 @@ class _Asked:
 
     @property
     def source(self) -> tuple[TargetSubnetwork, Cotangent]:
-        """What a backward pass begins with."""
+        """The subnetwork and the cotangent that a backward pass begins with."""
         return self.builder.subnetwork, self.entry.cotangent
 
     def finish(self, sums: Mapping[str, Tensor]) -> Scores:
-        """The scores that sums over all images make."""
+        """Return the scores, from sums over all images."""
         return _relevant(self.builder, {path: self.entry.finish(sums[path]) for path in self.builder.relevant})
 
 
 class _Scoring:
-    """What schedules work with; see `contracts.Scoring`."""
+    """The interface of schedules; implements `protocols.Scoring`."""
 
     def __init__(self, builder: Builder, budget: int, seed: int, contrast: Batches | None = None) -> None:
         self._builder = builder
@@ -102,16 +106,16 @@ class _Scoring:
         self.weights = builder.weights
         self.budget = budget
         self.generator = torch.Generator().manual_seed(seed)
-        # What a procedure scores in: the whole network, unless another says otherwise.
+        # The edits that schedules score with: none, unless another schedule asks for some.
         self._edits: Edits | Masks | None = None
 
     @property
     def ablation_values(self) -> Mapping[str, Tensor | None]:
-        """See `contracts.Scoring`."""
+        """See `protocols.Scoring`."""
         builder, target = self._builder, self._subnetwork.target.step.layer
         found: Mapping[str, Tensor] = builder.ablation_values
         if builder.structure == "weight":
-            # Nothing stands in for single weights.
+            # Single weights have no ablation value.
             found = {path: torch.zeros(mask.shape).double() for path, mask in self.relevant.items()}
         return {
             path: None if builder.calibrate != "none" or (target and path == target.path) else constants
@@ -120,7 +124,7 @@ class _Scoring:
 
     def score(self, criterion: str, edits: Edits | Masks | None = None, **parameters: Value) -> Scores:
         entry = _entry(criterion)
-        # What only lets others score has theirs contrasted, each time it asks.
+        # A schedule that combines scores of other criteria gets contrasted ones each time it asks.
         sums = isinstance(entry, Criterion) or entry.contrast == "sums"
         if self._contrast is None or not sums:
             return self._score(criterion, entry, edits, parameters)
@@ -131,7 +135,7 @@ class _Scoring:
         return {path: own[path] / numbers[0] - others[path] / numbers[1] for path in own}
 
     def _of(self, images: Batches) -> _Scoring:
-        """The same by other images, in the same network and with the same stand-ins, contrasted with none."""
+        """Return a copy that scores on other images, with the same network and ablation values, without a contrast."""
         inner = copy(self)
         inner._images, inner._contrast = images, None
         return inner
@@ -140,8 +144,8 @@ class _Scoring:
         self, criterion: str, entry: Criterion | Schedule, edits: Edits | Masks | None, parameters: Mapping[str, Value]
     ) -> Scores:
         if isinstance(entry, Criterion):
-            asked = [_Asked(entry, parameters, self._builder)]
-            (scores,) = self._pass(criterion, asked, self._edits if edits is None else edits)
+            requests = [_Request(entry, parameters, self._builder)]
+            (scores,) = self._pass(criterion, requests, self._edits if edits is None else edits)
             return scores
         inner = copy(self)
         inner._edits = self._edits if edits is None else edits
@@ -150,42 +154,42 @@ class _Scoring:
     def score_all(self, choices: Sequence[Choice]) -> list[Scores]:
         """See `score_all`."""
         entries = [_entry(choice.name) for choice in choices]
-        asked = {
-            number: _Asked(entry, choices[number].parameters, self._builder)
+        requests = {
+            number: _Request(entry, choices[number].parameters, self._builder)
             for number, entry in enumerate(entries)
             if isinstance(entry, Criterion)
         }
-        label = ", ".join(choices[number].name for number in asked)
-        found = dict(zip(asked, self._pass(label, list(asked.values()), None), strict=True)) if asked else {}
+        label = ", ".join(choices[number].name for number in requests)
+        found = dict(zip(requests, self._pass(label, list(requests.values()), None), strict=True)) if requests else {}
         return [
             found[number]
             if number in found
-            # A generator of its own, as if it were asked for alone.
+            # It has a generator of its own, as if it were the only criterion.
             else score(self._builder, choice.name, choice.parameters, self.budget, self.generator.initial_seed())
             for number, choice in enumerate(choices)
         ]
 
-    def score_together(self, asked: Sequence[tuple[Builder, Choice]]) -> list[Scores]:
+    def score_together(self, requests: Sequence[tuple[Builder, Choice]]) -> list[Scores]:
         """See `score_together`."""
-        entries = [(_entry(choice.name), choice.parameters, builder) for builder, choice in asked]
-        single = [_Asked(entry, own, builder) for entry, own, builder in entries if isinstance(entry, Criterion)]
-        heads = MultiTargetPass(builder.subnetwork for builder, _ in asked)
-        label = ", ".join(dict.fromkeys(choice.name for _, choice in asked))
-        many = len({builder.subnetwork for builder, _ in asked})
-        return self._pass(f"{label} of {many} targets" if many > 1 else label, single, None, heads)
+        entries = [(_entry(choice.name), choice.parameters, builder) for builder, choice in requests]
+        single = [_Request(entry, own, builder) for entry, own, builder in entries if isinstance(entry, Criterion)]
+        targets_pass = MultiTargetPass(builder.subnetwork for builder, _ in requests)
+        label = ", ".join(dict.fromkeys(choice.name for _, choice in requests))
+        number = len({builder.subnetwork for builder, _ in requests})
+        return self._pass(f"{label} of {number} targets" if number > 1 else label, single, None, targets_pass)
 
     def score_each(self, choice: Choice, label: str) -> Iterator[Scores]:
         """See `score_each`."""
         entry = _entry(choice.name)
         assert isinstance(entry, Criterion)
-        asked = _Asked(entry, choice.parameters, self._builder)
-        heads = MultiTargetPass([self._subnetwork])
+        request = _Request(entry, choice.parameters, self._builder)
+        targets_pass = MultiTargetPass([self._subnetwork])
         with self._subnetwork.edited(self._edits):
             for batch in self._images.batches(label):
                 for image in torch.split(batch, 1):
                     sums: list[dict[str, Tensor]] = [{}]
-                    self._observe(image, [asked], sums, heads)
-                    yield asked.finish(sums[0])
+                    self._observe(image, [request], sums, targets_pass)
+                    yield request.finish(sums[0])
 
     def sensitivities(self) -> Mapping[str, Tensor]:
         sums = {path: torch.zeros(len(mask)).double() for path, mask in self.relevant.items()}
@@ -197,15 +201,15 @@ class _Scoring:
 
         with self._subnetwork.edited(self._edits):
             for batch in self._images.batches("sensitivities"):
-                for images in torch.split(batch, self._subnetwork.together):
+                for images in torch.split(batch, self._subnetwork.images_per_pass):
                     self._subnetwork.observe(images, [partial(self._cotangent, signs, images)], observer)
         return sums
 
-    def visit_layer_inputs(self, see: Callable[[str, LayerActivations], None]) -> None:
+    def visit_layer_inputs(self, callback: Callable[[str, LayerActivations], None]) -> None:
         whole = {path: None if _complete(mask) else Edit(mask.double()) for path, mask in self.relevant.items()}
 
-        def fit(layer: Layer, passage: LayerActivations) -> Edit | None:
-            see(layer.path, passage)
+        def fit(layer: Layer, activations: LayerActivations) -> Edit | None:
+            callback(layer.path, activations)
             edit = self._edits[layer.path] if self._edits else whole[layer.path]
             return Edit(edit) if isinstance(edit, Tensor) else edit
 
@@ -228,35 +232,45 @@ class _Scoring:
             return self._subnetwork.feature(images)
 
     def _pass(
-        self, label: str, asked: Sequence[_Asked], edits: Edits | Masks | None, heads: MultiTargetPass | None = None
+        self,
+        label: str,
+        requests: Sequence[_Request],
+        edits: Edits | Masks | None,
+        targets_pass: MultiTargetPass | None = None,
     ) -> list[Scores]:
-        """Add up what each batch contributes, by each criterion; memory does not grow with the number of images."""
-        sums: list[dict[str, Tensor]] = [{} for _ in asked]
-        heads = heads or MultiTargetPass([self._subnetwork])
+        """Sum the contributions of all batches for each request; memory does not grow with the number of images."""
+        sums: list[dict[str, Tensor]] = [{} for _ in requests]
+        targets_pass = targets_pass or MultiTargetPass([self._subnetwork])
         with self._subnetwork.edited(edits):
             for batch in self._images.batches(label):
-                for images in torch.split(batch, heads.together):
-                    self._observe(images, asked, sums, heads)
-        return [each.finish(own) for each, own in zip(asked, sums, strict=True)]
+                for images in torch.split(batch, targets_pass.images_per_pass):
+                    self._observe(images, requests, sums, targets_pass)
+        return [each.finish(own) for each, own in zip(requests, sums, strict=True)]
 
     def _observe(
-        self, images: Tensor, asked: Sequence[_Asked], sums: Sequence[dict[str, Tensor]], heads: MultiTargetPass
+        self,
+        images: Tensor,
+        requests: Sequence[_Request],
+        sums: Sequence[dict[str, Tensor]],
+        targets_pass: MultiTargetPass,
     ) -> None:
-        """Add what some images contribute, by each criterion, to its sums."""
-        sources = list(dict.fromkeys(each.source for each in asked))
+        """Add the contributions of a batch to the sums of each request."""
+        sources = list(dict.fromkeys(each.source for each in requests))
 
         def observer(number: int, layer: Layer, kernels: LayerSignals) -> None:
             for place, part in self._parts(kernels):
-                for each, own in zip(asked, sums, strict=True):
+                for each, own in zip(requests, sums, strict=True):
                     if each.source == sources[number]:
                         _add(each.builder, own, layer, place, each.entry.reduce(part, **each.parameters))
 
         starts = [(subnetwork, partial(self._cotangent, cotangent, images)) for subnetwork, cotangent in sources]
-        heads.observe(images, starts, observer)
+        targets_pass.observe(images, starts, observer)
 
     def _parts(self, kernels: LayerSignals) -> Iterator[tuple[tuple[Any, ...], LayerSignals]]:
-        """What is scored of a layer, and where its scores belong: all kernels at once, or for every place in them the
-        weights there, which are kernels of 1 x 1 on what they see."""
+        """Yield the signals to score, with the index at which their scores belong.
+
+        These are all kernels at once; or, for single weights, the weights at each kernel position, as 1 x 1 kernels.
+        """
         if self._builder.structure != "weight":
             yield (...,), kernels
             return
@@ -271,19 +285,19 @@ class _Scoring:
             yield (..., i, j), replace(kernels, weight=weight, input=seen, stride=(1, 1), dilation=(1, 1))
 
     def _cotangent(self, cotangent: Cotangent, images: Tensor, feature: Tensor) -> Tensor:
-        """Image by image, so that nothing depends on what else is in the batch."""
+        """Return the cotangent of a batch, image by image so that it does not depend on the rest of the batch."""
         maps = zip(images, torch.split(feature, 1), strict=True)
         seed = self.generator.initial_seed()
         return torch.cat([cotangent(one, seeded(image, seed)) for image, one in maps])
 
 
 def _relevant(builder: Builder, scores: Scores) -> Scores:
-    """The scores of kernels that may be kept, and zero for others."""
+    """Return scores on the CPU as float64, 0 for kernels that are not relevant."""
     return {path: scores[path].cpu().double() * mask for path, mask in builder.relevant.items()}
 
 
 def _add(builder: Builder, sums: dict[str, Tensor], layer: Layer, place: tuple[Any, ...], found: Tensor) -> None:
-    """Add what is found of a place in a layer's kernels."""
+    """Add a contribution to the sums of a layer, at the index that `_parts` yielded."""
     found = found.cpu()
     if layer.path not in sums:
         shape = (*found.shape[:-2], *builder.relevant[layer.path].shape)
@@ -297,7 +311,7 @@ def _add(builder: Builder, sums: dict[str, Tensor], layer: Layer, place: tuple[A
 
 
 def _complete(mask: Tensor) -> bool:
-    """Whether all is there of the output channels of which anything is."""
+    """Return whether every output channel of a mask is either complete or empty."""
     own = mask.flatten(1)
     return bool((own.all(1) | ~own.any(1)).all())
 

@@ -67,7 +67,7 @@ class ScoreCache:
     def keep(self, what: str, tensors: Scores) -> None:
         """Keep something else that follows from the same and from `what`, unless it is too large."""
         if sum(each.numel() * each.element_size() for each in tensors.values()) <= LARGEST:
-            self.beside(what).put(None, tensors)
+            self.derived(what).put(None, tensors)
 
     def read(self, size: int | None = None) -> Scores | None:
         """What is there; a file that can't be read, or isn't as it was written, is as good as none, and goes."""
@@ -83,7 +83,7 @@ class ScoreCache:
             path.unlink()
         return None
 
-    def beside(self, what: str) -> ScoreCache:
+    def derived(self, what: str) -> ScoreCache:
         """Where something else is kept that follows from the same and from `what`."""
         return ScoreCache(self.folder, digest(f"{self.key}\n{what}".encode())[:40])
 

@@ -1,5 +1,4 @@
-"""Scores → masks → edits: a circuit as one plan wants it, its dead kernels replaced, its removed ones stood in for,
-its kept ones refitted."""
+"""Build circuits: select kernels by their scores, set removed kernels to their ablation values, refit kept ones."""
 
 from __future__ import annotations
 
@@ -22,16 +21,16 @@ from circuitlang.engine.graph.reachability import strongest_path
 from circuitlang.plan.model import Choice
 from circuitlang.plugins.protocols import ABLATIONS, Batches, Edit, LayerActivations, Masks, Scores
 
-# Layers are refitted on this many images at most, all of which are held in memory at once.
+# The most images that layers are refitted on; all of them are in memory at once.
 IMAGES = 64
-# And by this many places of their outputs.
+# The approximate number of output positions, over all images, that a layer is refitted on.
 _PLACES = 4096
 _ZERO = Choice("zero")
 
 
 @dataclass(frozen=True)
-class _Removable:
-    """What ablations work with; see `protocols.AblationContext`."""
+class _LayerContext:
+    """A layer as ablations see it; implements `protocols.AblationContext`."""
 
     builder: Builder
     path: str
@@ -47,7 +46,7 @@ class _Removable:
 
 @dataclass(frozen=True)
 class Builder:
-    """Builds circuits of one subnetwork; `images` are those that stand-ins and refits are taken from."""
+    """Builds circuits of one subnetwork; ablation values and refits are computed from `images`."""
 
     subnetwork: TargetSubnetwork
     images: Batches
@@ -58,7 +57,7 @@ class Builder:
 
     @cached_property
     def relevant(self) -> Masks:
-        """What may be kept: kernels [out, in / groups], or single weights [out, in / groups, h, w]."""
+        """The kernels [out, in / groups], or single weights [out, in / groups, h, w], that may be kept, by layer."""
         if self.structure != "weight":
             return self.subnetwork.relevant
         masks = self.subnetwork.relevant
@@ -69,34 +68,37 @@ class Builder:
 
     @cached_property
     def weights(self) -> Mapping[str, Tensor]:
-        """By layer the weight of all that may be kept, [out, in / groups, h, w]; a single weight is its own kernel of
-        1 x 1, [out, in / groups, h, w, 1, 1]."""
+        """The weights [out, in / groups, h, w] of the kernels that may be kept, by layer.
+
+        If single weights are selected, each is a 1 x 1 kernel of its own: [out, in / groups, h, w, 1, 1].
+        """
         if self.structure != "weight":
             return self.subnetwork.weights
         return {path: weight[..., None, None] for path, weight in self.subnetwork.weights.items()}
 
-    def live(self, masks: Masks) -> Masks:
-        """What of a mask is on a path from the image to the target within it."""
-        return self._alike(masks, self.subnetwork.live(_kernels(masks)))
+    def connected(self, masks: Masks) -> Masks:
+        """Return the part of a mask that is on a path from the image to the target within it."""
+        return self._alike(masks, self.subnetwork.connected(_kernels(masks)))
 
     def would_be_connected(self, masks: Masks) -> Masks:
-        """What is, or would be if it were added alone, on a path within a mask."""
+        """Return the kernels or weights that are, or would be if they were added alone, on a path within a mask."""
         found = self.subnetwork.would_be_connected(_kernels(masks))
         return {path: kept & self.relevant[path] for path, kept in self._alike(self.relevant, found).items()}
 
-    def since(self, places: Masks) -> Masks:
-        """Of each kernel or weight the last place that a path through it needs, on the path where that comes first."""
-        first = {path: each if each.dim() == 2 else each.flatten(2).amin(-1) for path, each in places.items()}
-        around = self.subnetwork.around(first)
-        return {path: each.maximum(_like(around[path], each)) for path, each in places.items()}
+    def activation_rank(self, ranks: Masks) -> Masks:
+        """Return the smallest rank at which a path from the image to the target through each kernel or weight is
+        complete."""
+        first = {path: each if each.dim() == 2 else each.flatten(2).amin(-1) for path, each in ranks.items()}
+        bottleneck = self.subnetwork.path_bottleneck_rank(first)
+        return {path: each.maximum(_like(bottleneck[path], each)) for path, each in ranks.items()}
 
     def path(self, scores: Scores, masks: Masks, through: Masks) -> Masks:
-        """Of what is live, a path from the image to the target through one of them."""
+        """Return the strongest path from the image to the target within a mask, through one kernel of `through`."""
         subnetwork, units = self.subnetwork, torch.tensor(self.subnetwork.target.units)
         step = subnetwork.target.step.name
         if self.structure != "weight":
             return strongest_path(subnetwork.graph, step, units, scores, masks, through)
-        # Of each kernel its strongest weight, but where a path must go through another.
+        # Each kernel counts by its strongest weight, except that a weight in `through` precedes all others.
         ranked = {name: torch.where(masks[name], scores[name], -1.0) for name in masks}
         ranked = {name: torch.where(through[name], torch.inf, values).flatten(2) for name, values in ranked.items()}
         best = {name: values.amax(-1) for name, values in ranked.items()}
@@ -109,31 +111,33 @@ class Builder:
         return found
 
     def _alike(self, masks: Masks, kernels: Masks) -> Masks:
-        """What of a mask belongs to some kernels."""
+        """Return the part of a mask that belongs to some kernels."""
         return {path: mask & _like(kernels[path], mask) for path, mask in masks.items()}
 
     def select(self, scores: Scores, budget: int) -> Masks:
-        """The `budget` best that are relevant; with `refill=live`, the best that are on a path; with
-        `structure=channel`, whole channels."""
+        """Return the `budget` best relevant kernels or weights.
+
+        With `refill=live`, they are connected within the selection; with `structure=channel`, they form whole channels.
+        """
         if self.structure == "channel":
-            return channels(scores, self.relevant, self._ends, budget, self.live)
+            return channels(scores, self.relevant, self._ends, budget, self.connected)
         if self.refill == "live":
             return refill(scores, self.relevant, self._ranks(scores), budget, self)
         return select(scores, self.relevant, budget)
 
     def _ranks(self, scores: Scores) -> Masks:
-        """The kernels' places by their scores; circuits of several sizes are mostly taken one after the other."""
+        """Return the ranks by score, computed once for consecutive calls with the same scores."""
         if not self._ranked or self._ranked[0][0] is not scores:
             self._ranked[:] = [(scores, ranks(scores, self.relevant))]
         return self._ranked[0][1]
 
     @cached_property
     def _ranked(self) -> list[tuple[Scores, Masks]]:
-        """The scores that were ranked last, and how."""
+        """The scores that were ranked last, with their ranks; empty before the first call."""
         return []
 
     def build(self, masks: Masks, fitted: bool = True) -> dict[str, Edit]:
-        """What makes a network the circuit of these kernels, refitted where the plan wants it, unless told not to."""
+        """Return the edits that make the network the circuit of a mask, refitted if `fitted` and the plan says so."""
         if self.calibrate == "none" or not fitted:
             return self.ablated(masks)
         return self.through(partial(refit, masks=masks, how=self.calibrate), "refitting", self.images)
@@ -150,8 +154,11 @@ class Builder:
         return refit_layers(self.subnetwork, [batch for batch in batches if len(batch)], fit, _PLACES)
 
     def ablated(self, gains: Masks) -> dict[str, Edit]:
-        """Kernels multiplied by gains, as much of a stand-in put for each as it lacks of 1; differentiable with respect
-        to gains that are. For single weights nothing stands in, nor for kernels that read constant channels."""
+        """Return edits that multiply kernels by gains, without a refit; differentiable with respect to the gains.
+
+        Each kernel adds (1 - gain) times its ablation value to its output channel. Single weights, and kernels that
+        read constant channels, have no ablation value.
+        """
         gains = {path: self.subnetwork.keeping(path, gain).gain for path, gain in gains.items()}
         lacking = {path: 1 - gain.double() for path, gain in gains.items() if gain.dim() == 2}
         return {
@@ -161,7 +168,7 @@ class Builder:
 
     @cached_property
     def _ends(self) -> Masks:
-        """Of each layer, the channels [out] that carry the target."""
+        """The channels [out] that carry the target, by layer."""
         graph, target = self.subnetwork.graph, self.subnetwork.target
         unit, origin, channel = channel_origins(graph, target.step.name)
         mine = torch.isin(unit, torch.tensor(target.units))
@@ -173,26 +180,26 @@ class Builder:
 
     @cached_property
     def ablation_values(self) -> Mapping[str, Tensor]:
-        """By layer, what stands in for each kernel where it is removed [out, in / groups]."""
-        stand_in = ABLATIONS.load(self.ablation.name)
+        """The ablation values [out, in / groups] of each kernel, float64 on the CPU, by layer."""
+        ablation = ABLATIONS.load(self.ablation.name)
         return {
-            layer.path: stand_in(_Removable(self, layer.path), **self.ablation.parameters).cpu().double()
+            layer.path: ablation(_LayerContext(self, layer.path), **self.ablation.parameters).cpu().double()
             for layer in self.subnetwork.layers
         }
 
     @cached_property
     def mean_outputs(self) -> Mapping[str, Tensor]:
-        """By layer, each kernel's output in the whole network, averaged over images and positions."""
-        # They are part of the circuit, which is computed alike whatever scores are computed in.
+        """Each kernel's mean output in the whole network over images and positions [out, in / groups], by layer."""
+        # They are part of the circuit, whose arithmetic does not depend on that of the scores.
         with device.arithmetic(self.subnetwork.device):
             return self.subnetwork.mean_outputs(self.images.batches("mean outputs"))
 
 
 def _kernels(masks: Masks) -> Masks:
-    """Of masks of kernels or of single weights, the kernels of which anything is there."""
+    """Return the kernels of masks of kernels or of single weights: those with any weight in the mask."""
     return {path: mask if mask.dim() == 2 else mask.flatten(2).any(-1) for path, mask in masks.items()}
 
 
 def _like(kernels: Tensor, other: Tensor) -> Tensor:
-    """What is said of kernels, for kernels or for single weights as another tensor is."""
+    """Return values of kernels, with dimensions for single weights if another tensor has them."""
     return kernels if other.dim() == 2 else kernels[..., None, None]

@@ -1,4 +1,4 @@
-"""Covariances of what a layer's weights see, and of what its kernels put out."""
+"""Covariances of a layer's input patches and of its kernels' outputs."""
 
 from __future__ import annotations
 
@@ -7,28 +7,31 @@ from torch import Tensor
 
 from circuitlang.engine.loops import backend
 
-# Rows of a symmetric matrix that are worth a product of their own.
+# The least number of rows of a symmetric matrix that is worth a matrix product of its own.
 _STRIP = 128
 
 
-def covariance_of(seen: Tensor) -> Tensor:
-    """The means over places of products of centred inputs [R, n, taps], [n, taps, n, taps]."""
-    places, n, taps = seen.shape
-    flat = seen.flatten(1)
-    found = flat.new_empty(n * taps, n * taps)
-    # It is symmetric: what is above the diagonal is made once.
+def covariance_of(patches: Tensor) -> Tensor:
+    """Return the covariance [n, taps, n, taps] of patches [positions, n, taps], which must be centred already."""
+    positions, n, taps = patches.shape
+    flat = patches.flatten(1)
+    covariance = flat.new_empty(n * taps, n * taps)
+    # It is symmetric: blocks above the diagonal are computed once.
     step = max(_STRIP, -(-n * taps // 8))
     for start in range(0, n * taps, step):
         own = slice(start, start + step)
-        found[own, start:] = flat[:, own].T @ flat[:, start:]
-        found[start + step :, own] = found[own, start + step :].T
-    return found.div_(places).reshape(n, taps, n, taps)
+        covariance[own, start:] = flat[:, own].T @ flat[:, start:]
+        covariance[start + step :, own] = covariance[own, start + step :].T
+    return covariance.div_(positions).reshape(n, taps, n, taps)
 
 
 def gram_of(weights: Tensor, kernels: Tensor, covariance: Tensor) -> Tensor:
-    """The covariances [k, k] of what kernels put out, from the covariance [n, taps, n, taps] of what weights see."""
+    """Return the covariance [k, k] of kernels' outputs, from the covariance [n, taps, n, taps] of their inputs.
+
+    `weights` are [k, taps], `kernels` [k] the input channel of each.
+    """
     if weights.device.type == "cpu" and (native := backend.compiled("elimination")):
-        found: Tensor = native.gram(weights, kernels, covariance)
-        return found
-    seen = covariance[kernels][:, :, kernels]
-    return torch.einsum("kt,ktls,ls->kl", weights, seen, weights)
+        gram: Tensor = native.gram(weights, kernels, covariance)
+        return gram
+    selected = covariance[kernels][:, :, kernels]
+    return torch.einsum("kt,ktls,ls->kl", weights, selected, weights)

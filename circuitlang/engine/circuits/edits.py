@@ -1,4 +1,4 @@
-"""A finished circuit → what makes a network the circuit again."""
+"""Edits that turn a network into a finished circuit."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from circuitlang.results.types import KeptKernels, LayerEdit, LayerSummary, Resu
 
 
 def edits_from_result(result: Result) -> dict[str, Edit]:
-    """By layer, the edit that was done to it when the circuit was found."""
-    found = result.circuit
-    layers = zip(result.summary.layers, found.kernels, found.changes, strict=True)
+    """Return the edit of each layer, by path, from a result."""
+    circuit = result.circuit
+    layers = zip(result.summary.layers, circuit.kernels, circuit.changes, strict=True)
     return {layer.path: _edit(layer, kernels, change) for layer, kernels, change in layers}
 
 

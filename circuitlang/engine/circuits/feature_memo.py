@@ -27,7 +27,7 @@ class FeatureMemo:
 
     def read(self, name: str) -> Scores | None:
         """Return tensors on the CPU that were stored before, maybe by another run."""
-        if name not in self._values and self._cache and (stored := self._cache.beside(name).read()) is not None:
+        if name not in self._values and self._cache and (stored := self._cache.derived(name).read()) is not None:
             self._values[name] = stored
         tensors: Scores | None = self._values.get(name)
         return tensors
@@ -40,7 +40,7 @@ class FeatureMemo:
 
     def has(self, name: str) -> bool:
         """Return whether `read` would return tensors."""
-        return name in self._values or (self._cache is not None and self._cache.beside(name).has(None))
+        return name in self._values or (self._cache is not None and self._cache.derived(name).has(None))
 
     def clear(self) -> None:
         """Free the memory that the values take."""

@@ -1,4 +1,4 @@
-"""Scores → masks: exactly as many kernels as were asked for, the same ones every time."""
+"""Select the kernels of a circuit by their scores: exactly as many as the budget, with ties broken by position."""
 
 from __future__ import annotations
 
@@ -16,23 +16,27 @@ from circuitlang.plugins.protocols import Masks, Scores
 
 
 class Paths(Protocol):
-    """What refilling asks of a network."""
+    """The graph queries that `refill` needs."""
 
-    def since(self, places: Masks) -> Masks:
-        """Of each kernel the last place that a path through it from the image to the target needs, on the path where
-        that comes first."""
+    def activation_rank(self, ranks: Masks) -> Masks:
+        """Return the smallest rank at which a path from the image to the target through each kernel is complete.
+
+        A path is complete at the highest rank of its kernels; the path with the lowest such rank counts.
+        """
 
     def would_be_connected(self, masks: Masks) -> Masks:
-        """What is, or would be if it were added alone, on a path within a mask."""
+        """Return the kernels that are, or would be if they were added alone, on a path within a mask."""
 
     def path(self, scores: Scores, masks: Masks, through: Masks) -> Masks:
-        """Of what is live, the strongest path from the image to the target through one of them."""
+        """Return the strongest path from the image to the target within a mask, through one of the kernels in
+        `through`."""
 
 
 def select(scores: Scores, relevant: Masks, budget: int) -> Masks:
-    """The `budget` best relevant kernels by score; ties go to the earlier layer, then output, then input channel.
+    """Return the `budget` relevant kernels with the highest scores.
 
-    Kernels of score zero are never kept to fill up, so fewer are returned where fewer matter.
+    Ties go to the earlier layer, then output, then input channel. Kernels of score zero are never kept to fill up, so
+    the mask has fewer kernels if fewer have a positive score.
     """
     values = _values(scores, relevant)
     kept = values > 0
@@ -45,16 +49,19 @@ def select(scores: Scores, relevant: Masks, budget: int) -> Masks:
 
 
 def ranks(scores: Scores, relevant: Masks) -> Masks:
-    """Of each kernel its place by score, from 0; those that don't matter are behind all others."""
+    """Return the rank of each kernel by score, from 0 for the highest.
+
+    Kernels without a positive score have the number of kernels as their rank.
+    """
     values = _values(scores, relevant)
     there = np.flatnonzero(values > 0)
-    places = np.full(len(values), len(values), np.int32)
-    places[there[_descending(values[there])]] = np.arange(len(there), dtype=np.int32)
-    return _split(places, relevant)
+    ranks = np.full(len(values), len(values), np.int32)
+    ranks[there[_descending(values[there])]] = np.arange(len(there), dtype=np.int32)
+    return _split(ranks, relevant)
 
 
 def _values(scores: Scores, relevant: Masks) -> NDArray[np.float64]:
-    """The scores in order of layer, output and input channel; zero where they aren't relevant or not positive."""
+    """Return the scores in order of layer, output and input channel, 0 if a kernel is irrelevant or not positive."""
     own = [(scores[path].cpu().flatten(), mask.flatten()) for path, mask in relevant.items()]
     found: NDArray[np.float64] = torch.cat(
         [torch.where(mask & (each > 0), each, 0).double() for each, mask in own]
@@ -68,10 +75,10 @@ def _split(values: NDArray[Any], relevant: Masks) -> Masks:
 
 
 def _descending(values: NDArray[np.float64]) -> NDArray[np.int64]:
-    """What puts positive numbers in descending order, equal ones as they stand.
+    """Return the indices that sort positive numbers in descending order; equal numbers keep their order.
 
-    A fast sort of the numbers cut short, each with its place in the digits that it lost, comes first: a stable sort,
-    which is slow, takes hardly any time over what is nearly in order.
+    A stable sort is slow, but not on numbers that are nearly sorted. So a fast sort comes first, of the numbers with
+    their last digits replaced by their index.
     """
     digits = max(len(values) - 1, 0).bit_length()
     keys = (~values.view(np.int64) >> digits << digits) | np.arange(len(values))
@@ -81,56 +88,59 @@ def _descending(values: NDArray[np.float64]) -> NDArray[np.int64]:
     return found
 
 
-def best(places: Masks, many: int) -> Masks:
-    """So many of the best; places at and behind the number of kernels are of those that don't matter."""
-    return {path: each < many for path, each in places.items()}
+def best(ranks: Masks, number: int) -> Masks:
+    """Return the kernels whose rank is below a number."""
+    return {path: rank < number for path, rank in ranks.items()}
 
 
-# How often a path is added through a kernel that brings more to life than the budget allows.
+# The number of kernels for which a path is added because they would connect more kernels than the budget allows.
 _PATHS = 16
 
 
-def refill(scores: Scores, relevant: Masks, places: Masks, budget: int, graph: Paths) -> Masks:
-    """The `budget` best kernels that are on a path from the image to the target within themselves.
+def refill(scores: Scores, relevant: Masks, ranks: Masks, budget: int, graph: Paths) -> Masks:
+    """Return the `budget` best kernels that are on a path from the image to the target within the selection.
 
-    As many of the best are taken as leave no more than the budget on a path, and the dead among them dropped. Often the
-    next would bring more to life than the budget allows: then it is taken with the strongest path through it alone, and
-    again as many of the best as that allows. What is left in the end goes to the best of those that are on a path as
-    soon as they are added. Where even one path takes more than the budget, the plain selection is returned. `places`
-    are the kernels' ranks.
+    1. Take the highest-ranked kernels as long as no more than the budget are connected, and drop the others.
+    2. If the next kernel would connect more than the budget allows, add the strongest path through it, and repeat 1.
+    3. Fill up with the best kernels that are connected as soon as they are added.
+
+    If a single path takes more than the budget, the plain selection is returned.
     """
     most = count({path: mask & (scores[path] > 0) for path, mask in relevant.items()})
     base: Masks = {path: torch.zeros_like(mask) for path, mask in relevant.items()}
     chosen = base
     for _ in range(_PATHS):
-        since = graph.since({path: torch.where(base[path], 0, each + 1) for path, each in places.items()})
-        taken = min(_fitting(since, budget), most)
-        chosen = best(since, taken + 1)
+        needed = graph.activation_rank({path: torch.where(base[path], 0, each + 1) for path, each in ranks.items()})
+        taken = min(_fitting(needed, budget), most)
+        chosen = best(needed, taken + 1)
         if taken == most or count(chosen) == budget:
             break
-        through = {path: each == taken for path, each in places.items()}
-        base = _both(chosen, graph.path(scores, best(since, taken + 2), through))
+        through = {path: each == taken for path, each in ranks.items()}
+        base = _both(chosen, graph.path(scores, best(needed, taken + 2), through))
         if count(base) > budget:
             break
     if 0 < count(chosen) < budget:
         others = {path: joined & ~chosen[path] for path, joined in graph.would_be_connected(chosen).items()}
         chosen = _both(chosen, select(scores, others, budget - count(chosen)))
-    return chosen if count(chosen) else best(places, budget)
+    return chosen if count(chosen) else best(ranks, budget)
 
 
-def _fitting(since: Masks, budget: int) -> int:
-    """The last place at which no more than the budget are on a path."""
-    places = np.concatenate([each.flatten().numpy() for each in since.values()])
-    return int(np.partition(places, budget)[budget]) - 1 if budget < len(places) else len(places)
+def _fitting(needed: Masks, budget: int) -> int:
+    """Return the last rank at which no more than the budget are connected."""
+    ranks = np.concatenate([each.flatten().numpy() for each in needed.values()])
+    return int(np.partition(ranks, budget)[budget]) - 1 if budget < len(ranks) else len(ranks)
 
 
 def _both(one: Masks, other: Masks) -> Masks:
     return {path: mask | other[path] for path, mask in one.items()}
 
 
-def channels(scores: Scores, relevant: Masks, ends: Masks, budget: int, live: Callable[[Masks], Masks]) -> Masks:
-    """The kernels between whole channels, at most `budget`: of the channels by the mean score of their kernels, as many
-    of the best as that allows, and always those [out] that carry the target. Kernels on no path are left out."""
+def channels(scores: Scores, relevant: Masks, ends: Masks, budget: int, connected: Callable[[Masks], Masks]) -> Masks:
+    """Return the connected kernels between the best channels, at most `budget` kernels.
+
+    Channels are ranked by the mean score of their kernels. The channels in `ends` [out], which carry the target, are
+    always kept.
+    """
     means = [(scores[path] * mask).sum(1) / mask.sum(1).clamp_min(1) for path, mask in relevant.items()]
     best = torch.cat(means).double()
     best[torch.cat([ends[path] & mask.any(1) for path, mask in relevant.items()])] = math.inf
@@ -141,7 +151,7 @@ def channels(scores: Scores, relevant: Masks, ends: Masks, budget: int, live: Ca
         kept = torch.zeros(len(best), dtype=torch.bool)
         kept[order[:many]] = True
         rows = zip(relevant.items(), torch.split(kept, sizes), strict=True)
-        return live({path: mask & row[:, None] for (path, mask), row in rows})
+        return connected({path: mask & row[:, None] for (path, mask), row in rows})
 
     low, high = 0, len(order) + 1
     while high - low > 1:
@@ -151,12 +161,12 @@ def channels(scores: Scores, relevant: Masks, ends: Masks, budget: int, live: Ca
 
 
 def budget(size: Sparsity | Kernels, relevant: int) -> int:
-    """How many kernels a size allows: floor(sparsity * relevant), computed on the decimal that was written."""
+    """Return the number of kernels of a size: floor(sparsity * relevant), exact for the decimal that was written."""
     if isinstance(size, Sparsity):
         return math.floor(Fraction(str(size.at_most)) * relevant)
     return min(size.at_most, relevant)
 
 
 def count(masks: Masks) -> int:
-    """The number of kernels in a mask."""
+    """Return the number of kernels in a mask."""
     return sum(int(mask.sum()) for mask in masks.values())

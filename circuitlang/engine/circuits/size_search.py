@@ -1,5 +1,8 @@
-"""The smallest circuit that holds: sizes are tried from the top, then between the last that holds and the first that
-does not."""
+"""Search for the smallest circuit that meets bounds.
+
+Sizes are halved from the largest until they fail; then the interval between the last that holds and the first that
+fails is bisected.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,15 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-# Sizes halve until so many in a row fail: a size may hold although one above it fails.
+# Halving stops after this many failures in a row: a size may hold although one above it fails.
 _PATIENCE = 3
-# The answer is the smallest to within this share of it.
+# The relative precision of the answer.
 _PRECISION = 0.01
 
 
 @dataclass(frozen=True)
 class SizeTrial(Generic[T]):
-    """A size that was tried: the circuit, and by how much it holds (not below 0) or fails (below)."""
+    """A size that was tried and its circuit, which holds if `margin` is at least 0."""
 
     size: int
     circuit: T
@@ -26,17 +29,18 @@ class SizeTrial(Generic[T]):
 
 @dataclass(frozen=True)
 class SizeSearch(Generic[T]):
-    """The sizes that were tried, smallest first, and the one that is the answer, or where none holds comes nearest."""
+    """The sizes that were tried, smallest first, and the answer; if none holds, the one with the largest margin."""
 
     tried: tuple[SizeTrial[T], ...]
     found: SizeTrial[T]
 
 
 def smallest(most: int, attempt: Callable[[int], tuple[T, float]]) -> SizeSearch[T]:
-    """Look for the smallest size, from 1 to `most`, whose circuit holds; `attempt` makes one and tells its margin.
+    """Return the search for the smallest size, from 1 to `most`, whose circuit holds.
 
-    Fidelity need not grow with size. The answer holds, and so does every size that was tried above it; the next
-    smaller that was tried fails, and is at most 1% smaller. Sizes below that hold by luck are not the answer.
+    `attempt` builds the circuit of a size and returns it with its margin. Fidelity need not grow with size: the answer
+    and every larger size that was tried hold, and the next smaller size that was tried fails and is at most 1% smaller.
+    Smaller sizes that hold by chance are not the answer.
     """
     tried: dict[int, SizeTrial[T]] = {}
 
@@ -50,20 +54,20 @@ def smallest(most: int, attempt: Callable[[int], tuple[T, float]]) -> SizeSearch
         failures = 0 if at(size) else failures + 1
         size //= 2
     good = _smallest_of_a_run(tried)
-    bad = max((each for each in tried if good is not None and each < good), default=0)
+    bad = max((size for size in tried if good is not None and size < good), default=0)
     while good is not None and good - bad > max(1, int(good * _PRECISION)):
         middle = (good + bad) // 2
         if at(middle):
             good = middle
         else:
             bad = middle
-    walked = tuple(tried[each] for each in sorted(tried))
-    nearest = max(walked, key=lambda each: (each.margin, -each.size))
-    return SizeSearch(walked, nearest if good is None else tried[good])
+    trials = tuple(tried[size] for size in sorted(tried))
+    nearest = max(trials, key=lambda trial: (trial.margin, -trial.size))
+    return SizeSearch(trials, nearest if good is None else tried[good])
 
 
 def _smallest_of_a_run(tried: dict[int, SizeTrial[T]]) -> int | None:
-    """The smallest size above which no size fails; None where the largest fails."""
+    """Return the smallest size above which no size fails, or None if the largest fails."""
     good = None
     for size in sorted(tried, reverse=True):
         if tried[size].margin < 0:

@@ -100,7 +100,7 @@ class TargetSubnetwork:
         """`feature`, but whole maps where the position is that of the largest response."""
         return self._placed(self._maps(images))
 
-    def everywhere(self, images: Tensor) -> Tensor:
+    def full_maps(self, images: Tensor) -> Tensor:
         """The target's maps [N, maps, H, W], whatever its position; of images of another size too."""
         return self._maps(images)
 
@@ -116,7 +116,7 @@ class TargetSubnetwork:
         return {node.name: [used.name for used in node.all_input_nodes] for node in nodes}
 
     @cached_property
-    def own(self) -> Collection[str]:
+    def target_specific_nodes(self) -> Collection[str]:
         """The steps that differ between targets: the feature, and a layer narrowed to the target's channels."""
         *_, output = self.inputs
         return {output, self.target.step.name} if self._narrowed else {output}
@@ -170,7 +170,7 @@ class TargetSubnetwork:
         return replace(edit, gain=torch.where(constant, torch.ones_like(edit.gain), edit.gain))
 
     @cached_property
-    def together(self) -> int:
+    def images_per_pass(self) -> int:
         """The number of images to score at a time.
 
         It is more than one as far as their maps take no more memory than the gradients of all weights would. With few
@@ -231,7 +231,7 @@ class TargetSubnetwork:
             found[layer.path][slice(None) if rows is None else rows] = sums[layer.path] / max(seen[layer.path], 1)
         return found
 
-    def live(self, masks: Masks) -> dict[str, Tensor]:
+    def connected(self, masks: Masks) -> dict[str, Tensor]:
         """Return the kernels [out, in / groups] of a mask that are on a path from the image to the target within it."""
         return on_path(self.graph, self.target.step.name, torch.tensor(self.target.units), masks)
 
@@ -239,7 +239,7 @@ class TargetSubnetwork:
         """Return the kernels that are, or would be if they were added alone, on a path within a mask."""
         return would_be_connected(self.graph, self.target.step.name, torch.tensor(self.target.units), masks)
 
-    def around(self, places: Masks) -> dict[str, Tensor]:
+    def path_bottleneck_rank(self, places: Masks) -> dict[str, Tensor]:
         """Return the highest rank that a path through each kernel from the image to the target needs, by layer."""
         return path_bottleneck_rank(self.graph, self.target.step.name, torch.tensor(self.target.units), places)
 

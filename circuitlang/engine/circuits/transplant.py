@@ -1,4 +1,4 @@
-"""A circuit in its whole network: a copy of a model in which the target sees nothing but the circuit."""
+"""Copy a model with only the kernels of a circuit upstream of the target."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from circuitlang.engine.graph.trace_verification import verified
 from circuitlang.engine.models.sandbox import private_copy, untouched
 from circuitlang.results.types import KeptKernels, LayerEdit, LayerSummary, Result
 
-# Images [channels, height, width] that the circuit was found for.
+# The size of the circuit's images: channels, height, width.
 Shape = tuple[int, int, int]
 
 
 def transplant(model: nn.Module, result: Result, shape: Callable[[], Shape]) -> nn.Module:
-    """A copy of a model, in evaluation mode, that has only the circuit's kernels upstream of the target; kernels that
-    the target doesn't depend on are as they were.
+    """Return a copy of a model, in evaluation mode, with only the circuit's kernels upstream of the target.
 
-    Weights that hooks or parametrisations compute become plain ones. Where a forward method computes them itself, or
-    calls a layer as a function, the copy is the traced network, whose modules are its layers; `shape` is asked for
-    then. Raises InputError where the model has not the circuit's layers.
+    Kernels that the target does not depend on are unchanged. Weights that hooks or parametrisations compute become
+    plain parameters. If a forward method computes weights itself, or calls a layer as a function, the copy is the
+    traced network instead, whose modules are its layers; only then is `shape` called. Raises InputError if the model
+    does not have the circuit's layers.
     """
     with untouched(model):
         twin = _with_gradients(private_copy(model), model).eval()
@@ -43,7 +43,7 @@ def transplant(model: nn.Module, result: Result, shape: Callable[[], Shape]) -> 
 
 
 def _traced(model: nn.Module, layer: LayerSummary, shape: Shape) -> nn.Module:
-    """A copy of the traced network, all of whose layers have plain weights."""
+    """Return a copy of the traced network, in which all layers have plain weights."""
     channels, height, width = shape
     images = torch.randn(2, channels, height, width, generator=torch.Generator().manual_seed(0))
     try:
@@ -56,15 +56,15 @@ def _traced(model: nn.Module, layer: LayerSummary, shape: Shape) -> nn.Module:
 
 
 def _with_gradients(twin: nn.Module, model: nn.Module) -> nn.Module:
-    """The copy with parameters that require gradients where the model's do."""
-    wanted = {name for name, each in model.named_parameters() if each.requires_grad}
-    for name, each in twin.named_parameters():
-        each.requires_grad_(name in wanted)
+    """Make parameters of a copy require gradients if those of the model do, and return the copy."""
+    trainable = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    for name, parameter in twin.named_parameters():
+        parameter.requires_grad_(name in trainable)
     return twin
 
 
 def _plain(twin: nn.Module, layer: LayerSummary) -> bool:
-    """Make a layer's weight a plain parameter of its module; False where its forward method computes the weight."""
+    """Make a layer's weight a plain parameter of its module; return False if its forward method computes the weight."""
     try:
         module = twin.get_submodule(layer.path)
     except AttributeError:

@@ -102,7 +102,7 @@ class _Most:
 
 
 def _owner(subnetwork: TargetSubnetwork, name: str) -> TargetSubnetwork | None:
-    return subnetwork if name in subnetwork.own else None
+    return subnetwork if name in subnetwork.target_specific_nodes else None
 
 
 @dataclass(frozen=True)

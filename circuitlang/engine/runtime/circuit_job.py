@@ -95,7 +95,7 @@ def execute(prepared: PreparedRun, job: Job) -> Result:
         test=test(found) if test else None,
         contrast=contrast(found) if contrast else None,
         contrast_held_out=job.contrast_test is not None,
-        without=judge(_Found(subnetwork, {}, rest, builder.live(rest), builder.build(rest, fitted=False))),
+        without=judge(_Found(subnetwork, {}, rest, builder.connected(rest), builder.build(rest, fitted=False))),
         baselines={name: rival(name) for name in _BASELINES},
         walk=[SizeTrial(kernels=each.size, values=list(each.circuit.values)) for each in walk.tried] if walk else [],
         parameters=None,
@@ -213,7 +213,9 @@ class _Finder:
             scores = self._score_cache.scores(None if nested else size, compute) if self._score_cache else compute()
         self._scores = scores if nested else None
         masks = self._builder.select(scores, size)
-        return _Found(self._builder.subnetwork, scores, masks, self._builder.live(masks), self._builder.build(masks))
+        return _Found(
+            self._builder.subnetwork, scores, masks, self._builder.connected(masks), self._builder.build(masks)
+        )
 
     def _score(self, size: int) -> Scores:
         choice = self._criterion.name, self._criterion.parameters

@@ -33,7 +33,7 @@ def reduced(job: Job, size: int) -> PrecisionCheck:
             with arithmetic:
                 return score(builder, plan.criterion.name, plan.criterion.parameters, size, plan.seed, contrast)
 
-        return job.score_cache.beside(f"{what}, of a few").scores(None if nested else size, compute)
+        return job.score_cache.derived(f"{what}, of a few").scores(None if nested else size, compute)
 
     fast = scores(job.provenance.precision, job.arithmetic())
     exact = scores("float32", device.arithmetic(job.train.device))

@@ -92,7 +92,7 @@ def _points(job: Job, by: Choice) -> tuple[NDArray[np.float64], NDArray[np.float
         return {"train": found[0], "test": found[1] if job.test else found[0][:0]}
 
     held_out = job.test.digest if job.test else ""
-    found = job.score_cache.beside(f"vectors {by} {held_out}").scores(None, compute)
+    found = job.score_cache.derived(f"vectors {by} {held_out}").scores(None, compute)
     return found["train"].numpy(), found["test"].numpy()
 
 
@@ -150,7 +150,7 @@ def _part(job: Job, kind: int, parts: int, train: list[int], test: list[int]) ->
         train=found_on,
         test=held_out,
         provenance=provenance,
-        score_cache=job.score_cache.beside(found_on.digest),
+        score_cache=job.score_cache.derived(found_on.digest),
         part=Part(of=job.plan.id, number=number, parts=parts, split=whole),
     )
 
@@ -233,7 +233,7 @@ def _whole(job: Job, size: int) -> _Whole:
             return score(builder, plan.criterion.name, plan.criterion.parameters, size, plan.seed)
 
     masks = builder.select(job.score_cache.scores(None if nested else size, compute), size)
-    return _Whole(builder.build(masks), count(masks), count(builder.live(masks)))
+    return _Whole(builder.build(masks), count(masks), count(builder.connected(masks)))
 
 
 def _responses(job: Job, held_out: Sequence[ImageSet], edits: Edits, effective: int) -> Tensor:

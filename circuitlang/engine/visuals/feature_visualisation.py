@@ -166,7 +166,7 @@ def _middle(step: ChannelNode) -> tuple[int, int]:
 
 def of_feature(subnetwork: TargetSubnetwork) -> Objective:
     """The feature of each picture."""
-    strong = _excited(subnetwork, subnetwork.target.step.name, position(subnetwork.target), subnetwork.everywhere)
+    strong = _excited(subnetwork, subnetwork.target.step.name, position(subnetwork.target), subnetwork.full_maps)
     return lambda images: strong(images).mean(1)
 
 

@@ -295,7 +295,7 @@ def test_path_replaces_dead_kernels_on_its_way(refill, monkeypatch):
     monkeypatch.setattr(Builder, "build", lambda _, masks: built.append(masks))
     score(Builder(part, Fixed(images(3)), refill=refill), "path", {"steps": 4, "base": "random"}, 4, 0)
     assert len(built) == 3
-    alive = [count(part.live(masks)) == count(masks) for masks in built]
+    alive = [count(part.connected(masks)) == count(masks) for masks in built]
     assert all(alive) if refill == "live" else not all(alive)
 
 

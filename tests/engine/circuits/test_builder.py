@@ -119,13 +119,13 @@ def test_with_live_refill_every_kept_kernel_is_on_a_path(net, path, unit, seed):
         if budget < depth:
             assert all(torch.equal(masks[name], plain[name]) for name in masks)
             continue
-        assert 0 < count(masks) == count(part.live(masks)) <= budget
+        assert 0 < count(masks) == count(part.connected(masks)) <= budget
         if count(masks) < min(budget, total):
             # Where channels have a single kernel each, no kernel may be able to join without another.
             others = {name: mask & ~masks[name] for name, mask in part.would_be_connected(masks).items()}
             assert not count(others)
         # What plain selection keeps alive is kept.
-        assert all(bool((masks[name] | ~alive).all()) for name, alive in part.live(plain).items())
+        assert all(bool((masks[name] | ~alive).all()) for name, alive in part.connected(plain).items())
 
 
 @pytest.mark.parametrize("structure", ["kernel", "weight"])
@@ -136,10 +136,10 @@ def test_since_when_a_kernel_is_on_a_path(net, path, unit, structure):
     generator = torch.Generator().manual_seed(0)
     scores = {name: torch.rand(mask.shape, generator=generator) * mask for name, mask in builder.relevant.items()}
     places = ranks(scores, builder.relevant)
-    since = builder.since(places)
+    since = builder.activation_rank(places)
     total = count(builder.relevant)
     for many in {0, 1, total // 8, total // 4, total // 2, total - 1, total}:
-        among = builder.live(best(places, many))
+        among = builder.connected(best(places, many))
         assert all(torch.equal(among[name], found) for name, found in best(since, many).items())
 
 
@@ -155,7 +155,7 @@ def shortest(part: TargetSubnetwork) -> int:
             if masks[name][o, i]:
                 without = {**masks, name: masks[name].clone()}
                 without[name][o, i] = False
-                alive = part.live(without)
+                alive = part.connected(without)
                 masks = alive if count(alive) else masks
         best = min(best, count(masks))
     return best

@@ -95,7 +95,7 @@ def test_masks_of_single_weights(net, path, unit, refill):
     masks = made.select(scores, budget)
     assert count(masks) == budget
     if refill == "live":
-        assert count(made.live(masks)) == budget
+        assert count(made.connected(masks)) == budget
     x = images()
     twin = build(net)
     for name, mask in masks.items():
@@ -113,11 +113,11 @@ def test_channels_are_kept_whole(net, path, unit, share):
     budget = int(share * count(made.relevant))
     masks = made.select(scores, budget)
     assert count(masks) <= budget
-    alive = made.subnetwork.live(masks)
+    alive = made.subnetwork.connected(masks)
     assert all(torch.equal(alive[name], mask) for name, mask in masks.items())
     rows = {name: mask.any(1) for name, mask in masks.items()}
     # Between channels that are kept no relevant kernel is missing.
-    between = made.subnetwork.live({name: made.relevant[name] & row[:, None] for name, row in rows.items()})
+    between = made.subnetwork.connected({name: made.relevant[name] & row[:, None] for name, row in rows.items()})
     assert all(torch.equal(between[name], mask) for name, mask in masks.items())
     if share == 1:
         assert count(masks) == count(made.relevant)

@@ -163,12 +163,12 @@ def test_a_receptive_field_is_where_the_gradient_is(net, path, unit):
 def test_a_position_comes_out_of_its_part_of_the_image_as_of_all_of_it(net, path, unit, parts):
     found = subnetwork(build(net), path, unit)
     x = images(2)
-    whole = found.everywhere(x)
+    whole = found.full_maps(x)
     seen = 0
     for row, column in np.ndindex(*whole.shape[2:]):
         if part := aligned_crop(found.graph, found.target.step.name, row, column):
             (top, left, bottom, right), (i, j) = part
-            maps = found.everywhere(x[..., top:bottom, left:right])
+            maps = found.full_maps(x[..., top:bottom, left:right])
             torch.testing.assert_close(maps[..., i, j], whole[..., row, column], rtol=1e-9, atol=1e-12)
             seen += (bottom - top) * (right - left) < SIZE * SIZE
     assert seen or not parts or path in ("fc1", "fc2")

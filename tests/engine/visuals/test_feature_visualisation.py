@@ -132,13 +132,13 @@ def test_the_spectrum_is_that_of_a_picture_of_any_size(size):
 
 def sizes(subnetwork, monkeypatch):
     """Of what the subnetwork is run on from now on, the sizes."""
-    seen, run = [], subnetwork.everywhere
+    seen, run = [], subnetwork.full_maps
 
-    def everywhere(images):
+    def full_maps(images):
         seen.append(tuple(images.shape[2:]))
         return run(images)
 
-    monkeypatch.setattr(subnetwork, "everywhere", everywhere)
+    monkeypatch.setattr(subnetwork, "full_maps", full_maps)
     return seen
 
 
