@@ -1,8 +1,23 @@
 """Protocols of criteria, schedules, ablations, metrics and model sources.
 
-To add one, write a file in the folder of its kind with one decorated function of the file's name. Its keyword
-parameters, typed `int`, `float`, `str` or `bool` and with defaults, are its arguments in the language; its docstring
-is its page. Torch is imported here for types only: the compiler reads what there is from these registries.
+An extension is a file with one decorated function, which has the name of the file. A package declares it by an entry
+point of the group `circuitlang.criteria`, `.ablations`, `.metrics` or `.models`. Keyword-only parameters, typed `int`,
+`float`, `str` or `bool` and with defaults, are the arguments of the extension in the language; its docstring is its
+page in the documentation. For example, `slope.py` with a criterion::
+
+    from torch import Tensor
+
+    from circuitlang.plugins.protocols import LayerSignals, criterion
+
+    @criterion()
+    def slope(kernels: LayerSignals, *, power: float = 1.0) -> Tensor:
+        "Mean absolute weight of a kernel times the gradient of its output channel."
+        size = kernels.weight.abs().mean((2, 3))  # [O, I / groups]
+        slopes = kernels.gradient.abs().sum((2, 3)) ** power  # [N, O]: image by image
+        return size * slopes.sum(0)[:, None]
+
+In shapes, N counts images, O and I output and input channels of a layer, h x w the positions of a kernel, and H x W
+those of a map. Torch is imported for types only, because the compiler reads these registries.
 """
 
 from __future__ import annotations
@@ -19,26 +34,26 @@ if TYPE_CHECKING:
 
     from circuitlang.plugins.preprocess import Preprocess
 
-    # One pass: a batch's contribution to the scores of a layer [O, I / groups], or to moments [M, O, I / groups] that
-    # scores follow from, summed over the batch's images. Each image is reduced by itself, or the score would depend on
-    # the batch size.
+    # A one-pass criterion: a batch's contribution to the scores of a layer [O, I / groups], or to moments
+    # [M, O, I / groups] from which `Finish` computes scores, summed over the batch's images. Each image must be reduced
+    # by itself, or scores would depend on the batch size.
     Reduction = Callable[Concatenate["LayerSignals", ...], Tensor]
-    # Any way to scores that isn't one pass: none (magnitude), or many (force).
+    # A criterion that takes another number of passes: none (magnitude) or several (force).
     Procedure = Callable[Concatenate["Scoring", ...], "Scores"]
-    # What stands in for each kernel of a layer where it is removed: constants [O, I / groups].
+    # The ablation values of a layer: the constant output of each kernel once it is removed, [O, I / groups].
     Ablation = Callable[Concatenate["AblationContext", ...], Tensor]
-    # How well a feature is preserved, from the moments of the network's and the circuit's responses.
+    # A metric of fidelity, from moments of the network's and the circuit's responses: [samples].
     Metric = Callable[["Moments"], Tensor]
-    # What is made of responses, float64 [images, positions], before their moments are taken: their ranks, say.
+    # A transformation of responses, float64 [images, positions], before their moments are taken, such as their ranks.
     Preparation = Callable[[Tensor], Tensor]
-    # Builds the network of a name with arguments. Under `torch.device("meta")` shapes are enough (see
-    # `weights.outlining`). Raises InputError where that isn't possible.
+    # Builds the network of a name with arguments. Under `torch.device("meta")` only shapes are needed. Raises
+    # InputError if the network can't be built.
     ModelSource = Callable[[str, Mapping[str, Any], "PathResolver"], "LoadedModel"]
 
-    # The gradient of the objective with respect to the feature's maps of an image [1, maps, H, W]; the generator
-    # follows from the circuit's seed and what is in the image.
+    # The gradient of the objective with respect to the feature's maps of an image [1, maps, H, W]. The generator
+    # follows from the circuit's seed and the content of the image.
     Cotangent = Callable[[Tensor, Generator], Tensor]
-    # From the moments of all images [M, O, I / groups], the scores of a layer.
+    # The scores of a layer [O, I / groups], from the moments of all images [M, O, I / groups].
     Finish = Callable[[Tensor], Tensor]
 
     R = TypeVar("R", bound=Reduction)
@@ -49,21 +64,24 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# By the path of a layer's module: a number, or yes and no, for each of its kernels [out, in / groups].
+# By the path of a layer's module: float64 scores, a boolean mask or an edit of its kernels [out, in / groups].
 Scores = Mapping[str, "Tensor"]
 Masks = Mapping[str, "Tensor"]
 Edits = Mapping[str, "Edit"]
 
 
-# A parameter of this type takes the name of a registered criterion, one of that a whole number from 1.
+# Types of parameters: the name of a registered criterion, and a whole number from 1.
 CriterionName = str
 Count = int
 
 
 @dataclass(frozen=True)
 class Edit:
-    """An edit of a layer: every kernel is multiplied by its gain [out, in / groups] (or every weight, [out, in /
-    groups, h, w]), and a constant [out] is added to every output. A mask is a gain of zeros and ones."""
+    """An edit of a layer.
+
+    Every kernel is multiplied by its gain [out, in / groups], or every weight by its gain [out, in / groups, h, w]; a
+    mask is a gain of zeros and ones. Then `offset` [out] is added to the output channels.
+    """
 
     gain: Tensor
     offset: Tensor | None = None
@@ -80,7 +98,7 @@ class AblationContext(Protocol):
     def mean_output(self) -> Tensor:
         """The output of each kernel [out, in / groups] in the whole network, averaged over images and positions.
 
-        Asking costs a forward pass over the images, once for all layers.
+        The first use costs a forward pass over the images, for all layers together.
         """
 
 
@@ -88,10 +106,14 @@ class AblationContext(Protocol):
 class LayerSignals:
     """The input and the gradient of one layer for a batch of N images.
 
-    A linear layer is a 1 x 1 convolution of a 1 x 1 map. `weight` [O, I / groups, h, w] is the original weight, also
-    of kernels that are masked in this pass; `input` [N, I, H, W] is padded already, in the layer's own padding mode;
-    `gradient` [N, O, H', W'] is that of the objective with respect to the layer's output. In the layer of the target
-    O counts the target's rows alone. `shared` is what criteria of one pass have worked out of it for one another.
+    A linear layer is a 1 x 1 convolution of a 1 x 1 map.
+
+    - `weight` [O, I / groups, h, w] is the original weight, also of kernels that are masked in this pass.
+    - `input` [N, I, H, W] is padded already, in the layer's own padding mode.
+    - `gradient` [N, O, H', W'] is the gradient of the objective with respect to the layer's output.
+    - `shared` holds intermediate values that the criteria of one pass share, by name.
+
+    In the target's layer, O counts only the channels of the target.
     """
 
     weight: Tensor
@@ -105,10 +127,12 @@ class LayerSignals:
 
 @dataclass(frozen=True)
 class LayerActivations:
-    """The data of a refit: in R places a layer's input in the circuit, and its output in the whole network.
+    """The data of a refit: a layer's input in the circuit and its output in the network, at R sampled positions.
 
-    `patches` is [R, groups, inner, taps], `wanted` [R, O]; `weight` [O, inner, h, w] and `bias` [O] are the layer's,
-    `rows` [O] the output channels that are computed: all, but of the target's layer the target's alone.
+    - `patches` [R, groups, I / groups, h * w] are the inputs of the kernels in the circuit.
+    - `wanted` [R, O] are the outputs in the whole network.
+    - `weight` [O, I / groups, h, w] and `bias` [O] are the original ones.
+    - `rows` [O] are the computed output channels: all of them, except in the target's layer.
     """
 
     weight: Tensor
@@ -119,16 +143,20 @@ class LayerActivations:
 
 
 class Batches(Protocol):
-    """Images that can be gone through again and again, always in the same order."""
+    """Images that can be iterated over several times, always in the same order."""
 
     def __len__(self) -> int: ...
 
     def batches(self, label: str, /) -> Iterator[Tensor]:
-        """The images, some [N, C, H, W] at a time; `label` says what for."""
+        """Yield the images in batches [N, C, H, W]; `label` names the step for the progress bar."""
 
 
 class Scoring(Protocol):
-    """The network up to the target, the images and the budget, as a schedule sees them."""
+    """The interface of schedules to the network up to the target, the images and the budget.
+
+    `relevant` and `weights` [out, in / groups, h, w] are by layer; `budget` is in kernels; `generator` is seeded with
+    the seed of the circuit.
+    """
 
     relevant: Masks
     weights: Mapping[str, Tensor]
@@ -137,36 +165,41 @@ class Scoring(Protocol):
 
     @property
     def ablation_values(self) -> Mapping[str, Tensor | None]:
-        """Ablation values of each kernel, by layer; None where a constant makes no difference: in
-        the target's layer, and where the circuit is refitted."""
+        """The ablation values [out, in / groups] of each kernel, by layer.
 
-    def score(self, criterion: str, edits: Edits | Masks | None = None, **parameters: Value) -> Scores:
-        """The scores by another criterion; where edits are given, in the network so edited."""
-
-    def sensitivities(self) -> Mapping[str, Tensor]:
-        """The squared gradient of the feature times random signs, by layer and output channel [out].
-
-        It is summed over images and positions, in the network that is scored in, and takes one pass.
+        They are None where constants make no difference: in the target's layer, and if the circuit is refitted.
         """
 
-    def visit_layer_inputs(self, see: Callable[[str, LayerActivations], None]) -> None:
-        """Show every layer, by its path and in order, what goes into it in the network that is scored in."""
+    def score(self, criterion: str, edits: Edits | Masks | None = None, **parameters: Value) -> Scores:
+        """Return the scores by another criterion, in the network with these edits."""
+
+    def sensitivities(self) -> Mapping[str, Tensor]:
+        """Return the squared gradient of the feature times random signs [out], by layer.
+
+        It is summed over images and positions, in the network with the edits of this schedule, and takes one pass.
+        """
+
+    def visit_layer_inputs(self, callback: Callable[[str, LayerActivations], None]) -> None:
+        """Call back with the path and the activations of every layer, in order, in the network with the edits of this
+        schedule."""
 
     def select(self, scores: Scores, budget: int) -> Masks:
-        """The `budget` best relevant kernels, dead ones replaced where the spec says so."""
+        """Return the `budget` best relevant kernels; disconnected ones are replaced if the spec says so."""
 
     def build(self, masks: Masks) -> Edits:
-        """The circuit of these kernels, as the spec wants it: ablated, and refitted."""
+        """Return the circuit of a mask as the spec describes it, ablated and refitted."""
 
     def ablated(self, gains: Masks) -> Edits:
-        """The circuit of kernels multiplied by gains [out, in / groups], ablated as the spec wants it but not refitted;
-        differentiable with respect to gains that are."""
+        """Return the circuit of kernels multiplied by gains [out, in / groups], ablated but not refitted.
+
+        It is differentiable with respect to the gains.
+        """
 
     def batches(self, label: str) -> Iterator[Tensor]:
-        """The images, in batches [N, C, H, W]; a pass for each call."""
+        """Yield the images in batches [N, C, H, W]; each call is a pass."""
 
     def feature(self, images: Tensor, edits: Edits | Masks | None = None) -> Tensor:
-        """The target's maps [N, maps, H, W], differentiable with respect to gains that are."""
+        """Return the target's maps [N, maps, H, W], differentiable with respect to the gains of the edits."""
 
 
 @dataclass(frozen=True)
@@ -179,13 +212,13 @@ class Criterion:
     nested: bool = True
 
     def passes(self, **_parameters: Value) -> float:
-        """One, whatever the parameters."""
+        """Return the number of passes, which is 1."""
         return 1
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """A registered criterion of its own number of passes, which follows from its parameters."""
+    """A registered criterion that arranges its own passes; `passes` computes their number from its parameters."""
 
     run: Procedure
     passes: Callable[..., float]
@@ -195,9 +228,10 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Moments:
-    """The network's responses f and the circuit's c, averaged over images and positions, float64 [samples].
+    """Moments of the network's responses f and the circuit's responses c over images and positions, float64 [samples].
 
-    There are several samples where images are drawn again and again, which is how a metric gets its interval.
+    There is one sample for the value of a metric, and many bootstrap samples for its interval. Responses are in the
+    units of the feature's map.
     """
 
     mean_f: Tensor
@@ -220,8 +254,11 @@ class MetricEntry:
 
 @dataclass(frozen=True)
 class PathResolver:
-    """Turns a path of the spec into one of this machine; says whether code that the spec names may run, and of what
-    shape (channels, height, width) the model statement says images are, if it does."""
+    """Resolves paths of a spec against its folder.
+
+    `allow_code` says whether code that the spec names may run. `images` is the shape (channels, height, width) of
+    images if the model statement gives one.
+    """
 
     folder: Path
     allow_code: bool = False
@@ -233,11 +270,11 @@ class PathResolver:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A network ready for use: in evaluation mode of its own accord or not, it is never changed.
+    """A network with its weights and preprocessing. It need not be in evaluation mode, and is never changed.
 
-    `weights` names what it was filled with: a file without its folder, or published weights by their own name where
-    the spec says DEFAULT. `classes` are those that these weights name. `output` says which of several outputs has them,
-    by its number or name. `notes` say how the weights were found where that isn't plain.
+    `weights` is the name of its weights: a file name, or the name of published weights if the spec says DEFAULT.
+    `classes` are the class names of these weights, and `output` is the number or name of the output that has them, if
+    there are several. `notes` tell the user about choices that were made in loading.
     """
 
     module: nn.Module
@@ -249,13 +286,13 @@ class LoadedModel:
 
 
 class TrackProgress(Protocol):
-    """Shows progress: passes items on, knowing what is done with them and how many will come."""
+    """Shows progress: passes items on unchanged, with a label for the step and the total number of items."""
 
     def __call__(self, items: Iterator[T], label: str, total: int, /) -> Iterator[T]: ...
 
 
 def no_progress(items: Iterator[T], _label: str, _total: int, /) -> Iterator[T]:
-    """Progress that nobody sees."""
+    """Pass items on without showing progress."""
     return items
 
 
@@ -268,12 +305,12 @@ MODELS: Registry[ModelSource] = Registry("model source", "circuitlang.engine.mod
 
 
 def absolute(feature: Tensor, _: Generator) -> Tensor:
-    """The cotangent of the sum of absolute values, the paper's objective: the sign of the feature."""
+    """Return the cotangent of the sum of absolute values, the objective of Hamblin et al. 2022: the feature's sign."""
     return feature.sign()
 
 
 def signs(feature: Tensor, generator: Generator) -> Tensor:
-    """A cotangent of independent random signs: a random direction in which the feature map may be wrong."""
+    """Return a cotangent of independent random signs."""
     return feature.new_empty(feature.shape, device="cpu").bernoulli_(0.5, generator=generator).to(feature) * 2 - 1
 
 
@@ -283,7 +320,10 @@ def as_they_are(scores: Tensor) -> Tensor:
 
 
 def criterion(cotangent: Cotangent = absolute, finish: Finish = as_they_are) -> Callable[[R], R]:
-    """Register a one-pass criterion: scored with a cotangent on the feature map, `finish` makes scores of the sums."""
+    """Register a one-pass criterion.
+
+    `cotangent` begins the backward pass; `finish` computes scores from the sums over all images.
+    """
 
     def register(reduction: R) -> R:
         CRITERIA.add(reduction.__name__, reduction.__module__, Criterion(reduction, cotangent, finish))
@@ -295,13 +335,14 @@ def criterion(cotangent: Cotangent = absolute, finish: Finish = as_they_are) -> 
 def schedule(
     contrast: Literal["sums", "bases", ""] = "", *, passes: Callable[..., float], nested: bool = False
 ) -> Callable[[P], P]:
-    """Register a criterion that arranges its own passes; `passes` says how many, given all of its parameters, `nested`
-    whether the scores are the same for every budget.
+    """Register a criterion that arranges its own passes.
 
-    `contrast` says what can be taken from the scores for other images: where they are "sums" over images, theirs; where
-    they are those of "bases", criteria that it names and that score in turn, what is taken from these; else nothing.
+    `passes` computes the number of passes from all parameters; a pass is one forward and one backward pass over the
+    images, and `passes_of` returns that of another criterion. `nested` says that scores are the same for every budget.
 
-    A pass is one forward and one backward over the images; what another criterion costs is asked of `passes_of`.
+    `contrast` says how scores are contrasted with other images: "sums" if scores are sums over images, so that scores
+    on the other images are subtracted; "bases" if other criteria compute them, which are contrasted then; "" if a
+    contrast is impossible.
     """
 
     def register(procedure: P) -> P:
@@ -311,13 +352,13 @@ def schedule(
     return register
 
 
-def passes_of(name: str, given: Mapping[str, Value] | None = None) -> float:
-    """The passes over the images that a criterion takes with these parameters; defaults stand in for those not given.
+def passes_of(name: str, parameters: Mapping[str, Value] | None = None) -> float:
+    """Return the number of passes over the images that a criterion takes with these parameters, or their defaults.
 
-    Raises KeyError where there is no criterion of that name.
+    Raises KeyError if there is no criterion of that name.
     """
     defaults = {parameter.name: parameter.default for parameter in CRITERIA.declarations[name].parameters}
-    return CRITERIA.load(name).passes(**{**defaults, **(given or {})})
+    return CRITERIA.load(name).passes(**{**defaults, **(parameters or {})})
 
 
 def ablation(function: A) -> A:
@@ -327,7 +368,10 @@ def ablation(function: A) -> A:
 
 
 def metric(better: Literal["higher", "lower"], of: Preparation = lambda responses: responses) -> Callable[[M], M]:
-    """Register a metric, `of` what is made of the network's and of the circuit's responses."""
+    """Register a metric.
+
+    `better` is the side on which a value is better; `of` transforms responses before their moments are taken.
+    """
 
     def register(function: M) -> M:
         METRICS.add(function.__name__, function.__module__, MetricEntry(function, better, of))

@@ -1,8 +1,7 @@
-"""Extensions by name: one file, one registered function.
+"""Registries of extensions: one file, one registered function.
 
-A registry answers two questions at two prices. *What is there?* is read from the files' text (name, typed keyword
-parameters, docstring), so that the compiler knows every word without importing torch. *Give me it* imports the
-one file that is asked for.
+Declarations (name, typed keyword parameters, docstring) are read from the text of the files, so that the compiler knows
+every word of the language without importing torch. Only loading an extension imports its file.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ class Parameter:
     default: Value
 
     def accepts(self, value: Value) -> bool:
-        """Return whether a value of the language fits; whole numbers fit where numbers are wanted."""
+        """Return whether a value of the language has the parameter's type; whole numbers are numbers too."""
         match self.type:
             case "bool":
                 return isinstance(value, bool)
@@ -57,9 +56,9 @@ class Declaration:
     module: str
     doc: str
     parameters: tuple[Parameter, ...]
-    # What the decorator was given, where it is a literal: `@metric("higher")`.
+    # The literal arguments of the decorator: `("higher",)` for `@metric("higher")`.
     options: tuple[object, ...] = ()
-    # By what it is registered: `criterion`, `schedule`, `metric`, ...
+    # The name of the decorator: `criterion`, `schedule`, `metric`, ...
     decorator: str = ""
 
     @property
@@ -74,7 +73,7 @@ class Declaration:
 class Registry(Generic[E]):
     """The extensions of one kind: the files of `package`, and the entry points of `group`.
 
-    The decorator of the kind calls `add`; everybody else calls `declarations` and `load`.
+    Decorators call `add`; all other code uses `declarations` and `load`.
     """
 
     kind: str
@@ -84,7 +83,7 @@ class Registry(Generic[E]):
     _modules: dict[str, str] = field(default_factory=dict)
 
     def add(self, name: str, module: str, extension: E) -> E:
-        """Register an extension that `module` defines; a second of that name is refused."""
+        """Register an extension that `module` defines. Raises TypeError if another module registered the name."""
         holder = self._modules.setdefault(name, module)
         if holder != module:
             raise TypeError(f"{self.kind} '{name}' is registered by {holder} already")
@@ -93,11 +92,14 @@ class Registry(Generic[E]):
 
     @cached_property
     def declarations(self) -> Mapping[str, Declaration]:
-        """Every extension there is, by name, read without importing any."""
+        """The declarations of all extensions, by name, read without importing any."""
         return _Declarations(self.kind, self.package, self.group)
 
     def load(self, name: str) -> E:
-        """Import and return the extension that is registered as `name`. Raises KeyError."""
+        """Import and return an extension.
+
+        Raises KeyError if there is none of that name, and CircuitError if its module does not register it.
+        """
         if name not in self._loaded:
             module = self.declarations[name].module
             importlib.import_module(module)
@@ -108,8 +110,10 @@ class Registry(Generic[E]):
 
 @dataclass
 class _Declarations(Mapping[str, Declaration]):
-    """Declarations, read as far as they are asked for: looking for third parties' takes longer than all else that
-    `check` does, so a name that is built in is answered from its own file."""
+    """Declarations that are read when they are first used.
+
+    A built-in name is read from its own file, because searching for entry points takes longer than the rest of `check`.
+    """
 
     kind: str
     package: str
@@ -119,7 +123,7 @@ class _Declarations(Mapping[str, Declaration]):
     def __getitem__(self, name: str) -> Declaration:
         if name not in self._read:
             path = self._folder / f"{name}.py"
-            # A name may be too long for a file's, where `Path.is_file` raises.
+            # `Path.is_file` raises if a name is too long for a file name.
             if not (name.isidentifier() and name != "__init__" and os.path.isfile(path)):  # noqa: PTH113
                 return self._all[name]
             self._read[name] = _declaration(name, f"{self.package}.{name}", path)
@@ -153,7 +157,7 @@ class _Declarations(Mapping[str, Declaration]):
 
 
 def _entry_point_file(point: EntryPoint) -> Path:
-    """The file of a third party's module; only its top package is looked up, nothing of it is run."""
+    """Return the file of a third-party module. Only its top package is looked up, and no code of it is run."""
     top, *rest = point.module.split(".")
     spec = importlib.util.find_spec(top)
     if spec is None or spec.origin is None:
@@ -164,7 +168,7 @@ def _entry_point_file(point: EntryPoint) -> Path:
 
 
 def _decorator(node: ast.FunctionDef) -> str:
-    """The name of a function's last decorator, called or not; empty where there is none."""
+    """Return the name of a function's last decorator, called or not, or "" if it has none."""
     if not node.decorator_list:
         return ""
     last = node.decorator_list[-1]

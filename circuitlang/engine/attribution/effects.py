@@ -1,4 +1,7 @@
-"""Arithmetic on an observation that criteria share: exact for groups, strides, dilation and every padding."""
+"""First-order effects of kernels, from a layer's input and gradient.
+
+They are exact for groups, strides, dilation and every padding.
+"""
 
 from __future__ import annotations
 
@@ -11,27 +14,30 @@ from torch import Tensor
 from circuitlang.engine.loops import backend
 from circuitlang.plugins.protocols import LayerSignals
 
-# Elements of a block that is worked on at once: small enough to stay in a cache, large enough to keep a core busy.
+# The elements of a block that is computed at once: it fits in the CPU's cache and keeps a core busy.
 _BLOCK = 1 << 18
 
 
 class Effects(NamedTuple):
-    """Of each image and kernel [N, O, I / groups], the sum over its weights of w dL/dw, and that of |w dL/dw|."""
+    """The sums of w dL/dw and of |w dL/dw| over a kernel's weights, each [N, O, I / groups]."""
 
     signed: Tensor
     absolute: Tensor
 
 
 def effects(kernels: LayerSignals) -> Effects:
-    """What first order says that an image's objective owes to each kernel; worked out once for all who ask."""
+    """Return the first-order effect of each kernel on each image's objective.
+
+    It is computed once for all criteria of a pass.
+    """
     if "effects" not in kernels.shared:
         kernels.shared["effects"] = _effects(kernels)
-    found: Effects = kernels.shared["effects"]
-    return found
+    shared: Effects = kernels.shared["effects"]
+    return shared
 
 
 def absolute_effects(kernels: LayerSignals) -> Tensor:
-    """The sum over images of `effects(kernels).absolute`, [O, I / groups]."""
+    """Return the sum over images of `effects(kernels).absolute`, [O, I / groups]."""
     if _taps(kernels) == 1 and _positions(kernels) == 1:
         # |w g x| = |w| |g| |x|, which leaves one product of matrices.
         return kernels.weight[..., 0, 0].abs() * _products(kernels.gradient.abs(), kernels.input.abs(), kernels).sum(0)
@@ -39,7 +45,7 @@ def absolute_effects(kernels: LayerSignals) -> Tensor:
 
 
 def flows(kernels: LayerSignals) -> Tensor:
-    """The sum over images and positions of |a dL/da| with a the kernel's own output map, [O, I / groups]."""
+    """Return the sum over images and positions of |a dL/da| with a the kernel's output map, [O, I / groups]."""
     if _taps(kernels) == 1:
         passed = _products(kernels.gradient.abs(), kernels.input.abs(), kernels).sum(0)
         return kernels.weight[..., 0, 0].abs() * passed
@@ -52,7 +58,7 @@ def flows(kernels: LayerSignals) -> Tensor:
     out, inner = kernels.weight.shape[:2]
     each, taps, positions = out // kernels.groups, _taps(kernels), _positions(kernels)
     found = kernels.weight.new_zeros(kernels.groups, inner, each)
-    # A product of matrices for each input channel: what its kernels put out where.
+    # One matrix product for each input channel gives the output maps of its kernels.
     weight = kernels.weight.reshape(kernels.groups, each, inner, taps).transpose(1, 2).contiguous()
     rows = min(each, max(1, _BLOCK // positions))
     channels = max(1, _BLOCK // (rows * positions))
@@ -73,7 +79,7 @@ def flows(kernels: LayerSignals) -> Tensor:
 
 
 def centred_moments(kernels: LayerSignals) -> Tensor:
-    """What `centred` wants to know of a batch's images, [5, O, I / groups].
+    """Return the moments of a batch that `centred` needs, [5, O, I / groups].
 
     With A the first-order effect <w, dL/dw> of the kernel's output on an image's objective, B the objective's gradient
     with respect to a constant added to it, and m its mean over the image's positions: the sums over images of A^2, AB,
@@ -91,15 +97,16 @@ def centred_moments(kernels: LayerSignals) -> Tensor:
 
 
 def centred(moments: Tensor) -> Tensor:
-    """Sum over images of (A - mB)^2, the squared first-order effect of replacing the kernel's output by its mean m.
+    """Return the sum over images of (A - mB)^2, the squared effect of setting a kernel's output to its mean m.
 
-    m is the mean over all images and positions; moments are as in `centred_moments`, of all images.
+    m is the mean over all images and positions; the effect is of first order. `moments` are the sums of
+    `centred_moments` over all batches.
     """
     effect, both, shift, output, images = moments
-    # Rows that no image was seen for are all zero.
+    # Output channels without any image have moments of zero.
     mean = output / images.clamp_min(1)
     scores: Tensor = effect - 2 * mean * both + mean.square() * shift
-    # A kernel whose output is constant leaves the rounding of single precision.
+    # What is left of a kernel whose output is constant is rounding of single precision.
     return torch.where(scores > 1e-12 * effect, scores, 0)
 
 
@@ -133,7 +140,7 @@ def _effects(kernels: LayerSignals) -> Effects:
 
 
 def _products(gradient: Tensor, x: Tensor, kernels: LayerSignals) -> Tensor:
-    """Of 1 x 1 kernels, the sum over positions of gradient times input, [N, O, I / groups]."""
+    """Return the sum over positions of gradient times input for 1 x 1 kernels, [N, O, I / groups]."""
     groups, positions = kernels.groups, _positions(kernels)
     seen = x[..., :: kernels.stride[0], :: kernels.stride[1]][..., : gradient.shape[2], : gradient.shape[3]]
     seen = seen.permute(0, 2, 3, 1).reshape(len(x), positions, groups, -1).permute(0, 2, 1, 3)
@@ -142,7 +149,10 @@ def _products(gradient: Tensor, x: Tensor, kernels: LayerSignals) -> Tensor:
 
 
 def _weight_gradients(kernels: LayerSignals, image: int) -> Iterator[tuple[slice, Tensor]]:
-    """The gradient of an image's objective with respect to some rows of weights at a time, [rows, taps, I / groups]."""
+    """Yield the gradient of an image's objective with respect to the weights of some output channels at a time.
+
+    Each item is a slice of output channels and their gradient [rows, taps, I / groups].
+    """
     out, inner, height, width = kernels.weight.shape
     each, positions = out // kernels.groups, _positions(kernels)
     x, gradient = kernels.input[image : image + 1], kernels.gradient[image : image + 1]
@@ -153,7 +163,7 @@ def _weight_gradients(kernels: LayerSignals, image: int) -> Iterator[tuple[slice
         )  # fmt: skip
         yield slice(0, out), found.flatten(2).transpose(1, 2)
         return
-    # The weights outweigh the map. Their gradient need not go through memory: made in blocks, it stays in the cache.
+    # There are more weights than positions: computed in blocks, their gradient stays in the CPU's cache.
     step = max(1, _BLOCK // (inner * height * width))
     given = gradient.reshape(out, positions)
     for group in range(kernels.groups):
@@ -165,7 +175,7 @@ def _weight_gradients(kernels: LayerSignals, image: int) -> Iterator[tuple[slice
 
 
 def _windows(x: Tensor, kernels: LayerSignals) -> Tensor:
-    """What each weight of a kernel sees of some channels [C, H, W] at each position, a view [C, h, w, H', W']."""
+    """Return a view [C, h, w, H', W'] of the input [C, H, W]: the value under each weight at each output position."""
     channel, row, column = x.stride()
     size = (len(x), *kernels.weight.shape[2:], *kernels.gradient.shape[2:])
     taps = row * kernels.dilation[0], column * kernels.dilation[1]
@@ -173,11 +183,11 @@ def _windows(x: Tensor, kernels: LayerSignals) -> Tensor:
 
 
 def _mean_outputs(kernels: LayerSignals) -> Tensor:
-    """The mean over positions of each kernel's output, summed over images, [O, I / groups]."""
+    """Return the mean over positions of each kernel's output, summed over images, [O, I / groups]."""
     out, inner, height, width = kernels.weight.shape
     means = (_window_sums(kernels) / _positions(kernels)).to(kernels.weight.dtype)
     means = means.reshape(height * width, kernels.groups, 1, inner)
-    # As the weights lie in memory, channels last.
+    # The weights lie channels last in memory.
     weight = kernels.weight.permute(2, 3, 0, 1).reshape(height * width, kernels.groups, -1, inner)
     found = weight[0] * means[0]
     for tap in range(1, height * width):
@@ -186,22 +196,22 @@ def _mean_outputs(kernels: LayerSignals) -> Tensor:
 
 
 def _window_sums(kernels: LayerSignals) -> Tensor:
-    """The sum over images and positions of what each weight of a kernel sees, float64 [h, w, I]."""
+    """Return the sum over images and positions of the input under each weight of a kernel, float64 [h, w, I]."""
     height, width = kernels.weight.shape[2:]
     rows, columns = kernels.gradient.shape[2:]
-    # As it lies in memory, where it is added up several times faster.
+    # Summing in the order of memory, channels last, is several times faster.
     x = kernels.input.permute(0, 2, 3, 1)
 
-    def spread(start: int, many: int, axis: int) -> slice:
+    def spread(start: int, number: int, axis: int) -> slice:
         first, step = start * kernels.dilation[axis], kernels.stride[axis]
-        return slice(first, first + step * (many - 1) + 1, step)
+        return slice(first, first + step * (number - 1) + 1, step)
 
     across = [x[:, :, spread(0, columns, 1)].sum(2, dtype=torch.float64).sum(0)]
     for j in range(1, width):
         if kernels.stride[1] > 1:
             across.append(x[:, :, spread(j, columns, 1)].sum(2, dtype=torch.float64).sum(0))
             continue
-        # A step to the right loses some columns and gains as many.
+        # Moving the window to the right removes some columns and adds as many.
         lost, gained = (
             slice(at, at + kernels.dilation[1])
             for at in ((j - 1) * kernels.dilation[1], columns + (j - 1) * kernels.dilation[1])

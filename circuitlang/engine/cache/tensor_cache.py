@@ -1,8 +1,8 @@
-"""Scores and responses that were computed before, kept by what they follow from in the user's cache.
+"""Store scores and responses in the user's cache folder, and read them back.
 
-A file is named by a hash of the network, the pictures, the target, for scores the criterion with its parameters, and
-the code of the engine, so that what is found is what would be computed. Beyond `LIMIT` bytes, those go that were not
-used the longest.
+A file is named by a hash of all that its content follows from: the network, the images, the target, the criterion with
+its parameters (for scores), and the code of the engine. Beyond `LIMIT` bytes, the least recently used files are
+removed.
 """
 
 from __future__ import annotations
@@ -26,65 +26,67 @@ from circuitlang.plan.model import digest
 from circuitlang.plugins.protocols import ABLATIONS, CRITERIA, Scores
 
 LIMIT = 2 << 30
-# The most bytes of a feature's responses to a set of pictures that are kept, lest they drive out all scores.
+# Larger tensors than this, in bytes, are not stored beside scores, so that they do not drive out all scores.
 LARGEST = 64 << 20
 _ENDING = ".safetensors"
-# What the engine's own hash is of.
-_HERE = "circuitlang."
+# The prefix of modules that the engine's own hash covers.
+_OWN_PREFIX = "circuitlang."
 # The packages that scores and responses depend on.
-_ROOMS = ("engine", "plan", "plugins")
+_PACKAGES = ("engine", "plan", "plugins")
 
 
 @dataclass(frozen=True)
 class ScoreCache:
-    """Where the scores of one circuit are, whatever its size: files in a folder that the plan alone tells, by a key
-    that tells the network and the pictures too."""
+    """The stored scores of one circuit, of every size.
+
+    `folder` follows from the plan alone; `key` follows from the network and the images too.
+    """
 
     folder: Path
     key: str
 
     def has(self, size: int | None) -> bool:
-        """Whether there are scores; `size` where they are for one."""
+        """Return whether scores are stored; `size` is None if they are the same for every size."""
         with suppress(OSError):
             return self._path(size).is_file()
         return False
 
     def scores(self, size: int | None, compute: Callable[[], Scores]) -> Scores:
-        """The scores, from the file or computed and kept; `size` where they are for one."""
-        found = self.read(size)
-        if found is None:
-            found = compute()
-            self.put(size, found)
-        return found
+        """Return stored scores, or compute and store them; `size` is as for `has`."""
+        scores = self.read(size)
+        if scores is None:
+            scores = compute()
+            self.put(size, scores)
+        return scores
 
     def put(self, size: int | None, scores: Scores) -> None:
-        """Keep scores, if that can be; `size` where they are for one."""
+        """Store scores, or do nothing if the folder can't be written; `size` is as for `has`."""
         with suppress(OSError):
             path, tensors = self._path(size), {name: each.contiguous() for name, each in scores.items()}
             write_atomically(path, seal(save(tensors, {"sha256": BLANK}), path.name))
             _shrink(LIMIT)
 
     def keep(self, what: str, tensors: Scores) -> None:
-        """Keep something else that follows from the same and from `what`, unless it is too large."""
+        """Store tensors that follow from the same inputs and from `what`, unless they are larger than `LARGEST`."""
         if sum(each.numel() * each.element_size() for each in tensors.values()) <= LARGEST:
             self.derived(what).put(None, tensors)
 
     def read(self, size: int | None = None) -> Scores | None:
-        """What is there; a file that can't be read, or isn't as it was written, is as good as none, and goes."""
+        """Return stored scores, or None; a file that is damaged is removed and counts as missing."""
         path = self._path(size)
         with suppress(OSError):
             content = path.read_bytes()
             with suppress(SafetensorError, ValueError):
                 if intact(content, path.name):
-                    found: Scores = load(content)
+                    scores: Scores = load(content)
                     os.utime(path)
-                    return found
+                    return scores
             report(path)
             path.unlink()
         return None
 
     def derived(self, what: str) -> ScoreCache:
-        """Where something else is kept that follows from the same and from `what`."""
+        """Return the cache of tensors that follow from the same inputs and from `what`."""
         return ScoreCache(self.folder, digest(f"{self.key}\n{what}".encode())[:40])
 
     def _path(self, size: int | None) -> Path:
@@ -110,14 +112,14 @@ def responses(basis: str, *contents: str) -> ScoreCache:
 
 
 def anything(scores: str, network: str) -> bool:
-    """Whether there may be scores or responses, as far as `Plan.basis` and `Plan.network` alone can tell."""
+    """Return whether scores or responses may be stored, from `Plan.basis` and `Plan.network` alone."""
     with suppress(OSError):
         return (folder() / scores[:24]).is_dir() or (_responses() / network[:24]).is_dir()
     return False
 
 
 def folder() -> Path:
-    """Where scores are kept."""
+    """Return the folder of scores."""
     return cache_folder() / "scores"
 
 
@@ -126,44 +128,44 @@ def _responses() -> Path:
 
 
 def held() -> tuple[int, int]:
-    """How many files there are, and their bytes."""
+    """Return the number of files in the cache and their size in bytes."""
     sizes = [size for _, size, _ in _files()]
     return len(sizes), sum(sizes)
 
 
 def clear() -> None:
-    """Remove everything. Raises OutputError."""
+    """Remove all files. Raises OutputError if that fails."""
     try:
         _shrink(0)
-        for path in _of_both(f"{PARTIAL}*"):
+        for path in _cached_files(f"{PARTIAL}*"):
             path.unlink(missing_ok=True)
     except OSError as error:
         message, cure = f"can't clear the cache in {folder().parent}", "make it writable, or remove it by hand"
         raise OutputError(Finding("E390", message, None, error.strerror or str(error), cure)) from None
 
 
-def _of_both(pattern: str) -> list[Path]:
-    """Files of scores and of responses. A cache that can't be listed holds none."""
-    found: list[Path] = []
-    for place in (folder(), _responses()):
+def _cached_files(pattern: str) -> list[Path]:
+    """Return the files of scores and of responses that match a pattern; none if the cache can't be listed."""
+    paths: list[Path] = []
+    for parent in (folder(), _responses()):
         with suppress(OSError):
-            found += place.glob(f"*/{pattern}")
-    return found
+            paths += parent.glob(f"*/{pattern}")
+    return paths
 
 
 def _files() -> list[tuple[float, int, Path]]:
-    """When each was used, its size and place."""
-    found = []
-    for path in _of_both(f"*{_ENDING}"):
+    """Return the time of last use, the size in bytes and the path of each file."""
+    files = []
+    for path in _cached_files(f"*{_ENDING}"):
         # Another process may have removed it.
         with suppress(OSError):
-            about = path.stat()
-            found.append((about.st_mtime, about.st_size, path))
-    return found
+            status = path.stat()
+            files.append((status.st_mtime, status.st_size, path))
+    return files
 
 
 def _shrink(limit: int) -> None:
-    """Remove the files that were not used the longest until there are no more bytes than this."""
+    """Remove the least recently used files until no more than `limit` bytes are left."""
     files = sorted(_files())
     total = sum(size for _, size, _ in files)
     for _, size, path in files:
@@ -176,30 +178,32 @@ def _shrink(limit: int) -> None:
 
 
 def outside(names: Collection[str]) -> str:
-    """A hash of the code of criteria and ablations, where one of these names lies outside the engine: of all there are,
-    and all of their packages, since they may use each other and what lies beside them."""
+    """Return a hash of the code of third-party criteria and ablations, or "" if none of the names is one.
+
+    It covers all packages that register any, because extensions may use each other and other modules of their package.
+    """
     known = (CRITERIA.declarations, ABLATIONS.declarations)
     modules = {each[name].module for each in known for name in names if name in each}
-    if all(module.startswith(_HERE) for module in modules):
+    if all(module.startswith(_OWN_PREFIX) for module in modules):
         return ""
     modules |= {each[name].module for each in known for name in each}
-    tops = {module.partition(".")[0] for module in modules if not module.startswith(_HERE)}
+    tops = {module.partition(".")[0] for module in modules if not module.startswith(_OWN_PREFIX)}
     return "\n".join(digest(path.read_bytes()) for top in sorted(tops) for path in _sources(top))
 
 
 def _sources(package: str) -> list[Path]:
-    """The files of a package, or of a module that is in none."""
+    """Return the source files of a package, or the file of a top-level module."""
     spec = find_spec(package)
     if spec is None:
         return []
-    places = [Path(place) for place in spec.submodule_search_locations or ()]
-    found = [path for place in places for path in sorted(place.rglob("*.py"))]
-    return found or ([Path(spec.origin)] if spec.origin and spec.has_location else [])
+    folders = [Path(location) for location in spec.submodule_search_locations or ()]
+    files = [path for folder in folders for path in sorted(folder.rglob("*.py"))]
+    return files or ([Path(spec.origin)] if spec.origin and spec.has_location else [])
 
 
 @cache
 def _engine() -> str:
     """Return a hash of the source of every package that scores and responses depend on."""
     package = Path(__file__).parents[2]
-    files = sorted(path for room in _ROOMS for path in (package / room).rglob("*.py"))
+    files = sorted(path for room in _PACKAGES for path in (package / room).rglob("*.py"))
     return digest("\n".join(digest(path.read_bytes()) for path in files).encode())
