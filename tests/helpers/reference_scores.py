@@ -70,7 +70,7 @@ def scores_are_right(graph: Graph, subnetwork: TargetSubnetwork, images: Tensor,
     twin.graph.eliminate_dead_code()
     twin.recompile()
     some = subnetwork.layers[:: max(1, len(subnetwork.layers) // LAYERS)]
-    expected = {layer.path: torch.zeros(layer.out_channels, layer.inner).double() for layer in some}
+    expected = {layer.path: torch.zeros(layer.out_channels, layer.in_channels_per_group).double() for layer in some}
     for image in images.split(1):
         feature = as_maps(twin(image), subnetwork.target.step)[:, units].abs().sum()
         weights = [each.weight for layer in some for each in owners[layer.path]]
@@ -80,7 +80,7 @@ def scores_are_right(graph: Graph, subnetwork: TargetSubnetwork, images: Tensor,
                 gradient = next(gradients)
                 if gradient is not None:
                     effect = (each.weight * gradient).detach().abs()
-                    expected[layer.path] += effect.reshape(layer.out_channels, layer.inner, -1).mean(-1)
+                    expected[layer.path] += effect.reshape(layer.out_channels, layer.in_channels_per_group, -1).mean(-1)
     generator = torch.Generator().manual_seed(1)
     for layer in some:
         kernels = masks[layer.path].nonzero()

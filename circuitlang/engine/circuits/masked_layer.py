@@ -30,7 +30,7 @@ class MaskedLayer(nn.Module):
         self.channels = slice(None)
         if rows is not None:
             group = int(rows[0]) // (layer.out_channels // layer.groups)
-            self.channels = slice(group * layer.inner, (group + 1) * layer.inner)
+            self.channels = slice(group * layer.in_channels_per_group, (group + 1) * layer.in_channels_per_group)
             weight, bias, self.groups = weight[rows].contiguous(memory_format=torch.channels_last), bias[rows], 1
         self.weight, self.bias = weight, bias
         self.edited_weight, self.edited_bias = self.weight, self.bias

@@ -88,6 +88,6 @@ def _gains(gram: Tensor, cross: Tensor, means: Tensor, how: str) -> Tensor:
 
 def _whole(layer: Layer, mask: Tensor, gain: Tensor, offset: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     """Return gains and offsets of all output channels of a layer, from those of `rows`; others are unchanged."""
-    gain = torch.ones(layer.out_channels, layer.inner).double().index_copy(0, rows, gain)
+    gain = torch.ones(layer.out_channels, layer.in_channels_per_group).double().index_copy(0, rows, gain)
     offset = torch.zeros(layer.out_channels).double().index_copy(0, rows, offset)
     return (mask * gain if mask.dim() == 2 else mask * gain[..., None, None]), offset

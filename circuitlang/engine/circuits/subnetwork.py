@@ -226,7 +226,7 @@ class TargetSubnetwork:
             self.watch(batch, watcher)
         found = {}
         for layer in self.layers:
-            found[layer.path] = torch.zeros(layer.out_channels, layer.inner).double()
+            found[layer.path] = torch.zeros(layer.out_channels, layer.in_channels_per_group).double()
             rows = self.rows(layer)
             found[layer.path][slice(None) if rows is None else rows] = sums[layer.path] / max(seen[layer.path], 1)
         return found

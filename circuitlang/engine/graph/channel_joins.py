@@ -28,9 +28,9 @@ def stacked(call: Call, steps: Mapping[str, ChannelNode]) -> ChannelNode | None:
     axis = first.axis % rank
     axis += axis >= new
     own = torch.arange(first.width)
-    links = tuple(ChannelEdge(step.name, own, own) for step in operands if step)
+    edges = tuple(ChannelEdge(step.name, own, own) for step in operands if step)
     return ChannelNode(
-        call.node.name, first.width, links, "each", None, None, 1 if axis == 1 else axis - rank - 1, shape
+        call.node.name, first.width, edges, "each", None, None, 1 if axis == 1 else axis - rank - 1, shape
     )
 
 
@@ -55,12 +55,12 @@ def concatenated(node: fx.Node, steps: Mapping[str, ChannelNode]) -> ChannelNode
         own = torch.arange(first.width)
         along = tuple(ChannelEdge(step.name, own, own) for step in known)
         return ChannelNode(node.name, first.width, along, "each", windows=None, axis=first.axis, shape=shape)
-    links, start = [], 0
+    edges, start = [], 0
     for part in parts:
         step = steps.get(part.name) if isinstance(part, fx.Node) else None
         width = step.width if step else part.meta["value"].shape[axis]
         if step:
             own = torch.arange(width)
-            links.append(ChannelEdge(step.name, own, own + start))
+            edges.append(ChannelEdge(step.name, own, own + start))
         start += width
-    return ChannelNode(node.name, start, tuple(links), "cat", axis=first.axis, shape=shape)
+    return ChannelNode(node.name, start, tuple(edges), "cat", axis=first.axis, shape=shape)

@@ -43,23 +43,25 @@ class Layer:
     size: tuple[int, int]
 
     @property
-    def inner(self) -> int:
+    def in_channels_per_group(self) -> int:
         """Input channels of one output channel: `in_channels / groups`."""
         return self.in_channels // self.groups
 
-    def sources(self) -> Tensor:
+    def input_channels(self) -> Tensor:
         """Return the input channel, in the whole layer, that each kernel reads [out, in / groups]."""
         group = torch.arange(self.out_channels) // (self.out_channels // self.groups)
-        return group[:, None] * self.inner + torch.arange(self.inner)
+        return group[:, None] * self.in_channels_per_group + torch.arange(self.in_channels_per_group)
 
-    def spread(self, inputs: Tensor) -> Tensor:
+    def per_kernel(self, inputs: Tensor) -> Tensor:
         """Return the value of each kernel's input channel [out, in / groups], from values of all of them [in]."""
-        by_group = inputs.reshape(self.groups, 1, self.inner)
-        return by_group.expand(-1, self.out_channels // self.groups, -1).reshape(self.out_channels, self.inner)
+        by_group = inputs.reshape(self.groups, 1, self.in_channels_per_group)
+        return by_group.expand(-1, self.out_channels // self.groups, -1).reshape(
+            self.out_channels, self.in_channels_per_group
+        )
 
     def by_group(self, kernels: Tensor) -> Tensor:
         """Return values of kernels [out, in / groups] as [groups, out / groups, in / groups]."""
-        return kernels.reshape(self.groups, -1, self.inner)
+        return kernels.reshape(self.groups, -1, self.in_channels_per_group)
 
 
 @dataclass(frozen=True)
@@ -75,16 +77,16 @@ class ChannelEdge:
 class ChannelNode:
     """One operation: how many channels it has, what feeds them, and what it sees of its input.
 
-    `kind` says what its links mean. A channel that no link feeds is the same for every image.
+    `kind` says what its edges mean. A channel that no edge feeds is the same for every image.
 
-    - `layer`: the single link names the node of its input channels; its kernels join them to its output channels.
+    - `layer`: the single edge names the node of its input channels; its kernels join them to its output channels.
     - `each`: an operation on each channel by itself, whose result stays the same where other channels are left out.
-      Several links are several operands; parameters of the operation lie along the channels or are the same for all.
-    - `cat`: the linked nodes one after another, and perhaps constants.
+      Several edges are several operands; parameters of the operation lie along the channels or are the same for all.
+    - `cat`: the joined nodes one after another, and perhaps constants.
     - `copy`: channels of other nodes as they are, their positions in the same order: in another order, fewer, or along
       another axis.
     - `flat`: each channel is one position of the channel that feeds it, as behind a flatten.
-    - `mix`: each channel depends on all of its block, where the channels are so many `blocks` of equal size; the links
+    - `mix`: each channel depends on all of its block, where the channels are so many `blocks` of equal size; the edges
       say what feeds a block's members.
 
     `axis` is the dimension that the channels lie along: 1, or counted from the end (-1 where they are last). `shape` is
@@ -94,7 +96,7 @@ class ChannelNode:
 
     name: str
     width: int
-    links: tuple[ChannelEdge, ...]
+    edges: tuple[ChannelEdge, ...]
     kind: Kind = "each"
     layer: Layer | None = None
     windows: Windows | None = (ReceptiveWindow(1, 1, 0), ReceptiveWindow(1, 1, 0))
@@ -129,5 +131,5 @@ def ancestors(nodes: Mapping[str, ChannelNode], name: str) -> list[ChannelNode]:
     needed = {name}
     for node in reversed(list(nodes.values())):
         if node.name in needed:
-            needed.update(link.node for link in node.links)
+            needed.update(edge.node for edge in node.edges)
     return [node for node in nodes.values() if node.name in needed]

@@ -11,7 +11,7 @@ from circuitlang.engine.graph.channel_nodes import ChannelEdge, Layer
 
 def input_origins(graph: Graph, layer: Layer) -> tuple[Tensor, Tensor, Tensor]:
     """Return what carries each input channel of a layer, in any of its uses; see `channel_origins`."""
-    return channel_origins(graph, *(step.links[0].node for step in graph.uses(layer)))
+    return channel_origins(graph, *(step.edges[0].node for step in graph.uses(layer)))
 
 
 def channel_origins(graph: Graph, *names: str) -> tuple[Tensor, Tensor, Tensor]:
@@ -32,20 +32,20 @@ def channel_origins(graph: Graph, *names: str) -> tuple[Tensor, Tensor, Tensor]:
                 number = numbers[step.layer.path] if step.layer else -1
                 origins[name] = torch.stack([own, torch.full_like(own, number), own])
             else:
-                origins[name] = _unique_columns([_along(link, of(link.node)) for link in step.links])
+                origins[name] = _unique_columns([_along(edge, of(edge.node)) for edge in step.edges])
         return origins[name]
 
     rows = _unique_columns([of(name) for name in names])
     return rows[0], rows[1], rows[2]
 
 
-def _along(link: ChannelEdge, origins: Tensor) -> Tensor:
+def _along(edge: ChannelEdge, origins: Tensor) -> Tensor:
     """Return columns of channel and origin behind an edge, from those in front of it, which are sorted by channel."""
-    low = torch.searchsorted(origins[0].contiguous(), link.source)
-    count = torch.searchsorted(origins[0].contiguous(), link.source, right=True) - low
+    low = torch.searchsorted(origins[0].contiguous(), edge.source)
+    count = torch.searchsorted(origins[0].contiguous(), edge.source, right=True) - low
     row = torch.repeat_interleave(count)
     index = torch.arange(len(row)) - (count.cumsum(0) - count)[row] + low[row]
-    return torch.cat([link.target[row][None], origins[1:, index]])
+    return torch.cat([edge.target[row][None], origins[1:, index]])
 
 
 def _unique_columns(parts: list[Tensor]) -> Tensor:

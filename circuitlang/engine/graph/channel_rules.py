@@ -110,11 +110,11 @@ def same(
         raise Mixed("its inputs have their channels along different dimensions")
     width = call.shape[dimension]
     own = torch.arange(width)
-    links = tuple(
+    edges = tuple(
         ChannelEdge(step.name, own if step.width == width else torch.zeros_like(own), own) for step in sources
     )
     kind: Kind = "mix" if blocks else "each"
-    return ChannelNode(call.node.name, width, links, kind, None, windows, widest.axis, call.shape, blocks)
+    return ChannelNode(call.node.name, width, edges, kind, None, windows, widest.axis, call.shape, blocks)
 
 
 def _whole(call: Call, steps: Mapping[str, ChannelNode]) -> ChannelNode | None:
@@ -233,8 +233,8 @@ def _neighbours(call: Call, steps: Mapping[str, ChannelNode]) -> ChannelNode | N
     near = own[:, None] + torch.arange(-(size // 2), (size - 1) // 2 + 1)
     target, source = own[:, None].expand_as(near), near
     inside = (near >= 0) & (near < step.width)
-    link = ChannelEdge(step.name, source[inside], target[inside])
-    return ChannelNode(call.node.name, step.width, (link,), "mix", None, ONE, 1, call.shape, step.width)
+    edge = ChannelEdge(step.name, source[inside], target[inside])
+    return ChannelNode(call.node.name, step.width, (edge,), "mix", None, ONE, 1, call.shape, step.width)
 
 
 def _reduced(call: Call, steps: Mapping[str, ChannelNode]) -> ChannelNode | None:
@@ -251,9 +251,9 @@ def _reduced(call: Call, steps: Mapping[str, ChannelNode]) -> ChannelNode | None
     if axis in over:
         if not kept:
             raise Mixed("it leaves no channels")
-        link = ChannelEdge(step.name, own, torch.zeros_like(own))
+        edge = ChannelEdge(step.name, own, torch.zeros_like(own))
         windows = ONE if over == {axis} else None
-        return ChannelNode(call.node.name, 1, (link,), "mix", None, windows, step.axis, call.shape, 1)
+        return ChannelNode(call.node.name, 1, (edge,), "mix", None, windows, step.axis, call.shape, 1)
     place = axis if kept else axis - sum(each < axis for each in over)
     place = place if place == 1 else place - len(call.shape) - 1
     return ChannelNode(

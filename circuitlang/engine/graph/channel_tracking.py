@@ -190,13 +190,13 @@ class _ChannelTracker:
                 raise Mixed
             bases = [self._steps[name] for name in self._bases[node.name]]
             check_images_separate(self._module, node, list(self._between(node)), bases)
-            links = []
+            edges = []
             for base in bases:
                 own = torch.arange(base.width)
-                links.append(ChannelEdge(base.name, own, torch.zeros_like(own)))
+                edges.append(ChannelEdge(base.name, own, torch.zeros_like(own)))
             axis = axis if axis == 1 else axis % len(shape) - len(shape)
             self._steps[node.name] = ChannelNode(
-                node.name, shape[axis], tuple(links), "mix", None, None, 1 if len(shape) == 2 else axis, shape[1:], 1
+                node.name, shape[axis], tuple(edges), "mix", None, None, 1 if len(shape) == 2 else axis, shape[1:], 1
             )
         step = self._steps[node.name]
         if step.axis % len(shape) != axis % len(shape):
@@ -223,19 +223,19 @@ class _ChannelTracker:
         if len(source.shape) != len(shape):
             raise Mixed
         own = torch.arange(source.width)
-        link = ChannelEdge(source.name, own, own)
+        edge = ChannelEdge(source.name, own, own)
         if not convolution:
             if source.axis % (len(shape) + 1) != len(shape):
                 # Its inputs are positions of each channel, which it mixes; its weights are no kernels.
                 return same(Call(node, [given], node.args, {}), self._steps, None)
             return ChannelNode(
-                node.name, layer.out_channels, (link,), "layer", layer, ONE, 1 if len(shape) == 1 else -1, shape
+                node.name, layer.out_channels, (edge,), "layer", layer, ONE, 1 if len(shape) == 1 else -1, shape
             )
         if source.axis != 1 or len(shape) != 3:
             raise Mixed
         assert isinstance(module, nn.Conv2d)
         windows = windows_of(module.kernel_size, module.stride, padding(module), module.dilation)
-        return ChannelNode(node.name, layer.out_channels, (link,), "layer", layer, windows, 1, shape)
+        return ChannelNode(node.name, layer.out_channels, (edge,), "layer", layer, windows, 1, shape)
 
     def _rearranged(self, node: fx.Node, call: Call) -> ChannelNode | None:
         """Return the channel node of an operation that only moves values.

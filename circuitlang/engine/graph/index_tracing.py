@@ -82,16 +82,16 @@ class IndexTracer:
         sources, channel, position, axis = located
         channel, position = (each.movedim(axis, 0).reshape(shape[axis], -1) for each in (channel, position))
         feeding = channel.amax(1)
-        links, first = [], 0
+        edges, first = [], 0
         for step in sources:
             target = ((feeding >= first) & (feeding < first + step.width)).nonzero()[:, 0]
-            links.append(ChannelEdge(step.name, feeding[target] - first, target))
+            edges.append(ChannelEdge(step.name, feeding[target] - first, target))
             first += step.width
         positions = shape[:axis] + shape[axis + 1 :]
         inputs = [source.name for source in node.all_input_nodes]
-        kind, windows = _kind_of(position, positions, links, sources, inputs)
+        kind, windows = _kind_of(position, positions, edges, sources, inputs)
         along = 1 if axis == 0 else axis - len(shape)
-        return ChannelNode(node.name, len(feeding), tuple(links), kind, None, windows, along, shape)
+        return ChannelNode(node.name, len(feeding), tuple(edges), kind, None, windows, along, shape)
 
     def _locate(self, numbers: Tensor) -> tuple[list[ChannelNode], Tensor, Tensor, int] | None:
         """Return where values of one image come from, or None if they are not each image's or lie along no dimension.
@@ -150,7 +150,7 @@ def _axis_of(numbers: Tensor, channel: Tensor) -> int | None:
 
 
 def _kind_of(
-    position: Tensor, shape: tuple[int, ...], links: list[ChannelEdge], steps: list[ChannelNode], inputs: list[str]
+    position: Tensor, shape: tuple[int, ...], edges: list[ChannelEdge], steps: list[ChannelNode], inputs: list[str]
 ) -> tuple[Kind, Windows | None]:
     """Return what was done to channels, and what a position sees.
 
@@ -165,13 +165,13 @@ def _kind_of(
         raise Mixed("it takes apart and joins several results")
     if position.shape[1] == 1 and len(position) == steps[0].width * count > steps[0].width:
         blocks = position.reshape(-1, count)
-        if (blocks == torch.arange(count)).all() and (links[0].source.reshape(-1, count).diff(dim=1) == 0).all():
+        if (blocks == torch.arange(count)).all() and (edges[0].source.reshape(-1, count).diff(dim=1) == 0).all():
             return "flat", None
     own = torch.arange(steps[0].width)
-    unmoved = torch.equal(links[0].source, own) and torch.equal(links[0].target, own)
+    unmoved = torch.equal(edges[0].source, own) and torch.equal(edges[0].target, own)
     if not (unmoved and (position == position[0]).all()):
         raise Mixed("it takes channels and positions at once")
-    if links[0].node not in inputs:
+    if edges[0].node not in inputs:
         raise Mixed("it moves positions in several operations")
     if len(shape) != 2 or len(steps[0].positions) != 2:
         return "each", None

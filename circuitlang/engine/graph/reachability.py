@@ -76,11 +76,11 @@ def _forward(
     """
     for step in steps:
         if step.layer:
-            values[step.name] = through(step, step.layer, values[step.links[0].node])
+            values[step.name] = through(step, step.layer, values[step.edges[0].node])
         elif step.name not in values:
             reached = semiring.none(step)
-            for link in step.links:
-                semiring.scatter(reached, link.target, values[link.node][link.source])
+            for edge in step.edges:
+                semiring.scatter(reached, edge.target, values[edge.node][edge.source])
             values[step.name] = semiring.mix(step, reached)
     return values
 
@@ -96,12 +96,12 @@ def _backward(
     values = {step.name: semiring.none(step) for step in steps} | dict(target)
     for step in reversed(steps):
         if step.layer:
-            source = step.links[0].node
+            source = step.edges[0].node
             values[source] = semiring.join(values[source], through(step, step.layer, values[step.name]))
         else:
             mixed = semiring.mix(step, values[step.name])
-            for link in step.links:
-                semiring.scatter(values[link.node], link.source, mixed[link.target])
+            for edge in step.edges:
+                semiring.scatter(values[edge.node], edge.source, mixed[edge.target])
 
 
 def on_path(graph: Graph, target: str, units: Tensor, masks: Masks | None = None) -> dict[str, Tensor]:
@@ -119,7 +119,7 @@ def would_be_connected(graph: Graph, target: str, units: Tensor, masks: Masks | 
     if masks is None:
         layers = [step.layer for step in graph.ancestors(target) if step.layer]
         present = torch.zeros((), dtype=torch.uint8)
-        ranks = {layer.path: present.expand(layer.out_channels, layer.inner) for layer in layers}
+        ranks = {layer.path: present.expand(layer.out_channels, layer.in_channels_per_group) for layer in layers}
     else:
         ranks = {path: (~mask).view(torch.uint8) for path, mask in masks.items()}
     return {path: rank == 0 for path, rank in path_bottleneck_rank(graph, target, units, ranks).items()}
@@ -135,7 +135,7 @@ def constant_kernels(graph: Graph, target: str, units: Tensor) -> dict[str, Tens
     leading: dict[str, Tensor] = {}
 
     def through(_: ChannelNode, layer: Layer, wanted: Tensor) -> Tensor:
-        kernels = wanted[:, None].expand(-1, layer.inner)
+        kernels = wanted[:, None].expand(-1, layer.in_channels_per_group)
         leading[layer.path] = kernels | leading[layer.path] if layer.path in leading else kernels
         return layer.by_group(kernels).any(1).flatten()
 
@@ -160,12 +160,12 @@ def path_bottleneck_rank(graph: Graph, target: str, units: Tensor, ranks: Masks)
         steps,
         semiring,
         {graph.image: nothing},
-        lambda _, layer, inputs: layer.spread(inputs).maximum(ranks[layer.path]).amin(1),
+        lambda _, layer, inputs: layer.per_kernel(inputs).maximum(ranks[layer.path]).amin(1),
     )
     bottleneck: dict[str, Tensor] = {}
 
     def through(step: ChannelNode, layer: Layer, behind: Tensor) -> Tensor:
-        others, path = layer.spread(before[step.links[0].node]).maximum(behind[:, None]), layer.path
+        others, path = layer.per_kernel(before[step.edges[0].node]).maximum(behind[:, None]), layer.path
         bottleneck[path] = others.minimum(bottleneck[path]) if path in bottleneck else others
         return layer.by_group(others.maximum(ranks[path])).amin(1).flatten()
 
@@ -189,20 +189,20 @@ def strongest_path(
         steps,
         semiring,
         {},
-        lambda _, layer, inputs: (masks[layer.path] & layer.spread(inputs) | through[layer.path]).any(1),
+        lambda _, layer, inputs: (masks[layer.path] & layer.per_kernel(inputs) | through[layer.path]).any(1),
     )
     chosen = {path: torch.zeros_like(mask) for path, mask in masks.items()}
 
     def choose(step: ChannelNode, layer: Layer, wanted: Tensor) -> Tensor:
         mask = masks[layer.path]
-        leading = mask & (layer.spread(behind[step.links[0].node]) | through[layer.path])
+        leading = mask & (layer.per_kernel(behind[step.edges[0].node]) | through[layer.path])
         ranked = torch.where(mask, scores[layer.path], -1.0)
         ranked = torch.where(leading, ranked + 1 + ranked.amax(), ranked)
         out_channels = (wanted & mask.any(1)).nonzero()[:, 0]
         inputs = ranked.argmax(1)[out_channels]
         chosen[layer.path][out_channels, inputs] = True
         reads = torch.zeros(layer.in_channels, dtype=torch.bool)
-        reads[layer.sources()[out_channels, inputs]] = True
+        reads[layer.input_channels()[out_channels, inputs]] = True
         return reads
 
     wanted = semiring.none(graph.steps[target])

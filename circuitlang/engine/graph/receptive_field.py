@@ -20,8 +20,8 @@ def receptive_field(graph: Graph, node: str, row: int, column: int) -> Box | Non
             continue
         box = boxes[step.name]
         seen = _inputs_of(box, step.windows) if box and step.windows else None
-        for link in step.links:
-            boxes[link.node] = _hull(boxes[link.node], seen) if link.node in boxes else seen
+        for edge in step.edges:
+            boxes[edge.node] = _hull(boxes[edge.node], seen) if edge.node in boxes else seen
     return boxes.get(graph.image)
 
 

@@ -324,7 +324,7 @@ def _circuit(subnetwork: TargetSubnetwork, found: _Found) -> Circuit:
 
 def _change(layer: Layer, kernels: KeptKernels, edit: Edit, rows: Tensor, constant: Tensor | None) -> LayerEdit:
     target = torch.from_numpy(kernels.target)
-    gain = edit.gain[target, torch.from_numpy(kernels.source) % layer.inner].float().cpu()
+    gain = edit.gain[target, torch.from_numpy(kernels.source) % layer.in_channels_per_group].float().cpu()
     offset = torch.zeros(len(rows)) if edit.offset is None else edit.offset[rows].float().cpu()
     stays = torch.zeros(0, dtype=torch.int64) if constant is None else constant.flatten().nonzero()[:, 0]
     return LayerEdit(rows.numpy(), gain.numpy(), offset.numpy(), stays.numpy())
@@ -348,7 +348,7 @@ def _kernels(layer: Layer, scores: Tensor, mask: Tensor, effective: Tensor, weig
     row, column = row[order], column[order]
     return KeptKernels(
         target=row.numpy(),
-        source=layer.sources()[row, column].numpy(),
+        source=layer.input_channels()[row, column].numpy(),
         score=scores[row, column].numpy(),
         weight=weight[row, column].float().cpu().numpy(),
         effective=effective[row, column].numpy(),

@@ -393,5 +393,5 @@ class _Network:
             if step is not None and step.layer is not None:
                 positions = math.prod(step.positions)
                 height, width = step.layer.size
-                found[node.name] = 2 * positions * step.layer.inner * height * width
+                found[node.name] = 2 * positions * step.layer.in_channels_per_group * height * width
         return found

@@ -71,7 +71,10 @@ def _scores(subnetworks: Sequence[TargetSubnetwork], jobs: Sequence[Job]) -> int
     )
     single = jobs[0].plan.structure == "weight"
     kernels = max(
-        sum(layer.out_channels * layer.inner * (math.prod(layer.size) if single else 1) for layer in subnetwork.layers)
+        sum(
+            layer.out_channels * layer.in_channels_per_group * (math.prod(layer.size) if single else 1)
+            for layer in subnetwork.layers
+        )
         for subnetwork in subnetworks
     )
     return sums * kernels * torch.float64.itemsize

@@ -73,7 +73,7 @@ class LayerRow(Protocol):
     @property
     def out_channels(self) -> int: ...
     @property
-    def inner(self) -> int: ...
+    def in_channels_per_group(self) -> int: ...
     @property
     def size(self) -> tuple[int, int]: ...
 
@@ -86,7 +86,7 @@ def layers(found: Iterable[LayerRow]) -> Listing:
             layer.path,
             layer.kind,
             f"{layer.out_channels:,}",
-            f"{layer.out_channels * layer.inner:,}",
+            f"{layer.out_channels * layer.in_channels_per_group:,}",
             "x".join(map(str, layer.size)),
         )
         for layer in found

@@ -384,7 +384,7 @@ def test_layers_are_seen_in_the_network_itself_where_nothing_is_edited(net, path
     for layer in part.layers:
         patches, rows = own[layer.path], part.rows(layer)
         relevant = part.relevant[layer.path][slice(None) if rows is None else rows]
-        used = relevant.reshape(patches.shape[1], -1, layer.inner).any(1)
+        used = relevant.reshape(patches.shape[1], -1, layer.in_channels_per_group).any(1)
         assert used.any()
         torch.testing.assert_close(patches[:, used], edited[layer.path][:, used])
 

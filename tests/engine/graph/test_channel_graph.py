@@ -197,13 +197,13 @@ def reaches(graph, start):
         if step.name in found:
             continue
         rows = torch.zeros(step.width, here, dtype=torch.bool)
-        for link in step.links:
-            given = found.get(link.node, torch.zeros(graph.steps[link.node].width, here, dtype=torch.bool))
+        for edge in step.edges:
+            given = found.get(edge.node, torch.zeros(graph.steps[edge.node].width, here, dtype=torch.bool))
             if step.layer:
-                for out, sources in enumerate(step.layer.sources().tolist()):
+                for out, sources in enumerate(step.layer.input_channels().tolist()):
                     rows[out] |= given[sources].any(0)
             else:
-                for one, other in zip(link.source.tolist(), link.target.tolist(), strict=True):
+                for one, other in zip(edge.source.tolist(), edge.target.tolist(), strict=True):
                     rows[other] |= given[one]
         for block in rows.split(step.width // step.blocks) if step.blocks else ():
             block[:] = block.any(0)
@@ -247,15 +247,15 @@ def test_copies_are_copies_and_what_is_flat_is_flat(net):
     for name, step in graph.steps.items():
         if step.kind in ("cat", "copy"):
             fed = torch.zeros(step.width, dtype=torch.bool)
-            for link in step.links:
-                fed[link.target] = True
-                assert torch.equal(rows[name][:, link.target], rows[link.node][:, link.source])
+            for edge in step.edges:
+                fed[edge.target] = True
+                assert torch.equal(rows[name][:, edge.target], rows[edge.node][:, edge.source])
             assert (rows[name][:, ~fed] == rows[name][:1, ~fed]).all()
         if step.kind == "flat":
-            (link,) = step.links
-            count = rows[link.node].shape[2]
-            assert torch.equal(link.source, torch.arange(step.width) // count)
-            assert torch.equal(found[name], rows[link.node].flatten(1))
+            (edge,) = step.edges
+            count = rows[edge.node].shape[2]
+            assert torch.equal(edge.source, torch.arange(step.width) // count)
+            assert torch.equal(found[name], rows[edge.node].flatten(1))
 
 
 # Of a layer that is used twice the uses are scored one by one, not the sum of their gradients.

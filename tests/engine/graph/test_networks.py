@@ -122,7 +122,7 @@ class Case:
         words = {"cat": "concatenation", "copy": "copies", "flat": "flattening", "mix": "mixing"}
         steps = self.graph.ancestors(self.subnetwork.target.step.name)
         found = {words[step.kind] for step in steps if step.kind in words}
-        if any(step.kind == "each" and len(step.links) > 1 for step in steps):
+        if any(step.kind == "each" and len(step.edges) > 1 for step in steps):
             found.add("sums or products")
         if any(layer.groups > 1 for layer in self.subnetwork.layers):
             found.add("groups")

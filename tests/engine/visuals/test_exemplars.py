@@ -33,7 +33,7 @@ def circuit(subnetwork: TargetSubnetwork) -> Circuit:
         weight, many = subnetwork.weights[layer.path][row, column].float().numpy(), len(row)
         kernels.append(
             KeptKernels(
-                row.numpy(), layer.sources()[row, column].numpy(), np.ones(many), weight, np.ones(many, np.bool_)
+                row.numpy(), layer.input_channels()[row, column].numpy(), np.ones(many), weight, np.ones(many, np.bool_)
             )
         )
     none = np.zeros(0, np.int64)

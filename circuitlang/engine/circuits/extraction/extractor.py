@@ -67,7 +67,7 @@ class ModuleExtractor:
         self._made: dict[Any, str] = {}
         self._nodes: dict[str, fx.Node] = {}
         self._nodes[self._graph.image] = self._out.image
-        self._readers = Counter(link.node for step in self._steps for link in step.links)
+        self._readers = Counter(edge.node for step in self._steps for edge in step.edges)
 
     def cut(self) -> fx.GraphModule:
         for step in self._steps:
@@ -89,8 +89,8 @@ class ModuleExtractor:
         if step.kind not in ("cat", "copy"):
             return False
         linked = torch.zeros(step.width, dtype=torch.bool)
-        for link in step.links:
-            linked[link.target] = True
+        for edge in step.edges:
+            linked[edge.target] = True
         return not bool(linked[self._wanted[step.name]].all())
 
     def _step(self, step: ChannelNode) -> fx.Node:
@@ -114,14 +114,14 @@ class ModuleExtractor:
         group = rows // (layer.out_channels // layer.groups)
         groups = torch.unique(group)
         within = torch.searchsorted(groups, group)
-        kept = torch.zeros(len(groups), layer.inner, dtype=torch.bool)
+        kept = torch.zeros(len(groups), layer.in_channels_per_group, dtype=torch.bool)
         kept.index_put_((within,), self._kept[layer.path][rows], accumulate=True)
         height, width = int(within.bincount().max()), int(kept.sum(1).max())
         place = torch.arange(len(rows)) - torch.searchsorted(within, within)
         number, column = kept.nonzero(as_tuple=True)
         slot = torch.arange(len(column)) - torch.searchsorted(number, number)
-        inputs = (groups[number] * layer.inner + column)[0].repeat(len(groups) * width)
-        inputs[number * width + slot] = groups[number] * layer.inner + column
+        inputs = (groups[number] * layer.in_channels_per_group + column)[0].repeat(len(groups) * width)
+        inputs[number * width + slot] = groups[number] * layer.in_channels_per_group + column
         inner = torch.zeros(len(groups), width, dtype=torch.int64)
         inner[number, slot] = column
         there = torch.zeros(len(groups), width, dtype=torch.bool)
@@ -139,7 +139,7 @@ class ModuleExtractor:
             self._made[key] = self._out.add(
                 layer.path, sliced(self._graph.module.get_submodule(layer.path), weight, full, len(groups))
             )
-        node = self._out.graph.call_module(self._made[key], (self._channels(step.links[0].node, inputs),))
+        node = self._out.graph.call_module(self._made[key], (self._channels(step.edges[0].node, inputs),))
         node.meta["example"] = resized(
             self._weights[layer.path].new_empty(IMAGES, *step.shape, device="meta"), step.axis, len(groups) * height
         )
@@ -159,14 +159,14 @@ class ModuleExtractor:
         norm = self._graph.module.get_submodule(str(origin.target)) if origin.op == "call_module" else None
         if not isinstance(norm, (nn.BatchNorm1d, nn.BatchNorm2d)) or norm.running_var is None:
             return None
-        node = self._nodes[step.links[0].node]
+        node = self._nodes[step.edges[0].node]
         if node.op != "call_module" or self._read(node) > 1:
             return None
         path = str(node.target)
         layer = self._out.modules[path]
         if not isinstance(layer, (nn.Conv2d, nn.Linear)) or len(self._out.calls(path)) > 1:
             return None
-        if not torch.equal(self._wanted[step.name], self._wanted[step.links[0].node]):
+        if not torch.equal(self._wanted[step.name], self._wanted[step.edges[0].node]):
             return None
         fold_norm(layer, self._narrowed(norm, step))
         # A layer is folded into once; another step with the same rows must get one of its own.
@@ -176,7 +176,7 @@ class ModuleExtractor:
     def _read(self, node: fx.Node) -> int:
         """Count the steps that read a node's output, also under the names of steps that only pass it on."""
         names = {name for name, own in self._nodes.items() if own is node}
-        passed = sum(link.node in names for step in self._steps if step.name in names for link in step.links)
+        passed = sum(edge.node in names for step in self._steps if step.name in names for edge in step.edges)
         return sum(self._readers[name] for name in names) - passed
 
     def _applied(self, step: ChannelNode) -> fx.Node:
@@ -185,10 +185,10 @@ class ModuleExtractor:
         whole = torch.arange(step.width)
         module = self._graph.module.get_submodule(str(origin.target)) if origin.op == "call_module" else None
         if isinstance(module, _NOTHING) and step.kind == "each":
-            return self._channels(step.links[0].node, wanted)
+            return self._channels(step.edges[0].node, wanted)
         reason = ""
         for channels in (wanted, whole):
-            operands = {link.node: self._operand(step, link, channels, wanted) for link in step.links}
+            operands = {edge.node: self._operand(step, edge, channels, wanted) for edge in step.edges}
             try:
                 node = self._call(step, origin, operands, channels)
             except (RuntimeError, TypeError, ValueError, IndexError) as error:
@@ -204,16 +204,16 @@ class ModuleExtractor:
             Finding("E351", f"the circuit can't be cut out at {word} (step '{step.name}')", None, reason)
         )
 
-    def _operand(self, step: ChannelNode, link: ChannelEdge, channels: Tensor, wanted: Tensor) -> fx.Node:
+    def _operand(self, step: ChannelNode, edge: ChannelEdge, channels: Tensor, wanted: Tensor) -> fx.Node:
         """Return the operand of a step for some of its channels; zeros where these aren't needed."""
-        source = self._graph.steps[link.node]
+        source = self._graph.steps[edge.node]
         if step.kind == "mix":
-            return self._out.spread(self._channels(link.node, torch.arange(source.width)))
+            return self._out.spread(self._channels(edge.node, torch.arange(source.width)))
         if source.width == 1 < step.width:
-            return self._channels(link.node, torch.tensor([0]))
+            return self._channels(edge.node, torch.tensor([0]))
         feeding = torch.zeros(step.width, dtype=torch.int64)
-        feeding[link.target] = link.source
-        node = self._channels(link.node, feeding[wanted])
+        feeding[edge.target] = edge.source
+        node = self._channels(edge.node, feeding[wanted])
         if len(channels) == len(wanted):
             return node
         place = torch.full((step.width,), len(wanted))
@@ -237,7 +237,7 @@ class ModuleExtractor:
             return self._out.spread(operands[node.name]) if joined else operands[node.name]
 
         if word in ("expand", "broadcast_to", "expand_as") and step.kind != "mix":
-            name = step.links[0].node
+            name = step.edges[0].node
             pairs = zip(self._graph.steps[name].shape, step.shape, strict=True)
             return self._out.emit("call_method", "expand", operands[name], -1, *(-1 if a == b else b for a, b in pairs))
         if origin.op == "call_module":
@@ -291,13 +291,13 @@ class ModuleExtractor:
         found: list[tuple[Tensor, fx.Node]] = []
         missing = torch.zeros(step.width, dtype=torch.bool)
         missing[wanted] = True
-        for link in step.links:
-            chosen = missing[link.target]
+        for edge in step.edges:
+            chosen = missing[edge.target]
             if chosen.any():
-                missing[link.target] = False
-                target, order = link.target[chosen].sort()
-                node = self._channels(link.node, link.source[chosen][order])
-                found.append((target, self._placed(node, self._graph.steps[link.node], step, len(target))))
+                missing[edge.target] = False
+                target, order = edge.target[chosen].sort()
+                node = self._channels(edge.node, edge.source[chosen][order])
+                found.append((target, self._placed(node, self._graph.steps[edge.node], step, len(target))))
         if missing.any():
             rest = missing.nonzero()[:, 0]
             found.append((rest, self._constant(step, rest)))
@@ -319,13 +319,13 @@ class ModuleExtractor:
 
     def _flat(self, step: ChannelNode) -> fx.Node:
         """Single positions of channels as channels."""
-        (link,), wanted = step.links, self._wanted[step.name]
-        source = self._graph.steps[link.node]
-        count = step.width // len(torch.unique(link.source))
+        (edge,), wanted = step.edges, self._wanted[step.name]
+        source = self._graph.steps[edge.node]
+        count = step.width // len(torch.unique(edge.source))
         feeding = torch.zeros(step.width, dtype=torch.int64)
-        feeding[link.target] = link.source
+        feeding[edge.target] = edge.source
         channels, row = torch.unique(feeding[wanted], return_inverse=True)
-        node = self._out.move_axis(self._channels(link.node, channels), _axis(source), 1, len(source.shape) + 1)
+        node = self._out.move_axis(self._channels(edge.node, channels), _axis(source), 1, len(source.shape) + 1)
         node = self._out.emit("call_function", torch.flatten, node, 1)
         node = self._out.select(node, 1, row * count + wanted % count, len(channels) * count)
         if len(step.shape) == 1:

@@ -13,7 +13,10 @@ from circuitlang.plugins.protocols import Masks
 
 def edited_channels(subnetwork: TargetSubnetwork) -> dict[str, Tensor]:
     """Return the output channels of each layer in which a circuit may differ from the network."""
-    every = {layer.path: torch.ones(layer.out_channels, layer.inner, dtype=torch.bool) for layer in subnetwork.layers}
+    every = {
+        layer.path: torch.ones(layer.out_channels, layer.in_channels_per_group, dtype=torch.bool)
+        for layer in subnetwork.layers
+    }
     wanted = needed_channels(subnetwork, every, None)
     found = {}
     for layer in subnetwork.layers:
@@ -32,11 +35,11 @@ def channels_with_image(subnetwork: TargetSubnetwork, kept: Masks) -> dict[str, 
         if step.name == graph.image:
             fed[step.name] = torch.ones(step.width, dtype=torch.bool)
         elif step.layer:
-            fed[step.name] = (step.layer.spread(fed[step.links[0].node]) & kept[step.layer.path]).any(1)
+            fed[step.name] = (step.layer.per_kernel(fed[step.edges[0].node]) & kept[step.layer.path]).any(1)
         else:
             reached = torch.zeros(step.width, dtype=torch.bool)
-            for link in step.links:
-                reached[link.target[fed[link.node][link.source]]] = True
+            for edge in step.edges:
+                reached[edge.target[fed[edge.node][edge.source]]] = True
             fed[step.name] = step.block_any(reached)
     return fed
 
@@ -57,13 +60,13 @@ def needed_channels(subnetwork: TargetSubnetwork, kept: Masks, fed: Mapping[str,
             continue
         if step.layer:
             kernels = kept[step.layer.path] & asked[:, None]
-            wanted[step.links[0].node] |= kernels.reshape(step.layer.groups, -1, step.layer.inner).any(1).flatten()
+            wanted[step.edges[0].node] |= step.layer.by_group(kernels).any(1).flatten()
         elif step.kind == "mix":
             asked[:] = True
-            for link in step.links:
-                wanted[link.node][:] = True
+            for edge in step.edges:
+                wanted[edge.node][:] = True
         else:
-            for link in step.links:
-                wanted[link.node][link.source[asked[link.target]]] = True
+            for edge in step.edges:
+                wanted[edge.node][edge.source[asked[edge.target]]] = True
     wanted[graph.image][:] = True
     return {name: channels.nonzero()[:, 0] for name, channels in wanted.items()}
