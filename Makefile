@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: help demo test test-slow check docs grammar renew clean
 
 help:
-	@echo 'make demo    run examples/dogs.circuit on the bundled network and pictures'
+	@echo 'make demo    run examples/dogs.circuit on the bundled network and images'
 	@echo 'make test    the tests'
 	@echo 'make test-slow  the tests that CI runs as well: every page of the docs, every family of networks'
 	@echo 'make check   lint, format, types, import order'

@@ -87,13 +87,13 @@ def _ground(model: Model, folder: Path, limit: int | None, seed: int) -> Ground:
     paths = find(Images(include=["images/*/*"], limit=limit, seed=seed), folder)
     pictures, _ = load(paths, loaded.preprocess)
     train, test = pictures.split(0.5, seed)
-    assert test is not None, "two pictures at least"
+    assert test is not None, "two images at least"
     return Ground(trace(loaded.module, (loaded.preprocess.crop, loaded.preprocess.crop)), train, test)
 
 
 def variant(clauses: str) -> Circuit:
     """A variant as the compiler understands it."""
-    spec = f"images pictures = pictures/*\npreserve conv5:0 on pictures sparsity<=0.1 {clauses}\n"
+    spec = f"images photos = photos/*\npreserve conv5:0 on photos sparsity<=0.1 {clauses}\n"
     try:
         circuit = pipeline.compile_source(Source("variant", spec)).plan.circuits[0]
     except CircuitError as error:
@@ -203,7 +203,7 @@ def main() -> None:
     parser.add_argument("--layers", nargs="+", default=(), help="draw from these layers, not from all deep ones")
     parser.add_argument("--sizes", type=float, nargs="+", default=SIZES)
     parser.add_argument("--pixels", type=int, default=227, help="side of a photograph (default 227)")
-    parser.add_argument("--images", type=int, help="no more pictures than these, half of them held out")
+    parser.add_argument("--images", type=int, help="no more images than these, half of them held out")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--variants",
@@ -230,7 +230,7 @@ def main() -> None:
     found = {name: [each[name] for each in measured] for name in plans}
     if set(PAPER) <= found.keys():
         found["paper"] = best({name: found[name] for name in PAPER})
-    print(f"{options.net}, {len(measured)} channels, {len(ground.train)} + {len(ground.test)} pictures", end="")
+    print(f"{options.net}, {len(measured)} channels, {len(ground.train)} + {len(ground.test)} images", end="")
     print(f" of {ground.train.preprocess.crop} pixels, seed {options.seed}")
     for metric, title in MEASURES.items():
         print(f"\n{table(title, metric, found, options.sizes)}")

@@ -60,7 +60,7 @@ def main() -> None:
     parser.add_argument("--layers", nargs="+", help="draw from these layers")
     parser.add_argument("--sizes", type=float, nargs="+", default=SIZES, help="some of the paper's")
     parser.add_argument("--pixels", type=int, default=128, help="side of a photograph (default 128)")
-    parser.add_argument("--images", type=int, default=80, help="no more pictures than these, half of them held out")
+    parser.add_argument("--images", type=int, default=80, help="no more images than these, half of them held out")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     if unknown := set(options.sizes) - set(SIZES):
@@ -82,7 +82,7 @@ def main() -> None:
         sys.exit(130)
     found = {name: [each[name] for each in measured] for name in plans}
     print(f"{options.net}, {len(measured)} features of {', '.join(layers)}, {len(ground.train)} + ", end="")
-    print(f"{len(ground.test)} pictures of {ground.train.preprocess.crop} pixels, seed {options.seed}\n")
+    print(f"{len(ground.test)} images of {ground.train.preprocess.crop} pixels, seed {options.seed}\n")
     places = [SIZES.index(size) for size in options.sizes]
     published = {name: [f"{values[place]:.2f}" for place in places] for name, values in PUBLISHED.items()}
     own = {name: medians(each, "pearson") for name, each in found.items()}

@@ -304,7 +304,7 @@ SCENARIOS = {
     "cancelling": cancelling,
     "redundant": redundant,
     "OR": either,
-    "OR, half the pictures": half,
+    "OR, half the images": half,
 }
 
 
@@ -413,7 +413,7 @@ def _halves(seed: int) -> tuple[Circuit, Circuit]:
 Sought = Callable[[int, Planted], tuple[Sequence[Circuit], int]]
 SPLITS: Mapping[str, tuple[Callable[[int], Planted], Sought]] = {
     "OR": (either, lambda seed, _: (_halves(seed), len(_halves(seed)[0]))),
-    "OR, half the pictures": (half, lambda _, planted: (planted.truths, len(planted.truths[0]))),
+    "OR, half the images": (half, lambda _, planted: (planted.truths, len(planted.truths[0]))),
     "distractors": (distractors, lambda _, planted: (planted.truths, len(planted.truths[0]))),
     "distractors, half the kernels": (distractors, lambda _, planted: (planted.truths, len(planted.truths[0]) // 2)),
 }

@@ -107,8 +107,8 @@ def spec(net: str, features: int, criteria: str, limit: int) -> str:
     """The sweep as a spec."""
     model, pictures, target, channels = NETS[net]
     chosen = target.format(", ".join(map(str, channels[:features])))
-    sweep = f"circuit sweep = preserve {chosen} on pictures sparsity<=each({SIZES}) criterion=each({criteria})\n"
-    return f"{model}images pictures = {pictures} limit={limit} seed=0\n{sweep}"
+    sweep = f"circuit sweep = preserve {chosen} on sample sparsity<=each({SIZES}) criterion=each({criteria})\n"
+    return f"{model}images sample = {pictures} limit={limit} seed=0\n{sweep}"
 
 
 def seconds(work: Callable[[], object], times: int = 3) -> float:
@@ -127,7 +127,7 @@ def main() -> None:
     parser.add_argument("--net", choices=NETS, default="bundled")
     parser.add_argument("--features", type=int, default=8)
     parser.add_argument("--criteria", default="actgrad, snip, force(steps=5)")
-    parser.add_argument("--images", type=int, default=100, help="pictures, a fifth of them held out")
+    parser.add_argument("--images", type=int, default=100, help="images, a fifth of them held out")
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
@@ -144,14 +144,14 @@ def main() -> None:
             done = sum(1 for _ in pipeline.run_compiled(compiled, Path(folder) / "runs"))
         took = time.process_time() - begin
     expected = total.returned * one_pass + (total.forwarded - total.returned) * one_forward
-    print(f"{options.net}: {done} circuits, found on {number} pictures; plan: {total.passes:g} passes", end="")
+    print(f"{options.net}: {done} circuits, found on {number} images; plan: {total.passes:g} passes", end="")
     print(f" and {total.forwards:,} forwards\n")
     print("| | run | plan | run / plan |\n|---|---|---|---|")
-    rows = (("pictures forward", count.forward, total.forwarded), ("pictures backward", count.backward, total.returned))
+    rows = (("images forward", count.forward, total.forwarded), ("images backward", count.backward, total.returned))
     for name, real, said in rows:
         print(f"| {name} | {real:,} | {said:,.0f} | {real / said:.2f} |")
     print(f"| seconds of processor time | {took:.1f} | {expected:.1f} | {took / expected:.2f} |")
-    print(f"\nOne picture: {1e3 * one_pass:.2f} ms in a pass, {1e3 * one_forward:.2f} ms forward")
+    print(f"\nOne image: {1e3 * one_pass:.2f} ms in a pass, {1e3 * one_forward:.2f} ms forward")
 
 
 if __name__ == "__main__":

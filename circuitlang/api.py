@@ -150,7 +150,7 @@ class LoadedCircuit:
 
         if find_spec("numba") is None:
             cure = "pip install 'circuitlang[fast]'"
-            raise InputError(Finding("E361", "what compiles loops over kernels is not installed", None, "", cure))
+            raise InputError(Finding("E361", "numba is not installed", None, "", cure))
         from circuitlang.engine.loops.sparse_runner import Sparse
 
         module = self.module()

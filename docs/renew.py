@@ -155,7 +155,11 @@ def criteria() -> str:
     """The page of everything that can be named in a spec, or is written by a run."""
     sections: tuple[tuple[str, str, Mapping[str, Declaration]], ...] = (
         ("Criteria", "`criterion=NAME`: how kernels are ranked.", CRITERIA.declarations),
-        ("Ablations", "`ablation=NAME`: what stands in for a removed kernel's output.", ABLATIONS.declarations),
+        (
+            "Ablations",
+            "`ablation=NAME`: the ablation value, which replaces a removed kernel's output.",
+            ABLATIONS.declarations,
+        ),
         ("Metrics", "How well a circuit keeps its feature; every run reports all of them.", METRICS.declarations),
         ("Model sources", "`model SOURCE.NAME(...)`: where networks come from.", MODELS.declarations),
         ("Output formats", "What a run writes for each circuit.", FORMATS.declarations),

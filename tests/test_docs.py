@@ -177,6 +177,19 @@ def test_no_link_of_a_page_leads_nowhere() -> None:
             assert "://" in target or page.parent.joinpath(target).exists(), f"{name(page)}: {target}"
 
 
+def test_the_architecture_has_every_package_and_names_what_is_there() -> None:
+    """Look for each path in the project, in the package, and in the package of the section."""
+    text = ROOT.joinpath("docs", "architecture.md").read_text(encoding="utf-8")
+    package = ROOT / "circuitlang"
+    sections = [section.split("\n", 1) for section in re.split(r"^## ", text, flags=re.MULTILINE)[1:]]
+    packages = {path.parent.name for path in package.glob("*/__init__.py")}
+    assert packages <= {title for title, _ in sections}
+    for title, body in sections:
+        for path in re.findall(r"`([\w/]+(?:\.py|\.lark|/))`", body):
+            places = (ROOT, package, package / title)
+            assert any(place.joinpath(path).exists() for place in places), f"{title}: {path}"
+
+
 def difference(expected: tuple[str, ...], printed: tuple[str, ...]) -> str:
     """The first lines that differ by more than rounding, hashes and the length of bars; nothing where none do."""
     for left, right in zip(expected, printed, strict=False):

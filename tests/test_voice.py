@@ -20,6 +20,12 @@ TO_DO = dict(
 )
 # Names of classes and functions that were replaced, in code and documentation.
 OLD_WORDS = ("Shelf", "Passage", "Heads", "Observation", "Removable")
+# Words that people no longer read, in pages and in the sentences of reports: the glossary has the ones instead of them.
+OLD_PHRASES = ("pictures?", "as large, chosen so", "less the circuit", "live path", "can't be handled is refused")
+
+
+PROSE = ("README.md", "CONTRIBUTING.md", "docs/*.md", "examples/*.md", "examples/*.circuit", "specs/**/*.md",
+         "specs/**/*.circuit", "circuitlang/base/error_codes/*.md", "circuitlang/bundled/*.md")  # fmt: skip
 
 
 def docstrings(path: Path) -> Iterator[str]:
@@ -47,6 +53,42 @@ def test_docstrings_open_plainly(name: str) -> None:
 def test_old_words_do_not_come_back(word: str) -> None:
     pattern = re.compile(rf"(?<![\w]){re.escape(word)}(?![\w])")
     assert [name for name in FILES if pattern.search(ROOT.joinpath(name).read_text(encoding="utf-8"))] == []
+
+
+@pytest.mark.parametrize("phrase", OLD_PHRASES)
+def test_old_phrases_do_not_come_back_in_pages(phrase: str) -> None:
+    pages = {path: path.read_text(encoding="utf-8") for name in PROSE for path in ROOT.glob(name)}
+    assert [str(path) for path, text in pages.items() if old(phrase, text)] == []
+
+
+@pytest.mark.parametrize("phrase", OLD_PHRASES)
+def test_old_phrases_do_not_come_back_in_messages(phrase: str) -> None:
+    """Checks texts of more than a word, as what is one word may be a key of a file."""
+    messages = {name: texts(ROOT / name) for name in FILES}
+    assert [name for name, found in messages.items() if any(old(phrase, text) for text in found if " " in text)] == []
+
+
+def old(phrase: str, text: str) -> bool:
+    return re.search(rf"\b{phrase}\b", text, re.IGNORECASE) is not None
+
+
+def texts(path: Path) -> list[str]:
+    """Return the texts of a module that aren't docstrings."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    prose = {
+        node.value for node in ast.walk(tree) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+    }
+    return [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in prose
+    ]
+
+
+def test_an_old_phrase_is_noticed(tmp_path: Path) -> None:
+    tmp_path.joinpath("a.py").write_text('def f():\n    """Of pictures."""\n    return "no pictures here"\n')
+    assert [old("pictures?", text) for text in texts(tmp_path / "a.py")] == [True]
+    assert not old("live path", "alive paths")
 
 
 def test_an_opening_is_noticed(tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""A small trained network and the pictures it was trained on, for use without internet or downloads."""
+"""A small trained network and the images it was trained on, for use without internet or downloads."""

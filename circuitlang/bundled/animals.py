@@ -8,7 +8,7 @@ from circuitlang.bundled.pen import Colour, Pen
 
 
 def dog(pen: Pen) -> None:
-    """A dog from the side, sitting, or just its head: drooping ears, a long snout, often a tongue."""
+    """Draw a dog from the side, sitting, or just its head: drooping ears, a long snout, often a tongue."""
     view = pen.vary(0, 1)
     if view < 0.45:
         _dog_walking(pen)
@@ -20,7 +20,7 @@ def dog(pen: Pen) -> None:
 
 
 def cat(pen: Pen) -> None:
-    """A cat from the side, sitting, or just its head: pointed ears, whiskers, a flat face."""
+    """Draw a cat from the side, sitting, or just its head: pointed ears, whiskers, a flat face."""
     view = pen.vary(0, 1)
     if view < 0.45:
         _cat_walking(pen)
@@ -83,7 +83,7 @@ def _cat_walking(pen: Pen) -> None:
 
 
 def _sitting(pen: Pen, tail: list[tuple[float, float]]) -> None:
-    """A body sitting up, seen from the front; the head comes on top."""
+    """Draw a body sitting up, seen from the front; the head comes on top."""
     coat = pen.colours.main
     pen.limb(tail, 0.1, coat)
     pen.blob([(-0.2, -0.15), (0.2, -0.15), (0.4, 0.4), (0.46, 0.85), (0, 0.92), (-0.46, 0.85), (-0.4, 0.4)], coat)
@@ -183,7 +183,7 @@ def _markings(pen: Pen, x: float, y: float, wide: float, high: float) -> None:
 
 
 def bird(pen: Pen) -> None:
-    """A bird, perched or on the wing, or a round one on two thin legs."""
+    """Draw a bird, perched or on the wing, or a round one on two thin legs."""
     if pen.chance(0.35):
         _bird_flying(pen)
         return
@@ -222,7 +222,7 @@ def _bird_flying(pen: Pen) -> None:
 
 
 def fish(pen: Pen) -> None:
-    """A fish from the side: a forked tail, fins, an eye, at times scales or bubbles."""
+    """Draw a fish from the side: a forked tail, fins, an eye, at times scales or bubbles."""
     coat, fin = pen.colours.main, pen.colours.second
     high = pen.vary(0.38, 0.58)
     pen.blob([(0.42, 0), (0.9, -0.42), (0.78, 0), (0.9, 0.42)], fin)
@@ -262,7 +262,7 @@ def _fish_skin(pen: Pen, high: float) -> None:
 
 
 def butterfly(pen: Pen) -> None:
-    """A butterfly from above: four spotted wings, a slim body, two feelers."""
+    """Draw a butterfly from above: four spotted wings, a slim body, two feelers."""
     upper, lower, spot = pen.colours.main, pen.colours.second, pen.colours.accent
     spread, fall = pen.vary(0.8, 1.0), pen.vary(0.6, 0.85)
     for side in (-1, 1):
@@ -295,7 +295,7 @@ def butterfly(pen: Pen) -> None:
 
 
 def face(pen: Pen) -> None:
-    """A human face from the front: hair, eyes, nose, mouth, now and then glasses or a beard."""
+    """Draw a human face from the front: hair, eyes, nose, mouth, now and then glasses or a beard."""
     skin, hair, ink = pen.colours.main, pen.colours.second, pen.colours.ink
     if pen.chance(0.4):
         pen.blob(

@@ -41,7 +41,7 @@ CLASSES: tuple[str, ...] = tuple(FIGURES)
 
 
 def draw(label: str, seed: int) -> Image.Image:
-    """Draw one 64x64 RGB picture of the class; KeyError if there is no such class."""
+    """Draw one 64x64 RGB image of the class; KeyError if there is no such class."""
     figure = FIGURES[label]
     rng = np.random.default_rng([zlib.crc32(label.encode()), seed])
     sheet = _backdrop(rng)
@@ -57,7 +57,7 @@ def draw(label: str, seed: int) -> Image.Image:
 
 
 def _pose(rng: np.random.Generator) -> Pose:
-    """A place where the figure stays (almost) on the picture, mirrored or not, tilted by some degrees."""
+    """Draw a place where the figure stays (almost) on the image, mirrored or not, tilted by some degrees."""
     half = rng.uniform(0.62, 0.95) * _SHEET / 2
     slack = _SHEET / 2 - 0.9 * half
     x, y = _SHEET / 2 + rng.uniform(-slack, slack, 2)
@@ -70,7 +70,7 @@ def _any_colour(rng: np.random.Generator) -> Colour:
 
 
 def _paper(rng: np.random.Generator) -> Colour:
-    """A background colour; light ones are more frequent, as on paper."""
+    """Draw a background colour; light ones are more frequent, as on paper."""
     return hsv(rng.uniform(), rng.uniform(0.0, 0.4), rng.uniform(0.55, 1) if rng.uniform() < 0.85 else 0.35)
 
 
@@ -128,7 +128,7 @@ def _dots(pencil: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
 
 
 def _scrap(pencil: ImageDraw.ImageDraw, rng: np.random.Generator, size: float) -> None:
-    """A small bright shape somewhere: a disc, a ring, a triangle or a bar."""
+    """Draw a small bright shape somewhere: a disc, a ring, a triangle or a bar."""
     x, y = rng.uniform(0, _SHEET, 2)
     radius, colour, turn = size * _SHEET, _any_colour(rng), rng.uniform(0, 2 * math.pi)
     corners = [(x + radius * math.cos(turn + step), y + radius * math.sin(turn + step)) for step in (0, 2.1, 4.2)]
@@ -144,7 +144,7 @@ def _scrap(pencil: ImageDraw.ImageDraw, rng: np.random.Generator, size: float) -
 
 
 def _stray_line(pencil: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
-    """A thin line from edge to edge, over the figure."""
+    """Draw a thin line from edge to edge, over the figure."""
     start, end = rng.uniform(0, _SHEET, 2)
     ends = [(0.0, float(start)), (float(_SHEET), float(end))]
     if rng.uniform() < 0.5:
@@ -153,7 +153,7 @@ def _stray_line(pencil: ImageDraw.ImageDraw, rng: np.random.Generator) -> None:
 
 
 def write(folder: Path, label: str, count: int, first_seed: int) -> None:
-    """Write `count` pictures of a class as `folder/label/label_000.png`, ..., from consecutive seeds."""
+    """Write `count` images of a class as `folder/label/label_000.png`, ..., from consecutive seeds."""
     (folder / label).mkdir(parents=True, exist_ok=True)
     for index in range(count):
         path = folder / label / f"{label}_{index:03d}.png"
@@ -161,11 +161,11 @@ def write(folder: Path, label: str, count: int, first_seed: int) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write pictures of every class, or of the named ones, into class folders."""
+    """Write images of every class, or of the named ones, into class folders."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("out", type=Path, help="folder to write into")
-    parser.add_argument("--per-class", type=int, default=12, help="pictures of each class")
-    parser.add_argument("--seed", type=int, default=1_000_000, help="seed of each class's first picture")
+    parser.add_argument("--per-class", type=int, default=12, help="images of each class")
+    parser.add_argument("--seed", type=int, default=1_000_000, help="seed of each class's first image")
     parser.add_argument("--classes", nargs="+", choices=CLASSES, default=CLASSES, help="only these classes")
     options = parser.parse_args(arguments)
     for label in options.classes:

@@ -1,6 +1,6 @@
-"""The bundled network: five convolutions and one linear layer, in the manner of AlexNet, for 64x64 pictures.
+"""The bundled network: five convolutions and one linear layer, in the manner of AlexNet, for 64x64 images.
 
-Pictures come as floats in 0..1, shape (batch, 3, SIZE, SIZE), normalised by MEAN and STD.
+Images come as floats in 0..1, shape (batch, 3, SIZE, SIZE), normalised by MEAN and STD.
 """
 
 from __future__ import annotations
@@ -47,5 +47,5 @@ class Doodle(nn.Module):
 
 
 def build() -> Doodle:
-    """A new network with untrained weights, in evaluation mode."""
+    """Return a new network with untrained weights, in evaluation mode."""
     return Doodle().eval()

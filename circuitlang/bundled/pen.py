@@ -1,4 +1,4 @@
-"""A pen with an unsteady hand: shapes in unit coordinates, drawn onto a picture with PIL.
+"""A pen with an unsteady hand: shapes in unit coordinates, drawn onto an image with PIL.
 
 The unit square reaches from -1 to 1 on both axes, y pointing down. Figures (see `animals` and `things`) say
 what to draw in it; the pen adds where, how large, how tilted, in which colours, and the wobble of a hand.
@@ -19,14 +19,14 @@ Colour = tuple[int, int, int]
 
 
 def hsv(hue: float, saturation: float, value: float) -> Colour:
-    """The RGB colour of a hue, saturation and value, each in 0..1 (the hue wraps around)."""
+    """Return the RGB colour of a hue, saturation and value, each in 0..1 (the hue wraps around)."""
     red, green, blue = colorsys.hsv_to_rgb(hue % 1.0, saturation, value)
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
 @dataclass(frozen=True)
 class Palette:
-    """The colours of one picture. They are drawn without looking at what the picture shows."""
+    """The colours of one image. They are drawn without looking at what the image shows."""
 
     ink: Colour
     main: Colour
@@ -58,7 +58,7 @@ class Pose:
     angle: float = 0.0
 
     def place(self, point: Point) -> Point:
-        """The picture coordinates, in pixels, of a point of the unit square."""
+        """Return the image coordinates, in pixels, of a point of the unit square."""
         across, down = point[0] * self.width, point[1] * self.height
         cos, sin = math.cos(self.angle), math.sin(self.angle)
         return self.x + across * cos - down * sin, self.y + across * sin + down * cos
@@ -76,7 +76,7 @@ class Pen:
     wobble: float = 0.012
 
     def at(self, x: float, y: float, scale: float) -> Pen:
-        """A pen for a smaller figure within this one, its outlines as thick as here."""
+        """Return a pen for a smaller figure within this one, its outlines as thick as here."""
         x, y = self.pose.place((x, y))
         pose = replace(self.pose, x=x, y=y, width=self.pose.width * scale, height=self.pose.height * scale)
         return replace(self, pose=pose, line=self.line / scale)
@@ -86,18 +86,18 @@ class Pen:
         return bool(self.rng.uniform() < probability)
 
     def vary(self, low: float, high: float) -> float:
-        """A number from low to high."""
+        """Draw a number from low to high."""
         return float(self.rng.uniform(low, high))
 
     def oval(self, x: float, y: float, wide: float, high: float, fill: Colour | None, tilt: float = 0.0) -> None:
-        """An ellipse of half axes `wide` and `high`, tilted by `tilt` radians, filled and outlined."""
+        """Draw an ellipse of half axes `wide` and `high`, tilted by `tilt` radians, filled and outlined."""
         cos, sin = math.cos(tilt), math.sin(tilt)
         turns = [2 * math.pi * step / 28 for step in range(28)]
         rim = [(wide * math.cos(turn), high * math.sin(turn)) for turn in turns]
         self._shape([(x + a * cos - b * sin, y + a * sin + b * cos) for a, b in rim], fill)
 
     def dot(self, x: float, y: float, radius: float, fill: Colour | None = None) -> None:
-        """A small disc without an outline, of ink unless a colour is given."""
+        """Draw a small disc without an outline, of ink unless a colour is given."""
         turns = [2 * math.pi * step / 14 for step in range(14)]
         rim = [self.pose.place((x + radius * math.cos(turn), y + radius * math.sin(turn))) for turn in turns]
         self.sheet.polygon(rim, fill=fill or self.colours.ink)
@@ -109,16 +109,16 @@ class Pen:
         self._shape(corners, fill, steady=True)
 
     def blob(self, points: Sequence[Point], fill: Colour | None) -> None:
-        """A smooth closed curve through the points, filled and outlined."""
+        """Draw a smooth closed curve through the points, filled and outlined."""
         self._shape(_smooth([points[-1], *points, points[0], points[1]]), fill)
 
     def stroke(self, points: Sequence[Point], width: float | None = None, colour: Colour | None = None) -> None:
-        """A smooth open curve through the points, round at its ends; by default an ink outline."""
+        """Draw a smooth open curve through the points, round at its ends; by default an ink outline."""
         path = _smooth([points[0], *points, points[-1]]) if len(points) > 2 else list(points)
         self._trace(self._unsteady(path), width or self.line, colour or self.colours.ink)
 
     def limb(self, points: Sequence[Point], width: float, fill: Colour) -> None:
-        """A smooth band of the given width with an outline: a leg, a tail, a handle."""
+        """Draw a smooth band of the given width with an outline: a leg, a tail, a handle."""
         path = self._unsteady(_smooth([points[0], *points, points[-1]]) if len(points) > 2 else list(points))
         self._trace(path, width + 2 * self.line, self.colours.ink)
         self._trace(path, width, fill)
@@ -151,7 +151,7 @@ class Pen:
 
 
 def _smooth(points: Sequence[Point], steps: int = 8) -> list[Point]:
-    """A Catmull-Rom curve from the second to the last but one point (the outer two only steer it)."""
+    """Return a Catmull-Rom curve from the second to the last but one point (the outer two only steer it)."""
     curve: list[Point] = []
     for before, start, end, after in zip(points, points[1:], points[2:], points[3:], strict=False):
         for step in range(steps):

@@ -8,7 +8,7 @@ from circuitlang.bundled.pen import Pen
 
 
 def car(pen: Pen) -> None:
-    """A car from the side (saloon, hatchback or van) or from the front: wheels, windows, lamps."""
+    """Draw a car from the side (saloon, hatchback or van) or from the front: wheels, windows, lamps."""
     if pen.chance(0.3):
         _car_front(pen)
         return
@@ -72,7 +72,7 @@ def _car_front(pen: Pen) -> None:
 
 
 def house(pen: Pen) -> None:
-    """A house: walls, a pitched roof, a door, windows with crossed bars, often a chimney."""
+    """Draw a house: walls, a pitched roof, a door, windows with crossed bars, often a chimney."""
     wall, roof, wood = pen.colours.main, pen.colours.second, pen.colours.accent
     half, eaves = pen.vary(0.55, 0.75), pen.vary(-0.22, -0.02)
     if pen.chance(0.65):
@@ -101,7 +101,7 @@ def _window(pen: Pen, x: float, y: float) -> None:
 
 
 def tree(pen: Pen) -> None:
-    """A tree: a trunk under a cloud of leaves, perhaps with apples, or under the tiers of a fir."""
+    """Draw a tree: a trunk under a cloud of leaves, perhaps with apples, or under the tiers of a fir."""
     leaves, trunk = pen.colours.main, pen.colours.second
     wide = pen.vary(0.1, 0.16)
     pen.polygon([(-wide, 0.1), (wide, 0.1), (wide * 1.4, 0.95), (-wide * 1.4, 0.95)], trunk)
@@ -121,7 +121,7 @@ def tree(pen: Pen) -> None:
 
 
 def flower(pen: Pen) -> None:
-    """A flower: petals around a middle, or a tulip's cup, on a stem with leaves."""
+    """Draw a flower: petals around a middle, or a tulip's cup, on a stem with leaves."""
     petal, leaf = pen.colours.main, pen.colours.second
     lean = pen.vary(-0.2, 0.2)
     pen.limb([(0, -0.1), (lean, 0.4), (lean / 2, 0.95)], 0.06, leaf)
@@ -152,7 +152,7 @@ def flower(pen: Pen) -> None:
 
 
 def plane(pen: Pen) -> None:
-    """An aeroplane from the side or from above: a slim hull, swept wings, a tail fin."""
+    """Draw an aeroplane from the side or from above: a slim hull, swept wings, a tail fin."""
     if pen.chance(0.45):
         _plane_above(pen)
         return
@@ -202,7 +202,7 @@ def _plane_above(pen: Pen) -> None:
 
 
 def boat(pen: Pen) -> None:
-    """A boat: a hull on waves, under sails or with a cabin and a funnel."""
+    """Draw a boat: a hull on waves, under sails or with a cabin and a funnel."""
     hull, sail = pen.colours.main, pen.colours.pale if pen.chance(0.5) else pen.colours.accent
     if pen.chance(0.65):
         pen.stroke([(0.0, -0.92), (0.0, 0.3)], 0.06)
@@ -221,7 +221,7 @@ def boat(pen: Pen) -> None:
 
 
 def cup(pen: Pen) -> None:
-    """A cup or mug: a rim, a handle, perhaps a saucer, a band, or steam."""
+    """Draw a cup or mug: a rim, a handle, perhaps a saucer, a band, or steam."""
     glaze, band = pen.colours.main, pen.colours.second
     foot, top = pen.vary(0.3, 0.55), pen.vary(-0.35, -0.2)
     if pen.chance(0.45):
@@ -240,7 +240,7 @@ def cup(pen: Pen) -> None:
 
 
 def clock(pen: Pen) -> None:
-    """A clock: a round or square face with marks and two hands, or an alarm clock with bells and feet."""
+    """Draw a clock: a round or square face with marks and two hands, or an alarm clock with bells and feet."""
     case, dial = pen.colours.main, pen.colours.pale
     if pen.chance(0.4):
         for side in (-1, 1):

@@ -53,20 +53,20 @@ class Recipe:
 
     @property
     def epochs(self) -> int:
-        """Passes over the training pictures, all phases together."""
+        """Passes over the training images, all phases together."""
         return self.learn + self.shrink + self.settle
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """Normalised pictures (count, 3, 64, 64) and the numbers of their classes (count)."""
+    """Normalised images (count, 3, 64, 64) and the numbers of their classes (count)."""
 
     inputs: Tensor
     labels: Tensor
 
 
 def render(seeds: range) -> Pictures:
-    """Draw the pictures with these seeds, of every class, on all cores."""
+    """Draw the images with these seeds, of every class, on all cores."""
     jobs = [(label, seed) for label in CLASSES for seed in seeds]
     with multiprocessing.Pool() as pool:
         drawn = pool.map(_pixels, jobs, chunksize=100)
@@ -101,7 +101,7 @@ def train(pictures: Pictures, recipe: Recipe) -> Iterator[tuple[int, float, Dood
 
 
 def _groups(network: Doodle) -> list[dict[str, object]]:
-    """The parameters in two groups: conv1 decays until its first noise is gone: filters one can look at."""
+    """Return the parameters in two groups: conv1 decays until its first noise is gone: filters one can look at."""
     filters = network.conv1.weight
     rest = [parameter for parameter in network.parameters() if parameter is not filters]
     return [{"params": [filters], "weight_decay": 0.5}, {"params": rest, "weight_decay": 1e-4}]
@@ -115,7 +115,7 @@ def _initialise(network: Doodle, generator: torch.Generator) -> None:
 
 
 def _batches(pictures: Pictures, size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
-    """The pictures in a new order, each batch mirrored or not and shifted by up to 3 pixels."""
+    """Yield the images in a new order, each batch mirrored or not and shifted by up to 3 pixels."""
     for chosen in torch.split(torch.randperm(len(pictures.labels), generator=generator), size):
         inputs = pictures.inputs[chosen]
         mirror, down, right = torch.randint(0, 42, (3,), generator=generator).tolist()
@@ -127,7 +127,7 @@ def _batches(pictures: Pictures, size: int, generator: torch.Generator) -> Itera
 
 @torch.no_grad()
 def _step(network: Doodle, optimiser: torch.optim.Optimizer, recipe: Recipe, epoch: int) -> None:
-    """One step of the optimiser, then what the epoch's phase does to kernels."""
+    """Take a step of the optimiser, then apply the epoch's phase to the kernels."""
     settling = epoch >= recipe.learn + recipe.shrink
     layers = {name: _weight(network, name) for name, _ in recipe.shrinkage}
     zeros = {name: _norms(weight) == 0 for name, weight in layers.items()}
@@ -149,7 +149,7 @@ def _weight(network: Doodle, name: str) -> Tensor:
 
 
 def _norms(weight: Tensor) -> Tensor:
-    """The L2 norm of every 2-D kernel: (out, in, height, width) to (out, in)."""
+    """Return the L2 norm of every 2-D kernel: (out, in, height, width) to (out, in)."""
     norms: Tensor = torch.linalg.vector_norm(weight, dim=(2, 3))
     return norms
 
@@ -188,7 +188,7 @@ def appoint(network: Doodle, pictures: Pictures, channel: int, label: str) -> tu
 
 @torch.no_grad()
 def activations(network: Doodle, pictures: Pictures) -> Tensor:
-    """The mean of every conv5 channel over each picture, after the ReLU, as fc1 sees it: (pictures, channels)."""
+    """Return the mean of every conv5 channel over each image, after the ReLU, as fc1 sees it: (images, channels)."""
     trunk = nn.Sequential(*list(network.children())[:-1])
     return torch.cat([trunk(inputs) for inputs in torch.split(pictures.inputs, 256)])
 
@@ -206,14 +206,14 @@ def selectivity(network: Doodle, pictures: Pictures, label: str) -> Tensor:
 
 @torch.no_grad()
 def accuracies(network: Doodle, pictures: Pictures) -> dict[str, float]:
-    """The share of each class's pictures that the network names correctly."""
+    """Return the share of each class's images that the network names correctly."""
     guesses = torch.cat([network(inputs).argmax(1) for inputs in torch.split(pictures.inputs, 256)])
     right = guesses == pictures.labels
     return {label: float(right[pictures.labels == k].float().mean()) for k, label in enumerate(CLASSES)}
 
 
 def sparsity(network: Doodle) -> dict[str, float]:
-    """The share of each convolution's 2-D kernels that are exactly zero."""
+    """Return the share of each convolution's 2-D kernels that are exactly zero."""
     layers = {name: layer for name, layer in network.named_children() if isinstance(layer, nn.Conv2d)}
     return {name: float((_norms(layer.weight) == 0).float().mean()) for name, layer in layers.items()}
 
@@ -230,7 +230,7 @@ def save(network: Doodle, path: Path) -> None:
 
 
 def report(network: Doodle, held_out: Pictures) -> Iterator[str]:
-    """The lines of the model card's table: accuracy, sparsity, size, and how channel 34 is disposed."""
+    """Return the lines of the model card's table: accuracy, sparsity, size, and how channel 34 is disposed."""
     by_class = accuracies(network, held_out)
     yield f"held-out accuracy {sum(by_class.values()) / len(by_class):.4f}"
     yield "  " + ", ".join(f"{label} {share:.3f}" for label, share in by_class.items())

@@ -31,6 +31,6 @@ def lock(spec: Path, skip_unreadable: bool, allow_code: bool) -> None:
             path, before, now = pipeline.lock(read_source(spec, None), options)
         images = sum(map(len, now.images.values()))
         weights = now.model.name or now.model.weights[:12]
-        echo(f"{path}: {images} picture{'' if images == 1 else 's'}, weights {weights}")
+        echo(f"{path}: {images} image{'' if images == 1 else 's'}, weights {weights}")
         for drift in [*drifted(before, now), *outdated(before.versions, now.versions)] if before else []:
             echo(f"  {drift.message}" + (f": {drift.label}" if drift.label else ""))

@@ -53,7 +53,7 @@ def _word(*options: str) -> Callable[[syntax.Value, Scope], str]:
 def _sparsity(node: syntax.Value, _: Scope) -> Sparsity:
     value = values.fraction(node, 0, 1)
     if value == 0:
-        raise SpecError(Finding("E203", "a circuit of nothing", node.span, "more than 0"))
+        raise SpecError(Finding("E203", "an empty circuit", node.span, "more than 0"))
     return Sparsity(value)
 
 
@@ -125,7 +125,7 @@ def _clause(clause: syntax.Clause, rules: Mapping[str, Rule], scope: Scope, read
 def _elsewhere(clause: syntax.Clause, rules: Mapping[str, Rule]) -> str:
     """Return the kind of statement that a misplaced clause belongs to."""
     if rules is PRESERVE and word(clause) in IMAGES:
-        return f"name the pictures, and write it there: images NAME = PATTERN {clause.span.text}"
+        return f"name the images, and write it there: images NAME = PATTERN {clause.span.text}"
     elsewhere = rules is IMAGES and word(clause) in PRESERVE
     return f"write {clause.span.text} where a circuit is asked for" if elsewhere else ""
 

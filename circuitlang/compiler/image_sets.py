@@ -62,7 +62,7 @@ def image_set(node: syntax.Value, scope: Scope) -> ImageSet | None:
             return ImageSet(text, (_from(scope, node, text),), (), None, 0, node.span)
         case syntax.List():
             return _union(node, scope)
-    raise values.wrong(node, "pictures", "a path such as images/dogs/*, or the name of an image set")
+    raise values.wrong(node, "images", "a path such as images/dogs/*, or the name of an image set")
 
 
 def _a_file(name: str) -> bool:
@@ -72,7 +72,7 @@ def _a_file(name: str) -> bool:
 
 def _union(node: syntax.List, scope: Scope) -> ImageSet | None:
     if not node.items:
-        raise SpecError(Finding("E301", "no pictures are listed", node.span, "an empty list"))
+        raise SpecError(Finding("E301", "no images are listed", node.span, "an empty list"))
     parts = [image_set(item, scope) for item in node.items]
     whole = [part for part in parts if part is not None]
     if len(whole) < len(parts):

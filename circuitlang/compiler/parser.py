@@ -188,7 +188,7 @@ def _is_word(letter: str) -> bool:
 def _expected(terminals: set[str] | None) -> str:
     """Name what the parser expects here; the words that begin a clause are summed up as such."""
     if "ON" in (terminals or ()):
-        return "expected 'on' and the pictures"
+        return "expected 'on' and the images"
     # What has no name in the grammar is a second way to write what has one.
     named = [name for name in terminals or () if name in _ENGLISH or not name.startswith("__")]
     words = sorted({_ENGLISH.get(name, f"'{name.lower()}'") for name in named})

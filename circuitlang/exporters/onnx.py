@@ -27,7 +27,7 @@ _TOLERANCE = 1e-4
 def onnx(circuit: "FinishedCircuit") -> bytes:
     """The circuit's module, for any runtime of ONNX: `images` [N, C, H, W] → `maps` [N, maps, H, W].
 
-    What it computes is compared with the module before it is written. How pictures become images is in its metadata,
+    What it computes is compared with the module before it is written. How images are prepared is in its metadata,
     as `preprocess`. It needs `pip install 'circuitlang[onnx]'`.
     """
     if find_spec("onnx") is None or find_spec("onnxscript") is None:

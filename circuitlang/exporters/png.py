@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 @export
 def png(circuit: "FinishedCircuit") -> bytes:
-    """The circuit's diagram as a picture of twice its size in pixels; a very large one is made smaller.
+    """The circuit's diagram as an image of twice its size in pixels; a very large one is made smaller.
 
     It needs `pip install 'circuitlang[images]'`.
     """

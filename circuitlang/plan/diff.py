@@ -193,7 +193,7 @@ def _used(plan: Plan) -> dict[str, Images]:
 
 
 def _same(a: Images | None, b: Images | None) -> bool:
-    """A circuit that is read without its run's plan doesn't say which patterns its pictures were; their hashes do."""
+    """A circuit that is read without its run's plan doesn't say which patterns its images were; their hashes do."""
     return a == b or (a is not None and b is not None and not (a.include and b.include))
 
 

@@ -69,7 +69,7 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Images(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A set of pictures by patterns relative to the plan's base.
+    """A set of images by patterns relative to the plan's base.
 
     Each of the exceptions must take something away: a pattern, or the patterns of a set together.
     """
@@ -259,7 +259,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         return self.identity(msgspec.structs.replace(circuit, size=None, bounds=[]))
 
     def network(self, circuit: Circuit) -> str:
-        """A hash of everything in the plan that has a say in how its target responds in the network to a picture."""
+        """A hash of everything in the plan that has a say in how its target responds in the network to an image."""
         return digest(msgspec.json.encode([self.version, self.model, circuit.target], order="sorted"))
 
 

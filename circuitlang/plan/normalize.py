@@ -15,9 +15,9 @@ _LABELS = ("id", "name", "values", "statement", "origin")
 
 
 def pictures(images: Images) -> Images:
-    """A set of pictures without what has no say: the order of exceptions, `./` in a pattern, a seed without a limit.
+    """A set of images without what has no say: the order of exceptions, `./` in a pattern, a seed without a limit.
 
-    The order of the patterns has one: it is that of the pictures, from which a limit draws.
+    The order of the patterns has one: it is that of the images, from which a limit draws.
     """
     return Images(
         [posixpath.normpath(pattern) for pattern in images.include],

@@ -151,7 +151,7 @@ class _Declarations(Mapping[str, Declaration]):
         for point in entry_points(group=self.group):
             if point.name in table:
                 both = f"{table[point.name].module} and {point.module} register it"
-                raise CircuitError(Finding("E121", f"{self.kind} '{point.name}' is there twice: {both}"))
+                raise CircuitError(Finding("E121", f"{self.kind} '{point.name}' is defined twice: {both}"))
             table[point.name] = _declaration(point.name, point.module, _entry_point_file(point))
         return table
 

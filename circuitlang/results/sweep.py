@@ -102,7 +102,7 @@ class Sweep:
     @property
     def rival(self) -> str:
         """What the random circuits are called that each is compared with; a curve may have the name."""
-        return "random, as large" if any(curve.label == "random" for curve in self.curves) else "random"
+        return "random, same size" if any(curve.label == "random" for curve in self.curves) else "random"
 
     def rivals(self, metric: str, baseline: str = "random") -> dict[float, float]:
         """By size, the median over circuits of what a baseline as large reaches."""

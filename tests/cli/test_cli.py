@@ -120,12 +120,12 @@ def test_unreadable_pictures_are_named_or_skipped_and_reported(here):
     (here / "images" / "dogs" / "broken.png").write_bytes(b"nonsense")
     (here / "images" / "dogs" / "empty.png").write_bytes(b"")
     stopped = call("run", "-e", LINE, code=1)
-    assert "2 of 7 pictures can't be read" in stopped.stderr
-    assert "broken.png: not a picture and empty.png: empty" in stopped.stderr
+    assert "2 of 7 images can't be read" in stopped.stderr
+    assert "broken.png: not an image and empty.png: empty" in stopped.stderr
     assert not (here / "runs").exists()
     result = call("run", "-e", LINE, "--skip-unreadable")
-    assert "2 unreadable pictures were left out: broken.png" in " ".join(result.stdout.split())
-    assert "2 unreadable pictures" in " ".join(call("show", "runs/inline").stdout.split())
+    assert "2 unreadable images were left out: broken.png" in " ".join(result.stdout.split())
+    assert "2 unreadable images" in " ".join(call("show", "runs/inline").stdout.split())
 
 
 def test_a_circuit_that_has_collapsed_says_so(here):
@@ -143,12 +143,12 @@ def test_a_feature_that_does_not_answer_to_the_pictures_is_said_to_be_that(here,
         Image.new("RGB", (64, 64), (90 * number, 90, 90)).save(here / f"plain{number}.png")
     result = call("run", "-e", f"preserve relu5:8 on plain*.png {clauses}", code=code)
     words = " ".join(result.stdout.split())
-    assert "There is nothing to preserve: relu5:8 does not answer to these pictures, and is the same on all" in words
+    assert "Nothing to preserve: relu5:8 is constant on these images." in words
     assert "collapsed" not in words
     assert "were allowed" not in words
     drawn = next(here.glob("runs/*/*/diagram.svg")).read_text()
-    assert "relu5:8 does not answer to these pictures" in drawn
-    assert "live path" not in drawn
+    assert "relu5:8 is constant on these images" in drawn
+    assert "No kernel is effective" not in drawn
 
 
 def test_where_no_kernel_scores_the_feature_is_not_said_to_be_silent(here, monkeypatch):
@@ -161,7 +161,7 @@ def test_where_no_kernel_scores_the_feature_is_not_said_to_be_silent(here, monke
     words = " ".join(call("run", "-e", LINE).stdout.split())
     assert "The circuit has collapsed" in words
     assert "0 score above zero" in words
-    assert "does not answer" not in words
+    assert "is constant on" not in words
 
 
 def test_what_biases_and_padding_have_in_common_with_a_feature_is_not_counted(here):

@@ -98,7 +98,7 @@ def test_the_example_of_a_page_gets_the_output_that_is_printed_there(code, tmp_p
             (tmp_path / name).write_text(has[language])
     printed = session(has["console"], tmp_path)
     if request.config.getoption("--update-golden"):
-        path = PACKAGE / "codes" / f"{code}.md"
+        path = PACKAGE / "base" / "error_codes" / f"{code}.md"
         path.write_text(path.read_text(encoding="utf-8").replace(has["console"], printed), encoding="utf-8")
     else:
         assert printed == has["console"], f"`pytest {request.node.nodeid} --update-golden` renews it"

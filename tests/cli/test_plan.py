@@ -315,7 +315,7 @@ def test_the_tree_says_what_the_json_says(here):
     tree, found = call("plan", "-e", text).stdout, numbers(text)
     assert f"model      {found['model']}  {found['size']} x {found['size']} pixels" in tree
     for each in found["images"]:
-        assert f"{each['name']}  {each['pictures']} pictures" in tree
+        assert f"{each['name']}  {each['pictures']} images" in tree
     for each in found["circuits"]:
         part = tree.split(f"─ {each['id']}  {each['state']}\n")[1].split("\n├── ")[0]
         assert f"{each['asked']:,} of {each['relevant']:,} relevant" in part

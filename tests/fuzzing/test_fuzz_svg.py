@@ -74,8 +74,8 @@ STRANGE = {
     "points": '<polygon points="' + "1,1 " * 20_000 + 'x"/>',
     "transform": '<g transform="scale(9999999)"/>',
     "deep": "<g>" * 3000 + "</g>" * 3000,
-    "large picture": f'<image xlink:href="{picture(9000, 9000)}" width="9" height="9"/>',
-    "no picture": '<image xlink:href="data:image/png;base64,AAAA" width="9" height="9"/>',
+    "large image": f'<image xlink:href="{picture(9000, 9000)}" width="9" height="9"/>',
+    "no image": '<image xlink:href="data:image/png;base64,AAAA" width="9" height="9"/>',
     "open": "<g>",
 }
 

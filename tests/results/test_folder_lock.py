@@ -270,7 +270,7 @@ OLD = {
     "index.html": (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
-        "<footer>Written by circuitlang. This page needs nothing but itself.</footer>"
+        "<footer>Written by circuitlang. This page is self-contained.</footer>"
     ),
     "plan.yaml": "# What was run. `circuitlang run` takes this file like a spec.\nversion: 1\n",
     "sweep.json": (

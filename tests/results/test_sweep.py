@@ -131,16 +131,16 @@ def test_a_plot_is_right_without_colour():
 
 def test_random_circuits_and_those_that_all_are_compared_with_have_two_names():
     above, heads = shown(sweep_report(one()), 200)[3:5]
-    assert (above.split(), heads.split()[-4:]) == (["random,"], ["magnitude", "random", "as", "large"])
+    assert (above.split(), heads.split()[-4:]) == (["random,"], ["magnitude", "random", "same", "size"])
     plan, found = planned()
-    assert ">random, as large</text>" in index("run", plan, found).decode()
+    assert ">random, same size</text>" in index("run", plan, found).decode()
     assert one(SPEC.replace(", random)", ")")).rival == "random"
 
 
 def test_one_feature_has_its_own_interval():
     sweep = one("preserve conv5:4 on images/dogs/* kernels<=each(10, 100)")
     lines = shown(sweep_report(sweep), 80)
-    assert "of conv5:4, with its 95% interval over pictures" in lines
+    assert "of conv5:4, with its 95% interval over images" in lines
     assert sum("0.400 0.300–0.500" in line for line in lines) == 2
     assert "●" not in "".join(lines)
 

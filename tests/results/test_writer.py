@@ -163,18 +163,18 @@ def test_what_others_put_into_a_folder_stays(tmp_path):
 @pytest.mark.parametrize("kind", ["folder", "file", "link"])
 def test_what_is_not_a_circuits_folder_is_never_replaced(tmp_path, kind):
     (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "elsewhere" / "0.png").write_bytes(b"a picture")
+    (tmp_path / "elsewhere" / "0.png").write_bytes(b"an image")
     place = tmp_path / "dogs"
     if kind == "folder":
         shutil.copytree(tmp_path / "elsewhere", place)
     elif kind == "file":
-        place.write_bytes(b"a picture")
+        place.write_bytes(b"an image")
     else:
         place.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OutputError, match="dogs") as refused:
         write_files(FILES, place)
     assert "or move dogs away" in refused.value.findings[0].help
-    assert (place if kind == "file" else place / "0.png").read_bytes() == b"a picture"
+    assert (place if kind == "file" else place / "0.png").read_bytes() == b"an image"
     assert strays(tmp_path) == []
 
 

@@ -124,10 +124,10 @@ class _Answers:
             if side.lacks:
                 return None, side.lacks
             if not side.result.summary.effective:
-                return None, f"{side.name} has collapsed: it answers every picture with the same map"
+                return None, f"{side.name} has collapsed: it answers every image with the same map"
         pictures, held_out = _pictures(*sides)
         if pictures is None:
-            return None, "their pictures are not prepared in the same way"
+            return None, "their images are not prepared in the same way"
         a, b = self._maps(first, pictures), self._maps(second, pictures)
         if a.shape != b.shape:
             shapes = " and ".join(" x ".join(map(str, each.shape[1:])) or "single" for each in (a, b))

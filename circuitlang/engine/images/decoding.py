@@ -92,7 +92,7 @@ def _findings(content: bytes) -> Iterator[None]:
     except Image.DecompressionBombError:
         raise _UnreadableError(f"it has more than {MAX_PIXELS // 10**6} million pixels") from None
     except UnidentifiedImageError:
-        raise _UnreadableError("empty" if not content else "not a picture") from None
+        raise _UnreadableError("empty" if not content else "not an image") from None
     except _UnreadableError:
         raise
     except Exception as error:  # Pillow's decoders raise whatever a broken file drives them to
@@ -203,9 +203,7 @@ def _bands(image: Image.Image, channels: int) -> list[Image.Image]:
 
 def _counted(count: int, channels: int) -> _UnreadableError:
     cure = "save its channels as .npy"
-    return _UnreadableError(
-        f"a picture of {count} channel{'s' * (count > 1)}, and the network takes {channels}: {cure}"
-    )
+    return _UnreadableError(f"an image of {count} channel{'s' * (count > 1)}, and the network takes {channels}: {cure}")
 
 
 def _tag(image: Image.Image, number: int) -> int | None:

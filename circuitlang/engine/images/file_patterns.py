@@ -39,7 +39,7 @@ def find(images: Images, folder: Path) -> list[Path]:
     taken = {place for patterns in images.exceptions for place in _taken(found, patterns, folder)}
     paths = [path for place, path in found.items() if place not in taken]
     if not paths:
-        raise InputError(Finding("E301", "no pictures are left", None, "'except' takes away all of them"))
+        raise InputError(Finding("E301", "no images are left", None, "'except' takes away all of them"))
     if images.limit is not None and images.limit < len(paths):
         chosen = sorted(Random(images.seed).sample(range(len(paths)), images.limit))
         paths = [paths[index] for index in chosen]
@@ -176,11 +176,11 @@ def _no_match(pattern: str, parts: tuple[str, ...], start: Path) -> Finding:
         return Finding("E302", f"'{named}' does not exist", None, label, cure or _RELATIVE)
     if wild == len(parts):
         return Finding(
-            "E301", f"'{pattern}' is a folder", None, "", f"write {pattern.rstrip('/') or '.'}/* for its pictures"
+            "E301", f"'{pattern}' is a folder", None, "", f"write {pattern.rstrip('/') or '.'}/* for its images"
         )
     label = f"{resolved(fixed)} has no such file"
     if pattern.endswith("/"):
-        label, cure = "it ends in '/', and folders are no pictures", f"write {pattern}* for the pictures in them"
+        label, cure = "it ends in '/', and folders are no images", f"write {pattern}* for the images in them"
     return Finding("E301", f"nothing matches '{pattern}'", None, label, cure)
 
 

@@ -142,11 +142,11 @@ def load(paths: Iterable[Path], preprocess: Preprocess, skip_unreadable: bool = 
         if kept <= _KEEP:
             prepared.append(image)
     if bad and not skip_unreadable:
-        message = f"{len(bad)} of {len(bad) + len(good)} pictures can't be read"
+        message = f"{len(bad)} of {len(bad) + len(good)} images can't be read"
         cure = "take them out with 'except', or run with --skip-unreadable"
         raise InputError(Finding("E303", message, None, _by_reason(bad), cure))
     if not good:
-        raise InputError(Finding("E303", "none of the pictures can be read", None, _by_reason(bad)))
+        raise InputError(Finding("E303", "none of the images can be read", None, _by_reason(bad)))
     images = ImageSet(tuple(good), tuple(digests), preprocess, tuple(prepared) if kept <= _KEEP else ())
     return images, [f"{name}: {reason}" for name, reason in bad]
 

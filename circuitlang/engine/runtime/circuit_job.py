@@ -60,10 +60,10 @@ def execute(prepared: PreparedRun, job: Job) -> Result:
     # What costs no pass isn't worth keeping.
     score_cache = job.score_cache if passes_of(plan.criterion.name, plan.criterion.parameters) else None
     finder = _Finder(builder, plan.criterion, plan.seed, score_cache, job.contrast, job.arithmetic)
-    train = FidelityEvaluator(subnetwork, job.train, "pictures", plan.seed)
-    test = FidelityEvaluator(subnetwork, job.test, "held-out pictures", plan.seed) if job.test else None
+    train = FidelityEvaluator(subnetwork, job.train, "images", plan.seed)
+    test = FidelityEvaluator(subnetwork, job.test, "held-out images", plan.seed) if job.test else None
     judge = test or train
-    contrast = FidelityEvaluator(subnetwork, job.against, "contrasting pictures", plan.seed) if job.against else None
+    contrast = FidelityEvaluator(subnetwork, job.against, "contrasting images", plan.seed) if job.against else None
     walk: SizeSearch[_Found] | None = None
     relevant = count(builder.relevant)
     if plan.size is None:
@@ -116,7 +116,7 @@ def _measured(found: _Found, circuit: Circuit, judge: FidelityEvaluator) -> Foun
 def finish(prepared: PreparedRun, job: Job, result: Result) -> Result:
     """A result that was read back, with the module and the pictures that it had or lacked; nothing is searched."""
     subnetwork = job.subnetwork
-    label = "held-out pictures" if job.test else "pictures"
+    label = "held-out images" if job.test else "images"
     judge = FidelityEvaluator(subnetwork, job.test or job.train, label, job.plan.seed)
     layers = list(zip(result.summary.layers, result.circuit.kernels, strict=True))
     masks = {

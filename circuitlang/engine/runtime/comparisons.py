@@ -150,10 +150,10 @@ def _pictures(
         else:
             test, _ = load(find(plan.images[asked.test], circuit.base), preprocess, skip_unreadable=True)
     except InputError as error:
-        return None, None, f"the pictures of {name} can't be read: {error.findings[0].message}"
+        return None, None, f"the images of {name} can't be read: {error.findings[0].message}"
     provenance = result.summary.provenance
     if (train.digest, test.digest if test else "") != (provenance.train_images, provenance.test_images):
-        return None, None, f"the pictures of {name} are no longer those it was found on"
+        return None, None, f"the images of {name} are no longer those it was found on"
     return train, test, ""
 
 

@@ -400,7 +400,7 @@ def _check_contrast(circuit: CircuitPlan, sets: Sets) -> None:
     names = {circuit.images, circuit.test or circuit.images, circuit.contrast}
     if names <= sets.keys() and not _others(circuit, circuit.contrast, sets):
         message = f"nothing is left to contrast {circuit.images} with"
-        raise InputError(Finding("E301", message, None, f"every picture of {circuit.contrast} is one of its own"))
+        raise InputError(Finding("E301", message, None, f"every image of {circuit.contrast} is one of its own"))
 
 
 def check_criterion(choice: Choice) -> None:

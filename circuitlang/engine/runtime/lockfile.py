@@ -215,7 +215,7 @@ def _images(locked: Lock, now: Lock) -> Iterator[Drift]:
         }
         for how, which in changes.items():
             if which:
-                number = f"{len(which)} picture{'s were' if len(which) > 1 else ' was'}"
+                number = f"{len(which)} image{'s were' if len(which) > 1 else ' was'}"
                 yield Drift("E344", f"{number} {how} since {name} was locked", listing(which), ("images", name))
 
 

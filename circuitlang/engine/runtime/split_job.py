@@ -103,11 +103,11 @@ def _heard(points: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 def _too_few(into: int | str, different: int, silent: int, wanted: int) -> Finding:
     parts = "parts" if into == "auto" else f"{into} parts"
-    message = f"{different} different picture{'' if different == 1 else 's'} can't be split into {parts}"
+    message = f"{different} different image{'' if different == 1 else 's'} can't be split into {parts}"
     label = f"at least {wanted} are needed"
     if silent:
         label += f"; {silent} more say nothing of the feature"
-    return Finding("E321", message, None, label, "give more pictures, or ask for fewer parts")
+    return Finding("E321", message, None, label, "give more images, or ask for fewer parts")
 
 
 def _separation(
@@ -167,7 +167,7 @@ def evaluate_split(prepared: PreparedRun, job: Job, division: SplitJobs, results
     matrix: list[list[float | None]] = [[None] * len(results)] * len(circuits)
     found: SpecificityTest | None = None
     if held_out := [part.test for part in division.jobs if part.test]:
-        original = torch.cat([responses(job.subnetwork, each, "the network on held-out pictures") for each in held_out])
+        original = torch.cat([responses(job.subnetwork, each, "the network on held-out images") for each in held_out])
         *made, last = (_responses(job, held_out, edits, effective) for edits, effective in circuits)
         matrix = fidelity(original, [*made, last], members, len(results))
         found = distinction(original, made, last, members, job.plan.seed)

@@ -84,9 +84,9 @@ def _answer(job: Job, due: Sequence[Job]) -> None:
     """Find what the network does on a job's pictures, for the features of those of the jobs that are due which have the
     same."""
     roles: tuple[tuple[Callable[[Job], ImageSet | None], bool, str], ...] = (
-        (lambda each: each.train, True, "pictures"),
-        (lambda each: each.test, False, "held-out pictures"),
-        (lambda each: each.against, False, "contrasting pictures"),
+        (lambda each: each.train, True, "images"),
+        (lambda each: each.test, False, "held-out images"),
+        (lambda each: each.against, False, "contrasting images"),
     )
     for pictures, look, label in roles:
         images = pictures(job)

@@ -31,7 +31,7 @@ def collect(
     chosen = choose(strength)
     few = images.take(chosen)
     seen = [
-        _seen(subnetwork, torch.cat(list(few.batches("pictures to look at"))), each)
+        _seen(subnetwork, torch.cat(list(few.batches("images to look at"))), each)
         for each in (None, edits)  # the network, the circuit
     ]
     maps: dict[tuple[int, int], NDArray[np.uint8]] = {}

@@ -14,7 +14,7 @@ _GROUPS = {"bound": "bounds", "expectation": "expectations"}
 
 
 def junit(record: Record) -> bytes:
-    """A test case for each circuit, each bound and each expectation, and one for what stopped the whole run.
+    """Write a test case for each circuit, bound and expectation, and one for the run itself.
 
     A promise that doesn't hold is a failure, a circuit that can't be computed an error, and what was not come to is
     skipped. In the shape of the schemas of both Ant and Jenkins.
@@ -45,7 +45,7 @@ def junit(record: Record) -> bytes:
 
 
 def _run(record: Record) -> Iterator[Xml.Element]:
-    """The test case of the run itself, so that a run which never began isn't taken for a good one."""
+    """Return the test case of the run itself, so that a run which never began isn't taken for a good one."""
     if findings := [finding for finding in record.failures if not finding.circuit]:
         yield _errors(_case(record, "run", record.name), findings)
 
@@ -77,7 +77,7 @@ def _case(record: Record, group: str, name: str, seconds: float = 0.0) -> Xml.El
 
 
 def _errors(case: Xml.Element, findings: Sequence[Finding]) -> Xml.Element:
-    """One error, as more than one is not allowed everywhere."""
+    """Return the errors as one element: some readers allow only one."""
     message = "; ".join(finding.message for finding in findings)
     error = Xml.SubElement(case, "error", message=clean(message), type=findings[0].code)
     error.text = clean("\n".join(map(_told, findings)))

@@ -40,5 +40,5 @@ class Record:
         return not self.failures and all(each.holds for each in self.promises) and len(self.done) == len(self.circuits)
 
     def failed(self, circuit: str) -> tuple[Finding, ...]:
-        """Why one isn't there."""
+        """Return the reason why a circuit is missing."""
         return tuple(finding for finding in self.failures if finding.circuit == circuit)

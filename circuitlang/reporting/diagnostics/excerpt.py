@@ -28,7 +28,7 @@ class Row:
 
 
 def excerpt(span: Span) -> list[Row | None]:
-    """The lines of a span, with None where some are left out; nothing of an empty text."""
+    """Return the lines of a span, None for lines that are left out; nothing for an empty text."""
     if not span.source.text:
         return []
     rows: list[Row | None] = list(_rows(span))
@@ -47,7 +47,7 @@ def _rows(span: Span) -> Iterator[Row]:
 
 
 def _row(number: int, line: str, start: int, end: int, alone: bool) -> Row:
-    """One line, of which the characters from `start` to `end` are meant."""
+    """Return a line whose characters from `start` to `end` are marked."""
     # A mark stands on the letter before it.
     while 0 < start < len(line) and unicodedata.category(line[start]) in ("Mn", "Me"):
         start -= 1

@@ -46,7 +46,7 @@ def _one(finding: Finding) -> Text:
 
 
 def _quoted(span: Span, label: str, gutter: str, colour: str) -> Text:
-    """The lines of a span with carets below; behind the last of them, what is to be said."""
+    """Return the lines of a span with carets below, and the label behind the last caret."""
     rows = excerpt(span)
     text = Text().append(f"{gutter} |\n", "blue")
     for row in rows:

@@ -18,7 +18,7 @@ def json(findings: Sequence[Finding]) -> str:
 
 
 def plain(finding: Finding) -> dict[str, Any]:
-    """One of them, before it is text."""
+    """Return a finding as plain values."""
     span = finding.span
     return {
         "code": finding.code,

@@ -14,7 +14,7 @@ from circuitlang.results.types import LayerSummary, Result
 
 
 def title(result: Result) -> str:
-    """The claim: which feature, how few kernels, how well."""
+    """State the claim: the feature, the number of kernels, the fidelity."""
     summary = result.summary
     share = f" ({percent(summary.kept / summary.relevant)} of {summary.relevant:,})" if summary.relevant else ""
     parts = [shorten(str(summary.plan.target), 48), _count(summary.kept, summary.noun) + share]
@@ -38,14 +38,14 @@ def subtitle(result: Result, found: Connections, columns: Collection[int]) -> li
     effective, left_out = found.effective, found.left_out
     if not effective:
         target = shorten(str(plan.target), 48)
-        collapsed = f"No kernel is effective: none that was kept is on a live path from the image to {target}."
+        collapsed = f"No kernel is effective: no kept kernel lies on a path from the image to {target}."
         return [*lines, circuit_sentences.constant_feature(target) if summary.unheard else collapsed]
     if left_out:
         kernels = f"{effective - left_out:,} of {_count(effective, 'effective kernel')}"
         edges = f"{len(found.strongest):,} strongest edges"
         lines.append(f"Drawn: the {edges}, with {kernels}. {left_out:,} weaker ones are left out.")
     elif effective < summary.kept:
-        lines.append(f"Drawn: the {_count(effective, 'kernel')} on a live path from the image.")
+        lines.append(f"Drawn: the {_count(effective, 'kernel')} connected to the image.")
     silent = [layer.name for number, layer in enumerate(summary.layers) if number not in columns]
     if silent:
         names = ", ".join(shorten(name, 24) for name in silent[:3])
@@ -55,7 +55,7 @@ def subtitle(result: Result, found: Connections, columns: Collection[int]) -> li
 
 
 def description(result: Result, drawn: Sequence[Connection]) -> str:
-    """The drawing for those who can't see it."""
+    """Describe the drawing for screen readers."""
     channels = {end for one in drawn for end in (one.source, one.target)} - {IMAGE}
     return (
         f"Circuit diagram of {result.summary.plan.target}: layers from the image on the left to the target "
@@ -100,7 +100,7 @@ def sum_note(one: Connection, layers: Sequence[LayerSummary]) -> list[str]:
 
 
 def node_tooltips(result: Result) -> dict[Channel, str]:
-    """For every channel with kernels: what they add up to, and its rank among the channels of its layer."""
+    """Return a tooltip for every channel with kernels: the sum of their weights, and its rank in the layer."""
     texts = {IMAGE: "image"}
     for place, kernels in enumerate(result.circuit.kernels):
         mine = kernels.effective
@@ -121,7 +121,7 @@ def node_tooltips(result: Result) -> dict[Channel, str]:
 
 
 def percent(share: float) -> str:
-    """A share in as many digits as it takes."""
+    """Format a share with as many digits as it needs."""
     return f"{100 * share:.0f}%" if share >= 0.1 else f"{100 * share:.2g}%"
 
 

@@ -44,7 +44,7 @@ class Connection:
 
     @property
     def shortcut(self) -> bool:
-        """Whether the output of another channel is added on the way."""
+        """True if the output of another channel is added on the way."""
         return self.source < max(self.summands)
 
     @property
@@ -88,7 +88,7 @@ class _Bundles:
 
 
 def connections(circuit: Circuit, limit: int) -> Connections:
-    """The effective circuit as at most `limit` connections between channels.
+    """Return the effective circuit as at most `limit` connections between channels.
 
     A kernel whose input channel is a sum is in a connection from each summand that lives, with all its score.
     """
@@ -119,7 +119,7 @@ def _strength(score: Floats) -> Floats:
 
 
 def _ranks(layers: tuple[KeptKernels, ...]) -> list[Integers]:
-    """The rank of every effective kernel in the circuit, layer by layer; 1 is strongest."""
+    """Return the rank of every effective kernel in the circuit, layer by layer; 1 is strongest."""
     layer = np.concatenate([np.full(int(some.effective.sum()), place) for place, some in enumerate(layers)])
     source, target = (
         np.concatenate([getattr(some, name)[some.effective] for some in layers]) for name in ("source", "target")
@@ -145,7 +145,7 @@ def _feeders(wire: ChannelSources, alive: list[Integers]) -> Integers:
 
 
 def _bundles(layer: int, kernels: KeptKernels, feeders: Integers, rank: Integers) -> _Bundles:
-    """Each effective kernel joined with each of its feeders; what joins the same two channels is one."""
+    """Join each effective kernel with its feeders; kernels between the same two channels are one bundle."""
     numbers = np.flatnonzero(kernels.effective)
     source, target = kernels.source[numbers], kernels.target[numbers]
     first = np.searchsorted(feeders[:, 0], source, side="left")

@@ -12,7 +12,7 @@ from circuitlang.reporting.diagram import captions
 from circuitlang.reporting.diagram.edges import IMAGE, Channel, Connection, Connections
 from circuitlang.reporting.diagram.layout import Column, Layout, Node, Route, arrange
 from circuitlang.reporting.diagram.svg import add, number, text_width
-from circuitlang.reporting.diagram.thumbnails import embed, enlarge, filter_picture
+from circuitlang.reporting.diagram.thumbnails import embed, enlarge, filter_image
 from circuitlang.results.types import Result
 
 _ARC = 18.0  # how far a connection that turns back reaches beyond its column, in pixels
@@ -67,12 +67,12 @@ def figure(result: Result, found: Connections) -> Figure:
 
 
 def add_headings(parent: Element, drawn: Figure) -> None:
-    """The layers' names and numbers, first lines at height 0."""
+    """Add the names and counts of the layers, the first lines at height 0."""
     _add_headings(parent, drawn.layout.columns, drawn.headings)
 
 
 def by_sign(one: Connection) -> Look:
-    """The style by sign: kernels excite or inhibit; shortcuts are dashed."""
+    """Return the style by sign: kernels excite or inhibit; shortcuts are dashed."""
     return Look(*_COLOURS[one.sign], (6, 3) if one.shortcut else None)
 
 
@@ -87,7 +87,7 @@ def add_drawing(parent: Element, drawn: Figure, style: Style = BY_SIGN) -> None:
 
 
 def targets(result: Result) -> set[Channel]:
-    """The channels that carry the feature."""
+    """Return the channels that carry the feature."""
     wire = result.circuit.target
     return set(zip(wire.origin.tolist(), wire.channel.tolist(), strict=True))
 
@@ -130,7 +130,7 @@ def _add_edges(parent: Element, drawn: Figure, style: Style) -> None:
 
 
 def sign(one: Connection) -> str:
-    """The word for an edge's sign."""
+    """Return the word for an edge's sign."""
     return _COLOURS[one.sign][0]
 
 
@@ -149,7 +149,7 @@ class Pen:
         self.crowd = min(max(len(drawn), 20) / 20, 25) ** 0.25  # 1 to about 2.2
 
     def __call__(self, strength: float) -> tuple[float, float]:
-        """The width in pixels, and the opacity."""
+        """Return the width in pixels, and the opacity."""
         share = (strength / self.strongest) ** self.power if self.strongest > 0 else 1.0
         return 0.5 + share * 6.5 / self.crowd, 0.9 * share + (1 - share) * 0.4 / self.crowd
 
@@ -170,7 +170,7 @@ def _curve(route: Route) -> str:
 
 
 def _add_sums(parent: Element, drawn: Figure) -> None:
-    """A plus in front of every channel that reads a sum."""
+    """Add a plus in front of every channel that reads a sum."""
     reading: dict[Channel, int] = {}
     for one in drawn.found.strongest:
         if len(one.summands) > 1:
@@ -195,7 +195,7 @@ def _add_nodes(parent: Element, layout: Layout, result: Result, style: Style) ->
         kind = "circuit-node circuit-target" if channel in aims else "circuit-node"
         group = add(parent, "g", class_=kind, data_channel=name, transform=translation(node.x, node.y))
         add(group, "title", tooltips.get(channel, name))
-        _add_picture(group, channel, node, result, (INK, 2.5) if channel in aims else style.rim(channel))
+        _add_thumbnail(group, channel, node, result, (INK, 2.5) if channel in aims else style.rim(channel))
         if channel != IMAGE:
             size = min(max(0.22 * node.size, 7.0), 11.0)
             size = NAME if channel in aims else size
@@ -213,13 +213,13 @@ def _add_nodes(parent: Element, layout: Layout, result: Result, style: Style) ->
             label.attrib |= {"paint-order": "stroke", "stroke": PAPER, "stroke-width": "2.5"}
 
 
-def _add_picture(parent: Element, channel: Channel, node: Node, result: Result, rim: tuple[str, float]) -> None:
-    """The filter itself where a channel looks at the image, else what excites it most, else a disc."""
+def _add_thumbnail(parent: Element, channel: Channel, node: Node, result: Result, rim: tuple[str, float]) -> None:
+    """Add the filter of a channel that reads the image, else its exemplar, else a disc."""
     if channel == IMAGE:
         _add_image_icon(parent, node.size)
         return
     layer, size = channel[0], round(2 * node.size)
-    pixels = filter_picture(result.circuit.kernels[layer], result.circuit.wires[layer], channel[1])
+    pixels = filter_image(result.circuit.kernels[layer], result.circuit.wires[layer], channel[1])
     if pixels is not None:
         source = embed(enlarge(pixels, size), 4 * size)
     elif channel in result.exemplars:
@@ -235,7 +235,7 @@ def _add_picture(parent: Element, channel: Channel, node: Node, result: Result, 
 
 
 def _add_image_icon(parent: Element, size: float) -> None:
-    """A landscape: two hills and a sun say "picture" in every language."""
+    """Add a landscape, two hills and a sun, as a sign for the image."""
     step = size / 20
     _frame(parent, size, "#f6f8fa", LINE, 1.5)
     add(parent, "circle", cx=-3.5 * step, cy=-3.5 * step, r=2 * step, fill="#c3cad4")
@@ -255,7 +255,7 @@ def _frame(parent: Element, size: float, fill: str, stroke: str, width: float) -
 
 def rounded_clip(svg: Element) -> None:
     """Define the clip path that rounds the corners of images."""
-    # By share of the picture, so that one clip serves all; equal in all diagrams, so pages may hold several.
+    # By share of the image, so that one clip serves all; equal in all diagrams, so pages may hold several.
     clip = add(add(svg, "defs"), "clipPath", id="circuit-rounded", clipPathUnits="objectBoundingBox")
     add(clip, "rect", width=1.0, height=1.0, rx=0.12)
 
@@ -271,18 +271,18 @@ def text(
     bold: bool = False,
     anchor: str = "start",
 ) -> Element:
-    """A line of text."""
+    """Add a line of text."""
     element = add(parent, "text", words, x=x, y=y, font_size=size, fill=colour)
     element.attrib |= ({"font-weight": "600"} if bold else {}) | ({"text-anchor": anchor} if anchor != "start" else {})
     return element
 
 
 def translation(x: float, y: float) -> str:
-    """The attribute that moves a group."""
+    """Return the attribute that moves a group."""
     return f"translate({number(x)} {number(y)})"
 
 
 def drawn_width(svg: str) -> float:
-    """The width of a drawing in pixels."""
+    """Return the width of a drawing in pixels."""
     found = re.search(r'<svg[^>]* width="([\d.]+)"', svg)
     return float(found[1]) if found else 0.0

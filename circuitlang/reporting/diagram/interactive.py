@@ -30,7 +30,7 @@ from circuitlang.reporting.diagram.figure import (
 )
 from circuitlang.reporting.diagram.sprites import map_sheet, photograph, photograph_sheet, side
 from circuitlang.reporting.diagram.svg import add, canvas, clean, shorten
-from circuitlang.reporting.diagram.thumbnails import filter_picture
+from circuitlang.reporting.diagram.thumbnails import filter_image
 from circuitlang.results.types import ActivationMaps, KeptKernels, Result
 
 MARGIN = 16.0
@@ -40,7 +40,7 @@ _FOLDER = Path(__file__).with_name("page")
 
 
 def interactive(result: Result) -> str:
-    """The page, self-contained: nothing in it is fetched, and nothing of the result can be run."""
+    """Return the page, self-contained: nothing in it is fetched, and nothing of the result can be run."""
     found = connections(result.circuit, MOST)
     drawn = figure(result, found)
     scenes, visions = result.scenes, result.visions
@@ -78,13 +78,13 @@ def _visualised(result: Result) -> str:
 
 
 def _order(drawn: Figure) -> list[Channel]:
-    """The drawn channels column by column, from the top."""
+    """Return the drawn channels column by column, from the top."""
     nodes = drawn.layout.nodes
     return sorted(nodes, key=lambda channel: (channel[0], nodes[channel].y, nodes[channel].x))
 
 
 def _drawing(drawn: Figure) -> str:
-    """The SVG; nodes are called n0, n1, ... in the order of `_order`, edges e0, e1, ... the strongest first."""
+    """Return the SVG; nodes are named n0, n1, ... in the order of `_order`, edges e0, e1, ... the strongest first."""
     layout, layers = drawn.layout, drawn.result.summary.layers
     head = drawn.head + 24
     words = captions.description(drawn.result, drawn.found.strongest)
@@ -115,7 +115,7 @@ def _drawing(drawn: Figure) -> str:
 
 
 def _unnamed(element: Element, name: str) -> None:
-    """An element that is told about on a card, rather than by the browser's tooltip."""
+    """Return an element without a tooltip: the page describes it on a card."""
     for title in element.findall("title"):
         element.remove(title)
     if name:
@@ -164,7 +164,7 @@ def _data(drawn: Figure) -> str:
 
 def _is_filter(result: Result, channel: Channel) -> bool:
     layer, number = channel
-    return filter_picture(result.circuit.kernels[layer], result.circuit.wires[layer], number) is not None
+    return filter_image(result.circuit.kernels[layer], result.circuit.wires[layer], number) is not None
 
 
 def _scenes(scenes: ActivationMaps, largest: int) -> dict[str, Any]:
@@ -190,7 +190,7 @@ def _alike(correlation: float, maps: NDArray[np.float64]) -> str:
 
 
 def _edges(drawn: Figure, place: dict[Channel, int]) -> list[dict[str, Any]]:
-    """The connections, the strongest first; `shown` counts the kernels of all up to each."""
+    """Return the connections, the strongest first; `shown` counts the kernels of all up to each."""
     result, seen = drawn.result, set[tuple[int, int]]()
     found = []
     for one in drawn.found.strongest:
@@ -219,7 +219,7 @@ def _cut_note(one: Connection, many: int) -> str:
 
 
 def _weights(kernels: KeptKernels, one: Connection) -> tuple[NDArray[np.int8], float]:
-    """The weights of a connection's kernels [n, h, w] as shares of the largest, 127 being all of it, and the largest.
+    """Return the weights of a connection's kernels [n, h, w] as shares of the largest, in 127ths, and the largest.
 
     Kernels are in order of their input channel, which behind a flatten is that of positions.
     """

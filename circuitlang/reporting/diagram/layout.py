@@ -207,7 +207,7 @@ class _Ports:
 
 
 def _offsets(touches: Sequence[tuple[Channel, int, float]]) -> dict[tuple[Channel, int], float]:
-    """From the node's middle, for each of its signs; the sign whose other ends are higher up is above."""
+    """Return the offset from the node's middle for each sign; the sign whose other ends are higher comes first."""
     heights: dict[Channel, dict[int, list[float]]] = {}
     for channel, sign, y in touches:
         heights.setdefault(channel, {}).setdefault(sign, []).append(y)

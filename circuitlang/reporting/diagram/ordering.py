@@ -30,15 +30,18 @@ class Slot(NamedTuple):
 
 
 def way(one: Connection, first: int, last: int) -> list[Slot]:
-    """The slots of a connection from one column to another. One that leads back, or into its own column, has lanes in
-    both of these too: it leaves to the right and arrives from the left."""
+    """Return the slots of a connection from one column to another.
+
+    A connection that leads back, or into its own column, has lanes in both of these too: it leaves to the right and
+    arrives from the left.
+    """
     columns = range(first + 1, last) if first < last else range(first, last - 1, -1)
     lanes = [Slot(column, *one.source, one.sign, lane=True) for column in columns]
     return [Slot(first, *one.source), *lanes, Slot(last, *one.target)]
 
 
 def ordered(connections: Sequence[Connection], channels: set[Channel], layers: Sequence[int]) -> list[list[Slot]]:
-    """The slots of every layer's column from top to bottom, with few (and preferably weak) crossings."""
+    """Return the slots of every layer's column from top to bottom, with few (and preferably weak) crossings."""
     count = len(layers)
     graph = _graph(connections, channels, {layer: number for number, layer in enumerate(layers)})
     best = order = [sorted(slot for slot in graph if slot.column == column) for column in range(count)]
@@ -94,7 +97,7 @@ def _by_barycentre(graph: nx.DiGraph[Slot], column: list[Slot], beside: list[Slo
 
 
 def _crossings(graph: nx.DiGraph[Slot], order: list[list[Slot]]) -> float:
-    """The crossings between neighbouring columns, each as bad as its two connections are strong."""
+    """Sum the crossings between neighbouring columns, weighted by the strength of the two connections."""
     place = {slot: number for column in order for number, slot in enumerate(column)}
     total = 0.0
     for column in order:

@@ -1,4 +1,4 @@
-"""Two circuits in one picture: what both have, and what either has alone, each in a colour and a line of its own."""
+"""Two circuits in one image: what both have, and what either has alone, each in a colour and a line of its own."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class _Owned(Connection):
 
 
 def overlay(comparison: Comparison, pair: Pair, first: Result, second: Result) -> bytes:
-    """The effective kernels of two circuits as one diagram, an SVG that needs nothing else.
+    """Draw the effective kernels of two circuits as one self-contained SVG.
 
     The wider an edge, the higher its kernels score, of the strongest of their own circuit. Of more than 2,000 edges the
     strongest are drawn.
@@ -95,7 +95,7 @@ def overlay(comparison: Comparison, pair: Pair, first: Result, second: Result) -
 
 
 def _merge(order: Sequence[str], first: Result, second: Result) -> tuple[Result, list[NDArray[np.int64]]]:
-    """One circuit of the effective kernels of both, and of each layer's kernels whose they are."""
+    """Merge the effective kernels of both circuits into one, with the owner of each kernel by layer."""
     known: dict[str, LayerSummary] = {each.path: each for result in (second, first) for each in result.summary.layers}
     place = {path: number for number, path in enumerate(order)}
     kernels, wires, owners = [], [], []
@@ -119,8 +119,10 @@ def _parts(result: Result) -> dict[str, tuple[KeptKernels, NDArray[np.float64]]]
 
 
 def _kernels(parts: Sequence[tuple[KeptKernels, NDArray[np.float64]] | None]) -> tuple[KeptKernels, NDArray[np.int64]]:
-    """The effective kernels of either circuit in a layer, and whose they are; those of both with the first's weights
-    and the higher share."""
+    """Return the effective kernels of either circuit in a layer, and their owners.
+
+    Kernels of both have the first's weights and the higher share.
+    """
     rows: dict[tuple[int, int], tuple[int, float, NDArray[np.float32]]] = {}
     for owner, part in zip((FIRST, SECOND), parts, strict=True):
         if part is None:
@@ -160,7 +162,7 @@ def _wires(place: Mapping[str, int], parts: Sequence[tuple[Result, ChannelSource
 
 
 def _owned(one: Connection, owners: Sequence[NDArray[np.int64]]) -> _Owned:
-    """A connection is of both circuits where each has a kernel in it, be it another."""
+    """Return the owner of a connection: both circuits if each has a kernel in it, even a different one."""
     owner = int(np.bitwise_or.reduce(owners[one.target[0]][list(one.members)]))
     values = {name: getattr(one, name) for name in Connection.__dataclass_fields__}
     return _Owned(**values, owner=owner)
@@ -217,13 +219,13 @@ def _claim(comparison: Comparison, pair: Pair) -> str:
 def _drawn(found: Connections, owners: Sequence[NDArray[np.int64]]) -> list[str]:
     """Say how the drawing differs from what was kept."""
     if not found.effective:
-        return ["No kernel is effective: neither circuit has a live path from the image."]
+        return ["No kernel is effective: neither circuit is connected to the image."]
     if found.left_out:
         kept = f"{found.effective - found.left_out:,} of {found.effective:,} effective kernels"
         return [f"Drawn: the {len(found.strongest):,} strongest edges, with {kept} of either circuit."]
     alone = [int(sum((mine & owner).astype(bool).sum() for mine in owners)) for owner in (FIRST, SECOND)]
     silent = [word for word, many in zip(("first", "second"), alone, strict=True) if not many]
-    return [f"The {silent[0]} circuit has collapsed: none of its kernels is on a live path."] if silent else []
+    return [f"The {silent[0]} circuit has collapsed: none of its kernels is connected."] if silent else []
 
 
 def _add_legend(parent: Element, names: Sequence[str]) -> None:

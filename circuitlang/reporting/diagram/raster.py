@@ -1,4 +1,4 @@
-"""The diagram in a circuit's folder → a picture of another kind, by a package that most people don't need."""
+"""The diagram in a circuit's folder → an image of another kind, by a package that most people don't need."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ sys.stdout.buffer.write(made)
 
 
 def read_diagram(folder: Path) -> Drawing:
-    """A circuit's diagram, if it is one that a run drew. Raises InputError."""
+    """Read a circuit's diagram and check that a run drew it. Raises InputError."""
     try:
         return trusted(read_file(folder, "diagram.svg"))
     except ValueError as error:
@@ -39,10 +39,10 @@ def read_diagram(folder: Path) -> Drawing:
 
 
 def convert(folder: Path, kind: Literal["png", "pdf"]) -> bytes:
-    """A circuit's diagram as a picture. Raises InputError, also where the package isn't installed."""
+    """Convert a circuit's diagram into an image. Raises InputError, also where the package isn't installed."""
     if find_spec("vl_convert") is None:
         cure = "pip install 'circuitlang[images]'"
-        raise InputError(Finding("E361", "what writes PNG and PDF is not installed", None, "", cure))
+        raise InputError(Finding("E361", "vl-convert-python is not installed", None, "", cure))
     drawing = read_diagram(folder)
     call = [sys.executable, "-c", _PROGRAM, kind, str(_scale(drawing)), *sys.path]
     done = subprocess.run(call, input=drawing.text.encode(), capture_output=True, check=False)

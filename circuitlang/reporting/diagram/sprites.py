@@ -1,4 +1,4 @@
-"""Many small pictures of a channel as one: sheets, of which the page shows a tile at a time."""
+"""Many small images of a channel as one: sheets, of which the page shows a tile at a time."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _NEGATIVE, _ZERO, _POSITIVE = (0x21, 0x66, 0xAC), (0xF7, 0xF7, 0xF5), (0xD9, 0x5
 
 
 def side(maps: Mapping[Channel, NDArray[np.uint8]]) -> int:
-    """The side that maps may have on a page that holds all of these."""
+    """Return the side that maps may have on a page that holds all of these."""
     count = sum(each.shape[0] * each.shape[1] for each in maps.values())
     return max(4, int((_PIXELS / max(count, 1)) ** 0.5))
 
 
 def map_sheet(maps: NDArray[np.uint8], largest: int) -> str:
-    """Maps [n, 2, h, w] as a data URI: a column for each picture, the network's above the circuit's."""
+    """Maps [n, 2, h, w] as a data URI: a column for each image, the network's above the circuit's."""
     height, width = maps.shape[2:]
     if max(height, width) > largest:
         height, width = min(height, largest), min(width, largest)
@@ -45,12 +45,12 @@ def map_sheet(maps: NDArray[np.uint8], largest: int) -> str:
 
 
 def photograph_sheet(pictures: NDArray[np.uint8]) -> str:
-    """Pictures [n, h, w, 3] side by side as a data URI."""
+    """Images [n, h, w, 3] side by side as a data URI."""
     return photograph(np.concatenate(list(pictures), axis=1))
 
 
 def photograph(picture: Pixels) -> str:
-    """A picture as a data URI."""
+    """Return an image as a data URI."""
     return _uri(Image.fromarray(np.ascontiguousarray(picture)), "JPEG", quality=85, subsampling=0, optimize=True)
 
 
@@ -62,7 +62,7 @@ def _palette() -> list[int]:
 
 
 def _resized(maps: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    """Maps [n, 2, h, w] reduced by the mean of what each pixel covers: all of them as one picture of that many rows."""
+    """Maps [n, 2, h, w] reduced by the mean of what each pixel covers: all of them as one image of that many rows."""
     number, both, rows, columns = maps.shape
     across = np.asarray(
         Image.fromarray(maps.reshape(-1, columns)).resize((width, number * both * rows), Image.Resampling.BOX)

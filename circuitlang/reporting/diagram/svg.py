@@ -14,7 +14,7 @@ FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def canvas(width: float, height: float, title: str, description: str) -> Element:
-    """An `svg` element that says what it shows to those who can't see it."""
+    """Return an `svg` element with a title and a description for screen readers."""
     size = {
         "width": number(width),
         "height": number(height),
@@ -28,7 +28,7 @@ def canvas(width: float, height: float, title: str, description: str) -> Element
 
 
 def add(parent: Element, tag: str, text: str = "", **attributes: float | str) -> Element:
-    """A new child; `font_size=12.5` becomes `font-size="12.5"`."""
+    """Add a child; `font_size=12.5` becomes `font-size="12.5"`."""
     named = {
         name.strip("_").replace("_", "-"): clean(value) if isinstance(value, str) else number(value)
         for name, value in attributes.items()
@@ -39,7 +39,7 @@ def add(parent: Element, tag: str, text: str = "", **attributes: float | str) ->
 
 
 def write(svg: Element) -> bytes:
-    """The file's content."""
+    """Return the content of the file."""
     content: bytes = tostring(svg, encoding="utf-8", xml_declaration=True)
     return content
 
@@ -50,7 +50,7 @@ def clean(text: str) -> str:
 
 
 def number(value: float) -> str:
-    """A coordinate: two decimals say more than any screen shows."""
+    """Format a coordinate with two decimals, finer than any screen."""
     text = f"{value:.2f}".rstrip("0").rstrip(".")
     return "0" if text == "-0" else text
 

@@ -43,7 +43,7 @@ _PLAIN = (
     "stroke-opacity", "fill-opacity", "opacity",
 )  # fmt: skip
 _EMBEDDED = re.compile(r"data:image/(png|jpeg);base64,([A-Za-z0-9+/]+={0,2})")
-# More than any drawing has: bytes of its file, elements, elements inside one another, pixels of its pictures.
+# More than any drawing has: bytes of its file, elements, elements inside one another, pixels of its images.
 _BYTES, _COUNT, _DEPTH, _PIXELS = 1 << 26, 200_000, 32, 1 << 26
 
 
@@ -61,7 +61,7 @@ class Drawing:
 
 
 def trusted(content: bytes) -> Drawing:
-    """The drawing in a file. Raises ForeignError where it has anything that a drawing of ours has not."""
+    """Parse the drawing in a file. Raises ForeignError if it has anything that circuitlang doesn't draw."""
     _demand(len(content) <= _BYTES, "it is larger than any drawing")
     text = content.decode()
     body = text[text.index("?>") + 2 :] if text.startswith("<?xml ") and "?>" in text else text
@@ -79,7 +79,7 @@ def trusted(content: bytes) -> Drawing:
             count += 1
             _demand(count <= _COUNT, "it has more elements than any drawing")
             pixels += _element(element)
-            _demand(pixels <= _PIXELS, "it has larger pictures than any drawing")
+            _demand(pixels <= _PIXELS, "it has larger images than any drawing")
     except Xml.ParseError as error:
         raise ForeignError(f"it is no SVG: {error}") from None
     _demand(root is not None and root.tag == _SVG + "svg", "it is no SVG")
@@ -113,7 +113,7 @@ def _picture(link: str) -> int:
         with Image.open(io.BytesIO(base64.b64decode(found[2], validate=True)), formats=["PNG", "JPEG"]) as picture:
             return picture.width * picture.height
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ForeignError(f"it has a picture that can't be read: {str(error)[:80]}") from None
+        raise ForeignError(f"it has an image that can't be read: {str(error)[:80]}") from None
 
 
 def _demand(holds: bool, otherwise: str) -> None:

@@ -1,4 +1,4 @@
-"""Arrays to pictures that are part of the SVG: what a channel looks like."""
+"""Arrays to images that are part of the SVG: what a channel looks like."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from circuitlang.results.types import ChannelSources, KeptKernels
 Pixels = NDArray[np.uint8]
 
 
-def filter_picture(kernels: KeptKernels, wire: ChannelSources, channel: int) -> Pixels | None:
-    """A channel's effective kernels that look at the image, as one picture in colour; zero is mid grey.
+def filter_image(kernels: KeptKernels, wire: ChannelSources, channel: int) -> Pixels | None:
+    """Return a channel's effective kernels that look at the image, as one image in colour; zero is mid grey.
 
-    None where there is no such picture: kernels of one weight, several kernels on one colour (a linear
+    None where there is no such image: kernels of one weight, several kernels on one colour (a linear
     layer), or an image that is neither grey nor RGB.
     """
     height, width = kernels.weight.shape[1:]
@@ -44,13 +44,13 @@ def filter_picture(kernels: KeptKernels, wire: ChannelSources, channel: int) -> 
 
 
 def enlarge(pixels: Pixels, size: int) -> Pixels:
-    """Every pixel repeated, so that viewers show the squares of a small filter rather than a blur."""
+    """Repeat every pixel, so that viewers show the squares of a small filter rather than a blur."""
     times = max(1, -(-size // pixels.shape[0]))
     return pixels.repeat(times, axis=0).repeat(times, axis=1)
 
 
 def embed(pixels: Pixels, size: int) -> str:
-    """The middle square of a picture as a data URI of at most `size` pixels; the smaller of PNG and JPEG."""
+    """Return the middle square of an image as a data URI of at most `size` pixels; the smaller of PNG and JPEG."""
     height, width = pixels.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2

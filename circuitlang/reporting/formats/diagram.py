@@ -1,4 +1,4 @@
-"""The circuit as a picture: a static SVG that needs nothing else, for a paper or a README."""
+"""The circuit as an image: a static SVG that needs nothing else, for a paper or a README."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _add_legend(parent: Element, drawn: Sequence[Connection]) -> None:
 
 
 def _sample(parent: Element, x: float, word: str, colour: str, width: float, dashes: str = "") -> float:
-    """A line with its meaning; returns where it ends."""
+    """Draw a line of the legend and return its right end."""
     line = add(parent, "line", x1=x, x2=x + 26, y1=0.0, y2=0.0, stroke=colour, stroke_width=width)
     if dashes:
         line.set("stroke-dasharray", dashes)

@@ -7,7 +7,7 @@ def diagram_html(result: Result) -> dict[str, bytes]:
     """The diagram as a page to explore, `diagram.html`: one file that works offline.
 
     It hides weak kernels, isolates what feeds a channel, finds channels, and shows each channel's activation maps on
-    pictures, in the network and in the circuit.
+    images, in the network and in the circuit.
     """
     from circuitlang.reporting.diagram.interactive import interactive
 

@@ -1,4 +1,4 @@
-"""The report as a page: the claims of the terminal's report, with pictures."""
+"""The report as a page: the claims of the terminal's report, with images."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _WIDEST = 1500  # of a diagram that is shown as wide as the page, in pixels
 @output_format
 def page(result: Result) -> dict[str, bytes]:
     """The report as a page, `report.html`: fidelity, search, layers and provenance with charts, the diagram, and the
-    pictures that are preserved best and worst. It needs no other file and no network."""
+    images that are preserved best and worst. It needs no other file and no network."""
     summary, witness = result.summary, result.witness
     metric = "pearson" if "pearson" in summary.judged.metrics else min(summary.judged.metrics)
     svg = diagram(result)["diagram.svg"].decode()
@@ -77,14 +77,14 @@ def page(result: Result) -> dict[str, bytes]:
         "marks": list(zip(_SIGNS, rivals, strict=False)),
         "walk": Markup(charts.walk(summary)) if summary.walk else "",
         "tried": list(zip(summary.walk, circuit_sentences.outcomes(summary), strict=True)),
-        "strokes": Markup(charts.pictures(witness)) if witness and told else "",
+        "strokes": Markup(charts.image_strokes(witness)) if witness and told else "",
         "maps": len(witness.most[0].network) if witness and witness.most else 0,
         "counted": told,
         "uncounted": summary.judged.images - told,
-        # Where nothing of the pictures is kept none is kept better than another.
+        # Where nothing of the images is kept none is kept better than another.
         "collapsed": not summary.effective,
-        "best": [_pictured(each, witness.correlations) for each in witness.most] if witness else [],
-        "worst": [_pictured(each, witness.correlations) for each in witness.least]
+        "best": [_example(each, witness.correlations) for each in witness.most] if witness else [],
+        "worst": [_example(each, witness.correlations) for each in witness.least]
         if witness and summary.effective
         else [],
         "paths": any(layer.path != layer.name for layer in summary.layers),
@@ -95,8 +95,8 @@ def page(result: Result) -> dict[str, bytes]:
 
 
 @dataclass(frozen=True)
-class _Pictured:
-    """A judged picture and its two maps, as data URIs."""
+class _Example:
+    """A judged image and its two maps, as data URIs."""
 
     name: str
     picture: str
@@ -119,18 +119,18 @@ class _Kernel:
 
 
 def _prose(lines: list[str]) -> str:
-    """The first line is a sentence of its own, the others are one."""
+    """Join lines into two sentences: the first line, and all others."""
     return f"{lines[0]}. {' '.join(lines[1:])}."
 
 
-def _pictured(shown: ExampleImage, apart: bool) -> _Pictured:
+def _example(shown: ExampleImage, apart: bool) -> _Example:
     """Maps on scales of their own where they are told by r, which forgives scale."""
     most = [float(np.abs(each).max()) for each in (shown.network, shown.circuit)]
     scales = most if apart else [max(most)] * 2
     network, circuit = (
         _heat(_tiled(each), scale) for each, scale in zip((shown.network, shown.circuit), scales, strict=True)
     )
-    return _Pictured(shown.name, embed(shown.picture, 160), network, circuit, shown.kept)
+    return _Example(shown.name, embed(shown.picture, 160), network, circuit, shown.kept)
 
 
 def _kernel(result: Result, share: float, number: int, index: int) -> _Kernel:
@@ -158,7 +158,7 @@ def _tiled(maps: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _heat(values: NDArray[np.float32], largest: float) -> str:
-    """Values [h, w] as a picture, one pixel each: a data URI."""
+    """Values [h, w] as an image, one pixel each: a data URI."""
     pixels = np.empty((*values.shape, 4), np.uint8)
     pixels[..., :3] = np.where(values[..., None] >= 0, _ABOVE, _BELOW)
     pixels[..., 3] = np.rint(255 * np.abs(values) / (largest or 1))

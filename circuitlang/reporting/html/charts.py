@@ -38,7 +38,7 @@ _INCH = 72
 _CSS = FilePath(__file__).with_name("templates") / "page.css"
 _NUMBER = re.compile(r"-?\d+\.\d+")
 _LINE = 0.075  # of a chart's height, for a line of labels
-_ALIKE = 0.002  # the least room that an axis of pictures shows
+_ALIKE = 0.002  # the least room that an axis of images shows
 _FAR = (-1.5, 2.5)  # beyond these a metric is drawn at the border
 _DOTS = 25  # layers of dots, each of which darkens what it covers
 # What is drawn must follow from the numbers alone: no date, no random names, no font of this machine.
@@ -87,7 +87,7 @@ class Sizes:
 
 
 def scatter(witness: FidelityExamples, wide: float = 420, high: float = 400) -> str:
-    """The circuit's responses against the network's, with the line of equality and the one that fits best."""
+    """Plot the circuit's responses against the network's, with the line of equality and the best fit."""
     with _figure(wide, high) as (figure, axes):
         across, up = _room(witness.network), _room(witness.circuit)
         if alike(witness):
@@ -117,7 +117,7 @@ def alike(witness: FidelityExamples) -> bool:
 
 
 def metrics(summary: Summary, wide: float = 520) -> str:
-    """Each metric of the circuit, with its interval, and of what it is compared with; an arrow at the border where it
+    """Plot each metric of the circuit with its interval, and of its baselines; an arrow at the border where it
     is beyond."""
     rivals: dict[str, Fidelity] = {**summary.baselines, "without": summary.without}
     names = sorted(summary.train.metrics)
@@ -152,7 +152,7 @@ def metrics(summary: Summary, wide: float = 520) -> str:
 
 
 def walk(summary: Summary, wide: float = 520, high: float = 360) -> str:
-    """Each size that was tried and what it reaches of each bound, with the chosen one."""
+    """Plot the sizes that were tried against the metric of each bound, with the chosen one."""
     with _figure(wide, high) as (figure, axes):
         sizes = [max(each.kernels, 1) for each in summary.walk]
         for number, bound in enumerate(summary.plan.bounds):
@@ -190,7 +190,7 @@ def sweep(
 
 
 def effective(series: Sequence[Series], sizes: Sizes, wide: float = 1000) -> str:
-    """The share of the relevant kernels that is effective against the share that was asked for, both logarithmic;
+    """Plot the effective share of the relevant kernels against the requested share, both logarithmic;
     dashed where all would be."""
     with _figure(wide, 300) as (figure, axes):
         places = sorted(sizes.names)
@@ -210,7 +210,7 @@ def effective(series: Sequence[Series], sizes: Sizes, wide: float = 1000) -> str
 
 
 def _above(series: Series, floor: float) -> Series:
-    """The same with nothing below a floor."""
+    """Clip the series at a floor."""
     values, low, high, *members = (
         [max(value, floor) for value in each] for each in (series.values, series.low, series.high, *series.members)
     )
@@ -218,7 +218,7 @@ def _above(series: Series, floor: float) -> Series:
 
 
 def _curves(axes: Axes, series: Sequence[Series]) -> list[tuple[float, float, str, str]]:
-    """Every series with its band, members faint behind; and where they end, as far as they are few enough to name."""
+    """Draw every series with its band and faint members; return the ends of those that get a label."""
     ends = []
     for number, each in enumerate(series):
         told = len(series) <= len(SERIES)
@@ -233,8 +233,8 @@ def _curves(axes: Axes, series: Sequence[Series]) -> list[tuple[float, float, st
     return ends
 
 
-def pictures(witness: FidelityExamples, wide: float = 1040) -> str:
-    """Every judged picture's own number, a stroke each."""
+def image_strokes(witness: FidelityExamples, wide: float = 1040) -> str:
+    """Plot the fidelity of each image as a stroke."""
     with _figure(wide, 74) as (figure, axes):
         values = witness.pictures[~np.isnan(witness.pictures)]
         axes.vlines(values, 0, 1, color=ACCENT, linewidth=2, alpha=0.6)
@@ -248,11 +248,11 @@ def pictures(witness: FidelityExamples, wide: float = 1040) -> str:
         axes.xaxis.set_major_locator(MaxNLocator(6))
         axes.ticklabel_format(axis="x", useOffset=False, style="plain")
         axes.spines["left"].set_visible(False)
-        return _svg(figure, "pictures")
+        return _svg(figure, "images")
 
 
 def embedding(split: Split, wide: float = 520, high: float = 420) -> str:
-    """The images of a split in the plane of its points: a colour and a shape for each part, rings where held out."""
+    """Plot the images of a split in a plane: a colour and a shape for each part, rings where held out."""
     with _figure(wide, high) as (figure, axes):
         points, start = np.array(split.points), 0
         for number, kind in enumerate(split.kinds):
@@ -273,7 +273,7 @@ def embedding(split: Split, wide: float = 520, high: float = 420) -> str:
 
 
 def alone(chart: str) -> str:
-    """A chart as a file of its own, in the colours that pages have in light, on their ground."""
+    """Return a chart as a file of its own, in the light colours of the pages."""
     css = _CSS.read_text(encoding="utf-8")
     colours = dict(re.findall(r"--([\w-]+): light-dark\((#\w+),", css))
     text = re.sub(r"var\(--([\w-]+)\)", lambda name: colours[name[1]], chart)
@@ -294,7 +294,7 @@ def _figure(wide: float, high: float) -> Iterator[tuple[Figure, Axes]]:
 
 
 def _room(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """From the least to the greatest of some values, and a little more on both sides."""
+    """Return the range of some values with a margin on both sides."""
     least, most = float(values.min()), float(values.max())
     room = 0.05 * (most - least) or 1.0
     return np.array([least - room, most + room])
@@ -311,7 +311,7 @@ def _few_ticks(axes: Axes) -> None:
 
 
 def _log_sizes(axes: Axes, names: Mapping[float, str], label: str) -> None:
-    """A logarithmic axis that names the sizes there are, as far as they don't get into each other's way."""
+    """Make an axis logarithmic and label the sizes as far as the labels don't overlap."""
     axes.set_xscale("log")
     shown = _apart(names, 1.35)
     axes.set_xticks(shown, labels=[names[size] for size in shown])
@@ -357,7 +357,7 @@ def _labels(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
 
 
 def _svg(figure: Figure, name: str) -> str:
-    """The figure as an element of a page: without a prologue, a size in points, or a name for every group."""
+    """Return the figure as an element of a page, without a prologue, a size in points and names of groups."""
     content = io.StringIO()
     figure.savefig(content, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = content.getvalue()
@@ -371,5 +371,5 @@ def _svg(figure: Figure, name: str) -> str:
 
 
 def _short(number: re.Match[str]) -> str:
-    """A tenth of a pixel is finer than any screen."""
+    """Round a coordinate to a tenth of a pixel, finer than any screen."""
     return f"{float(number[0]):.1f}".removesuffix(".0")

@@ -19,7 +19,7 @@ _FOLDER = Path(__file__).with_name("templates")
 
 
 def render(template: str, **values: Any) -> bytes:
-    """A page; what is not Markup is escaped. Its policy lets run only the script that is here."""
+    """Render a page. Everything but Markup is escaped, and its policy allows only its own script."""
     script = _script()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     page = _environment().get_template(template).render(script=Markup(script), script_hash=digest, **values)
@@ -49,15 +49,15 @@ def _script() -> str:
 
 
 def shown(value: Any) -> Any:
-    """A value as a template may print it: of text, what can be seen; markup is this program's own."""
+    """Return a value as a template may print it: text without control characters; markup unchanged."""
     return lines(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def percent(share: float) -> str:
-    """As in the terminal: one decimal."""
+    """Format a share with one decimal, as in the terminal."""
     return f"{share:.1%}"
 
 
 def signed(value: float) -> str:
-    """A difference in three decimals, with a minus that is as wide as a plus; none before nothing."""
+    """Format a difference with three decimals and a typographic sign; zero has none."""
     return f"{round(value, 3) + 0.0:+.3f}".replace("-", "−") if round(value, 3) else "0.000"

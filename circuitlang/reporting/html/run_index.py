@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from circuitlang.reporting.html.charts import Series
 
 
-# What circuits may differ in beside their size and their pictures.
+# What circuits may differ in beside their size and their images.
 _TELLING = ("target", "criterion", "ablation", "refill", "structure")
 
 
@@ -52,8 +52,10 @@ def index(
     splits: Mapping[str, Split] | None = None,
     compared: Mapping[str, Comparison] | None = None,
 ) -> bytes:
-    """The page of a run: all circuits of its plan, of a split those of its parts, and of those that are finished (by
-    id) what was found; the splits that are finished, by id; and by folder what was compared."""
+    """Return the page of a run: all circuits of its plan, with the parts of its splits.
+
+    Summaries of finished circuits and splits are by id, comparisons by folder.
+    """
     splits = splits or {}
     rows: list[tuple[Circuit, Summary | None]] = []
     for circuit in plan.circuits:
@@ -93,7 +95,7 @@ def index(
 
 
 def _draw(sweep: Sweep) -> _Drawn:
-    """The curves of a sweep, where it has more sizes than one."""
+    """Draw the curves of a sweep with more than one size."""
     if len(sweep.sizes) < 2:
         return _Drawn(sweep, Markup(), Markup(), 0)
     # Only now, as a run whose circuits are all alike has nothing to draw.
@@ -112,7 +114,7 @@ def _draw(sweep: Sweep) -> _Drawn:
 
 
 def _series(curve: Curve, number: Callable[[Summary], float], metric: str = "") -> Series:
-    """A number of the circuits of a curve, their median and its interval; of a metric, as the sweep has it."""
+    """Return a number of the circuits of a curve, their median and its interval; of a metric, as the sweep has it."""
     from circuitlang.reporting.html.charts import Series
 
     spreads = [point.fidelity(metric) if metric else point.over(number) for point in curve.points]

@@ -29,7 +29,7 @@ class _Shown:
 
 
 def split_page(divided: SplitResult) -> bytes:
-    """A page that needs no other file and no network, but links to the reports of the parts."""
+    """Render the self-contained page of a split, with links to the reports of its parts."""
     split = divided.split
     pairs = list(dict.fromkeys(each.parts for each in split.overlaps))
     return render(

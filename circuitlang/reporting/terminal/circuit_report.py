@@ -30,7 +30,7 @@ _HEAT = ("#2166ac", "#4393c3", "#92c5de", "#888888", "#fdb863", "#e08214", "#b35
 
 
 def render(result: Result, folder: Path | None = None) -> RenderableType:
-    """The report of one circuit; `folder` is where its files are, if they were written."""
+    """Render the report of one circuit; `folder` is where its files are, if they were written."""
     parts: list[RenderableType] = [_claim(result.summary), *_notes(result.summary), _fidelity(result.summary)]
     if result.summary.contrast:
         parts.append(_contrast(result.summary, result.summary.contrast))
@@ -44,7 +44,7 @@ def render(result: Result, folder: Path | None = None) -> RenderableType:
 
 
 def brief(summary: Summary, cached: bool) -> Text:
-    """A circuit in a line, as it is finished or, where it was before, `cached`."""
+    """Summarise a circuit in one line, marked `cached` if it was finished before."""
     pearson = summary.judged.metrics.get("pearson", 0.0)
     text = Text.assemble((summary.plan.id, "bold"), f"  {summary.kept:,} {summary.noun}s, pearson ")
     text.append(f"{pearson:.3f}", _grade(pearson))
@@ -56,9 +56,9 @@ def brief(summary: Summary, cached: bool) -> Text:
 
 
 def overview(summaries: Sequence[Summary]) -> RenderableType:
-    """The circuits of a run, a line each."""
+    """List the circuits of a run, a line each."""
     held_out = all(summary.test for summary in summaries)
-    where = "on held-out pictures" if held_out else "held out where anything was"
+    where = "on held-out images" if held_out else "held out where anything was"
     metrics = shared_metrics(summaries)
     table = ResponsiveTable(partial(_overview, summaries), [name for name in _SPARED if name in metrics])
     return section("circuits", f"{len(summaries)} of this run, fidelity {where}", table)
@@ -136,7 +136,7 @@ def _metrics(summary: Summary, without: Collection[str]) -> Table:
 
 
 def _contrast(summary: Summary, contrast: Fidelity) -> RenderableType:
-    """The fidelity on the circuit's own images beside that on the images it is contrasted with."""
+    """Return the fidelity on the circuit's own images beside that on the images it is contrasted with."""
     both = {"own": summary.judged, "contrast": contrast}
     table = ResponsiveTable(partial(_side_by_side, both), ["the intervals"])
     return section("contrast", f"{circuit_sentences.where(summary)}, and {circuit_sentences.contrast(summary)}", table)
@@ -161,7 +161,7 @@ def _side_by_side(both: Mapping[str, Fidelity], without: Collection[str]) -> Tab
 
 
 def _walk(summary: Summary) -> RenderableType:
-    """The sizes that were tried, largest first, and where between them the answer lies."""
+    """Tabulate the sizes that were tried, largest first, with the chosen one in bold."""
     bounds = summary.plan.bounds
     table = empty_table()
     for title in ("allowed", "share", *(f"{each.sample}.{each.metric}" for each in bounds), ""):
@@ -222,7 +222,7 @@ def _strongest(result: Result) -> RenderableType:
 
 
 def strongest(result: Result) -> list[tuple[float, int, int]]:
-    """The strongest kernels: score as a share of the highest, number of the layer, and place among its kernels."""
+    """Return the strongest kernels: score as a share of the highest, number of the layer, index in the layer."""
     ranked = [
         (float(score), number, index)
         for number, kernels in enumerate(result.circuit.kernels)
@@ -248,7 +248,7 @@ def _filled(share: float, width: int) -> Text:
 
 
 def _heat(weight: np.ndarray, sign: str) -> Text:
-    """The kernel's sign and a strip of its weights, row by row, in the diagram's colours."""
+    """Return the kernel's sign and a strip of its weights, row by row, in the diagram's colours."""
     text = Text(f"{sign} ")
     largest = float(np.abs(weight).max()) or 1.0
     rows = weight if weight.shape[0] <= 3 else weight[:0]

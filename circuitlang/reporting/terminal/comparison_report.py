@@ -62,7 +62,7 @@ def claims(comparison: Comparison) -> list[str]:
 
 
 def title(comparison: Comparison) -> str:
-    """The circuits' names."""
+    """Return the circuits' names."""
     return listing([member.name for member in comparison.members], limit=3)
 
 
@@ -87,7 +87,7 @@ def agreement(pair: Pair) -> str:
     if found is None:
         return f"Their maps are not compared: {pair.silent}."
     first, *others = [f"{name} {value:.3f}{_interval(found, name)}" for name, value in found.metrics.items()]
-    number = f"{found.pictures} picture{'' if found.pictures == 1 else 's'}"
+    number = f"{found.pictures} image{'' if found.pictures == 1 else 's'}"
     where = f"{number} held out from both" if found.held_out else f"{number} that aren't held out from both"
     return f"Their maps are alike by {first} on {where}" + (f"; {', '.join(others)}." if others else ".")
 
@@ -100,7 +100,7 @@ def _interval(found: Agreement, name: str) -> str:
 
 
 def probability(p: float | None) -> str:
-    """A probability as it is said."""
+    """Format a probability as `= 0.01` or `< 0.001`."""
     if p is None:
         return "–"
     if p < _LEAST:
@@ -109,7 +109,7 @@ def probability(p: float | None) -> str:
 
 
 def count(number: float) -> str:
-    """An expected number: with a decimal where that says something."""
+    """Format an expected count, with a decimal below 100."""
     return f"{number:,.0f}" if number >= 100 else f"{number:.1f}"
 
 
@@ -124,12 +124,12 @@ def fidelity(member: Member) -> str:
 
 
 def count_of(number: int, member: Member) -> str:
-    """A number of what is counted of a circuit, which is said where it isn't kernels."""
+    """Format a count, with its unit where that isn't kernels."""
     return f"{number:,}" if member.noun == "kernel" else f"{number:,} {member.noun}s"
 
 
 def columns(comparison: Comparison) -> list[Pair]:
-    """The pairs whose layers are shown: the first circuit with each of the next."""
+    """Return the pairs whose layers are shown: the first circuit with each of the next."""
     return [pair for pair in comparison.pairs if pair.first == 0][:_COLUMNS]
 
 
@@ -205,12 +205,12 @@ def _matrices(comparison: Comparison) -> RenderableType:
 
     parts = [
         section("overlap", "intersection over union", _matrix(comparison, overlapping)),
-        section("maps", "pearson of two circuits' maps, on pictures held out from both", _matrix(comparison, alike)),
+        section("maps", "pearson of two circuits' maps, on images held out from both", _matrix(comparison, alike)),
     ]
     reasons = dict.fromkeys(pair.silent for pair in comparison.pairs if pair.silent)
     notes = [Text(f"–: {reason}", "dim") for reason in reasons]
     if any(pair.agreement and not pair.agreement.held_out for pair in comparison.pairs):
-        notes.append(Text("some have no such picture, and are compared on those they are judged by", "dim"))
+        notes.append(Text("some have no such image, and are compared on those they are judged by", "dim"))
     return Group(Padding(parts[0], (0, 0, 1, 0)), parts[1], *notes)
 
 

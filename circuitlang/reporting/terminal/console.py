@@ -23,7 +23,7 @@ class Console(RichConsole):
         super().__init__(highlight=False, **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """The segments of a renderable, each with a sign for what can't be seen in it."""
+        """Return the segments of a renderable, with control characters made visible."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(lines(segment.text), segment.style)
 

@@ -122,12 +122,12 @@ def compare(before: DiffInput, after: DiffInput) -> Comparison:
 
 
 def _ids(folder: Path, circuit: CircuitPlan) -> list[Path]:
-    """The folders that a circuit of a plan is in: of a split those of its parts, by number."""
+    """Return the folders of a circuit; for a split those of its parts, by number."""
     return [folder] if circuit.into is None or is_there(folder / "circuit.json") else parts(folder.parent, folder.name)
 
 
 def _result(folder: Path | None, circuit: CircuitPlan) -> Result | None:
-    """The finished circuit, if there is one and it is of this plan. Raises InputError if it is damaged."""
+    """Read the finished circuit, if there is one and it is of this plan. Raises InputError if it is damaged."""
     if folder is None or not is_there(folder / "circuit.json"):
         return None
     result = read(folder)
@@ -180,7 +180,7 @@ def _provenance(ours: Summary, theirs: Summary) -> Iterator[Change]:
 
 
 def plain(comparison: Comparison) -> dict[str, Any]:
-    """The comparison as data for `--json`, with what is derived: kinds, differences, intersection over union."""
+    """Return the comparison as data for `--json`, with derived values: kinds, differences, intersection over union."""
     return {
         "same": comparison.same,
         "meaning": [{"kind": each.kind, **asdict(each)} for each in comparison.meaning],
@@ -200,7 +200,7 @@ def plain(comparison: Comparison) -> dict[str, Any]:
 
 
 def render(comparison: Comparison) -> RenderableType:
-    """The comparison for people: what was asked first, then what was found."""
+    """Render the comparison for a terminal: differences of the specs, then of the results."""
     if comparison.same:
         return Text("no difference in meaning")
     parts = [*map(_asked, comparison.meaning), *(_measured(each) for each in comparison.found if not each.same)]

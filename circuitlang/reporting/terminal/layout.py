@@ -16,12 +16,12 @@ from circuitlang.base.diagnostics import listing
 
 
 def section(title: str, caption: str, body: RenderableType) -> RenderableType:
-    """A body below its title and, on the same line, what it is."""
+    """Put a body below its title and a description on the same line."""
     return Group(Text.assemble((title, "bold"), ("  " + caption, "dim")), body)
 
 
 def empty_table() -> Table:
-    """An empty table with a line below its head."""
+    """Return an empty table with a line below its head."""
     return Table(box=box.SIMPLE_HEAD, pad_edge=False)
 
 
@@ -46,7 +46,7 @@ class ResponsiveTable:
 
 
 def origin(statement: str, says: Mapping[str, str], folder: Path | None) -> Table:
-    """The words that asked for a result, where it came from, and its files where they were written."""
+    """List the statement of a result, its provenance, and its files where they were written."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim")
     grid.add_column(overflow="fold")

@@ -1,4 +1,4 @@
-"""Forecast → a tree that is read from top to bottom: the model, the pictures, the circuits, what it all costs."""
+"""Forecast → a tree that is read from top to bottom: the model, the images, the circuits, what it all costs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _PREFIXES = ("", "K", "M", "G", "T", "P", "E")
 
 
 def draw(forecast: Forecast) -> Tree:
-    """A forecast for people, on a terminal or in a file."""
+    """Draw a forecast as a tree, on a terminal or in a file."""
     tree = Tree(Text("plan", "bold"), guide_style="dim")
     tree.add(Text.assemble(_word("model"), forecast.model, (f"  {forecast.size} x {forecast.size} pixels", "dim")))
     for note in forecast.weights_notes:
@@ -52,7 +52,7 @@ def draw(forecast: Forecast) -> Tree:
 
 
 def as_json(forecast: Forecast) -> str:
-    """The same for programs; operations are plain numbers, `total` is that of the circuits that are due."""
+    """Return the forecast as JSON; operations are plain numbers, `total` is that of the circuits that are due."""
     whole = msgspec.to_builtins(forecast)
     for circuit in whole["circuits"]:
         for word in ("scoring", "common", "forward"):
@@ -67,7 +67,7 @@ def as_json(forecast: Forecast) -> str:
 
 
 def _image_set(images: ImageSet) -> Text:
-    text = Text.assemble((images.name, "bold"), f"  {_number(images.pictures, 'picture')}")
+    text = Text.assemble((images.name, "bold"), f"  {_number(images.pictures, 'image')}")
     if images.include != (images.name,):
         text.append(f"  {listing(images.include)}", "dim")
     if images.exclude:
@@ -87,7 +87,7 @@ def _circuit(tree: Tree, circuit: CircuitForecast) -> None:
     for each in given:
         branch.add(Text.assemble(_word(each.word), f"{each.value:<{width}}", (f"  {each.origin}".rstrip(), "cyan")))
     branch.add(Text.assemble(_word("kernels"), *_kernels(circuit)))
-    branch.add(Text.assemble(_word("pictures"), *_pictures(circuit)))
+    branch.add(Text.assemble(_word("images"), *_image_counts(circuit)))
     if circuit.cost is not None:
         branch.add(Text.assemble(_word("cost"), *_cost(circuit)))
     if defaults := [each for each in circuit.settings if each.origin == "default"]:
@@ -103,7 +103,7 @@ def _kernels(circuit: CircuitForecast) -> Iterable[str | tuple[str, str]]:
     yield f"{wanted} of {circuit.relevant:,} relevant"
 
 
-def _pictures(circuit: CircuitForecast) -> Iterable[str | tuple[str, str]]:
+def _image_counts(circuit: CircuitForecast) -> Iterable[str | tuple[str, str]]:
     yield f"found on {circuit.found_on:,} of {circuit.images}, "
     if circuit.contrast is not None:
         yield f"contrasted with {circuit.contrasted_with:,} of {circuit.contrast}, "
@@ -150,7 +150,7 @@ def _word(word: str) -> tuple[str, str]:
 
 
 def _number(count: float, what: str) -> str:
-    """A count and what is counted, in English."""
+    """Format a count with its noun."""
     many = f"{what}es" if what.endswith("s") else f"{what}s"
     written = f"{int(count):,}" if count == int(count) else f"{count:,.1f}"
     return f"{written} {what if count == 1 else many}"

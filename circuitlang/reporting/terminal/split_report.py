@@ -20,7 +20,7 @@ _PAIRS = 3
 
 
 def render(split: Split, folder: Path | None = None) -> RenderableType:
-    """The report of a split; `folder` is where its files are, if they were written."""
+    """Render the report of a split; `folder` is where its files are, if they were written."""
     parts: list[RenderableType] = [_claim(split)]
     parts += [Text(f"! {note}", "yellow") for note in split_sentences.notes(split)]
     parts += [_parts(split), _overlaps(split), origin(split.plan.statement, split_sentences.origin(split), folder)]
@@ -39,10 +39,10 @@ def _claim(split: Split) -> RenderableType:
 
 
 def _parts(split: Split) -> RenderableType:
-    """A row for each circuit, a column for the pictures of each part."""
+    """Tabulate fidelity: a row for each circuit, a column for the images of each part."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("circuit of", no_wrap=True)
-    for title in ("pictures", "held out", "kept", *(f"on {number}" for number, _ in enumerate(split.kinds, 1))):
+    for title in ("images", "held out", "kept", *(f"on {number}" for number, _ in enumerate(split.kinds, 1))):
         table.add_column(title, justify="right", no_wrap=True)
     for number, kind in enumerate(split.kinds):
         cells = [
@@ -52,9 +52,9 @@ def _parts(split: Split) -> RenderableType:
     found_on, held_out = (sum(map(len, names)) for names in zip(*((k.train, k.test) for k in split.kinds), strict=True))
     cells = [_number(value, "dim") for value in split.fidelity[-1]]
     table.add_section()
-    table.add_row("all pictures", f"{found_on}", f"{held_out}", f"{split.whole:,}", *cells, style="dim")
+    table.add_row("all images", f"{found_on}", f"{held_out}", f"{split.whole:,}", *cells, style="dim")
     lines = Group(table, Text(f"silhouette: {split_sentences.tried(split)}", "dim"))
-    return section("parts", "pearson of each circuit on the held-out pictures of each part", lines)
+    return section("parts", "pearson of each circuit on the held-out images of each part", lines)
 
 
 def _number(value: float | None, style: str) -> Text:

@@ -22,8 +22,8 @@ _MEDIAN, _INTERVAL, _RIVAL = "●", "│", "·"
 
 
 def sweep_report(sweep: Sweep) -> RenderableType:
-    """The table and, from three sizes on, the curves."""
-    where = "on held-out pictures" if sweep.held_out else "held out where anything was"
+    """Render the table of a sweep and, from three sizes on, its curves."""
+    where = "on held-out images" if sweep.held_out else "held out where anything was"
     title = Text.assemble((sweep.name, "bold"), (f"  {sweep.metric} {where}, by size", "dim"))
     parts: list[RenderableType] = [title, Text(_caption(sweep), "dim"), Text(), _Tables(sweep)]
     if sweep.missing:
@@ -36,7 +36,7 @@ def sweep_report(sweep: Sweep) -> RenderableType:
 
 def _caption(sweep: Sweep) -> str:
     if len(sweep.features) == 1:
-        return f"of {sweep.features[0]}, with its 95% interval over pictures"
+        return f"of {sweep.features[0]}, with its 95% interval over images"
     return f"medians of {len(sweep.features)} features, with the bootstrap's 95% interval over features"
 
 
@@ -62,7 +62,7 @@ def _table(sweep: Sweep, curves: Sequence[Curve], wide: int) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for title in ("size", f"{sweep.noun}s", *(curve.label for curve in curves)):
         table.add_column(title, justify="right", overflow="fold", max_width=wide)
-    table.add_column(sweep.rival, justify="right", style="dim", overflow="fold", max_width=8)
+    table.add_column(sweep.rival, justify="right", style="dim", overflow="fold", max_width=9)
     rivals = sweep.rivals(sweep.metric)
     for size in sweep.sizes:
         points = [point for curve in sweep.curves for point in curve.points if point.size == size]
@@ -96,14 +96,14 @@ class _Plots:
             for lines in zip(*plots[start : start + side_by_side], strict=True):
                 yield Text((" " * _GAP).join(lines).rstrip(), no_wrap=True)
             yield Text()
-        yield Text(f"{_MEDIAN} {self._what()}  {_INTERVAL} 95% interval  {_RIVAL} random, as large", "dim")
+        yield Text(f"{_MEDIAN} {self._what()}  {_INTERVAL} 95% interval  {_RIVAL} random, same size", "dim")
 
     def _what(self) -> str:
         return self.sweep.metric if len(self.sweep.features) == 1 else f"median {self.sweep.metric}"
 
 
 def _plot(sweep: Sweep, curve: Curve, wide: int) -> list[str]:
-    """A curve against the logarithm of the size, as lines of `wide` columns."""
+    """Plot a curve against the logarithm of the size, as lines of `wide` columns."""
     plot = wide - _AXIS
     columns = _places(sweep.sizes, plot)
     spreads = {columns[point.size]: point.fidelity(sweep.metric) for point in curve.points}
@@ -126,13 +126,13 @@ def _plot(sweep: Sweep, curve: Curve, wide: int) -> list[str]:
 
 
 def _places(sizes: Sequence[float], wide: int) -> dict[float, int]:
-    """The column of each size; the first is a few columns from the left, the last from the right."""
+    """Return the column of each size; the first is a few columns from the left, the last from the right."""
     low, high = math.log(sizes[0]), math.log(sizes[-1])
     return {size: 1 + round((math.log(size) - low) / (high - low) * (wide - 4)) for size in sizes}
 
 
 def _sizes(sweep: Sweep, columns: dict[float, int], wide: int) -> list[str]:
-    """The axis, and the sizes as far as they don't get into each other's way."""
+    """Return the axis, labelled with sizes as far as the labels don't overlap."""
     plot = wide - _AXIS
     axis, names = ["─"] * plot, [" "] * wide
     free = 0

@@ -13,60 +13,61 @@ def verdict(split: Split) -> str:
     if split.splits:
         return f"{target} splits into {parts} parts"
     if split.distinction is None:
-        return f"whether {target} splits can't be told: fewer than two parts have held-out pictures"
-    found = f"no evidence that {target} splits"
+        return f"whether {target} splits is unknown: fewer than two parts have held-out images"
+    none = f"no evidence that {target} splits"
     if split.distinction.p < SIGNIFICANT:
-        return f"{found}: the circuits differ, but the pictures could as well be a continuum"
+        return f"{none}: the circuits differ, but the images form no separate groups"
     if split.separation.p < SIGNIFICANT:
-        return f"{found}: the pictures do fall into kinds, but each part's circuit keeps the others as well"
-    return found
+        return f"{none}: the images form separate groups, but each part's circuit preserves the others as well"
+    return none
 
 
 def evidence(split: Split) -> list[str]:
     """Give the evidence for the verdict: the circuits, and the clusters of images; a sentence each."""
-    circuits = _circuits(split.distinction) if split.distinction else "Nothing is said of the circuits."
-    return [circuits, _kinds(split.separation)]
+    circuits = _circuits(split.distinction) if split.distinction else "The circuits are not compared."
+    return [circuits, _clusters(split.separation)]
 
 
 def _circuits(distinction: SpecificityTest) -> str:
     return (
-        f"Circuits keep held-out pictures of their own part at r {distinction.own:.3f}, those of the others at "
-        f"{distinction.other:.3f}; {probability(distinction.p)} that pictures dealt out at random differ as much. "
-        f"The circuit of all pictures, as large, keeps them at {distinction.whole:.3f}."
+        f"Circuits preserve held-out images of their own part at r {distinction.own:.3f}, those of the others at "
+        f"{distinction.other:.3f} (permutation test: {probability(distinction.p)}). "
+        f"The circuit of all images, of the same size, preserves them at {distinction.whole:.3f}."
     )
 
 
-def _kinds(separation: ClusterTest) -> str:
+def _clusters(separation: ClusterTest) -> str:
+    groups = "separate groups" if separation.p < SIGNIFICANT else "no separate groups"
     return (
-        f"For each picture about the middle of a part {separation.valley:.2f} are half-way to another part, in a cloud "
-        f"without kinds {separation.cloud:.2f}; {probability(separation.p)} that such a cloud has as few."
+        f"Between-cluster ratio {separation.valley:.2f} ({separation.cloud:.2f} without clusters; "
+        f"{probability(separation.p)}): the images form {groups}."
     )
 
 
 def probability(p: float) -> str:
-    """In two digits."""
+    """Format a probability with two significant digits."""
     return f"p = {p:.2g}"
 
 
 def notes(split: Split) -> list[str]:
     """Return the caveats about a split."""
-    found = []
+    notes = []
     if split.vectors != split.plan.criterion:
-        found.append(
-            f"Pictures are told apart by {split.vectors}: {split.plan.criterion}, by which circuits are found, has no "
-            "score of a single picture."
+        notes.append(
+            f"Images are clustered by {split.vectors}: {split.plan.criterion}, which finds the circuits, has no "
+            "scores for a single image."
         )
     if unheld := [str(number) for number, kind in enumerate(split.kinds, 1) if not kind.test]:
-        found.append(f"No held-out picture is nearest to part {listing(unheld)}.")
+        notes.append(f"No held-out image is nearest to part {listing(unheld)}.")
     if split.silent:
-        many = f"{len(split.silent)} pictures say" if len(split.silent) > 1 else "1 picture says"
+        images = f"{len(split.silent)} images give" if len(split.silent) > 1 else "1 image gives"
         are = "are" if len(split.silent) > 1 else "is"
-        found.append(f"{many} nothing of the feature and {are} in no part: {listing(split.silent, limit=5)}")
-    return [*found, *circuit_sentences.weights_notes(split.provenance)]
+        notes.append(f"{images} every kernel a score of zero and {are} in no part: {listing(split.silent, limit=5)}")
+    return [*notes, *circuit_sentences.weights_notes(split.provenance)]
 
 
 def tried(split: Split) -> str:
-    """The silhouettes by number of parts that were tried."""
+    """List the mean silhouettes by the number of parts that was tried."""
     return ", ".join(f"{number} parts {value:.3f}" for number, value in sorted(split.separation.tried.items()))
 
 
@@ -77,7 +78,7 @@ def origin(split: Split) -> dict[str, str]:
     names = ("circuitlang", "scikit-learn")
     versions = ", ".join(f"{name} {provenance.versions.get(name, '?')}" for name in names)
     return {
-        "told apart": f"{split.vectors}, of {split.relevant:,} kernels, k-means, seed {split.plan.seed}",
+        "clustered by": f"{split.vectors}, of {split.relevant:,} kernels, k-means, seed {split.plan.seed}",
         "criterion": f"{split.plan.criterion}{circuit_sentences.precision(provenance)}",
         "provenance": f"weights {provenance.weights[:12]}, {images}, {versions}",
     }

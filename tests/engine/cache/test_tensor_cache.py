@@ -204,7 +204,7 @@ def answered(here: Path, undrawn: None, monkeypatch: pytest.MonkeyPatch) -> list
 def test_the_network_is_not_run_again_by_the_next_run(answered, here):
     run(0.2)
     everything = sorted(answered)
-    assert everything == ["the network on held-out pictures", "the network on pictures"]
+    assert everything == ["the network on held-out images", "the network on images"]
     before = (next(here.rglob("metrics.json"))).read_bytes()
     answered.clear()
     run(0.1)

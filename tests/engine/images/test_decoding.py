@@ -163,7 +163,7 @@ def test_strips_that_are_laid_on_white_join(monkeypatch: pytest.MonkeyPatch) -> 
 
 LAB = Image.new("LAB", (8, 6))
 REFUSED = {
-    "32 bits in a picture": (encoded(Image.fromarray(np.zeros((6, 8), np.int32)), "TIFF"), 3, "no fixed brightness"),
+    "32 bits in an image": (encoded(Image.fromarray(np.zeros((6, 8), np.int32)), "TIFF"), 3, "no fixed brightness"),
     "signed 16 bits": (tiff(np.zeros((6, 8), "<i2"), {339: 2}), 3, "no fixed brightness"),
     "signed 8 bits": (tiff(np.zeros((6, 8), "i1"), {258: 8, 339: 2}), 3, "no fixed brightness"),
     "LAB": (encoded(LAB, "TIFF"), 3, "LAB: save it as RGB"),
@@ -175,8 +175,8 @@ REFUSED = {
     "four of grey": (encoded(Image.fromarray(COLOURS[..., 0]), "PNG"), 4, "1 channel, and the network takes 4"),
     "four of CMYK": (encoded(Image.new("CMYK", (8, 6)), "TIFF"), 4, "CMYK"),
     "four of deep": (encoded(Image.fromarray(np.zeros((6, 8), "u2")), "PNG"), 4, "1 channel, and the network takes 4"),
-    "EPS": (encoded(Image.fromarray(COLOURS), "EPS"), 3, "not a picture"),
-    "ICO": (encoded(Image.fromarray(COLOURS), "ICO"), 3, "not a picture"),
+    "EPS": (encoded(Image.fromarray(COLOURS), "EPS"), 3, "not an image"),
+    "ICO": (encoded(Image.fromarray(COLOURS), "ICO"), 3, "not an image"),
     "array of another depth": (array(np.zeros((6, 8, 4), "u1")), 3, "6 x 8 x 4, and the network takes 3 channels"),
     "flat array for five": (array(np.zeros((6, 8), "u1")), 5, "6 x 8, and the network takes 5 channels"),
     "three for one": (array(np.zeros((6, 8, 3), "u1")), 1, "6 x 8 x 3, and the network takes 1 channel"),
@@ -198,7 +198,7 @@ REFUSED = {
     "cut off": (array(np.zeros((6, 8)))[:-1], 3, "cut off: 383 of 384 bytes"),
     "damaged header": (array(np.zeros((6, 8)))[:20], 3, "header can't be read"),
     "deep header": (array(np.zeros((6, 8))).replace(b"(6, 8)", b"(" * 6), 3, "header can't be read"),
-    "archive": (b"PK\x03\x04", 3, "not a picture"),
+    "archive": (b"PK\x03\x04", 3, "not an image"),
 }
 
 
@@ -314,7 +314,7 @@ def test_nothing_is_printed_or_warned_of(capfd: pytest.CaptureFixture[str], capl
         warnings.simplefilter("error")
         np.testing.assert_array_equal(values(content)[0] * 255, samples)
         # An error that Pillow logs, for a handler of last resort that prints it.
-        assert refused(tiff(samples, {277: 300})) == "not a picture"
+        assert refused(tiff(samples, {277: 300})) == "not an image"
     assert capfd.readouterr() == ("", "")
     assert not caplog.records
 

@@ -121,7 +121,7 @@ def test_a_decompression_bomb_is_refused():
     ("content", "reason"),
     [
         (b"", "empty"),
-        (b"hello", "not a picture"),
+        (b"hello", "not an image"),
         (encoded(photo(), "JPEG")[:300], "corrupt"),
         (encoded(photo(), "PNG")[:80], "corrupt"),
         (encoded(Image.fromarray(np.full((4, 4), 1.5, np.float32)), "TIFF"), "not all from 0 to 1"),
@@ -205,7 +205,7 @@ def test_a_pattern_that_nothing_matches_says_which_part_is_missing(folder, patte
 
 
 def test_except_that_leaves_nothing_is_an_error(folder):
-    with pytest.raises(InputError, match="no pictures are left"):
+    with pytest.raises(InputError, match="no images are left"):
         find(Images(["dogs/*"], exclude=["dogs/*"]), folder)
 
 
@@ -217,7 +217,7 @@ def test_all_unreadable_pictures_are_named_at_once_or_skipped(folder):
         load(paths, PLAIN)
     (finding,) = caught.value.findings
     assert "2 of 6" in finding.message
-    assert "broken.png: not a picture" in finding.label
+    assert "broken.png: not an image" in finding.label
     assert "cut.png: corrupt" in finding.label
     assert "--skip-unreadable" in finding.help
     pictures, bad = load(paths, PLAIN, skip_unreadable=True)
@@ -231,13 +231,13 @@ def test_what_is_wrong_with_several_pictures_is_said_once(folder):
     (folder / "dogs" / "empty.png").write_bytes(b"")
     with pytest.raises(InputError) as caught:
         load(find(Images(["dogs/*"]), folder), PLAIN)
-    assert caught.value.findings[0].label == "empty.png: empty and x.png and 2 more: not a picture"
+    assert caught.value.findings[0].label == "empty.png: empty and x.png and 2 more: not an image"
 
 
 def test_a_set_without_one_readable_picture_is_an_error_even_when_skipping(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(b"")
-    with pytest.raises(InputError, match="none of the pictures"):
+    with pytest.raises(InputError, match="none of the images"):
         load([path], PLAIN, skip_unreadable=True)
 
 

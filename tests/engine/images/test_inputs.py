@@ -490,6 +490,6 @@ def test_pictures_that_would_fill_memory_or_start_programs_are_findings(here: Pa
     (here / "a.circuit").write_text("preserve conv5:34 on images/* sparsity<=10%")
     result = call("check", "--deep", "a.circuit")
     assert result.exit_code == 1
-    assert "error[E303]: 2 of 2 pictures can't be read" in result.output
+    assert "error[E303]: 2 of 2 images can't be read" in result.output
     assert "long.png: 1 x 60000 pixels would be resized to 64 x 3840000" in result.output
-    assert "script.png: not a picture" in result.output
+    assert "script.png: not an image" in result.output

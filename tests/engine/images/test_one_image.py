@@ -24,16 +24,16 @@ def test_it_is_found_and_measured_on_the_same(one: Path, written: str):
     summary = circuit.summary
     assert (summary.train.images, summary.test) == (1, None)
     assert summary.train.intervals == {}
-    assert where(summary) == "on the picture it was found on"
+    assert where(summary) == "on the image it was found on"
     said = " ".join(notes(summary))
-    assert "found on one picture and is measured on the same" in said
+    assert "the circuit was found and measured on one image" in said
     assert "pearson_demeaned is 0" in said
-    assert "It was found on one picture" in (circuit.folder / "report.txt").read_text().replace("\n", " ")
+    assert "found and measured on one image" in (circuit.folder / "report.txt").read_text().replace("\n", " ")
 
 
 def test_others_may_be_what_it_is_measured_on(one: Path):
     (circuit,) = circuitlang.run("preserve conv5:34 on ./one.png kernels<=100 criterion=snip test=images/dogs/*")
-    assert where(circuit.summary) == "on 4 held-out pictures"
+    assert where(circuit.summary) == "on 4 held-out images"
     assert not notes(circuit.summary)
 
 
@@ -56,12 +56,12 @@ def test_a_single_number_can_be_preserved(one: Path, target: str):
     assert (summary.responses, summary.unheard) == (1, False)
     assert all(layer.effective for layer in summary.layers)
     assert summary.train.metrics["error"] < 0.5 < summary.baselines["random"].metrics["error"]
-    assert "judged by one number, of which no correlation says anything" in " ".join(notes(summary))
+    assert "measured on one number: too few for a correlation" in " ".join(notes(summary))
 
 
 def test_a_correlation_of_two_numbers_says_nothing(here: Path):
     (circuit,) = circuitlang.run('preserve class("dogs") on images/dogs/* sparsity<=5% criterion=snip holdout=40%')
     assert (circuit.summary.judged.images, circuit.summary.responses) == (2, 2)
-    assert "judged by 2 numbers, of which no correlation says anything" in " ".join(notes(circuit.summary))
+    assert "measured on 2 numbers: too few for a correlation" in " ".join(notes(circuit.summary))
     (other,) = circuitlang.run("preserve conv5:34 on images/dogs/* sparsity<=5% criterion=snip holdout=40%")
-    assert "no correlation" not in " ".join(notes(other.summary))
+    assert "too few for a correlation" not in " ".join(notes(other.summary))

@@ -433,8 +433,8 @@ def test_code_leaves_the_generator_the_path_and_the_modules_alone(here):
 @pytest.mark.parametrize(
     ("name", "arguments", "code", "words"),
     [
-        ("net.py", {}, "E109", "names no function"),
-        ("net.py:", {}, "E109", "names no function"),
+        ("net.py", {}, "E109", "is not the name of a function"),
+        ("net.py:", {}, "E109", "is not the name of a function"),
         ("no.py:build", {}, "E304", "no.py"),
         ("net.py:biuld", {}, "E307", "has no function 'biuld'"),
         ("net.py:number", {}, "E307", "returns no module"),

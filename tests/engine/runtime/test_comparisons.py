@@ -306,7 +306,7 @@ def test_pictures_that_are_gone_or_changed_are_said_to_be(runs: Path, tmp_path: 
     here = tmp_path / "moved"
     (here / "images" / "dogs" / "0.png").unlink()
     found = circuitlang.compare(here / "runs" / "spec" / "face", here / "runs" / "spec" / "small")
-    assert found.comparison.pairs[0].silent == "the pictures of face are no longer those it was found on"
+    assert found.comparison.pairs[0].silent == "the images of face are no longer those it was found on"
     shutil.rmtree(here / "images")
     found = circuitlang.compare(here / "runs" / "spec" / "face", here / "runs" / "spec" / "small")
     assert "can't be read" in found.comparison.pairs[0].silent

@@ -96,12 +96,12 @@ def test_each_picture_that_drifted_is_named(here):
     (folder / "1.png").write_bytes((folder / "2.png").read_bytes())
     draw("dogs", 7).save(folder / "new.png")
     said = refused("E344", "E344", "E344")
-    for words in ("1 picture was removed", "images/dogs/0.png", "1 picture was changed", "images/dogs/1.png",
-                  "1 picture was added", "images/dogs/new.png", "a.circuit:2:15"):  # fmt: skip
+    for words in ("1 image was removed", "images/dogs/0.png", "1 image was changed", "images/dogs/1.png",
+                  "1 image was added", "images/dogs/new.png", "a.circuit:2:15"):  # fmt: skip
         assert words in said
     assert "images/dogs/2.png" not in said
     again = call("lock", "a.circuit").stdout
-    assert "1 picture was removed since dogs was locked: images/dogs/0.png" in again
+    assert "1 image was removed since dogs was locked: images/dogs/0.png" in again
     call("run", "a.circuit", "--locked")
 
 
@@ -191,7 +191,7 @@ def test_nothing_is_written_where_locking_fails(here):
     assert "E303" in call("lock", "a.circuit", code=1).stderr
     assert (here / "a.circuit.lock").read_bytes() == before
     assert not list(here.glob(".circuitlang*"))
-    assert "3 pictures" in call("lock", "a.circuit", "--skip-unreadable").stdout
+    assert "3 images" in call("lock", "a.circuit", "--skip-unreadable").stdout
 
 
 def test_names_that_stand_for_others_are_resolved(here):

@@ -252,7 +252,7 @@ def test_it_is_said_wherever_the_circuit_is(here, tf32):
     assert json.loads((folder / "metrics.json").read_text())["score_difference"] == round(change["difference"], 6)
     for text in (ran.stdout, (folder / "report.txt").read_text(), (folder / "report.html").read_text()):
         text = " ".join(text.split())
-        assert "It was scored in TF32. On 4 of its pictures scores differ from those in single precision" in text
+        assert "It was scored in TF32. On 4 of its images scores differ from those in single precision" in text
         assert f" by at most {change['difference']:.1e} of the largest" in text
         assert "snip, scored in TF32" in text
     assert "circuitlang run plan.yaml --out again --fast" in (folder / "report.html").read_text()

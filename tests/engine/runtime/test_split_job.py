@@ -416,7 +416,7 @@ def test_a_record_has_the_circuits_of_parts(run, nothing_is_computed):
 
 def test_a_split_is_shown_and_its_parts_are_loaded(run):
     shown = call("show", str(PLACE / "parts")).stdout
-    assert "pearson of each circuit on the held-out pictures of each part" in shown
+    assert "pearson of each circuit on the held-out images of each part" in shown
     assert "conv5:34 of doodle, on images/*/*, part 2 of 2" in call("show", str(PLACE / "parts-part2")).stdout
     everything = call("show", str(PLACE)).stdout
     assert everything.index("parts-part1") < everything.index("embedding.svg")
@@ -476,10 +476,10 @@ def test_a_plan_counts_the_passes_of_a_split(run):
 
 SAID = [
     (0.01, 0.001, "conv5:34 splits into 2 parts"),
-    (0.5, 0.001, "the circuits differ, but the pictures could as well be a continuum"),
-    (0.01, 0.3, "the pictures do fall into kinds, but each part's circuit keeps the others as well"),
+    (0.5, 0.001, "the circuits differ, but the images form no separate groups"),
+    (0.01, 0.3, "the images form separate groups, but each part's circuit preserves the others as well"),
     (0.5, 0.3, "no evidence that conv5:34 splits"),
-    (0.01, None, "whether conv5:34 splits can't be told: fewer than two parts have held-out pictures"),
+    (0.01, None, "whether conv5:34 splits is unknown: fewer than two parts have held-out images"),
 ]
 
 
@@ -502,9 +502,9 @@ def test_notes_say_what_must_not_be_overlooked(run):
     greedy = msgspec.structs.replace(split.plan, criterion=Choice("greedy"))
     first = msgspec.structs.replace(split.kinds[0], test=[])
     found = notes(msgspec.structs.replace(split, plan=greedy, silent=["a.png", "b.png"], kinds=[first, split.kinds[1]]))
-    assert "told apart by actgrad: greedy" in found[0]
-    assert found[1] == "No held-out picture is nearest to part 1."
-    assert found[2].startswith("2 pictures say nothing of the feature and are in no part: a.png")
+    assert "clustered by actgrad: greedy" in found[0]
+    assert found[1] == "No held-out image is nearest to part 1."
+    assert found[2].startswith("2 images give every kernel a score of zero and are in no part: a.png")
 
 
 SEEDS = range(3)

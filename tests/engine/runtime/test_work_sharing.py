@@ -143,7 +143,7 @@ def test_what_the_network_does_is_found_once_for_all_and_forgotten_at_the_end(he
 
     monkeypatch.setattr(reference_responses, "collect", counted)
     spec(SWEEP.replace("criterion=snip", "criterion=magnitude"), here)
-    assert ran == [("the network on pictures", 3, True), ("the network on held-out pictures", 3, False)]
+    assert ran == [("the network on images", 3, True), ("the network on held-out images", 3, False)]
     assert not any(subnetwork.memo._values for subnetwork in subnetworks)
 
 

@@ -272,7 +272,7 @@ def test_arrow_keys_go_along_the_edges(show):
 def test_a_picture_shows_every_channels_maps(show):
     page = show(seen(strands()))
     expect(page.locator("#inside input").first).to_be_disabled()
-    page.locator("input[name=picture][value='1']").check(force=True)
+    page.locator("input[name=image][value='1']").check(force=True)
     expect(page.locator("#status")).to_have_text("two.png, as it excites each channel in the circuit")
     tile = node(page, "conv2:3").locator(".overlay")
     expect(tile).to_have_attribute("viewBox", "1 1 1 1")
@@ -281,11 +281,11 @@ def test_a_picture_shows_every_channels_maps(show):
     sheets = page.locator(".overlay image").evaluate_all("all => all.map(one => one.getAttribute('href'))")
     assert len(set(sheets)) == len(sheets) == page.locator(".circuit-node").count()
     expect(page.locator("#feature-note")).to_contain_text("no correlation: one of the two is flat")
-    page.locator("input[name=picture][value='0']").check(force=True)
+    page.locator("input[name=image][value='0']").check(force=True)
     expect(page.locator("#feature-note")).to_contain_text("correlation of the two 0.91; full colour is ±1.5")
     expect(page.locator("#feature-0")).to_have_attribute("viewBox", "0 0 1 1")
     expect(page.locator("#feature-1")).to_have_attribute("viewBox", "0 1 1 1")
-    page.locator("input[name=picture][value='-1']").check(force=True)
+    page.locator("input[name=image][value='-1']").check(force=True)
     assert page.locator(".circuit-node g[visibility=visible]").count() == 0
 
 
@@ -305,7 +305,7 @@ def test_made_pictures_are_shown_through_the_network_and_the_circuit(show):
 
 def test_without_pictures_nothing_speaks_of_them(show):
     page = show(strands())
-    for absent in ("#pictures", "#inside", "#views", "#feature"):
+    for absent in ("#images", "#inside", "#views", "#feature"):
         assert page.locator(absent).count() == 0
 
 
@@ -337,7 +337,7 @@ def test_axe_finds_no_serious_fault(show, made, scheme):
 
 def test_axe_finds_no_serious_fault_in_use(show):
     page = show(seen(strands()))
-    page.locator("input[name=picture][value='1']").check(force=True)
+    page.locator("input[name=image][value='1']").check(force=True)
     node(page, "conv2:2").click()
     found = Axe().run(page).response["violations"]
     assert [each["id"] for each in found if each["impact"] in ("serious", "critical")] == []
@@ -353,9 +353,9 @@ def test_no_name_can_run_anything(show):
     page = show(replace(made, summary=msgspec.structs.replace(made.summary, layers=layers, plan=plan)))
     assert page.locator("script").count() == 2
     assert page.locator("img[onerror], img[src=x]").count() == 0
-    assert page.locator("#pictures img").first.get_attribute("alt") == HOSTILE
+    assert page.locator("#images img").first.get_attribute("alt") == HOSTILE
     assert page.locator(".circuit-node").first.get_attribute("data-channel") in ("image", f"{HOSTILE}:0")
-    page.locator("input[name=picture][value='0']").check(force=True)
+    page.locator("input[name=image][value='0']").check(force=True)
     expect(page.locator("#status")).to_contain_text(HOSTILE)
     page.locator(".circuit-node .circuit-rim").last.hover()
     expect(page.locator("#card")).to_contain_text("<script>")

@@ -116,8 +116,8 @@ def test_the_numbers_are_those_of_the_metrics(made, visit, name):
 
 def test_a_report_says_what_the_terminal_says(made, visit):
     for name, words in {
-        "gone": "The circuit has collapsed: nothing that is kept lies on a path from the image to the feature.",
-        "both": "Nothing was held out: the fidelity is that of the pictures the circuit was found on.",
+        "gone": "The circuit has collapsed: no kept kernel lies on a path from the image to the feature.",
+        "both": "Nothing was held out: fidelity is measured on the images the circuit was found on.",
         "small": "the smallest that holds",
         "class": "a map of one position has no r of its own",
     }.items():
@@ -129,8 +129,8 @@ def test_a_report_says_what_the_terminal_says(made, visit):
 def test_a_report_shows_pictures_charts_and_the_diagram(made, visit):
     page = visit(made.folder / "small" / "report.html").page
     charted = [each.get_attribute("class") for each in page.locator("svg.chart").all()]
-    assert charted == [f"chart chart-{name}" for name in ("scatter", "metrics", "walk", "pictures")]
-    shown = page.locator(".pictures li")
+    assert charted == [f"chart chart-{name}" for name in ("scatter", "metrics", "walk", "images")]
+    shown = page.locator(".images li")
     # Of 16 pictures 3 are held out.
     assert shown.count() == 3
     for each in shown.all():
@@ -217,17 +217,17 @@ def rows(page: Page) -> list[str]:
 
 def test_a_collapsed_circuit_is_the_same_on_every_page_and_keeps_no_picture_better(made, visit):
     report = visit(made.folder / "gone" / "report.html").page
-    assert report.locator("#pictures ~ h3, section:has(#pictures) h3").count() == 0
-    assert set(report.locator(".pictures b").all_inner_texts()) == {"r 0.000"}
+    assert report.locator("#images ~ h3, section:has(#images) h3").count() == 0
+    assert set(report.locator(".images b").all_inner_texts()) == {"r 0.000"}
     page = visit(made.folder / "gone" / "diagram.html").page
-    for number in range(page.locator('input[name="picture"]').count() - 1):
-        page.locator('input[name="picture"]').nth(number + 1).check(force=True)
+    for number in range(page.locator('input[name="image"]').count() - 1):
+        page.locator('input[name="image"]').nth(number + 1).check(force=True)
         assert page.locator("#feature-note").inner_text().startswith("no correlation: one of the two is flat;")
 
 
 def test_a_map_of_one_position_is_told_by_its_values(made, visit):
     page = visit(made.folder / "class" / "diagram.html").page
-    page.locator('input[name="picture"]').nth(1).check(force=True)
+    page.locator('input[name="image"]').nth(1).check(force=True)
     said = page.locator("#feature-note").inner_text()
     assert re.match(r"-?[\d.]+ in the network, -?[\d.]+ in the circuit;", said), said
 
@@ -283,7 +283,7 @@ def test_no_interval_is_cut_off_and_what_is_far_off_is_an_arrow(made, monkeypatc
 
 def test_pictures_that_are_kept_alike_have_an_axis_that_can_be_read(made):
     witness = replace(made[0].result.witness, pictures=np.array([0.999999, 0.9999995, 0.99999975]))
-    labels = re.findall(r">([^<>]+)</text>", charts.pictures(witness))
+    labels = re.findall(r">([^<>]+)</text>", charts.image_strokes(witness))
     assert labels
     assert all(re.fullmatch(r"[01]\.\d{4}", each) for each in labels), labels
 
@@ -377,7 +377,7 @@ def test_no_name_is_markup(tmp_path, visit):
         )
         assert seen.page.locator("[onerror]").count() == 0
     assert seen.page.locator("pre .comment").inner_text().strip() == "# </style>"
-    (picture,) = seen.page.locator(".pictures p span").all_inner_texts()
+    (picture,) = seen.page.locator(".images p span").all_inner_texts()
     assert picture.endswith(f"{HOSTILE}.png")
     assert visit(made.folder / "index.html").page.locator("h1").inner_text() == HOSTILE
 
@@ -404,7 +404,7 @@ def test_a_result_that_was_read_back_has_a_report_without_pictures(made, visit, 
     tmp_path.joinpath("report.html").write_bytes(report(again)["report.html"])
     seen = visit(tmp_path / "report.html")
     assert seen.complaints == []
-    assert seen.page.locator("svg.chart-scatter, .pictures").count() == 0
+    assert seen.page.locator("svg.chart-scatter, .images").count() == 0
     assert seen.page.locator("svg.chart-metrics").count() == 1
 
 

@@ -47,7 +47,7 @@ def vectors(subnetwork: TargetSubnetwork, sets: Sequence[Batches], criterion: Ch
     found = torch.zeros(images, places)
     row = 0
     for each in sets:
-        for scores in score_each(Builder(subnetwork, each), criterion, seed, "scores of each picture"):
+        for scores in score_each(Builder(subnetwork, each), criterion, seed, "scores of each image"):
             flat = torch.cat([scores[path][mask] for path, mask in relevant.items()])
             length = flat.norm()
             # Of length 1 before it is rounded to single precision, where small scores would be lost.

@@ -17,7 +17,7 @@ def file(name: str, arguments: Mapping[str, Any], locate: Callable[[str], Path])
     """A program of torch.export, weights and graph without any Python: `file("net.pt2")`.
 
     It is what `torch.export.save(torch.export.export(model.eval(), (images,)), "net.pt2")` wrote, and is read without
-    running anything. Pictures get the size of `images` and ImageNet's mean and std, where the statement gives no other;
+    running anything. Images get the size of `images` and ImageNet's mean and std, where the statement gives no other;
     mean and std are 0 and 1 where `images` has another number of channels than three. Those of a circuit's `module.pt2`
     are prepared as they were for the circuit.
     """
@@ -49,6 +49,6 @@ def _stored(content: bytes, usual: Preprocess, name: str) -> Preprocess:
             if len(values) != usual.channels or unsuitable(word, values):
                 raise ValueError(f"{word} is not a number for each of {usual.channels} channels")
     except (msgspec.DecodeError, ValueError) as error:
-        message = f"'{name}' says wrongly how pictures are prepared"
+        message = f"'{name}' says wrongly how images are prepared"
         raise InputError(Finding("E306", message, None, str(error), "write the file again")) from None
     return found

@@ -24,14 +24,14 @@ def python(name: str, arguments: Mapping[str, Any], locate: PathResolver) -> Loa
     """A function of your own that returns a module: `python("my_net.py:build", weights="net.safetensors")`.
 
     It runs the file, and so only where the command line says `--allow-code`. `weights` is a file of weights, or `none`,
-    as by default, for those the function leaves; other arguments go to the function. Pictures are 224 x 224 with
+    as by default, for those the function leaves; other arguments go to the function. Images are 224 x 224 with
     ImageNet's mean and std, where the statement gives no other; they are 0 and 1 where the network takes another number
     of channels than three.
     """
     file, _, function = name.rpartition(":")
     if not file or not function.isidentifier():
         label = 'a file and a function of it, as "my_net.py:build"'
-        raise InputError(Finding("E109", f"'{name}' names no function", None, label))
+        raise InputError(Finding("E109", f"'{name}' is not the name of a function", None, label))
     if not locate.allow_code:
         label, cure = "it runs the code of that file", "read the file; if you trust it, add --allow-code"
         raise InputError(Finding("E313", f"'{name}' is refused", None, label, cure))

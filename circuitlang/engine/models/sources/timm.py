@@ -96,7 +96,8 @@ def _published(library: ModuleType, name: str, options: Mapping[str, Any]) -> nn
         raise InputError(Finding("E306", f"timm's weights of {name} are refused", None, label)) from None
     except (OSError, RuntimeError) as error:
         cure = "go online once, or write weights=none or weights=FILE"
-        raise InputError(Finding("E304", f"timm's weights of {name} can't be had", None, reason(error), cure)) from None
+        message = f"timm's weights of {name} can't be loaded"
+        raise InputError(Finding("E304", message, None, reason(error), cure)) from None
 
 
 @contextmanager

@@ -169,7 +169,7 @@ def _download(weights: models.WeightsEnum) -> Mapping[str, torch.Tensor]:
         ) from None
     except (URLError, OSError, RuntimeError) as error:
         cure = f"download {weights.url} yourself, to {target}"
-        raise InputError(Finding("E304", f"the weights {weights} can't be had", None, str(error), cure)) from None
+        raise InputError(Finding("E304", f"the weights {weights} can't be loaded", None, str(error), cure)) from None
     return state
 
 
@@ -216,7 +216,7 @@ def _tensors_alone(name: str, weights: str) -> Iterator[None]:
         yield
     except (URLError, ConnectionError, UnpicklingError) as error:
         cure = "go online once, or leave weights_backbone= away"
-        message = f"the weights {weights} of the backbone of {name} can't be had"
+        message = f"the weights {weights} of the backbone of {name} can't be loaded"
         raise InputError(Finding("E304", message, None, str(error).split("\n")[0], cure)) from None
     finally:
         if before is None:

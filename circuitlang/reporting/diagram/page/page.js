@@ -15,7 +15,7 @@
     edge.target.into.push(edge);
   }
   const of = new Map([...nodes, ...edges].map((one) => [one.element, one]));
-  const state = { shown: edges.length, picture: -1, view: "crop", inside: 1, chosen: null, query: "", via: null };
+  const state = { shown: edges.length, image: -1, view: "crop", inside: 1, chosen: null, query: "", via: null };
 
   // --- small builders; text is only ever set as text ---
 
@@ -32,7 +32,7 @@
     return element;
   }
 
-  /** One tile of a sheet of pictures, as the content of an svg element. */
+  /** One tile of a sheet of images, as the content of an svg element. */
   function putTile(svg, sheet, columns, rows, column, row) {
     let image = svg.querySelector("image");
     if (!image) svg.append((image = draw("image", { preserveAspectRatio: "none" })));
@@ -117,7 +117,7 @@
       const channels = [...feeding].filter((node) => !node.isImage).length;
       text = `${state.chosen.name}: fed by ${count(channels, "channel")}${image}, feeds ${count(fed.size, "channel")}. Escape shows all.`;
     } else if (query) text = matches ? `${count(matches, "channel")} found` : `no channel is called ${state.query}`;
-    else if (state.picture >= 0) text = `${data.scenes.names[state.picture]}, as it excites each channel in the ${place()}`;
+    else if (state.image >= 0) text = `${data.scenes.names[state.image]}, as it excites each channel in the ${place()}`;
     status.textContent = text;
   }
 
@@ -131,7 +131,7 @@
 
   const place = () => (state.inside ? "circuit" : "network");
 
-  // --- pictures in the nodes ---
+  // --- images in the nodes ---
 
   // A tile reaches beyond its svg, so that it can't be clipped by share of its own box; sizes are few.
   function clip(size) {
@@ -156,7 +156,7 @@
     return node.overlay;
   }
 
-  function showPictures() {
+  function showImages() {
     for (const node of nodes) {
       const sheet = sheetOf(node);
       if (!sheet) {
@@ -169,36 +169,36 @@
       putTile(svg, sheet.source, sheet.columns, sheet.rows, sheet.column, sheet.row);
     }
     const inside = byId("inside");
-    if (inside) inside.disabled = state.picture < 0 && state.view === "crop";
+    if (inside) inside.disabled = state.image < 0 && state.view === "crop";
     showFeature();
   }
 
   function sheetOf(node) {
-    if (state.picture >= 0) {
-      if (node.isImage) return { source: data.scenes.sources[state.picture], columns: 1, rows: 1, column: 0, row: 0, smooth: true };
+    if (state.image >= 0) {
+      if (node.isImage) return { source: data.scenes.sources[state.image], columns: 1, rows: 1, column: 0, row: 0, smooth: true };
       return node.maps && mapSheet(node.maps, state.inside);
     }
     return state.view === "vision" && node.vision && visionSheet(node.vision, state.inside);
   }
 
   const mapSheet = (source, inside) => (
-    { source, columns: data.scenes.names.length, rows: 2, column: state.picture, row: inside, smooth: false }
+    { source, columns: data.scenes.names.length, rows: 2, column: state.image, row: inside, smooth: false }
   );
   const visionSheet = (source, inside) => ({ source, columns: 2, rows: 1, column: inside, row: 0, smooth: true });
 
   function showFeature() {
     if (!byId("feature")) return;
-    const maps = state.picture >= 0;
+    const maps = state.image >= 0;
     byId("feature").hidden = !maps && !data.vision;
     if (byId("feature").hidden) return;
-    byId("feature-title").textContent = maps ? `${data.target} on this picture` : `made to excite ${data.target}`;
+    byId("feature-title").textContent = maps ? `${data.target} on this image` : `made to excite ${data.target}`;
     for (const inside of [0, 1]) {
       const sheet = maps ? mapSheet(data.scenes.feature, inside) : visionSheet(data.vision, inside);
       const svg = byId(`feature-${inside}`);
       svg.classList.toggle("smooth", sheet.smooth);
       putTile(svg, sheet.source, sheet.columns, sheet.rows, sheet.column, sheet.row);
     }
-    byId("feature-note").textContent = maps ? data.scenes.notes[state.picture] : "";
+    byId("feature-note").textContent = maps ? data.scenes.notes[state.image] : "";
   }
 
   // --- the card ---
@@ -240,7 +240,7 @@
       const source = own.getAttribute("href") || own.getAttributeNS("http://www.w3.org/1999/xlink", "href");
       tiles.append(figure(one.isFilter ? "its filter" : "excites it most", putTile(tile(one.isFilter === false), source, 1, 1, 0, 0)));
     }
-    if (state.picture >= 0 && one.maps) {
+    if (state.image >= 0 && one.maps) {
       for (const inside of [0, 1]) {
         const sheet = mapSheet(one.maps, inside);
         tiles.append(figure(inside ? "in circuit" : "in network", putTile(tile(false), sheet.source, sheet.columns, 2, sheet.column, inside)));
@@ -251,7 +251,7 @@
       }
     }
     if (tiles.children.length) card.append(tiles);
-    if (state.picture >= 0 && one.scale) card.append(make("p", one.scale));
+    if (state.image >= 0 && one.scale) card.append(make("p", one.scale));
     const list = make("ul");
     for (const edge of one.into.filter(visible).slice(0, 5)) {
       const item = make("li", "");
@@ -416,11 +416,11 @@
     refresh();
     focus(found);
   });
-  for (const name of ["picture", "view", "inside"]) {
+  for (const name of ["image", "view", "inside"]) {
     for (const input of document.querySelectorAll(`input[name="${name}"]`)) {
       input.addEventListener("change", () => {
         state[name] = name === "view" ? input.value : Number(input.value);
-        showPictures();
+        showImages();
         refresh();
       });
     }
@@ -473,6 +473,6 @@
   if (stop) stop.element.setAttribute("tabindex", "0");
   nameTheme();
   fit();
-  showPictures();
+  showImages();
   refresh();
 })();
