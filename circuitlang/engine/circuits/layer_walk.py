@@ -31,11 +31,11 @@ def refit_layers(
     """
     module = subnetwork.module
     edits: dict[str, Edit] = {}
-    seen: set[str] = set()
+    visited: set[str] = set()
     whole: dict[fx.Node, list[Tensor]] = {}
     circuit: dict[fx.Node, list[Tensor]] = {}
     last = _last_uses(module.graph)
-    # Which places are seen of an image follows from what is in it, not from how images are batched.
+    # The positions that are sampled from an image follow from what is in it, not from how images are batched.
     draws = [[seeded(image, 0) for image in batch] for batch in batches]
     with subnetwork.edited(None):
         for node in module.graph.nodes:
@@ -43,11 +43,11 @@ def refit_layers(
                 break
             layer = module.get_submodule(str(node.target)) if node.op == "call_module" else None
             whole[node] = _outputs(module, node, whole, batches)
-            if isinstance(layer, MaskedLayer) and layer.layer.path not in seen:
+            if isinstance(layer, MaskedLayer) and layer.layer.path not in visited:
                 path = layer.layer.path
-                passage = _activations(layer, circuit[node.all_input_nodes[0]], whole[node], places, draws)
-                seen.add(path)
-                if (edit := fit(layer.layer, _without_constants(subnetwork, path, passage))) is not None:
+                activations = _activations(layer, circuit[node.all_input_nodes[0]], whole[node], places, draws)
+                visited.add(path)
+                if (edit := fit(layer.layer, _without_constants(subnetwork, path, activations))) is not None:
                     edits[path] = subnetwork.keeping(path, edit)
             edited = edits.get(layer.layer.path) if isinstance(layer, MaskedLayer) else None
             if edited is None and all(circuit[used] is whole[used] for used in node.all_input_nodes):
@@ -64,15 +64,15 @@ def refit_layers(
     return edits
 
 
-def _without_constants(subnetwork: TargetSubnetwork, path: str, passage: LayerActivations) -> LayerActivations:
+def _without_constants(subnetwork: TargetSubnetwork, path: str, activations: LayerActivations) -> LayerActivations:
     """Subtract from the wanted output what kernels that read constant channels put out."""
     if path not in subnetwork.constant:
-        return passage
-    constant = subnetwork.constant[path].to(passage.weight.device)[passage.rows]
-    groups = passage.patches.shape[1]
-    weight = (passage.weight * constant[..., None, None]).reshape(groups, len(constant) // groups, -1)
-    own = torch.einsum("pgk,grk->pgr", passage.patches.flatten(2), weight).flatten(1)
-    return replace(passage, wanted=passage.wanted - own)
+        return activations
+    constant = subnetwork.constant[path].to(activations.weight.device)[activations.rows]
+    groups = activations.patches.shape[1]
+    weight = (activations.weight * constant[..., None, None]).reshape(groups, len(constant) // groups, -1)
+    own = torch.einsum("pgk,grk->pgr", activations.patches.flatten(2), weight).flatten(1)
+    return replace(activations, wanted=activations.wanted - own)
 
 
 def _outputs(

@@ -5,11 +5,11 @@ from circuitlang.engine.circuits.covariance import covariance_of
 from circuitlang.engine.loops import backend
 from circuitlang.plugins.protocols import LayerActivations, Scores, Scoring, schedule
 
-# Kernels of an output channel beyond these are removed without regard to one another.
+# The most kernels of an output channel that are compared with one another.
 _TOGETHER = 1024
-# Numbers in a block of matrices that are worked on at once.
+# The elements of a block of matrices that is computed at once.
 _BLOCK = 1 << 24
-# By how much a kernel that is removed later scores more, where it costs nothing more.
+# The least factor by which a kernel that is removed later scores more than an earlier one.
 _LATER = 1 + 1e-9
 
 
@@ -32,85 +32,90 @@ def greedy(scoring: Scoring) -> Scores:
     the layers.
     """
     importance = scoring.sensitivities()
-    found: dict[str, Tensor] = {}
+    scores: dict[str, Tensor] = {}
 
-    def see(path: str, passage: LayerActivations) -> None:
-        relevant = scoring.relevant[path][passage.rows.cpu()]
-        costs = _costs(passage, relevant, scoring.ablation_values[path])
-        weighted = costs.cpu() * importance[path][passage.rows.cpu()].reshape(-1, *[1] * (costs.dim() - 1))
-        found[path] = torch.zeros(scoring.relevant[path].shape).double().index_copy(0, passage.rows.cpu(), weighted)
+    def add_costs(path: str, activations: LayerActivations) -> None:
+        relevant = scoring.relevant[path][activations.rows.cpu()]
+        costs = _costs(activations, relevant, scoring.ablation_values[path])
+        weighted = costs.cpu() * importance[path][activations.rows.cpu()].reshape(-1, *[1] * (costs.dim() - 1))
+        scores[path] = (
+            torch.zeros(scoring.relevant[path].shape).double().index_copy(0, activations.rows.cpu(), weighted)
+        )
 
-    scoring.visit_layer_inputs(see)
-    return found
+    scoring.visit_layer_inputs(add_costs)
+    return scores
 
 
-def _costs(passage: LayerActivations, relevant: Tensor, stand_ins: Tensor | None) -> Tensor:
-    """Of every kernel (or weight, as in `relevant` [O, inner, ...]) what its removal costs."""
-    places, groups, inner, taps = passage.patches.shape
+def _costs(activations: LayerActivations, relevant: Tensor, ablation_values: Tensor | None) -> Tensor:
+    """Return the cost of removing each kernel, or each weight, in the shape of `relevant` [O, inner, ...]."""
+    positions, groups, inner, taps = activations.patches.shape
     features, each = (inner * taps, 1) if relevant.dim() > 2 else (inner, taps)
-    weights = passage.weight.double().reshape(-1, features, each)
+    weights = activations.weight.double().reshape(-1, features, each)
     alive = relevant.reshape(len(weights), features).to(weights.device)
-    found = torch.zeros(len(weights), features).to(weights)
-    if stand_ins is not None:
-        stand_ins = stand_ins.to(weights)[passage.rows].reshape(len(weights), features)
+    costs = torch.zeros(len(weights), features).to(weights)
+    if ablation_values is not None:
+        ablation_values = ablation_values.to(weights)[activations.rows].reshape(len(weights), features)
     rows = len(weights) // groups
     for group in range(groups):
         own = slice(group * rows, (group + 1) * rows)
-        seen = passage.patches[:, group].reshape(places, features, each).double()
-        wanted = (passage.wanted[:, own] - passage.bias[own]).double()
-        missing = wanted - seen.flatten(1) @ (weights[own] * alive[own, :, None]).flatten(1).T
+        patches = activations.patches[:, group].reshape(positions, features, each).double()
+        wanted = (activations.wanted[:, own] - activations.bias[own]).double()
+        missing = wanted - patches.flatten(1) @ (weights[own] * alive[own, :, None]).flatten(1).T
         for first in range(0, features, _TOGETHER):
-            some = slice(first, first + _TOGETHER)
-            held = None if stand_ins is None else stand_ins[own, some]
-            found[own, some] = _block(weights[own, some], seen[:, some], missing, held, alive[own, some])
-    return found.reshape(relevant.shape)
+            block = slice(first, first + _TOGETHER)
+            values = None if ablation_values is None else ablation_values[own, block]
+            costs[own, block] = _block(weights[own, block], patches[:, block], missing, values, alive[own, block])
+    return costs.reshape(relevant.shape)
 
 
-def _block(weights: Tensor, seen: Tensor, missing: Tensor, stand_ins: Tensor | None, alive: Tensor) -> Tensor:
-    """The costs of kernels [O, n, taps] that look at inputs [R, n, taps], where outputs are `missing` [R, O]."""
-    taps, found = seen.shape[2], torch.zeros(alive.shape).to(weights)
+def _block(weights: Tensor, patches: Tensor, missing: Tensor, ablation_values: Tensor | None, alive: Tensor) -> Tensor:
+    """Return the costs [O, n] of kernels [O, n, taps].
+
+    `patches` [R, n, taps] are their inputs, and `missing` [R, O] is the difference of wanted and actual outputs.
+    """
+    taps, costs = patches.shape[2], torch.zeros(alive.shape).to(weights)
     if taps > 1 and 2 * len(weights) < taps**2:
-        # What the kernels of few output channels put out is less to multiply than what their weights see.
-        outputs = torch.einsum("pkt,rkt->rpk", seen, weights)[..., None]
-        one = torch.ones(1, seen.shape[1], 1).to(weights)
+        # With few output channels, products of kernel outputs are cheaper than products of their inputs.
+        outputs = torch.einsum("pkt,rkt->rpk", patches, weights)[..., None]
+        one = torch.ones(1, patches.shape[1], 1).to(weights)
         for number, output in enumerate(outputs):
             row = slice(number, number + 1)
-            constants = None if stand_ins is None else stand_ins[row]
-            found[row] = _block(one, output, missing[:, row], constants, alive[row])
-        return found
-    mean, gap = seen.mean(0), missing.mean(0)
-    if stand_ins is None and len(seen) == 1:
-        # A single number has no variance: it is all that there is to keep.
+            constants = None if ablation_values is None else ablation_values[row]
+            costs[row] = _block(one, output, missing[:, row], constants, alive[row])
+        return costs
+    mean, gap = patches.mean(0), missing.mean(0)
+    if ablation_values is None and len(patches) == 1:
+        # A single value has no variance, so the value itself counts.
         mean, gap = torch.zeros_like(mean), torch.zeros_like(gap)
-    seen, missing = seen - mean, missing - gap
-    covariance = covariance_of(seen)
-    common = torch.einsum("pkt,pr->ktr", seen, missing) / len(seen)
+    patches, missing = patches - mean, missing - gap
+    covariance = covariance_of(patches)
+    common = torch.einsum("pkt,pr->ktr", patches, missing) / len(patches)
     lacking = torch.einsum("rkt,ktr->rk", weights, common)
     constants = torch.zeros_like(lacking)
-    if stand_ins is not None:
-        # Constants count: what a kernel's mean is more than what stands in for it.
-        constants = (weights * mean).sum(-1) - stand_ins
+    if ablation_values is not None:
+        # Constants count: the difference of a kernel's mean and its ablation value.
+        constants = (weights * mean).sum(-1) - ablation_values
         lacking = lacking + constants * gap[:, None]
     if weights.device.type == "cpu" and (native := backend.compiled("elimination")):
-        found.copy_(native.costs(weights, covariance, constants, lacking, alive, _LATER))
-        return found
+        costs.copy_(native.costs(weights, covariance, constants, lacking, alive, _LATER))
+        return costs
     step = max(1, _BLOCK // covariance[:, :, :, 0].numel())
     for start in range(0, len(weights), step):
         rows = slice(start, start + step)
         w, constant = weights[rows], constants[rows]
         gram = torch.einsum("rkt,ktls,rls->rkl", w, covariance, w) + constant[:, :, None] * constant[:, None, :]
-        found[rows] = _removed(gram, lacking[rows], alive[rows])
-    return found
+        costs[rows] = _removed(gram, lacking[rows], alive[rows])
+    return costs
 
 
 def _removed(gram: Tensor, lacking: Tensor, alive: Tensor) -> Tensor:
-    """The costs [O, n] of removing kernels one by one, never less than what an earlier one has cost.
+    """Return the costs [O, n] of removing kernels one by one, never less than the cost of an earlier one.
 
     `gram` [O, n, n] are products of the kernels' outputs, `lacking` [O, n] those with what is missing from the start.
     """
     rows = torch.arange(len(gram), device=gram.device)
     own = gram.diagonal(dim1=1, dim2=2)
-    # A kernel without an output can go for nothing.
+    # Removing a kernel without an output costs nothing.
     left = alive & (own > 0)
     costs, linear, last = torch.zeros_like(own), lacking, 1e-12 * own.amax(1)
     for _ in range(int(left.sum(1).max())):
