@@ -1,5 +1,4 @@
-"""Compiled loops over covariances of what a layer's kernels see: what kernels put out together, and what is lost when
-they are removed one by one."""
+"""Compiled loops over covariances of a layer's inputs: covariances of kernels' outputs, and backward elimination."""
 
 from __future__ import annotations
 
@@ -28,11 +27,11 @@ _SQUARE = 8
 def costs(
     weights: Tensor, covariance: Tensor, constants: Tensor, lacking: Tensor, alive: Tensor, later: float
 ) -> Tensor:
-    """Return the costs [O, n] of removing kernels [O, n, taps] one after the other, as `greedy` scores them.
+    """Return the costs [O, n] of removing kernels [O, n, positions] one after the other, as `greedy` scores them.
 
     A cost is never less than that of an earlier kernel times `later`.
 
-    `covariance` [n, taps, n, taps] is that of what the weights see, `constants` [O, n] what a kernel puts out
+    `covariance` [n, positions, n, positions] is that of the inputs, `constants` [O, n] what a kernel puts out
     everywhere and nothing stands in for, `lacking` [O, n] the products of the kernels' outputs with what is missing
     from the start. Only kernels that are `alive` [O, n] are removed. All float64.
     """
@@ -51,8 +50,11 @@ def costs(
 
 
 def gram(weights: Tensor, kernels: Tensor, covariance: Tensor) -> Tensor:
-    """The covariances [k, k] of what some kernels of an output channel put out, from their weights [k, taps], their
-    places among all, and the covariance [n, taps, n, taps] of what weights see. All float64."""
+    """Return the covariances [k, k] of the outputs of some kernels of an output channel.
+
+    They follow from the kernels' weights [k, positions], their indices, and the covariance
+    [n, positions, n, positions] of their inputs. All float64.
+    """
     found = weights.new_zeros(len(weights), len(weights))
     _gram(weights.contiguous().numpy(), kernels.numpy(), covariance.numpy(), found.numpy())
     return found
@@ -60,14 +62,14 @@ def gram(weights: Tensor, kernels: Tensor, covariance: Tensor) -> Tensor:
 
 @loops(fastmath={"contract"})
 def _gram(weights: Doubles, kernels: Ints, covariance: Doubles, found: Doubles) -> None:
-    number, taps = weights.shape
+    number, kernel_positions = weights.shape
     for i in range(number):
         for j in range(i + 1):
             total = 0.0
-            for t in range(taps):
+            for t in range(kernel_positions):
                 c, w = covariance[kernels[i], t, kernels[j]], weights[j]
                 seen = 0.0
-                for s in range(taps):
+                for s in range(kernel_positions):
                     seen += c[s] * w[s]
                 total += weights[i, t] * seen
             found[i, j] = found[j, i] = total
@@ -78,19 +80,19 @@ def _costs(
     weights: Doubles, covariance: Doubles, constants: Doubles, lacking: Doubles, alive: Flags, later: float,
     found: Doubles, together: int, first: int, last: int,
 ) -> None:  # fmt: skip
-    n, taps = weights.shape[1:]
+    n, kernel_positions = weights.shape[1:]
     same = np.ones(n)
-    gram = np.empty((1 if taps == 1 else together, n, n))
-    if taps == 1:
+    gram = np.empty((1 if kernel_positions == 1 else together, n, n))
+    if kernel_positions == 1:
         # Kernels of one weight put out the same but for that weight, in every output channel.
         gram[0] = covariance[:, 0, :, 0]
     for start in range(first, last, together):
         rows = min(together, last - start)
-        if taps > 1:
+        if kernel_positions > 1:
             _grams(weights[start : start + rows], covariance, gram)
         for r in range(rows):
             o = start + r
-            if taps == 1:
+            if kernel_positions == 1:
                 _remove(gram[0], weights[o, :, 0].copy(), constants[o], lacking[o], alive[o], later, found[o])
             else:
                 _remove(gram[r], same, constants[o], lacking[o], alive[o], later, found[o])
@@ -99,8 +101,8 @@ def _costs(
 @loops(fastmath={"contract"})
 def _grams(weights: Doubles, covariance: Doubles, gram: Doubles) -> None:
     """Return for each output channel the covariances of its kernels' outputs [O, n, n]."""
-    rows, n, taps = weights.shape
-    lanes = np.empty((n, taps, rows))
+    rows, n, kernel_positions = weights.shape
+    lanes = np.empty((n, kernel_positions, rows))
     for r in range(rows):
         lanes[:, :, r] = weights[r]
     put, line = np.empty((n, rows)), np.empty(rows)
@@ -108,9 +110,9 @@ def _grams(weights: Doubles, covariance: Doubles, gram: Doubles) -> None:
         for other in range(k + 1):
             own, w = put[other], lanes[other]
             own[:] = 0
-            for t in range(taps):
+            for t in range(kernel_positions):
                 c = covariance[k, t, other]
-                if taps == _TAPS:
+                if kernel_positions == _TAPS:
                     # All in one expression, so that nothing goes through memory between them.
                     c0, c1, c2, c3, c4, c5, c6, c7, c8 = c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], c[8]
                     for r in range(rows):
@@ -120,7 +122,7 @@ def _grams(weights: Doubles, covariance: Doubles, gram: Doubles) -> None:
                         )  # fmt: skip
                     continue
                 line[:] = 0
-                for s in range(taps):
+                for s in range(kernel_positions):
                     for r in range(rows):
                         line[r] += c[s] * w[s, r]
                 for r in range(rows):
