@@ -38,7 +38,8 @@ from circuitlang.engine.graph.targets import Target
 from circuitlang.engine.graph.tracer import trace
 from circuitlang.engine.images.file_patterns import find
 from circuitlang.engine.images.image_set import ImageSet, load
-from circuitlang.engine.runtime.jobs import load_model, refusals
+from circuitlang.engine.runtime.model_loading import load_model
+from circuitlang.engine.runtime.plan_checks import refusals
 from circuitlang.plan.model import Circuit, Images, Model, Sparsity
 from circuitlang.plugins.protocols import CRITERIA, Scores
 

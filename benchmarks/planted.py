@@ -37,7 +37,7 @@ from circuitlang.engine.graph.targets import Target
 from circuitlang.engine.graph.tracer import trace
 from circuitlang.plan.model import Choice
 from circuitlang.plugins.protocols import CRITERIA, Masks
-from circuitlang.results.types import SIGNIFICANT
+from circuitlang.results.split import SIGNIFICANT
 
 # A layer's path, an output and an input channel.
 Kernel = tuple[str, int, int]

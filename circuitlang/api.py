@@ -197,7 +197,7 @@ class LoadedCircuit:
 
     def _model(self, allow_code: bool) -> nn.Module:
         from circuitlang.engine.models.weights import fingerprint
-        from circuitlang.engine.runtime.jobs import load_model
+        from circuitlang.engine.runtime.model_loading import load_model
         from circuitlang.pipeline import compile_source
 
         base = compile_source(open_source(self.folder.parent / "plan.yaml")).folder

@@ -218,7 +218,7 @@ def list_layers(model: str, allow_code: bool = False) -> tuple[tuple[Layer, ...]
 
     `model` is written as after the word `model` of a spec. Raises CircuitError.
     """
-    from circuitlang.engine.runtime.jobs import read_model, weights_notes
+    from circuitlang.engine.runtime.model_loading import read_model, weights_notes
 
     compiled = compile_source(Source("<MODEL>", f"model {model}"))
     place = compiled.origins["model",]

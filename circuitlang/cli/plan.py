@@ -77,7 +77,7 @@ def _write_yaml(compiled: CompiledPlan, output: Path | None) -> None:
     """Write the plan to a file or stdout, with its base relative to the place where it will be read."""
     import msgspec
 
-    from circuitlang.plan.model import write_plan
+    from circuitlang.plan.yaml import write_plan
 
     base = os.path.relpath(compiled.folder, output.parent if output else ".")
     yaml = write_plan(msgspec.structs.replace(compiled.plan, base=base))

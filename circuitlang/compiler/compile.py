@@ -20,7 +20,7 @@ def compile_source(source: Source, vocabulary: Vocabulary) -> CompiledPlan:
     """Return the plan of a spec, or of a plan's own YAML. Raises SpecError with all mistakes in its text."""
     # A check needs neither of them and starts faster without.
     from circuitlang.compiler.lowering import lower
-    from circuitlang.plan.model import read_plan
+    from circuitlang.plan.yaml import read_plan
 
     if is_plan(source):
         plan, origins = read_plan(source)

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Iterator, Mapping
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Literal
 
 import msgspec
-import yaml
 
 from circuitlang.base import yaml_document
-from circuitlang.base.diagnostics import Finding, SpecError
-from circuitlang.base.printable import is_hidden
-from circuitlang.base.source import Source, Span
-from circuitlang.base.yaml_document import DamagedError, read_yaml
+from circuitlang.base.source import Span
 from circuitlang.plan.choices import Calibrate, Refill, Structure
 from circuitlang.plugins.registry import Value
 
 _LONGEST = 255  # bytes of a folder's name
-# Names of files that a run writes beside the folders of its circuits.
-_OF_THE_RUN = ("index.html", "plan.yaml", "sweep.json")
-# What the file of a plan begins with.
-PLAN_HEADER = "# What was run. `circuitlang run` takes this file like a spec.\n"
 
 Key = yaml_document.Key
 # Where values of a plan were written, by their keys in the file: `("circuits", "face", "layer")`.
@@ -268,20 +259,6 @@ def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-class _Dumper(yaml.SafeDumper):
-    """Writes what can't be seen by its number, so that a plan can be looked at."""
-
-    def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - as PyYAML calls it
-        return True
-
-    def represent_text(self, text: str) -> yaml.ScalarNode:
-        style = '"' if any(map(is_hidden, text)) else None
-        return self.represent_scalar("tag:yaml.org,2002:str", text, style)
-
-
-_Dumper.add_representer(str, _Dumper.represent_text)
-
-
 def is_folder_name(text: str) -> bool:
     """Return whether a folder may have this name on any system: no path, not hidden, not too long."""
     return (
@@ -291,112 +268,3 @@ def is_folder_name(text: str) -> bool:
         and text[-1] not in ". "
         and len(text.encode(errors="replace")) <= _LONGEST
     )
-
-
-def write_plan(plan: Plan) -> str:
-    """The plan as YAML: deterministic, every value written out but for those that say nothing."""
-    content = {"images": {}, "circuits": [], **_said(plan, msgspec.to_builtins(plan))}
-    ordered = {field: content[field] for field in Plan.__struct_fields__ if field in content}
-    body: str = yaml.dump(ordered, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
-    # Within the quotes that `represent_text` asked for.
-    return PLAN_HEADER + "".join(_escaped(each) if each != "\n" and is_hidden(each) else each for each in body)
-
-
-def _escaped(character: str) -> str:
-    code = ord(character)
-    return f"\\u{code:04x}" if code < 1 << 16 else f"\\U{code:08x}"
-
-
-def _said(value: Any, written: Any) -> Any:
-    """Return the fields of a value that are written: all but empty ones whose default is empty."""
-    if isinstance(value, msgspec.Struct):
-        fields = {each.encode_name: each for each in msgspec.structs.fields(value)}
-        return {
-            key: _said(getattr(value, fields[key].name), each) if key in fields else each
-            for key, each in written.items()
-            if each not in (None, "", [], {}) or key not in fields or not _is_default(fields[key], each)
-        }
-    if isinstance(value, dict):
-        return {key: _said(each, own) for each, (key, own) in zip(value.values(), written.items(), strict=True)}
-    return [_said(*each) for each in zip(value, written, strict=True)] if isinstance(value, (list, tuple)) else written
-
-
-def _is_default(field: msgspec.structs.FieldInfo, value: object) -> bool:
-    if field.default_factory is not msgspec.NODEFAULT:
-        return bool(field.default_factory() == value)
-    return field.default is not msgspec.NODEFAULT and bool(field.default == value)
-
-
-def read_plan(source: Source) -> tuple[Plan, Origins]:
-    """A plan from YAML, and where each of its values stands. Raises SpecError naming key and place."""
-    try:
-        content, origins = read_yaml(source)
-    except DamagedError as error:
-        span = Span(source, error.start, error.end)
-        raise SpecError(Finding("E311", f"this is not YAML: {error.problem}", span)) from None
-    try:
-        plan = msgspec.convert(content, Plan)
-    except msgspec.ValidationError as error:
-        message, _, path = str(error).partition(" - at `$")
-        key = tuple(part.strip("[].") for part in path.rstrip("`").replace("[", ".[").split(".") if part)
-        span = _nearest(origins, key, Span(source, 0, 0))
-        raise SpecError(Finding("E311", f"not a valid plan: {_lower(message)}", span, ".".join(key))) from None
-    if infinite := next(_infinite(content, ()), None):
-        span = _nearest(origins, infinite, Span(source, 0, 0))
-        raise SpecError(Finding("E311", "not a valid plan: a number is not finite", span, ".".join(infinite)))
-    by_id = {str(number): circuit.id for number, circuit in enumerate(plan.circuits)}
-    named = {
-        ("circuits", by_id[key[1]], *key[2:]) if key[0] == "circuits" and len(key) > 1 else key: span
-        for key, span in origins.items()
-        if key
-    }
-    _consistent(plan, named)
-    return plan, named
-
-
-def _infinite(content: Any, key: Key) -> Iterator[Key]:
-    """Yield the places of numbers that are infinite or not a number: hashes can't tell these from nothing."""
-    if isinstance(content, float) and not math.isfinite(content):
-        yield key
-    elif isinstance(content, (dict, list)):
-        for name, each in content.items() if isinstance(content, dict) else enumerate(content):
-            yield from _infinite(each, (*key, str(name)))
-
-
-def _consistent(plan: Plan, origins: Origins) -> None:
-    """Check what types can't express: names that are used exist, ids are valid folder names and unique."""
-    findings = []
-    seen: set[str] = set()
-    for circuit in plan.circuits:
-        for word, name in (("images", circuit.images), ("test", circuit.test), ("contrast", circuit.contrast)):
-            if name is not None and name not in plan.images:
-                span = origins.get(("circuits", circuit.id, word))
-                findings.append(Finding("E101", f"unknown image set '{name}'", span))
-        if circuit.id in seen or not is_folder_name(circuit.id) or circuit.id.lower() in _OF_THE_RUN:
-            problem = "occurs twice" if circuit.id in seen else "can't be the name of a folder"
-            findings.append(
-                Finding("E311", f"the id '{circuit.id}' {problem}", origins.get(("circuits", circuit.id, "id")))
-            )
-        seen.add(circuit.id)
-    for word, lists in (
-        ("comparisons", plan.comparisons),
-        ("expectations", [each.circuits for each in plan.expectations]),
-    ):
-        for number, names in enumerate(lists):
-            for name in names:
-                if name not in seen:
-                    span = origins.get((word, str(number)))
-                    findings.append(Finding("E115", f"unknown circuit '{name}'", span))
-    if findings:
-        raise SpecError(findings)
-
-
-def _nearest(origins: Origins, key: Key, otherwise: Span) -> Span:
-    for length in range(len(key), 0, -1):
-        if key[:length] in origins:
-            return origins[key[:length]]
-    return otherwise
-
-
-def _lower(message: str) -> str:
-    return message[:1].lower() + message[1:]

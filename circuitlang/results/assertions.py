@@ -15,7 +15,7 @@ _HOLDS = {"<=": operator.le, ">=": operator.ge}
 
 @dataclass(frozen=True)
 class Assertion:
-    """What a number of a circuit must be, by a bound of its own or an expectation, and what it is.
+    """An assertion about a number of a circuit, from a bound or an expectation, and the measured number.
 
     `measure` is a key of metrics.json. Nothing is `measured` of what was not computed, nor held-out where nothing is
     held out. `place` is where the plan has it from, as a key of its origins.
@@ -36,7 +36,7 @@ class Assertion:
 
     @property
     def says(self) -> str:
-        """What was measured against what was expected."""
+        """The measured value and the expected one, in words."""
         if self.measured is None:
             why = "nothing was held out to measure it on"
             if self.measure.startswith("contrast."):

@@ -1,4 +1,4 @@
-"""What a comparison of circuits finds, as plain values: no torch, so that it is shown in no time."""
+"""Comparisons of circuits, as plain values without torch."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Agreement(msgspec.Struct, frozen=True, kw_only=True):
-    """How alike the maps of two circuits are on some pictures: metrics by name, and their 95% intervals over pictures.
+    """The agreement of two circuits' maps on some images: metrics by name, and their 95% intervals over images.
 
     `held_out` where neither circuit was found on any of them.
     """
@@ -75,6 +75,6 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def letter(number: int) -> str:
-    """What a circuit is called in tables: A, B, ..., Z, AA, AB, ..."""
+    """Return the letter of a circuit in tables: A, B, ..., Z, AA, AB, ..."""
     rest, last = divmod(number, len(ascii_uppercase))
     return (letter(rest - 1) if rest else "") + ascii_uppercase[last]

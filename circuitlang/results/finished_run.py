@@ -10,7 +10,8 @@ from pathlib import Path
 from circuitlang.base.diagnostics import InputError
 from circuitlang.plan.model import Plan
 from circuitlang.results.reader import parts, read_split, read_summary
-from circuitlang.results.types import Split, Summary
+from circuitlang.results.split import Split
+from circuitlang.results.types import Summary
 
 
 @dataclass(frozen=True)

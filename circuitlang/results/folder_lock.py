@@ -32,7 +32,7 @@ TARGET, NEW, OLD = "target", "new", "old"
 
 @contextmanager
 def folder_lock(folder: Path) -> Iterator[None]:
-    """Within the block no other process writes into this folder, which is made and tidied first. Raises OSError.
+    """Keep other processes from writing into a folder within the block; it is made and tidied first. Raises OSError.
 
     Where the file system has no locks, processes hope for the best, and nothing is tidied.
     """
@@ -88,7 +88,7 @@ def _open(path: Path) -> int:
 
 
 def _names(path: Path, descriptor: int) -> bool:
-    """Whether a path still is that of an open file."""
+    """Return whether a path still is that of an open file."""
     with suppress(FileNotFoundError):
         return os.path.samestat(path.lstat(), os.fstat(descriptor))
     return False
@@ -133,7 +133,7 @@ def _bring_back(old: Path, place: Path) -> None:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether there is a folder itself, not a link to one."""
+    """Return whether there is a folder itself, not a link to one."""
     with suppress(OSError):
         return stat.S_ISDIR(path.lstat().st_mode)
     return False

@@ -63,7 +63,7 @@ class Forward:
 
 @dataclass(frozen=True)
 class Common:
-    """What circuits have in common, and its cost: told by `key`. What the network does by itself on pictures, told by
+    """A cost that circuits share, identified by `key`. The network's own responses to images, identified by
     `pictures`, it does together for several targets."""
 
     key: str
@@ -93,7 +93,7 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class CircuitForecast:
-    """What is known of a circuit before it is found.
+    """The forecast of a circuit before it is found.
 
     It is found on `found_on` pictures, contrasted with `contrasted_with`, and measured on `measured_on` others; copies
     of one picture, which are not held out apart, may shift these. `asked` is None without a size, `relevant` and `cost`
@@ -126,7 +126,7 @@ class CircuitForecast:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a run would do; `size` is the side of the pictures that the model takes, in pixels."""
+    """The forecast of a run; `size` is the side of the images that the model takes, in pixels."""
 
     model: str
     size: int
@@ -144,5 +144,5 @@ class Forecast:
 
     @property
     def total(self) -> Cost:
-        """What the circuits that are due cost together."""
+        """The total cost of the circuits that are due."""
         return sum((each.cost for each in self.due if each.cost), Cost())

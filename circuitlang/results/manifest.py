@@ -26,7 +26,7 @@ def _written(hashes: Mapping[str, str]) -> str:
 
 
 def written(folder: Path) -> dict[str, str]:
-    """By name the hashes of the files that were written into a folder, as far as it tells."""
+    """Return the hashes of the files that were written into a folder, by name, as far as it tells."""
     with suppress(OSError, ValueError):
         content = read_plain(folder / SUMS, _MOST).decode()
         found = {name: each for each, name in _LINE.findall(content)}
@@ -36,7 +36,7 @@ def written(folder: Path) -> dict[str, str]:
 
 
 def damage(folder: Path) -> list[str]:
-    """What has become of the files that were written into a folder, a sentence for each that isn't as it was."""
+    """Describe the damage to the files that were written into a folder, a sentence for each."""
     hashes = written(folder)
     if not hashes:
         return [f"{SUMS} is missing or damaged"]

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 from circuitlang.plugins.registry import Registry
 from circuitlang.results.comparison import Comparison
-from circuitlang.results.types import Result, SplitResult
+from circuitlang.results.split import SplitResult
+from circuitlang.results.types import Result
 
 if TYPE_CHECKING:
     from circuitlang.results.finished_circuit import FinishedCircuit

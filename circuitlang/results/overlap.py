@@ -19,14 +19,14 @@ _NEGLIGIBLE = 1e-25
 
 @dataclass(frozen=True)
 class Kept:
-    """What a circuit keeps, and of what: its relevant kernels, as far as they are known."""
+    """The kept kernels of a circuit, and its relevant ones as far as they are known."""
 
     masks: Masks
     relevant: Masks = field(default_factory=dict)
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
-    """What two circuits keep of a layer, or of all: each of them, and both.
+    """The numbers of kernels that each of two circuits keeps, and that both keep, in one layer or in all.
 
     `iou` is intersection over union, None where neither keeps anything. By chance, `expected` kernels would be shared
     and the mean of `iou` be `expected_iou`; `p` is the probability that as many are shared, or more: each circuit has,
@@ -56,7 +56,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Overlap(msgspec.Struct, frozen=True, kw_only=True):
-    """What two circuits share: in all, and by the path of each layer that either has."""
+    """The overlap of two circuits: in all, and by the path of each layer that either has."""
 
     total: Part
     layers: dict[str, Part]
@@ -64,7 +64,7 @@ class Overlap(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True)
 class _Chance:
-    """How probable it is that `first`, `first` + 1, ... kernels are shared."""
+    """The probabilities that `first`, `first` + 1, ... kernels are shared."""
 
     first: int
     probabilities: NDArray[np.float64]
@@ -75,7 +75,7 @@ class _Chance:
 
 
 def overlap(first: Kept, second: Kept) -> Overlap:
-    """How many kernels two circuits of one network share, in the order of their layers."""
+    """Count the kernels that two circuits of one network share, in the order of their layers."""
     parts: dict[str, Part] = {}
     chances: list[_Chance | None] = []
     for path in merged(first.masks, second.masks):
@@ -126,8 +126,8 @@ def merged(first: Iterable[str], second: Iterable[str]) -> list[str]:
 
 
 def _relevant(layers: list[LayerSummary], circuit: Circuit) -> Iterable[tuple[str, NDArray[np.bool_]]]:
-    """By layer the kernels on a path from the image to the target: in rows that the target depends on, of input
-    channels that an image gets to."""
+    """Return the kernels of each layer on a path from the image to the target: in rows that the target depends on, of
+    input channels that an image gets to."""
     reached: list[NDArray[np.bool_]] = []
     for layer, wire, change in zip(layers, circuit.wires, circuit.changes, strict=True):
         fed = np.zeros(layer.in_channels, np.bool_)
@@ -160,7 +160,7 @@ def _part(first: int, second: int, shared: int, chance: _Chance | None) -> Part:
 
 
 def _chance(first: int, second: int, of: NDArray[np.bool_] | None, other: NDArray[np.bool_] | None) -> _Chance | None:
-    """How many kernels two random circuits share that have so many of those relevant to each."""
+    """Return the distribution of the number of kernels that two random circuits of these sizes share."""
     if not first or not second:
         return _Chance(0, np.ones(1))
     if of is None or other is None or of.shape != other.shape:

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from circuitlang.base.plain_files import read_plain
-from circuitlang.plan.model import PLAN_HEADER
+from circuitlang.plan.yaml import PLAN_HEADER
 from circuitlang.results.manifest import SUMS, written
 
 TAKEN = "something else has this name already"
@@ -59,7 +59,7 @@ def _is_sweeps(content: bytes) -> bool:
 
 
 def is_lock(content: bytes) -> bool:
-    """Whether a file was a lock, which may be damaged since."""
+    """Return whether a file was a lock file, which may be damaged since."""
     return content.startswith(b"# What a spec stood on when it was locked.")
 
 
@@ -86,7 +86,7 @@ _MARKS: Mapping[str, Callable[[bytes], bool]] = {
 
 
 def made(name: str) -> bool:
-    """Whether a file of this name in a folder of ours is of our making."""
+    """Return whether a file of this name in a folder of circuitlang was written by it."""
     # A comparison has a diagram for each of its pairs.
     return name in _FILES or (name.startswith("diagram") and name.endswith(".svg"))
 

@@ -17,9 +17,11 @@ from safetensors.numpy import load
 from circuitlang.base import source
 from circuitlang.base.diagnostics import Finding, InputError, SpecError, listing
 from circuitlang.base.plain_files import inside, is_there, read_plain
-from circuitlang.plan.model import Plan, digest, read_plan
+from circuitlang.plan.model import Plan, digest
+from circuitlang.plan.yaml import read_plan
 from circuitlang.results.manifest import SUMS, written
-from circuitlang.results.types import ChannelSources, Circuit, KeptKernels, LayerEdit, Result, Split, Summary
+from circuitlang.results.split import Split
+from circuitlang.results.types import ChannelSources, Circuit, KeptKernels, LayerEdit, Result, Summary
 from circuitlang.results.validation import sound_circuit, sound_split, sound_summary
 
 _KERNEL = ("target", "source", "score", "weight", "effective")
@@ -32,7 +34,7 @@ T = TypeVar("T")
 
 
 def read_summary(folder: Path) -> Summary:
-    """What `circuit.json` says. Raises InputError where it isn't there or isn't one."""
+    """Read `circuit.json`. Raises InputError where it isn't there or isn't one."""
     if not is_there(folder / "circuit.json"):
         inside = [each.name for each in circuits(folder)]
         cure = (
@@ -78,14 +80,14 @@ def _circuit(summary: Summary, arrays: Mapping[str, NDArray[Any]]) -> Circuit:
 
 
 def read_split(folder: Path) -> Split:
-    """What `split.json` says. Raises InputError where it isn't there or isn't one."""
+    """Read `split.json`. Raises InputError where it isn't there or isn't one."""
     if not is_there(folder / "split.json"):
         raise InputError(Finding("E312", f"{folder} holds no split", None, "split.json is missing"))
     return read_json(folder, "split.json", Split, sound_split)
 
 
 def read_json(folder: Path, name: str, kind: type[T], sound: Callable[[T], None]) -> T:
-    """What a file of a folder says, if it is `sound`. Raises InputError."""
+    """Read a JSON file of a folder and validate it by `sound`. Raises InputError."""
     content = read_file(folder, name)
     try:
         found = msgspec.json.decode(content, type=kind)
@@ -122,7 +124,7 @@ def _unchanged(folder: Path, name: str, content: bytes) -> None:
 
 
 def visualised(folder: Path) -> bool:
-    """Whether the diagram of a finished circuit shows what excites each of its channels."""
+    """Return whether the diagram of a finished circuit has a feature visualisation of each channel."""
     with suppress(OSError):
         return b'data-visualised="all"' in read_plain(folder / "diagram.html")[:200]
     return False

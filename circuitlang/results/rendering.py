@@ -11,7 +11,8 @@ import msgspec
 from circuitlang.base.diagnostics import Finding, reason
 from circuitlang.plugins.registry import Registry
 from circuitlang.results.outputs import COMPARISON_FORMATS, FORMATS, SPLIT_FORMATS, ComparisonResult, Files
-from circuitlang.results.types import Result, SplitResult
+from circuitlang.results.split import SplitResult
+from circuitlang.results.types import Result
 
 T = TypeVar("T")
 # The formats that say what the others lack; without them there is no result, so they come last and may raise.

@@ -1,4 +1,4 @@
-"""What one statement asked for in several sizes, by several criteria, of several features: axes and members."""
+"""Sweeps: circuits of one statement in several sizes, by several criteria, of several features."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Curve:
-    """What differs in size and feature alone, by the values that tell it from other curves; points by size."""
+    """A curve of circuits that differ in size and feature alone, by the values that set it apart; points by size."""
 
     values: Mapping[str, str]
     label: str
@@ -86,7 +86,7 @@ class Sweep:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """What fidelity is measured by."""
+        """The metrics of fidelity."""
         return shared_metrics(self.circuits)
 
     @property
@@ -96,16 +96,16 @@ class Sweep:
 
     @property
     def held_out(self) -> bool:
-        """Whether all fidelity is of held-out pictures."""
+        """True if all fidelity is held-out."""
         return all(each.test for each in self.circuits)
 
     @property
     def rival(self) -> str:
-        """What the random circuits are called that each is compared with; a curve may have the name."""
+        """The name of the random baseline; a curve may have the same."""
         return "random, same size" if any(curve.label == "random" for curve in self.curves) else "random"
 
     def rivals(self, metric: str, baseline: str = "random") -> dict[float, float]:
-        """By size, the median over circuits of what a baseline as large reaches."""
+        """Return the median fidelity over baseline circuits of the same size, by size."""
         found: dict[float, list[float]] = {}
         for curve in self.curves:
             for point in curve.points:

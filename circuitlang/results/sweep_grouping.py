@@ -13,7 +13,7 @@ _MEMBERS = ("sparsity", "kernels", "unit")
 
 
 def sweeps(circuits: Sequence[Circuit], finished: Mapping[str, Summary]) -> list[Sweep]:
-    """What statements asked for in more than one size, in the order of the plan, as far as it is finished."""
+    """Group the finished circuits of statements with more than one size, in the order of the plan."""
     statements: dict[tuple[str, str], list[Circuit]] = {}
     for circuit in circuits:
         if circuit.size is not None and {"sparsity", "kernels"} & circuit.values.keys():

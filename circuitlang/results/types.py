@@ -1,4 +1,4 @@
-"""What a run finds, as plain values and arrays: no torch, so that a finished run is shown in no time."""
+"""Results of a run, as plain values and arrays without torch."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from circuitlang.plan.model import Choice, Model
 from circuitlang.plan.model import Circuit as CircuitPlan
+from circuitlang.plan.model import Model
 
 
 class LayerSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,7 +34,7 @@ class LayerSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Fidelity(msgspec.Struct, frozen=True, kw_only=True):
-    """How well the circuit's feature matches the network's, on some images: metrics by name, and their 95% intervals
+    """The fidelity of a circuit on some images: metrics by name, and their 95% intervals
     over images."""
 
     images: int
@@ -43,7 +43,7 @@ class Fidelity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Provenance(msgspec.Struct, frozen=True, kw_only=True):
-    """What a result came from: contents by hash, never paths or times. `precision` is that of the scores."""
+    """The provenance of a result: contents by hash, never paths or times. `precision` is that of the scores."""
 
     identity: str
     weights: str
@@ -75,7 +75,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PrecisionCheck(msgspec.Struct, frozen=True, kw_only=True):
-    """What reduced precision changes: scores in TF32 against the same in single precision, both by a few of the images
+    """The effect of reduced precision: scores in TF32 against the same in single precision, both by a few of the images
     that the circuit was found on.
 
     `difference` is the largest of any relevant kernel, as a share of the largest score, and `spearman` the correlation
@@ -137,7 +137,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def noun(self) -> str:
-        """What is counted: kernels, or single weights."""
+        """The unit that is counted: kernels, or single weights."""
         return "weight" if self.plan.structure == "weight" else "kernel"
 
     @property
@@ -188,7 +188,7 @@ class KeptKernels:
 
 @dataclass(frozen=True)
 class ChannelSources:
-    """How one layer's input channels are fed without a kernel in between: through pooling, add, concatenation.
+    """The sources of one layer's input channels without a kernel in between: through pooling, add, concatenation.
 
     Input channel `source[k]` carries channel `channel[k]` of `layers[origin[k]]`, or of the image where origin is -1.
     """
@@ -200,8 +200,8 @@ class ChannelSources:
 
 @dataclass(frozen=True)
 class LayerEdit:
-    """What makes a layer of the network the circuit's: all of its kernels in `rows`, the output channels that the
-    target depends on, are removed but for the kept ones.
+    """The edit that makes a layer of the network the circuit's: all of its kernels in `rows`, the output channels that
+    the target depends on, are removed but for the kept ones.
 
     These, in the order of `Kernels`, are multiplied by `gain` [n], or weight by weight [n, h, w]; `offset` is added to
     the bias of each of the rows. `constant` are kernels that stay as they are in every circuit, for they read channels
@@ -242,7 +242,7 @@ class ExampleImage:
 
 @dataclass(frozen=True)
 class FidelityExamples:
-    """What the judged pictures show of a circuit, for those who look.
+    """Examples of a circuit's fidelity among the images it is judged by.
 
     `network[n]` and `circuit[n]` are some of the `responses` that the fidelity is taken of, and `slope` * network +
     `offset` is the line that fits all of those best. `pictures` is one number for each picture: the Pearson correlation
@@ -264,7 +264,7 @@ class FidelityExamples:
 
 @dataclass(frozen=True)
 class ActivationMaps:
-    """What n pictures do in the network and in the circuit, as activation maps that can be looked at.
+    """Activation maps of n images in the network and in the circuit.
 
     `pictures[n, h, w, 3]` and `names` are the pictures, the strongest response to the feature first; `maps[layer,
     channel]` is `[n, 2, h, w]`, in the network and in the circuit, and `feature` the same of the feature itself, of
@@ -315,98 +315,3 @@ class Result:
     witness: FidelityExamples | None = None
     scenes: ActivationMaps | None = None
     visions: FeatureVisualisations | None = None
-
-
-class Cluster(msgspec.Struct, frozen=True, kw_only=True):
-    """A kind of images in a split and its circuit: that one's id and identity, the names of the images it was found on
-    and of the held-out ones that are nearest to them, and how many kernels it keeps."""
-
-    id: str
-    identity: str
-    train: list[str]
-    test: list[str]
-    kept: int
-
-
-class Overlap(msgspec.Struct, frozen=True, kw_only=True):
-    """Of two parts' circuits, in one layer or (`layer` empty) in all: how many kernels both keep, as a share of those
-    that either keeps, and what that would be of kernels drawn at random; None where neither keeps any."""
-
-    parts: tuple[int, int]
-    layer: str
-    iou: float | None
-    chance: float | None
-
-
-class ClusterTest(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether images fall into kinds. `valley` is how many are between two kinds for each about the middle of one,
-    `cloud` the middle one of the same of clouds without kinds, and p the share of clouds, the images themselves counted
-    as one, that have as few. `silhouette` is how much nearer images are to their own kind than to the next, from -1 to
-    1, and `tried` that by number of kinds."""
-
-    silhouette: float
-    valley: float
-    cloud: float
-    p: float
-    tried: dict[int, float]
-
-
-class SpecificityTest(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether circuits are of their own kind of images, on held-out ones: Pearson's r, mean over the parts, of each on
-    its own images and of the others on these, and of the circuit of all images; `least` and `most` are what 95% of
-    permutations give of own less other, and p is the share of them, the kinds themselves counted as one, that give as
-    much."""
-
-    own: float
-    other: float
-    whole: float
-    least: float
-    most: float
-    p: float
-
-
-class Split(msgspec.Struct, frozen=True, kw_only=True):
-    """A target's images by kind, and the circuits of the kinds held against one another: what `split.json` holds.
-
-    `vectors` is the criterion that images are told apart by. `silent` are the images of which it says nothing, which
-    are in no part. `fidelity[i][j]` is Pearson's r of the circuit of part i on the held-out images of part j, the last
-    row that of the circuit of all images, as large as the largest of the parts; None where nothing is held out.
-    `shares` are how much of what the images vary the two directions of `points` have, which are [x, y] of each image,
-    part by part, those it was found on before those held out. `distinction` is None where fewer than two parts have
-    held-out images.
-    """
-
-    plan: CircuitPlan
-    model: Model
-    vectors: Choice
-    relevant: int
-    whole: int
-    kinds: list[Cluster]
-    silent: list[str]
-    separation: ClusterTest
-    distinction: SpecificityTest | None
-    fidelity: list[list[float | None]]
-    overlaps: list[Overlap]
-    shares: tuple[float, float]
-    points: list[tuple[float, float]]
-    provenance: Provenance
-    # Output formats that failed, and why.
-    missing: dict[str, str] = {}
-
-    @property
-    def splits(self) -> bool:
-        """Whether there is evidence that the feature splits: images fall into kinds, and circuits are of their own."""
-        return self.separation.p < SIGNIFICANT and self.distinction is not None and self.distinction.p < SIGNIFICANT
-
-
-# Below this probability chance is no explanation.
-SIGNIFICANT = 0.05
-
-
-@dataclass(frozen=True)
-class SplitResult:
-    """A finished split, and its images part by part as in `Split.points`, uint8 [h, w, 3]; one that is read back has
-    none."""
-
-    split: Split
-    pictures: tuple[NDArray[np.uint8], ...] = ()

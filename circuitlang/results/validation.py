@@ -1,4 +1,4 @@
-"""Whether what was read from a folder can be a circuit, a split or a comparison: numbers are in their ranges, and parts
+"""Validate what was read from a folder as a circuit, a split or a comparison: numbers are in their ranges, and parts
 fit one another.
 
 JSON and safetensors say of what type a value is. Everything that shows or uses a finished circuit relies on more than
@@ -16,16 +16,8 @@ from numpy.typing import NDArray
 
 from circuitlang.plan.model import is_folder_name
 from circuitlang.results.comparison import Comparison
-from circuitlang.results.types import (
-    ChannelSources,
-    Circuit,
-    Fidelity,
-    KeptKernels,
-    LayerEdit,
-    LayerSummary,
-    Split,
-    Summary,
-)
+from circuitlang.results.split import Split
+from circuitlang.results.types import ChannelSources, Circuit, Fidelity, KeptKernels, LayerEdit, LayerSummary, Summary
 
 # No count is larger, and no measurement.
 _COUNT, _MEASURED = 1 << 53, 1e30
@@ -34,7 +26,7 @@ _KERNELS = 1 << 31
 
 
 class UnsoundError(ValueError):
-    """What doesn't fit."""
+    """A part of a result that doesn't fit the others."""
 
 
 def sound_summary(summary: Summary) -> None:

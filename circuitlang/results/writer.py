@@ -20,7 +20,8 @@ from circuitlang.results.outputs import ComparisonResult
 from circuitlang.results.ownership import RUN_FILES, is_lock, refuse_file, refuse_folder
 from circuitlang.results.reader import parts, read_summary
 from circuitlang.results.rendering import rendered, rendered_comparison, rendered_split
-from circuitlang.results.types import Result, SplitResult
+from circuitlang.results.split import SplitResult
+from circuitlang.results.types import Result
 
 _ELSEWHERE = "choose another folder with --out"
 
@@ -155,7 +156,7 @@ class RunFiles:
 
 @contextmanager
 def run_files(folder: Path) -> Iterator[RunFiles]:
-    """Within the block no other process writes into a run's folder, which is made. Raises OutputError."""
+    """Keep other processes from writing into a run's folder within the block; it is made first. Raises OutputError."""
     with _errors(folder), folder_lock(folder):
         yield RunFiles(folder)
 
@@ -181,7 +182,7 @@ def write_file(path: Path, content: bytes, elsewhere: str = _ELSEWHERE) -> None:
 
 
 def _is_stream(path: Path) -> bool:
-    """Whether a path is something to write to, not a place for a file. Raises OSError for a disk or a socket."""
+    """Return whether a path is a stream to write to, not a place for a file. Raises OSError for a disk or a socket."""
     with suppress(FileNotFoundError, NotADirectoryError):
         mode = path.stat().st_mode
         if stat.S_ISBLK(mode) or stat.S_ISSOCK(mode):
@@ -199,7 +200,7 @@ def _write_through(path: Path, content: bytes) -> None:
 
 
 def _is_part(place: Path, split: str) -> bool:
-    """Whether a folder is that of a circuit of a part of a split."""
+    """Return whether a folder is that of a circuit of a part of a split."""
     with suppress(InputError):
         part = read_summary(place).part
         return part is not None and part.of == split
@@ -218,7 +219,7 @@ def _remove(folder: Path) -> None:
 
 
 def _alike(folder: Path, names: Collection[str]) -> Iterator[Finding]:
-    """Of names that differ in capitals alone all but the first, where a file system takes them for the same."""
+    """Yield all but the first of names that differ in capitals alone, where a file system takes them for the same."""
     first: dict[str, str] = {}
     for name in names:
         other = first.setdefault(name.casefold(), name)
@@ -228,7 +229,7 @@ def _alike(folder: Path, names: Collection[str]) -> Iterator[Finding]:
 
 
 def ignores_case(folder: Path) -> bool:
-    """Whether a file system takes capitals and small letters for the same, as far as a folder's name shows it."""
+    """Return whether a file system ignores case, as far as a folder's name shows it."""
     place = folder.resolve()
     while not place.exists():
         place = place.parent

@@ -15,7 +15,8 @@ from circuitlang.base.yaml_document import DamagedError, read_yaml
 from circuitlang.compiler.sources import open_source
 from circuitlang.engine.runtime.lockfile import lock_path, read_lock
 from circuitlang.pipeline import compile_source
-from circuitlang.plan.model import Images, Model, Plan, read_plan, write_plan
+from circuitlang.plan.model import Images, Model, Plan
+from circuitlang.plan.yaml import read_plan, write_plan
 
 SPEC = Source("spec.circuit", "preserve conv1:[0..2] on [a/*, b/*] except c/* sparsity<=each(1%, 5%) test=d/*")
 HALF = "&a [1, 1, 1, 1, 1, 1, 1, 1, 1]"

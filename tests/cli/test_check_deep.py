@@ -20,7 +20,7 @@ from circuitlang.bundled.network import build
 from circuitlang.cli.main import main
 from circuitlang.engine.graph.tracer import trace
 from circuitlang.engine.models import layer_index
-from circuitlang.engine.runtime.jobs import outline, read_model
+from circuitlang.engine.runtime.model_loading import outline, read_model
 from circuitlang.plan.layers import model_key
 from circuitlang.plan.model import Model
 

@@ -21,9 +21,10 @@ from circuitlang.bundled.doodles import draw
 from circuitlang.cli.main import main
 from circuitlang.engine.images.image_set import held_out
 from circuitlang.engine.loops import backend
-from circuitlang.engine.runtime import jobs
-from circuitlang.plan.model import Plan, read_plan
+from circuitlang.engine.runtime import forecast, model_loading
+from circuitlang.plan.model import Plan
 from circuitlang.plan.schema import FILE, schema
+from circuitlang.plan.yaml import read_plan
 from circuitlang.plugins.protocols import CRITERIA, passes_of
 from circuitlang.results.outputs import FORMATS
 from tests.conftest import draw_pictures
@@ -290,8 +291,8 @@ def plan_of_line() -> str:
 
 def test_weights_and_pictures_are_read_only_where_there_is_a_result(here, monkeypatch):
     read = []
-    original = jobs.prepare
-    monkeypatch.setattr(jobs, "prepare", lambda plan, *rest: read.append(plan) or original(plan, *rest))
+    original = forecast.prepare
+    monkeypatch.setattr(forecast, "prepare", lambda plan, *rest: read.append(plan) or original(plan, *rest))
     numbers(LINE)
     assert read == []
     call("run", "-e", LINE)
@@ -303,8 +304,8 @@ def test_weights_and_pictures_are_read_only_where_there_is_a_result(here, monkey
 
 def test_the_model_is_traced_once(here, monkeypatch):
     traced = []
-    original = jobs.trace
-    monkeypatch.setattr(jobs, "trace", lambda *arguments: traced.append(1) or original(*arguments))
+    original = model_loading.trace
+    monkeypatch.setattr(model_loading, "trace", lambda *arguments: traced.append(1) or original(*arguments))
     numbers("preserve conv5:[1, 2] on images/dogs/* kernels<=3\npreserve conv3:1 on images/dogs/* kernels<=3")
     assert traced == [1]
 

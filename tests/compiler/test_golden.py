@@ -11,7 +11,7 @@ from rich.console import Console
 from circuitlang.base.diagnostics import SpecError
 from circuitlang.base.source import Source
 from circuitlang.pipeline import compile_source
-from circuitlang.plan.model import write_plan
+from circuitlang.plan.yaml import write_plan
 from circuitlang.reporting.diagnostics import render
 
 CASES = sorted((Path(__file__).parent / "golden").glob("*/*.case"))

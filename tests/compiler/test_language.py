@@ -11,7 +11,7 @@ from circuitlang.base.diagnostics import Finding, SpecError
 from circuitlang.base.source import Source, read
 from circuitlang.compiler.parser import STATEMENTS, parse
 from circuitlang.pipeline import compile_source
-from circuitlang.plan.model import read_plan, write_plan
+from circuitlang.plan.yaml import read_plan, write_plan
 
 SPEC = """\
 model bundled.doodle

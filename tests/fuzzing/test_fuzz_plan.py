@@ -17,7 +17,7 @@ from circuitlang.cli.diff import diff_paths
 from circuitlang.compiler.sources import open_source
 from circuitlang.engine.images.file_patterns import find
 from circuitlang.pipeline import check_file, compile_source
-from circuitlang.plan.model import read_plan, write_plan
+from circuitlang.plan.yaml import read_plan, write_plan
 from tests.compiler.test_language import SPEC
 from tests.helpers.fuzzing import all_night, damaged, replaced, survives
 

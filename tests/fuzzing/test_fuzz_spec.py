@@ -15,7 +15,7 @@ from circuitlang.base.source import Source
 from circuitlang.compiler.formatter import format_source
 from circuitlang.compiler.highlighter import highlight
 from circuitlang.pipeline import check_file, compile_source
-from circuitlang.plan.model import read_plan, write_plan
+from circuitlang.plan.yaml import read_plan, write_plan
 from circuitlang.reporting.diagnostics import MACHINE, render
 from tests.compiler.test_language import MORE, ODDITIES, SPEC, WORDS
 from tests.helpers.fuzzing import all_night, damaged, survives

@@ -111,14 +111,14 @@ def _member(name: str, summary: Summary) -> Member:
 
 
 class _Answers:
-    """What circuits answer to pictures; the same pictures are shown to a circuit once."""
+    """The responses of circuits to images, computed once for each circuit and set of images."""
 
     def __init__(self, sides: Sequence[Side]) -> None:
         self._sides = sides
         self._known: dict[tuple[int, str], Tensor] = {}
 
     def agreement(self, first: int, second: int) -> tuple[Agreement | None, str]:
-        """How alike the maps of two circuits are, or why that can't be said."""
+        """Return how alike the maps of two circuits are, or why that can't be said."""
         sides = self._sides[first], self._sides[second]
         for side in sides:
             if side.lacks:
@@ -151,8 +151,8 @@ class _Answers:
 
 
 def _pictures(first: Side, second: Side) -> tuple[ImageSet | None, bool]:
-    """What two circuits are compared on: pictures that one of them is judged by and neither was found on; where there
-    are none, all that they are judged by. None where the two look at pictures differently."""
+    """Return the images that two circuits are compared on: those that one is judged by and neither was found on; where
+    there are none, all that they are judged by. None where the two look at pictures differently."""
     judged = [each for side in (first, second) if (each := side.test or side.train)]
     seen = {each for side in (first, second) if side.train for each in side.train.digests}
     if judged[0].preprocess != judged[-1].preprocess:

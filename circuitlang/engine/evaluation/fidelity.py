@@ -1,4 +1,4 @@
-"""How well a circuit's feature matches the network's."""
+"""Fidelity: how well a circuit's responses match the network's, with bootstrap intervals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a fidelity looks like: responses of network and circuit, and the pictures that are kept best and worst."""
+"""Examples of a fidelity: responses of network and circuit, and the images that are kept best and worst."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _shape(subnetwork: TargetSubnetwork, responses: int) -> tuple[int, int, int]
 
 
 def _correlations(network: Tensor, circuit: Tensor) -> NDArray[np.float64]:
-    """Of each image the Pearson correlation of its responses."""
+    """Return the Pearson correlation of each image's responses."""
     f, c = (each - each.mean(1, keepdim=True) for each in (network, circuit))
     size_f, size_c = f.norm(dim=1), c.norm(dim=1)
     # A constant's deviations from its own mean are rounding, not variation.
@@ -73,7 +73,7 @@ def _correlations(network: Tensor, circuit: Tensor) -> NDArray[np.float64]:
 
 
 def _distances(network: Tensor, circuit: Tensor) -> NDArray[np.float64]:
-    """Of each image how far its responses are off, in standard deviations of the network's."""
+    """Return how far each image's responses are off, in standard deviations of the network's."""
     spread = float(network.std(0, correction=0).mean()) or 1.0
     return ((network - circuit).square().mean(1).sqrt() / spread).numpy()
 

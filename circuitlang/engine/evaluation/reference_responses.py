@@ -1,4 +1,4 @@
-"""What the network itself does on some pictures, kept for all circuits of a feature: the feature's responses, and where
+"""Responses of the network itself, stored for all circuits of a feature: the feature's responses, and where
 every channel responds most. Of several features it is found in one forward pass."""
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ def responses(subnetwork: TargetSubnetwork, images: ImageSet, label: str) -> Ten
 
 
 def strongest(subnetwork: TargetSubnetwork, images: ImageSet, label: str) -> Mapping[str, Tensor]:
-    """By layer, where its channels respond most: image, row and column, int64 [out, 3]; of the target's layer as many
-    rows as are computed."""
+    """Return where the channels of each layer respond most: image, row and column, int64 [out, 3]; for the target's
+    layer as many rows as are computed."""
     return _found(subnetwork, images, label, _strongest(images))
 
 
 def there(subnetwork: TargetSubnetwork, images: ImageSet, look: bool = False) -> bool:
-    """Whether it was found before; `look`, also where channels respond most."""
+    """Return whether responses were stored before; `look`, also where channels respond most."""
     return subnetwork.memo.has(_responses(images)) and (not look or subnetwork.memo.has(_strongest(images)))
 
 
@@ -74,7 +74,7 @@ def _strongest(images: ImageSet) -> str:
 
 
 class _Most:
-    """Where the channels of every layer respond most."""
+    """The strongest response of every channel, updated batch by batch."""
 
     def __init__(self) -> None:
         # How many images came before those that are seen.
@@ -97,7 +97,7 @@ class _Most:
         self._best[key] = _Best(highest, place, height, width)
 
     def of(self, subnetwork: TargetSubnetwork) -> dict[str, Tensor]:
-        """By layer; of one that is used again its last use in the subnetwork counts."""
+        """Return them by layer; for a layer that is used again, its last use in the subnetwork counts."""
         return {path: self._best[_owner(subnetwork, name), name].places() for path, name in subnetwork.nodes.items()}
 
 
@@ -107,7 +107,7 @@ def _owner(subnetwork: TargetSubnetwork, name: str) -> TargetSubnetwork | None:
 
 @dataclass(frozen=True)
 class _Best:
-    """Of each channel of a layer, its highest value so far and where: image, row and column as one number."""
+    """The highest value so far of each channel of a layer, and its place: image, row and column as one number."""
 
     value: Tensor
     place: Tensor

@@ -1,4 +1,4 @@
-"""What a run makes besides the circuit and its numbers: the module and the pictures for the pages.
+"""Outputs of a run besides the circuit and its numbers: the module, and the images for the pages.
 
 The circuit is found and measured by then. What fails here is missing, and is said; it takes nothing away.
 """

@@ -78,7 +78,7 @@ def execute(prepared: PreparedRun, job: Job) -> Result:
     pictures = job.train.digest, job.test.digest if job.test else ""
 
     def rival(name: str) -> Fidelity:
-        """How good a circuit as large is that another criterion finds, whichever found this one."""
+        """Return the fidelity of a baseline circuit of the same size by another criterion."""
         compute = partial(_rival, builder, Choice(name), plan.seed, asked, judge)
         return subnetwork.memo.once(("rival", name, asked, *how, *pictures), compute)
 
@@ -137,8 +137,8 @@ def _mask(layer: LayerResult, kernels: KeptKernels, chosen: NDArray[np.bool_]) -
 
 
 def answered(job: Job) -> Iterator[str]:
-    """Of which of a circuit's pictures a run left what the network itself does: the name of what it is contrasted with,
-    and no name for its own."""
+    """Yield the image sets of a circuit for which the network's responses are stored: the name of what it is contrasted
+    with, and no name for its own."""
     if reference_responses.there(job.subnetwork, job.train, look=True) and (
         not job.test or reference_responses.there(job.subnetwork, job.test)
     ):
@@ -170,7 +170,7 @@ class _Found:
 
     @cached_property
     def quick(self) -> nn.Module | None:
-        """What computes the circuit's maps faster than the masked network, where anything does."""
+        """Return a faster way than the masked network to compute the circuit's maps, if there is one."""
         weights = self.subnetwork.weights
         plain = all(each.dtype == torch.float32 and each.device.type == "cpu" for each in weights.values())
         few = count(self.effective) <= _MANY * count(self.subnetwork.relevant)
@@ -247,20 +247,20 @@ class FidelityEvaluator:
 
     @property
     def constant(self) -> bool:
-        """Whether the network responds to all pictures alike, everywhere; a single number says nothing of that."""
+        """Return whether the network responds to all images alike, everywhere; a single number says nothing of that."""
         return self.responses > 1 and bool((self._original == self._original.flatten()[:1]).all())
 
     @property
     def responses(self) -> int:
-        """Of how many numbers fidelity is."""
+        """The number of responses that fidelity is computed from."""
         return self._original.numel()
 
     def __call__(self, found: _Found, intervals: bool = True) -> Fidelity:
-        """How well a circuit matches."""
+        """Return the fidelity of a circuit."""
         return measure(self._original, self._responses(found), self._seed if intervals else None)
 
     def witness(self, found: _Found) -> FidelityExamples:
-        """What the pictures show of a circuit."""
+        """Return examples of a circuit's fidelity."""
         return fidelity_examples.collect(
             self._subnetwork, self._images, self._original, self._responses(found), self._seed
         )
@@ -331,7 +331,8 @@ def _change(layer: Layer, kernels: KeptKernels, edit: Edit, rows: Tensor, consta
 
 
 def _wire(subnetwork: TargetSubnetwork, source: Tensor, origin: Tensor, channel: Tensor) -> ChannelSources:
-    """What carries some channels, by the subnetwork's own numbers of the layers; others have no kernel that matters."""
+    """Return the sources of some channels, by the subnetwork's own numbers of the layers; others have no kernel that
+    matters."""
     number = {layer.path: index for index, layer in enumerate(subnetwork.layers)}
     known = [number.get(layer.path, -2) for layer in subnetwork.graph.layers]
     own = torch.tensor([*known, -1])[origin]

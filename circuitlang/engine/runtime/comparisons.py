@@ -29,8 +29,8 @@ from circuitlang.results.writer import write_comparison
 
 @dataclass(frozen=True)
 class ComparisonStatus:
-    """How a comparison that a plan asks for stands: it is there, in its folder, or waits for `missing` circuits, or has
-    failed."""
+    """The status of a comparison that a plan asks for: it is there, in its folder, or waits for `missing` circuits, or
+    has failed."""
 
     circuits: tuple[str, ...]
     folder: Path
@@ -76,7 +76,7 @@ def _lacking(comparison: Comparison, name: str) -> CircuitError | None:
 
 
 def _before(place: Path, ids: Sequence[str], summaries: Sequence[Summary]) -> Comparison | None:
-    """What was found before, if it is of the same circuits."""
+    """Return the stored comparison, if it is of the same circuits."""
     if not (place / FILE).is_file():
         return None
     try:

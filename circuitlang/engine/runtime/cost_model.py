@@ -26,7 +26,8 @@ from circuitlang.engine.graph.reachability import on_path
 from circuitlang.engine.graph.targets import resolve
 from circuitlang.engine.images.file_patterns import find
 from circuitlang.engine.images.image_set import held_out
-from circuitlang.engine.runtime.jobs import check_criterion, collect, collect_target, read_model, refusals
+from circuitlang.engine.runtime.model_loading import read_model
+from circuitlang.engine.runtime.plan_checks import check_criterion, collect, collect_target, refusals
 from circuitlang.engine.runtime.precision_check import IMAGES as FEW
 from circuitlang.engine.runtime.work_sharing import MOST
 from circuitlang.engine.visuals import feature_visualisation
@@ -42,17 +43,17 @@ _PASS = 3
 _NETWORK, _CIRCUIT = 1, 1
 # Where fidelity is judged, also two baselines, and the network without the circuit.
 _RIVALS, _WITHOUT = 2, 1
-# On the few on which the circuit's module is compared with the circuit in the network, both.
-_CHECKED = 2
-# On the few that the diagram shows, the network and the circuit, for the feature and for every channel.
-_SHOWN = 4
+# On the few images that the module is compared on, both; on the few of the diagram, both for feature and channels.
+_CHECKED, _SHOWN = 2, 4
 # A refit runs the network and the circuit.
 _REFIT = 2
 
 
 def estimate(plan: Plan, folder: Path, origins: Origins, allow_code: bool = False, fast: bool = False) -> Forecast:
-    """What running a plan would take, every circuit taken to be new; `fast`, with scores in TF32. Raises InputError
-    with everything wrong with the model, the patterns and the targets, each at the words it is about."""
+    """Estimate what running a plan would take, every circuit taken to be new; `fast`, with scores in TF32.
+
+    Raises InputError with everything wrong with the model, the patterns and the targets, each at the words it is about.
+    """
     findings: list[Finding] = []
     network: _Network | None = None
     with collect(findings, origins, ("model",)):
@@ -132,7 +133,7 @@ class _Company:
         self._there: set[str] = set()
 
     def spared(self, cost: Cost, target: str, forward: Forward, circuit: str = "") -> Cost:
-        """What a target's forward passes cost less beside those of the targets before it, which it joins."""
+        """Return what a target's forward passes save beside those of the targets before it, which it joins."""
         if target in self._targets:
             return cost
         if len(self._targets) % MOST == 0:
@@ -224,7 +225,7 @@ def _circuit(
 
 
 def _pictures(asked: CircuitPlan, sets: dict[str, ImageSet]) -> tuple[int, int, int]:
-    """How many pictures a circuit is found on, how many others it is measured on, and with how many it is contrasted,
+    """Count the images a circuit is found on, the others it is measured on, and those with which it is contrasted,
     those that are held out of these among them."""
     there = {name: each.pictures for name, each in sets.items()}
     found_on, others = there.get(asked.images, 0), there.get(asked.contrast or "", 0)
@@ -235,14 +236,14 @@ def _pictures(asked: CircuitPlan, sets: dict[str, ImageSet]) -> tuple[int, int, 
 
 
 def _tries(asked: CircuitPlan, relevant: int) -> int:
-    """How many sizes a search tries, at a guess: each down to the last, and some between two of them."""
+    """Guess how many sizes a search tries: each down to the last, and some between two of them."""
     return round(math.log2(max(relevant, 2))) if asked.size is None else 0
 
 
 def _scoring(
     asked: CircuitPlan, relevant: int, operations: int, found_on: int, _measured_on: int, contrasted_with: int
 ) -> Cost:
-    """What finding the scores costs; `operations` are those of one picture's forward pass."""
+    """Return the cost of the scores; `operations` are those of one image's forward pass."""
     passes = passes_of(asked.criterion.name, asked.criterion.parameters)
     tries = _tries(asked, relevant)
     if tries and not CRITERIA.load(asked.criterion.name).nested:
@@ -259,7 +260,7 @@ def _forwards(operations: int, *runs: tuple[int, int]) -> Cost:
 
 
 def _network(asked: CircuitPlan, contrast: str | None = None) -> str:
-    """What the network makes of a circuit's pictures, or of those that it is contrasted with."""
+    """Return the key of the network's responses to a circuit's images, or to those that it is contrasted with."""
     feature = f"{asked.target}|{_on(asked)}"
     return f"{feature}|{contrast}" if contrast else feature
 
@@ -267,7 +268,7 @@ def _network(asked: CircuitPlan, contrast: str | None = None) -> str:
 def _common(
     asked: CircuitPlan, operations: int, found_on: int, measured_on: int, contrasted_with: int
 ) -> Iterator[Common]:
-    """What circuits have in common that are of one feature, and what those of one size too: by what it follows from."""
+    """Yield the costs that circuits of one feature share, and those that circuits of one size share too."""
     # Of a split, each part has pictures of its own.
     feature, pictures = _network(asked), f"{_on(asked)}|" if asked.into is None else ""
     yield Common(feature, _forwards(operations, (_NETWORK, found_on), (_NETWORK, measured_on)), pictures)
@@ -284,7 +285,7 @@ def _common(
 def _cost(
     asked: CircuitPlan, relevant: int, operations: int, found_on: int, measured_on: int, contrasted_with: int
 ) -> Cost:
-    """What a circuit costs beside its scores and what it has in common with others."""
+    """Return the cost of a circuit beside its scores and what it shares with others."""
     judged_on, tries = measured_on or found_on, _tries(asked, relevant)
     against = held_out(asked.holdout, contrasted_with) or contrasted_with
     measured = _forwards(
@@ -315,8 +316,9 @@ def _checked(circuit: CircuitForecast, asked: CircuitPlan, plan: Plan) -> Circui
 
 
 def _more_of_a_split(asked: CircuitPlan, operations: int, found_on: int, measured_on: int) -> Cost:
-    """What a split costs more than a circuit: its parts share the pictures, so that their circuits cost together what
-    one does, but for the pictures that are shown of each. Where their number is open, as if there were the most."""
+    """Return the extra cost of a split over a circuit: its parts share the images, so that their circuits cost together
+    what one does, but for the pictures that are shown of each. Where their number is open, as if there were the
+    most."""
     parts = numbers(None, found_on)[-1] if asked.into == "auto" else asked.into or 1
     # Every picture is scored by itself, and the circuit of all pictures is found.
     passes = passes_of(asked.criterion.name, asked.criterion.parameters)
@@ -376,8 +378,8 @@ class _Network:
         return self._relevant[key]
 
     def forward(self, step: ChannelNode, units: tuple[int, ...]) -> Forward:
-        """Of one picture, up to these channels of a step; where they are a layer's own, of this last layer their rows
-        alone are computed."""
+        """Return the operations of one image up to these channels of a step; where they are a layer's own, of this last
+        layer their rows alone are computed."""
         layers = [each for each in self.graph.ancestors(step.name) if each.layer]
         steps = {each.name: self._row[each.name] * each.layer.out_channels for each in layers if each.layer}
         if step.layer is None:
@@ -386,7 +388,7 @@ class _Network:
 
     @cached_property
     def _row(self) -> dict[str, int]:
-        """By step, the operations of one output channel of a layer: at each position a multiply-add for each weight."""
+        """The operations of one output channel of a layer, by step: at each position a multiply-add for each weight."""
         found = {}
         for node in self.graph.module.graph.nodes:
             step = self.graph.steps.get(node.name)

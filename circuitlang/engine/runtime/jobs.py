@@ -3,21 +3,17 @@ begins. `survey` finds the same mistakes without the weights."""
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
 
-import msgspec
 import torch
 from torch import Tensor
 
-from circuitlang.base.diagnostics import Finding, InputError, did_you_mean, listing
-from circuitlang.base.source import Span
+from circuitlang.base.diagnostics import Finding, InputError
 from circuitlang.engine import device
 from circuitlang.engine.cache import tensor_cache
 from circuitlang.engine.cache.tensor_cache import ScoreCache
@@ -29,24 +25,21 @@ from circuitlang.engine.graph.tracer import trace, trace_with
 from circuitlang.engine.graph.tracing_methods import tracing_methods
 from circuitlang.engine.images.file_patterns import find
 from circuitlang.engine.images.image_set import ImageSet, load
-from circuitlang.engine.models.input_channels import image_channels
 from circuitlang.engine.models.layer_index import remember
 from circuitlang.engine.models.outputs import choose, outputs
-from circuitlang.engine.models.preprocess_arguments import apart, overridden
-from circuitlang.engine.models.sandbox import private_copy, quiet, untouched
-from circuitlang.engine.models.weights import fingerprint, require_finite, single, structure
+from circuitlang.engine.models.weights import fingerprint, structure
+from circuitlang.engine.runtime.model_loading import drawn_model, load_model, outline, weights_notes
+from circuitlang.engine.runtime.plan_checks import check_criterion, collect, collect_target, refused_findings
+from circuitlang.engine.runtime.provenance import extension_names, images_digest, provenance_of
 from circuitlang.plan.contrast import contrastable, uncontrasted
-from circuitlang.plan.model import Choice, ClassOutput, Key, Model, Origins, Plan, digest
 from circuitlang.plan.model import Circuit as CircuitPlan
+from circuitlang.plan.model import ClassOutput, Model, Origins, Plan, digest
 from circuitlang.plugins.preprocess import Preprocess
 from circuitlang.plugins.protocols import (
     CRITERIA,
-    MODELS,
     LoadedModel,
-    PathResolver,
     TrackProgress,
     no_progress,
-    passes_of,
 )
 from circuitlang.results.types import Part, Provenance
 
@@ -64,9 +57,9 @@ def unnoted(_finding: Finding, /) -> None:
 
 @dataclass(frozen=True)
 class Options:
-    """What has no say in the result: how it is shown, whether broken pictures stop the run, whether code that the spec
-    names may run, whether every channel is visualised or the feature alone, the device and how many pictures it takes
-    at a time (None: as many as suit it). And what has: whether scores may be computed in TF32."""
+    """Options that do not change the result: how it is shown, whether broken images stop the run, whether code that the
+    spec names may run, whether every channel is visualised or the feature alone, the device and how many pictures it
+    takes at a time (None: as many as suit it). And what has: whether scores may be computed in TF32."""
 
     skip_unreadable: bool = False
     allow_code: bool = False
@@ -97,16 +90,16 @@ class Job:
 
     @property
     def against(self) -> ImageSet | None:
-        """What the circuit is measured on as contrast."""
+        """The images that the circuit is measured on as contrast."""
         return self.contrast_test or self.contrast
 
     @property
     def fast(self) -> bool:
-        """Whether it is scored in TF32."""
+        """True if the job is scored in TF32."""
         return self.provenance.precision == "tf32"
 
     def arithmetic(self) -> AbstractContextManager[None]:
-        """Within it the device computes as this job is scored."""
+        """Compute within the block as this job is scored."""
         return device.arithmetic(self.train.device, self.fast)
 
     def with_batches(self, size: int) -> Job:
@@ -136,13 +129,13 @@ class PreparedRun:
 
     @property
     def device(self) -> torch.device:
-        """Where the arithmetic is done."""
+        """The device that computes."""
         return self.jobs[0].train.device
 
 
 @dataclass(frozen=True)
 class ResolvedInputs:
-    """What a plan stands on, found and sound."""
+    """The inputs of a plan, found and valid."""
 
     model: LoadedModel
     graph: Graph
@@ -153,7 +146,7 @@ class ResolvedInputs:
 def prepare(plan: Plan, folder: Path, origins: Origins, options: Options) -> PreparedRun:
     """Load the model, read the pictures, find the targets. Raises InputError with everything that is wrong, each at
     the words it is about."""
-    if refused := list(_refused(plan, origins)):
+    if refused := list(refused_findings(plan, origins)):
         raise InputError(refused)
     place = device.find(options.device)
     ground = _ground(plan, folder, origins, options, partial(load_model, place=place), lambda loaded: loaded)
@@ -174,7 +167,7 @@ def prepare(plan: Plan, folder: Path, origins: Origins, options: Options) -> Pre
             test, unreadable = _held_out(test, train), [*unreadable, *more]
         contrast, contrast_test = _contrast(circuit, ground.sets)
         shown = train, test, contrast, contrast_test
-        provenance = _provenance(plan, circuit, network, shown, unreadable, options.fast, ground.model.notes)
+        provenance = provenance_of(plan, circuit, network, shown, unreadable, options.fast, ground.model.notes)
         # What is written alike may be two: a class by its number, and by a name of digits.
         key = repr(circuit.target)
         by = *network, *provenance.versions.values()
@@ -182,8 +175,8 @@ def prepare(plan: Plan, folder: Path, origins: Origins, options: Options) -> Pre
             subnetworks[key] = TargetSubnetwork(
                 ground.graph, target, tensor_cache.responses(plan.network(circuit), *by)
             )
-        contents = *by, train.digest, _digest(contrast), provenance.precision
-        score_cache = tensor_cache.score_cache(plan.basis(circuit), _extensions(circuit), *contents)
+        contents = *by, train.digest, images_digest(contrast), provenance.precision
+        score_cache = tensor_cache.score_cache(plan.basis(circuit), extension_names(circuit), *contents)
         jobs.append(Job(circuit, subnetworks[key], train, test, provenance, score_cache, contrast, contrast_test))
     return PreparedRun(plan, folder, origins, options, ground.model, jobs, ground.sets, weights, network[1])
 
@@ -196,14 +189,14 @@ def _held_out(test: ImageSet, own: ImageSet) -> ImageSet | None:
 
 
 def _contrast(circuit: CircuitPlan, sets: Sets) -> tuple[ImageSet | None, ImageSet | None]:
-    """What a circuit is contrasted with, less its own pictures, and what of that is held out as of its own."""
+    """Return the images a circuit is contrasted with, less its own, and the share of them that is held out."""
     if circuit.contrast is None:
         return None, None
     return _others(circuit, circuit.contrast, sets).split(circuit.holdout, circuit.seed)
 
 
 def _others(circuit: CircuitPlan, contrast: str, sets: Sets) -> ImageSet:
-    """What a set has besides a circuit's own pictures."""
+    """Return the images of a set that are not a circuit's own."""
     names = [name for name in (circuit.images, circuit.test) if name is not None]
     own = {each for name in names for each in sets[name][0].digests}
     every, _ = sets[contrast]
@@ -213,87 +206,7 @@ def _others(circuit: CircuitPlan, contrast: str, sets: Sets) -> ImageSet:
 def survey(plan: Plan, folder: Path, origins: Origins, options: Options) -> None:
     """Look at all that a run would use, without downloading or loading weights; the network is run with random ones.
     Raises InputError as `prepare` does."""
-    _ground(plan, folder, origins, options, outline, partial(_drawn, plan.model, folder, options.allow_code))
-
-
-def _drawn(model: Model, folder: Path, allow_code: bool, _loaded: LoadedModel) -> LoadedModel | None:
-    """A network with random weights, the same every time, in the place of those that it would have to load; None where
-    it is not known how to ask for them."""
-    arguments = {
-        word: value for word, value in model.arguments.items() if word not in ("weights", "state", "pretrained")
-    }
-    if model.source not in ("torchvision", "timm", "python", "bundled", "file"):
-        return None
-    if model.source in ("torchvision", "timm"):
-        arguments["weights"] = "none"
-    try:
-        return load_model(msgspec.structs.replace(model, arguments=arguments), folder, allow_code)
-    except InputError:
-        # Builders that need weights, or other arguments for them.
-        return None
-
-
-def load_model(model: Model, folder: Path, allow_code: bool = False, place: torch.device | None = None) -> LoadedModel:
-    """The network, with the preprocessing that the model statement overrides, on a device if one is given. Raises
-    InputError."""
-    said, arguments = apart(model.arguments)
-    output = _output(arguments.pop("output", None))
-    if model.source not in MODELS.declarations:
-        raise InputError(Finding("E109", f"unknown model source '{model.source}'"))
-    source = MODELS.load(model.source)
-    loaded = source(model.name, arguments, PathResolver(folder, allow_code, _shape(said)))
-    module = require_finite(single(loaded.module, place), str(model))
-
-    def channels(crop: int, count: int) -> int:
-        with untouched(module), quiet():
-            return image_channels(private_copy(module).eval(), (crop, crop), count)
-
-    preprocess = overridden(loaded.preprocess, said, channels)
-    return replace(loaded, module=module, preprocess=preprocess, output=output)
-
-
-def _shape(said: Mapping[str, Any]) -> tuple[int, int, int] | None:
-    """Channels, height and width of images, as far as the model statement says how they are prepared."""
-    size = said.get("crop", said.get("resize"))
-    channels = said.get("image_channels", len(said.get("mean", said.get("std", (0, 0, 0)))))
-    return (channels, size, size) if size else None
-
-
-def _output(value: object) -> int | str | None:
-    """What the model statement says of the output. Raises InputError where a plan was written by hand."""
-    if value is None or (isinstance(value, (int, str)) and not isinstance(value, bool)):
-        return value
-    raise InputError(Finding("E202", f"output can't be {value!r}", None, "the number or the name of an output"))
-
-
-def outline(model: Model, folder: Path, allow_code: bool = False) -> LoadedModel:
-    """The network without its weights: tensors have shapes and nothing in them. Raises InputError."""
-    with torch.device("meta"):
-        return load_model(model, folder, allow_code)
-
-
-def read_model(model: Model, folder: Path, allow_code: bool = False) -> tuple[LoadedModel, Graph]:
-    """The network without its weights and what was found by tracing it, which is remembered for the compiler. Raises
-    InputError."""
-    loaded = outline(model, folder, allow_code)
-    size = loaded.preprocess.crop, loaded.preprocess.crop
-    try:
-        graph = trace(loaded.module, size, loaded.preprocess.channels)
-    except InputError:
-        # Code may look at the values of weights.
-        drawn = _drawn(model, folder, allow_code, loaded)
-        if drawn is None:
-            raise
-        graph = trace(drawn.module, size, loaded.preprocess.channels)
-    if loaded.output is not None:
-        choose(outputs(graph.module), loaded.output)
-    remember(model, graph.widths(), [layer.name for layer in graph.layers])
-    return loaded, graph
-
-
-def weights_notes(loaded: LoadedModel, place: Span | None) -> list[Finding]:
-    """Return the warnings about weights that are not a plain state dict."""
-    return [Finding("W305", "the weights are not a plain state dict", place, note) for note in loaded.notes]
+    _ground(plan, folder, origins, options, outline, partial(drawn_model, plan.model, folder, options.allow_code))
 
 
 def _ground(
@@ -356,7 +269,7 @@ def _verified(
 
 
 def _remembered(model: Model, given: LoadedModel, size: tuple[int, int]) -> ScoreCache | None:
-    """Where it is kept in which way a network was read; None for code that may change."""
+    """Return where the way in which a network was read is stored; None for code that may change."""
     try:
         edition = version(model.source)
     except PackageNotFoundError:
@@ -403,29 +316,6 @@ def _check_contrast(circuit: CircuitPlan, sets: Sets) -> None:
         raise InputError(Finding("E301", message, None, f"every image of {circuit.contrast} is one of its own"))
 
 
-def check_criterion(choice: Choice) -> None:
-    """Raises InputError where a plan was written by hand and names what isn't there."""
-    known = CRITERIA.declarations
-    if choice.name not in known:
-        raise InputError(_unknown(choice.name))
-    parameters = known[choice.name].parameters
-    for word, value in choice.parameters.items():
-        parameter = known[choice.name].parameter(word)
-        if parameter is None:
-            cure = did_you_mean(word, [each.name for each in parameters])
-            raise InputError(Finding("E105", f"{choice.name} has no parameter '{word}'", None, "", cure))
-        if not parameter.accepts(value):
-            raise InputError(Finding("E202", f"{word} of {choice.name} can't be {value!r}", None, parameter.type))
-        if parameter.type == "CriterionName" and value not in known:
-            raise InputError(_unknown(str(value)))
-
-
-def _unknown(criterion: str) -> Finding:
-    known = CRITERIA.declarations
-    label = f"there are {listing(sorted(known))}"
-    return Finding("E103", f"unknown criterion '{criterion}'", None, label, did_you_mean(criterion, known))
-
-
 def _sets(
     plan: Plan, folder: Path, preprocess: Preprocess, origins: Origins, options: Options, findings: list[Finding]
 ) -> Sets:
@@ -439,89 +329,3 @@ def _sets(
             size = options.batch_size or device.batch_size(place)
             sets[name] = replace(pictures, batch_size=size, device=place, track=options.track), bad
     return sets
-
-
-def _refused(plan: Plan, origins: Origins) -> Iterator[Finding]:
-    """What the language can say and this version can't do yet."""
-    for circuit in plan.circuits:
-        for word, reason in refusals(circuit).items():
-            span = origins.get(("circuits", circuit.id, word)) or origins.get(("circuits", circuit.id))
-            yield Finding("E320", f"this version can't run {reason}", span, "it can be checked and planned")
-
-
-def refusals(circuit: CircuitPlan) -> dict[str, str]:
-    """Why this version can't run a circuit, by the part of it that is about; empty where it can."""
-    mixed = circuit.structure == "weight" and circuit.ablation.name != "zero"
-    reasons = {
-        "ablation": f"ablation={circuit.ablation} with structure=weight" if mixed else "",
-    }
-    return {word: reason for word, reason in reasons.items() if reason}
-
-
-@contextmanager
-def collect(findings: list[Finding], origins: Origins, key: Key) -> Iterator[None]:
-    """What goes wrong inside becomes findings at the place that a key of the plan came from."""
-    try:
-        yield
-    except InputError as error:
-        for finding in error.findings:
-            span = finding.span
-            for length in range(len(key), 0, -1):
-                span = span or origins.get(key[:length])
-            findings.append(replace(finding, span=span))
-
-
-@contextmanager
-def collect_target(findings: list[Finding], origins: Origins, circuit: str) -> Iterator[None]:
-    """`collect`, at the layer of a circuit's target or, for what is wrong about a unit of it, at that."""
-    key: Key = ("circuits", circuit, "target")
-    try:
-        yield
-    except InputError as error:
-        for finding in error.findings:
-            with collect(findings, origins, (*key, "unit" if finding.code in _OF_A_UNIT else "layer")):
-                raise InputError(finding) from None
-
-
-def _provenance(
-    plan: Plan,
-    circuit: CircuitPlan,
-    network: tuple[str, str, str],
-    pictures: Sequence[ImageSet | None],
-    unreadable: list[str],
-    fast: bool,
-    notes: tuple[str, ...],
-) -> Provenance:
-    """Where a circuit comes from; `network` has hashes of the weights and of what is computed with them, and how
-    pictures are prepared; `pictures` are those it is found on, judged by, contrasted with, and judged by as contrast.
-    """
-    train, test, *contrast = map(_digest, pictures)
-    versions = {name: version(name) for name in ("circuitlang", "torch", "torchvision", "pillow")}
-    versions["python"] = platform.python_version()
-    # Without a pass nothing is multiplied; for a split there is one whatever its criterion.
-    multiplied = circuit.into is not None or passes_of(circuit.criterion.name, circuit.criterion.parameters) > 0
-    precision: Literal["float32", "tf32"] = "tf32" if fast and multiplied else "float32"
-    code = versions["circuitlang"], tensor_cache.outside(_extensions(circuit))
-    parts = (plan.identity(circuit), *network, train, test, *contrast, *code, precision)
-    return Provenance(
-        identity=digest("\n".join(parts).encode()),
-        weights=network[0],
-        train_images=train,
-        test_images=test,
-        contrast_images="-".join(filter(None, contrast)),
-        precision=precision,
-        versions=versions,
-        unreadable=unreadable,
-        weights_notes=[*notes],
-    )
-
-
-def _extensions(circuit: CircuitPlan) -> set[str]:
-    """The names of what has a say in a circuit and may lie outside the engine."""
-    choices = circuit.criterion, circuit.ablation
-    words = {value for choice in choices for value in choice.parameters.values() if isinstance(value, str)}
-    return {*words, *(choice.name for choice in choices)}
-
-
-def _digest(pictures: ImageSet | None) -> str:
-    return pictures.digest if pictures else ""

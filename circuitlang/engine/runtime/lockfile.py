@@ -1,4 +1,4 @@
-"""What a spec stands on, by content: made from a prepared plan, written as YAML, held against what is there later.
+"""Lock files: the contents a spec depends on, written as YAML and compared with what is there later.
 
 Nothing of the machine is in it: no absolute path, no time, no build of a package.
 """
@@ -95,7 +95,7 @@ def _code(prepared: PreparedRun) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of the packages that have a say in a result; a build, as in `2.6.0+cpu`, is of the machine and left out."""
+    """Return the versions of packages that influence a result; a build, as in `2.6.0+cpu`, is left out."""
     return {name: version(name).partition("+")[0] for name in _PACKAGES}
 
 
@@ -154,7 +154,7 @@ def _parse(source: Source, name: str, cure: str) -> Lock:
 
 
 def drifted(locked: Lock, now: Lock) -> list[Drift]:
-    """What is there and not as it was locked, but for the versions of packages."""
+    """List what differs from the lock file, without the versions of packages."""
     return [*_spec(locked, now), *_weights(locked, now), *_codes(locked, now), *_images(locked, now)]
 
 
@@ -206,7 +206,7 @@ def _named(model: Model) -> str:
 
 
 def _images(locked: Lock, now: Lock) -> Iterator[Drift]:
-    """By set what was added, removed and changed; a set that has another name and the same pictures is the same."""
+    """List what was added, removed and changed in each set; a set with another name and the same images is the same."""
     for name, was, files in _matched(locked.images, now.images):
         changes = {
             "added": sorted(files.keys() - was.keys()),

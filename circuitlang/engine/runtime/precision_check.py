@@ -21,7 +21,7 @@ IMAGES = 16
 
 
 def reduced(job: Job, size: int) -> PrecisionCheck:
-    """What differs between a job's scores in its own arithmetic and in single precision, by the same few images, and
+    """Compare a job's scores in its own arithmetic with those in single precision, by the same few images, and
     between the circuits of `size` kernels that these select."""
     plan, images = job.plan, _few(job.train)
     contrast = _few(job.contrast) if job.contrast else None

@@ -29,8 +29,8 @@ class Died:
 def spread(
     start: Callable[[], Callable[[str], T]], items: Sequence[str], jobs: int, after: Mapping[str, str]
 ) -> Generator[tuple[str, T | Died], None, None]:
-    """What is made of each item, as they are finished; at most `jobs` processes, each of which calls `start` once and
-    what that gives for one item after the other.
+    """Yield the result of each item as it is finished, by at most `jobs` processes, each of which calls `start` once
+    and what that gives for one item after the other.
 
     An item that has another `after` it waits for that to end. `start` and what is made must be fit for pickle. No
     process is left when the generator ends or is closed.
@@ -103,7 +103,7 @@ class _Worker:
 
 
 def _silent() -> bool:
-    """Whether warnings are ignored here, as a process of its own doesn't know."""
+    """Return whether warnings are ignored here, which a new process doesn't know."""
     return bool(warnings.filters) and warnings.filters[0][:3] == ("ignore", None, Warning)
 
 

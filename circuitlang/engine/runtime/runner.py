@@ -39,7 +39,8 @@ from circuitlang.results.manifest import damage
 from circuitlang.results.outputs import FORMATS
 from circuitlang.results.reader import read, read_split, read_summary, visualised
 from circuitlang.results.rendering import missing_formats
-from circuitlang.results.types import Result, SplitResult
+from circuitlang.results.split import SplitResult
+from circuitlang.results.types import Result
 from circuitlang.results.writer import claim, write, write_split
 
 T = TypeVar("T")
@@ -152,7 +153,7 @@ def _together(
 
 
 def _worker(again: Callable[[], PreparedRun], folder: Path, threads: int) -> Callable[[str], list[JobResult]]:
-    """What one of several processes does for each circuit, by its id. It loads model and pictures for itself."""
+    """Return what one of several processes does for each circuit, by its id. It loads model and images for itself."""
     torch.set_num_threads(threads)
     try:
         prepared = again()
@@ -168,7 +169,7 @@ def _refused(error: CircuitError, name: str) -> list[JobResult]:
 
 
 def _after(jobs: Sequence[Job]) -> dict[str, str]:
-    """By circuit, the one that leaves its scores in the cache."""
+    """Return, for each circuit, the one that leaves its scores in the cache."""
     first: dict[object, str] = {}
     after: dict[str, str] = {}
     for job in jobs:
@@ -237,7 +238,7 @@ class JobRunner:
             yield self._made(job, partial(self._judge, division, results))
 
     def _made(self, job: Job, make: Callable[[Job], T]) -> T | CircuitError:
-        """What is made of a job, or why it can't be."""
+        """Return the result of a job, or the error that prevented it."""
         span = self._prepared.origins.get(("circuits", job.part.of if job.part else job.plan.id))
         try:
             with arithmetic(self._prepared.device):
@@ -298,7 +299,7 @@ class JobRunner:
         return SplitOutcome(replace(found, pictures=()), place, cached=False)
 
     def _fitting(self, job: Job, make: Callable[[Job], T]) -> T:
-        """What is made with half as many pictures at a time until they fit into the memory of a GPU."""
+        """Run a job with half as many images at a time until they fit into the memory of a GPU."""
         while True:
             size = min(self._fits, job.train.batch_size)
             try:
@@ -329,8 +330,8 @@ def _killed(prepared: PreparedRun, name: str, code: int) -> CircuitError:
 
 
 def finished(job: Job, folder: Path, visualise: bool = False) -> list[CircuitOutcome | SplitOutcome]:
-    """What became of a job before, in its folder below this one, if it is what would be computed; `visualise`, only if
-    its channels were visualised. Of a split, if all of its circuits are there too; else nothing."""
+    """Return the stored outcome of a job, in its folder below this one, if it is what would be computed; `visualise`,
+    only if its channels were visualised. Of a split, if all of its circuits are there too; else nothing."""
     place, identity = folder / job.plan.id, job.provenance.identity
     with suppress(InputError):
         if job.plan.into is None or job.part:
@@ -379,12 +380,12 @@ def _before(place: Path, identity: str, visualise: bool) -> CircuitOutcome:
 
 
 def _lost(place: Path) -> tuple[str, ...]:
-    """What has become of the files of a circuit that is in a folder; nothing where there is none."""
+    """Describe the damage to the files of a circuit in a folder; empty where there is none."""
     return tuple(damage(place)) if place.is_dir() and any(place.iterdir()) else ()
 
 
 def _same(place: Path, identity: str) -> bool:
-    """Whether a folder holds the circuit of this identity."""
+    """Return whether a folder holds the circuit of this identity."""
     with suppress(InputError):
         return read_summary(place).provenance.identity == identity
     return False

@@ -29,18 +29,8 @@ from circuitlang.engine.runtime.jobs import Job, PreparedRun
 from circuitlang.plan.model import Choice, digest
 from circuitlang.plugins.protocols import CRITERIA, Edits, Scores
 from circuitlang.results.overlap import kept, overlap
-from circuitlang.results.types import (
-    Cluster,
-    ClusterTest,
-    Overlap,
-    Part,
-    Provenance,
-    Result,
-    SpecificityTest,
-    Split,
-    SplitResult,
-    Summary,
-)
+from circuitlang.results.split import Cluster, ClusterTest, Overlap, SpecificityTest, Split, SplitResult
+from circuitlang.results.types import Part, Provenance, Result, Summary
 
 # There are at least so many different images for each part.
 _LEAST = 2
@@ -83,7 +73,7 @@ def divide(job: Job) -> SplitJobs:
 
 
 def _points(job: Job, by: Choice) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Of the images to be found on and of those held out; from the cache where they were computed before."""
+    """Return the points of the images to be found on and of those held out, from the cache where they are stored."""
 
     def compute() -> Scores:
         sets = [job.train, *([job.test] if job.test else [])]
@@ -194,7 +184,7 @@ def evaluate_split(prepared: PreparedRun, job: Job, division: SplitJobs, results
 
 
 def _with_version(job: Job) -> Provenance:
-    """Where a split comes from: the package that finds kinds has a say too."""
+    """Return the provenance of a split, with the version of the package that clusters."""
     versions = {**job.provenance.versions, "scikit-learn": version("scikit-learn")}
     return msgspec.structs.replace(job.provenance, versions=versions)
 
@@ -237,7 +227,7 @@ def _whole(job: Job, size: int) -> _Whole:
 
 
 def _responses(job: Job, held_out: Sequence[ImageSet], edits: Edits, effective: int) -> Tensor:
-    """What a circuit makes of the held-out images, part by part [images, positions]."""
+    """Return a circuit's responses to the held-out images, part by part [images, positions]."""
     label = "parts against one another"
     found = torch.cat([responses(job.subnetwork, each, label, edits) for each in held_out])
     # As in `execute`: what a collapsed circuit has in common with the feature is position, and preserves nothing.
@@ -245,7 +235,7 @@ def _responses(job: Job, held_out: Sequence[ImageSet], edits: Edits, effective: 
 
 
 def _overlaps(results: Sequence[Result]) -> list[Overlap]:
-    """Of each two circuits in all layers together, and then layer by layer."""
+    """Return the overlap of each two circuits in all layers together, and then layer by layer."""
     names = {layer.path: layer.name for layer in results[0].summary.layers}
     circuits = [kept(result, kernels=True) for result in results]
     found = []

@@ -15,7 +15,7 @@ from circuitlang.engine.runtime.jobs import Job, Options, PreparedRun, prepare
 from circuitlang.engine.runtime.lockfile import Lock, check_locked
 from circuitlang.engine.runtime.runner import CircuitOutcome, JobResult, SplitOutcome, WorkSelection, lacking
 from circuitlang.plan.compiled import CompiledPlan
-from circuitlang.plan.model import write_plan
+from circuitlang.plan.yaml import write_plan
 from circuitlang.results.comparison_folders import folder_names
 from circuitlang.results.writer import claim_run, run_files
 

@@ -1,4 +1,4 @@
-"""What circuits that are due have in common, computed together and kept for when their turn comes: scores, where they
+"""Work that due circuits share, computed together and stored for when their turn comes: scores, where they
 share passes, and what the network itself does on their pictures."""
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ROOM = 256 << 20
 
 
 def sharing_key(job: Job) -> tuple[object, ...] | None:
-    """What jobs have in common that are scored together; None for one that is with none."""
+    """Return the key that jobs share which are scored together; None for one that is scored alone."""
     plan = job.plan
     once = isinstance(CRITERIA.load(plan.criterion.name), Criterion) and job.contrast is None
     return (job.train.digest, plan.structure, plan.seed) if once and _single(job) else None
@@ -105,5 +105,5 @@ def _first(subnetworks: Iterable[TargetSubnetwork]) -> list[TargetSubnetwork]:
 
 
 def _single(job: Job) -> bool:
-    """Whether it is of one circuit, and not a split of its pictures."""
+    """Return whether a job is of one circuit, and not a split of its images."""
     return job.plan.into is None or job.part is not None

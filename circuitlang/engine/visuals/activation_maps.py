@@ -1,4 +1,4 @@
-"""What a few pictures do in the network and in the circuit: activation maps for the diagram."""
+"""Activation maps of a few images in the network and in the circuit, for the diagram."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each channel of a circuit looks for: the part of a picture that excites it most in the whole network."""
+"""Exemplars: the part of an image that excites a channel most in the whole network."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ SIZE = 64
 def collect(
     subnetwork: TargetSubnetwork, images: ImageSet, circuit: Circuit
 ) -> dict[tuple[int, int], NDArray[np.uint8]]:
-    """Of each channel with an effective kernel, its strongest response's receptive field, uint8 [SIZE, SIZE, 3].
+    """Return the receptive field of the strongest response of each channel with an effective kernel, uint8 [SIZE, SIZE,
+    3].
 
     Keys are the layer's number in the circuit and the channel. Parts beyond the picture's border are grey.
     """

@@ -106,7 +106,7 @@ def _picture(spectrum: Tensor, size: int) -> Tensor:
 
 
 def _in_network(subnetwork: TargetSubnetwork, preprocess: Preprocess, seed: int) -> Tensor:
-    """What excites the feature in the network, made once for all circuits of it."""
+    """Return the image that excites the feature in the network, made once for all its circuits."""
     key = "visualised", preprocess, seed, STEPS
     return subnetwork.memo.once(key, lambda: _made(subnetwork, None, preprocess, seed, of_feature(subnetwork), 1))
 
@@ -119,7 +119,7 @@ def _made(
     objective: Objective,
     count: int,
 ) -> Tensor:
-    """What excites an objective in the network as it is edited [count, C, H, W]."""
+    """Return images that excite an objective in the network as it is edited [count, C, H, W]."""
     with subnetwork.edited(edits):
         return ascend(objective, preprocess, count, seed, STEPS)
 
@@ -171,7 +171,7 @@ def of_feature(subnetwork: TargetSubnetwork) -> Objective:
 
 
 def _channels(subnetwork: TargetSubnetwork, node: str, channels: list[int]) -> Objective:
-    """Of each picture another channel of a step."""
+    """Return the objective of one channel of a step for each image."""
 
     def maps(images: Tensor) -> Tensor:
         return as_maps(subnetwork.differentiable_values(images, {node})[node], subnetwork.graph.steps[node])
@@ -201,7 +201,7 @@ def _excited(
 
 
 def same(seen: Callable[[Tensor], Tensor], whole: Callable[[Tensor], Tensor], subnetwork: TargetSubnetwork) -> bool:
-    """Whether a network takes a part of a picture, and makes of it what it makes of the whole: not where borders wrap
+    """Return whether a network gives the same for a part of an image as for the whole: not where borders wrap
     around, nor where the size of maps is written into the network."""
     step = subnetwork.graph.steps[subnetwork.graph.image]
     images = torch.randn(1, *step.shape, generator=torch.Generator().manual_seed(0))

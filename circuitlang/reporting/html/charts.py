@@ -19,7 +19,8 @@ from matplotlib.path import Path
 from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from circuitlang.results.types import Fidelity, FidelityExamples, Split, Summary
+from circuitlang.results.split import Split
+from circuitlang.results.types import Fidelity, FidelityExamples, Summary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

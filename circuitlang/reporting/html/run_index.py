@@ -14,9 +14,10 @@ from circuitlang.reporting.html.pages import render
 from circuitlang.reporting.terminal.comparison_report import claims, title
 from circuitlang.reporting.text import circuit_sentences, split_sentences
 from circuitlang.results.comparison import Comparison
+from circuitlang.results.split import Split
 from circuitlang.results.sweep import Curve, Sweep, effective
 from circuitlang.results.sweep_grouping import sweeps
-from circuitlang.results.types import Split, Summary
+from circuitlang.results.types import Summary
 
 if TYPE_CHECKING:
     from circuitlang.reporting.html.charts import Series

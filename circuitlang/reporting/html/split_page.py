@@ -11,7 +11,7 @@ from circuitlang.reporting.diagram.thumbnails import embed
 from circuitlang.reporting.html import charts
 from circuitlang.reporting.html.pages import render
 from circuitlang.reporting.text import split_sentences
-from circuitlang.results.types import Cluster, Overlap, Split, SplitResult
+from circuitlang.results.split import Cluster, Overlap, Split, SplitResult
 
 # Images of a part that are shown, of those it was found on and of those held out; all are named in split.json.
 SHOWN = 36, 12

@@ -1,6 +1,6 @@
 from circuitlang.reporting.html import charts
 from circuitlang.results.outputs import split_format
-from circuitlang.results.types import SplitResult
+from circuitlang.results.split import SplitResult
 
 
 @split_format

@@ -1,7 +1,7 @@
 from circuitlang.reporting.terminal.console import as_text
 from circuitlang.reporting.terminal.split_report import render
 from circuitlang.results.outputs import split_format
-from circuitlang.results.types import SplitResult
+from circuitlang.results.split import SplitResult
 
 
 @split_format

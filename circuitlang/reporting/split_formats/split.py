@@ -1,7 +1,7 @@
 import msgspec
 
 from circuitlang.results.outputs import split_format
-from circuitlang.results.types import SplitResult
+from circuitlang.results.split import SplitResult
 
 
 @split_format

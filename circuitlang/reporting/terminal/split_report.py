@@ -13,7 +13,7 @@ from rich.text import Text
 
 from circuitlang.reporting.terminal.layout import origin, section
 from circuitlang.reporting.text import split_sentences
-from circuitlang.results.types import Split
+from circuitlang.results.split import Split
 
 # Pairs of parts that have a column each; of more their mean is shown.
 _PAIRS = 3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from circuitlang.base.diagnostics import listing
 from circuitlang.reporting.text import circuit_sentences
-from circuitlang.results.types import SIGNIFICANT, ClusterTest, SpecificityTest, Split
+from circuitlang.results.split import SIGNIFICANT, ClusterTest, SpecificityTest, Split
 
 
 def verdict(split: Split) -> str:

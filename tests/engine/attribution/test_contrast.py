@@ -18,7 +18,8 @@ from circuitlang.engine.circuits.builder import Builder
 from circuitlang.engine.circuits.selection import count
 from circuitlang.engine.runtime.jobs import Options, prepare
 from circuitlang.pipeline import compile_source, forecast, run_compiled
-from circuitlang.plan.model import Choice, write_plan
+from circuitlang.plan.model import Choice
+from circuitlang.plan.yaml import write_plan
 from circuitlang.results.reader import read, read_summary
 from tests.conftest import draw_pictures
 from tests.engine.attribution.test_criteria import assert_scores, best, naive_actgrad, naive_snip, subnetwork

@@ -26,7 +26,7 @@ from circuitlang.engine.images import preprocessing
 from circuitlang.engine.images.image_set import ImageSet, load
 from circuitlang.engine.models.input_channels import image_channels
 from circuitlang.engine.models.sandbox import private_copy
-from circuitlang.engine.runtime.jobs import load_model
+from circuitlang.engine.runtime.model_loading import load_model
 from circuitlang.engine.visuals.exemplars import collect
 from circuitlang.engine.visuals.feature_visualisation import SIZE as SHOWN
 from circuitlang.engine.visuals.feature_visualisation import ascend, of_feature, visualise

@@ -22,9 +22,10 @@ from circuitlang.engine.graph.targets import resolve
 from circuitlang.engine.models import construction
 from circuitlang.engine.models.sources import torchvision as source
 from circuitlang.engine.models.weights import fingerprint
-from circuitlang.engine.runtime.jobs import load_model, outline
+from circuitlang.engine.runtime.model_loading import load_model, outline
 from circuitlang.pipeline import compile_source, list_layers
-from circuitlang.plan.model import ClassOutput, Model, read_plan, write_plan
+from circuitlang.plan.model import ClassOutput, Model
+from circuitlang.plan.yaml import read_plan, write_plan
 from tests.helpers.fuzzing import ODD, all_night, survives
 
 LINE = "\npreserve conv1:1 on pics/* kernels<=3\n"

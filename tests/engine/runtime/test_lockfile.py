@@ -17,8 +17,8 @@ from circuitlang.base.diagnostics import CircuitError, Finding
 from circuitlang.bundled import network
 from circuitlang.bundled.doodles import draw
 from circuitlang.cli.main import main
-from circuitlang.engine.runtime.jobs import load_model, outline
 from circuitlang.engine.runtime.lockfile import lock_path, read_lock, write_lock
+from circuitlang.engine.runtime.model_loading import load_model, outline
 from circuitlang.plan.model import Model
 
 SPEC = """model bundled.doodle(weights="w.safetensors")

@@ -36,7 +36,7 @@ from circuitlang.plan.model import Choice
 from circuitlang.reporting.text.split_sentences import evidence, notes, verdict
 from circuitlang.results.manifest import SUMS
 from circuitlang.results.reader import parts, read, read_split, read_summary
-from circuitlang.results.types import ClusterTest, SpecificityTest, Split
+from circuitlang.results.split import ClusterTest, SpecificityTest, Split
 from tests.conftest import ROOT, draw_pictures
 from tests.helpers.toy_networks import SIZE, Chain, Fixed, Groups, build, images, layers, naive_trace
 

@@ -22,7 +22,7 @@ _STARTS = 5
 
 @dataclass(frozen=True)
 class Kinds:
-    """Of each image its kind, from 0, the largest first; of each kind its middle; and of each number of kinds that was
+    """The cluster of each image, from 0, the largest first; the centre of each cluster; and for each number of clusters
     tried the mean silhouette, which says from -1 to 1 how much nearer images are to their own kind than to the next."""
 
     labels: Labels
@@ -31,7 +31,7 @@ class Kinds:
 
     @property
     def silhouette(self) -> float:
-        """That of the kinds that were chosen."""
+        """The mean silhouette of the chosen clusters."""
         return self.tried[len(self.middles)]
 
     def nearest(self, points: Points) -> Labels:
@@ -61,7 +61,7 @@ def kinds(points: Points, into: int | None, seed: int) -> Kinds:
 
 
 def valley(points: Points, labels: Labels) -> float:
-    """How many images lie between two kinds, for each that lies about the middle of one of them: 0 where nothing is
+    """Return how many images lie between two clusters for each about the centre of one of them: 0 where nothing is
     between them, 1 and more where they run into each other; of all pairs of kinds that with the most.
 
     Images of the two are seen along the line through their middles, which is two units long between these. Between

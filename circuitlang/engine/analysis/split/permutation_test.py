@@ -11,7 +11,7 @@ from torch import Tensor
 
 from circuitlang.engine.evaluation.fidelity import moments
 from circuitlang.plugins.protocols import METRICS
-from circuitlang.results.types import SpecificityTest
+from circuitlang.results.split import SpecificityTest
 
 # How circuits are held against one another.
 METRIC = "pearson"
@@ -22,7 +22,7 @@ Members = NDArray[np.int64]
 
 
 def fidelity(original: Tensor, circuits: Sequence[Tensor], members: Members, parts: int) -> list[list[float | None]]:
-    """Of each circuit its fidelity on the images of each part; None where a part has none.
+    """Return the fidelity of each circuit on the images of each part; None where a part has none.
 
     The network's and the circuits' responses are [images, positions], `members` says of each image its part, from 0.
     """
@@ -38,8 +38,9 @@ def fidelity(original: Tensor, circuits: Sequence[Tensor], members: Members, par
 def distinction(
     original: Tensor, circuits: Sequence[Tensor], whole: Tensor, members: Members, seed: int
 ) -> SpecificityTest | None:
-    """Whether each part's circuit preserves the part's held-out images better than the other circuits do, more so than
-    where images are dealt out to the parts at random, as many to each; None where fewer than two parts have any.
+    """Test whether each part's circuit preserves the part's held-out images better than the other circuits do, more so
+    than where images are dealt out to the parts at random, as many to each; None where fewer than two parts have
+    any.
 
     The circuits, and `whole`, that of all images, have not seen these images. Which part an image belongs to follows
     from its scores, not from what the circuits make of it; had the two nothing to do with each other, all deals would

@@ -31,8 +31,8 @@ def vectors_by(criterion: Choice) -> Choice:
 
 
 def vectors(subnetwork: TargetSubnetwork, sets: Sequence[Batches], criterion: Choice, seed: int) -> list[Tensor]:
-    """Of the images of each set, points [images, r] that lie to one another as the vectors of their scores do, each of
-    length 1 and of the subnetwork's relevant kernels; of an image on which all scores are nil, a point of zeros.
+    """Return points [images, r] for the images of each set, with the same angles as the vectors of their scores, each
+    of length 1 and of the subnetwork's relevant kernels; of an image on which all scores are nil, a point of zeros.
 
     One pass over the images by a criterion of one pass. r is at most the number of images. Memory is that of the scores
     in single precision, but no more than `ROOM`: where kernels are too many, each is added with a random sign, drawn by
@@ -58,7 +58,7 @@ def vectors(subnetwork: TargetSubnetwork, sets: Sequence[Batches], criterion: Ch
 
 
 def _folding(kernels: int, places: int, seed: int) -> tuple[Tensor, Tensor] | None:
-    """Of each kernel its place and sign; None where each has a place of its own."""
+    """Return the index and sign of each kernel; None where each has an index of its own."""
     if places == kernels:
         return None
     generator = torch.Generator().manual_seed(seed)

@@ -6,7 +6,7 @@ from circuitlang.plugins.protocols import LayerSignals, criterion
 
 @criterion()
 def actgrad(kernels: LayerSignals) -> Tensor:
-    """How much of the feature passes through the kernel's output: activation times gradient.
+    """Score a kernel by how much of the feature passes through its output: activation times gradient.
 
     Sum over images of the mean over positions of |a dL/da|, with a the kernel's own output map (its input channel
     convolved with it, before the sum over input channels) and L the sum of the feature's absolute values.

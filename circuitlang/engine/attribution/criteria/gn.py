@@ -6,7 +6,7 @@ from circuitlang.plugins.protocols import LayerSignals, criterion, signs
 
 @criterion(signs, finish=centred)
 def gn(kernels: LayerSignals) -> Tensor:
-    """How far the feature map would move, to first order, if the kernel's output were held at its mean.
+    """Score a kernel by how far the feature map would move, to first order, if its output were held at its mean.
 
     The diagonal of the Gauss-Newton matrix of the reconstruction error: the sum over images and positions p of
     (<w, df_p/dw> - m df_p/db)^2, with w the kernel, m the mean of its output over all images and positions, and b a

@@ -15,7 +15,7 @@ _LATER = 1 + 1e-9
 
 @schedule("sums", passes=lambda: 2, nested=True)
 def greedy(scoring: Scoring) -> Scores:
-    """What is lost when kernels are removed one by one, always the one that the rest can best do without.
+    """Score kernels by what is lost when they are removed one by one, always the one the rest can best do without.
 
     In each output channel, e is the difference between the network's map y before the nonlinearity and what the
     remaining kernels R make of it, e = y - b - sum_R a_k, less what stands in for removed ones; in turn the kernel goes

@@ -6,7 +6,7 @@ from circuitlang.plugins.protocols import LayerSignals, criterion
 
 @criterion()
 def snip(kernels: LayerSignals) -> Tensor:
-    """How much the feature would change, to first order, if the kernel's weights were turned down.
+    """Score a kernel by how much the feature would change, to first order, if its weights were turned down.
 
     Sum over images of the mean over the kernel's weights of |w dL/dw|, with L the sum of the feature's absolute
     values. Lee, Ajanthan and Torr, "SNIP", ICLR 2019, eq. 4; as a score of kernels: Hamblin et al. 2022, section 3.

@@ -6,7 +6,7 @@ from circuitlang.plugins.protocols import LayerSignals, criterion
 
 @criterion(finish=centred)
 def taylor(kernels: LayerSignals) -> Tensor:
-    """How much the feature would change, to first order, if the kernel's output were held at its mean.
+    """Score a kernel by how much the feature would change, to first order, if its output were held at its mean.
 
     Sum over images of (<w, dL/dw> - m dL/db)^2, with w the kernel, m the mean of its output over all images and
     positions, b a constant added to that output, and L the sum of the feature's absolute values. The first term is

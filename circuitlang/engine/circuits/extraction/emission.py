@@ -142,3 +142,15 @@ def resized(example: Tensor, axis: int, width: int) -> Tensor:
     shape = list(example.shape)
     shape[axis] = width
     return example.new_empty(shape)
+
+
+def grows(node: fx.Node) -> bool:
+    """Return whether a value that is the same for all images may grow with their number."""
+    waiting, seen = [node], set()
+    while waiting:
+        each = waiting.pop()
+        if each.op == "placeholder" or "value" not in each.meta:
+            return True
+        waiting += [used for used in each.all_input_nodes if used not in seen]
+        seen.update(each.all_input_nodes)
+    return False

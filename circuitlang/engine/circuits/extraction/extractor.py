@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from circuitlang.base.diagnostics import CircuitError, Finding
-from circuitlang.engine.circuits.extraction.emission import IMAGES, ModuleBuilder, resized
+from circuitlang.engine.circuits.extraction.emission import IMAGES, ModuleBuilder, grows, resized
 from circuitlang.engine.circuits.extraction.folding import fold_norm, narrowed
 from circuitlang.engine.circuits.extraction.liveness import channels_with_image, needed_channels
 from circuitlang.engine.circuits.extraction.slicing import sliced
@@ -251,7 +251,7 @@ class ModuleExtractor:
     def _fixed(self, node: fx.Node, step: ChannelNode, channels: Tensor, word: str) -> Any:
         """Return a value that is the same for all images as an operand, for as many images as there are."""
         value: Any = node.meta["value"]
-        larger: Any = self._graph.larger[node.name] if _grows(node) else value
+        larger: Any = self._graph.larger[node.name] if grows(node) else value
         if not isinstance(value, Tensor):
             return self._sized(value, larger)
         name = str(node.target) if node.op == "get_attr" else node.name
@@ -366,18 +366,6 @@ class ModuleExtractor:
         node = self._out.store(step.name, value)
         node.meta["constant"] = True
         return node
-
-
-def _grows(node: fx.Node) -> bool:
-    """Return whether a value that is the same for all images may grow with their number."""
-    waiting, seen = [node], set()
-    while waiting:
-        each = waiting.pop()
-        if each.op == "placeholder" or "value" not in each.meta:
-            return True
-        waiting += [used for used in each.all_input_nodes if used not in seen]
-        seen.update(each.all_input_nodes)
-    return False
 
 
 def _axis(step: ChannelNode) -> int:

@@ -5,7 +5,7 @@ from circuitlang.plugins.protocols import Moments, metric
 
 
 def deviations(responses: Tensor) -> Tensor:
-    """How far each response is from its position's mean over the images."""
+    """Return each response less its position's mean over the images."""
     found = responses - responses.mean(0)
     # Of values that are the same for every image, what is left is rounding.
     varies: Tensor = found.norm(dim=0) > 1e-9 * responses.norm(dim=0)

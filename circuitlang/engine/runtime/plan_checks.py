@@ -1,0 +1,88 @@
+"""Check what a plan asks for against what this version can do, and collect findings at their places."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from circuitlang.base.diagnostics import Finding, InputError, did_you_mean, listing
+from circuitlang.engine.images.image_set import ImageSet
+from circuitlang.plan.model import Choice, Key, Origins, Plan
+from circuitlang.plan.model import Circuit as CircuitPlan
+from circuitlang.plugins.preprocess import Preprocess
+from circuitlang.plugins.protocols import (
+    CRITERIA,
+)
+
+# Of each image set its pictures, and what is wrong with those that were left out.
+Sets = dict[str, tuple[ImageSet, list[str]]]
+# What can be wrong with a unit of a target, rather than with its layer.
+_OF_A_UNIT = ("E111", "E125", "E126")
+# Pictures are looked at even where there is no model to say how to prepare them.
+_ANY = Preprocess(1, 1, (), ())
+
+
+def check_criterion(choice: Choice) -> None:
+    """Raises InputError where a plan was written by hand and names what isn't there."""
+    known = CRITERIA.declarations
+    if choice.name not in known:
+        raise InputError(_unknown(choice.name))
+    parameters = known[choice.name].parameters
+    for word, value in choice.parameters.items():
+        parameter = known[choice.name].parameter(word)
+        if parameter is None:
+            cure = did_you_mean(word, [each.name for each in parameters])
+            raise InputError(Finding("E105", f"{choice.name} has no parameter '{word}'", None, "", cure))
+        if not parameter.accepts(value):
+            raise InputError(Finding("E202", f"{word} of {choice.name} can't be {value!r}", None, parameter.type))
+        if parameter.type == "CriterionName" and value not in known:
+            raise InputError(_unknown(str(value)))
+
+
+def _unknown(criterion: str) -> Finding:
+    known = CRITERIA.declarations
+    label = f"there are {listing(sorted(known))}"
+    return Finding("E103", f"unknown criterion '{criterion}'", None, label, did_you_mean(criterion, known))
+
+
+def refused_findings(plan: Plan, origins: Origins) -> Iterator[Finding]:
+    """Yield what the language can say and this version can't do yet."""
+    for circuit in plan.circuits:
+        for word, reason in refusals(circuit).items():
+            span = origins.get(("circuits", circuit.id, word)) or origins.get(("circuits", circuit.id))
+            yield Finding("E320", f"this version can't run {reason}", span, "it can be checked and planned")
+
+
+def refusals(circuit: CircuitPlan) -> dict[str, str]:
+    """Why this version can't run a circuit, by the part of it that is about; empty where it can."""
+    mixed = circuit.structure == "weight" and circuit.ablation.name != "zero"
+    reasons = {
+        "ablation": f"ablation={circuit.ablation} with structure=weight" if mixed else "",
+    }
+    return {word: reason for word, reason in reasons.items() if reason}
+
+
+@contextmanager
+def collect(findings: list[Finding], origins: Origins, key: Key) -> Iterator[None]:
+    """Collect errors within the block as findings, at the place that a key of the plan came from."""
+    try:
+        yield
+    except InputError as error:
+        for finding in error.findings:
+            span = finding.span
+            for length in range(len(key), 0, -1):
+                span = span or origins.get(key[:length])
+            findings.append(replace(finding, span=span))
+
+
+@contextmanager
+def collect_target(findings: list[Finding], origins: Origins, circuit: str) -> Iterator[None]:
+    """`collect`, at the layer of a circuit's target or, for what is wrong about a unit of it, at that."""
+    key: Key = ("circuits", circuit, "target")
+    try:
+        yield
+    except InputError as error:
+        for finding in error.findings:
+            with collect(findings, origins, (*key, "unit" if finding.code in _OF_A_UNIT else "layer")):
+                raise InputError(finding) from None

@@ -1,0 +1,69 @@
+"""The provenance of a circuit: hashes of everything that it follows from."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Literal
+
+from circuitlang.engine.cache import tensor_cache
+from circuitlang.engine.images.image_set import ImageSet
+from circuitlang.plan.model import Circuit as CircuitPlan
+from circuitlang.plan.model import Plan, digest
+from circuitlang.plugins.preprocess import Preprocess
+from circuitlang.plugins.protocols import (
+    passes_of,
+)
+from circuitlang.results.types import Provenance
+
+# Of each image set its pictures, and what is wrong with those that were left out.
+Sets = dict[str, tuple[ImageSet, list[str]]]
+# What can be wrong with a unit of a target, rather than with its layer.
+_OF_A_UNIT = ("E111", "E125", "E126")
+# Pictures are looked at even where there is no model to say how to prepare them.
+_ANY = Preprocess(1, 1, (), ())
+
+
+def provenance_of(
+    plan: Plan,
+    circuit: CircuitPlan,
+    network: tuple[str, str, str],
+    pictures: Sequence[ImageSet | None],
+    unreadable: list[str],
+    fast: bool,
+    notes: tuple[str, ...],
+) -> Provenance:
+    """Return the provenance of a circuit; `network` has hashes of the weights and of what is computed with them, and
+    how pictures are prepared; `pictures` are those it is found on, judged by, contrasted with, and judged by as
+    contrast."""
+    train, test, *contrast = map(images_digest, pictures)
+    versions = {name: version(name) for name in ("circuitlang", "torch", "torchvision", "pillow")}
+    versions["python"] = platform.python_version()
+    # Without a pass nothing is multiplied; for a split there is one whatever its criterion.
+    multiplied = circuit.into is not None or passes_of(circuit.criterion.name, circuit.criterion.parameters) > 0
+    precision: Literal["float32", "tf32"] = "tf32" if fast and multiplied else "float32"
+    code = versions["circuitlang"], tensor_cache.outside(extension_names(circuit))
+    parts = (plan.identity(circuit), *network, train, test, *contrast, *code, precision)
+    return Provenance(
+        identity=digest("\n".join(parts).encode()),
+        weights=network[0],
+        train_images=train,
+        test_images=test,
+        contrast_images="-".join(filter(None, contrast)),
+        precision=precision,
+        versions=versions,
+        unreadable=unreadable,
+        weights_notes=[*notes],
+    )
+
+
+def extension_names(circuit: CircuitPlan) -> set[str]:
+    """The names of what has a say in a circuit and may lie outside the engine."""
+    choices = circuit.criterion, circuit.ablation
+    words = {value for choice in choices for value in choice.parameters.values() if isinstance(value, str)}
+    return {*words, *(choice.name for choice in choices)}
+
+
+def images_digest(pictures: ImageSet | None) -> str:
+    return pictures.digest if pictures else ""
