@@ -162,8 +162,8 @@ def test_a_module_of_something_else_is_no_circuit(folder: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("place", "name"),
     [
-        ("circuitlang.reporting.html.run_index.index", "index.html"),
-        ("circuitlang.results.sweep_grouping.sweeps", "sweep.json"),
+        ("circuitlang.reporting.run_overview.index", "index.html"),
+        ("circuitlang.reporting.run_overview.sweeps", "sweep.json"),
         ("circuitlang.engine.runtime.comparisons._compare", "compare-one-two"),
     ],
 )
