@@ -153,7 +153,7 @@ def _compute(
 
 def _raise_failures(compiled: CompiledPlan, summaries: list[Summary], failures: tuple[Finding, ...]) -> None:
     """Raise CircuitError if circuits failed, or if bounds or expectations were not met."""
-    from circuitlang.results.failed_assertions import failed_assertions
+    from circuitlang.results.assertions import failed_assertions
 
     by_id = {summary.plan.id: summary for summary in summaries}
     failed = tuple(failed_assertions(compiled.plan, by_id, compiled.origins))

@@ -1,4 +1,4 @@
-"""Plan and results → what was promised of each circuit, and whether it holds."""
+"""Assertions about circuits: the bounds and expectations of a plan, and whether results meet them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from circuitlang.plan.model import Key, Plan
+from circuitlang.base.diagnostics import Finding
+from circuitlang.plan.model import Key, Origins, Plan
 from circuitlang.results.types import Summary
 
+# By the kind of assertion, the code and the words of its finding.
+_PROBLEMS = {"bound": ("E331", "does not reach its bound"), "expectation": ("E330", "is not as expected")}
 _HOLDS = {"<=": operator.le, ">=": operator.ge}
 
 
@@ -78,3 +81,16 @@ def assertions(plan: Plan, summaries: Mapping[str, Summary]) -> Iterator[Asserti
         for name in expected.circuits:
             here = ("expectations", str(number))
             yield from made("expectation", name, expected.measure, expected.relation, expected.value, here)
+
+
+def failed_assertions(plan: Plan, summaries: Mapping[str, Summary], origins: Origins) -> Iterator[Finding]:
+    """Yield a finding for each bound and expectation of a plan that its results don't meet.
+
+    `summaries` are by circuit id; an assertion about a split is about the circuit of each part. One about held-out
+    images fails where nothing is held out.
+    """
+    for assertion in assertions(plan, summaries):
+        if assertion.computed and not assertion.holds:
+            code, problem = _PROBLEMS[assertion.kind]
+            span = origins.get(assertion.place)
+            yield Finding(code, f"{assertion.circuit} {problem}", span, assertion.says, circuit=assertion.circuit)
