@@ -16,7 +16,7 @@ import click
 from circuitlang.cli.console import exit_on_findings
 from circuitlang.cli.process_setup import boundary
 
-# By command, the first sentence of its help. `circuitlang --help` prints these without importing any command.
+# The first sentence of each command's help. `circuitlang --help` prints these without importing any command.
 COMMANDS = {
     "cache": "Show the size of the cache of scores and responses.",
     "check": "Report the mistakes in each SPEC without loading a model.",

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from circuitlang.base.diagnostics import Finding
 from circuitlang.cli.console import FINDINGS, INTERNAL
 
-# With this variable set, unexpected errors end in a traceback.
+# If this variable is set, unexpected errors end in a traceback.
 DEBUG = "CIRCUITLANG_DEBUG"
 # Columns and lines of the largest terminal. Time and memory of the layout grow with the width.
 _LARGEST_TERMINAL = 10_000

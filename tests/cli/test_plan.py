@@ -260,7 +260,7 @@ def test_a_damaged_result_is_not_finished(here):
     assert call("plan", "runs/inline/plan.yaml").stdout.count("finished already") == 1
     (here / "runs" / "inline" / FOLDER / "circuit.safetensors").write_bytes(b"junk")
     assert numbers(LINE)["circuits"][0]["state"] == "damaged"
-    assert f"{FOLDER}  damaged: files were lost or changed, and a run will make all of it again" in plan_of_line()
+    assert f"{FOLDER}  damaged: files were lost or changed, and a run will make it again" in plan_of_line()
 
 
 @pytest.mark.parametrize("name", ["circuit.json", "report.html", "SHA256SUMS"])

@@ -106,6 +106,36 @@ def extraction_is_right(subnetwork: TargetSubnetwork, images: Tensor) -> None:
     close(module(images[:1]), expected[:1])
 
 
+def feature_is_right(model: nn.Module, path: str, subnetwork: TargetSubnetwork, images: Tensor) -> None:
+    """The feature of one unit of a layer is what a hook on the model's layer sees last."""
+    seen: list[Tensor] = []
+    handle = model.get_submodule(path).register_forward_hook(lambda *call: seen.append(call[2].clone()))
+    with torch.no_grad():
+        model(images)
+    handle.remove()
+    expected = as_maps(seen[-1], subnetwork.target.step)[:, list(subnetwork.target.units)]
+    assert expected.std() > 0
+    close(subnetwork.feature(images), expected)
+
+
+def draw_weights(model: nn.Module) -> None:
+    """Draw weights and statistics with which every path of a network matters."""
+    with torch.no_grad():
+        for word, parameter in model.named_parameters():
+            if parameter.dim() > 1 and "embed" not in word and "token" not in word:
+                bound = (3 / parameter[0].numel()) ** 0.5
+                parameter.uniform_(-bound, bound)
+            elif word.endswith("bias"):
+                parameter.uniform_(-0.2, 0.2)
+            else:
+                parameter.uniform_(0.5, 1)
+        for word, buffer in model.named_buffers():
+            if word.endswith("running_mean"):
+                buffer.uniform_(-0.1, 0.1)
+            elif word.endswith("running_var"):
+                buffer.uniform_(0.5, 1.5)
+
+
 def close(found: Tensor, expected: Tensor) -> None:
     scale = float(expected.abs().max())
     torch.testing.assert_close(found, expected.reshape(found.shape), rtol=0, atol=1e-6 * scale + 1e-300)

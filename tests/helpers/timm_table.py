@@ -21,10 +21,10 @@ from torch import Tensor, nn
 
 from circuitlang.base.diagnostics import CircuitError, InputError
 from circuitlang.engine.circuits.selection import count
-from circuitlang.engine.circuits.subnetwork import TargetSubnetwork, as_maps
+from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
 from circuitlang.engine.graph.targets import Target
 from circuitlang.engine.graph.tracer import trace
-from tests.helpers.reference_scores import close, extraction_is_right, scores_are_right
+from tests.helpers.reference_scores import draw_weights, extraction_is_right, feature_is_right, scores_are_right
 from tests.helpers.timm_families import FAMILIES
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "networks.md"
@@ -88,20 +88,7 @@ def build(family: str) -> nn.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model = timm.create_model(name, pretrained=False, **arguments).double().eval()
-    with torch.no_grad():
-        for word, parameter in model.named_parameters():
-            if parameter.dim() > 1 and "embed" not in word and "token" not in word:
-                bound = (3 / parameter[0].numel()) ** 0.5
-                parameter.uniform_(-bound, bound)
-            elif word.endswith("bias"):
-                parameter.uniform_(-0.2, 0.2)
-            else:
-                parameter.uniform_(0.5, 1)
-        for buffer in model.named_buffers():
-            if buffer[0].endswith("running_mean"):
-                buffer[1].uniform_(-0.1, 0.1)
-            elif buffer[0].endswith("running_var"):
-                buffer[1].uniform_(0.5, 1.5)
+    draw_weights(model)
     if family in SETTLED:
         _settle(model, FAMILIES[family][1])
     return model
@@ -118,7 +105,9 @@ def verdict(family: str) -> Verdict:
         if graph.layers[-1].path != _last(model, images):
             graph.output()
             graph.find(_last(model, images))
-        _the_models_own(model, subnetwork, images)
+        layer = subnetwork.target.step.layer
+        assert layer is not None
+        feature_is_right(model, layer.path, subnetwork, images)
         scores_are_right(graph, subnetwork, images)
         extraction_is_right(subnetwork, images)
     except (InputError, CircuitError) as error:
@@ -146,19 +135,6 @@ def _last(model: nn.Module, images: Tensor) -> str:
     for each in model.modules():
         each._forward_hooks.clear()
     return run[-1]
-
-
-def _the_models_own(model: nn.Module, subnetwork: TargetSubnetwork, images: Tensor) -> None:
-    """The feature is what a hook on the model sees."""
-    seen: list[Tensor] = []
-    path = subnetwork.target.step.layer.path if subnetwork.target.step.layer else ""
-    handle = model.get_submodule(path).register_forward_hook(lambda *given: seen.append(given[2].clone()))
-    with torch.no_grad():
-        model(images)
-    handle.remove()
-    expected = as_maps(seen[-1], subnetwork.target.step)[:, [UNIT]]
-    assert expected.std() > 0
-    close(subnetwork.feature(images), expected)
 
 
 def in_a_process(family: str) -> Verdict:

@@ -106,7 +106,7 @@ def centred(moments: Tensor) -> Tensor:
     # Output channels without any image have moments of zero.
     mean = output / images.clamp_min(1)
     scores: Tensor = effect - 2 * mean * both + mean.square() * shift
-    # What is left of a kernel whose output is constant is rounding of single precision.
+    # The remainder of a kernel whose output is constant is rounding of single precision.
     return torch.where(scores > 1e-12 * effect, scores, 0)
 
 

@@ -32,7 +32,7 @@ def cut_subgraph(graph: Graph, last: str, layers: Mapping[str, MaskedLayer]) -> 
             path = str(node.target)
             modules[path] = layers.get(path) or light(graph.module.get_submodule(path))
             if path in layers and (node.name not in graph.steps or not graph.steps[node.name].layer):
-                # What it makes of constants, or of positions, isn't the circuit's.
+                # Calls on constants or on positions are not the circuit's.
                 copies[node].target = free = _free(path, modules)
                 modules[free] = graph.module.get_submodule(path)
         if node.op == "get_attr":

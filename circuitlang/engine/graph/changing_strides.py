@@ -1,7 +1,7 @@
 """Convolutions whose stride the forward method changes between calls, as in CORnet-S.
 
 A layer has one stride, so it is run with the greatest common divisor of its strides, and the outputs that a larger
-stride skips are dropped behind it: the same values.
+stride skips are dropped behind it: the same values. Means over a layer's positions are over those before the drop.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from torch import fx, nn
 
 # The metadata of a traced call that holds the stride that its convolution had.
 _STRIDE = "stride"
+# The metadata of the selection behind a call: the name of the call whose outputs it has.
+OUTPUT_OF = "output_of"
 
 
 def note_stride(node: fx.Node, module: nn.Module) -> None:
@@ -50,3 +52,4 @@ def _subsample(graph: fx.Graph, node: fx.Node, steps: tuple[int, ...]) -> None:
         kept = graph.call_function(operator.getitem, (node, (whole, whole, *(slice(None, None, n) for n in steps))))
     node.replace_all_uses_with(kept, delete_user_cb=lambda user: user is not kept)
     kept.meta.update({key: value for key, value in node.meta.items() if key != _STRIDE})
+    kept.meta[OUTPUT_OF] = node.name

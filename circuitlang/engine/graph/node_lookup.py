@@ -9,6 +9,7 @@ from functools import cached_property
 from torch import fx
 
 from circuitlang.base.diagnostics import Finding, InputError, did_you_mean, listing
+from circuitlang.engine.graph.changing_strides import OUTPUT_OF
 from circuitlang.engine.graph.channel_nodes import ChannelNode, Layer, ancestors
 from circuitlang.engine.models.outputs import choose, outputs
 
@@ -65,7 +66,8 @@ class NodeLookup:
                 names.setdefault(node.meta["layer"], node.name)
             if node.op == "call_module":
                 names[str(node.target)] = node.name
-        return names
+        selections = {node.meta[OUTPUT_OF]: node.name for node in self.module.graph.nodes if OUTPUT_OF in node.meta}
+        return {word: selections.get(name, name) for word, name in names.items()}
 
     def _obstacle(self, name: str) -> str:
         """Return a sentence on the first operation before a node whose channels can't be tracked."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _STATES = {
     "new": ("new", "cyan"),
     "changed": ("changed: the result that is there is of other inputs", "yellow"),
-    "damaged": ("damaged: files were lost or changed, and a run will make all of it again", "yellow"),
+    "damaged": ("damaged: files were lost or changed, and a run will make it again", "yellow"),
     "incomplete": ("finished, but files are missing that a run will make", "yellow"),
     "finished": ("finished already", "green"),
 }

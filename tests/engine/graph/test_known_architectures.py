@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models import segmentation
 
-from circuitlang.engine.circuits.subnetwork import TargetSubnetwork, as_maps
+from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
 from circuitlang.engine.graph.targets import Target
 from circuitlang.engine.graph.trace_verification import verified
 from circuitlang.engine.graph.tracer import trace
-from tests.helpers.reference_scores import close, extraction_is_right, scores_are_right
+from tests.helpers.reference_scores import draw_weights, extraction_is_right, feature_is_right, scores_are_right
 
 UNIT = 1
 
@@ -97,6 +97,20 @@ class CORnetRT(nn.Module):
         return self.decoder(y.mean((2, 3)))
 
 
+class LastCallStrided(nn.Module):
+    """A convolution that is called with stride 1, and last with stride 2."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for stride in (1, 2):
+            self.conv.stride = (stride, stride)
+            x = F.relu(self.conv(x))
+        return self.head(x)
+
+
 class UNet(nn.Module):
     """A U-Net: down by pooling, up by transposed convolution and by interpolation, skips by concatenation."""
 
@@ -147,6 +161,8 @@ def timm_model(name: str) -> nn.Module:
 NETWORKS: dict[str, tuple[Callable[[], nn.Module], int, str]] = {
     "CORnet-S": (CORnetS, 32, "decoder"),
     "CORnet-S, a layer that is used again": (CORnetS, 32, "v4.conv2"),
+    "a target whose last call has a larger stride": (LastCallStrided, 13, "conv"),
+    "behind a call with a larger stride": (LastCallStrided, 13, "head"),
     "CORnet-RT": (CORnetRT, 16, "decoder"),
     "U-Net": (UNet, 16, "head"),
     "U-Net, behind the transposed convolution": (UNet, 16, "merge1.0"),
@@ -164,20 +180,7 @@ def drawn(model: nn.Module) -> nn.Module:
     """Draw weights with which every path matters, in double precision."""
     torch.manual_seed(5)
     model = model.double().eval()
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if parameter.dim() > 1:
-                bound = (3 / parameter[0].numel()) ** 0.5
-                parameter.uniform_(-bound, bound)
-            elif name.endswith("bias"):
-                parameter.uniform_(-0.2, 0.2)
-            else:
-                parameter.uniform_(0.5, 1)
-        for name, buffer in model.named_buffers():
-            if name.endswith("running_mean"):
-                buffer.uniform_(-0.1, 0.1)
-            elif name.endswith("running_var"):
-                buffer.uniform_(0.5, 1.5)
+    draw_weights(model)
     return model
 
 
@@ -188,15 +191,7 @@ def test_scores_and_extraction_are_right(name: str) -> None:
     images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(3)).double()
     graph = trace(model, (size, size))
     subnetwork = TargetSubnetwork(graph, Target(graph.find(path), (UNIT,)))
-    # The last use of a layer is the target, as a hook sees it last.
-    seen: list[Tensor] = []
-    handle = model.get_submodule(path).register_forward_hook(lambda *call: seen.append(call[2].clone()))
-    with torch.no_grad():
-        model(images)
-    handle.remove()
-    expected = as_maps(seen[-1], subnetwork.target.step)[:, [UNIT]]
-    assert expected.std() > 0
-    close(subnetwork.feature(images), expected)
+    feature_is_right(model, path, subnetwork, images)
     scores_are_right(graph, subnetwork, images)
     extraction_is_right(subnetwork, images)
 

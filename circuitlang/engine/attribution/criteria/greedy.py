@@ -75,7 +75,7 @@ def _block(weights: Tensor, patches: Tensor, missing: Tensor, ablation_values: T
     """
     taps, costs = patches.shape[2], torch.zeros(alive.shape).to(weights)
     if taps > 1 and 2 * len(weights) < taps**2:
-        # With few output channels, products of kernel outputs are cheaper than products of their inputs.
+        # For few output channels, products of kernel outputs are cheaper than products of their inputs.
         outputs = torch.einsum("pkt,rkt->rpk", patches, weights)[..., None]
         one = torch.ones(1, patches.shape[1], 1).to(weights)
         for number, output in enumerate(outputs):

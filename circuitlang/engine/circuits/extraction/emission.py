@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 # Another number of images than networks are read with, so that none is taken for granted.
 IMAGES = 3
-# What gives the shape that it is given, which takes torch long to find out.
+# Operations that keep the shape of their input, which takes torch long to find out.
 _ALIKE = (nn.ReLU, torch.relu, nn.functional.relu)
 
 

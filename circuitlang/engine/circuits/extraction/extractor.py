@@ -25,7 +25,7 @@ from circuitlang.engine.graph.image_mixing import BATCH
 from circuitlang.engine.programs.interpreted import Interpreted
 from circuitlang.plugins.protocols import Edits
 
-# What changes nothing once a network is in evaluation mode.
+# Modules that change nothing in evaluation mode.
 _NOTHING = (nn.Identity, nn.Dropout, nn.Dropout2d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 # Functions whose tensors [channels] lie along the channels, not along the last dimension.
 _BY_CHANNEL = ("batch_norm", "instance_norm", "prelu")
@@ -226,7 +226,7 @@ class ModuleExtractor:
     def _call(self, step: ChannelNode, origin: fx.Node, operands: dict[str, fx.Node], channels: Tensor) -> fx.Node:
         """An operation of the network, and those between it and its operands."""
         word = str(getattr(origin.target, "__name__", origin.target))
-        # What is joined must be there for every image; anything else does with one for all.
+        # Joined operands must be there for every image; for other operations one for all is enough.
         joined = word in _JOINED
 
         def given(node: fx.Node) -> Any:
