@@ -35,6 +35,7 @@ Questions to the graph:
 Verification:
 
 - `trace_verification`: a traced network compared with the network itself.
+- `target_verification`: nodes of targets compared with the outputs of their modules.
 - `module_runs`: runs of the network itself.
 - `output_difference`: the comparison of outputs, up to rounding.
 - `verification_findings`: what is said where they differ.

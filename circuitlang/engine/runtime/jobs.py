@@ -19,6 +19,7 @@ from circuitlang.engine.cache import tensor_cache
 from circuitlang.engine.cache.tensor_cache import ScoreCache
 from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
 from circuitlang.engine.graph.channel_graph import Graph
+from circuitlang.engine.graph.target_verification import wrong_targets
 from circuitlang.engine.graph.targets import Target, resolve
 from circuitlang.engine.graph.trace_verification import IMAGES, Verified, as_batch, verified
 from circuitlang.engine.graph.tracer import trace, trace_with
@@ -221,19 +222,24 @@ def _ground(
     findings: list[Finding] = []
     loaded: LoadedModel | None = None
     network: Verified | None = None
+    given: LoadedModel | None = None
     with collect(findings, origins, ("model",)):
         loaded = load(plan.model, folder, allow_code=options.allow_code)
         for note in weights_notes(loaded, origins.get(("model",))):
             options.note(note)
     sets = _sets(plan, folder, loaded.preprocess if loaded else _ANY, origins, options, findings)
+    few = _few(sets)
     if loaded:
         with collect(findings, origins, ("model",)):
-            network = _verified(plan.model, loaded, run, _few(sets))
+            given = run(loaded) if few is not None else None
+            network = _verified(plan.model, loaded, given, few)
             graph = network.graph
             if loaded.output is not None:
                 choose(outputs(graph.module), loaded.output)
             remember(plan.model, graph.widths(), [layer.name for layer in graph.layers])
     targets = _targets(plan, loaded, network.graph, origins, findings) if loaded and network else {}
+    if network and given and few is not None and not network.doubt:
+        _check_targets(plan, targets, network.graph, given, few, origins, findings)
     for circuit in plan.circuits:
         with collect(findings, origins, ("circuits", circuit.id, "contrast")):
             _check_contrast(circuit, sets)
@@ -247,17 +253,16 @@ def _ground(
     return ResolvedInputs(loaded, network.graph, sets, targets)
 
 
-def _verified(
-    model: Model, loaded: LoadedModel, run: Callable[[LoadedModel], LoadedModel | None], images: Tensor | None
-) -> Verified:
-    """The traced network, compared with the one that was given on some images; what agreed once is remembered by its
-    content where that is a package's code and weights. Raises InputError."""
+def _verified(model: Model, loaded: LoadedModel, given: LoadedModel | None, images: Tensor | None) -> Verified:
+    """Return the traced network, compared with the one that was given on some images. Raises InputError.
+
+    What agreed once is remembered by its content where that is a package's code and weights.
+    """
     size = loaded.preprocess.crop, loaded.preprocess.crop
     channels = loaded.preprocess.channels
-    given = run(loaded) if images is not None else None
     if images is None or given is None:
         return Verified(trace(loaded.module, size, channels))
-    score_cache = _remembered(model, given, size)
+    score_cache = _remembered(model, given, images, "way")
     found = score_cache.read() if score_cache else None
     if found is not None:
         method = tracing_methods(given.module)[int(found["way"])][1]
@@ -268,14 +273,39 @@ def _verified(
     return network
 
 
-def _remembered(model: Model, given: LoadedModel, size: tuple[int, int]) -> ScoreCache | None:
-    """Return where the way in which a network was read is stored; None for code that may change."""
+def _check_targets(
+    plan: Plan,
+    targets: dict[str, Target],
+    graph: Graph,
+    given: LoadedModel,
+    images: Tensor,
+    origins: Origins,
+    findings: list[Finding],
+) -> None:
+    """Add a finding for each circuit whose target is not what the network's own module gives."""
+    layers: dict[str, str] = {}
+    for circuit in plan.circuits:
+        if circuit.id in targets and not isinstance(circuit.target, ClassOutput):
+            layers.setdefault(circuit.target.layer, circuit.id)
+    score_cache = _remembered(plan.model, given, images, f"targets {sorted(layers)}") if layers else None
+    if not layers or (score_cache and score_cache.read() is not None):
+        return
+    wrong = wrong_targets(graph, given.module, images, layers)
+    for layer, finding in wrong.items():
+        with collect_target(findings, origins, layers[layer]):
+            raise InputError(finding)
+    if score_cache and not wrong:
+        score_cache.put(None, {"agree": torch.tensor(True)})
+
+
+def _remembered(model: Model, given: LoadedModel, images: Tensor, what: str) -> ScoreCache | None:
+    """Return where a fact about a network's code and weights is stored; None for code that may change."""
     try:
         edition = version(model.source)
     except PackageNotFoundError:
         return None
-    contents = fingerprint(given.module), str(size), edition, version("torch")
-    return tensor_cache.responses(digest(f"way {model}".encode()), *contents)
+    contents = fingerprint(given.module), str(tuple(images.shape[2:])), edition, version("torch")
+    return tensor_cache.responses(digest(f"{what} {model}".encode()), *contents)
 
 
 def _few(sets: Sets) -> Tensor | None:
