@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from itertools import permutations
 from pathlib import Path
@@ -13,7 +14,6 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 from scipy.stats import hypergeom
-from sklearn.metrics import silhouette_score
 
 import circuitlang
 from benchmarks.planted import SPLITS, Parted, either, parted, split_row, subnetwork
@@ -125,13 +125,31 @@ def blobs(sizes: tuple[int, ...], seed: int = 0) -> np.ndarray:
     return found / np.linalg.norm(found, axis=1, keepdims=True)
 
 
-def test_silhouettes_are_those_of_scikit_learn():
+def naive_silhouette(points: np.ndarray, labels: list[int]) -> float:
+    """The mean of (b - a) / max(a, b), with a the mean distance to the own kind and b that to the nearest other."""
+    values = []
+    for one, own in enumerate(labels):
+        away: dict[int, list[float]] = {}
+        for other, kind in enumerate(labels):
+            if other != one:
+                away.setdefault(kind, []).append(math.dist(points[one], points[other]))
+        if own not in away:
+            values.append(0.0)
+            continue
+        a = math.fsum(away[own]) / len(away[own])
+        b = min(math.fsum(each) / len(each) for kind, each in away.items() if kind != own)
+        values.append((b - a) / max(a, b))
+    return math.fsum(values) / len(values)
+
+
+def test_silhouettes_are_their_formula():
     points = blobs((9, 7, 5))
     apart = np.linalg.norm(points[:, None] - points[None], axis=-1)
     random = np.random.default_rng(1)
     for labels in (np.repeat([0, 1, 2], [9, 7, 5]), random.integers(0, 4, 21), np.array([0] * 20 + [1])):
-        assert silhouette(apart, labels) == pytest.approx(silhouette_score(points, labels))
-    assert silhouette(apart, np.zeros(21, int)) == 0
+        assert silhouette(apart, labels) == pytest.approx(naive_silhouette(points, labels.tolist()))
+    assert silhouette(apart, np.zeros(21, int)) == silhouette(apart, np.arange(21)) == 0
+    assert silhouette(np.zeros((21, 21)), random.integers(0, 4, 21)) == 0
 
 
 def test_kinds_are_found_and_numbered_by_size():
