@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
+from circuitlang.engine.evaluation.statistics import image_correlations
 from circuitlang.engine.images.image_set import ImageSet
 from circuitlang.results.types import ExampleImage, FidelityExamples
 
@@ -30,7 +31,7 @@ def collect(
     """
     shape = _shape(subnetwork, network.shape[1])
     varies = shape[1] * shape[2] > 1
-    own = _correlations(network, circuit) if varies else _distances(network, circuit)
+    own = image_correlations(network, circuit, flat=0.0).numpy() if varies else _distances(network, circuit)
     # The best first; those of which nothing can be told are nowhere.
     order = np.argsort(-own if varies else own, kind="stable")
     order = order[~np.isnan(own[order])]
@@ -59,17 +60,6 @@ def _shape(subnetwork: TargetSubnetwork, responses: int) -> tuple[int, int, int]
     positions = target.step.positions
     height, width = positions if len(positions) == 2 and target.at is None else (1, responses // maps)
     return maps, height, width
-
-
-def _correlations(network: Tensor, circuit: Tensor) -> NDArray[np.float64]:
-    """Return the Pearson correlation of each image's responses."""
-    f, c = (each - each.mean(1, keepdim=True) for each in (network, circuit))
-    size_f, size_c = f.norm(dim=1), c.norm(dim=1)
-    # A constant's deviations from its own mean are rounding, not variation.
-    varied_f, varied_c = size_f > 1e-9 * network.norm(dim=1), size_c > 1e-9 * circuit.norm(dim=1)
-    r = (f * c).sum(1) / torch.where(varied_f & varied_c, size_f * size_c, 1)
-    r = torch.where(varied_c, r.clamp(-1, 1), 0)
-    return torch.where(varied_f, r, torch.nan).numpy()
 
 
 def _distances(network: Tensor, circuit: Tensor) -> NDArray[np.float64]:

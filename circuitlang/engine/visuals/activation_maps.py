@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from circuitlang.engine.circuits.subnetwork import TargetSubnetwork, as_maps
+from circuitlang.engine.evaluation.statistics import image_correlations
 from circuitlang.engine.images.image_set import ImageSet
 from circuitlang.plugins.protocols import Edits
 from circuitlang.results.types import ActivationMaps, Circuit
@@ -52,7 +53,7 @@ def collect(
         scales=scales,
         feature=feature,
         scale=scale,
-        similarity=_correlation(*(each.flatten(1).double() for each in features.unbind(1))).numpy(),
+        similarity=image_correlations(*(each.flatten(1).double() for each in features.unbind(1))).numpy(),
     )
 
 
@@ -96,8 +97,3 @@ def _thumbnail(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if max(height, width) <= THUMBNAIL:
         return picture
     return np.asarray(Image.fromarray(picture).resize((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS))
-
-
-def _correlation(x: Tensor, y: Tensor) -> Tensor:
-    x, y = (each - each.mean(1, keepdim=True) for each in (x, y))
-    return (x * y).sum(1) / (x.square().sum(1) * y.square().sum(1)).sqrt()

@@ -9,9 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from circuitlang.engine.evaluation.fidelity import moments
+from circuitlang.engine.evaluation.statistics import moments
 from circuitlang.plugins.protocols import METRICS
 from circuitlang.results.split import SpecificityTest
+from circuitlang.results.statistics import percentile_interval
 
 # How circuits are held against one another.
 METRIC = "pearson"
@@ -60,7 +61,7 @@ def distinction(
         other += torch.stack(values).mean(0) / len(there)
         all_images += _correlations(original, whole, chosen) / len(there)
     differences = own - other
-    least, most = differences[1:].quantile(torch.tensor([0.025, 0.975]).double()).tolist()
+    least, most = percentile_interval(differences[1:].numpy())
     return SpecificityTest(
         own=float(own[0]),
         other=float(other[0]),
