@@ -63,9 +63,7 @@ def _rewrite(path: Path, content: bytes) -> None:
     """Replace the content of a file and keep its permissions."""
     from circuitlang.results.writer import write_file
 
-    mode = path.stat().st_mode
-    write_file(path, content, "make it writable, or format a copy of it")
-    path.chmod(mode)
+    write_file(path, content, "make it writable, or format a copy of it", path.stat().st_mode)
 
 
 def _print_diff(name: str, before: str, after: str) -> None:

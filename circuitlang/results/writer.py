@@ -6,11 +6,11 @@ import errno
 import os
 import shutil
 import stat
-import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from circuitlang.base.atomic_files import write_atomically, write_through
 from circuitlang.base.diagnostics import Finding, InputError, OutputError
 from circuitlang.base.plain_files import read_plain
 from circuitlang.plan.model import is_folder_name
@@ -113,7 +113,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
         refuse_folder(folder)
         (stage / NEW).mkdir()
         for name, content in {**files, SUMS: manifest(files)}.items():
-            _write_through(stage / NEW / name, content)
+            write_through(stage / NEW / name, content)
         _swap(stage, folder)
 
 
@@ -143,7 +143,7 @@ class RunFiles:
         path = self._folder / name
         with _errors(path), staged(self._folder, name) as stage:
             refuse_file(path, RUN_FILES[name])
-            _write_through(stage / NEW, content)
+            write_through(stage / NEW, content)
             (stage / NEW).replace(path)
 
     def remove(self, name: str) -> None:
@@ -161,24 +161,18 @@ def run_files(folder: Path) -> Iterator[RunFiles]:
         yield RunFiles(folder)
 
 
-def write_file(path: Path, content: bytes, elsewhere: str = _ELSEWHERE) -> None:
-    """One file, in place of what was there, in one step. Raises OutputError, which says how to write it `elsewhere`."""
+def write_file(path: Path, content: bytes, elsewhere: str = _ELSEWHERE, mode: int | None = None) -> None:
+    """Write one file in one step, in place of what was there, with this mode or as the umask has it.
+
+    Raises OutputError, which says how to write it `elsewhere`.
+    """
     with _errors(path, elsewhere):
         if _is_stream(path):
             # In place of a device or a pipe there would be a file from now on, for everybody.
             with path.open("wb") as stream:
                 stream.write(content)
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=".circuitlang-", suffix=".partial", dir=path.parent)
-        os.close(descriptor)
-        partial = Path(name)
-        try:
-            _write_through(partial, content)
-            partial.chmod(0o666 & ~_umask())
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_atomically(path, content, mode=0o666 & ~_umask() if mode is None else mode, durable=True)
 
 
 def _is_stream(path: Path) -> bool:
@@ -190,13 +184,6 @@ def _is_stream(path: Path) -> bool:
         # The standard streams are links, to files too.
         return stat.S_ISCHR(mode) or stat.S_ISFIFO(mode) or path.parent == Path("/dev")
     return False
-
-
-def _write_through(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _is_part(place: Path, split: str) -> bool:

@@ -168,7 +168,7 @@ def test_a_place_that_nothing_can_be_written_to_is_a_finding(tmp_path, name, mon
 
 
 FAULTS = (
-    (writer, "_write_through"), (os, "fsync"), (folder_lock.tempfile, "mkdtemp"), (Path, "mkdir"), (Path, "rename"),
+    (writer, "write_through"), (os, "fsync"), (folder_lock.tempfile, "mkdtemp"), (Path, "mkdir"), (Path, "rename"),
     (Path, "iterdir"), (folder_lock, "_open"), (shutil, "rmtree"),
 )  # fmt: skip
 

@@ -64,7 +64,7 @@ def test_whatever_call_fails_there_is_the_old_folder_or_the_new(tmp_path, monkey
         return call
 
     with monkeypatch.context() as patched:
-        patched.setattr(module, "_write_through", faulty(module._write_through))
+        patched.setattr(module, "write_through", faulty(module.write_through))
         patched.setattr(os, "fsync", faulty(os.fsync))
         patched.setattr(Path, "rename", faulty(Path.rename))
         try:
@@ -79,11 +79,11 @@ def test_whatever_call_fails_there_is_the_old_folder_or_the_new(tmp_path, monkey
 
 
 def test_a_full_disk_is_an_error_with_a_cure(tmp_path, monkeypatch):
-    def full(path, content):
+    def full(descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     write_file(tmp_path / "plan.yaml", b"old")
-    monkeypatch.setattr(module, "_write_through", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OutputError) as caught:
         write_file(tmp_path / "plan.yaml", b"new")
     assert "make room" in caught.value.findings[0].help
@@ -106,12 +106,12 @@ def test_what_a_killed_writer_left_is_tidied_by_the_next(tmp_path):
         from pathlib import Path
         from circuitlang.results import writer as module
 
-        through = module._write_through
+        through = module.write_through
         def slow(path, content):
             through(path, content)
             print("writing", flush=True)
             time.sleep(60)
-        module._write_through = slow
+        module.write_through = slow
         module.write_folder(Path(sys.argv[1]), {"a.txt": b"half", "b.txt": b"never"})
         """
     )

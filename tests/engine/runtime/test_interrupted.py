@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -85,7 +86,7 @@ def test_two_runs_into_one_folder_at_once_do_each_other_no_harm(four):
     assert call().stdout.count("finished before") == 4
 
 
-@pytest.mark.parametrize("call_of", ["_write_through", "fsync"])
+@pytest.mark.parametrize("call_of", ["write_through", "fsync"])
 def test_a_disk_that_fills_up_during_a_run_is_said_once_and_leaves_what_was_finished(four, monkeypatch, call_of):
     """There is room for the first circuit, and none for the second."""
     call("--only", IDS[0])
@@ -98,7 +99,7 @@ def test_a_disk_that_fills_up_during_a_run_is_said_once_and_leaves_what_was_fini
 
     def filling(folder, files):
         with monkeypatch.context() as patched:
-            patched.setattr(*((writer, "_write_through") if call_of == "_write_through" else (os, "fsync")), full)
+            patched.setattr(*((writer, "write_through") if call_of == "write_through" else (os, "fsync")), full)
             real(folder, files)
 
     with monkeypatch.context() as patched:
@@ -137,8 +138,8 @@ def test_a_folder_that_is_read_only_is_said_with_a_cure_and_stays_as_it_is(four,
         raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patched:
-        patched.setattr(writer.tempfile, "mkstemp", refused)
-        patched.setattr(writer.tempfile, "mkdtemp", refused)
+        patched.setattr(tempfile, "mkstemp", refused)
+        patched.setattr(tempfile, "mkdtemp", refused)
         said = call(code=1).stderr
     assert "error[E390]" in said
     assert "--out" in said
