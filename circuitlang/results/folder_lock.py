@@ -24,6 +24,12 @@ from circuitlang.results.ownership import TAKEN, made
 
 LOCK = ".circuitlang.lock"
 _PREFIX = ".circuitlang-"
+# No link is followed, and no pipe waited for; Windows has neither flag.
+_FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+# As systems say that a file system has no locks.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EBADF)
+# Seconds between two looks at a lock that another process holds; to write a folder takes a few hundredths.
+_POLL = 0.01
 # As tempfile names a folder.
 _STAGE = re.compile(re.escape(_PREFIX) + "[a-z0-9_]{8}")
 # In a stage: the name that what is staged will have, what comes there, and what was there before.
@@ -45,27 +51,22 @@ def folder_lock(folder: Path) -> Iterator[None]:
         tidy(folder)
         yield
     finally:
-        # Removed while it is held: whoever waits for it sees that it is gone, and takes a new one.
-        with suppress(OSError):
-            (folder / LOCK).unlink()
-        os.close(descriptor)
+        _release(folder / LOCK, descriptor)
 
 
 def _lock(path: Path) -> int | None:
     """The descriptor of a file that is locked until it is closed; None where there are no locks."""
-    if sys.platform == "win32":
-        return None
-    import fcntl
+    from filelock import lock_descriptor
 
     while True:
         descriptor = _open(path)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            lock_descriptor(descriptor, poll_interval=_POLL)
             if _names(path, descriptor):
                 return descriptor
         except OSError as error:
             os.close(descriptor)
-            if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EBADF):
+            if error.errno in _NO_LOCKS:
                 return None
             raise
         except BaseException:
@@ -74,13 +75,29 @@ def _lock(path: Path) -> int | None:
         os.close(descriptor)
 
 
+def _release(path: Path, descriptor: int) -> None:
+    """Remove a lock's file and let the next process have its turn."""
+    # Windows removes no file that anybody has open.
+    if sys.platform == "win32":
+        os.close(descriptor)
+    # Elsewhere it is removed while it is held: whoever waits for it sees that it is gone, and takes a new one.
+    with suppress(OSError):
+        path.unlink()
+    if sys.platform != "win32":
+        os.close(descriptor)
+
+
 def _open(path: Path) -> int:
-    """A lock's file, which may be another user's. Raises OSError where something else has its name."""
-    flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    """A lock's file, which may be another user's. Raises OSError where something else has its name.
+
+    `filelock.FileLock` would refuse a file that another user left, take a pipe for a lock, and leave its file behind.
+    """
+    if sys.platform == "win32" and path.is_symlink():
+        raise FileExistsError(errno.EEXIST, TAKEN)
     try:
-        descriptor = os.open(path, flags | os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = os.open(path, _FLAGS | os.O_RDWR | os.O_CREAT, 0o666)
     except PermissionError:
-        descriptor = os.open(path, flags | os.O_RDONLY)
+        descriptor = os.open(path, _FLAGS | os.O_RDONLY)
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         return descriptor
     os.close(descriptor)

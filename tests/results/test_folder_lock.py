@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import sys
+import threading
 from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
@@ -126,6 +128,49 @@ def test_a_lock_that_another_left_is_taken_over(tmp_path):
     (tmp_path / LOCK).write_text("")
     write_folder(tmp_path / "one", FILES)
     assert {path.name for path in tmp_path.iterdir()} == {"one"}
+
+
+def test_a_lock_of_another_user_is_waited_for_and_taken_over(tmp_path, monkeypatch):
+    """Root may write where others may not, so what the system would say is put in its mouth."""
+    (tmp_path / LOCK).write_text("")
+    real = os.open
+
+    def refused(path, flags, *others, **named):
+        if Path(path).name == LOCK and flags & os.O_RDWR:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return real(path, flags, *others, **named)
+
+    monkeypatch.setattr(os, "open", refused)
+    write_folder(tmp_path / "one", FILES)
+    assert {path.name for path in tmp_path.iterdir()} == {"one"}
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP])
+def test_folders_are_written_where_the_file_system_has_no_locks(tmp_path, monkeypatch, number):
+    def refused(*given: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", refused)
+    write_folder(tmp_path / "one", FILES)
+    assert tree(tmp_path / "one").keys() == {*FILES, SUMS}
+
+
+def test_a_turn_comes_when_the_one_before_ends(tmp_path):
+    order: list[str] = []
+
+    def wait() -> None:
+        with folder_lock(tmp_path):
+            order.append("second")
+
+    second = threading.Thread(target=wait)
+    with folder_lock(tmp_path):
+        second.start()
+        second.join(0.2)
+        assert second.is_alive()
+        order.append("first")
+    second.join(20)
+    assert order == ["first", "second"]
+    assert list(tmp_path.iterdir()) == []
 
 
 WRITER = """
