@@ -154,7 +154,7 @@ def curve(
 ) -> Curve:
     """The fidelity of circuits of every size."""
     relevant = count(subnetwork.relevant)
-    builder = Builder(subnetwork, ground.train, plan.ablation, plan.calibrate, plan.refill)
+    builder = Builder.of(plan, subnetwork, ground.train)
     found = []
     for asked, scores in _scores(builder, plan, [budget(Sparsity(at_most=size), relevant) for size in sizes]):
         masks = builder.select(scores, asked)

@@ -75,8 +75,7 @@ def _read_circuit(folder: Path) -> DiffInput:
     """Read a circuit's folder as a plan of one circuit, its image sets from the plan of its run if that is there."""
     summary = read_summary(folder)
     circuit = summary.plan
-    names = [name for name in (circuit.images, circuit.test, circuit.contrast) if name is not None]
-    images = {name: Images([]) for name in names}
+    images = {name: Images([]) for name in circuit.image_sets.values()}
     origins: Origins = {}
     base = folder
     with suppress(CircuitError):

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from circuitlang.base.diagnostics import Finding, SpecError, did_you_mean, listing
 from circuitlang.base.source import Span
 from circuitlang.compiler import syntax, values
-from circuitlang.compiler.clauses import IMAGES, PRESERVE, Clauses, read_clauses, word
+from circuitlang.compiler.clauses import Clauses, read_clauses, word
 from circuitlang.compiler.expand import Variant, expand
 from circuitlang.compiler.image_sets import pictures
 from circuitlang.compiler.limits import MOST, MOST_COMPARED, MOST_LETTERS, MOST_MENTIONED, MOST_OF_A_FILE, too_many
@@ -30,6 +30,7 @@ from circuitlang.compiler.references import comparison, expectation
 from circuitlang.compiler.scope import Findings, Scope
 from circuitlang.compiler.targets import targets
 from circuitlang.plan import preprocessing
+from circuitlang.plan.clauses import IMAGES, PRESERVE
 from circuitlang.plan.contrast import contrastable, uncontrasted
 
 BUNDLED = Model("bundled", "doodle", {})

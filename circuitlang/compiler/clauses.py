@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, get_args
+from typing import Any
 
 from circuitlang.base.diagnostics import Finding, SpecError, did_you_mean, listing
 from circuitlang.base.source import Span
@@ -13,19 +13,10 @@ from circuitlang.compiler import syntax, values
 from circuitlang.compiler.image_sets import image_set
 from circuitlang.compiler.program import Bound, Kernels, Sparsity
 from circuitlang.compiler.scope import Scope
-from circuitlang.plan.choices import Calibrate, Refill, Structure
+from circuitlang.plan.clauses import IMAGES, PRESERVE, Clause
 
 # Another word for the same clause or metric.
-ALIASES = {"keep": "sparsity", "correlation": "pearson"}
-
-
-@dataclass(frozen=True)
-class Rule:
-    """A clause: the relation it is written with, how its value is read, and an example for the error."""
-
-    relation: str
-    read: Callable[[syntax.Value, Scope], Any]
-    example: str
+ALIASES = {clause.alias: clause.name for clause in PRESERVE.values() if clause.alias} | {"correlation": "pearson"}
 
 
 @dataclass
@@ -38,49 +29,36 @@ class Clauses:
     has_errors: bool = False
 
 
-def _word(*options: str) -> Callable[[syntax.Value, Scope], str]:
-    def read(node: syntax.Value, _: Scope) -> str:
-        if not isinstance(node, syntax.Name) or node.text not in options:
-            cure = did_you_mean(node.span.text, options)
-            raise SpecError(
-                Finding("E212", f"unknown value '{node.span.text}'", node.span, listing(options, "or"), cure)
-            )
-        return node.text
+def _read(rule: Clause, node: syntax.Value, scope: Scope) -> Any:
+    """Read the value of a clause. Raises SpecError."""
+    low, high = rule.limits
+    match rule.kind:
+        case "sparsity":
+            value = values.fraction(node, 0, 1)
+            if value == 0:
+                raise SpecError(Finding("E203", "an empty circuit", node.span, "more than 0"))
+            return Sparsity(value)
+        case "kernels":
+            return Kernels(values.whole(node, 1))
+        case "fraction":
+            return values.fraction(node, low, 1 if high is None else high)
+        case "whole":
+            return values.whole(node, int(low), None if high is None else int(high))
+        case "word":
+            return _word(node, rule.words)
+        case "criterion":
+            return values.choice(node, "criterion", "E103", scope.vocabulary.criteria)
+        case "ablation":
+            return values.choice(node, "ablation", "E104", scope.vocabulary.ablations)
+        case "images":
+            return image_set(node, scope)
 
-    return read
 
-
-def _sparsity(node: syntax.Value, _: Scope) -> Sparsity:
-    value = values.fraction(node, 0, 1)
-    if value == 0:
-        raise SpecError(Finding("E203", "an empty circuit", node.span, "more than 0"))
-    return Sparsity(value)
-
-
-# As far as all that draw at random can take it.
-_SEEDS = 2**32 - 1
-
-PRESERVE: Mapping[str, Rule] = {
-    "sparsity": Rule("<=", _sparsity, "sparsity<=0.1"),
-    "kernels": Rule("<=", lambda node, _: Kernels(values.whole(node, 1)), "kernels<=250"),
-    "criterion": Rule(
-        "=", lambda node, scope: values.choice(node, "criterion", "E103", scope.vocabulary.criteria), "criterion=snip"
-    ),
-    "ablation": Rule(
-        "=", lambda node, scope: values.choice(node, "ablation", "E104", scope.vocabulary.ablations), "ablation=zero"
-    ),
-    "calibrate": Rule("=", _word(*get_args(Calibrate)), "calibrate=none"),
-    "refill": Rule("=", _word(*get_args(Refill)), "refill=live"),
-    "structure": Rule("=", _word(*get_args(Structure)), "structure=kernel"),
-    "holdout": Rule("=", lambda node, _: values.fraction(node, 0, 0.9), "holdout=20%"),
-    "test": Rule("=", image_set, "test=images/others/*"),
-    "contrast": Rule("=", image_set, "contrast=images/others/*"),
-    "seed": Rule("=", lambda node, _: values.whole(node, 0, _SEEDS), "seed=0"),
-}
-IMAGES: Mapping[str, Rule] = {
-    "limit": Rule("=", lambda node, _: values.whole(node, 1), "limit=200"),
-    "seed": Rule("=", lambda node, _: values.whole(node, 0, _SEEDS), "seed=0"),
-}
+def _word(node: syntax.Value, options: tuple[str, ...]) -> str:
+    if not isinstance(node, syntax.Name) or node.text not in options:
+        cure = did_you_mean(node.span.text, options)
+        raise SpecError(Finding("E212", f"unknown value '{node.span.text}'", node.span, listing(options, "or"), cure))
+    return node.text
 
 
 def word(clause: syntax.Clause) -> str:
@@ -88,7 +66,7 @@ def word(clause: syntax.Clause) -> str:
     return ALIASES.get(clause.name.text, clause.name.text)
 
 
-def read_clauses(clauses: Iterable[syntax.Clause], rules: Mapping[str, Rule], scope: Scope) -> Clauses:
+def read_clauses(clauses: Iterable[syntax.Clause], rules: Mapping[str, Clause], scope: Scope) -> Clauses:
     """Every clause that can be read; mistakes are findings of the scope."""
     read = Clauses()
     for clause in clauses:
@@ -98,7 +76,7 @@ def read_clauses(clauses: Iterable[syntax.Clause], rules: Mapping[str, Rule], sc
     return read
 
 
-def _clause(clause: syntax.Clause, rules: Mapping[str, Rule], scope: Scope, read: Clauses) -> None:
+def _clause(clause: syntax.Clause, rules: Mapping[str, Clause], scope: Scope, read: Clauses) -> None:
     name = word(clause)
     if name in read.spans:
         raise SpecError(Finding("E206", f"'{name}' is given twice", clause.span, "the second time"))
@@ -113,7 +91,7 @@ def _clause(clause: syntax.Clause, rules: Mapping[str, Rule], scope: Scope, read
         cure = _elsewhere(clause, rules) or did_you_mean(name, [*known, *ALIASES])
         raise SpecError(Finding("E106", f"unknown clause '{clause.name.text}'", clause.name.span, label, cure))
     relation(clause.relation, (rule.relation,), clause, rule.example)
-    value = rule.read(clause.value, scope)
+    value = _read(rule, clause.value, scope)
     read.values[name] = value
     # Who writes `keep` knows what it means.
     if isinstance(value, Sparsity) and value.fraction > 0.5 and clause.name.text == "sparsity":
@@ -122,7 +100,7 @@ def _clause(clause: syntax.Clause, rules: Mapping[str, Rule], scope: Scope, read
         scope.findings.add("W201", "sparsity is the fraction that is kept", clause.span, kept, cure)
 
 
-def _elsewhere(clause: syntax.Clause, rules: Mapping[str, Rule]) -> str:
+def _elsewhere(clause: syntax.Clause, rules: Mapping[str, Clause]) -> str:
     """Return the kind of statement that a misplaced clause belongs to."""
     if rules is PRESERVE and word(clause) in IMAGES:
         return f"name the images, and write it there: images NAME = PATTERN {clause.span.text}"

@@ -9,7 +9,7 @@ import msgspec
 
 from circuitlang.base.diagnostics import Finding
 from circuitlang.base.source import Source, Span
-from circuitlang.plan.choices import Calibrate, Refill, Structure
+from circuitlang.plan.clauses import Calibrate, Refill, Structure
 from circuitlang.plan.layers import Layers, model_key
 from circuitlang.plugins.registry import Declaration, Value
 

@@ -11,7 +11,11 @@ from typing import Any, Literal
 import msgspec
 
 from circuitlang.plan import normalize
+from circuitlang.plan.clauses import PRESERVE
 from circuitlang.plan.model import Bound, Choice, Circuit, Images, Kernels, Origins, Plan, Sparsity
+
+# The words that introduce image sets.
+_IMAGES = ("images", *(clause.name for clause in PRESERVE.values() if clause.kind == "images"))
 
 Part = Literal["model", "image set", "circuit", "comparison", "expectation"]
 
@@ -166,9 +170,8 @@ def _sets(before: Side, after: Side, pairs: Pairs) -> Iterator[Difference]:
     ours, theirs = _used(before.plan), _used(after.plan)
     only = {name: each for name, each in ours.items() if not any(_same(each, other) for other in theirs.values())}
     new = {name: each for name, each in theirs.items() if not any(_same(each, other) for other in ours.values())}
-    used = [(ours.images, theirs.images) for ours, theirs in pairs]
-    used += [(ours.test, theirs.test) for ours, theirs in pairs if ours.test and theirs.test]
-    used += [(ours.contrast, theirs.contrast) for ours, theirs in pairs if ours.contrast and theirs.contrast]
+    sets = [(ours.image_sets, theirs.image_sets) for ours, theirs in pairs]
+    used = [(a[word], b[word]) for word in _IMAGES for a, b in sets if a.keys() & b.keys() & {word}]
     for name, other in (*[(name, name) for name in only], *used):
         if name in only and other in new:
             a, b = only.pop(name), new.pop(other)
@@ -187,8 +190,7 @@ _SAID = {"include": "patterns", "exclude": "except"}
 
 
 def _used(plan: Plan) -> dict[str, Images]:
-    each = [name for circuit in plan.circuits for name in (circuit.images, circuit.test, circuit.contrast)]
-    names = [name for name in each if name is not None]
+    names = [name for circuit in plan.circuits for name in circuit.image_sets.values()]
     return {name: normalize.pictures(plan.images[name]) for name in names}
 
 
@@ -217,7 +219,7 @@ def _circuits(before: Side, after: Side, pairs: Pairs, sets: Reported) -> Iterat
 def _changes(before: Plan, after: Plan, ours: Circuit, theirs: Circuit, sets: Reported) -> Iterator[Change]:
     a, b = normalize.circuit(before.images, ours), normalize.circuit(after.images, theirs)
     for word, value in a.items():
-        if word in ("images", "test", "contrast"):
+        if word in _IMAGES:
             names = getattr(ours, word), getattr(theirs, word)
             # Said once already, of the set itself.
             if _same(value, b[word]) or names in sets:

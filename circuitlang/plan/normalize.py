@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from circuitlang.plan.model import Bound, Circuit, Direction, Images, Joint, Plan, Target, digest
+from circuitlang.plan.model import Bound, Circuit, Images, Plan, digest
 
 # Of a circuit, what it is called and where it was written.
 _LABELS = ("id", "name", "values", "statement", "origin")
@@ -30,10 +30,8 @@ def pictures(images: Images) -> Images:
 def circuit(sets: Mapping[str, Images], asked: Circuit) -> dict[str, Any]:
     """Return what a circuit asks for, by the keys of a plan, without its name and its place in a file."""
     return {word: getattr(asked, word) for word in asked.__struct_fields__ if word not in _LABELS} | {
-        "target": _target(asked.target),
-        "images": pictures(sets[asked.images]),
-        "test": pictures(sets[asked.test]) if asked.test is not None else None,
-        "contrast": pictures(sets[asked.contrast]) if asked.contrast is not None else None,
+        **{word: pictures(sets[name]) for word, name in asked.image_sets.items()},
+        "target": asked.target.normalized(),
         "holdout": asked.holdout if asked.test is None else None,
         "bounds": sorted(asked.bounds, key=_bound),
     }
@@ -58,15 +56,6 @@ def fingerprints(plan: Plan) -> dict[str, str]:
 def fingerprint(plan: Plan) -> str:
     """A hash of what a plan means, the same for every text that means it, on every machine."""
     return _digest([plan.version, plan.model, fingerprints(plan), comparisons(plan), expectations(plan)])
-
-
-def _target(target: Target) -> Target:
-    match target:
-        case Joint():
-            return msgspec.structs.replace(target, units=sorted(target.units))
-        case Direction():
-            return msgspec.structs.replace(target, terms=sorted(target.terms, key=lambda term: (term.unit, term.times)))
-    return target
 
 
 def _bound(bound: Bound) -> tuple[str, str, str, float]:

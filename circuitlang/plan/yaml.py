@@ -110,8 +110,8 @@ def _consistent(plan: Plan, origins: Origins) -> None:
     findings = []
     seen: set[str] = set()
     for circuit in plan.circuits:
-        for word, name in (("images", circuit.images), ("test", circuit.test), ("contrast", circuit.contrast)):
-            if name is not None and name not in plan.images:
+        for word, name in circuit.image_sets.items():
+            if name not in plan.images:
                 span = origins.get(("circuits", circuit.id, word))
                 findings.append(Finding("E101", f"unknown image set '{name}'", span))
         if circuit.id in seen or not is_folder_name(circuit.id) or circuit.id.lower() in _OF_THE_RUN:

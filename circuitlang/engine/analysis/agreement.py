@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from circuitlang.base.diagnostics import Finding, InputError
 from circuitlang.engine.evaluation.fidelity import measure
 from circuitlang.engine.images.image_set import ImageSet
+from circuitlang.plan.clauses import claims, details
 from circuitlang.plan.model import digest
 from circuitlang.results.comparison import Agreement, Comparison, Member, Pair
 from circuitlang.results.overlap import kept, merged, overlap
@@ -92,9 +93,9 @@ def _apart(first: Result, other: Result) -> str:
 def _member(name: str, summary: Summary) -> Member:
     plan, judged = summary.plan, summary.judged
     parts = [str(plan.criterion), f"ablation {plan.ablation}"]
-    parts += [f"refitted ({plan.calibrate})"] if plan.calibrate != "none" else []
+    parts += claims(plan)
     parts += [f"contrast {plan.contrast}"] if plan.contrast else []
-    parts += [f"{plan.structure}s removed"] if plan.structure != "kernel" else []
+    parts += details(plan)
     return Member(
         name=name,
         target=str(plan.target),

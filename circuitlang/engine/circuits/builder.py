@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +17,7 @@ from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
 from circuitlang.engine.graph.channel_nodes import Layer
 from circuitlang.engine.graph.channel_origins import channel_origins
 from circuitlang.engine.graph.reachability import strongest_path
-from circuitlang.plan.model import Choice
+from circuitlang.plan.clauses import Calibrate, Choice, Circuit, Refill, Structure
 from circuitlang.plugins.protocols import ABLATIONS, Batches, Edit, LayerActivations, Masks, Scores
 
 # The most images that layers are refitted on; all of them are in memory at once.
@@ -51,9 +50,14 @@ class Builder:
     subnetwork: TargetSubnetwork
     images: Batches
     ablation: Choice = _ZERO
-    calibrate: Literal["none", "bias", "affine", "kernels"] = "none"
-    refill: Literal["none", "live"] = "none"
-    structure: Literal["kernel", "weight", "channel"] = "kernel"
+    calibrate: Calibrate = "none"
+    refill: Refill = "none"
+    structure: Structure = "kernel"
+
+    @classmethod
+    def of(cls, plan: Circuit, subnetwork: TargetSubnetwork, images: Batches) -> Builder:
+        """Return the builder for a circuit of a plan."""
+        return cls(subnetwork, images, plan.ablation, plan.calibrate, plan.refill, plan.structure)
 
     @cached_property
     def relevant(self) -> Masks:

@@ -32,6 +32,7 @@ from circuitlang.engine.loops import backend
 from circuitlang.engine.runtime.artifacts import Found, complete
 from circuitlang.engine.runtime.jobs import Job, PreparedRun
 from circuitlang.engine.runtime.precision_check import reduced
+from circuitlang.plan.clauses import building
 from circuitlang.plan.model import Bound, Choice
 from circuitlang.plugins.protocols import CRITERIA, Batches, Edit, Edits, Masks, Scores, passes_of
 from circuitlang.results.types import (
@@ -56,7 +57,7 @@ _MANY = 0.5
 def execute(prepared: PreparedRun, job: Job) -> Result:
     """Find one circuit and measure it."""
     subnetwork, plan = job.subnetwork, job.plan
-    builder = Builder(subnetwork, job.train, plan.ablation, plan.calibrate, plan.refill, plan.structure)
+    builder = Builder.of(plan, subnetwork, job.train)
     # What costs no pass isn't worth keeping.
     score_cache = job.score_cache if passes_of(plan.criterion.name, plan.criterion.parameters) else None
     finder = _Finder(builder, plan.criterion, plan.seed, score_cache, job.contrast, job.arithmetic)
@@ -74,7 +75,7 @@ def execute(prepared: PreparedRun, job: Job) -> Result:
         asked = budget(plan.size, relevant)
         found = finder(asked)
     rest = {path: builder.relevant[path] & ~mask for path, mask in found.masks.items()}
-    how = str(plan.ablation), plan.calibrate, plan.refill, plan.structure, plan.seed
+    how = *building(plan), plan.seed
     pictures = job.train.digest, job.test.digest if job.test else ""
 
     def rival(name: str) -> Fidelity:

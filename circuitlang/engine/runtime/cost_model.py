@@ -32,6 +32,7 @@ from circuitlang.engine.runtime.precision_check import IMAGES as FEW
 from circuitlang.engine.runtime.work_sharing import MOST
 from circuitlang.engine.visuals import feature_visualisation
 from circuitlang.engine.visuals.activation_maps import PICTURES
+from circuitlang.plan.clauses import PRESERVE, building
 from circuitlang.plan.model import Circuit as CircuitPlan
 from circuitlang.plan.model import Key, Origins, Plan
 from circuitlang.plugins.protocols import CRITERIA, Criterion, LoadedModel, passes_of
@@ -276,10 +277,11 @@ def _common(
         out = held_out(asked.holdout, contrasted_with)
         cost = _forwards(operations, (_NETWORK, out or contrasted_with))
         yield Common(_network(asked, asked.contrast), cost, pictures and f"{pictures}{asked.contrast}|")
-    how = asked.ablation, asked.calibrate, asked.refill, asked.structure
     refitted = _RIVALS * _REFIT if asked.calibrate != "none" else 0, min(found_on, IMAGES)
     size = asked.id if asked.size is None else asked.size
-    yield Common(f"{feature}|{size}|{how}", _forwards(operations, (_RIVALS, measured_on or found_on), refitted))
+    yield Common(
+        f"{feature}|{size}|{building(asked)}", _forwards(operations, (_RIVALS, measured_on or found_on), refitted)
+    )
 
 
 def _cost(
@@ -348,16 +350,15 @@ def _settings(asked: CircuitPlan) -> list[Setting]:
     ]
     if asked.into is not None:
         found.append(Setting("into", str(asked.into), here))
-    words = {
-        "criterion": asked.criterion,
-        "ablation": asked.ablation,
-        "calibrate": asked.calibrate,
-        "refill": asked.refill,
-        "structure": asked.structure,
-        **({} if asked.test else {"holdout": f"{asked.holdout:g}"}),
-        "seed": asked.seed,
-    }
-    return [*found, *(Setting(word, str(value), asked.origin.get(word, "")) for word, value in words.items())]
+    clauses = [clause for clause in PRESERVE.values() if not clause.field and clause.kind != "images"]
+    return [
+        *found,
+        *(
+            Setting(clause.name, clause.text(asked), asked.origin.get(clause.name, ""))
+            for clause in clauses
+            if not (clause.excludes and getattr(asked, clause.excludes))
+        ),
+    ]
 
 
 class _Network:

@@ -25,7 +25,7 @@ def reduced(job: Job, size: int) -> PrecisionCheck:
     between the circuits of `size` kernels that these select."""
     plan, images = job.plan, _few(job.train)
     contrast = _few(job.contrast) if job.contrast else None
-    builder = Builder(job.subnetwork, images, plan.ablation, plan.calibrate, plan.refill, plan.structure)
+    builder = Builder.of(plan, job.subnetwork, images)
     nested = CRITERIA.load(plan.criterion.name).nested
 
     def scores(what: str, arithmetic: AbstractContextManager[None]) -> Scores:

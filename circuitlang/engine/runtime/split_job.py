@@ -215,7 +215,7 @@ class _Whole:
 def _whole(job: Job, size: int) -> _Whole:
     """The circuit of so many kernels that the spec's criterion finds on the images of all parts."""
     plan = job.plan
-    builder = Builder(job.subnetwork, job.train, plan.ablation, plan.calibrate, plan.refill, plan.structure)
+    builder = Builder.of(plan, job.subnetwork, job.train)
     nested = CRITERIA.load(plan.criterion.name).nested
 
     def compute() -> Scores:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
+from circuitlang.plan.clauses import claims
 from circuitlang.reporting.diagram.edges import IMAGE, Channel, Connection, Connections
 from circuitlang.reporting.diagram.svg import shorten
 from circuitlang.reporting.text import circuit_sentences
@@ -32,8 +33,7 @@ def subtitle(result: Result, found: Connections, columns: Collection[int]) -> li
     plan = summary.plan
     how = [summary.model.name, f"images {circuit_sentences.images(summary)}", f"criterion {plan.criterion.name}"]
     how.append(f"ablation {plan.ablation.name}")
-    if plan.calibrate != "none":
-        how.append(f"refitted ({plan.calibrate})")
+    how += claims(plan)
     lines = [" · ".join(shorten(part, 40) for part in how)]
     effective, left_out = found.effective, found.left_out
     if not effective:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from circuitlang.compiler.highlighter import highlight
+from circuitlang.plan.clauses import claims
 from circuitlang.reporting.diagram import figure
 from circuitlang.reporting.diagram.thumbnails import embed
 from circuitlang.reporting.formats.diagram import diagram
@@ -58,6 +59,7 @@ def page(result: Result) -> dict[str, bytes]:
         "rival": summary.baselines["random"].metrics[metric] if "random" in summary.baselines else math.nan,
         "necessity": summary.flat()["necessity"],
         "share": circuit_sentences.share(summary),
+        "claims": claims(summary.plan),
         "where": circuit_sentences.where(summary),
         "images": circuit_sentences.images(summary),
         "contrast": circuit_sentences.contrast(summary),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
+from circuitlang.plan.clauses import PRESERVE
 from circuitlang.plan.model import Circuit, Plan
 from circuitlang.plugins.protocols import METRICS
 from circuitlang.reporting.html.pages import render
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from circuitlang.reporting.html.charts import Series
 
 
-# What circuits may differ in beside their size and their images.
-_TELLING = ("target", "criterion", "ablation", "refill", "structure")
+# The values with a column of their own if circuits differ in them.
+_COLUMNS = ("target", *(clause.name for clause in PRESERVE.values() if clause.column))
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def index(
         evidence=split_sentences.evidence,
         done=len(summaries),
         # A column that says the same of every circuit says nothing.
-        differs=[word for word in _TELLING if len({str(getattr(each, word)) for each in plan.circuits}) > 1],
+        differs=[word for word in _COLUMNS if len({str(getattr(each, word)) for each in plan.circuits}) > 1],
         names=names,
         metric=metric,
         lower={

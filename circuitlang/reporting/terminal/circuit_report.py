@@ -14,6 +14,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from circuitlang.plan.clauses import claims
 from circuitlang.reporting.terminal.layout import ResponsiveTable, empty_table, origin, section
 from circuitlang.reporting.text import circuit_sentences
 from circuitlang.results.sweep import shared_metrics
@@ -90,8 +91,8 @@ def _claim(summary: Summary) -> RenderableType:
     text.append(f" ({circuit_sentences.share(summary):.1%})", "cyan")
     text.append(" keep it at ")
     text.append(f"pearson {pearson:.3f}", f"bold {_grade(pearson)}")
-    if plan.calibrate != "none":
-        text.append(f", refitted ({plan.calibrate})", "bold magenta")
+    for claim in claims(plan):
+        text.append(f", {claim}", "bold magenta")
     text.append(f" {circuit_sentences.where(summary)}")
     if summary.contrast and "pearson" in summary.contrast.metrics:
         text.append(", and at ")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from circuitlang.base.diagnostics import listing
+from circuitlang.plan.clauses import claims
 from circuitlang.results.types import Provenance, Summary
 
 # Any two points lie on a line: with so few responses a correlation is 1 or -1.
@@ -96,8 +97,7 @@ def remarks(summary: Summary) -> str:
         words.append("nothing to preserve" if summary.unheard else "collapsed")
     if summary.walk and not _holds(summary):
         words.append("bound not met")
-    if plan.calibrate != "none":
-        words.append(f"refitted ({plan.calibrate})")
+    words += claims(plan)
     if plan.contrast:
         words.append(f"against {plan.contrast}")
     if summary.test is None:

@@ -1,0 +1,95 @@
+"""Targets of circuits: the features of a network that a circuit preserves."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeVar
+
+import msgspec
+
+# Where in a feature map: its centre, where it is largest, `[row, column]`, or all of it.
+Position = Literal["center", "max"] | tuple[int, int] | None
+T = TypeVar("T", bound="_Target")
+
+
+class _Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    @property
+    def channels(self) -> int:
+        """The number of channels that the target combines."""
+        return 1
+
+    def normalized(self: T) -> T:
+        """Return a value that is equal for all targets of the same meaning, in whatever order they are written."""
+        return self
+
+
+class Channel(_Target, frozen=True, forbid_unknown_fields=True, tag="channel", tag_field="kind"):
+    """A channel of a layer. Layer and channel are separate: `10:34` would be a base-60 number in YAML 1.1."""
+
+    layer: str
+    unit: int
+    at: Position = None
+
+    def __str__(self) -> str:
+        return f"{self.layer}:{self.unit}{_at(self.at)}"
+
+
+class Joint(_Target, frozen=True, forbid_unknown_fields=True, tag="joint", tag_field="kind"):
+    """Several channels of a layer that one circuit preserves."""
+
+    layer: str
+    units: list[int]
+    at: Position = None
+
+    def __str__(self) -> str:
+        return f"{self.layer}:joint({', '.join(map(str, self.units))}){_at(self.at)}"
+
+    @property
+    def channels(self) -> int:
+        return len(self.units)
+
+    def normalized(self) -> Joint:
+        return msgspec.structs.replace(self, units=sorted(self.units))
+
+
+class Term(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A channel of a direction and its coefficient."""
+
+    unit: int
+    times: float
+
+
+class Direction(_Target, frozen=True, forbid_unknown_fields=True, tag="direction", tag_field="kind"):
+    """A linear combination of channels of a layer."""
+
+    layer: str
+    terms: list[Term]
+    at: Position = None
+
+    def __str__(self) -> str:
+        text = "".join(f"{term.times:+g}*{self.layer}:{term.unit}" for term in self.terms)
+        return text.removeprefix("+") + _at(self.at)
+
+    @property
+    def channels(self) -> int:
+        return len(self.terms)
+
+    def normalized(self) -> Direction:
+        return msgspec.structs.replace(self, terms=sorted(self.terms, key=lambda term: (term.unit, term.times)))
+
+
+class ClassOutput(_Target, frozen=True, forbid_unknown_fields=True, tag="class", tag_field="kind"):
+    """The output for a class, by number or name."""
+
+    label: int | str
+
+    def __str__(self) -> str:
+        return f"class({self.label})"
+
+
+Target = Channel | Joint | Direction | ClassOutput
+
+
+def _at(position: Position) -> str:
+    if position is None:
+        return ""
+    return f"@{position}" if isinstance(position, str) else f"@({position[0]}, {position[1]})"
