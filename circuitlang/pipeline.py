@@ -18,8 +18,8 @@ from circuitlang.base.diagnostics import CircuitError, Finding, InputError, Seve
 from circuitlang.base.source import Source, resolved
 from circuitlang.bundled.layers import layers
 from circuitlang.compiler import compile
-from circuitlang.compiler.program import Program, Vocabulary
 from circuitlang.compiler.sources import open_source
+from circuitlang.compiler.vocabulary import Vocabulary
 from circuitlang.engine.models.layer_index import LayerIndex
 from circuitlang.plan.compiled import CompiledPlan
 from circuitlang.plugins.protocols import ABLATIONS, CRITERIA, METRICS, MODELS
@@ -44,11 +44,6 @@ def vocabulary() -> Vocabulary:
         models=MODELS.declarations,
         layers=LayerIndex({"bundled.doodle": layers()}),
     )
-
-
-def analyse(source: Source) -> Program:
-    """Return the program of a spec. Raises SpecError with all mistakes in its text."""
-    return compile.analyse(source, vocabulary())
 
 
 def compile_source(source: Source) -> CompiledPlan:
@@ -182,11 +177,8 @@ def check_file(path: Path, deep: Options | None = None) -> CheckReport:
         source = open_source(path)
         if deep is not None:
             return _check_deep(path, _compile_without_layers(source), deep)
-        if compile.is_plan(source):
-            compiled = compile_source(source)
-            return CheckReport(path, len(compiled.plan.circuits), compiled.warnings)
-        program = analyse(source)
-        return CheckReport(path, len(program.circuits), program.warnings)
+        compiled = compile_source(source)
+        return CheckReport(path, len(compiled.plan.circuits), compiled.warnings)
     except CircuitError as error:
         return CheckReport(path, 0, error.findings)
 

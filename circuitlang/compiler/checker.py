@@ -1,52 +1,45 @@
-"""Syntax → program: every name resolved, every value typed, every mistake of the file found in one go."""
+"""Syntax → plan: every name resolved, every value typed, every mistake of the file found in one go."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from msgspec.structs import replace
 
-from circuitlang.base.diagnostics import Finding, SpecError, did_you_mean, listing
+from circuitlang.base.diagnostics import Finding, SpecError, did_you_mean
 from circuitlang.base.source import Span
 from circuitlang.compiler import syntax, values
-from circuitlang.compiler.clauses import Clauses, read_clauses, word
+from circuitlang.compiler.clauses import Clauses, read_clauses, read_value, word
 from circuitlang.compiler.expand import Variant, expand
 from circuitlang.compiler.image_sets import pictures
 from circuitlang.compiler.limits import MOST, MOST_COMPARED, MOST_LETTERS, MOST_MENTIONED, MOST_OF_A_FILE, too_many
-from circuitlang.compiler.program import (
-    Argument,
-    Comparison,
-    Expectation,
-    ImageSet,
-    Model,
-    Preserve,
-    Program,
-    Target,
-    Vocabulary,
-)
+from circuitlang.compiler.models import BUNDLED, read_model
+from circuitlang.compiler.naming import LONGEST, ids, image_set_name
+from circuitlang.compiler.placed import PlacedCircuit, PlacedImages, PlacedTarget, line
 from circuitlang.compiler.references import comparison, expectation
 from circuitlang.compiler.scope import Findings, Scope
 from circuitlang.compiler.targets import targets
-from circuitlang.plan import preprocessing
+from circuitlang.compiler.vocabulary import Vocabulary
 from circuitlang.plan.clauses import IMAGES, PRESERVE
+from circuitlang.plan.compiled import CompiledPlan
 from circuitlang.plan.contrast import contrastable, uncontrasted
+from circuitlang.plan.model import Circuit, Expectation, Images, Key, Model, Plan
 
-BUNDLED = Model("bundled", "doodle", {})
+T = TypeVar("T", PlacedImages, PlacedTarget)
 
-# What holds where neither the statement nor the defaults say anything.
-DEFAULT_CRITERION = "greedy"
-DEFAULT_ABLATION = "zero"
-DEFAULT_HOLDOUT = 0.2
+# The words that introduce the image sets of a circuit, and the fields whose places a plan lists.
+_IMAGE_SETS = ("images", *(clause.name for clause in PRESERVE.values() if clause.kind == "images"))
+_ORIGINS = tuple(dict.fromkeys(clause.key for clause in PRESERVE.values() if clause.kind != "images"))
 # What a run writes beside its circuits' folders, and letters that every file system takes with an ending.
 _TAKEN = ("plan.yaml", "index.html", "sweep.json")
 _LONGEST = 100
 
 
-def check(file: syntax.File, vocabulary: Vocabulary) -> Program:
+def check(file: syntax.File, vocabulary: Vocabulary) -> CompiledPlan:
     """Resolve a file's names and type its values. Raises SpecError with every mistake in it and in included files."""
-    return _Check(file, vocabulary).program()
+    return _Check(file, vocabulary).plan()
 
 
 class _Check:
@@ -57,12 +50,15 @@ class _Check:
         self._models: list[syntax.Model] = []
         self._model_is_broken = False
         # Named circuits, those of a sweep together; none where the definition is has_errors.
-        self._named: dict[str, list[Preserve]] = {}
-        self._circuits: list[Preserve] = []
+        self._named: dict[str, list[Circuit]] = {}
+        self._circuits: list[PlacedCircuit] = []
+        # The image sets of circuits by their names in the plan.
+        self._sets: dict[str, Images] = {}
+        self._origins: dict[Key, Span] = {}
         # Of circuits that were asked for so far.
         self._number = 0
 
-    def program(self) -> Program:
+    def plan(self) -> CompiledPlan:
         self._find_models(self._file)
         model = self._model()
         scope = self._definitions(self._file, model)
@@ -72,40 +68,58 @@ class _Check:
             elif isinstance(statement, syntax.Circuit):
                 self._circuit(statement, scope)
         self._repeats()
-        found = [
-            self._findings.attempt(partial(comparison, each, self._named))
-            for each in self._file.statements
-            if isinstance(each, syntax.Compare)
-        ]
-        wanted = [
-            self._findings.attempt(partial(expectation, each, self._named, scope))
-            for each in self._file.statements
-            if isinstance(each, syntax.Expect)
-        ]
-        self._mentions(filter(None, found), filter(None, wanted))
+        circuits = self._identified()
+        comparisons, expectations = self._references(scope)
         if self._findings.errors:
             raise SpecError((*self._findings.errors, *self._findings.warnings))
-        return Program(
-            self._file.source,
-            model or BUNDLED,
-            tuple(self._circuits),
-            tuple(each for each in found if each),
-            tuple(each for each in wanted if each),
-            self._findings.warnings,
+        source = self._file.source
+        plan = Plan(
+            base=str(source.folder),
+            model=model or BUNDLED,
+            images=self._sets,
+            circuits=circuits,
+            comparisons=comparisons,
+            expectations=expectations,
         )
+        return CompiledPlan(plan, self._origins, self._findings.warnings, source.folder, source.name)
 
-    def _mentions(self, compared: Iterable[Comparison], expected: Iterable[Expectation]) -> None:
-        """Resolve comparisons and expectations, which name circuits one by one in the plan."""
+    def _identified(self) -> list[Circuit]:
+        """Give each circuit its id, and record where its values were written."""
+        circuits = []
+        self._named = {name: [] for name in self._named}
+        for placed, name in zip(self._circuits, ids([circuit for circuit, _ in self._circuits]), strict=True):
+            circuit = replace(placed.circuit, id=name)
+            circuits.append(circuit)
+            if circuit.name:
+                self._named[circuit.name].append(circuit)
+            self._origins.update({("circuits", name, *key): span for key, span in placed.spans.items()})
+        return circuits
+
+    def _references(self, scope: Scope) -> tuple[list[list[str]], list[Expectation]]:
+        """Resolve the statements that refer to circuits, which the plan names one by one."""
+        compared: list[tuple[list[str], syntax.Compare]] = []
+        expected: list[tuple[Expectation, syntax.Expect]] = []
+        statements = self._file.statements
+        for compare in (each for each in statements if isinstance(each, syntax.Compare)):
+            names = self._findings.attempt(partial(comparison, compare, self._named))
+            compared += [(names, compare)] if names else []
+        for expect in (each for each in statements if isinstance(each, syntax.Expect)):
+            condition = self._findings.attempt(partial(expectation, expect, self._named, scope))
+            expected += [(condition, expect)] if condition else []
         total = 0
-        mentioned: list[Comparison | Expectation] = [*compared, *expected]
-        for each in mentioned:
-            total += len(each.circuits)
-            if isinstance(each, Comparison) and len(each.circuits) > MOST_COMPARED:
+        mentions = [*compared, *((condition.circuits, expect) for condition, expect in expected)]
+        for names, statement in mentions:
+            total += len(names)
+            if isinstance(statement, syntax.Compare) and len(names) > MOST_COMPARED:
                 message = f"this compares more than {MOST_COMPARED:,} circuits"
-                self._findings.add("E211", message, each.span, f"{len(each.circuits):,} circuits")
+                self._findings.add("E211", message, statement.span, f"{len(names):,} circuits")
             elif total > MOST_MENTIONED:
-                self._findings.add("E211", f"circuits are named more than {MOST_MENTIONED:,} times", each.span)
-                return
+                message = f"circuits are named more than {MOST_MENTIONED:,} times"
+                self._findings.add("E211", message, statement.span)
+                break
+        self._origins.update({("comparisons", str(n)): node.span for n, (_, node) in enumerate(compared)})
+        self._origins.update({("expectations", str(n)): node.span for n, (_, node) in enumerate(expected)})
+        return [names for names, _ in compared], [condition for condition, _ in expected]
 
     # Definitions: their order doesn't matter, except that a name stands before its use in another definition.
 
@@ -123,7 +137,8 @@ class _Check:
             self._findings.add("E108", "a file has one model", extra.span, f"{first} names one already")
         if not self._models:
             return None if self._model_is_broken else BUNDLED
-        return self._findings.attempt(partial(_read_model, self._models[0], self._vocabulary))
+        self._origins["model",] = self._models[0].call.name.span
+        return self._findings.attempt(partial(read_model, self._models[0], self._vocabulary))
 
     def _definitions(self, file: syntax.File, model: Model | None) -> Scope:
         """The names a file defines and includes."""
@@ -168,13 +183,7 @@ class _Check:
         read = read_clauses(node.clauses, IMAGES, scope)
         found = self._findings.attempt(partial(pictures, node.pictures, scope))
         if found is not None and not read.has_errors:
-            found = replace(
-                found,
-                name=node.name.text,
-                limit=read.values.get("limit", found.limit),
-                seed=read.values.get("seed", found.seed),
-                span=node.pictures.span,
-            )
+            found = PlacedImages(node.name.text, replace(found.images, **read.values), node.pictures.span)
         self._define(scope.sets, node.name.text, None if read.has_errors else found, node.name.span, "image set")
 
     def _direction(self, node: syntax.Direction, scope: Scope) -> None:
@@ -188,15 +197,15 @@ class _Check:
 
     def _define(
         self,
-        names: dict[str, ImageSet | None] | dict[str, Target | None],
+        names: dict[str, T | None],
         name: str,
-        value: ImageSet | Target | None,
+        value: T | None,
         span: Span,
         kind: str,
     ) -> None:
         if names.get(name) is not None:
             self._findings.add("E107", f"the {kind} '{name}' is defined twice", span, "the second time")
-        names[name] = value  # type: ignore[assignment]
+        names[name] = value
 
     def _defaults(self, node: syntax.Defaults, scope: Scope) -> None:
         """Defaults are kept as they were written, so that an `each` in them stands for each circuit anew."""
@@ -219,43 +228,48 @@ class _Check:
             label = "a run has a file of this name" if name in _TAKEN else f"a name has at most {_LONGEST} letters"
             self._findings.add("E107", f"a circuit can't be called '{name[:40]}'", node.name.span, label)
             return
-        self._named[name] = found
+        self._named[name] = [circuit for circuit, _ in found]
         self._circuits.extend(found)
 
     def _asked(
         self, node: syntax.Preserve | syntax.Split, name: str | None, span: Span, scope: Scope
-    ) -> list[Preserve]:
+    ) -> list[PlacedCircuit]:
         """The circuits of one statement: one for each target and each combination of values."""
         before = self._findings.count
         images = self._findings.attempt(partial(pictures, node.pictures, scope))
-        found = self._findings.attempt(partial(targets, node.feature, scope))
+        found = self._findings.attempt(partial(targets, node.feature, scope)) or []
         into = self._findings.attempt(partial(_into, node)) if isinstance(node, syntax.Split) else None
         own = {word(clause) for clause in node.clauses}
-        if own & {"sparsity", "kernels"}:
-            own |= {"sparsity", "kernels"}
-        if own & {"test", "holdout"}:
-            own |= {"test", "holdout"}
+        own |= {PRESERVE[key].excludes for key in own if key in PRESERVE}
         clauses = (*(each for key, each in scope.defaults.items() if key not in own), *node.clauses)
-        circuits: list[Preserve] = []
+        circuits: list[PlacedCircuit] = []
         variants = self._variants(clauses)
-        if not self._few(len(variants) * len(found or ()), found or (), node, span):
+        if not self._few(len(variants) * len(found), found, node, span):
             return []
+        statement = text if len(text := span.text) <= LONGEST else f"{text[:LONGEST]}…"
         for variant, chosen in variants:
             read = read_clauses(chosen, PRESERVE, scope)
             self._consistent(read, span, has_errors=read.has_errors or scope.spoiled_defaults)
             if self._findings.count > before or scope.spoiled_defaults or images is None:
                 continue
-            if None in (read.values.get("test", images), read.values.get("contrast", images)):
+            if None in read.values.values():
                 continue
-            for target in found or ():
-                unit = (("unit", str(getattr(target, "unit", ""))),) if len(found or ()) > 1 else ()
-                circuits.append(self._preserve(name, (*unit, *variant), target, images, read, into, span))
+            fields, spans = self._settings(images, read, span, scope)
+            for target, layer, unit in found:
+                values = dict([("unit", str(getattr(target, "unit", "")))] if len(found) > 1 else [], **dict(variant))
+                circuit = Circuit(
+                    id="", name=name or "", values=values, target=target, into=into, statement=statement, **fields
+                )
+                places: dict[Key, Span] = {("target", "layer"): layer, ("target", "unit"): unit}
+                circuits.append(PlacedCircuit(circuit, spans | places))
         return circuits if self._findings.count == before else []
 
-    def _few(self, number: int, found: Sequence[Target], node: syntax.Preserve | syntax.Split, span: Span) -> bool:
+    def _few(
+        self, number: int, found: Sequence[PlacedTarget], node: syntax.Preserve | syntax.Split, span: Span
+    ) -> bool:
         """Return whether a statement stands for no more circuits than the limit: each target with each combination."""
         self._number += number
-        each = max((len(getattr(target, "units", getattr(target, "terms", ()))) for target in found), default=1)
+        each = max((placed.target.channels for placed in found), default=1)
         label = f"{len(found):,} targets, each with {number // max(len(found), 1):,} combinations of values"
         if number > MOST:
             self._findings.extend(too_many(node.feature.span, label).findings)
@@ -269,47 +283,29 @@ class _Check:
             return True
         return False
 
-    def _preserve(
-        self,
-        name: str | None,
-        variant: tuple[tuple[str, str], ...],
-        target: Target,
-        images: ImageSet,
-        read: Clauses,
-        into: int | Literal["auto"] | None,
-        span: Span,
-    ) -> Preserve:
-        given = read.values
-        test: ImageSet | None = given.get("test")
-        criterion = given.get("criterion") or values.choice(
-            syntax.Name(span, DEFAULT_CRITERION), "criterion", "E103", self._vocabulary.criteria
-        )
-        known = self._vocabulary.criteria
-        if "contrast" in given and not contrastable(criterion.name, dict(criterion.parameters), known):
-            self._findings.extend([uncontrasted(criterion.name, known, criterion.span or read.spans["contrast"])])
-        ablation = given.get("ablation") or values.choice(
-            syntax.Name(span, DEFAULT_ABLATION), "ablation", "E104", self._vocabulary.ablations
-        )
-        return Preserve(
-            name=name,
-            values=variant,
-            target=target,
-            images=images,
-            test=test,
-            contrast=given.get("contrast"),
-            holdout=0.0 if test else given.get("holdout", DEFAULT_HOLDOUT),
-            size=given.get("sparsity") or given.get("kernels"),
-            bounds=tuple(read.bounds),
-            criterion=criterion,
-            ablation=ablation,
-            calibrate=given.get("calibrate", "none"),
-            refill=given.get("refill", "live"),
-            structure=given.get("structure", "kernel"),
-            seed=given.get("seed", 0),
-            into=into,
-            given=read.spans,
-            span=span,
-        )
+    def _settings(
+        self, images: PlacedImages, read: Clauses, span: Span, scope: Scope
+    ) -> tuple[dict[str, Any], dict[Key, Span]]:
+        """Return the fields of a circuit that its clauses and their defaults decide, and where they were written."""
+        fields = {PRESERVE[clause].key: value for clause, value in read.values.items()}
+        for clause in PRESERVE.values():
+            if clause.extension and clause.name not in fields:
+                fields[clause.name] = read_value(clause, syntax.Name(span, clause.extension), scope)
+        criterion, known = fields["criterion"], self._vocabulary.criteria
+        if "contrast" in fields and not contrastable(criterion.name, criterion.parameters, known):
+            place = read.value_spans.get("criterion", span)
+            self._findings.extend([uncontrasted(criterion.name, known, place)])
+        fields["images"] = images
+        for key in (key for key in _IMAGE_SETS if key in fields):
+            placed = fields[key]
+            fields[key] = image_set_name(placed, self._sets)
+            self._origins.setdefault(("images", fields[key]), placed.span)
+        if "test" in fields:
+            fields["holdout"] = 0.0
+        places = {PRESERVE[name].key: line(place) for name, place in read.spans.items() if name in PRESERVE}
+        written = {key: places.get(key, "default") for key in _ORIGINS if key != "size" or key in fields}
+        fields |= {"bounds": list(read.bounds), "origin": {"circuit": line(span), **written}}
+        return fields, {(): span, **{(clause,): place for clause, place in read.spans.items()}}
 
     def _variants(self, clauses: tuple[syntax.Clause, ...]) -> list[Variant]:
         return self._findings.attempt(lambda: list(expand(clauses))) or []
@@ -327,14 +323,15 @@ class _Check:
             )
 
     def _repeats(self) -> None:
-        seen: dict[Preserve, Preserve] = {}
-        for circuit in self._circuits:
-            first = seen.setdefault(circuit, circuit)
-            if first is not circuit:
-                line, _ = first.span.source.position(first.span.start)
-                self._findings.add(
-                    "E110", "the same circuit is asked for twice", circuit.span, f"line {line} asks for it"
-                )
+        seen: dict[str, Span] = {}
+        for circuit, spans in self._circuits:
+            # A text, as circuits have lists and can't be hashed.
+            key = repr(replace(circuit, statement="", origin={}))
+            if first := seen.get(key):
+                number, _ = first.source.position(first.start)
+                message = "the same circuit is asked for twice"
+                self._findings.add("E110", message, spans[()], f"line {number} asks for it")
+            seen.setdefault(key, spans[()])
 
 
 def _into(node: syntax.Split) -> int | Literal["auto"]:
@@ -344,56 +341,3 @@ def _into(node: syntax.Split) -> int | Literal["auto"]:
         cure = did_you_mean(node.into.text, ["auto"])
         raise SpecError(Finding("E212", f"unknown value '{node.into.text}'", node.into.span, "a number, or auto", cure))
     return "auto"
-
-
-def _read_model(statement: syntax.Model, vocabulary: Vocabulary) -> Model:
-    """`NAME(...)` of torchvision, `SOURCE.NAME(...)`, or `SOURCE("what", ...)`. Raises SpecError."""
-    call = statement.call
-    prefix, _, rest = call.name.text.partition(".")
-    arguments = list(call.arguments)
-    source, name = (prefix, rest) if rest else ("torchvision", prefix)
-    if not rest and prefix in vocabulary.models and arguments and isinstance(arguments[0], syntax.String):
-        source, name = prefix, arguments.pop(0).text  # type: ignore[union-attr]
-    if source not in vocabulary.models:
-        sources = sorted(vocabulary.models)
-        label, cure = f"models come from {listing(sources)}", did_you_mean(source, sources)
-        raise SpecError(Finding("E109", f"unknown model source '{source}'", call.name.span, label, cure))
-    given: dict[str, Argument] = {}
-    for argument in arguments:
-        if not isinstance(argument, syntax.Keyword):
-            raise SpecError(Finding("E202", "a parameter needs its name", argument.span, "NAME=value"))
-        key = argument.name.text
-        if key in given:
-            raise SpecError(Finding("E206", f"'{key}' is given twice", argument.span))
-        given[key] = _model_argument(key, argument.value)
-    return Model(source, name, given, call.name.span)
-
-
-def _model_argument(key: str, node: syntax.Value) -> Argument:
-    """An argument of a model: circuitlang's own as it must be, a builder's with `none` for nothing."""
-    if key == "weights":
-        # Where weights come from is a word, and `none` one of them.
-        return values.scalar(node)
-    if key == "output":
-        if isinstance(node, syntax.Number):
-            return values.whole(node, 0)
-        if not isinstance(node, (syntax.Name, syntax.String)):
-            raise values.wrong(node, "the number or name of an output", "as output=1")
-        return node.text
-    if key == "state":
-        if not isinstance(node, (syntax.Name, syntax.String, syntax.Path)):
-            raise values.wrong(node, "the name of a state dict in the weights file", 'as state="ema"')
-        return node.text
-    if key in preprocessing.LISTS:
-        items = node.items if isinstance(node, syntax.List) else ()
-        if not items:
-            raise values.wrong(node, "a number for each channel of the images", f"write {key}=[0.5, 0.5, 0.5]")
-        numbers = tuple(values.number(item) for item in items)
-        if expected := preprocessing.unsuitable(key, numbers):
-            raise SpecError(Finding("E203", f"{key} is out of range", node.span, expected))
-        return numbers
-    if key in preprocessing.HIGHEST:
-        return values.whole(node, 1, preprocessing.HIGHEST[key])
-    if isinstance(node, syntax.List):
-        return tuple(None if values.nothing(item) else values.scalar(item) for item in node.items)
-    return None if values.nothing(node) else values.scalar(node)

@@ -11,9 +11,8 @@ from circuitlang.base.diagnostics import Finding, SpecError, did_you_mean, listi
 from circuitlang.base.source import Span
 from circuitlang.compiler import syntax, values
 from circuitlang.compiler.image_sets import image_set
-from circuitlang.compiler.program import Bound, Kernels, Sparsity
 from circuitlang.compiler.scope import Scope
-from circuitlang.plan.clauses import IMAGES, PRESERVE, Clause
+from circuitlang.plan.clauses import IMAGES, PRESERVE, Bound, Clause, Kernels, Sparsity
 
 # Another word for the same clause or metric.
 ALIASES = {clause.alias: clause.name for clause in PRESERVE.values() if clause.alias} | {"correlation": "pearson"}
@@ -25,11 +24,12 @@ class Clauses:
 
     values: dict[str, Any] = field(default_factory=dict)
     spans: dict[str, Span] = field(default_factory=dict)
+    value_spans: dict[str, Span] = field(default_factory=dict)
     bounds: list[Bound] = field(default_factory=list)
     has_errors: bool = False
 
 
-def _read(rule: Clause, node: syntax.Value, scope: Scope) -> Any:
+def read_value(rule: Clause, node: syntax.Value, scope: Scope) -> Any:
     """Read the value of a clause. Raises SpecError."""
     low, high = rule.limits
     match rule.kind:
@@ -91,12 +91,13 @@ def _clause(clause: syntax.Clause, rules: Mapping[str, Clause], scope: Scope, re
         cure = _elsewhere(clause, rules) or did_you_mean(name, [*known, *ALIASES])
         raise SpecError(Finding("E106", f"unknown clause '{clause.name.text}'", clause.name.span, label, cure))
     relation(clause.relation, (rule.relation,), clause, rule.example)
-    value = _read(rule, clause.value, scope)
+    value = read_value(rule, clause.value, scope)
     read.values[name] = value
+    read.value_spans[name] = clause.value.span
     # Who writes `keep` knows what it means.
-    if isinstance(value, Sparsity) and value.fraction > 0.5 and clause.name.text == "sparsity":
-        kept = f"this keeps {value.fraction:.0%} of the kernels"
-        cure = f"to remove {value.fraction:.0%}, write sparsity<={1 - value.fraction:g}" if value.fraction < 1 else ""
+    if isinstance(value, Sparsity) and value.at_most > 0.5 and clause.name.text == "sparsity":
+        kept = f"this keeps {value.at_most:.0%} of the kernels"
+        cure = f"to remove {value.at_most:.0%}, write sparsity<={1 - value.at_most:g}" if value.at_most < 1 else ""
         scope.findings.add("W201", "sparsity is the fraction that is kept", clause.span, kept, cure)
 
 

@@ -12,14 +12,15 @@ from circuitlang.base.diagnostics import Finding, SpecError, did_you_mean, listi
 from circuitlang.base.source import resolved
 from circuitlang.compiler import syntax, values
 from circuitlang.compiler.limits import MOST
-from circuitlang.compiler.program import ImageSet
+from circuitlang.compiler.placed import PlacedImages
 from circuitlang.compiler.scope import Scope
+from circuitlang.plan.model import Images
 
 # How the names of pictures end.
 _ENDINGS = ("bmp", "gif", "jpeg", "jpg", "png", "ppm", "tif", "tiff", "webp")
 
 
-def pictures(node: syntax.Pictures, scope: Scope) -> ImageSet | None:
+def pictures(node: syntax.Pictures, scope: Scope) -> PlacedImages | None:
     """The pictures of a value less those excepted; None where a set it names is has_errors. Raises SpecError."""
     found = image_set(node.value, scope)
     if node.excluded is None:
@@ -27,23 +28,24 @@ def pictures(node: syntax.Pictures, scope: Scope) -> ImageSet | None:
     excluded = image_set(node.excluded, scope)
     if found is None or excluded is None:
         return None
-    if found.limit is not None or excluded.limit is not None or excluded.exclude:
+    if found.images.limit is not None or excluded.images.limit is not None or excluded.images.exclude:
         message = "'except' can't be combined with a set that has a limit, or be said of one that has an 'except'"
         raise SpecError(Finding("E209", message, node.span))
     name = f"{found.name} except {excluded.name}"
-    return replace(found, name=name, exclude=tuple(_exceptions(node.excluded, scope)), span=node.span)
+    exceptions = [each[0] if len(each) == 1 else each for each in _exceptions(node.excluded, scope)]
+    return PlacedImages(name, replace(found.images, exclude=exceptions), node.span)
 
 
-def _exceptions(node: syntax.Value, scope: Scope) -> Iterator[tuple[str, ...]]:
+def _exceptions(node: syntax.Value, scope: Scope) -> Iterator[list[str]]:
     """The patterns of each thing that is excepted, of a set all that it has."""
     if isinstance(node, syntax.List):
         for item in node.items:
             yield from _exceptions(item, scope)
     elif (found := image_set(node, scope)) is not None:
-        yield found.include
+        yield found.images.include
 
 
-def image_set(node: syntax.Value, scope: Scope) -> ImageSet | None:
+def image_set(node: syntax.Value, scope: Scope) -> PlacedImages | None:
     """The pictures a single value stands for: a name, a pattern, or a list of both."""
     match node:
         case syntax.Name(text=name):
@@ -59,7 +61,7 @@ def image_set(node: syntax.Value, scope: Scope) -> ImageSet | None:
                 raise SpecError(Finding("E101", f"unknown image set '{name}'", node.span, label, cure))
             return scope.sets[name]
         case syntax.Path(text=text) | syntax.String(text=text):
-            return ImageSet(text, (_from(scope, node, text),), (), None, 0, node.span)
+            return PlacedImages(text, Images([_from(scope, node, text)]), node.span)
         case syntax.List():
             return _union(node, scope)
     raise values.wrong(node, "images", "a path such as images/dogs/*, or the name of an image set")
@@ -70,7 +72,7 @@ def _a_file(name: str) -> bool:
     return name.rpartition(".")[2].lower() in _ENDINGS and "." in name
 
 
-def _union(node: syntax.List, scope: Scope) -> ImageSet | None:
+def _union(node: syntax.List, scope: Scope) -> PlacedImages | None:
     if not node.items:
         raise SpecError(Finding("E301", "no images are listed", node.span, "an empty list"))
     parts = [image_set(item, scope) for item in node.items]
@@ -78,15 +80,15 @@ def _union(node: syntax.List, scope: Scope) -> ImageSet | None:
     if len(whole) < len(parts):
         return None
     for part, item in zip(whole, node.items, strict=True):
-        if part.limit is not None or part.exclude:
+        if part.images.limit is not None or part.images.exclude:
             message = "a set with 'except' or 'limit' can't be part of another"
             raise SpecError(Finding("E209", message, item.span, f"'{part.name}' has its own selection"))
     # Sets of sets can double at each step: counted before they are joined.
-    if sum(len(part.include) for part in whole) > MOST:
+    if sum(len(part.images.include) for part in whole) > MOST:
         raise SpecError(Finding("E211", f"this lists more than {MOST:,} patterns", node.span, "", "use wildcards"))
     name = ", ".join(part.name for part in whole)
-    patterns = tuple(pattern for part in whole for pattern in part.include)
-    return ImageSet(f"[{name}]", patterns, (), None, 0, node.span)
+    patterns = [pattern for part in whole for pattern in part.images.include]
+    return PlacedImages(f"[{name}]", Images(patterns), node.span)
 
 
 def _from(scope: Scope, node: syntax.Node, pattern: str) -> str:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from circuitlang.base.diagnostics import Finding, SpecError, did_you_mean, listing
 from circuitlang.base.source import Span
 from circuitlang.compiler import syntax
 from circuitlang.compiler.clauses import ALIASES, better, relation
 from circuitlang.compiler.expand import spell
-from circuitlang.compiler.program import Comparison, Expectation, Preserve
 from circuitlang.compiler.scope import Scope
 from circuitlang.compiler.values import number
+from circuitlang.plan.model import Circuit, Expectation
 
 # What a report says besides fidelity.
 COUNTS = (
@@ -26,13 +27,14 @@ SAMPLES = ("train", "test", "contrast", "without", "random", "magnitude")
 PICTURES = ("train", "test", "contrast")
 ENDS = ("low", "high")
 
-Circuits = Mapping[str, Sequence[Preserve]]
+# The circuits with a name, those of a sweep together.
+Circuits = Mapping[str, Sequence[Circuit]]
 
 
-def comparison(node: syntax.Compare, circuits: Circuits) -> Comparison | None:
-    """The circuits of a compare statement; None where one of them is has_errors. Raises SpecError."""
+def comparison(node: syntax.Compare, circuits: Circuits) -> list[str] | None:
+    """Return the ids of the circuits of a compare statement; None where one of them is has_errors. Raises SpecError."""
     findings: list[Finding] = []
-    found: list[Sequence[Preserve]] = []
+    found: list[Sequence[Circuit]] = []
     for member in node.members:
         try:
             found.append(_members(member.name.text, member.name.span, member.values, circuits))
@@ -40,10 +42,10 @@ def comparison(node: syntax.Compare, circuits: Circuits) -> Comparison | None:
             findings.extend(error.findings)
     if findings:
         raise SpecError(findings)
-    compared = tuple(each for chosen in found for each in chosen)
+    compared = [each for chosen in found for each in chosen]
     if all(found) and len(compared) < 2 and all(each.into is None for each in compared):
         raise SpecError(Finding("E118", "one circuit has nothing to be compared with", node.span, "", "name another"))
-    return Comparison(compared, node.span) if all(found) else None
+    return [each.id for each in compared] if all(found) else None
 
 
 def expectation(node: syntax.Expect, circuits: Circuits, scope: Scope) -> Expectation | None:
@@ -65,8 +67,8 @@ def expectation(node: syntax.Expect, circuits: Circuits, scope: Scope) -> Expect
     relation(node.relation, (usual, ">=" if usual == "<=" else "<="), node, f"{name}.{metric}{usual}0.9")
     if not chosen:
         return None
-    side = "<=" if node.relation == "<=" else ">="
-    return Expectation(tuple(chosen), key, side, number(node.value), node.span)  # type: ignore[arg-type]
+    side: Literal["<=", ">="] = "<=" if node.relation == "<=" else ">="
+    return Expectation([each.id for each in chosen], key, side, number(node.value))
 
 
 def _key(metric: str, scope: Scope) -> tuple[str, str]:
@@ -95,7 +97,7 @@ def _name_and_metric(measure: syntax.Measure, circuits: Circuits) -> tuple[str, 
     return parts[0], ".".join(parts[1:])
 
 
-def _members(name: str, span: Span, values: tuple[syntax.Keyword, ...], circuits: Circuits) -> Sequence[Preserve]:
+def _members(name: str, span: Span, values: tuple[syntax.Keyword, ...], circuits: Circuits) -> Sequence[Circuit]:
     """The circuits of a name that have all of these values; none where its definition is has_errors."""
     if name not in circuits:
         known = sorted(circuits)
@@ -105,15 +107,15 @@ def _members(name: str, span: Span, values: tuple[syntax.Keyword, ...], circuits
     chosen = circuits[name]
     for keyword in values:
         word, wanted = ALIASES.get(keyword.name.text, keyword.name.text), spell(keyword.value)
-        there = sorted({dict(circuit.values).get(word, "") for circuit in circuits[name]} - {""})
+        there = sorted({circuit.values.get(word, "") for circuit in circuits[name]} - {""})
         if not circuits[name]:
             return ()
         if not there:
-            words = sorted({each for circuit in circuits[name] for each, _ in circuit.values})
+            words = sorted({each for circuit in circuits[name] for each in circuit.values})
             label = f"its members differ in {listing(words)}" if words else "it has no members"
             cure = did_you_mean(word, words)
             raise SpecError(Finding("E117", f"'{name}' has no members by '{word}'", keyword.name.span, label, cure))
-        chosen = [circuit for circuit in chosen if dict(circuit.values).get(word) == wanted]
+        chosen = [circuit for circuit in chosen if circuit.values.get(word) == wanted]
         if wanted not in there or not chosen:
             message = f"'{name}' has no member with {word}={wanted}"
             raise SpecError(Finding("E117", message, keyword.span, f"there are {listing(there)}"))

@@ -10,7 +10,8 @@ from typing import TypeVar
 from circuitlang.base.diagnostics import Finding, Severity, SpecError
 from circuitlang.base.source import Span
 from circuitlang.compiler import syntax
-from circuitlang.compiler.program import ImageSet, Target, Vocabulary
+from circuitlang.compiler.placed import PlacedImages, PlacedTarget
+from circuitlang.compiler.vocabulary import Vocabulary
 from circuitlang.plan.layers import Layers
 
 T = TypeVar("T")
@@ -61,8 +62,8 @@ class Scope:
     vocabulary: Vocabulary
     findings: Findings
     folder: Path
-    sets: dict[str, ImageSet | None] = field(default_factory=dict)
-    directions: dict[str, Target | None] = field(default_factory=dict)
+    sets: dict[str, PlacedImages | None] = field(default_factory=dict)
+    directions: dict[str, PlacedTarget | None] = field(default_factory=dict)
     defaults: dict[str, syntax.Clause] = field(default_factory=dict)
     spoiled_defaults: bool = False
     # Layers and widths of the model in force; None where the model was never looked at, or is has_errors.

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from circuitlang.base.diagnostics import Finding, SpecError, did_you_mean, listing
 from circuitlang.compiler import syntax, values
 from circuitlang.compiler.limits import MOST, too_many
-from circuitlang.compiler.program import Channel, ClassOutput, Direction, Joint, Position, Target
+from circuitlang.compiler.placed import PlacedTarget
 from circuitlang.compiler.scope import Scope
+from circuitlang.plan.model import Channel, ClassOutput, Direction, Joint, Position, Term
 
 
-def targets(feature: syntax.Feature, scope: Scope) -> list[Target] | None:
+def targets(feature: syntax.Feature, scope: Scope) -> list[PlacedTarget] | None:
     """The targets of a feature, one for each circuit it stands for; None where a name it uses is has_errors.
 
     Raises SpecError.
@@ -36,19 +37,19 @@ def targets(feature: syntax.Feature, scope: Scope) -> list[Target] | None:
             return None if target_of is None else [target_of]
 
 
-def _channels(node: syntax.Target, scope: Scope) -> Iterator[Target]:
+def _channels(node: syntax.Target, scope: Scope) -> Iterator[PlacedTarget]:
     layer, position = _layer(node, scope), _position(node.position)
     unit = node.unit
     if isinstance(unit, syntax.Call) and unit.name.text == "joint":
-        units = tuple(_units([each for each in unit.arguments if not isinstance(each, syntax.Keyword)], layer, scope))
+        units = list(_units([each for each in unit.arguments if not isinstance(each, syntax.Keyword)], layer, scope))
         if len(units) < 2:
             raise SpecError(
                 Finding("E214", "joint takes two channels or more", unit.span, "", f"as {layer}:joint(3, 7)")
             )
-        yield Joint(layer, units, position, node.layer.span, unit.span)
+        yield PlacedTarget(Joint(layer, units, position), node.layer.span, unit.span)
         return
     for number in _selected(unit, layer, scope):
-        yield Channel(layer, number, position, node.layer.span, unit.span)
+        yield PlacedTarget(Channel(layer, number, position), node.layer.span, unit.span)
 
 
 def _selected(
@@ -127,20 +128,20 @@ def _position(node: syntax.Position | None) -> Position:
     raise SpecError(Finding("E212", f"unknown position '{node.name.text}'", node.span, "", cure))
 
 
-def _class(call: syntax.Call) -> ClassOutput:
+def _class(call: syntax.Call) -> PlacedTarget:
     if call.name.text != "class":
         cure = did_you_mean(call.name.text, ["class"], "as class(207)")
         raise SpecError(Finding("E112", f"unknown target '{call.name.text}(...)'", call.name.span, "", cure))
     match call.arguments:
         case (syntax.Number() as label,):
-            return ClassOutput(values.whole(label, 0), call.name.span, label.span)
+            return PlacedTarget(ClassOutput(values.whole(label, 0)), call.name.span, label.span)
         case (syntax.String() as label,):
-            return ClassOutput(label.text, call.name.span, label.span)
+            return PlacedTarget(ClassOutput(label.text), call.name.span, label.span)
     cure = 'as class(207) or class("golden retriever")'
     raise SpecError(Finding("E202", "expected one class", call.span, "its number, or its name in quotes", cure))
 
 
-def _combination(feature: syntax.Feature, scope: Scope) -> Direction:
+def _combination(feature: syntax.Feature, scope: Scope) -> PlacedTarget:
     """A sum of channels of one layer, at one position."""
     terms: dict[int, float] = {}
     of: list[tuple[str, Position]] = []
@@ -164,4 +165,5 @@ def _combination(feature: syntax.Feature, scope: Scope) -> Direction:
     first_target = feature.terms[0].of
     assert isinstance(first_target, syntax.Target)
     layer, position = of[0]
-    return Direction(layer, tuple(terms.items()), position, first_target.layer.span, feature.span)
+    target = Direction(layer, [Term(unit, times) for unit, times in terms.items()], position)
+    return PlacedTarget(target, first_target.layer.span, feature.span)

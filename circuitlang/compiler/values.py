@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from circuitlang.base.diagnostics import Finding, SpecError, did_you_mean, listing
 from circuitlang.compiler import syntax
-from circuitlang.compiler.program import Choice
+from circuitlang.plan.model import Choice
 from circuitlang.plugins.registry import Declaration, Value
 
 _WORDS: Mapping[str, bool] = {"true": True, "false": False}
@@ -116,7 +116,7 @@ def choice(node: syntax.Value, kind: str, code: str, known: Mapping[str, Declara
             findings.extend(error.findings)
     if findings:
         raise SpecError(findings)
-    return Choice(name.text, tuple(parameters.items()), node.span)
+    return Choice(name.text, parameters)
 
 
 def _argument(

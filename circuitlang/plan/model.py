@@ -8,13 +8,14 @@ from typing import Literal
 
 import msgspec
 
-from circuitlang.base import yaml_document
 from circuitlang.base.source import Span
 from circuitlang.plan.clauses import PRESERVE, Bound, Choice, Circuit, Kernels, Sparsity, as_call
-from circuitlang.plan.targets import Channel, ClassOutput, Direction, Joint, Target, Term
+from circuitlang.plan.layers import model_key
+from circuitlang.plan.targets import Channel, ClassOutput, Direction, Joint, Position, Target, Term
 from circuitlang.plugins.registry import Value
 
 __all__ = [
+    "Argument",
     "Bound",
     "Channel",
     "Choice",
@@ -29,6 +30,7 @@ __all__ = [
     "Model",
     "Origins",
     "Plan",
+    "Position",
     "Sparsity",
     "Target",
     "Term",
@@ -38,9 +40,14 @@ __all__ = [
 
 _LONGEST = 255  # bytes of a folder's name
 
-Key = yaml_document.Key
+# Keys of a plan's YAML.
+Key = tuple[str, ...]
 # Where values of a plan were written, by their keys in the file: `("circuits", "face", "layer")`.
 Origins = Mapping[Key, Span]
+
+
+# An argument of a model; None for what the language calls none.
+Argument = Value | list[Value | None] | None
 
 
 class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,10 +55,15 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     source: str
     name: str
-    arguments: dict[str, Value | list[Value | None] | None] = {}
+    arguments: dict[str, Argument] = {}
 
     def __str__(self) -> str:
         return as_call(f"{self.source}.{self.name}", self.arguments)
+
+    @property
+    def key(self) -> str:
+        """The key that models with the same layers share."""
+        return model_key(self.source, self.name, self.arguments)
 
 
 class Images(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

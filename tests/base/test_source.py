@@ -12,7 +12,7 @@ from circuitlang.base import source
 from circuitlang.base.diagnostics import InputError
 from circuitlang.base.source import Source
 from circuitlang.compiler.sources import STDIN, open_included, open_source, spec_files
-from circuitlang.pipeline import analyse, check_file
+from circuitlang.pipeline import check_file, compile_source
 
 SECRET = "PASSWORD=opensesame"
 
@@ -140,4 +140,4 @@ def test_files_that_include_one_another_in_a_long_row_are_refused(folder):
 def test_included_sets_are_still_known(folder):
     Path("sets.circuit").write_text("images a = b/*\n")
     text = 'include "sets.circuit" as s\npreserve conv1:0 on s.a kernels<=3\n'
-    assert len(analyse(Source("spec.circuit", text)).circuits) == 1
+    assert len(compile_source(Source("spec.circuit", text)).plan.circuits) == 1

@@ -8,8 +8,7 @@ from circuitlang.base.source import Source
 from circuitlang.compiler import checker as checking
 from circuitlang.compiler import expand as expanding
 from circuitlang.compiler.limits import MOST, MOST_COMPARED, MOST_MISTAKES, MOST_OF_A_FILE
-from circuitlang.compiler.lowering import lower
-from circuitlang.pipeline import analyse, compile_source
+from circuitlang.pipeline import compile_source
 
 UNKNOWN = "model alexnet(weights=none, num_classes=7)\n"
 MANY = ", ".join(map(str, range(1, 1001)))
@@ -17,7 +16,7 @@ MANY = ", ".join(map(str, range(1, 1001)))
 
 def refused(text: str) -> tuple[str, ...]:
     with pytest.raises(SpecError) as caught:
-        analyse(Source("spec.circuit", text))
+        compile_source(Source("spec.circuit", text))
     assert all(finding.span is not None for finding in caught.value.findings)
     return tuple(finding.code for finding in caught.value.findings)
 
@@ -83,7 +82,9 @@ def test_channels_and_values_multiply(text, no_more):
 
 
 def test_as_many_as_are_allowed_are_made():
-    assert len(analyse(Source("", f"{UNKNOWN}preserve conv1:[1..{MOST}] on a/* kernels<=3")).circuits) == MOST
+    assert (
+        len(compile_source(Source("", f"{UNKNOWN}preserve conv1:[1..{MOST}] on a/* kernels<=3")).plan.circuits) == MOST
+    )
 
 
 def test_a_file_is_counted_as_a_whole(monkeypatch):
@@ -91,7 +92,7 @@ def test_a_file_is_counted_as_a_whole(monkeypatch):
     monkeypatch.setattr(checking, "MOST_OF_A_FILE", 25)
     lines = [f"preserve conv{number}:[1..10] on a/* kernels<=3\n" for number in range(3)]
     assert refused(UNKNOWN + "".join(lines)) == ("E211",)
-    assert len(analyse(Source("", UNKNOWN + "".join(lines[:2]))).circuits) == 20
+    assert len(compile_source(Source("", UNKNOWN + "".join(lines[:2]))).plan.circuits) == 20
 
 
 def test_a_long_statement_stands_for_fewer():
@@ -111,7 +112,7 @@ def test_sets_of_sets_do_not_double_for_ever():
 def test_what_is_compared_is_counted():
     text = f"{UNKNOWN}circuit c = preserve conv1:[0..{MOST_COMPARED}] on a/* kernels<=3\n"
     assert refused(f"{text}compare c") == ("E211",)
-    assert len(analyse(Source("", f"{text}expect c.r2 >= 0.1")).expectations) == 1
+    assert len(compile_source(Source("", f"{text}expect c.r2 >= 0.1")).plan.expectations) == 1
 
 
 def test_what_is_expected_is_counted():
@@ -163,7 +164,7 @@ def test_numbers_of_any_size_are_read_or_refused(text, number):
 def test_what_every_circuit_repeats_is_short():
     patterns = ", ".join(f'"{number}/{"x" * 50}"' for number in range(400))
     text = f"preserve conv1:[0..2] on [{patterns}] kernels<=3\npreserve conv1:0 on [{patterns}, b/*] kernels<=3\n"
-    plan, _ = lower(analyse(Source("spec.circuit", text)))
+    plan = compile_source(Source("spec.circuit", text)).plan
     assert max(len(each.statement) for each in plan.circuits) < 1100
     assert max(map(len, plan.images)) < 1100
     assert len(plan.images) == 2

@@ -7,7 +7,7 @@ from circuitlang.base.printable import one_line
 from circuitlang.base.source import Source
 from circuitlang.compiler.formatter import format_source
 from circuitlang.compiler.highlighter import highlight
-from circuitlang.pipeline import analyse
+from circuitlang.pipeline import compile_source
 from circuitlang.reporting.diagnostics import MACHINE, render
 from tests.helpers.fuzzing import survives
 
@@ -48,7 +48,7 @@ def test_a_long_text_is_answered(text):
     source = Source("spec.circuit", text)
     findings = ()
     try:
-        analyse(source)
+        compile_source(source)
     except CircuitError as error:
         findings = error.findings
     survives(lambda: format_source(source))
@@ -61,7 +61,7 @@ def test_a_long_text_is_answered(text):
 def test_many_findings_have_places_without_a_search_from_the_start():
     text = "\n".join(f"preserve conv1:{number} on missing kernels<=3" for number in range(16))
     with pytest.raises(CircuitError) as caught:
-        analyse(Source("spec.circuit", text))
+        compile_source(Source("spec.circuit", text))
     assert [each.span.source.position(each.span.start)[0] for each in caught.value.findings] == list(range(1, 17))
 
 

@@ -1,0 +1,65 @@
+"""Words → models: the source of a network, its name and its arguments."""
+
+from __future__ import annotations
+
+from circuitlang.base.diagnostics import Finding, SpecError, did_you_mean, listing
+from circuitlang.compiler import syntax, values
+from circuitlang.compiler.vocabulary import Vocabulary
+from circuitlang.plan import preprocessing
+from circuitlang.plan.model import Argument, Model
+from circuitlang.plugins.registry import Value
+
+BUNDLED = Model("bundled", "doodle")
+
+
+def read_model(statement: syntax.Model, vocabulary: Vocabulary) -> Model:
+    """`NAME(...)` of torchvision, `SOURCE.NAME(...)`, or `SOURCE("what", ...)`. Raises SpecError."""
+    call = statement.call
+    prefix, _, rest = call.name.text.partition(".")
+    arguments = list(call.arguments)
+    source, name = (prefix, rest) if rest else ("torchvision", prefix)
+    if not rest and prefix in vocabulary.models and arguments and isinstance(arguments[0], syntax.String):
+        source, name = prefix, arguments.pop(0).text  # type: ignore[union-attr]
+    if source not in vocabulary.models:
+        sources = sorted(vocabulary.models)
+        label, cure = f"models come from {listing(sources)}", did_you_mean(source, sources)
+        raise SpecError(Finding("E109", f"unknown model source '{source}'", call.name.span, label, cure))
+    given: dict[str, Argument] = {}
+    for argument in arguments:
+        if not isinstance(argument, syntax.Keyword):
+            raise SpecError(Finding("E202", "a parameter needs its name", argument.span, "NAME=value"))
+        key = argument.name.text
+        if key in given:
+            raise SpecError(Finding("E206", f"'{key}' is given twice", argument.span))
+        given[key] = _model_argument(key, argument.value)
+    return Model(source, name, given)
+
+
+def _model_argument(key: str, node: syntax.Value) -> Argument:
+    """An argument of a model: circuitlang's own as it must be, a builder's with `none` for nothing."""
+    if key == "weights":
+        # Where weights come from is a word, and `none` one of them.
+        return values.scalar(node)
+    if key == "output":
+        if isinstance(node, syntax.Number):
+            return values.whole(node, 0)
+        if not isinstance(node, (syntax.Name, syntax.String)):
+            raise values.wrong(node, "the number or name of an output", "as output=1")
+        return node.text
+    if key == "state":
+        if not isinstance(node, (syntax.Name, syntax.String, syntax.Path)):
+            raise values.wrong(node, "the name of a state dict in the weights file", 'as state="ema"')
+        return node.text
+    if key in preprocessing.LISTS:
+        items = node.items if isinstance(node, syntax.List) else ()
+        if not items:
+            raise values.wrong(node, "a number for each channel of the images", f"write {key}=[0.5, 0.5, 0.5]")
+        numbers: list[Value | None] = [values.number(item) for item in items]
+        if expected := preprocessing.unsuitable(key, numbers):
+            raise SpecError(Finding("E203", f"{key} is out of range", node.span, expected))
+        return numbers
+    if key in preprocessing.HIGHEST:
+        return values.whole(node, 1, preprocessing.HIGHEST[key])
+    if isinstance(node, syntax.List):
+        return [None if values.nothing(item) else values.scalar(item) for item in node.items]
+    return None if values.nothing(node) else values.scalar(node)

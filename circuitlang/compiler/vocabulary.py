@@ -1,0 +1,23 @@
+"""The words that a spec may use, which come from outside the compiler."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from circuitlang.plan.layers import Layers
+from circuitlang.plugins.registry import Declaration
+
+
+class Vocabulary(msgspec.Struct, frozen=True):
+    """Extensions by name, and the layers of the models that are known.
+
+    `layers` is keyed by `model_key`; a model that isn't in it is not an error, it was just never looked at.
+    """
+
+    criteria: Mapping[str, Declaration]
+    ablations: Mapping[str, Declaration]
+    metrics: Mapping[str, Declaration]
+    models: Mapping[str, Declaration]
+    layers: Mapping[str, Layers] = {}
