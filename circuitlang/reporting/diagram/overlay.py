@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from xml.etree.ElementTree import Element
 
 import msgspec
@@ -17,28 +18,21 @@ from circuitlang.reporting.diagram.figure import (
     FAINT,
     INK,
     MOST,
-    PAPER,
     SMALL,
     Figure,
     Look,
     Style,
-    add_drawing,
-    add_headings,
     heading_width,
-    rounded_clip,
     targets,
     text,
-    translation,
 )
 from circuitlang.reporting.diagram.layout import arrange
-from circuitlang.reporting.diagram.svg import add, canvas, number, shorten, text_width, write
+from circuitlang.reporting.diagram.sheet import sheet
+from circuitlang.reporting.diagram.svg import add, number, shorten, text_width
 from circuitlang.reporting.terminal.comparison_report import columns
 from circuitlang.results.comparison import Comparison, Pair, letter
 from circuitlang.results.types import ChannelSources, Circuit, KeptKernels, LayerSummary, Result
 
-MARGIN = 28.0
-NARROWEST = 680.0
-TITLE, NOTE = 19.0, 12.5
 FIRST, SECOND, BOTH = 1, 2, 3
 # Told apart from one another, from ink and from paper with every common colour blindness, and by their dashes.
 COLOURS = {FIRST: "#d08a00", SECOND: "#2a7fc1", BOTH: INK}
@@ -73,25 +67,9 @@ def overlay(comparison: Comparison, pair: Pair, first: Result, second: Result) -
     names = [f"{letter(each)} {shorten(comparison.members[each].name, 34)}" for each in (pair.first, pair.second)]
     title = " and ".join(shorten(comparison.members[each].name, 34) for each in (pair.first, pair.second))
     notes = [_claim(comparison, pair), *_drawn(found, owners)]
-
-    layout = drawn.layout
-    width = max(NARROWEST, layout.width, text_width(title, TITLE), *(text_width(note, NOTE) for note in notes))
-    header = MARGIN + 36 + 18 * len(notes) + 26
-    body = header + drawn.head + 14
-    legend = body + layout.height + 40
     description = f"Two circuits overlaid, {title}: layers from the image on the left to the features on the right."
-    svg = canvas(width + 2 * MARGIN, legend + MARGIN, title, f"{description} {notes[0]}")
-    add(svg, "style", ".circuit-edge:hover{stroke-opacity:1}")
-    rounded_clip(svg)
-    add(svg, "rect", width="100%", height="100%", rx=10.0, fill=PAPER)
-    text(svg, title, MARGIN, MARGIN + 16, TITLE, bold=True)
-    for line, note in enumerate(notes):
-        text(svg, note, MARGIN, MARGIN + 40 + 18 * line, NOTE, FAINT)
-    shift = MARGIN + (width - layout.width) / 2
-    add_headings(add(svg, "g", transform=translation(shift, header)), drawn)
-    add_drawing(add(svg, "g", transform=translation(shift, body)), drawn, _style(names, owned, owners))
-    _add_legend(add(svg, "g", transform=translation(MARGIN, legend)), names)
-    return write(svg)
+    legend = partial(_add_legend, names=names)
+    return sheet(drawn, title, notes, f"{description} {notes[0]}", legend, _style(names, owned, owners))
 
 
 def _merge(order: Sequence[str], first: Result, second: Result) -> tuple[Result, list[NDArray[np.int64]]]:

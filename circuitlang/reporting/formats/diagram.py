@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from weakref import WeakKeyDictionary
 from xml.etree.ElementTree import Element
 
@@ -15,24 +16,17 @@ from circuitlang.reporting.diagram.figure import (
     INK,
     MOST,
     NEUTRAL,
-    PAPER,
     SMALL,
     Pen,
-    add_drawing,
-    add_headings,
     figure,
-    rounded_clip,
     sign,
     text,
-    translation,
 )
-from circuitlang.reporting.diagram.svg import add, canvas, text_width, write
+from circuitlang.reporting.diagram.sheet import sheet
+from circuitlang.reporting.diagram.svg import add, text_width
 from circuitlang.results.outputs import output_format
 from circuitlang.results.types import Result
 
-MARGIN = 28.0
-NARROWEST = 680.0  # room for the legend
-TITLE, NOTE = 19.0, 12.5  # sizes of type
 # It is a file of its own and part of a page.
 _DRAWN: WeakKeyDictionary[Result, bytes] = WeakKeyDictionary()
 
@@ -51,27 +45,10 @@ def diagram(result: Result) -> dict[str, bytes]:
 
 def _draw(result: Result) -> bytes:
     drawn = figure(result, connections(result.circuit, MOST))
-    found, layout = drawn.found, drawn.layout
-    notes = captions.subtitle(result, found, {column.layer for column in layout.columns})
-    title = captions.title(result)
-
-    width = max(NARROWEST, layout.width, text_width(title, TITLE), *(text_width(note, NOTE) for note in notes))
-    header = MARGIN + 36 + 18 * len(notes) + 26
-    body = header + drawn.head + 14
-    legend = body + layout.height + 40
-    svg = canvas(width + 2 * MARGIN, legend + MARGIN, title, captions.description(result, found.strongest))
-    add(svg, "style", ".circuit-edge:hover{stroke-opacity:1}")
-    rounded_clip(svg)
-    add(svg, "rect", width="100%", height="100%", rx=10.0, fill=PAPER)
-    text(svg, title, MARGIN, MARGIN + 16, TITLE, bold=True)
-    for line, note in enumerate(notes):
-        text(svg, note, MARGIN, MARGIN + 40 + 18 * line, NOTE, FAINT)
-    shift = MARGIN + (width - layout.width) / 2
-    add_headings(add(svg, "g", transform=translation(shift, header)), drawn)
-    add_drawing(add(svg, "g", transform=translation(shift, body)), drawn)
-    if found.strongest:
-        _add_legend(add(svg, "g", transform=translation(MARGIN, legend)), found.strongest)
-    return write(svg)
+    found = drawn.found
+    notes = captions.subtitle(result, found, {column.layer for column in drawn.layout.columns})
+    legend = partial(_add_legend, drawn=found.strongest) if found.strongest else None
+    return sheet(drawn, captions.title(result), notes, captions.description(result, found.strongest), legend)
 
 
 def _add_legend(parent: Element, drawn: Sequence[Connection]) -> None:
