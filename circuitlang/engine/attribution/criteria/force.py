@@ -17,7 +17,12 @@ def force(scoring: Scoring, *, steps: Count = 10, base: CriterionName = "snip") 
     scores: Scores = {}
     for step in range(1, steps + 1):
         scores = scoring.score(base, masks)
-        share = step / steps
-        budget = round(math.exp(share * math.log(max(scoring.budget, 1)) + (1 - share) * math.log(total)))
-        masks = scoring.select(scores, budget)
+        masks = scoring.select(scores, step_budget(step / steps, scoring.budget, total))
     return scores
+
+
+def step_budget(share: float, budget: int, total: int) -> int:
+    """Return how many of `total` kernels are left after a share of the steps: from all of them to `budget`,
+    evenly in the logarithm.
+    """
+    return round(math.exp(share * math.log(max(budget, 1)) + (1 - share) * math.log(total)))

@@ -1,5 +1,4 @@
-import math
-
+from circuitlang.engine.attribution.criteria.force import step_budget
 from circuitlang.plugins.protocols import Count, CriterionName, Edits, Scores, Scoring, passes_of, schedule
 
 
@@ -21,8 +20,6 @@ def path(scoring: Scoring, *, steps: Count = 4, base: CriterionName = "greedy") 
     scores: Scores = {}
     for step in range(1, steps + 1):
         scores = scoring.score(base, edits)
-        share = step / steps
-        budget = round(math.exp(share * math.log(max(scoring.budget, 1)) + (1 - share) * math.log(total)))
         if step < steps:
-            edits = scoring.build(scoring.select(scores, budget))
+            edits = scoring.build(scoring.select(scores, step_budget(step / steps, scoring.budget, total)))
     return scores
