@@ -46,8 +46,6 @@ from circuitlang.results.types import Part, Provenance
 
 # Of each image set its pictures, and what is wrong with those that were left out.
 Sets = dict[str, tuple[ImageSet, list[str]]]
-# What can be wrong with a unit of a target, rather than with its layer.
-_OF_A_UNIT = ("E111", "E125", "E126")
 # Pictures are looked at even where there is no model to say how to prepare them.
 _ANY = Preprocess(1, 1, (), ())
 

@@ -14,7 +14,6 @@ from circuitlang.base.diagnostics import Finding, InputError
 from circuitlang.base.source import Span
 from circuitlang.engine.graph.channel_graph import Graph
 from circuitlang.engine.graph.tracer import trace
-from circuitlang.engine.images.image_set import ImageSet
 from circuitlang.engine.models.input_channels import image_channels
 from circuitlang.engine.models.layer_index import remember
 from circuitlang.engine.models.outputs import choose, outputs
@@ -22,19 +21,11 @@ from circuitlang.engine.models.preprocess_arguments import apart, overridden
 from circuitlang.engine.models.sandbox import private_copy, quiet, untouched
 from circuitlang.engine.models.weights import require_finite, single
 from circuitlang.plan.model import Model
-from circuitlang.plugins.preprocess import Preprocess
 from circuitlang.plugins.protocols import (
     MODELS,
     LoadedModel,
     PathResolver,
 )
-
-# Of each image set its pictures, and what is wrong with those that were left out.
-Sets = dict[str, tuple[ImageSet, list[str]]]
-# What can be wrong with a unit of a target, rather than with its layer.
-_OF_A_UNIT = ("E111", "E125", "E126")
-# Pictures are looked at even where there is no model to say how to prepare them.
-_ANY = Preprocess(1, 1, (), ())
 
 
 def load_model(model: Model, folder: Path, allow_code: bool = False, place: torch.device | None = None) -> LoadedModel:

@@ -7,20 +7,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from circuitlang.base.diagnostics import Finding, InputError, did_you_mean, listing
-from circuitlang.engine.images.image_set import ImageSet
 from circuitlang.plan.model import Choice, Key, Origins, Plan
 from circuitlang.plan.model import Circuit as CircuitPlan
-from circuitlang.plugins.preprocess import Preprocess
 from circuitlang.plugins.protocols import (
     CRITERIA,
 )
 
-# Of each image set its pictures, and what is wrong with those that were left out.
-Sets = dict[str, tuple[ImageSet, list[str]]]
 # What can be wrong with a unit of a target, rather than with its layer.
 _OF_A_UNIT = ("E111", "E125", "E126")
-# Pictures are looked at even where there is no model to say how to prepare them.
-_ANY = Preprocess(1, 1, (), ())
 
 
 def check_criterion(choice: Choice) -> None:
