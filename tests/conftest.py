@@ -26,7 +26,7 @@ os.environ["CIRCUITLANG_DEBUG"] = "1"
 # Modules that make something costly once for many tests.
 SHARING = (
     "test_bundled", "test_comparisons", "test_interactive", "test_docs", "test_exporters",
-    "test_process_pool", "test_api", "test_networks", "test_packaging", "test_raster", "test_real",
+    "test_extending", "test_process_pool", "test_api", "test_networks", "test_packaging", "test_raster", "test_real",
     "test_report", "test_split_job",
 )  # fmt: skip
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -150,25 +149,6 @@ def test_the_diagram_is_what_the_example_draws(programs: Path) -> None:
     texts = [tuple(re.findall(r"<text[^>]*>([^<]+)</text>", svg)) for svg in (shown, drawn)]
     assert texts[0]
     assert difference(*texts) == ""
-
-
-def test_the_worked_example_is_all_it_takes(tmp_path: Path) -> None:
-    """The file that CONTRIBUTING shows, put where it says, is a word of the language."""
-    page = ROOT.joinpath("CONTRIBUTING.md").read_text(encoding="utf-8")
-    (code,) = (block.text for block in renew.blocks(page) if block.language == "python")
-    (spec,) = (block.text for block in renew.blocks(page) if block.text.startswith("preserve "))
-    for folder in ("circuitlang", "grammar"):
-        shutil.copytree(ROOT / folder, tmp_path / folder)
-    tmp_path.joinpath("circuitlang", "engine", "attribution", "criteria", "norm.py").write_text(code)
-    main = f"import sys; sys.path.insert(0, {str(tmp_path)!r})\nfrom circuitlang.cli.main import main; main()"
-    done = subprocess.run(
-        [sys.executable, "-c", main, "run", "-e", spec, "--out", str(tmp_path / "runs")],
-        cwd=ROOT / "examples",
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert tmp_path.joinpath("runs", "inline", "conv5_34-norm-0.05", "metrics.json").is_file()
 
 
 def test_no_link_of_a_page_leads_nowhere() -> None:

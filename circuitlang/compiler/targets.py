@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from circuitlang.base.diagnostics import Finding, SpecError, did_you_mean, listing
 from circuitlang.compiler import syntax, values
 from circuitlang.compiler.limits import MOST, too_many
 from circuitlang.compiler.placed import PlacedTarget
 from circuitlang.compiler.scope import Scope
-from circuitlang.plan.model import Channel, ClassOutput, Direction, Joint, Position, Term
+from circuitlang.plan.targets import Channel, ClassOutput, Direction, Joint, Position, Target, Term
+
+# The targets of several channels of a layer, `LAYER:WORD(CHANNEL, ...)`, by their words.
+_SEVERAL: Mapping[str, Callable[[str, list[int], Position], Target]] = {"joint": Joint}
 
 
 def targets(feature: syntax.Feature, scope: Scope) -> list[PlacedTarget] | None:
@@ -40,13 +43,13 @@ def targets(feature: syntax.Feature, scope: Scope) -> list[PlacedTarget] | None:
 def _channels(node: syntax.Target, scope: Scope) -> Iterator[PlacedTarget]:
     layer, position = _layer(node, scope), _position(node.position)
     unit = node.unit
-    if isinstance(unit, syntax.Call) and unit.name.text == "joint":
+    if isinstance(unit, syntax.Call) and (several := _SEVERAL.get(unit.name.text)):
         units = list(_units([each for each in unit.arguments if not isinstance(each, syntax.Keyword)], layer, scope))
         if len(units) < 2:
-            raise SpecError(
-                Finding("E214", "joint takes two channels or more", unit.span, "", f"as {layer}:joint(3, 7)")
-            )
-        yield PlacedTarget(Joint(layer, units, position), node.layer.span, unit.span)
+            word = unit.name.text
+            cure = f"as {layer}:{word}(3, 7)"
+            raise SpecError(Finding("E214", f"{word} takes two channels or more", unit.span, "", cure))
+        yield PlacedTarget(several(layer, units, position), node.layer.span, unit.span)
         return
     for number in _selected(unit, layer, scope):
         yield PlacedTarget(Channel(layer, number, position), node.layer.span, unit.span)
@@ -70,7 +73,7 @@ def _selected(
             if width > MOST:
                 raise too_many(unit.span, f"{width:,} channels")
             return iter(range(width))
-    cure = did_you_mean(unit.name.text, ["joint", "each"], f"as {layer}:34 or {layer}:joint(3, 7)")
+    cure = did_you_mean(unit.name.text, [*_SEVERAL, "each"], f"as {layer}:34 or {layer}:joint(3, 7)")
     raise SpecError(Finding("E202", "expected a channel", unit.span, "a number, a list or joint(...)", cure))
 
 

@@ -130,7 +130,7 @@ class Clause:
         excludes: Another clause that a statement can't have as well, and whose default this one replaces.
         scores: Dependence of the scores: circuits that differ only in clauses without it share their scores.
         builds: Dependence of the circuit that is built of given scores: circuits that differ in it share no baselines.
-        slug: Text in the ids of circuits; None if it never tells circuits apart.
+        slug: Text in the ids of circuits; None for criterion and size, which every id has, and for what has no say.
         claim: Format of what reports, pages and diagrams add to the claim about a circuit; empty for nothing.
         detail: Format of what comparisons say about a circuit besides.
         column: Presence as a column in the overview of a run whose circuits differ in it.

@@ -86,7 +86,9 @@ class ClassOutput(_Target, frozen=True, forbid_unknown_fields=True, tag="class",
         return f"class({self.label})"
 
 
-Target = Channel | Joint | Direction | ClassOutput
+# Targets within a layer that they name.
+InLayer = Channel | Joint | Direction
+Target = InLayer | ClassOutput
 
 
 def _at(position: Position) -> str:

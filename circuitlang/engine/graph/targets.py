@@ -9,7 +9,7 @@ from typing import Literal
 from circuitlang.base.diagnostics import Finding, InputError, did_you_mean, listing
 from circuitlang.engine.graph.channel_graph import Graph
 from circuitlang.engine.graph.channel_nodes import ChannelNode
-from circuitlang.plan import model as plan
+from circuitlang.plan import targets as plan
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ def resolve(target: plan.Target, graph: Graph, classes: Sequence[str], output: i
     return Target(step, units, coefficients, _place(target, step.positions))
 
 
-def _units(target: plan.Channel | plan.Joint | plan.Direction) -> tuple[tuple[int, ...], tuple[float, ...]]:
+def _units(target: plan.InLayer) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Return the channels of a target, and their coefficients if it is their weighted sum."""
     match target:
         case plan.Channel():
             return (target.unit,), ()
@@ -52,9 +53,7 @@ def _units(target: plan.Channel | plan.Joint | plan.Direction) -> tuple[tuple[in
             return tuple(term.unit for term in target.terms), tuple(term.times for term in target.terms)
 
 
-def _place(
-    target: plan.Channel | plan.Joint | plan.Direction, positions: tuple[int, ...]
-) -> tuple[int, int] | Literal["max"] | None:
+def _place(target: plan.InLayer, positions: tuple[int, ...]) -> tuple[int, int] | Literal["max"] | None:
     size = (*positions, 1, 1)[:2]
     if target.at is None or target.at == "max":
         return target.at
