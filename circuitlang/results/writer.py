@@ -141,6 +141,7 @@ class RunFiles:
     def put(self, name: str, content: bytes) -> None:
         """A file in place of what was there. Raises OutputError."""
         path = self._folder / name
+        # Staged, where `write_file` is not: the next turn removes what a killed run leaves.
         with _errors(path), staged(self._folder, name) as stage:
             refuse_file(path, RUN_FILES[name])
             write_through(stage / NEW, content)
