@@ -49,13 +49,13 @@ class _Check:
         self._findings = Findings()
         self._models: list[syntax.Model] = []
         self._model_is_broken = False
-        # Named circuits, those of a sweep together; none where the definition is has_errors.
+        # Named circuits, those of a sweep together; none if the definition has errors.
         self._named: dict[str, list[Circuit]] = {}
         self._circuits: list[PlacedCircuit] = []
         # The image sets of circuits by their names in the plan.
         self._sets: dict[str, Images] = {}
         self._origins: dict[Key, Span] = {}
-        # Of circuits that were asked for so far.
+        # The number of circuits so far.
         self._number = 0
 
     def plan(self) -> CompiledPlan:
@@ -124,14 +124,14 @@ class _Check:
     # Definitions: their order doesn't matter, except that a name stands before its use in another definition.
 
     def _find_models(self, file: syntax.File) -> None:
-        """Every model statement, the file's own before those of what it includes."""
+        """Collect every model statement, the file's own before those of what it includes."""
         self._model_is_broken |= "model" in file.broken
         self._models.extend(each for each in file.statements if isinstance(each, syntax.Model))
         for included in file.included.values():
             self._find_models(included)
 
     def _model(self) -> Model | None:
-        """The model in force; None where it is has_errors."""
+        """Return the model in force, or None if it has errors."""
         for extra in self._models[1:]:
             first = self._models[0].span.place
             self._findings.add("E108", "a file has one model", extra.span, f"{first} names one already")
@@ -141,7 +141,7 @@ class _Check:
         return self._findings.attempt(partial(read_model, self._models[0], self._vocabulary))
 
     def _definitions(self, file: syntax.File, model: Model | None) -> Scope:
-        """The names a file defines and includes."""
+        """Return the names that a file defines and includes."""
         self._findings.extend(file.findings)
         scope = Scope(self._vocabulary, self._findings, self._file.source.folder)
         if model is not None:
@@ -167,7 +167,7 @@ class _Check:
         return scope
 
     def _include(self, node: syntax.Include, file: syntax.File, scope: Scope, model: Model | None) -> None:
-        """The image sets and targets of an included file, under its namespace; its circuits are not asked for."""
+        """Define the image sets and targets of an included file under its namespace; its circuits are left out."""
         if node not in file.included:
             # It couldn't be read: whatever it would have defined isn't reported as well.
             scope.missing.add(f"{node.namespace.text}." if node.namespace else "")
@@ -208,7 +208,7 @@ class _Check:
         names[name] = value
 
     def _defaults(self, node: syntax.Defaults, scope: Scope) -> None:
-        """Defaults are kept as they were written, so that an `each` in them stands for each circuit anew."""
+        """Keep defaults as they were written, so that an `each` in them stands for each circuit anew."""
         for clause in node.clauses:
             if word(clause) in scope.defaults:
                 self._findings.add("E206", f"'{word(clause)}' is given twice", clause.span, "the second time")
@@ -220,7 +220,7 @@ class _Check:
 
     def _circuit(self, node: syntax.Circuit, scope: Scope) -> None:
         name = node.name.text
-        found = self._asked(node.asked, name, node.span, scope)
+        circuits = self._asked(node.asked, name, node.span, scope)
         if self._named.get(name):
             self._findings.add("E107", f"the circuit '{name}' is defined twice", node.name.span, "the second time")
             return
@@ -228,23 +228,23 @@ class _Check:
             label = "a run has a file of this name" if name in _TAKEN else f"a name has at most {_LONGEST} letters"
             self._findings.add("E107", f"a circuit can't be called '{name[:40]}'", node.name.span, label)
             return
-        self._named[name] = [circuit for circuit, _ in found]
-        self._circuits.extend(found)
+        self._named[name] = [circuit for circuit, _ in circuits]
+        self._circuits.extend(circuits)
 
     def _asked(
         self, node: syntax.Preserve | syntax.Split, name: str | None, span: Span, scope: Scope
     ) -> list[PlacedCircuit]:
-        """The circuits of one statement: one for each target and each combination of values."""
+        """Return the circuits of one statement: one for each target and each combination of values."""
         before = self._findings.count
         images = self._findings.attempt(partial(pictures, node.pictures, scope))
-        found = self._findings.attempt(partial(targets, node.feature, scope)) or []
+        placed = self._findings.attempt(partial(targets, node.feature, scope)) or []
         into = self._findings.attempt(partial(_into, node)) if isinstance(node, syntax.Split) else None
         own = {word(clause) for clause in node.clauses}
         own |= {PRESERVE[key].excludes for key in own if key in PRESERVE}
         clauses = (*(each for key, each in scope.defaults.items() if key not in own), *node.clauses)
         circuits: list[PlacedCircuit] = []
         variants = self._variants(clauses)
-        if not self._few(len(variants) * len(found), found, node, span):
+        if not self._few(len(variants) * len(placed), placed, node, span):
             return []
         statement = text if len(text := span.text) <= LONGEST else f"{text[:LONGEST]}…"
         for variant, chosen in variants:
@@ -255,25 +255,31 @@ class _Check:
             if None in read.values.values():
                 continue
             fields, spans = self._settings(images, read, span, scope)
-            for target, layer, unit in found:
-                values = dict([("unit", str(getattr(target, "unit", "")))] if len(found) > 1 else [], **dict(variant))
+            for target, layer, unit in placed:
+                differs = (("unit", str(getattr(target, "unit", ""))), *variant) if len(placed) > 1 else variant
                 circuit = Circuit(
-                    id="", name=name or "", values=values, target=target, into=into, statement=statement, **fields
+                    id="",
+                    name=name or "",
+                    values=dict(differs),
+                    target=target,
+                    into=into,
+                    statement=statement,
+                    **fields,
                 )
                 places: dict[Key, Span] = {("target", "layer"): layer, ("target", "unit"): unit}
                 circuits.append(PlacedCircuit(circuit, spans | places))
         return circuits if self._findings.count == before else []
 
     def _few(
-        self, number: int, found: Sequence[PlacedTarget], node: syntax.Preserve | syntax.Split, span: Span
+        self, number: int, placed: Sequence[PlacedTarget], node: syntax.Preserve | syntax.Split, span: Span
     ) -> bool:
         """Return whether a statement stands for no more circuits than the limit: each target with each combination."""
         self._number += number
-        each = max((placed.target.channels for placed in found), default=1)
-        label = f"{len(found):,} targets, each with {number // max(len(found), 1):,} combinations of values"
+        channels = max((target.channels for target, _, _ in placed), default=1)
+        label = f"{len(placed):,} targets, each with {number // max(len(placed), 1):,} combinations of values"
         if number > MOST:
             self._findings.extend(too_many(node.feature.span, label).findings)
-        elif number * max(each, len(span.text)) > MOST_LETTERS:
+        elif number * max(channels, len(span.text)) > MOST_LETTERS:
             message = "this is too long for as many circuits as it stands for"
             self._findings.add("E211", message, span, f"{number:,} circuits", "write several statements")
         elif self._number > MOST_OF_A_FILE:

@@ -21,7 +21,7 @@ _ENDINGS = ("bmp", "gif", "jpeg", "jpg", "png", "ppm", "tif", "tiff", "webp")
 
 
 def pictures(node: syntax.Pictures, scope: Scope) -> PlacedImages | None:
-    """The pictures of a value less those excepted; None where a set it names is has_errors. Raises SpecError."""
+    """Return the images of a value without those excepted; None if a set that it names has errors. Raises SpecError."""
     found = image_set(node.value, scope)
     if node.excluded is None:
         return found
@@ -92,7 +92,7 @@ def _union(node: syntax.List, scope: Scope) -> PlacedImages | None:
 
 
 def _from(scope: Scope, node: syntax.Node, pattern: str) -> str:
-    """A pattern of an included file as the program would write it."""
+    """Return a pattern of an included file as the spec would write it."""
     folder = node.span.source.folder
     if folder == scope.folder or "\0" in pattern:
         return pattern

@@ -32,7 +32,7 @@ Circuits = Mapping[str, Sequence[Circuit]]
 
 
 def comparison(node: syntax.Compare, circuits: Circuits) -> list[str] | None:
-    """Return the ids of the circuits of a compare statement; None where one of them is has_errors. Raises SpecError."""
+    """Return the ids of the circuits of a compare statement; None if one has errors. Raises SpecError."""
     findings: list[Finding] = []
     found: list[Sequence[Circuit]] = []
     for member in node.members:
@@ -98,7 +98,7 @@ def _name_and_metric(measure: syntax.Measure, circuits: Circuits) -> tuple[str, 
 
 
 def _members(name: str, span: Span, values: tuple[syntax.Keyword, ...], circuits: Circuits) -> Sequence[Circuit]:
-    """The circuits of a name that have all of these values; none where its definition is has_errors."""
+    """Return the circuits of a name that have all of these values; none if its definition has errors."""
     if name not in circuits:
         known = sorted(circuits)
         label = f"circuits with a name: {listing(known)}" if known else "no circuit has a name"

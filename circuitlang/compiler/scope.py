@@ -54,9 +54,9 @@ class Findings:
 
 @dataclass
 class Scope:
-    """The names of one file. A name whose definition is has_errors is known, and None.
+    """The names of one file. A name whose definition has errors is known, and None.
 
-    `folder` is that of the program: patterns of included files are made relative to it.
+    `folder` is that of the spec: patterns of included files are made relative to it.
     """
 
     vocabulary: Vocabulary
@@ -66,7 +66,7 @@ class Scope:
     directions: dict[str, PlacedTarget | None] = field(default_factory=dict)
     defaults: dict[str, syntax.Clause] = field(default_factory=dict)
     spoiled_defaults: bool = False
-    # Layers and widths of the model in force; None where the model was never looked at, or is has_errors.
+    # Layers and widths of the model in force; None if it was never looked at, or has errors.
     layers: Layers | None = None
     model_name: str = ""
     # Namespaces of includes that couldn't be read; "" is that of one without a name.

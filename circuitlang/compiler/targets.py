@@ -16,7 +16,7 @@ _SEVERAL: Mapping[str, Callable[[str, list[int], Position], Target]] = {"joint":
 
 
 def targets(feature: syntax.Feature, scope: Scope) -> list[PlacedTarget] | None:
-    """The targets of a feature, one for each circuit it stands for; None where a name it uses is has_errors.
+    """Return the targets of a feature, one for each circuit it stands for; None if a name that it uses has errors.
 
     Raises SpecError.
     """
