@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.helpers import fuzzing
-from tests.helpers.fast_mode import BRIEF, leave_undrawn, worker
+from tests.helpers.fast_mode import BRIEF, leave_pages, leave_undrawn, worker
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext
@@ -149,6 +149,12 @@ def _own_cache(
 def undrawn(_in_brief: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests that look at numbers alone, and not at what is drawn or packed of a circuit."""
     leave_undrawn(monkeypatch)
+
+
+@pytest.fixture
+def pageless(_in_brief: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that look at numbers and modules, and not at what is drawn of a circuit."""
+    leave_pages(monkeypatch)
 
 
 @pytest.fixture(autouse=True)

@@ -19,6 +19,7 @@ from circuitlang.base.diagnostics import InputError
 from circuitlang.engine.images import preprocessing
 from circuitlang.engine.models.sources.bundled import bundled
 from tests.conftest import ROOT
+from tests.helpers.fast_mode import leave_pages
 
 SPEC = """
 images dogs = {images}
@@ -39,7 +40,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     text = SPEC.format(images=ROOT / "examples" / "images" / "dogs" / "*")
     path = out / "dogs.circuit"
     path.write_text(text)
-    circuitlang.run(path, out)
+    with pytest.MonkeyPatch.context() as patch:
+        leave_pages(patch)
+        circuitlang.run(path, out)
     return out / "dogs"
 
 

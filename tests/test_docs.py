@@ -105,15 +105,18 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         serving.stdin.close()
 
 
-# The README is run by `make test`, all other pages in CI.
-EXECUTED = [pytest.param(page, marks=() if page == ROOT / "README.md" else pytest.mark.slow) for page in PAGES]
+README = ROOT / "README.md"
+# The README is run by `make test`, all other pages in CI; there it is run as readers run it, too.
+EXECUTED = [
+    *(pytest.param(page, False, id=name(page), marks=() if page == README else pytest.mark.slow) for page in PAGES),
+    pytest.param(README, True, id="README.md as readers run it", marks=pytest.mark.slow),
+]
 
 
-@pytest.mark.parametrize("page", EXECUTED, ids=name)
-def test_every_command_prints_what_stands_below_it(page: Path, tmp_path: Path, programs: Path) -> None:
+@pytest.mark.parametrize(("page", "own"), EXECUTED)
+def test_every_command_prints_what_stands_below_it(page: Path, own: bool, tmp_path: Path, programs: Path) -> None:
     folder = renew.sandbox(tmp_path, page)
-    # What is read first is run as readers run it.
-    at = renew.PROGRAMS if page.name == "README.md" and page.parent == ROOT else programs
+    at = renew.PROGRAMS if own else programs
     for block in renew.blocks(page.read_text(encoding="utf-8")):
         if block.language == "console":
             for step in renew.steps(block):

@@ -290,7 +290,14 @@ def test_names_of_files_and_folders_may_be_anything(here):
     call("run", "-e", 'preserve conv5:34 on "images/mes chiens é 犬/*" kernels<=10')
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "signum",
+    [
+        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
+        signal.SIGTERM,
+        pytest.param(signal.SIGKILL, marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_that_is_killed_leaves_nothing_half_done_and_goes_on_where_it_was(here, signum):
     """Killed while the second of three circuits is computed: the first stays, the second is done again."""
     channels = (34, 33, 32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -52,11 +53,18 @@ def call(*arguments: str, code: int = 0) -> str:
 
 
 def session(console: str, folder: Path) -> str:
-    """A console block with what its commands print now; circuitlang is called in this process, all else by a shell."""
+    """A console block with what its commands print now; circuitlang and Python are called in this process, all else by
+    a shell."""
     lines = []
     for command in re.findall(r"^\$ (.*)$", console, re.MULTILINE):
-        if command.startswith("circuitlang ") and ">" not in command:
+        quiet = re.fullmatch(r"(circuitlang [^|>]*?)(?: 2>&1)? ?> ?/dev/null", command)
+        if quiet is not None:
+            printed = CliRunner().invoke(main, quiet[1].split()[1:]).stderr
+        elif re.fullmatch(r"circuitlang [^|>]*", command):
             printed = CliRunner().invoke(main, command.split()[1:]).output
+        elif command.startswith("python -c "):
+            printed = ""
+            execute(shlex.split(command)[2], folder)
         else:
             path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
             printed = subprocess.run(
@@ -66,6 +74,18 @@ def session(console: str, folder: Path) -> str:
             printed = printed.replace(place, "/home/you")
         lines += [f"$ {command}", *(line.rstrip() for line in printed.splitlines())]
     return "\n".join(lines) + "\n"
+
+
+def execute(code: str, folder: Path) -> None:
+    """Run Python as in a folder, and forget the modules that it has there."""
+    known = set(sys.modules)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(folder))
+        patch.setattr(sys, "dont_write_bytecode", True)
+        exec(compile(code, "<string>", "exec"), {})
+    for name in set(sys.modules) - known:
+        if str(folder) in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
 
 
 def test_every_code_has_a_page_and_every_page_a_code():
@@ -89,7 +109,7 @@ def test_a_page_says_what_is_wrong_shows_it_and_tells_the_cure(code):
 
 
 @pytest.mark.parametrize("code", sorted(set(codes()) - NO_EXAMPLE))
-def test_the_example_of_a_page_gets_the_output_that_is_printed_there(code, tmp_path, monkeypatch, request):
+def test_the_example_of_a_page_gets_the_output_that_is_printed_there(code, undrawn, tmp_path, monkeypatch, request):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "images").symlink_to(ROOT / "examples" / "images")
     has = blocks(code)

@@ -168,18 +168,18 @@ def another_device(monkeypatch) -> None:
 @pytest.mark.parametrize(
     "clauses",
     [
-        "criterion=snip",
+        pytest.param("criterion=snip", marks=pytest.mark.slow),
         "criterion=actgrad ablation=mean calibrate=kernels refill=live",
         "criterion=gn structure=weight refill=live",
-        "criterion=taylor structure=channel calibrate=bias",
-        "criterion=force(steps=2)",
+        pytest.param("criterion=taylor structure=channel calibrate=bias", marks=pytest.mark.slow),
+        pytest.param("criterion=force(steps=2)", marks=pytest.mark.slow),
         "criterion=path(steps=2) calibrate=affine ablation=mean",
-        "criterion=learned(steps=2)",
+        pytest.param("criterion=learned(steps=2)", marks=pytest.mark.slow),
         "criterion=greedy",
-        "criterion=greedy structure=weight",
+        pytest.param("criterion=greedy structure=weight", marks=pytest.mark.slow),
     ],
 )
-def test_a_circuit_is_the_same_on_another_device(here, another_device, clauses, monkeypatch):
+def test_a_circuit_is_the_same_on_another_device(here, pageless, another_device, clauses, monkeypatch):
     # Compiled loops, which are for the CPU alone, add up in another order.
     monkeypatch.setattr(backend, "compiled", lambda _: None)
     spec = f"preserve conv4:8 on images/dogs/* sparsity<=0.1 {clauses}"

@@ -151,7 +151,9 @@ def odd_arrays(content: bytes, number: int, seed: int = 0) -> Iterator[bytes]:
 PLACES = ("a", "b-20", "w", "s-part1")
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    "place", [pytest.param(place, marks=() if place in ("a", "w") else pytest.mark.slow) for place in PLACES]
+)
 def test_damaged_circuits(run, place):
     summary, arrays = run / place / "circuit.json", run / place / "circuit.safetensors"
     attempt(summary, damaged(summary.read_bytes(), 25), use_circuit)

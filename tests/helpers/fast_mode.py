@@ -59,6 +59,12 @@ UNDRAWN = (
     ),
     Brief("circuitlang.engine.runtime.artifacts", "pack", nothing),
 )
+# To write of circuits their modules as well.
+PAGELESS = Brief(
+    "circuitlang.results.rendering",
+    "FORMATS",
+    SimpleNamespace(declarations=("circuit", "metrics", "module"), load=FORMATS.load),
+)
 
 
 def be_brief(briefs: tuple[Brief, ...] = BRIEF) -> None:
@@ -72,6 +78,11 @@ def leave_undrawn(patch: pytest.MonkeyPatch) -> None:
     for brief in UNDRAWN:
         patch.setattr(f"{brief.module}.{brief.name}", brief.instead)
     patch.setattr("circuitlang.engine.runtime.runner._worker", undrawn_worker)
+
+
+def leave_pages(patch: pytest.MonkeyPatch) -> None:
+    """Write of circuits their numbers, kernels and modules, in this process alone."""
+    patch.setattr(f"{PAGELESS.module}.{PAGELESS.name}", PAGELESS.instead)
 
 
 def worker(again: Any, folder: Path, threads: int) -> Any:

@@ -184,7 +184,13 @@ def drawn(model: nn.Module) -> nn.Module:
     return model
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+# Large ones are scored by `make test-slow`; DeepLabV3 and NFNet are of their kinds.
+LARGE = ("FCN", "FCN, auxiliary head", "LR-ASPP", "NF-ResNet", "BiT")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in LARGE else ()) for name in NETWORKS]
+)
 def test_scores_and_extraction_are_right(name: str) -> None:
     build, size, path = NETWORKS[name]
     model = drawn(build())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +15,6 @@ import circuitlang
 from circuitlang import pipeline
 from circuitlang.base.diagnostics import InputError
 from circuitlang.engine.runtime.jobs import Options
-from circuitlang.results.outputs import FORMATS
 
 NETS = '''
 import random
@@ -149,13 +147,6 @@ UNIT = 3
 
 
 @pytest.fixture
-def undrawn(monkeypatch):
-    """Runs write numbers and modules, and draw nothing."""
-    written = SimpleNamespace(declarations=("circuit", "metrics", "module"), load=FORMATS.load)
-    monkeypatch.setattr("circuitlang.results.rendering.FORMATS", written)
-
-
-@pytest.fixture
 def place(tmp_path, monkeypatch):
     """A folder with six images and the networks, to stand in."""
     generator = np.random.default_rng(0)
@@ -199,7 +190,7 @@ WHOLE = ["Branch", "Scaled", "Masked", "hooked", "standardised", "pruned", "weig
 
 @pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
 @pytest.mark.parametrize("name", [*WHOLE, "spectral_normed", "parallel"])
-def test_a_circuit_of_all_kernels_is_the_network(place, undrawn, name):
+def test_a_circuit_of_all_kernels_is_the_network(place, pageless, name):
     found = run(name, f"class({UNIT})", "sparsity<=100%")
     with torch.no_grad():
         wanted = build(name)(images())[:, UNIT : UNIT + 1]
@@ -209,7 +200,7 @@ def test_a_circuit_of_all_kernels_is_the_network(place, undrawn, name):
 @pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
 @pytest.mark.parametrize("name", [*WHOLE, "spectral_normed", "parallel"])
 @pytest.mark.parametrize("given", [True, False])
-def test_the_masked_network_is_the_whole_network_with_the_circuit_in_it(place, undrawn, name, given):
+def test_the_masked_network_is_the_whole_network_with_the_circuit_in_it(place, pageless, name, given):
     found = run(name)
     model = build(name) if given else None
     before = {key: value.clone() for key, value in model.state_dict().items()} if model else {}
@@ -224,7 +215,7 @@ def test_the_masked_network_is_the_whole_network_with_the_circuit_in_it(place, u
         assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
-def test_the_branch_of_the_default_argument_is_the_network(place, undrawn):
+def test_the_branch_of_the_default_argument_is_the_network(place, pageless):
     assert list(run("Branch").masks) == ["own.0", "own.2"]
 
 
@@ -249,7 +240,7 @@ def test_check_deep_refuses_what_a_run_refuses(place, name):
     assert finding.message == "the network draws random numbers in evaluation mode"
 
 
-def test_layers_that_wait_for_images_get_their_weights(place, undrawn):
+def test_layers_that_wait_for_images_get_their_weights(place, pageless):
     one, other = run("lazy"), run("lazy")
     assert list(one.masks) == ["0", "2"]
     assert one.summary.provenance.weights == other.summary.provenance.weights
@@ -264,7 +255,7 @@ def test_a_run_that_ends_well_prints_nothing_of_a_librarys_or_the_networks(place
     assert "a print of" not in done.stdout
 
 
-@pytest.mark.parametrize("jobs", ["1", "2"])
+@pytest.mark.parametrize("jobs", [pytest.param("1", marks=pytest.mark.slow), "2"])
 def test_a_run_prints_no_warnings_of_a_library(place, jobs):
     again = "circuit d = preserve class(1) on pics/* sparsity<=30% criterion=snip\n"
     Path("a.circuit").write_text(spec("Sampled", size="sparsity<=40%") + again)
@@ -273,6 +264,7 @@ def test_a_run_prints_no_warnings_of_a_library(place, jobs):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_warnings_are_there_for_those_who_ask(place):
     Path("a.circuit").write_text(spec("Sampled"))
     words = [sys.executable, "-W", "default", "-m", "tests.helpers.fast_mode", "run", "a.circuit", "--allow-code"]

@@ -1,5 +1,6 @@
 """Where networks come from: torchvision's builders, its cache of weights, files of weights."""
 
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -150,9 +151,14 @@ def test_published_weights_of_segmentation_fit(hub, name):
         assert load(name, {}).module.state_dict().keys() == original.keys()
 
 
-@pytest.mark.parametrize("nested", [False, True])
-@pytest.mark.parametrize("side", [False, True])
-@pytest.mark.parametrize("name", SEGMENTATION)
+# Every pair of values; `make test-slow` has the other combinations.
+@pytest.mark.parametrize(
+    ("name", "side", "nested"),
+    [
+        pytest.param(*case, marks=() if case[1] == (case[2] == case[0].startswith("deep")) else pytest.mark.slow)
+        for case in product(SEGMENTATION, (False, True), (False, True))
+    ],
+)
 def test_a_file_of_weights_says_whether_there_is_a_side_classifier(tmp_path, name, side, nested):
     state = {key: each for key, each in segmentation(name).state_dict().items() if side or "aux" not in key}
     content = {"model": {f"module.{key}": each for key, each in state.items()}, "epoch": 3} if nested else state

@@ -269,7 +269,22 @@ def test_there_is_a_sample_of_every_rule() -> None:
 
 # What `follow` moves numbers through in principle, and then finds no channels.
 UNFOLLOWED = ()
+
+
+def _quick() -> set[str]:
+    """Return the names of one case of every channel rule, and of every fourth of the other cases."""
+    rules = {_name(key): rule for key, rule in channel_rules.RULES.items()}
+    first = {rules.get(name.rpartition("-")[0]): name for name, _ in reversed(CASES)}
+    return {*first.values(), *(name for name, _ in CASES[::4])}
+
+
+QUICK = _quick()
 CASE = pytest.mark.parametrize(("name", "made"), CASES, ids=[name for name, _ in CASES])
+# Each is cut out, written and read by `make test-slow`.
+SOME = pytest.mark.parametrize(
+    ("name", "made"),
+    [pytest.param(*case, id=case[0], marks=() if case[0] in QUICK else pytest.mark.slow) for case in CASES],
+)
 
 
 def near(one: Tensor, other: Tensor, most: float = 1e-6) -> None:
@@ -290,7 +305,7 @@ def test_what_torch_writes_can_be_read(name: str, made: Made, tmp_path: Path) ->
         near(read(x[:1]), net(x[:1]))
 
 
-@CASE
+@SOME
 def test_a_circuit_can_be_read_and_is_a_model_like_any_other(name: str, made: Made, tmp_path: Path) -> None:
     net, x = Net(made), images(3, torch.float32)
     if name in UNFOLLOWED:

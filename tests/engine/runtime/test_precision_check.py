@@ -169,7 +169,14 @@ def test_fidelity_is_measured_exactly(here, tf32, monkeypatch):
     assert found.summary.extracted_difference < 1e-5
 
 
-@pytest.mark.parametrize("rest", ["criterion=snip", "criterion=force(steps=2)", "criterion=greedy ablation=mean"])
+@pytest.mark.parametrize(
+    "rest",
+    [
+        "criterion=snip",
+        pytest.param("criterion=force(steps=2)", marks=pytest.mark.slow),
+        pytest.param("criterion=greedy ablation=mean", marks=pytest.mark.slow),
+    ],
+)
 def test_neither_is_taken_for_the_other(here, tf32, monkeypatch, rest):
     line = f"preserve conv5:34 on images/dogs/* sparsity<=0.1 {rest}"
     scored = []

@@ -18,7 +18,7 @@ from circuitlang.cli.main import main
 from circuitlang.engine.runtime import runner
 from circuitlang.engine.runtime.process_pool import Died, spread
 from tests.helpers import process_endings
-from tests.helpers.fast_mode import undrawn_worker
+from tests.helpers.fast_mode import leave_undrawn, undrawn_worker
 from tests.helpers.pool_tasks import start
 
 IDS = [f"conv5_{channel}-magnitude-20kernels" for channel in (30, 32, 33, 34)]
@@ -70,11 +70,13 @@ def alone(tmp_path_factory) -> dict[str, bytes]:
 
     folder = tmp_path_factory.mktemp("alone")
     draw_pictures(folder, "dogs", 5)
-    list(pipeline.run(Source("<-e>", SPEC, folder), folder / "runs"))
+    with pytest.MonkeyPatch.context() as patch:
+        leave_undrawn(patch)
+        list(pipeline.run(Source("<-e>", SPEC, folder), folder / "runs"))
     return numbers(folder / "runs" / "inline")
 
 
-def test_several_processes_find_what_one_finds(here, alone, monkeypatch):
+def test_several_processes_find_what_one_finds(here, alone, undrawn, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     result = call("run", "-e", SPEC, "--jobs", "2")
     assert numbers() == alone
@@ -195,7 +197,12 @@ def test_errors_keep_their_findings_on_the_way_from_process_to_process():
 
 
 @pytest.mark.parametrize(
-    "signum", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM, signal.SIGKILL]
+    "signum",
+    [
+        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
+        signal.SIGKILL,
+    ],
 )
 def test_whatever_ends_a_run_ends_all_of_its_processes(here, signum):
     """Ended while both processes are at work; nothing could tidy up after SIGKILL, and they end all the same."""

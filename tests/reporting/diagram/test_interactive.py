@@ -123,8 +123,15 @@ def slide(page: Page, value: int) -> None:
     )
 
 
-@pytest.mark.parametrize("made", [chain, residual, concatenated, flattened, empty, lambda: crowd(500, 40, 10)])
-@pytest.mark.parametrize("full", [False, True], ids=["plain", "seen"])
+# In turn plain and with images; `make test-slow` opens the others.
+@pytest.mark.parametrize(
+    ("made", "full"),
+    [
+        pytest.param(made, full, marks=() if number % 2 == full else pytest.mark.slow)
+        for number, made in enumerate((chain, residual, concatenated, flattened, empty, lambda: crowd(500, 40, 10)))
+        for full in (False, True)
+    ],
+)
 def test_every_page_opens_without_a_word(show, made, full):
     page = show(seen(made()) if full else made())
     expect(page.locator("h1")).to_contain_text("pearson 0.93 held-out")
@@ -327,8 +334,15 @@ def test_size_and_theme(show):
     assert page.evaluate(paper) != show(strands(), color_scheme="dark").evaluate(paper)
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("made", [residual, lambda: seen(strands()), empty, lambda: crowd(300, 20)])
+# In turn light and dark; `make test-slow` looks at the others.
+@pytest.mark.parametrize(
+    ("made", "scheme"),
+    [
+        pytest.param(made, scheme, marks=() if number % 2 == dark else pytest.mark.slow)
+        for number, made in enumerate((residual, lambda: seen(strands()), empty, lambda: crowd(300, 20)))
+        for dark, scheme in enumerate(("light", "dark"))
+    ],
+)
 def test_axe_finds_no_serious_fault(show, made, scheme):
     page = show(made(), color_scheme=scheme)
     found = Axe().run(page).response["violations"]

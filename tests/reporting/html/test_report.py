@@ -40,6 +40,12 @@ NAMES = (
     "small", "class", "both", "gone",
 )  # fmt: skip
 PAGES = (*(f"{name}/report.html" for name in ("sweep-0.02-snip", "small", "class", "both", "gone")), "index.html")
+# Pages are looked at in turn light and dark; `make test-slow` looks at the others.
+EVERY_PAGE = [
+    pytest.param(name, scheme, marks=() if number % 2 == dark else pytest.mark.slow)
+    for number, name in enumerate(PAGES)
+    for dark, scheme in enumerate(("light", "dark"))
+]
 
 
 @pytest.fixture(scope="module")
@@ -77,8 +83,7 @@ def visit(chromium: Browser):
         context.close()
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize(("name", "scheme"), EVERY_PAGE)
 def test_a_page_opens_alone_and_everybody_can_read_it(made, visit, name, scheme):
     seen = visit(made.folder / name, scheme)
     assert seen.page.locator("h1").inner_text()
