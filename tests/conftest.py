@@ -163,4 +163,4 @@ def _in_brief(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     for brief in BRIEF:
         if request.module.__name__ not in brief.looked_at:
             monkeypatch.setattr(f"{brief.module}.{brief.name}", brief.instead)
-    monkeypatch.setattr("circuitlang.engine.runtime.runner._worker", worker)
+    monkeypatch.setattr("circuitlang.engine.runtime.runner.start_worker", worker)

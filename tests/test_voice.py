@@ -1,4 +1,7 @@
-"""Docstrings are plain: none opens with a word that makes a sentence hard to read, and old words don't come back."""
+"""Docstrings are plain: none opens with a word that makes a sentence hard to read, and old words don't come back.
+
+Tests use public names alone: what is private can change without one of them.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,8 @@ OLD_WORDS = ("Shelf", "Passage", "Heads", "Observation", "Removable")
 # Words that people no longer read, in pages and in the sentences of reports: the glossary has the ones instead of them.
 OLD_PHRASES = ("pictures?", "as large, chosen so", "less the circuit", "live path", "can't be handled is refused")
 
-
+# Private names of PyTorch and timm that the project has too, or sets.
+OTHERS = {"_builder", "_reversed_padding_repeated_twice", "_version"}
 PROSE = ("README.md", "CONTRIBUTING.md", "docs/*.md", "examples/*.md", "examples/*.circuit", "specs/**/*.md",
          "specs/**/*.circuit", "circuitlang/base/error_codes/*.md", "circuitlang/bundled/*.md")  # fmt: skip
 
@@ -76,6 +80,56 @@ def texts(path: Path) -> list[str]:
         for node in ast.walk(tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in prose
     ]
+
+
+def private(name: str) -> bool:
+    return name.startswith("_") and not name.endswith("_")
+
+
+def names(path: Path) -> Iterator[str]:
+    """Yield the names that a module defines: of functions, classes, variables and attributes."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        match node:
+            case ast.ClassDef() | ast.FunctionDef() | ast.AsyncFunctionDef():
+                yield node.name
+            case ast.Name(ctx=ast.Store()):
+                yield node.id
+            case ast.Attribute(ctx=ast.Store()):
+                yield node.attr
+
+
+def private_uses(path: Path) -> Iterator[str]:
+    """Yield the private names that a module of tests imports, reads of something else than `self`, or replaces."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        match node:
+            case ast.ImportFrom(module=str(module), names=aliases) if module.split(".")[0] == "circuitlang":
+                yield from (each.name for each in aliases)
+            case ast.Attribute(value=value, attr=name) if not (isinstance(value, ast.Name) and value.id == "self"):
+                yield name
+            case ast.Call(func=ast.Attribute(attr="setattr"), args=[ast.Constant(value=str(place)), *_]):
+                yield place.rpartition(".")[2]
+            case ast.Call(func=ast.Attribute(attr="setattr"), args=[_, ast.Constant(value=str(name)), *_]):
+                yield name
+
+
+def test_tests_use_no_private_names() -> None:
+    """Private names of other packages are their own affair, unless the project has one that is called the same."""
+    own = {name for path in FILES for name in names(ROOT / path) if private(name)} - OTHERS
+    found = {
+        f"{path.relative_to(ROOT)}: {name}"
+        for path in ROOT.joinpath("tests").rglob("*.py")
+        for name in {name for name in private_uses(path) if private(name)} & own - set(names(path))
+    }
+    assert sorted(found) == []
+
+
+def test_a_private_name_is_noticed(tmp_path: Path) -> None:
+    tmp_path.joinpath("a.py").write_text(
+        "from circuitlang.base import _one\nx._two()\npatch.setattr('a.b._three', 1)\npatch.setattr(a, '_four', 1)\n"
+        "self._five()\nx._repr_html_()\n"
+    )
+    found = {name for name in private_uses(tmp_path / "a.py") if private(name)}
+    assert found == {"_one", "_two", "_three", "_four"}
 
 
 def test_an_old_phrase_is_noticed(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from circuitlang.base.source import Source, Span
 # Where a value stands: keys as in the file, `("circuits", "0", "layer")`.
 Key = tuple[str, ...]
 # The parts of a plan of `limits.MOST_OF_A_FILE` circuits, and their nesting.
-_MOST = 3_000_000
+MAX_VALUES = 3_000_000
 _DEEPEST = 20
 # A scalar of more letters is text: nobody writes such numbers, and reading them can take long.
 _LONGEST = 200
@@ -106,8 +106,8 @@ class _Reader:
     def _add(self, value: Any, start: int, end: int, written: str | None = None) -> Key:
         """Put a value where it belongs; `written` is the text of a scalar. Returns its place."""
         self._count += 1
-        if self._count > _MOST:
-            raise DamagedError(f"it has more than {_MOST:,} values", start, end)
+        if self._count > MAX_VALUES:
+            raise DamagedError(f"it has more than {MAX_VALUES:,} values", start, end)
         place: Key = ()
         if not self._open:
             self.value = value

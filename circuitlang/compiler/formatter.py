@@ -35,21 +35,21 @@ def format_source(source: Source) -> str:
     if file.findings:
         raise SpecError(file.findings)
     try:
-        formatted = _layout(file)
-        _prove(file, formatted)
+        formatted = layout(file)
+        verify_layout(file, formatted)
     except RecursionError:
         raise _refusal(file, "this file's brackets nest too deep to be formatted", "no spec needs so many") from None
     return formatted
 
 
-def _prove(file: syntax.File, formatted: str) -> None:
+def verify_layout(file: syntax.File, formatted: str) -> None:
     """Raise CircuitError unless the formatted text says the same and is in the style itself."""
     again = parse(replace(file.source, text=formatted))
     if again.findings or _bare(again.statements) != _bare(file.statements):
         wrong = "another tree"
     elif [each.text for each in _comments(formatted)] != [each.text for each in _comments(file.source.text)]:
         wrong = "other comments"
-    elif _layout(again) != formatted:
+    elif layout(again) != formatted:
         wrong = "another text when it is formatted again"
     else:
         return
@@ -148,7 +148,7 @@ def _marks(text: str) -> tuple[list[_Comment], list[int]]:
     return comments, brackets
 
 
-def _layout(file: syntax.File) -> str:
+def layout(file: syntax.File) -> str:
     """The statements and the comments between them, each on its line."""
     builder = _Builder(file.source.text)
     outside = [comment for comment in builder.comments if comment.bracket is None]

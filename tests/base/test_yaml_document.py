@@ -62,7 +62,7 @@ REFUSED = {
 @pytest.mark.parametrize("text", REFUSED.values(), ids=REFUSED.keys())
 def test_plans_and_locks_refuse_at_a_place(text, tmp_path, monkeypatch):
     # More parts than a text has letters would be an expansion.
-    monkeypatch.setattr(yaml_document, "_MOST", len(text) + 1)
+    monkeypatch.setattr(yaml_document, "MAX_VALUES", len(text) + 1)
     with pytest.raises(SpecError) as caught:
         read_plan(Source("plan.yaml", text))
     (finding,) = caught.value.findings
@@ -76,7 +76,7 @@ def test_plans_and_locks_refuse_at_a_place(text, tmp_path, monkeypatch):
 
 
 def test_more_values_than_any_plan_has_are_refused(monkeypatch):
-    monkeypatch.setattr(yaml_document, "_MOST", 1000)
+    monkeypatch.setattr(yaml_document, "MAX_VALUES", 1000)
     with pytest.raises(DamagedError, match="more than 1,000"):
         read_yaml(Source("plan.yaml", "images: [" + ",".join(["a"] * 2000) + "]"))
 

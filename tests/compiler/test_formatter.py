@@ -292,8 +292,8 @@ def test_a_file_with_syntax_mistakes_is_left_and_the_others_are_formatted(here):
 def test_a_layout_that_changes_anything_is_refused_and_the_file_left(here, monkeypatch, spoil, wrong):
     text = "preserve a:1 on b/*  kernels<=3 seed=1  # why\n"
     (here / "ugly.circuit").write_text(text)
-    right = formatter._layout
-    monkeypatch.setattr(formatter, "_layout", lambda file: spoil(right(file)))
+    right = formatter.layout
+    monkeypatch.setattr(formatter, "layout", lambda file: spoil(right(file)))
     with pytest.raises(CircuitError) as caught:
         format_source(Source("x", text))
     assert caught.value.findings[0].code == "E391"
@@ -303,8 +303,8 @@ def test_a_layout_that_changes_anything_is_refused_and_the_file_left(here, monke
 
 
 def test_a_layout_that_never_settles_is_refused(monkeypatch):
-    right = formatter._layout
-    monkeypatch.setattr(formatter, "_layout", lambda file: right(file) + "\n" * file.source.text.count("\n"))
+    right = formatter.layout
+    monkeypatch.setattr(formatter, "layout", lambda file: right(file) + "\n" * file.source.text.count("\n"))
     with pytest.raises(CircuitError, match="another text when it is formatted again"):
         formatted("\n" + NEAT)
 
@@ -316,6 +316,6 @@ def test_brackets_too_deep_to_follow_are_refused():
 
 def test_a_dropped_brace_or_bracket_is_no_change_and_a_dropped_item_is():
     file = parse(Source("x", "preserve a:[1, 2,] on b/* { kernels<=3 }"))
-    formatter._prove(file, "preserve a:[1, 2] on b/* kernels<=3\n")
+    formatter.verify_layout(file, "preserve a:[1, 2] on b/* kernels<=3\n")
     with pytest.raises(CircuitError, match="another tree"):
-        formatter._prove(file, "preserve a:[1] on b/* kernels<=3\n")
+        formatter.verify_layout(file, "preserve a:[1] on b/* kernels<=3\n")

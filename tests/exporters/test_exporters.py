@@ -144,7 +144,7 @@ def test_a_package_can_add_a_kind_of_file(runs, monkeypatch):
     def txt(circuit: LoadedCircuit) -> bytes:
         return f"{circuit.summary.kept}\n".encode()
 
-    monkeypatch.setitem(EXPORTS._loaded, "txt", txt)
+    monkeypatch.setattr(EXPORTS, "load", {"txt": txt}.__getitem__)
     monkeypatch.setattr(EXPORTS, "declarations", {"txt": None})
     circuitlang.load(runs / "plain").export("plain.txt")
     assert Path("plain.txt").read_text() == "338\n"

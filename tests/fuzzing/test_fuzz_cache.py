@@ -99,7 +99,7 @@ def test_what_is_kept_comes_back(tmp_path):
 def kept(tmp_path: Path, versions: Iterator[bytes]) -> None:
     """Every version of an entry is read as it was put there, or not at all."""
     score_cache = ScoreCache(tmp_path, "key")
-    path = score_cache._path(None)
+    path = score_cache.path(None)
     for content in versions:
         path.write_bytes(content)
         back: dict[str, torch.Tensor] | None = None
@@ -125,7 +125,7 @@ def remembered(versions: Iterator[bytes]) -> None:
 
 def entry(tmp_path: Path) -> bytes:
     ScoreCache(tmp_path, "key").put(None, TENSORS)
-    return ScoreCache(tmp_path, "key")._path(None).read_bytes()
+    return ScoreCache(tmp_path, "key").path(None).read_bytes()
 
 
 def layers() -> bytes:

@@ -34,7 +34,7 @@ def read(path: Path, content: bytes) -> None:
 
 @pytest.fixture
 def spec(tmp_path, monkeypatch):
-    monkeypatch.setattr(yaml_document, "_MOST", 2 * len(TEXT))
+    monkeypatch.setattr(yaml_document, "MAX_VALUES", 2 * len(TEXT))
     return tmp_path / "s.circuit"
 
 

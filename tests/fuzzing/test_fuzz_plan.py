@@ -67,13 +67,13 @@ def test_a_text_that_is_empty_stays(place):
 
 
 def test_plans_of_other_parts_are_answered(monkeypatch):
-    monkeypatch.setattr(yaml_document, "_MOST", 20_000)
+    monkeypatch.setattr(yaml_document, "MAX_VALUES", 20_000)
     for text in restructured(60, seed=1):
         survives(lambda text=text: read(text))
 
 
 def test_plans_with_the_rest_of_yaml_are_answered(monkeypatch):
-    monkeypatch.setattr(yaml_document, "_MOST", len(PLAN) * 2)
+    monkeypatch.setattr(yaml_document, "MAX_VALUES", len(PLAN) * 2)
     for seed in range(100):
         survives(lambda seed=seed: read(with_yaml(PLAN, seed)))
 

@@ -113,7 +113,7 @@ def test_what_is_no_svg_or_has_no_size_is_refused(tmp_path, content):
 
 
 def test_a_drawing_has_not_any_number_of_elements(monkeypatch):
-    monkeypatch.setattr("circuitlang.reporting.diagram.svg_check._COUNT", 100)
+    monkeypatch.setattr("circuitlang.reporting.diagram.svg_check.MAX_ELEMENTS", 100)
     trusted(svg('<rect width="1" height="1"/>' * 99))
     with pytest.raises(ValueError, match="more elements"):
         trusted(svg('<rect width="1" height="1"/>' * 100))
@@ -131,7 +131,7 @@ def test_a_link_in_the_place_of_the_diagram_is_not_followed(tmp_path):
 def test_a_very_large_drawing_is_made_smaller(tmp_path, size):
     width, height = size
     (tmp_path / "diagram.svg").write_bytes(svg(size=f'width="{width}" height="{height}"'))
-    scale = converting._scale(read_diagram(tmp_path))
+    scale = converting.scale(read_diagram(tmp_path))
     assert width * scale <= 16_384.5
     assert width * height * scale**2 <= (1 << 27) * 1.01
 

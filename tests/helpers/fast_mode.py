@@ -45,7 +45,7 @@ BRIEF = (
     ),
     Brief(
         "circuitlang.reporting.html.charts",
-        "_svg",
+        "as_svg",
         no_drawing,
         ("tests.reporting.html.test_report", "tests.engine.runtime.test_split_job", "tests.results.test_sweep"),
     ),
@@ -77,7 +77,7 @@ def leave_undrawn(patch: pytest.MonkeyPatch) -> None:
     """Write of circuits their numbers and kernels alone, in a run's own processes too."""
     for brief in UNDRAWN:
         patch.setattr(f"{brief.module}.{brief.name}", brief.instead)
-    patch.setattr("circuitlang.engine.runtime.runner._worker", undrawn_worker)
+    patch.setattr("circuitlang.engine.runtime.runner.start_worker", undrawn_worker)
 
 
 def leave_pages(patch: pytest.MonkeyPatch) -> None:
@@ -90,7 +90,7 @@ def worker(again: Any, folder: Path, threads: int) -> Any:
     from circuitlang.engine.runtime import runner
 
     be_brief()
-    return runner._worker(again, folder, threads)
+    return runner.start_worker(again, folder, threads)
 
 
 def undrawn_worker(again: Any, folder: Path, threads: int) -> Any:

@@ -92,7 +92,7 @@ def worker(number: int, fifo: str, again: Any, folder: Path, threads: int) -> Ca
 
     be_brief()
     work_without_end(number, fifo)
-    return runner._worker(again, folder, threads)
+    return runner.start_worker(again, folder, threads)
 
 
 def main() -> None:
@@ -107,7 +107,7 @@ def main() -> None:
         kill_at_file(int(number))
     elif kind == "works":
         work_without_end(int(number), *fifo)
-        runner._worker = partial(worker, int(number), *fifo)
+        runner.start_worker = partial(worker, int(number), *fifo)
     command(prog_name="circuitlang")
 
 

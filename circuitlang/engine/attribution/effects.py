@@ -185,7 +185,7 @@ def _windows(x: Tensor, kernels: LayerSignals) -> Tensor:
 def _mean_outputs(kernels: LayerSignals) -> Tensor:
     """Return the mean over positions of each kernel's output, summed over images, [O, I / groups]."""
     out, inner, height, width = kernels.weight.shape
-    means = (_window_sums(kernels) / _positions(kernels)).to(kernels.weight.dtype)
+    means = (window_sums(kernels) / _positions(kernels)).to(kernels.weight.dtype)
     means = means.reshape(height * width, kernels.groups, 1, inner)
     # The weights lie channels last in memory.
     weight = kernels.weight.permute(2, 3, 0, 1).reshape(height * width, kernels.groups, -1, inner)
@@ -195,7 +195,7 @@ def _mean_outputs(kernels: LayerSignals) -> Tensor:
     return found.reshape(out, inner)
 
 
-def _window_sums(kernels: LayerSignals) -> Tensor:
+def window_sums(kernels: LayerSignals) -> Tensor:
     """Return the sum over images and positions of the input under each weight of a kernel, float64 [h, w, I]."""
     height, width = kernels.weight.shape[2:]
     rows, columns = kernels.gradient.shape[2:]

@@ -52,7 +52,7 @@ def score(
     that are not relevant. With `contrast`, the mean score per contrast image is subtracted from the mean score per
     image. Raises SpecError if there is no such criterion.
     """
-    return _Scoring(builder, budget, seed, contrast).score(criterion, None, **parameters)
+    return Scorer(builder, budget, seed, contrast).score(criterion, None, **parameters)
 
 
 def score_all(builder: Builder, choices: Sequence[Choice], budget: int, seed: int) -> list[Scores]:
@@ -60,12 +60,12 @@ def score_all(builder: Builder, choices: Sequence[Choice], budget: int, seed: in
 
     One-pass criteria share a forward pass, a backward pass for each cotangent, and intermediate values.
     """
-    return _Scoring(builder, budget, seed).score_all(choices)
+    return Scorer(builder, budget, seed).score_all(choices)
 
 
 def score_each(builder: Builder, choice: Choice, seed: int, label: str) -> Iterator[Scores]:
     """Yield the scores by a one-pass criterion on every image of the builder alone, in order; costs one pass."""
-    yield from _Scoring(builder, 0, seed).score_each(choice, label)
+    yield from Scorer(builder, 0, seed).score_each(choice, label)
 
 
 def score_together(requests: Sequence[tuple[Builder, Choice]], seed: int) -> list[Scores]:
@@ -73,7 +73,7 @@ def score_together(requests: Sequence[tuple[Builder, Choice]], seed: int) -> lis
 
     All share a forward pass; each target and cotangent takes a backward pass.
     """
-    return _Scoring(requests[0][0], 0, seed).score_together(requests)
+    return Scorer(requests[0][0], 0, seed).score_together(requests)
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class _Request:
         return _relevant(self.builder, {path: self.entry.finish(sums[path]) for path in self.builder.relevant})
 
 
-class _Scoring:
+class Scorer:
     """The interface of schedules; implements `protocols.Scoring`."""
 
     def __init__(self, builder: Builder, budget: int, seed: int, contrast: Batches | None = None) -> None:
@@ -107,7 +107,7 @@ class _Scoring:
         self.budget = budget
         self.generator = torch.Generator().manual_seed(seed)
         # The edits that schedules score with: none, unless another schedule asks for some.
-        self._edits: Edits | Masks | None = None
+        self.edits: Edits | Masks | None = None
 
     @property
     def ablation_values(self) -> Mapping[str, Tensor | None]:
@@ -134,7 +134,7 @@ class _Scoring:
         numbers = len(self._images), len(self._contrast)
         return {path: own[path] / numbers[0] - others[path] / numbers[1] for path in own}
 
-    def _of(self, images: Batches) -> _Scoring:
+    def _of(self, images: Batches) -> Scorer:
         """Return a copy that scores on other images, with the same network and ablation values, without a contrast."""
         inner = copy(self)
         inner._images, inner._contrast = images, None
@@ -145,10 +145,10 @@ class _Scoring:
     ) -> Scores:
         if isinstance(entry, Criterion):
             requests = [_Request(entry, parameters, self._builder)]
-            (scores,) = self._pass(criterion, requests, self._edits if edits is None else edits)
+            (scores,) = self._pass(criterion, requests, self.edits if edits is None else edits)
             return scores
         inner = copy(self)
-        inner._edits = self._edits if edits is None else edits
+        inner.edits = self.edits if edits is None else edits
         return _relevant(self._builder, entry.run(inner, **parameters))
 
     def score_all(self, choices: Sequence[Choice]) -> list[Scores]:
@@ -184,7 +184,7 @@ class _Scoring:
         assert isinstance(entry, Criterion)
         request = _Request(entry, choice.parameters, self._builder)
         targets_pass = MultiTargetPass([self._subnetwork])
-        with self._subnetwork.edited(self._edits):
+        with self._subnetwork.edited(self.edits):
             for batch in self._images.batches(label):
                 for image in torch.split(batch, 1):
                     sums: list[dict[str, Tensor]] = [{}]
@@ -199,10 +199,10 @@ class _Scoring:
             squares = kernels.gradient.square().sum((0, 2, 3), dtype=torch.float64).cpu()
             sums[layer.path].index_add_(0, torch.arange(len(squares)) if rows is None else rows, squares)
 
-        with self._subnetwork.edited(self._edits):
+        with self._subnetwork.edited(self.edits):
             for batch in self._images.batches("sensitivities"):
                 for images in torch.split(batch, self._subnetwork.images_per_pass):
-                    self._subnetwork.observe(images, [partial(self._cotangent, signs, images)], observer)
+                    self._subnetwork.observe(images, [partial(self.cotangents, signs, images)], observer)
         return sums
 
     def visit_layer_inputs(self, callback: Callable[[str, LayerActivations], None]) -> None:
@@ -210,7 +210,7 @@ class _Scoring:
 
         def fit(layer: Layer, activations: LayerActivations) -> Edit | None:
             callback(layer.path, activations)
-            edit = self._edits[layer.path] if self._edits else whole[layer.path]
+            edit = self.edits[layer.path] if self.edits else whole[layer.path]
             return Edit(edit) if isinstance(edit, Tensor) else edit
 
         self._builder.through(fit, "layers", self._images)
@@ -263,7 +263,7 @@ class _Scoring:
                     if each.source == sources[number]:
                         _add(each.builder, own, layer, place, each.entry.reduce(part, **each.parameters))
 
-        starts = [(subnetwork, partial(self._cotangent, cotangent, images)) for subnetwork, cotangent in sources]
+        starts = [(subnetwork, partial(self.cotangents, cotangent, images)) for subnetwork, cotangent in sources]
         targets_pass.observe(images, starts, observer)
 
     def _parts(self, kernels: LayerSignals) -> Iterator[tuple[tuple[Any, ...], LayerSignals]]:
@@ -284,7 +284,7 @@ class _Scoring:
             weight = kernels.weight[..., i : i + 1, j : j + 1]
             yield (..., i, j), replace(kernels, weight=weight, input=seen, stride=(1, 1), dilation=(1, 1))
 
-    def _cotangent(self, cotangent: Cotangent, images: Tensor, feature: Tensor) -> Tensor:
+    def cotangents(self, cotangent: Cotangent, images: Tensor, feature: Tensor) -> Tensor:
         """Return the cotangent of a batch, image by image so that it does not depend on the rest of the batch."""
         maps = zip(images, torch.split(feature, 1), strict=True)
         seed = self.generator.initial_seed()

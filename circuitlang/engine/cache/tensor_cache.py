@@ -48,7 +48,7 @@ class ScoreCache:
     def has(self, size: int | None) -> bool:
         """Return whether scores are stored; `size` is None if they are the same for every size."""
         with suppress(OSError):
-            return self._path(size).is_file()
+            return self.path(size).is_file()
         return False
 
     def scores(self, size: int | None, compute: Callable[[], Scores]) -> Scores:
@@ -62,7 +62,7 @@ class ScoreCache:
     def put(self, size: int | None, scores: Scores) -> None:
         """Store scores, or do nothing if the folder can't be written; `size` is as for `has`."""
         with suppress(OSError):
-            path, tensors = self._path(size), {name: each.contiguous() for name, each in scores.items()}
+            path, tensors = self.path(size), {name: each.contiguous() for name, each in scores.items()}
             write_atomically(path, seal(save(tensors, {"sha256": BLANK}), path.name))
             _shrink(LIMIT)
 
@@ -73,7 +73,7 @@ class ScoreCache:
 
     def read(self, size: int | None = None) -> Scores | None:
         """Return stored scores, or None; a file that is damaged is removed and counts as missing."""
-        path = self._path(size)
+        path = self.path(size)
         with suppress(OSError):
             content = path.read_bytes()
             with suppress(SafetensorError, ValueError):
@@ -89,7 +89,7 @@ class ScoreCache:
         """Return the cache of tensors that follow from the same inputs and from `what`."""
         return ScoreCache(self.folder, digest(f"{self.key}\n{what}".encode())[:40])
 
-    def _path(self, size: int | None) -> Path:
+    def path(self, size: int | None) -> Path:
         return self.folder / (self.key + ("" if size is None else f"-{size}") + _ENDING)
 
 
@@ -99,7 +99,7 @@ def score_cache(basis: str, extensions: Collection[str], *contents: str) -> Scor
     `basis` is `Plan.basis` of the circuit, `extensions` are names of criteria and ablations that may lie outside the
     engine, and `contents` are hashes of what the plan only names.
     """
-    code = _engine(), outside(extensions)
+    code = engine_version(), outside(extensions)
     return ScoreCache(folder() / basis[:24], digest("\n".join((basis, *contents, *code)).encode())[:40])
 
 
@@ -108,7 +108,7 @@ def responses(basis: str, *contents: str) -> ScoreCache:
 
     `basis` is `Plan.network` of a circuit, and `contents` are as for `score_cache`.
     """
-    return ScoreCache(_responses() / basis[:24], digest("\n".join((basis, *contents, _engine())).encode())[:40])
+    return ScoreCache(_responses() / basis[:24], digest("\n".join((basis, *contents, engine_version())).encode())[:40])
 
 
 def anything(scores: str, network: str) -> bool:
@@ -202,7 +202,7 @@ def _sources(package: str) -> list[Path]:
 
 
 @cache
-def _engine() -> str:
+def engine_version() -> str:
     """Return a hash of the source of every package that scores and responses depend on."""
     package = Path(__file__).parents[2]
     files = sorted(path for room in _PACKAGES for path in (package / room).rglob("*.py"))

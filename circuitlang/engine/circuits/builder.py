@@ -23,7 +23,7 @@ from circuitlang.plugins.protocols import ABLATIONS, Batches, Edit, LayerActivat
 # The most images that layers are refitted on; all of them are in memory at once.
 IMAGES = 64
 # The approximate number of output positions, over all images, that a layer is refitted on.
-_PLACES = 4096
+PLACES = 4096
 _ZERO = Choice("zero")
 
 
@@ -124,7 +124,7 @@ class Builder:
         With `refill=live`, they are connected within the selection; with `structure=channel`, they form whole channels.
         """
         if self.structure == "channel":
-            return channels(scores, self.relevant, self._ends, budget, self.connected)
+            return channels(scores, self.relevant, self.ends, budget, self.connected)
         if self.refill == "live":
             return refill(scores, self.relevant, self._ranks(scores), budget, self)
         return select(scores, self.relevant, budget)
@@ -155,7 +155,7 @@ class Builder:
         for batch in images.batches(label):
             batches.append(batch[-start % step :: step])
             start += len(batch)
-        return refit_layers(self.subnetwork, [batch for batch in batches if len(batch)], fit, _PLACES)
+        return refit_layers(self.subnetwork, [batch for batch in batches if len(batch)], fit, PLACES)
 
     def ablated(self, gains: Masks) -> dict[str, Edit]:
         """Return edits that multiply kernels by gains, without a refit; differentiable with respect to the gains.
@@ -171,7 +171,7 @@ class Builder:
         }
 
     @cached_property
-    def _ends(self) -> Masks:
+    def ends(self) -> Masks:
         """The channels [out] that carry the target, by layer."""
         graph, target = self.subnetwork.graph, self.subnetwork.target
         unit, origin, channel = channel_origins(graph, target.step.name)

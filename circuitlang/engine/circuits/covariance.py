@@ -8,7 +8,7 @@ from torch import Tensor
 from circuitlang.engine.loops import backend
 
 # The least number of rows of a symmetric matrix that is worth a matrix product of its own.
-_STRIP = 128
+STRIP = 128
 
 
 def covariance_of(patches: Tensor) -> Tensor:
@@ -17,7 +17,7 @@ def covariance_of(patches: Tensor) -> Tensor:
     flat = patches.flatten(1)
     covariance = flat.new_empty(n * taps, n * taps)
     # It is symmetric: blocks above the diagonal are computed once.
-    step = max(_STRIP, -(-n * taps // 8))
+    step = max(STRIP, -(-n * taps // 8))
     for start in range(0, n * taps, step):
         own = slice(start, start + step)
         covariance[own, start:] = flat[:, own].T @ flat[:, start:]

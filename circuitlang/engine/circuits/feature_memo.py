@@ -42,6 +42,11 @@ class FeatureMemo:
         """Return whether `read` would return tensors."""
         return name in self._values or (self._cache is not None and self._cache.derived(name).has(None))
 
+    @property
+    def held(self) -> int:
+        """The number of values in memory."""
+        return len(self._values)
+
     def clear(self) -> None:
         """Free the memory that the values take."""
         self._values.clear()

@@ -244,7 +244,7 @@ class TargetSubnetwork:
         return path_bottleneck_rank(self.graph, self.target.step.name, torch.tensor(self.target.units), places)
 
     @contextmanager
-    def _whole(self) -> Iterator[None]:
+    def unedited(self) -> Iterator[None]:
         """Undo edits and observers within the block."""
         layers = list(self._kernel_layers.values())
         held = [(each.edited_weight, each.edited_bias, each.observer, each.watcher) for each in layers]
@@ -275,7 +275,7 @@ class TargetSubnetwork:
             return self._placed(maps)
         whole = maps.detach()
         if self._edited:
-            with torch.no_grad(), self._whole():
+            with torch.no_grad(), self.unedited():
                 whole = self._maps(images)
         peaks = whole.flatten(2).argmax(-1, keepdim=True)
         return maps.flatten(2).gather(2, peaks)[..., None]

@@ -32,7 +32,7 @@ _COSTLY = {"AVIF": 4, "JPEG2000": 8, "WEBP": 2, "F": 2, "I": 2, "I;16": 2, "I;16
 _BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339
 _WHITE_IS_ZERO, _SIGNED = 0, 2
 # Pixels that are laid on white at a time.
-_STRIP = 4_000_000
+STRIP = 4_000_000
 
 
 class _UnreadableError(ValueError):
@@ -243,7 +243,7 @@ def _rgb(image: Image.Image) -> Image.Image:
     if not _transparent(image):
         return image if image.mode == "RGB" else image.convert("RGB")
     flat = Image.new("RGB", image.size)
-    rows = max(1, _STRIP // image.width)
+    rows = max(1, STRIP // image.width)
     # By strips: whole images in between would take several times the memory.
     for top in range(0, image.height, rows):
         box = 0, top, image.width, min(top + rows, image.height)

@@ -28,7 +28,7 @@ from circuitlang.plugins.protocols import TrackProgress, no_progress
 S = TypeVar("S")
 T = TypeVar("T")
 # Bytes of prepared images that one set may keep in memory; beyond it they are decoded again for each pass.
-_KEEP = 1 << 30
+KEEP = 1 << 30
 _CPU = torch.device("cpu")
 # Bytes of a file; more can't be the pixels that are allowed.
 _LARGEST = 1 << 29
@@ -139,7 +139,7 @@ def load(paths: Iterable[Path], preprocess: Preprocess, skip_unreadable: bool = 
         good.append(path)
         digests.append(content)
         kept += image.nbytes
-        if kept <= _KEEP:
+        if kept <= KEEP:
             prepared.append(image)
     if bad and not skip_unreadable:
         message = f"{len(bad)} of {len(bad) + len(good)} images can't be read"
@@ -147,7 +147,7 @@ def load(paths: Iterable[Path], preprocess: Preprocess, skip_unreadable: bool = 
         raise InputError(Finding("E303", message, None, _by_reason(bad), cure))
     if not good:
         raise InputError(Finding("E303", "none of the images can be read", None, _by_reason(bad)))
-    images = ImageSet(tuple(good), tuple(digests), preprocess, tuple(prepared) if kept <= _KEEP else ())
+    images = ImageSet(tuple(good), tuple(digests), preprocess, tuple(prepared) if kept <= KEEP else ())
     return images, [f"{name}: {reason}" for name, reason in bad]
 
 

@@ -18,10 +18,10 @@ from circuitlang.engine.images.decoding import decode, dimensions
 from circuitlang.plugins.preprocess import Preprocess
 
 # Images of more pixels, as they are stored or resized, take turns: together they would fill memory.
-_LARGE = 8_000_000
+LARGE = 8_000_000
 # Pixels of a resized image: a long image of few pixels becomes one of many.
 _MOST = 40_000_000
-_TURN = Lock()
+TURN = Lock()
 
 
 def read(preprocess: Preprocess, content: bytes) -> NDArray[Any]:
@@ -31,7 +31,7 @@ def read(preprocess: Preprocess, content: bytes) -> NDArray[Any]:
     """
     size = dimensions(content, preprocess.channels)
     most = max(math.prod(size), math.prod(_resized(preprocess, size)))
-    with _TURN if most > _LARGE else nullcontext():
+    with TURN if most > LARGE else nullcontext():
         return prepare(preprocess, decode(content, preprocess.channels))
 
 

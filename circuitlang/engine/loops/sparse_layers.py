@@ -25,7 +25,7 @@ _DENSE = 0.7
 _FEW = 4
 # Positions that are computed at once, and numbers that stay in a processor's cache.
 _WIDE = 8
-_CACHE = 1 << 16
+CACHE = 1 << 16
 # Arguments of a pool, in this order.
 _POOL_ARGUMENTS = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
 _POOLS: tuple[Any, ...] = (nn.MaxPool2d, functional.max_pool2d)
@@ -95,7 +95,7 @@ class SparseLayer:
         self._bias: Floats = bias.contiguous().numpy()
 
     def __call__(self, maps: Tensor) -> Tensor:
-        padded = self._padded(maps.permute(1, 2, 3, 0))
+        padded = self.padded(maps.permute(1, 2, 3, 0))
         channels, rows, columns = padded.shape[:3]
         down, across = (np.arange(size) * step for size, step in zip(self._size, self._dilation, strict=True))
         height = (rows - int(down[-1]) - 1) // self._stride[0] + 1
@@ -103,7 +103,7 @@ class SparseLayer:
         result = torch.empty(len(self._bias), height, width, LANES)
         offsets = ((down[:, None] * columns + across) * LANES).ravel()
         # As many rows at a time as leave their inputs in the processor's cache.
-        rows_at_once = max(1, _CACHE // (channels * columns * self._stride[0] * LANES))
+        rows_at_once = max(1, CACHE // (channels * columns * self._stride[0] * LANES))
         arguments = (
             padded.view(-1).numpy(), self._weight, self._bias, self._start, self._input, offsets,
             result.view(-1).numpy(), height, width, rows * columns * LANES, self._stride[0] * columns * LANES,
@@ -131,7 +131,7 @@ class SparseLayer:
         spans = zip(self._start, self._start[1:], self._bias, whole, strict=False)
         return [how + weight[a:z].tobytes() + bias.tobytes() if all_ else None for a, z, bias, all_ in spans]
 
-    def _padded(self, maps: Tensor) -> Tensor:
+    def padded(self, maps: Tensor) -> Tensor:
         """Return maps [C, H, W, lanes] with their borders, contiguous; memory behind the last row may be read."""
         top, left = self._padding
         # A row of the output then has as many positions as are computed at once.

@@ -42,7 +42,7 @@ class Sparse(nn.Module):
 
     def __init__(self, module: fx.GraphModule, known: Channels | None = None) -> None:
         super().__init__()
-        self._whole, self._runner = module, _Runner(module, known or Channels(0))
+        self._whole, self._runner = module, Runner(module, known or Channels(0))
 
     def forward(self, images: Tensor, key: Hashable = None) -> Tensor:
         """Return the target's maps for images."""
@@ -63,7 +63,7 @@ class Sparse(nn.Module):
         return maps[: len(images)].contiguous()
 
 
-class _Runner(fx.Interpreter):
+class Runner(fx.Interpreter):
     """Runs a module on eight images, convolutions and max pools by compiled loops."""
 
     def __init__(self, module: fx.GraphModule, known: Channels) -> None:
@@ -79,7 +79,7 @@ class _Runner(fx.Interpreter):
                 alone = follower is not None and is_any_of(follower, modules, _RECTIFIERS)
                 self._layers[node.name] = SparseLayer(layer, alone)
                 self._done |= {follower} if alone and follower else set()
-        self._pools = {node.name: pool for node in module.graph.nodes if (pool := MaxPool.of(node, modules))}
+        self.pools = {node.name: pool for node in module.graph.nodes if (pool := MaxPool.of(node, modules))}
         self._transposed = {node for node in module.graph.nodes if is_any_of(node, modules, _TRANSPOSED)}
         self._first: dict[str, FirstLayer] = {}
         for node in module.graph.nodes:
@@ -91,9 +91,9 @@ class _Runner(fx.Interpreter):
     def _pooled(self, node: fx.Node) -> list[MaxPool]:
         """Return the pools behind a layer that are the only readers of their inputs, and mark them as done with it."""
         pools, follower = [], _follower(node)
-        while follower and (follower in self._done or follower.name in self._pools):
+        while follower and (follower in self._done or follower.name in self.pools):
             if follower not in self._done:
-                pools.append(self._pools[follower.name])
+                pools.append(self.pools[follower.name])
                 self._done.add(follower)
             follower = _follower(follower)
         return pools
@@ -112,8 +112,8 @@ class _Runner(fx.Interpreter):
             return self._first[n.name](self.env[argument], self._key)
         if n.name in self._layers:
             return self._layers[n.name](self.env[argument])
-        if n.name in self._pools:
-            return self._pools[n.name](self.env[argument])
+        if n.name in self.pools:
+            return self.pools[n.name](self.env[argument])
         if n in self._transposed:
             return _transpose(self._run_transposed(n, _transpose(self.env[argument])))
         if n.target is torch.cat and n.args[1:] == (1,) and all(self.env[part].dim() == 4 for part in argument):

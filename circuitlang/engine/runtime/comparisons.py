@@ -59,7 +59,7 @@ def compare_run(
             yield ComparisonStatus(circuits, place, before)
             continue
         try:
-            comparison = _compare(prepared, [finished[each] for each in ids], folder, place)
+            comparison = compare_circuits(prepared, [finished[each] for each in ids], folder, place)
             yield ComparisonStatus(circuits, place, comparison, failure=_lacking(comparison, place.name))
         except CircuitError as error:
             yield ComparisonStatus(circuits, place, failure=error)
@@ -88,7 +88,7 @@ def _before(place: Path, ids: Sequence[str], summaries: Sequence[Summary]) -> Co
     return found if same else None
 
 
-def _compare(prepared: PreparedRun, circuits: Sequence[Summary], folder: Path, place: Path) -> Comparison:
+def compare_circuits(prepared: PreparedRun, circuits: Sequence[Summary], folder: Path, place: Path) -> Comparison:
     jobs, sides, ids = {job.plan.id: job for job in prepared.jobs}, [], [each.plan.id for each in circuits]
     for circuit in circuits:
         # The parts of a split are compared on the pictures of all of them.

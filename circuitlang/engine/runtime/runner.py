@@ -147,12 +147,12 @@ def _together(
         prepare, plan, prepared.folder, prepared.origins, replace(prepared.options, track=no_progress, note=unnoted)
     )
     names = [job.plan.id for job in jobs]
-    with closing(spread(partial(_worker, again, folder, threads), names, processes, _after(jobs))) as made:
+    with closing(spread(partial(start_worker, again, folder, threads), names, processes, predecessors(jobs))) as made:
         for name, outcome in track(made, "circuits", len(names)):
             yield from [_killed(prepared, name, outcome.code)] if isinstance(outcome, Died) else outcome
 
 
-def _worker(again: Callable[[], PreparedRun], folder: Path, threads: int) -> Callable[[str], list[JobResult]]:
+def start_worker(again: Callable[[], PreparedRun], folder: Path, threads: int) -> Callable[[str], list[JobResult]]:
     """Return what one of several processes does for each circuit, by its id. It loads model and images for itself."""
     torch.set_num_threads(threads)
     try:
@@ -168,7 +168,7 @@ def _refused(error: CircuitError, name: str) -> list[JobResult]:
     return [type(error)(replace(f, circuit=name) for f in error.findings)]
 
 
-def _after(jobs: Sequence[Job]) -> dict[str, str]:
+def predecessors(jobs: Sequence[Job]) -> dict[str, str]:
     """Return, for each circuit, the one that leaves its scores in the cache."""
     first: dict[object, str] = {}
     after: dict[str, str] = {}

@@ -45,9 +45,9 @@ def collect(
     if not any(kernels.effective.any() for kernels in circuit.kernels):
         # As where it is judged: what it answers has nothing of the pictures.
         features[:, 1] = features[:, 1].mean()
-    feature, scale = quantise(torch.stack([_reduce(feature)[:, 0] for feature, _ in seen], 1))
+    feature, scale = quantise(torch.stack([reduce_maps(feature)[:, 0] for feature, _ in seen], 1))
     return ActivationMaps(
-        pictures=np.stack([_thumbnail(few.rgb(index)) for index in range(len(few))]),
+        pictures=np.stack([thumbnail(few.rgb(index)) for index in range(len(few))]),
         names=tuple(path.name for path in few.paths),
         maps=maps,
         scales=scales,
@@ -82,17 +82,17 @@ def _seen(subnetwork: TargetSubnetwork, images: Tensor, edits: Edits | None) -> 
         feature = subnetwork.maps(images).mean(1, keepdim=True)
         values = subnetwork.values(images, set(subnetwork.nodes.values()))
     steps = subnetwork.graph.steps
-    return feature.cpu(), {name: _reduce(as_maps(value, steps[name])).cpu() for name, value in values.items()}
+    return feature.cpu(), {name: reduce_maps(as_maps(value, steps[name])).cpu() for name, value in values.items()}
 
 
-def _reduce(maps: Tensor) -> Tensor:
+def reduce_maps(maps: Tensor) -> Tensor:
     height, width = maps.shape[2:]
     if max(height, width) <= MAP:
         return maps
     return functional.adaptive_avg_pool2d(maps, (min(height, MAP), min(width, MAP)))
 
 
-def _thumbnail(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def thumbnail(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     height, width, _ = picture.shape
     if max(height, width) <= THUMBNAIL:
         return picture

@@ -65,7 +65,7 @@ def visualise(
     batches = list(_batches(circuit)) if channels else []
     for number, some in track(iter(batches), "visualising channels", len(batches)):
         node = subnetwork.nodes[subnetwork.layers[number].path]
-        objective = _channels(subnetwork, node, some)
+        objective = of_channels(subnetwork, node, some)
         pictures = [_made(subnetwork, each, preprocess, seed, objective, len(some)) for each in (None, edits)]
         both = _cuts(subnetwork, preprocess, pictures, node, _middle(subnetwork.graph.steps[node]))
         found |= {(number, channel): both[:, place] for place, channel in enumerate(some)}
@@ -87,14 +87,14 @@ def ascend(objective: Objective, preprocess: Preprocess, count: int, seed: int, 
     with torch.enable_grad():
         for _ in range(steps):
             down, right = torch.randint(-reach, reach + 1, (2,), generator=generator).tolist()
-            shifted = low + (high - low) * _picture(spectrum, size).roll((down, right), (2, 3))
+            shifted = low + (high - low) * as_pictures(spectrum, size).roll((down, right), (2, 3))
             optimiser.zero_grad()
             (-objective((shifted - mean) / std).sum()).backward()  # type: ignore[no-untyped-call]
             optimiser.step()
-    return (low + (high - low) * _picture(spectrum, size)).detach()
+    return (low + (high - low) * as_pictures(spectrum, size)).detach()
 
 
-def _picture(spectrum: Tensor, size: int) -> Tensor:
+def as_pictures(spectrum: Tensor, size: int) -> Tensor:
     """Spectra [N, C, size, size / 2 + 1, 2] of brightness and opponent colours, or of channels, as pictures in 0..1."""
     frequency = torch.hypot(torch.fft.fftfreq(size)[:, None], torch.fft.rfftfreq(size)[None])
     amplitude = 1 / frequency.clamp_min(1 / size)
@@ -170,7 +170,7 @@ def of_feature(subnetwork: TargetSubnetwork) -> Objective:
     return lambda images: strong(images).mean(1)
 
 
-def _channels(subnetwork: TargetSubnetwork, node: str, channels: list[int]) -> Objective:
+def of_channels(subnetwork: TargetSubnetwork, node: str, channels: list[int]) -> Objective:
     """Return the objective of one channel of a step for each image."""
 
     def maps(images: Tensor) -> Tensor:

@@ -44,7 +44,7 @@ def convert(folder: Path, kind: Literal["png", "pdf"]) -> bytes:
         cure = "pip install 'circuitlang[images]'"
         raise InputError(Finding("E361", "vl-convert-python is not installed", None, "", cure))
     drawing = read_diagram(folder)
-    call = [sys.executable, "-c", _PROGRAM, kind, str(_scale(drawing)), *sys.path]
+    call = [sys.executable, "-c", _PROGRAM, kind, str(scale(drawing)), *sys.path]
     done = subprocess.run(call, input=drawing.text.encode(), capture_output=True, check=False)
     if done.returncode or not done.stdout:
         reason = done.stderr.decode(errors="replace").strip().split("\n")[-1] or f"it ended with {done.returncode}"
@@ -52,6 +52,6 @@ def convert(folder: Path, kind: Literal["png", "pdf"]) -> bytes:
     return done.stdout
 
 
-def _scale(drawing: Drawing) -> float:
+def scale(drawing: Drawing) -> float:
     side, pixels = max(drawing.width, drawing.height), drawing.width * drawing.height
     return min(_SCALE, _SIDE / side, math.sqrt(_PIXELS / pixels))

@@ -44,7 +44,7 @@ _PLAIN = (
 )  # fmt: skip
 _EMBEDDED = re.compile(r"data:image/(png|jpeg);base64,([A-Za-z0-9+/]+={0,2})")
 # More than any drawing has: bytes of its file, elements, elements inside one another, pixels of its images.
-_BYTES, _COUNT, _DEPTH, _PIXELS = 1 << 26, 200_000, 32, 1 << 26
+_BYTES, MAX_ELEMENTS, _DEPTH, _PIXELS = 1 << 26, 200_000, 32, 1 << 26
 
 
 class ForeignError(ValueError):
@@ -77,7 +77,7 @@ def trusted(content: bytes) -> Drawing:
                 root = element if root is None else root
                 continue
             count += 1
-            _demand(count <= _COUNT, "it has more elements than any drawing")
+            _demand(count <= MAX_ELEMENTS, "it has more elements than any drawing")
             pixels += _element(element)
             _demand(pixels <= _PIXELS, "it has larger images than any drawing")
     except Xml.ParseError as error:

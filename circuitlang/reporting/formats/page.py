@@ -130,7 +130,7 @@ def _example(shown: ExampleImage, apart: bool) -> _Example:
     most = [float(np.abs(each).max()) for each in (shown.network, shown.circuit)]
     scales = most if apart else [max(most)] * 2
     network, circuit = (
-        _heat(_tiled(each), scale) for each, scale in zip((shown.network, shown.circuit), scales, strict=True)
+        _heat(tiled(each), scale) for each, scale in zip((shown.network, shown.circuit), scales, strict=True)
     )
     return _Example(shown.name, embed(shown.picture, 160), network, circuit, shown.kept)
 
@@ -149,7 +149,7 @@ def _kernel(result: Result, share: float, number: int, index: int) -> _Kernel:
     )
 
 
-def _tiled(maps: NDArray[np.float32]) -> NDArray[np.float32]:
+def tiled(maps: NDArray[np.float32]) -> NDArray[np.float32]:
     """Several maps [maps, h, w] as one, in rows of equal length."""
     count, height, width = maps.shape
     across = math.ceil(math.sqrt(count))

@@ -108,7 +108,7 @@ def scatter(witness: FidelityExamples, wide: float = 420, high: float = 400) -> 
         axes.plot(across, witness.slope * across + witness.offset, color=WARM, linewidth=2)
         axes.set(xlim=across, ylim=up, xlabel="in the network", ylabel="in the circuit")
         _few_ticks(axes)
-        return _svg(figure, "scatter")
+        return as_svg(figure, "scatter")
 
 
 def alike(witness: FidelityExamples) -> bool:
@@ -149,7 +149,7 @@ def metrics(summary: Summary, wide: float = 520) -> str:
         axes.set_yticks(range(len(names)), labels=reversed(names))
         for side in ("left", "bottom"):
             axes.spines[side].set_visible(False)
-        return _svg(figure, "metrics")
+        return as_svg(figure, "metrics")
 
 
 def walk(summary: Summary, wide: float = 520, high: float = 360) -> str:
@@ -170,7 +170,7 @@ def walk(summary: Summary, wide: float = 520, high: float = 360) -> str:
         axes.annotate(label, (max(summary.asked, 1), 0), (4, 4), color=WARM, xycoords=("data", "axes fraction"),
                       textcoords="offset points")  # fmt: skip
         _log_sizes(axes, {size: f"{size:,}" for size in sizes}, f"{summary.noun}s allowed")
-        return _svg(figure, "walk")
+        return as_svg(figure, "walk")
 
 
 def sweep(
@@ -187,7 +187,7 @@ def sweep(
         _log_sizes(axes, sizes.names, sizes.label)
         axes.set_ylabel(title)
         _labels(axes, ends)
-        return _svg(figure, "sweep")
+        return as_svg(figure, "sweep")
 
 
 def effective(series: Sequence[Series], sizes: Sizes, wide: float = 1000) -> str:
@@ -207,7 +207,7 @@ def effective(series: Sequence[Series], sizes: Sizes, wide: float = 1000) -> str
         axes.set_ylabel("effective")
         axes.set_ylim(floor, places[-1] * 1.6)
         _labels(axes, ends)
-        return _svg(figure, "effective")
+        return as_svg(figure, "effective")
 
 
 def _above(series: Series, floor: float) -> Series:
@@ -249,7 +249,7 @@ def image_strokes(witness: FidelityExamples, wide: float = 1040) -> str:
         axes.xaxis.set_major_locator(MaxNLocator(6))
         axes.ticklabel_format(axis="x", useOffset=False, style="plain")
         axes.spines["left"].set_visible(False)
-        return _svg(figure, "images")
+        return as_svg(figure, "images")
 
 
 def embedding(split: Split, wide: float = 520, high: float = 420) -> str:
@@ -270,7 +270,7 @@ def embedding(split: Split, wide: float = 520, high: float = 420) -> str:
         axes.set(xlabel=f"first direction, {split.shares[0]:.0%} of the variance",
                  ylabel=f"second, {split.shares[1]:.0%}")  # fmt: skip
         _few_ticks(axes)
-        return _svg(figure, "embedding")
+        return as_svg(figure, "embedding")
 
 
 def alone(chart: str) -> str:
@@ -357,7 +357,7 @@ def _labels(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
                       textcoords="offset points", va="center", annotation_clip=False)  # fmt: skip
 
 
-def _svg(figure: Figure, name: str) -> str:
+def as_svg(figure: Figure, name: str) -> str:
     """Return the figure as an element of a page, without a prologue, a size in points and names of groups."""
     content = io.StringIO()
     figure.savefig(content, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from circuitlang.engine.attribution.multi_target import MultiTargetPass
-from circuitlang.engine.attribution.scorer import _Scoring, score, score_all
+from circuitlang.engine.attribution.scorer import Scorer, score, score_all
 from circuitlang.engine.circuits.builder import Builder
 from circuitlang.engine.circuits.masked_layer import MaskedLayer
 from circuitlang.engine.circuits.selection import count
@@ -212,9 +212,9 @@ def test_gn_draws_by_seed_and_image():
 
 def test_random_signs_are_signs_and_differ_between_images():
     part = subnetwork(build(Chain), "conv2", 2)
-    scoring = _Scoring(Builder(part, Fixed(images(2))), 5, 0)
+    scoring = Scorer(Builder(part, Fixed(images(2))), 5, 0)
     x = images(2)
-    drawn = scoring._cotangent(signs, x, part.feature(x))
+    drawn = scoring.cotangents(signs, x, part.feature(x))
     assert set(drawn.unique().tolist()) == {-1.0, 1.0}
     assert not torch.equal(drawn[0], drawn[1])
 
@@ -337,7 +337,7 @@ def test_greedy(net, path, unit, ablation, compiled, monkeypatch):
     part = subnetwork(module, path, unit)
     builder = Builder(part, Fixed(x), Choice(ablation))
     found = score(builder, "greedy", {}, 5, 0)
-    sensitivities = _Scoring(builder, 5, 0).sensitivities()
+    sensitivities = Scorer(builder, 5, 0).sensitivities()
     assert_greedy(found, naive_greedy(module, path, unit, x, part.relevant, sensitivities, builder.ablation_values))
 
 
@@ -351,7 +351,7 @@ def test_sensitivities_are_the_squared_gradients_on_average(net, path, unit):
     module, x = build(net), images(2)
     part = subnetwork(module, path, unit)
     draws = 64
-    drawn = [_Scoring(Builder(part, Fixed(x)), 5, seed).sensitivities() for seed in range(draws)]
+    drawn = [Scorer(Builder(part, Fixed(x)), 5, seed).sensitivities() for seed in range(draws)]
     exact = {name: torch.zeros(len(mask)).double() for name, mask in part.relevant.items()}
     for feature, _, gradients in kernel_maps(module, path, unit, x):
         for cotangent in torch.eye(feature.numel()).double().reshape(-1, *feature.shape):
@@ -373,8 +373,8 @@ def test_layers_are_seen_in_the_network_itself_where_nothing_is_edited(net, path
 
     def passages(edits=None) -> tuple[dict[str, torch.Tensor], int]:
         runs.clear()
-        seen, scoring = {}, _Scoring(builder, 5, 0)
-        scoring._edits = edits
+        seen, scoring = {}, Scorer(builder, 5, 0)
+        scoring.edits = edits
         scoring.visit_layer_inputs(lambda path, passage: seen.update({path: passage.patches}))
         return seen, len(runs)
 
@@ -395,9 +395,9 @@ def test_greedy_in_a_circuit_makes_up_for_what_is_missing(net, path, unit):
     part = subnetwork(module, path, unit)
     builder = Builder(part, Fixed(x))
     masks = best(score(builder, "random", {}, 5, 0), part.relevant, count(part.relevant) * 2 // 3)
-    scoring = _Scoring(builder, 5, 0)
+    scoring = Scorer(builder, 5, 0)
     found = scoring.score("greedy", masks)
-    scoring._edits = masks
+    scoring.edits = masks
     circuit = naive_ablate(module, path, unit, x, masks, mean=False)
     expected = naive_greedy(
         module, path, unit, x, part.relevant, scoring.sensitivities(), builder.ablation_values, circuit
@@ -534,7 +534,7 @@ def test_random_is_drawn_by_the_seed_and_leaves_the_global_generator_alone():
 @pytest.mark.parametrize("places", [4096, 40], ids=["all places", "some places"])
 @pytest.mark.parametrize("criterion", sorted(CRITERIA.declarations))
 def test_scores_depend_on_neither_batch_size_nor_order(criterion, places, monkeypatch):
-    monkeypatch.setattr("circuitlang.engine.circuits.builder._PLACES", places)
+    monkeypatch.setattr("circuitlang.engine.circuits.builder.PLACES", places)
     part = subnetwork(build(Branches), "head", 4)
     x = images(5)
     whole = score(Builder(part, Fixed(x, 5)), criterion, {}, 9, 0)

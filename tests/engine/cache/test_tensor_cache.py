@@ -87,7 +87,7 @@ def test_other_pictures_and_other_code_make_other_scores(scored, here, monkeypat
     first.write_bytes((here / "images" / "dogs" / "1.png").read_bytes())
     run(0.2)
     assert len(scored) == 2
-    monkeypatch.setattr(tensor_cache, "_engine", lambda: "another version")
+    monkeypatch.setattr(tensor_cache, "engine_version", lambda: "another version")
     run(0.2)
     assert len(scored) == 3
 
@@ -166,7 +166,7 @@ def test_those_go_that_were_not_used_the_longest(tmp_path, monkeypatch):
     score_caches = [tensor_cache.ScoreCache(tensor_cache.folder() / str(number), "key") for number in range(4)]
     for number, score_cache in enumerate(score_caches[:3]):
         score_cache.scores(None, lambda: {"layer": torch.zeros(128, dtype=torch.float64)})
-        os.utime(score_cache._path(None), (number, number))
+        os.utime(score_cache.path(None), (number, number))
     score_caches[0].scores(None, lambda: pytest.fail("it is there"))
     score_caches[3].scores(None, lambda: {"layer": torch.zeros(128, dtype=torch.float64)})
     assert [score_cache.has(None) for score_cache in score_caches] == [True, False, True, True]

@@ -135,7 +135,7 @@ def test_the_best_channels_are_kept_and_the_targets_own_always():
 
 def test_of_a_target_behind_an_add_both_sides_are_its_own():
     made = builder(build(Residual), "relu", 1, "channel")
-    assert {name: rows.nonzero()[:, 0].tolist() for name, rows in made._ends.items()} == {
+    assert {name: rows.nonzero()[:, 0].tolist() for name, rows in made.ends.items()} == {
         "stem": [1],
         "body": [1],
         "head": [],

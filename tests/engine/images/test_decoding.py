@@ -157,7 +157,7 @@ def test_strips_that_are_laid_on_white_join(monkeypatch: pytest.MonkeyPatch) -> 
     layered = np.random.default_rng(1).integers(0, 256, (60, 8, 4)).astype(np.uint8)
     content = encoded(Image.fromarray(layered), "PNG")
     at_once = values(content, 3)
-    monkeypatch.setattr(reader, "_STRIP", 40)
+    monkeypatch.setattr(reader, "STRIP", 40)
     np.testing.assert_array_equal(values(content, 3), at_once)
 
 
@@ -254,15 +254,15 @@ def test_large_images_take_turns(large: bool, monkeypatch: pytest.MonkeyPatch) -
     held = []
 
     def watched(content: bytes, channels: int) -> object:
-        held.append(preprocessing._TURN.locked())
+        held.append(preprocessing.TURN.locked())
         return reader.decode(content, channels)
 
     monkeypatch.setattr(preprocessing, "decode", watched)
-    monkeypatch.setattr(preprocessing, "_LARGE", 90)
+    monkeypatch.setattr(preprocessing, "LARGE", 90)
     preprocessing.read(plain(3, 8 if large else 6), encoded(Image.new("L", (9, 6)), "PNG"))
     preprocessing.read(plain(3, 2), encoded(Image.new("L", (20, 6) if large else (9, 6)), "PNG"))
     assert held == [large, large]
-    assert not preprocessing._TURN.locked()
+    assert not preprocessing.TURN.locked()
 
 
 def test_an_array_of_floats_must_be_on_the_scale_of_mean_and_std() -> None:
@@ -326,7 +326,7 @@ def test_warnings_are_as_they_were_afterwards() -> None:
 
 
 def test_a_file_that_changes_during_a_run_is_not_mixed_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_KEEP", 0)
+    monkeypatch.setattr(module, "KEEP", 0)
     paths = [tmp_path / "a.npy", tmp_path / "b.npy"]
     for number, path in enumerate(paths):
         path.write_bytes(array(np.full((6, 8), number / 2)))

@@ -269,7 +269,7 @@ def test_the_digest_is_of_contents_not_of_names(folder):
 def test_pictures_that_do_not_fit_in_memory_are_read_again(folder, monkeypatch):
     paths = find(Images(["dogs/*"]), folder)
     kept, _ = load(paths, PLAIN)
-    monkeypatch.setattr(module, "_KEEP", 300)
+    monkeypatch.setattr(module, "KEEP", 300)
     streamed, _ = load(paths, PLAIN)
     assert kept.prepared
     assert not streamed.prepared
@@ -299,7 +299,7 @@ def test_one_picture_or_no_holdout_leaves_nothing_to_test_on(folder):
 
 
 def test_the_next_batch_is_decoded_while_one_is_computed_with(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_KEEP", 0)
+    monkeypatch.setattr(module, "KEEP", 0)
     asked, values = [], module.ImageSet.values
     second = threading.Event()
 
@@ -322,7 +322,7 @@ def test_the_next_batch_is_decoded_while_one_is_computed_with(tmp_path, monkeypa
 
 
 def test_whoever_stops_early_leaves_no_thread(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "_KEEP", 0)
+    monkeypatch.setattr(module, "KEEP", 0)
     for index in range(6):
         Image.new("RGB", (8, 8)).save(tmp_path / f"{index}.png")
     pictures, _ = load(sorted(tmp_path.iterdir()), PLAIN)

@@ -37,7 +37,7 @@ def fresh() -> ModuleType:
 
 
 def kept(module: ModuleType) -> list[Path]:
-    return sorted(Path(module.double._cache.cache_path).glob("doubling.double*"))
+    return sorted(Path(module.double.stats.cache_path).glob("doubling.double*"))
 
 
 def hits(module: ModuleType) -> int:

@@ -141,7 +141,7 @@ def test_window_sums(stride, dilation):
             down = torch.arange(rows) * stride[0] + i * dilation[0]
             across = torch.arange(columns) * stride[1] + j * dilation[1]
             expected[i, j] = kernels.input.double()[:, :, down][..., across].sum((0, 2, 3))
-    torch.testing.assert_close(observe._window_sums(kernels), expected)
+    torch.testing.assert_close(observe.window_sums(kernels), expected)
 
 
 def test_without_numba_there_are_no_loops(monkeypatch):
@@ -192,7 +192,7 @@ def test_a_cost_that_is_no_number_ends_its_channel_alone():
 
 
 def test_a_covariance_is_made_in_strips(monkeypatch):
-    monkeypatch.setattr(covariance, "_STRIP", 4)
+    monkeypatch.setattr(covariance, "STRIP", 4)
     seen = torch.randn(30, 9, 3, generator=torch.Generator().manual_seed(0)).double()
     torch.testing.assert_close(covariance.covariance_of(seen), torch.einsum("pkt,pls->ktls", seen, seen) / 30)
 

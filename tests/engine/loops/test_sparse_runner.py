@@ -89,8 +89,8 @@ def test_pools(given, words, rows, columns, threads, function, monkeypatch):
         def forward(self, x):
             return functional.max_pool2d(x, *given, **words) if function else self.pool(x)
 
-    runner = sparse_runner._Runner(fx.symbolic_trace(Net()), sparse_layers.Channels())
-    assert len(runner._pools) == 1
+    runner = sparse_runner.Runner(fx.symbolic_trace(Net()), sparse_layers.Channels())
+    assert len(runner.pools) == 1
     x = torch.randn(LANES, 5, rows, columns)
     # What isn't a number, and nothing but what is infinitely little, are no different from torch's.
     x[0, 0, 2, 2], x[1] = torch.nan, -torch.inf
@@ -100,9 +100,9 @@ def test_pools(given, words, rows, columns, threads, function, monkeypatch):
 
 def test_a_pool_that_says_where_is_left_to_torch():
     both = nn.Sequential(nn.MaxPool2d(2, return_indices=True))
-    assert not sparse_runner._Runner(fx.symbolic_trace(both), sparse_layers.Channels())._pools
+    assert not sparse_runner.Runner(fx.symbolic_trace(both), sparse_layers.Channels()).pools
     last = fx.symbolic_trace(lambda x: functional.max_pool2d(x, 2, 2, 0, 1, False, True))
-    assert not sparse_runner._Runner(last, sparse_layers.Channels())._pools
+    assert not sparse_runner.Runner(last, sparse_layers.Channels()).pools
 
 
 class Striped(nn.Module):
@@ -207,7 +207,7 @@ def test_many_rows_at_once_or_one(monkeypatch):
     x = sparse_layers.images_last(torch.randn(LANES, 4, 12, 12))
     wanted = sparse_layers.SparseLayer(layer, False)(x)
     for cache in (0, 1000, 1 << 30):
-        monkeypatch.setattr(sparse_layers, "_CACHE", cache)
+        monkeypatch.setattr(sparse_layers, "CACHE", cache)
         assert torch.equal(sparse_layers.SparseLayer(layer, False)(x), wanted)
 
 
@@ -238,7 +238,7 @@ def test_nan_stays_and_no_images_are_no_maps():
 @pytest.mark.parametrize("width", [7, 8, 9, 10, 12])
 def test_nothing_is_read_beyond_the_memory_of_maps(width):
     layer = sparse_layers.SparseLayer(nn.Conv2d(2, 1, 3).requires_grad_(False), False)
-    laid = layer._padded(torch.zeros(2, 5, width, LANES))
+    laid = layer.padded(torch.zeros(2, 5, width, LANES))
     # From its last start in the last row a loop reads eight positions, each three columns wide.
     start = max(width - 2 - 8, 0)
     last = ((2 * 5 - 1) * width + start + 7 + 2) * LANES + LANES

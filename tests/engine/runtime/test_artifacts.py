@@ -164,7 +164,7 @@ def test_a_module_of_something_else_is_no_circuit(folder: Path, monkeypatch: pyt
     [
         ("circuitlang.reporting.run_overview.index", "index.html"),
         ("circuitlang.reporting.run_overview.sweeps", "sweep.json"),
-        ("circuitlang.engine.runtime.comparisons._compare", "compare-one-two"),
+        ("circuitlang.engine.runtime.comparisons.compare_circuits", "compare-one-two"),
     ],
 )
 def test_a_page_of_a_run_that_fails_takes_nothing_with_it(

@@ -178,7 +178,7 @@ def _breaking(again, folder, threads):
 
 
 def test_a_circuit_that_fails_or_kills_one_of_several_processes_does_not_lose_the_others(here, undrawn, monkeypatch):
-    monkeypatch.setattr(runner, "_worker", _breaking)
+    monkeypatch.setattr(runner, "start_worker", _breaking)
     result = call("run", "-e", SPEC, "--jobs", "2", code=1)
     assert done() == [IDS[0], IDS[3]]
     assert f"{IDS[1]} can't be computed: RuntimeError: odd" in result.stderr

@@ -17,8 +17,8 @@ from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
 from circuitlang.engine.evaluation import reference_responses
 from circuitlang.engine.graph.targets import Target
 from circuitlang.engine.graph.tracer import trace
-from circuitlang.engine.runtime.jobs import Options, PreparedRun, prepare
-from circuitlang.engine.runtime.runner import JobRunner, _after
+from circuitlang.engine.runtime.jobs import Options, prepare
+from circuitlang.engine.runtime.runner import JobRunner, predecessors
 from circuitlang.engine.runtime.work_sharing import precompute_shared
 from circuitlang.pipeline import compile_source, run_compiled
 from circuitlang.plan.model import Choice
@@ -114,17 +114,19 @@ def test_what_is_finished_is_not_scored_for_company(here, undrawn, passes):
 
 def test_of_several_processes_none_waits_for_another_layer(here, passes, monkeypatch):
     compiled = compile_source(Source(str(here / "some.circuit"), SWEEP))
-    jobs = prepare(compiled.plan, compiled.folder, compiled.origins, Options()).jobs
+    prepared = prepare(compiled.plan, compiled.folder, compiled.origins, Options())
+    jobs = prepared.jobs
     first, second, *_, last = jobs
     assert last.subnetwork.target.step.name == "conv3"
-    after = _after(jobs)
+    after = predecessors(jobs)
     assert after.pop(second.plan.id) == first.plan.id
     assert last.plan.id not in after
     assert not passes
-    performer = JobRunner(PreparedRun(compiled.plan, *[None] * 7), here, jobs, apart=True)
+    performer = JobRunner(prepared, here, jobs, apart=True)
     monkeypatch.setattr("circuitlang.engine.runtime.runner.execute", lambda *_: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        performer._circuit(first)
+    (error,) = performer(first)
+    assert isinstance(error, CircuitError)
+    assert "ZeroDivisionError" in error.findings[0].message
     assert {tuple(targets) for targets in passes} == {("conv4", "conv4")}
     assert not last.score_cache.has(None)
     assert not reference_responses.there(last.subnetwork, last.train)
@@ -144,7 +146,7 @@ def test_what_the_network_does_is_found_once_for_all_and_forgotten_at_the_end(he
     monkeypatch.setattr(reference_responses, "collect", counted)
     spec(SWEEP.replace("criterion=snip", "criterion=magnitude"), here)
     assert ran == [("the network on images", 3, True), ("the network on held-out images", 3, False)]
-    assert not any(subnetwork.memo._values for subnetwork in subnetworks)
+    assert not any(subnetwork.memo.held for subnetwork in subnetworks)
 
 
 @pytest.mark.parametrize(("room", "together"), [(1 << 20, {3}), (0, {1})])
@@ -178,7 +180,9 @@ def test_what_fails_for_one_fails_for_no_other(here, undrawn, monkeypatch):
         "preserve conv4:3 on images/dogs/* sparsity<=0.1 criterion=actgrad", here / "images" / ".."
     )  # so that it is loaded
     entry = CRITERIA.load("actgrad")
-    monkeypatch.setitem(CRITERIA._loaded, "actgrad", replace(entry, reduce=broken))
+    load = CRITERIA.load
+    broken_entry = replace(entry, reduce=broken)
+    monkeypatch.setattr(CRITERIA, "load", lambda name: broken_entry if name == "actgrad" else load(name))
     compiled = compile_source(Source(str(here / "some.circuit"), SWEEP))
     made = []
     with pytest.raises(CircuitError) as failed:
@@ -212,4 +216,4 @@ def test_one_of_several_processes_holds_what_it_knows_of_one_feature(here, undra
     performer = JobRunner(prepared, here / "runs", prepared.jobs, apart=True)
     for job in prepared.jobs:
         list(performer(job))
-    assert [bool(job.subnetwork.memo._values) for job in prepared.jobs] == [False, False, True]
+    assert [bool(job.subnetwork.memo.held) for job in prepared.jobs] == [False, False, True]

@@ -92,9 +92,9 @@ def test_a_strength_that_is_not_a_number_is_no_reason_to_fail():
 
 def test_large_maps_are_averaged_and_large_pictures_reduced():
     maps = torch.randn(2, 3, 70, 41)
-    torch.testing.assert_close(activation_maps._reduce(maps), adaptive_avg_pool2d(maps, (28, 28)))
-    assert activation_maps._reduce(maps[..., :5]).shape == (2, 3, 28, 5)
-    shown = activation_maps._thumbnail(np.zeros((200, 200, 3), np.uint8))
+    torch.testing.assert_close(activation_maps.reduce_maps(maps), adaptive_avg_pool2d(maps, (28, 28)))
+    assert activation_maps.reduce_maps(maps[..., :5]).shape == (2, 3, 28, 5)
+    shown = activation_maps.thumbnail(np.zeros((200, 200, 3), np.uint8))
     assert shown.shape == (activation_maps.THUMBNAIL, activation_maps.THUMBNAIL, 3)
 
 

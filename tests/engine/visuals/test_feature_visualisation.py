@@ -12,9 +12,9 @@ from circuitlang.engine.graph.targets import Target
 from circuitlang.engine.graph.tracer import trace
 from circuitlang.engine.visuals.feature_visualisation import (
     SIZE,
-    _channels,
-    _picture,
+    as_pictures,
     ascend,
+    of_channels,
     of_feature,
     same,
     visualise,
@@ -55,7 +55,7 @@ def test_the_feature_is_excited(net, path, unit, part):
 def test_each_picture_excites_the_channel_it_is_made_for():
     _, subnetwork = made(Chain, "fc2", 0)
     node = subnetwork.nodes["conv2"]
-    pictures = ascend(_channels(subnetwork, node, [0, 3, 4]), PREPROCESS, 3, 0, 40)
+    pictures = ascend(of_channels(subnetwork, node, [0, 3, 4]), PREPROCESS, 3, 0, 40)
     values = subnetwork.values((pictures - 0.5) / 0.25, {node})[node][:, [0, 3, 4]]
     middle = values[..., values.shape[2] // 2, values.shape[3] // 2]
     assert middle.argmax(0).tolist() == [0, 1, 2]
@@ -64,8 +64,8 @@ def test_each_picture_excites_the_channel_it_is_made_for():
 def test_what_one_picture_is_does_not_depend_on_the_others():
     _, subnetwork = made(Chain, "fc2", 0)
     node = subnetwork.nodes["conv2"]
-    alone = ascend(_channels(subnetwork, node, [3]), PREPROCESS, 1, 0, 8)
-    together = ascend(_channels(subnetwork, node, [0, 3]), PREPROCESS, 2, 0, 8)
+    alone = ascend(of_channels(subnetwork, node, [3]), PREPROCESS, 1, 0, 8)
+    together = ascend(of_channels(subnetwork, node, [0, 3]), PREPROCESS, 2, 0, 8)
     torch.testing.assert_close(alone[0], together[1], atol=1e-3, rtol=0)
 
 
@@ -121,9 +121,9 @@ def test_nothing_excites_what_is_dead_and_the_beginning_is_shown():
 @pytest.mark.parametrize("size", [11, 12])
 def test_the_spectrum_is_that_of_a_picture_of_any_size(size):
     spectrum = torch.zeros(1, 3, size, size // 2 + 1, 2)
-    assert torch.equal(_picture(spectrum, size), torch.full((1, 3, size, size), 0.5))
+    assert torch.equal(as_pictures(spectrum, size), torch.full((1, 3, size, size), 0.5))
     spectrum[0, 0, 0, 1, 0] = 1  # one wave of brightness along each row
-    wave = _picture(spectrum, size)[0]
+    wave = as_pictures(spectrum, size)[0]
     assert torch.allclose(wave[0], wave[1])
     assert torch.allclose(wave[0, 0], wave[0, -1])
     assert int(wave[0, 0].argmax()) == 0

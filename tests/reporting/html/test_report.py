@@ -267,7 +267,7 @@ def test_what_must_not_be_overlooked_stands_beside_the_name(made, visit):
 
 
 def test_no_interval_is_cut_off_and_what_is_far_off_is_an_arrow(made, monkeypatch):
-    monkeypatch.setattr(charts, "_svg", lambda figure, _: figure)
+    monkeypatch.setattr(charts, "as_svg", lambda figure, _: figure)
     summary = made[4].summary
     for interval, far in (((-1.0, 1.0), -0.4), ((0.2, 3.0), 40.0), ((0.5, 0.6), -40.0)):
         judged = msgspec.structs.replace(
@@ -489,8 +489,8 @@ def test_a_run_is_a_list_and_shows_its_one_circuit_or_all(made, tmp_path):
 
 
 def test_maps_of_several_units_are_laid_out_row_by_row():
-    from circuitlang.reporting.formats.page import _tiled
+    from circuitlang.reporting.formats.page import tiled
 
     maps = np.arange(3 * 2 * 2, dtype=np.float32).reshape(3, 2, 2)
-    np.testing.assert_array_equal(_tiled(maps), [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 0, 0], [10, 11, 0, 0]])
-    np.testing.assert_array_equal(_tiled(maps[:1]), maps[0])
+    np.testing.assert_array_equal(tiled(maps), [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 0, 0], [10, 11, 0, 0]])
+    np.testing.assert_array_equal(tiled(maps[:1]), maps[0])
