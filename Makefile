@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-slow check docs grammar renew clean
+.PHONY: help demo test test-slow mutants check docs grammar renew clean
 
 help:
 	@echo 'make demo    run examples/dogs.circuit on the bundled network and images'
 	@echo 'make test    the tests'
 	@echo 'make test-slow  the tests that CI runs as well: every page of the docs, every family of networks'
+	@echo 'make mutants put mistakes into a copy of the package and see that the tests find them'
 	@echo 'make check   lint, format, types, import order'
 	@echo 'make docs    the documentation, into site/'
 	@echo 'make grammar make the parser tables of grammar/circuit.lark, after a change to it or a new Lark'
@@ -26,6 +27,9 @@ test: $(VENV)/.test
 
 test-slow: $(VENV)/.test
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -n $(or $(WORKERS),auto) -m slow
+
+mutants: $(VENV)/.test
+	@$(BIN)/python -m tests.mutations
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

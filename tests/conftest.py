@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.helpers import fuzzing
+from tests.helpers import fuzzing, standard_runs
 from tests.helpers.fast_mode import BRIEF, leave_pages, leave_undrawn, worker
 
 if TYPE_CHECKING:
@@ -134,6 +134,22 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     draw_pictures(tmp_path, "dogs", 5)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def standard_run(
+    here: Path, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., None]:
+    """Puts what a run of a spec leaves into the test's folder, for tests that begin with it; computed once a session.
+
+    A test without rendering gets a run without it. With a name, the spec is the file of that name.
+    """
+    drawn = "undrawn" not in request.fixturenames
+
+    def put(text: str, name: str = "") -> None:
+        standard_runs.put(here, standard_runs.shared_folder(tmp_path_factory.getbasetemp()), text, name, drawn)
+
+    return put
 
 
 @pytest.fixture(autouse=True)

@@ -64,7 +64,7 @@ def test_what_is_sound_passes_and_leaves_nothing_behind(here):
 
 
 def test_a_model_of_torchvision_needs_no_weights(here):
-    text = "model vgg11\n" + SPEC.format("conv8:511") + SPEC.format("features.20:3")
+    text = "model squeezenet1_1\n" + SPEC.format("conv1:63") + SPEC.format("features.1:3")
     assert "2 circuits, no mistakes" in check(text, "--deep")
 
 

@@ -228,7 +228,7 @@ def test_some_pictures_are_held_out_and_some_are_left(share, count, out):
     assert held_out(share, count) == out
 
 
-def test_kernels_asked_for_are_those_a_run_asks_for(here):
+def test_kernels_asked_for_are_those_a_run_asks_for(here, undrawn):
     text = f"{LINE}\npreserve conv4:1 on images/dogs/* kernels<=20"
     planned = {each["id"]: (each["relevant"], each["asked"]) for each in numbers(text)["circuits"]}
     call("run", "-e", text)
@@ -238,10 +238,10 @@ def test_kernels_asked_for_are_those_a_run_asks_for(here):
     assert planned[FOLDER] == (6768, 676)
 
 
-def test_what_is_finished_is_not_due(here):
+def test_what_is_finished_is_not_due(here, undrawn, standard_run):
     text = f"{LINE}\npreserve conv4:1 on images/cats/* kernels<=20"
     assert [each["state"] for each in numbers(text)["circuits"]] == ["new", "new"]
-    call("run", "-e", LINE)
+    standard_run(LINE)
     planned = numbers(text)
     assert [each["state"] for each in planned["circuits"]] == ["finished", "new"]
     assert planned["due"] == ["conv4_1-greedy-20kernels"]
@@ -255,8 +255,8 @@ def test_what_is_finished_is_not_due(here):
     assert "changed" in call("plan", "-e", text).stdout
 
 
-def test_a_damaged_result_is_not_finished(here):
-    call("run", "-e", LINE)
+def test_a_damaged_result_is_not_finished(here, undrawn, standard_run):
+    standard_run(LINE)
     assert call("plan", "runs/inline/plan.yaml").stdout.count("finished already") == 1
     (here / "runs" / "inline" / FOLDER / "circuit.safetensors").write_bytes(b"junk")
     assert numbers(LINE)["circuits"][0]["state"] == "damaged"
@@ -264,8 +264,8 @@ def test_a_damaged_result_is_not_finished(here):
 
 
 @pytest.mark.parametrize("name", ["circuit.json", "report.html", "SHA256SUMS"])
-def test_a_result_that_lost_a_file_is_damaged(here, name):
-    call("run", "-e", LINE)
+def test_a_result_that_lost_a_file_is_damaged(here, name, standard_run):
+    standard_run(LINE)
     (here / "runs" / "inline" / FOLDER / name).unlink()
     assert numbers(LINE)["circuits"][0]["state"] == "damaged"
     call("run", "-e", LINE)
@@ -289,13 +289,13 @@ def plan_of_line() -> str:
     return call("plan", "-e", LINE).stdout
 
 
-def test_weights_and_pictures_are_read_only_where_there_is_a_result(here, monkeypatch):
+def test_weights_and_pictures_are_read_only_where_there_is_a_result(here, monkeypatch, undrawn, standard_run):
     read = []
     original = forecast.prepare
     monkeypatch.setattr(forecast, "prepare", lambda plan, *rest: read.append(plan) or original(plan, *rest))
     numbers(LINE)
     assert read == []
-    call("run", "-e", LINE)
+    standard_run(LINE)
     read.clear()
     numbers(f"{LINE}\npreserve conv4:1 on images/cats/* kernels<=20")
     assert [[each.id for each in plan.circuits] for plan in read] == [[FOLDER]]

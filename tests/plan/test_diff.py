@@ -165,10 +165,10 @@ def test_patterns_from_different_folders_that_mean_the_same_files():
     assert difference(side(BASE), side(BASE.replace("images/", "../images/")))[0]
 
 
-def test_a_spec_its_plan_and_its_run_mean_the_same(here):
+def test_a_spec_its_plan_and_its_run_mean_the_same(here, undrawn, standard_run):
     (here / "a.circuit").write_text(BASE)
     call("plan", "a.circuit", "-o", "plans/a.yaml")
-    call("run", "a.circuit")
+    standard_run(BASE, "a.circuit")
     sides = ["a.circuit", "plans/a.yaml", "runs/a", "runs/a/conv5_34-snip-0.1"]
     for before, after in pairwise([*sides, *sides]):
         assert call("diff", before, after).stdout == "no difference in meaning\n"
@@ -178,9 +178,9 @@ def test_a_spec_its_plan_and_its_run_mean_the_same(here):
         assert "criterion: snip → magnitude  (a.circuit:1 → b.circuit:1)" in said
 
 
-def test_runs_differ_in_numbers_kernels_and_provenance(here):
+def test_runs_differ_in_numbers_kernels_and_provenance(here, undrawn, standard_run):
     (here / "a.circuit").write_text(BASE)
-    call("run", "a.circuit")
+    standard_run(BASE, "a.circuit")
     call("run", "a.circuit", "--out", "again")
     assert call("diff", "runs/a", "again/a").stdout == "no difference in meaning\n"
     draw("dogs", 9).save(here / "images" / "dogs" / "9.png")
@@ -211,7 +211,7 @@ def naive(folder: Path) -> set[tuple[str, int, int]]:
     return kept
 
 
-def test_another_kernel_another_version_and_a_circuit_that_is_not_finished(here):
+def test_another_kernel_another_version_and_a_circuit_that_is_not_finished(here, undrawn):
     (here / "a.circuit").write_text(f"{BASE}\npreserve conv4:1 on images/dogs/* kernels<=20")
     call("run", "a.circuit")
     call("run", "a.circuit", "--out", "again")
@@ -254,15 +254,15 @@ def test_every_mistake_in_either_is_a_finding(here, bad):
         assert not result.stdout
 
 
-def test_damaged_results_are_findings(here):
+def test_damaged_results_are_findings(here, undrawn, standard_run):
     (here / "a.circuit").write_text(BASE)
-    call("run", "a.circuit")
+    standard_run(BASE, "a.circuit")
     for name in ("circuit.safetensors", "circuit.json"):
         (here / "runs" / "a" / "conv5_34-snip-0.1" / name).write_bytes(b"{")
         assert "error[E312]" in call("diff", "runs/a", "runs/a", code=1).stderr
 
 
-def test_a_damaged_result_hides_no_other(here):
+def test_a_damaged_result_hides_no_other(here, undrawn):
     (here / "a.circuit").write_text(f"{BASE}\n{BASE.replace('snip', 'magnitude')}\n")
     call("run", "a.circuit")
     shutil.copytree("runs/a", "b")
@@ -276,7 +276,7 @@ def test_a_damaged_result_hides_no_other(here):
     assert said.stderr.count("error[E312]") == 1
 
 
-def test_no_torch_is_imported(here):
+def test_no_torch_is_imported(here, undrawn, standard_run):
     (here / "a.circuit").write_text(BASE)
-    call("run", "a.circuit")
+    standard_run(BASE, "a.circuit")
     assert imported(["diff", "runs/a", "runs/a"], here) == []

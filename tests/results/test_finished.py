@@ -30,8 +30,8 @@ def call(*arguments: str, code: int = 0) -> str:
     return ran.output
 
 
-def test_every_file_that_a_run_writes_is_looked_at(here):
-    call("run", "-e", SPEC)
+def test_every_file_that_a_run_writes_is_looked_at(here, standard_run):
+    standard_run(SPEC)
     names = {path.name for path in FOLDER.iterdir()}
     assert {"diagram.svg", "diagram.html", "report.html", "report.txt", "module.pt2", "metrics.json"} < names
     assert damage(FOLDER) == []
@@ -60,8 +60,8 @@ def test_every_file_that_a_run_writes_is_looked_at(here):
 
 @pytest.mark.parametrize("name", ["circuit.json", "circuit.safetensors", "metrics.json", SUMS])
 @pytest.mark.parametrize("content", [b"\xff", None])
-def test_a_damaged_circuit_is_made_again(here, undrawn, name, content):
-    call("run", "-e", SPEC)
+def test_a_damaged_circuit_is_made_again(here, undrawn, name, content, standard_run):
+    standard_run(SPEC)
     before = {path.name: path.read_bytes() for path in FOLDER.iterdir()}
     (FOLDER / "notes.txt").write_text("mine")
     if content is None:
@@ -80,8 +80,8 @@ def test_a_circuit_that_is_made_for_the_first_time_or_of_another_plan_is_not_mad
 
 
 @pytest.mark.parametrize("name", ["circuit.json", "circuit.safetensors"])
-def test_what_was_changed_is_never_shown_as_the_circuit(here, undrawn, name):
-    call("run", "-e", SPEC)
+def test_what_was_changed_is_never_shown_as_the_circuit(here, undrawn, name, standard_run):
+    standard_run(SPEC)
     content = bytearray((FOLDER / name).read_bytes())
     content[len(content) // 2] ^= 1
     (FOLDER / name).write_bytes(content)

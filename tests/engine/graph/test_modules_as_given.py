@@ -255,7 +255,7 @@ def test_a_run_that_ends_well_prints_nothing_of_a_librarys_or_the_networks(place
     assert "a print of" not in done.stdout
 
 
-@pytest.mark.parametrize("jobs", [pytest.param("1", marks=pytest.mark.slow), "2"])
+@pytest.mark.parametrize("jobs", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_a_run_prints_no_warnings_of_a_library(place, jobs):
     again = "circuit d = preserve class(1) on pics/* sparsity<=30% criterion=snip\n"
     Path("a.circuit").write_text(spec("Sampled", size="sparsity<=40%") + again)

@@ -76,6 +76,7 @@ def alone(tmp_path_factory) -> dict[str, bytes]:
     return numbers(folder / "runs" / "inline")
 
 
+@pytest.mark.slow
 def test_several_processes_find_what_one_finds(here, alone, undrawn, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     result = call("run", "-e", SPEC, "--jobs", "2")
@@ -177,10 +178,13 @@ def _breaking(again, folder, threads):
     return undrawn_worker(again, folder, threads)
 
 
-def test_a_circuit_that_fails_or_kills_one_of_several_processes_does_not_lose_the_others(here, undrawn, monkeypatch):
+def test_a_circuit_that_fails_or_kills_one_of_several_processes_does_not_lose_the_others(
+    here, alone, undrawn, monkeypatch
+):
     monkeypatch.setattr(runner, "start_worker", _breaking)
     result = call("run", "-e", SPEC, "--jobs", "2", code=1)
     assert done() == [IDS[0], IDS[3]]
+    assert numbers() == {name: alone[name] for name in (IDS[0], IDS[3])}
     assert f"{IDS[1]} can't be computed: RuntimeError: odd" in result.stderr
     assert f"{IDS[2]} can't be computed: its process was ended" in result.stderr
     assert "by signal 9" in result.stderr
