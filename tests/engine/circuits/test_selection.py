@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from circuitlang.engine.circuits.selection import best, budget, count, ranks, select
+from circuitlang.engine.circuits.selection import best, budget, channels, count, ranks, select
 from circuitlang.plan.model import Kernels, Sparsity
 
 SHAPES = {"a": (2, 3), "b": (1, 4)}
@@ -63,6 +63,14 @@ def test_what_is_not_a_number_is_never_kept():
     relevant = {"a": torch.ones(5, dtype=torch.bool)}
     assert select(scores, relevant, 2)["a"].tolist() == [False, True, True, False, False]
     assert ranks(scores, relevant)["a"].tolist() == [5, 1, 0, 5, 2]
+
+
+def test_channels_are_ranked_by_the_mean_score_of_their_relevant_kernels():
+    scores = {"a": torch.tensor([[3.0, 3.0, 3.0], [4.0, 0.0, 0.0]])}
+    relevant = {"a": torch.tensor([[True, True, True], [True, False, False]])}
+    none = {"a": torch.zeros(2, dtype=torch.bool)}
+    masks = channels(scores, relevant, none, 3, lambda masks: masks)
+    assert masks["a"].tolist() == [[False, False, False], [True, False, False]]
 
 
 def test_one_kernel_is_one_kernel():
