@@ -25,9 +25,9 @@ ROOT = Path(__file__).resolve().parents[1]
 os.environ["CIRCUITLANG_DEBUG"] = "1"
 # Modules that make something costly once for many tests.
 SHARING = (
-    "test_bundled", "test_comparisons", "test_interactive", "test_docs", "test_exporters",
-    "test_extending", "test_process_pool", "test_api", "test_networks", "test_packaging", "test_raster", "test_real",
-    "test_report", "test_split_job",
+    "test_api", "test_artifacts", "test_bundled", "test_comparisons", "test_docs", "test_exporters", "test_extending",
+    "test_fuzz_results", "test_interactive", "test_networks", "test_packaging", "test_process_pool", "test_raster",
+    "test_real", "test_report", "test_split_job",
 )  # fmt: skip
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 # In milliseconds: an hour, for no test that would pass is to end by it.
