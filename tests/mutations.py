@@ -120,7 +120,7 @@ MUTATIONS = (
     Mutation("graph", _PATHS, "ranked = torch.where(leading, ranked + 1 + ranked.amax(), ranked)", "pass"),
     # Channels too few, the wrong ones, settings of layers that get lost, norms folded where others read.
     Mutation("extraction", _LIVENESS, "fed[step.name] = step.block_any(reached)", "fed[step.name] = reached"),
-    Mutation("extraction", _LIVENESS, "asked[:] = True", "asked[:] = asked"),
+    Mutation("extraction", _LIVENESS, "wanted[edge.node][:] = True", "wanted[edge.node][:] = wanted[edge.node]"),
     Mutation("extraction", _LIVENESS, "wanted[step.edges[0].node] |= step.layer",
              "wanted[step.edges[0].node] = step.layer"),
     Mutation("extraction", _LIVENESS, "(step.layer.per_kernel(fed[step.edges[0].node]) & kept[step.layer.path]).any(1)",

@@ -322,7 +322,7 @@ def test_a_run_that_is_killed_leaves_nothing_half_done_and_goes_on_where_it_was(
     assert left == {"plan.yaml", "index.html", *(f"conv5_{channel}-magnitude-30kernels" for channel in channels)}
 
 
-def test_what_a_plan_has_no_more_is_not_of_the_run(here, undrawn):
+def test_what_a_plan_has_no_more_is_not_of_the_run(here):
     (here / "a.circuit").write_text("preserve conv5:[33, 34] on images/dogs/* kernels<=20 criterion=magnitude\n")
     call("run", "a.circuit")
     (here / "a.circuit").write_text(
