@@ -99,7 +99,8 @@ MUTATIONS = (
     Mutation("scoring", _SCORER, "top, left = i * kernels.dilation[0], j * kernels.dilation[1]",
              "top, left = i * kernels.dilation[0], j"),
     # Windows, blocks, axes, neighbours; paths that forget or invent channels.
-    Mutation("graph", _RULES, "own if step.width == width else torch.zeros_like(own), own)", "own % step.width, own)"),
+    Mutation("graph", _RULES, "torch.zeros_like(own), own) for step in sources",
+             "torch.zeros_like(own), own) for step in sources[:1]"),
     Mutation("graph", _RULES, "torch.arange(-(size // 2), (size - 1) // 2 + 1)",
              "torch.arange(-(size // 2), (size - 1) // 2)"),
     Mutation("graph", _RULES, "return same(call, steps, None, call.argument(1, \"num_groups\"))",
@@ -131,8 +132,7 @@ MUTATIONS = (
              "tensor.detach()[: len(channels)].clone()"),
     Mutation("extraction", _FOLDING, "norm.running_var, norm.eps, norm.weight", "norm.running_var, 0, norm.weight"),
     Mutation("extraction", _EXTRACTOR, "or self._read(node) > 1:", "or False:"),
-    Mutation("extraction", _EXTRACTOR, "if not torch.equal(self._wanted[step.name], self._wanted[step.edges[0].node]):",
-             "if False:"),
+    Mutation("extraction", _EXTRACTOR, "or len(self._out.calls(path)) > 1:", "or False:"),
     Mutation("extraction", _EXTRACTOR, "return offset if own is None else own + offset", "return offset"),
     Mutation("extraction", _EXTRACTOR, "full[within * height + place] = bias[rows]", "full[: len(rows)] = bias[rows]"),
 )  # fmt: skip

@@ -304,6 +304,18 @@ class Twice(nn.Module):
         return self.head(torch.cat([one, nn.functional.conv2d(x, self.layer.weight, None, 2, 1)], 1))
 
 
+@pytest.mark.parametrize("size", [2, 3, 4, 5])
+def test_a_norm_over_neighbours_depends_on_those_that_it_sees(size):
+    torch.manual_seed(3)
+    net = nn.Sequential(nn.Conv2d(3, 9, 1), nn.LocalResponseNorm(size, 1.0)).double().eval()
+    part = subnetwork(net, "1", 4)
+    channels = torch.rand(1, 9, 2, 2).double().requires_grad_()
+    net[1](channels)[0, 4].sum().backward()
+    seen = channels.grad[0].abs().sum((1, 2)) > 0
+    assert int(seen.sum()) == size
+    assert torch.equal(part.relevant["0"].any(1), seen)
+
+
 def test_every_kind_of_step_is_there():
     kinds = {step.kind for net in NETS for step in trace(build(net), (SIZE, SIZE)).steps.values()}
     assert kinds == {"image", "layer", "each", "cat", "copy", "flat", "mix"}
