@@ -24,7 +24,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from circuitlang.compiler.checker import DEFAULT_CRITERION
 from circuitlang.engine.analysis.split.clustering import clouds, kinds, valley
 from circuitlang.engine.analysis.split.permutation_test import distinction
 from circuitlang.engine.analysis.split.score_vectors import vectors, vectors_by
@@ -35,6 +34,7 @@ from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
 from circuitlang.engine.evaluation.fidelity import measure, responses
 from circuitlang.engine.graph.targets import Target
 from circuitlang.engine.graph.tracer import trace
+from circuitlang.plan.clauses import PRESERVE
 from circuitlang.plan.model import Choice
 from circuitlang.plugins.protocols import CRITERIA, Masks
 from circuitlang.results.split import SIGNIFICANT
@@ -378,7 +378,7 @@ class Parted:
 
 
 def parted(
-    part: TargetSubnetwork, planted: Planted, size: int, seed: int, criterion: str = DEFAULT_CRITERION
+    part: TargetSubnetwork, planted: Planted, size: int, seed: int, criterion: str = PRESERVE["criterion"].extension
 ) -> Parted:
     """A feature split into two, a circuit of `size` kernels each, by the steps of a run."""
     train, test = (

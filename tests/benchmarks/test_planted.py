@@ -33,11 +33,13 @@ from benchmarks.planted import (
     sizes,
     subnetwork,
 )
-from circuitlang.compiler.checker import DEFAULT_CRITERION
+from circuitlang.plan.clauses import PRESERVE
 from circuitlang.plugins.protocols import CRITERIA
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "planted.md"
 
+# The criterion of a spec that names none.
+DEFAULT = PRESERVE["criterion"].extension
 SEEDS = range(5)
 CASES = [pytest.param(build, seed, id=f"{name}-{seed}") for name, build in SCENARIOS.items() for seed in SEEDS]
 planted_cases = pytest.mark.parametrize(("build", "seed"), CASES)
@@ -181,7 +183,7 @@ def test_the_same_seed_plants_the_same_weights_again():
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_default_criterion_finds_the_circuit(build, seed):
     planted = build(seed)
-    found = find(subnetwork(planted), planted, DEFAULT_CRITERION, seed)
+    found = find(subnetwork(planted), planted, DEFAULT, seed)
     assert found.kernels == planted.truths[0]
     assert (found.precision, found.recall) == (1, 1)
     assert found.pearson == pytest.approx(1)
@@ -199,7 +201,7 @@ def test_the_page_has_every_criterion_and_the_numbers_of_the_default():
     assert counted == cells(sizes(there))
     shown = {name: numbers for name, *numbers in rows}
     assert shown.keys() == set(CRITERIA.declarations)
-    _, *found = cells(row(DEFAULT_CRITERION, there))
-    for one, other in zip(shown[DEFAULT_CRITERION], found, strict=True):
+    _, *found = cells(row(DEFAULT, there))
+    for one, other in zip(shown[DEFAULT], found, strict=True):
         numbers = [[float(number) for number in cell.split("/")] for cell in (one, other)]
         assert numbers[0] == pytest.approx(numbers[1], abs=0.02)

@@ -176,8 +176,9 @@ def test_measuring_costs_what_measuring_a_run_takes(here, monkeypatch):
     with FlopCounterMode(display=False) as counter:
         list(pipeline.run(Source("<-e>", text), here / "runs"))
     # The network is tried with one image for its channels and read with two; as it is given it sees four, the same in
-    # reverse and one, and as it was traced four and one. What bootstraps multiply is none of a network's layers.
-    tracing = naive("fc1") * (1 + 2 + (4 + 4 + 1) + (4 + 1))
+    # reverse and one, and as it was traced four and one. Both are compared on four at the target's layer. What
+    # bootstraps multiply is none of a network's layers.
+    tracing = naive("fc1") * (1 + 2 + (4 + 4 + 1) + (4 + 1) + (4 + 4))
     layers = sum(count for each, count in counter.get_flop_counts()["Global"].items() if each.__name__ != "mm")
     assert cost["finding"] == cost["passes"] == 0
     assert layers == cost["measuring"] + tracing - 2 * naive("conv5", 1)

@@ -226,7 +226,7 @@ def _ground(
         for note in weights_notes(loaded, origins.get(("model",))):
             options.note(note)
     sets = _sets(plan, folder, loaded.preprocess if loaded else _ANY, origins, options, findings)
-    few = _few(sets)
+    few = _few(sets) if loaded else None
     if loaded:
         with collect(findings, origins, ("model",)):
             given = run(loaded) if few is not None else None
