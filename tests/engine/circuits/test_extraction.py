@@ -170,6 +170,23 @@ def test_a_norm_is_no_part_of_a_layer_that_others_read_under_another_name():
         same(part, {name: Edit(mask) for name, mask in random_masks(part, share, seed).items()}, images())
 
 
+class Twice(nn.Module):
+    """A layer that runs twice, and a norm behind one of the two."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm, self.head = nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1)
+
+    def forward(self, x):
+        one, other = self.conv(x), self.conv(x.flip(3))
+        return self.head(self.norm(one) + other)
+
+
+def test_a_norm_is_no_part_of_a_layer_that_runs_elsewhere_too():
+    part = subnetwork(build(Twice), "head", 1)
+    same(part, {name: Edit(mask) for name, mask in part.relevant.items()}, images())
+
+
 def test_the_network_is_as_it_was():
     net = build(Residual)
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}

@@ -152,6 +152,12 @@ def test_a_receptive_field_is_where_the_gradient_is(net, path, unit):
             assert clipped == seen
 
 
+def test_the_receptive_field_of_a_dilated_pool_is_as_wide_as_its_holes():
+    net = nn.Sequential(nn.Conv2d(3, 2, 1), nn.MaxPool2d(2, 1, 0, dilation=3), nn.Conv2d(2, 2, 1)).eval()
+    graph = trace(net, (SIZE, SIZE))
+    assert receptive_field(graph, graph.find("2").name, 1, 2) == (1, 2, 5, 6)
+
+
 @pytest.mark.parametrize(
     ("net", "path", "unit", "parts"),
     [

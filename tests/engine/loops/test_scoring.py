@@ -68,6 +68,15 @@ def naive(kernels: LayerSignals) -> tuple[torch.Tensor, torch.Tensor, torch.Tens
     return flows, products.sum((-2, -1)), products.abs().sum((-2, -1))
 
 
+@pytest.mark.parametrize("stride", [(1, 1), (2, 1), (1, 2)])
+def test_kernels_of_one_weight_are_strided_by_row_and_by_column(stride):
+    kernels = observation(8, 6, (1, 1), stride, (1, 1), 2, 7, 9, 0.7)
+    flows, signed, absolute = naive(kernels)
+    torch.testing.assert_close(observe.effects(kernels).signed.double(), signed, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(observe.effects(kernels).absolute.double(), absolute, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(observe.flows(kernels).double(), flows, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("threads", [1, 3])
 def test_loops_find_what_float64_finds(shape, threads, monkeypatch):
