@@ -139,7 +139,7 @@ def test_what_loops_are_not_for():
 
 
 @pytest.mark.parametrize(
-    ("stride", "dilation"), [((1, 1), (1, 1)), ((1, 1), (2, 3)), ((2, 2), (1, 1)), ((2, 1), (1, 2))]
+    ("stride", "dilation"), [((1, 1), (1, 1)), ((1, 1), (2, 3)), ((2, 2), (1, 1)), ((2, 1), (1, 2)), ((1, 2), (1, 3))]
 )
 def test_window_sums(stride, dilation):
     kernels = observation(4, 3, (3, 3), stride, dilation, 1, 14, 15, 0.5)
