@@ -13,7 +13,7 @@ from circuitlang.engine.circuits.builder import Builder
 from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
 from circuitlang.engine.graph.channel_graph import Graph
 from circuitlang.engine.graph.channel_origins import input_origins
-from circuitlang.engine.graph.reachability import on_path
+from circuitlang.engine.graph.reachability import on_path, strongest_path
 from circuitlang.engine.graph.receptive_field import aligned_crop, receptive_field
 from circuitlang.engine.graph.targets import Target
 from circuitlang.engine.graph.tracer import trace
@@ -150,6 +150,19 @@ def test_a_receptive_field_is_where_the_gradient_is(net, path, unit):
         assert seen[3] <= clipped[3]
         if path in ("conv1", "left", "depthwise"):
             assert clipped == seen
+
+
+@pytest.mark.parametrize("net", [Residual, Branches])
+def test_every_kernel_of_a_strongest_path_is_on_a_path(net):
+    part = subnetwork(build(net), "head", 2)
+    step, units = part.target.step.name, torch.tensor([2])
+    random = torch.Generator().manual_seed(0)
+    scores = {path: torch.rand(mask.shape, generator=random).double() for path, mask in part.relevant.items()}
+    none = {path: torch.zeros_like(mask) for path, mask in part.relevant.items()}
+    chosen = strongest_path(part.graph, step, units, scores, part.relevant, none)
+    assert any(mask.any() for mask in chosen.values())
+    connected = on_path(part.graph, step, units, chosen)
+    assert all(torch.equal(connected[path], mask) for path, mask in chosen.items())
 
 
 def test_the_receptive_field_of_a_dilated_pool_is_as_wide_as_its_holes():

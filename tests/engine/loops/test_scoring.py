@@ -77,6 +77,13 @@ def test_kernels_of_one_weight_are_strided_by_row_and_by_column(stride):
     torch.testing.assert_close(observe.flows(kernels).double(), flows, rtol=1e-4, atol=1e-4)
 
 
+def test_groups_of_more_channels_than_positions_have_inputs_of_their_own(monkeypatch):
+    monkeypatch.setattr(backend, "compiled", lambda _: None)
+    kernels = observation(6, 40, (3, 3), (1, 1), (1, 1), 2, 4, 4, 0.7)
+    _, signed, _ = naive(kernels)
+    torch.testing.assert_close(observe.effects(kernels).signed.double(), signed, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("threads", [1, 3])
 def test_loops_find_what_float64_finds(shape, threads, monkeypatch):
