@@ -152,9 +152,9 @@ def test_a_receptive_field_is_where_the_gradient_is(net, path, unit):
             assert clipped == seen
 
 
-@pytest.mark.parametrize("net", [Residual, Branches])
-def test_every_kernel_of_a_strongest_path_is_on_a_path(net):
-    part = subnetwork(build(net), "head", 2)
+@pytest.mark.parametrize(("net", "path"), [(Residual, "head"), (Branches, "head"), (Chain, "fc1")])
+def test_every_kernel_of_a_strongest_path_is_on_a_path(net, path):
+    part = subnetwork(build(net), path, 2)
     step, units = part.target.step.name, torch.tensor([2])
     random = torch.Generator().manual_seed(0)
     scores = {path: torch.rand(mask.shape, generator=random).double() for path, mask in part.relevant.items()}
@@ -163,6 +163,13 @@ def test_every_kernel_of_a_strongest_path_is_on_a_path(net):
     assert any(mask.any() for mask in chosen.values())
     connected = on_path(part.graph, step, units, chosen)
     assert all(torch.equal(connected[path], mask) for path, mask in chosen.items())
+    # Through each kernel of the first layer, however weak it is.
+    first = next(iter(none))
+    for place in part.relevant[first].nonzero().tolist():
+        through = {**none, first: torch.zeros_like(none[first])}
+        through[first][tuple(place)] = True
+        found = strongest_path(part.graph, step, units, scores, part.relevant, through)
+        assert found[first][tuple(place)]
 
 
 def test_the_receptive_field_of_a_dilated_pool_is_as_wide_as_its_holes():
