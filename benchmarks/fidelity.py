@@ -2,8 +2,9 @@
 
 Channels are drawn at random, by the seed, from the layers behind the first third of the network; one that is constant
 on the pictures is not drawn. Kernels are scored on one half of the pictures, and the circuit's map is compared with the
-network's on the other. Printed are medians over the channels of |r| and of |r| with each position's mean removed,
-with quartiles, as Markdown tables. Progress is on stderr; Ctrl-C prints the tables of the channels so far.
+network's on the other. Printed are medians over the channels of r, of r with each position's mean removed, of r2, and
+of r on the images that kernels are scored on, with quartiles, as Markdown tables; then what a variant costs, in passes
+and in seconds of this machine. Progress is on stderr; Ctrl-C prints the tables of the channels so far.
 
 A variant is a name and the clauses of a spec; those that are refitted have other weights than the network and are to be
 compared with one another. The row `paper` is the best of the paper's criteria, feature by feature.
@@ -41,7 +42,7 @@ from circuitlang.engine.images.image_set import ImageSet, load
 from circuitlang.engine.runtime.model_loading import load_model
 from circuitlang.engine.runtime.plan_checks import refusals
 from circuitlang.plan.model import Circuit, Images, Model, Sparsity
-from circuitlang.plugins.protocols import CRITERIA, Scores
+from circuitlang.plugins.protocols import CRITERIA, Scores, passes_of
 
 ROOT = Path(__file__).resolve().parents[1]
 PHOTOGRAPHS = ROOT.parent / "shared" / "real"
@@ -50,13 +51,19 @@ PAPER = ("snip", "actgrad", "force")
 VARIANTS = {
     **{name: f"criterion={name}" for name in ("random", "magnitude")},
     **{name: f"criterion={name} refill=none" for name in PAPER},
-    **{name: f"criterion={name}" for name in ("taylor", "gn", "greedy", "path", "learned")},
+    **{name: f"criterion={name}" for name in ("taylor", "gn", "greedy", "path", "learned", "annealed")},
     **{f"{name}, refitted": f"criterion={name} calibrate=kernels" for name in ("actgrad", "gn", "greedy", "path")},
 }
 SIZES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
-MEASURES = {"pearson": "|r|", "pearson_demeaned": "|r|, each position's mean removed"}
+MEASURES = {
+    "pearson": "r",
+    "pearson_demeaned": "r, each position's mean removed",
+    "r2": "r2",
+    "train": "r on training images",
+}
 
-# Of a channel and a variant, at each size: the metrics by name, and of what is kept the share that is effective.
+# Of a channel and a variant, at each size: the metrics by name, the share of the kept kernels that is connected, and
+# the seconds that its scores took.
 Curve = list[dict[str, float]]
 
 
@@ -80,7 +87,13 @@ def bundled(_pixels: int, limit: int | None, seed: int) -> Ground:
     return _ground(Model(source="bundled", name="doodle"), ROOT / "examples", limit, seed)
 
 
-NETS = {"squeezenet": squeezenet, "bundled": bundled}
+def resnet18(pixels: int, limit: int | None, seed: int) -> Ground:
+    """ResNet-18 as it was trained on ImageNet, and the same photographs."""
+    arguments = {"weights": "resnet18.safetensors", "resize": pixels, "crop": pixels}
+    return _ground(Model(source="torchvision", name="resnet18", arguments=arguments), PHOTOGRAPHS, limit, seed)
+
+
+NETS = {"squeezenet": squeezenet, "resnet18": resnet18, "bundled": bundled}
 
 
 def _ground(model: Model, folder: Path, limit: int | None, seed: int) -> Ground:
@@ -139,42 +152,47 @@ def curves(
 ) -> dict[str, Curve]:
     """Of one channel every variant's fidelities, told on stderr as they come."""
     subnetwork = TargetSubnetwork(ground.graph, Target(ground.graph.find(layer), (unit,)))
-    original = responses(subnetwork, ground.test, "")
+    original, trained = responses(subnetwork, ground.test, ""), responses(subnetwork, ground.train, "")
     found = {}
     for name, plan in plans.items():
         begin = time.perf_counter()
-        found[name] = curve(ground, subnetwork, original, plan, sizes)
+        found[name] = curve(ground, subnetwork, (original, trained), plan, sizes)
         shown = " ".join(f"{at['pearson']:.2f}" for at in found[name])
         print(f"{about} {name}  {shown}  {time.perf_counter() - begin:.0f} s", file=sys.stderr)
     return found
 
 
 def curve(
-    ground: Ground, subnetwork: TargetSubnetwork, original: Tensor, plan: Circuit, sizes: Sequence[float]
+    ground: Ground, subnetwork: TargetSubnetwork, original: tuple[Tensor, Tensor], plan: Circuit, sizes: Sequence[float]
 ) -> Curve:
-    """The fidelity of circuits of every size."""
+    """The fidelity of circuits of every size; `original` are the network's responses, held out and in-sample."""
     relevant = count(subnetwork.relevant)
     builder = Builder.of(plan, subnetwork, ground.train)
     found = []
-    for asked, scores in _scores(builder, plan, [budget(Sparsity(at_most=size), relevant) for size in sizes]):
+    for asked, scores, seconds in _scores(builder, plan, [budget(Sparsity(at_most=size), relevant) for size in sizes]):
         masks = builder.select(scores, asked)
         alive = count(subnetwork.connected(masks))
-        kept = responses(subnetwork, ground.test, "", builder.build(masks)) if alive else torch.zeros_like(original)
-        metrics = measure(original, kept).metrics
+        edits = builder.build(masks)
+        held, seen = (
+            measure(wanted, responses(subnetwork, images, "", edits) if alive else torch.zeros_like(wanted)).metrics
+            for wanted, images in zip(original, (ground.test, ground.train), strict=True)
+        )
         share = alive / max(count(masks), 1)
-        found.append({"effective": share, **{name: abs(metrics[name]) for name in MEASURES}})
+        found.append({"effective": share, "seconds": seconds, **held, "train": seen["pearson"]})
     return found
 
 
-def _scores(builder: Builder, plan: Circuit, budgets: Sequence[int]) -> Iterator[tuple[int, Scores]]:
-    """Each budget with its scores, which are taken again only where a schedule makes them depend on it."""
+def _scores(builder: Builder, plan: Circuit, budgets: Sequence[int]) -> Iterator[tuple[int, Scores, float]]:
+    """Each budget with its scores, which are taken again only where a schedule makes them depend on it, and the seconds
+    that they took."""
     name, parameters = plan.criterion.name, plan.criterion.parameters
     again = not CRITERIA.load(name).nested
     scores: Scores = {}
     for number, asked in enumerate(budgets):
+        begin = time.perf_counter()
         if again or not number:
             scores = score(builder, name, parameters, asked, plan.seed)
-        yield asked, scores
+        yield asked, scores, time.perf_counter() - begin
 
 
 def table(title: str, metric: str, found: Mapping[str, Sequence[Curve]], sizes: Sequence[float]) -> str:
@@ -185,6 +203,16 @@ def table(title: str, metric: str, found: Mapping[str, Sequence[Curve]], sizes: 
         low, middle, high = np.quantile([[at[metric] for at in each] for each in curves], (0.25, 0.5, 0.75), axis=0)
         cells = (f"**{m:.2f}** {a:.2f}–{b:.2f}" for a, m, b in zip(low, middle, high, strict=True))
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def costs(found: Mapping[str, Sequence[Curve]], plans: Mapping[str, Circuit], sizes: Sequence[float]) -> str:
+    """Passes over the training images for each size, and the median of seconds that the scores took, as Markdown."""
+    lines = [f"| seconds | passes | {' | '.join(f'{size:g}' for size in sizes)} |", "|---|---|" + "---|" * len(sizes)]
+    for name, plan in plans.items():
+        seconds = np.median([[at["seconds"] for at in each] for each in found[name]], axis=0)
+        passes = passes_of(plan.criterion.name, plan.criterion.parameters)
+        lines.append(f"| {name} | {passes:g} | {' | '.join(f'{each:.1f}' for each in seconds)} |")
     return "\n".join(lines)
 
 
@@ -235,6 +263,7 @@ def main() -> None:
     print(f" of {ground.train.preprocess.crop} pixels, seed {options.seed}")
     for metric, title in MEASURES.items():
         print(f"\n{table(title, metric, found, options.sizes)}")
+    print(f"\n{costs(found, plans, options.sizes)}")
 
 
 if __name__ == "__main__":

@@ -198,6 +198,9 @@ class Scoring(Protocol):
     def batches(self, label: str) -> Iterator[Tensor]:
         """Yield the images in batches [N, C, H, W]; each call is a pass."""
 
+    def track(self, items: Iterator[T], label: str, total: int) -> Iterator[T]:
+        """Pass items on unchanged and show progress, for schedules with steps that are no pass."""
+
     def feature(self, images: Tensor, edits: Edits | Masks | None = None) -> Tensor:
         """Return the target's maps [N, maps, H, W], differentiable with respect to the gains of the edits."""
 

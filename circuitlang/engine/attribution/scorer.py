@@ -7,7 +7,7 @@ from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -30,12 +30,16 @@ from circuitlang.plugins.protocols import (
     Masks,
     Schedule,
     Scores,
+    TrackProgress,
+    no_progress,
     signs,
 )
 from circuitlang.plugins.registry import Value
 
 if TYPE_CHECKING:
     from circuitlang.plugins.protocols import Cotangent
+
+T = TypeVar("T")
 
 
 def score(
@@ -226,6 +230,11 @@ class Scorer:
 
     def batches(self, label: str) -> Iterator[Tensor]:
         return self._images.batches(label)
+
+    def track(self, items: Iterator[T], label: str, total: int) -> Iterator[T]:
+        # Image sets show progress; other images, such as tensors, need not.
+        track: TrackProgress = getattr(self._images, "track", no_progress)
+        return track(items, label, total)
 
     def feature(self, images: Tensor, edits: Edits | Masks | None = None) -> Tensor:
         with self._subnetwork.edited(edits):

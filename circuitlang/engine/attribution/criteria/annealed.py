@@ -1,5 +1,7 @@
 """Masks learned with stochastic gradients while the budget is annealed."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,7 +10,7 @@ import torch
 from torch import Tensor
 
 from circuitlang.engine.circuits.image_seeds import seeded
-from circuitlang.plugins.protocols import Count, CriterionName, Scores, Scoring, passes_of, schedule
+from circuitlang.plugins.protocols import Count, CriterionName, Edits, Scores, Scoring, passes_of, schedule
 
 # The share of the relevant kernels that the anneal begins with, and the share of passes that it takes.
 _FIRST, _ANNEAL = 0.5, 0.625
@@ -18,7 +20,7 @@ _MOMENTUM, _SQUARES, _LOSSES = 0.9, 0.98, 0.9
 _FEW, _RATE_MANY, _RATE_FEW = 0.15, 0.05, 0.1
 # The weight of the curvature term, the farthest step of one kernel, and the least loss that curvature is divided by.
 _CURVATURE, _FARTHEST, _LEAST_LOSS = 50.0, 3.0, 0.02
-# The share of the scores that is forgotten in a step at 1% of the kernels, its growth towards smaller circuits, its most.
+# The share of the logits that a step forgets at 1% of the kernels, its growth towards smaller circuits, its maximum.
 _FORGET, _FORGET_GROWTH, _FORGET_MOST = 0.04, 1.3, 0.2
 # Below this loss, the rate falls with it: what is left of the gradients is noise.
 _SMALL_LOSS = 0.1
@@ -30,36 +32,42 @@ _VALUES = 16
 _STEPS = 12
 
 
-@schedule(passes=lambda passes, base, **_: passes + 1 + passes_of(base))
+@schedule(passes=lambda passes, base, **_: passes + 2 + passes_of(base))
 def annealed(
     scoring: Scoring, *, passes: Count = 16, batch: Count = 4, scale: float = 0.1, base: CriterionName = "gn"
 ) -> Scores:
-    """A mask of exactly the budget's size, learned in small batches while the budget shrinks to its size.
+    """A mask of exactly the budget's size, learned in small batches while the budget shrinks to that size.
 
     Each kernel has a logit, at first ln(budget / its rank by `base`). Each step keeps the K kernels of the highest
-    logits and takes, for a few images, the gradient of 1 - r + `scale` * (the squared error over the feature's
-    variance) with respect to the gains of all kernels, removed ones too; r is the correlation of the circuit's map c
-    and the network's map f over the images and positions of the batch. K falls exponentially from half of the relevant
-    kernels to the budget in five eighths of the passes and stays there, while the rate falls linearly to a tenth.
+    logits and takes, for a few images, the gradient of 1 - r + `scale` * (squared error / variance of the feature) with
+    respect to the gains of all kernels, removed ones too; r is the correlation of the circuit's and the network's map
+    over the images and positions of the batch. K falls exponentially from N / 2 to the budget in five eighths of the
+    passes and stays there, while the rate falls linearly to a tenth. N is the number of kernels that `base` scores;
+    others take part once the feature depends on them in a circuit.
 
-    With g a gradient, v and h the bias-corrected moving averages of g (0.9) and of its square (0.98), mu that of the
-    loss (0.9), m the mask and N the number of relevant kernels: above 15% of N, logits go down by 0.05 v / sqrt(h).
-    Below, they go up by 0.1 S, with S = -v + (2m - 1) 50 h / (4 max(mu, 0.02)), divided by its root mean square per
-    kept kernel and at most 3; a share of min(0.04 (0.01 N / K)^1.3, 0.2) of each logit is forgotten first. The
-    curvature term, of the Fisher information h, holds what is kept and keeps out what is removed.
+    With g the gradient, v and h the bias-corrected moving averages of g (0.9) and of its square (0.98), mu that of the
+    loss (0.9) and m the mask: while K >= 0.15 N, logits change by -0.05 v / sqrt(h). For smaller K they shrink by the
+    share min(0.04 (0.01 N / K)^1.3, 0.2), and change by 0.1 S, where S = -v + (2m - 1) 50 h / (4 max(mu, 0.02)) is
+    divided by its root mean square per kept kernel and is 3 at most. The curvature term, with h as Fisher information,
+    holds what is kept and keeps out what is removed. While mu is below 0.1, what is left of the gradients is noise, and
+    rates and share fall with it.
 
-    A batch is `batch` images, or fewer where that leaves fewer than 12 batches, in an order that follows from the
-    circuit's seed and the content of the images: neither their order nor the batch size of the device matters. Where a
-    map has fewer than 16 values, the values of earlier steps for the other images are compared as well. Straight-through
-    gradients: Bengio et al. 2013; for masks: Ramanujan et al., "edge-popup", CVPR 2020, and Sanh et al., "Movement
-    Pruning", NeurIPS 2020; falling budgets: Zhu and Gupta, "To prune, or not to prune", 2017. The combination is
-    circuitlang's own. The mask fits the images it was learned from better than others: give it many. Cost: `passes`,
-    one more for the network's maps, and those of `base`.
+    A batch has `batch` images, or fewer where that leaves fewer than 12 batches, in an order that follows from the
+    circuit's seed and the content of the images: neither their order nor the batch size of the device matters. If maps
+    have fewer than 16 values, those of earlier steps for the other images are compared as well. In the end the mask of
+    `base` is taken instead if its loss over all images is smaller. The mask fits the images it was learned from better
+    than others: give it many. Cost: `passes`, those of `base`, and two for the maps of the network and of both masks.
+
+    Straight-through gradients: Bengio et al. 2013; for masks: Ramanujan et al., "edge-popup", CVPR 2020, and Sanh et
+    al., "Movement Pruning", NeurIPS 2020; budgets that shrink: Zhu and Gupta, "To prune, or not to prune", 2017; Fisher
+    information as curvature: Theis et al., "Faster gaze prediction", 2018. The combination is circuitlang's own.
     """
-    logits = _Logits(scoring, scoring.score(base))
+    start = scoring.score(base)
+    logits = _Logits(scoring, start)
     samples = _Samples(scoring, batch)
     steps = _schedule(len(samples), passes, logits.relevant, scoring.budget)
-    for chosen, (kept, phase) in zip(samples.epochs(passes), steps, strict=True):
+    pairs = zip(samples.epochs(passes), steps, strict=True)
+    for chosen, (kept, phase) in scoring.track(pairs, "learning", len(samples) * passes):
         mask = scoring.select(logits.scores(), kept)
         gains = {path: own.to(scoring.weights[path].dtype).requires_grad_() for path, own in mask.items()}
         circuit = scoring.feature(samples.images[chosen], scoring.ablated(gains))
@@ -67,7 +75,7 @@ def annealed(
         loss.backward()  # type: ignore[no-untyped-call]
         slopes = {path: torch.zeros_like(gain) if gain.grad is None else gain.grad for path, gain in gains.items()}
         logits.step(logits.flat(mask), logits.flat(slopes), loss.item(), kept, phase)
-    return logits.scores()
+    return min(logits.scores(), start, key=lambda scores: samples.loss(scoring, scores, scale))
 
 
 def _schedule(batches: int, passes: int, relevant: int, budget: int) -> Iterator[tuple[int, float]]:
@@ -102,23 +110,32 @@ class _Samples:
 
     def __init__(self, scoring: Scoring, batch: int) -> None:
         self._generator = scoring.generator
-        with torch.no_grad():
-            pairs = [(images, scoring.feature(images)) for images in scoring.batches("learning")]
-        images, wanted = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+        images = torch.cat(list(scoring.batches("images to learn from")))
         seed = scoring.generator.initial_seed()
         # By content: copies of one image are alike wherever they stand.
         order = sorted(range(len(images)), key=lambda number: seeded(images[number], seed).initial_seed())
-        self.images, self._wanted = images[order], wanted[order]
+        self.images = images[order]
         size = max(1, min(batch, len(images) // _STEPS))
         self._batches = -(-len(images) // size)
-        self.variance = float(wanted.double().var(unbiased=False))
+        self._wanted = self._maps(scoring, None)
+        self.variance = float(self._wanted.double().var(unbiased=False))
         # The circuit's maps as of the last step with each image, where a batch has too few values of its own.
-        self._few = wanted[0].numel() < _VALUES
+        self._few = self._wanted[0].numel() < _VALUES
         self._seen: dict[int, Tensor] = {}
 
     def __len__(self) -> int:
         """The number of batches in a pass."""
         return self._batches
+
+    def _maps(self, scoring: Scoring, edits: Edits | None) -> Tensor:
+        # In batches that do not depend on the device: their size changes the last bits of a map.
+        with torch.no_grad():
+            return torch.cat([scoring.feature(part, edits) for part in self.images.tensor_split(self._batches)])
+
+    def loss(self, scoring: Scoring, scores: Scores, scale: float) -> float:
+        """Return the loss, over all images, of the circuit that some scores give."""
+        edits = scoring.ablated(scoring.select(scores, scoring.budget))
+        return float(_loss(self._maps(scoring, edits), self._wanted, scale, self.variance))
 
     def epochs(self, passes: int) -> Iterator[list[int]]:
         """Yield the numbers of the images of each batch, in another order in each pass."""
@@ -170,14 +187,14 @@ class _Logits:
         self._masks = scoring.relevant
         self._base = base
         ranked = self.flat(base)
-        self.relevant = len(ranked)
+        # Kernels on which the feature has never depended.
+        self._idle = ranked <= 0
+        self.relevant = max(1, int((~self._idle).sum()))
         order = ranked.sort(descending=True, stable=True).indices
         ranks = torch.empty_like(ranked)
-        ranks[order] = torch.arange(1, self.relevant + 1).to(ranked)
+        ranks[order] = torch.arange(1, len(ranked) + 1).to(ranked)
         self._logits = math.log(max(scoring.budget, 1)) - ranks.log()
         self._moments = _Moments(torch.zeros_like(ranked), torch.zeros_like(ranked))
-        # Kernels that the feature has never depended on.
-        self._idle = ranked <= 0
 
     def flat(self, values: Scores) -> Tensor:
         """Return values of the relevant kernels as one vector, float64."""
@@ -189,7 +206,7 @@ class _Logits:
     def scores(self) -> Scores:
         """Return exp(logit), and 0 for kernels that are not relevant or on which nothing has depended."""
         values = torch.where(self._idle, 0, self._logits.clamp(-500, 500).exp())
-        parts = values.split([int(mask.sum()) for mask in self._masks.values()])
+        parts = torch.split(values, [int(mask.sum()) for mask in self._masks.values()])
         scores = {}
         for (path, mask), part in zip(self._masks.items(), parts, strict=True):
             scores[path] = torch.zeros(mask.shape).double()
@@ -202,10 +219,10 @@ class _Logits:
             return
         self._idle &= slope == 0
         v, h, mu = self._moments.add(slope, loss)
-        share = kept / max(self.relevant, 1)
+        phase *= min(1.0, mu / _SMALL_LOSS)
+        share = kept / self.relevant
         if share >= _FEW:
-            pace = _RATE_MANY * phase * min(1.0, mu / _SMALL_LOSS)
-            self._logits = self._logits - pace * v / (h.sqrt() + 1e-8)
+            self._logits = self._logits - _RATE_MANY * phase * v / (h.sqrt() + 1e-8)
             return
         change = (2 * mask - 1) * _CURVATURE * h / (4 * max(mu, _LEAST_LOSS)) - v
         size = math.sqrt(float(change.square().sum()) / max(kept, 1))

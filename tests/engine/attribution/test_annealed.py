@@ -1,0 +1,193 @@
+"""Learned masks against a naive rewrite in float64, and what they must not depend on."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from circuitlang.engine.attribution.scorer import score
+from circuitlang.engine.circuits.builder import Builder
+from circuitlang.engine.circuits.image_seeds import seeded
+from circuitlang.engine.circuits.selection import count
+from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
+from circuitlang.engine.evaluation.fidelity import measure, responses
+from circuitlang.engine.graph.targets import Target
+from circuitlang.engine.graph.tracer import trace
+from circuitlang.plan.model import Choice
+from circuitlang.plugins.protocols import passes_of
+from tests.engine.attribution.test_criteria import naive_snip, subnetwork
+from tests.helpers.toy_networks import CASES, SIZE, Branches, Chain, Fixed, build, images, layers, naive_trace
+
+
+def naive_annealed(module, path, unit, x, relevant, k, passes, batch, scale, means, seed=0) -> dict[str, Tensor]:
+    """Kernel by kernel, in plain numbers; `means` is what stands in for each kernel."""
+    scores = naive_snip(module, path, unit, x)
+    kernels = [(name, o, i) for name, mask in relevant.items() for o, i in mask.nonzero().tolist()]
+    base = {kernel: float(scores[kernel[0]][kernel[1:]]) for kernel in kernels}
+    ranking = sorted(kernels, key=lambda kernel: -base[kernel])
+    logit = {kernel: math.log(k) - math.log(rank) for rank, kernel in enumerate(ranking, 1)}
+    taking_part = {kernel for kernel in kernels if base[kernel] > 0}
+    total = len(taking_part)
+    x = x[sorted(range(len(x)), key=lambda number: seeded(x[number], seed).initial_seed())]
+    f = naive_trace(module, path, unit, x)[0].detach()
+    few = f[0].numel() < 16
+    batches = math.ceil(len(x) / max(1, min(batch, len(x) // 12)))
+    generator = torch.Generator().manual_seed(seed)
+
+    def circuit(kept: list, part: list[int]) -> tuple[Tensor, nn.Module]:
+        twin = copy.deepcopy(module)
+        for name, layer in layers(twin).items():
+            layer.bias = nn.Parameter(torch.zeros(len(layer.weight)).double() if layer.bias is None else layer.bias)
+            for o, i in relevant[name].nonzero().tolist() if name in relevant else []:
+                if (name, o, i) not in kept:
+                    layer.weight.data[o, i] = 0
+                    layer.bias.data[o] += means[name][o, i]
+        feature, twin, _ = naive_trace(twin, path, unit, x[part])
+        return feature, twin
+
+    def lost(c: Tensor, wanted: Tensor) -> Tensor:
+        variance = wanted.var(unbiased=False) + 0.01 * f.var(unbiased=False)
+        covariance = (c * wanted).mean() - c.mean() * wanted.mean()
+        own = c.var(unbiased=False) + 1e-6 * variance
+        return 1 - covariance / (own * variance).sqrt() + scale * (c - wanted).square().mean() / variance
+
+    def best(numbers: dict, size: int) -> list:
+        return sorted((kernel for kernel in kernels if kernel in taking_part), key=lambda each: -numbers[each])[:size]
+
+    v, h, mu, seen = dict.fromkeys(kernels, 0.0), dict.fromkeys(kernels, 0.0), 0.0, {}
+    steps, first = batches * passes, max(total / 2, k)
+    anneal = round(0.625 * steps)
+    order: list[list[int]] = []
+    for step in range(steps):
+        if not order:
+            order = [part.tolist() for part in torch.randperm(len(x), generator=generator).tensor_split(batches)]
+        part = order.pop(0)
+        size = round(first ** (1 - step / (anneal - 1)) * k ** (step / (anneal - 1))) if step < anneal else k
+        phase = 1 if step < anneal else 1 - 0.9 * (step - anneal) / (steps - anneal - 1)
+        kept = best(logit, size)
+        c, twin = circuit(kept, part)
+        earlier = [number for number in seen if number not in part] if few else []
+        loss = lost(torch.cat([c, *(seen[number] for number in earlier)]), f[part + earlier])
+        loss.backward()
+        seen |= dict(zip(part, c.detach().split(1), strict=True))
+        mu = 0.9 * mu + 0.1 * loss.item()
+        now = mu / (1 - 0.9 ** (step + 1))
+        phase *= min(1, now / 0.1)
+        change = {}
+        for kernel in kernels:
+            name, o, i = kernel
+            weight, layer = layers(module)[name].weight[o, i].detach(), layers(twin)[name]
+            slope = float((weight * layer.weight.grad[o, i]).sum() - means[name][o, i] * layer.bias.grad[o])
+            if slope != 0:
+                taking_part.add(kernel)
+            v[kernel] = 0.9 * v[kernel] + 0.1 * slope
+            h[kernel] = 0.98 * h[kernel] + 0.02 * slope**2
+            mean, square = v[kernel] / (1 - 0.9 ** (step + 1)), h[kernel] / (1 - 0.98 ** (step + 1))
+            if size >= 0.15 * total:
+                logit[kernel] -= 0.05 * phase * mean / (math.sqrt(square) + 1e-8)
+            else:
+                side = 1 if kernel in kept else -1
+                change[kernel] = -mean + side * 50 * square / (4 * max(now, 0.02))
+        rms = math.sqrt(sum(each**2 for each in change.values()) / size)
+        share = min(0.04 * (0.01 * total / size) ** 1.3, 0.2)
+        for kernel, each in change.items():
+            logit[kernel] = (1 - phase * share) * logit[kernel] + 0.1 * phase * max(-3, min(3, each / rms))
+    whole = list(range(len(x)))
+    losses = [float(lost(circuit(best(numbers, k), whole)[0], f)) for numbers in (logit, base)]
+    found = {name: torch.zeros(mask.shape).double() for name, mask in relevant.items()}
+    for kernel in taking_part:
+        name, o, i = kernel
+        found[name][o, i] = math.exp(logit[kernel]) if losses[0] <= losses[1] else base[kernel]
+    return found
+
+
+@pytest.mark.parametrize("ablation", ["zero", "mean"])
+@pytest.mark.parametrize("share", [2, 12])
+@pytest.mark.parametrize(("net", "path", "unit"), [CASES[1], CASES[5], CASES[7], CASES[10]])
+def test_against_a_naive_rewrite(net, path, unit, ablation, share):
+    """Both branches, maps and single numbers; the last of 26 images make batches of two."""
+    module, x = build(net), images(26)
+    part = subnetwork(module, path, unit)
+    zero = {name: torch.zeros(mask.shape).double() for name, mask in part.relevant.items()}
+    means = part.mean_outputs([x]) if ablation == "mean" else zero
+    k = max(2, count(part.relevant) // share)
+    found = score(
+        Builder(part, Fixed(x), Choice(ablation)), "annealed", {"passes": 2, "scale": 0.3, "base": "snip"}, k, 0
+    )
+    expected = naive_annealed(module, path, unit, x, part.relevant, k, 2, 4, 0.3, means)
+    for name, mask in part.relevant.items():
+        torch.testing.assert_close(found[name], expected[name] * mask, rtol=1e-6, atol=1e-9)
+
+
+def test_masks_are_better_than_what_they_began_with():
+    part, x = subnetwork(build(Branches), "head", 4), images(24)
+    builder, k = Builder(part, Fixed(x)), count(part.relevant) // 3
+    whole = responses(part, Fixed(x), "")
+
+    def reached(criterion: str) -> float:
+        masks = builder.select(score(builder, criterion, {}, k, 0), k)
+        assert count(masks) == k
+        return measure(whole, responses(part, Fixed(x), "", masks)).metrics["pearson"]
+
+    assert reached("annealed") > reached("gn") + 0.1
+
+
+def scores(x: Tensor, size: int = 2, seed: int = 0, **options) -> Tensor:
+    """Scores on images in batches of a size, as one vector."""
+    part = subnetwork(build(Branches), "head", 4)
+    builder = Builder(part, Fixed(x, size), **options)
+    found = score(builder, "annealed", {"passes": 2}, count(part.relevant) // 4, seed)
+    return torch.cat([each.flatten() for each in found.values()])
+
+
+def test_neither_order_nor_batches_nor_threads_matter():
+    x, threads = images(14), torch.get_num_threads()
+    expected = scores(x)
+    assert torch.equal(scores(x, 5), expected)
+    assert torch.equal(scores(x.flip(0), 3), expected)
+    assert not torch.equal(scores(x, seed=1), expected)
+    try:
+        torch.set_num_threads(2)
+        assert torch.equal(scores(x), expected)
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("structure", ["kernel", "weight", "channel"])
+@pytest.mark.parametrize(
+    "target", [{"units": (0, 3)}, {"units": (1, 2), "coefficients": (1.0, -0.5)}, {"units": (4,), "at": (1, 1)}]
+)
+def test_every_kind_of_target_and_structure(structure, target):
+    """The mask has exactly the size that was asked for, and keeps no less than the one it began with."""
+    graph = trace(build(Chain), (SIZE, SIZE))
+    part = TargetSubnetwork(graph, Target(graph.find("conv2"), **target))
+    x = Fixed(images(12))
+    builder = Builder(part, x, structure=structure)
+    k = count(builder.relevant) // 4
+    whole = responses(part, x, "")
+
+    def reached(criterion: str) -> float:
+        masks = builder.select(score(builder, criterion, {}, k, 0), k)
+        assert structure == "channel" or count(masks) == k
+        error = (responses(part, x, "", builder.build(masks)) - whole).square().sum()
+        return measure(whole, responses(part, x, "", builder.build(masks))).metrics["pearson"] - 0.1 * float(
+            error / (whole - whole.mean()).square().sum()
+        )
+
+    assert reached("annealed") >= reached("gn") - 1e-9
+
+
+def test_nothing_to_learn():
+    """A target on which a single dead kernel is kept: the scores are those of the base."""
+    part = subnetwork(build(Chain), "fc2", 0)
+    found = score(Builder(part, Fixed(images(2))), "annealed", {"base": "random"}, 1, 0)
+    assert all(each.isfinite().all() for each in found.values())
+
+
+def test_passes():
+    assert passes_of("annealed") == 16 + 2 + 1
+    assert passes_of("annealed", {"passes": 8, "base": "magnitude"}) == 8 + 2
