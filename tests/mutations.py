@@ -27,6 +27,8 @@ TESTS = {
         "tests/engine/attribution/test_criteria.py",
         "tests/engine/attribution/test_contrast.py",
         "tests/engine/attribution/test_multi_target.py",
+        "tests/engine/attribution/test_annealed.py",
+        "tests/engine/circuits/test_structure.py",
         "tests/engine/loops/test_scoring.py",
     ),
     "graph": (
@@ -58,6 +60,7 @@ class Mutation:
 _SELECTION = "circuits/selection.py"
 _EFFECTS = "attribution/effects.py"
 _SCORER = "attribution/scorer.py"
+_ANNEALED = "attribution/criteria/annealed.py"
 _RULES = "graph/channel_rules.py"
 _PATHS = "graph/reachability.py"
 _LIVENESS = "circuits/extraction/liveness.py"
@@ -105,6 +108,12 @@ MUTATIONS = (
              "torch.zeros_like(own), own) for step in sources[:1]"),
     Mutation("graph", _RULES, "torch.arange(-(size // 2), (size - 1) // 2 + 1)",
              "torch.arange(-(size // 2), (size - 1) // 2)"),
+    Mutation("scoring", _ANNEALED, "(2 * mask - 1) * _CURVATURE", "_CURVATURE"),
+    Mutation("scoring", _ANNEALED, "min(1.0, mu / _SMALL_LOSS)", "1.0"),
+    Mutation("scoring", _ANNEALED, "return circuit, self._wanted[chosen]",
+             "return circuit, self._wanted[: len(chosen)]"),
+    Mutation("scoring", _ANNEALED, "self._idle &= slope == 0", "pass"),
+    Mutation("scoring", _ANNEALED, "(0.01 / share) ** _FORGET_GROWTH", "(0.01 / share)"),
     Mutation("graph", _RULES, "return same(call, steps, None, call.argument(1, \"num_groups\"))",
              "return same(call, steps, None, 1)"),
     Mutation("graph", _RULES, "return same(call, steps, windows_of(kernel, stride, padding, dilation))",

@@ -175,6 +175,7 @@ def another_device(monkeypatch) -> None:
         pytest.param("criterion=force(steps=2)", marks=pytest.mark.slow),
         "criterion=path(steps=2) calibrate=affine ablation=mean",
         pytest.param("criterion=learned(steps=2)", marks=pytest.mark.slow),
+        pytest.param("criterion=annealed(passes=2)", marks=pytest.mark.slow),
         "criterion=greedy",
         pytest.param("criterion=greedy structure=weight", marks=pytest.mark.slow),
     ],

@@ -97,7 +97,7 @@ def naive_annealed(module, path, unit, x, relevant, k, passes, batch, scale, mea
         for kernel, each in change.items():
             logit[kernel] = (1 - phase * share) * logit[kernel] + 0.1 * phase * max(-3, min(3, each / rms))
     whole = list(range(len(x)))
-    losses = [float(lost(circuit(best(numbers, k), whole)[0], f)) for numbers in (logit, base)]
+    losses = [lost(circuit(best(numbers, k), whole)[0], f).item() for numbers in (logit, base)]
     found = {name: torch.zeros(mask.shape).double() for name, mask in relevant.items()}
     for kernel in taking_part:
         name, o, i = kernel

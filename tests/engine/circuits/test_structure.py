@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from circuitlang.engine.attribution.scorer import score
 from circuitlang.engine.circuits.builder import Builder
@@ -21,7 +21,19 @@ def builder(module: nn.Module, path: str, unit: int, structure: str, refill: str
     return Builder(subnetwork, Fixed(images(count)), refill=refill, structure=structure)
 
 
-@pytest.mark.parametrize(("net", "path", "unit"), SMALL)
+class Uneven(nn.Module):
+    """A layer with other strides and dilations of rows than of columns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 3, padding=1)
+        self.head = nn.Conv2d(4, 2, 3, padding=3, dilation=(2, 3), stride=(1, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.relu(self.first(x)))
+
+
+@pytest.mark.parametrize(("net", "path", "unit"), [*SMALL, (Uneven, "head", 1)])
 def test_snip_of_single_weights(net, path, unit):
     module, x = build(net), images(3)
     made = builder(module, path, unit, "weight")
