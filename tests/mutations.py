@@ -112,7 +112,7 @@ MUTATIONS = (
     Mutation("scoring", _ANNEALED, "min(1.0, mu / _SMALL_LOSS)", "1.0"),
     Mutation("scoring", _ANNEALED, "return circuit, self._wanted[chosen]",
              "return circuit, self._wanted[: len(chosen)]"),
-    Mutation("scoring", _ANNEALED, "self._idle &= slope == 0", "pass"),
+    Mutation("scoring", _ANNEALED, "torch.where(self._idle, 0, ", "torch.where(self._idle & False, 0, "),
     Mutation("scoring", _ANNEALED, "(0.01 / share) ** _FORGET_GROWTH", "(0.01 / share)"),
     Mutation("graph", _RULES, "return same(call, steps, None, call.argument(1, \"num_groups\"))",
              "return same(call, steps, None, 1)"),

@@ -82,8 +82,6 @@ def naive_annealed(module, path, unit, x, relevant, k, passes, batch, scale, mea
             name, o, i = kernel
             weight, layer = layers(module)[name].weight[o, i].detach(), layers(twin)[name]
             slope = float((weight * layer.weight.grad[o, i]).sum() - means[name][o, i] * layer.bias.grad[o])
-            if slope != 0:
-                taking_part.add(kernel)
             v[kernel] = 0.9 * v[kernel] + 0.1 * slope
             h[kernel] = 0.98 * h[kernel] + 0.02 * slope**2
             mean, square = v[kernel] / (1 - 0.9 ** (step + 1)), h[kernel] / (1 - 0.98 ** (step + 1))

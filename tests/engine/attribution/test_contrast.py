@@ -156,7 +156,9 @@ def test_baselines_are_not_contrasted(both: Path):
     assert one.baselines == other.baselines
 
 
-@pytest.mark.parametrize("criterion", ["annealed", "learned", "magnitude", "random", "force(base=magnitude)", "path(base=random)"])
+@pytest.mark.parametrize(
+    "criterion", ["annealed", "learned", "magnitude", "random", "force(base=magnitude)", "path(base=random)"]
+)
 def test_criteria_without_sums_are_refused(both: Path, criterion: str):
     with pytest.raises(SpecError) as raised:
         compile_source(Source("<text>", SPEC.replace("snip", criterion)))

@@ -43,7 +43,7 @@ def annealed(
     respect to the gains of all kernels, removed ones too; r is the correlation of the circuit's and the network's map
     over the images and positions of the batch. K falls exponentially from N / 2 to the budget in five eighths of the
     passes and stays there, while the rate falls linearly to a tenth. N is the number of kernels that `base` scores;
-    others take part once the feature depends on them in a circuit.
+    what it gives zero stays out.
 
     With g the gradient, v and h the bias-corrected moving averages of g (0.9) and of its square (0.98), mu that of the
     loss (0.9) and m the mask: while K >= 0.15 N, logits change by -0.05 v / sqrt(h). For smaller K they shrink by the
@@ -187,7 +187,7 @@ class _Logits:
         self._masks = scoring.relevant
         self._base = base
         ranked = self.flat(base)
-        # Kernels on which the feature has never depended.
+        # Kernels on which the feature does not depend.
         self._idle = ranked <= 0
         self.relevant = max(1, int((~self._idle).sum()))
         order = ranked.sort(descending=True, stable=True).indices
@@ -204,7 +204,7 @@ class _Logits:
         return values.detach().cpu().double()[self._masks[path]]
 
     def scores(self) -> Scores:
-        """Return exp(logit), and 0 for kernels that are not relevant or on which nothing has depended."""
+        """Return exp(logit), and 0 for kernels that are not relevant or that the base gives zero."""
         values = torch.where(self._idle, 0, self._logits.clamp(-500, 500).exp())
         parts = torch.split(values, [int(mask.sum()) for mask in self._masks.values()])
         scores = {}
@@ -217,7 +217,6 @@ class _Logits:
         """Move the logits, by the mask of this step [N], the gradient of the loss [N] and the loss."""
         if not (math.isfinite(loss) and bool(slope.isfinite().all())):
             return
-        self._idle &= slope == 0
         v, h, mu = self._moments.add(slope, loss)
         phase *= min(1.0, mu / _SMALL_LOSS)
         share = kept / self.relevant
