@@ -77,19 +77,19 @@ def counted() -> Iterator[Count]:
         count.modules += len(images)
         return verify(subnetwork, edits, module, images)
 
-    def quick(found: Any) -> Any:
+    def sparse_runner(found: Any) -> Any:
         runner = compute.func(found)
         if runner is not None:
             runner.register_forward_pre_hook(lambda _, given: _through(count, len(given[0])))
         return runner
 
-    compute = circuit_job._Found.quick
-    quickly = cached_property(quick)
-    quickly.__set_name__(circuit_job._Found, "quick")
+    compute = circuit_job._Found.sparse_runner
+    quickly = cached_property(sparse_runner)
+    quickly.__set_name__(circuit_job._Found, "sparse_runner")
     with (
         patch.object(MaskedLayer, "forward", forward),
         patch.object(artifacts, "verify", checked),
-        patch.object(circuit_job._Found, "quick", quickly),
+        patch.object(circuit_job._Found, "sparse_runner", quickly),
     ):
         yield count
     count.forward += count.modules

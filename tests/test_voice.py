@@ -1,4 +1,4 @@
-"""Docstrings are plain: none opens with a word that makes a sentence hard to read, and old words don't come back.
+"""Docstrings and comments are plain: no opening that makes a sentence hard to read, and no old words.
 
 Tests use public names alone: what is private can change without one of them.
 """
@@ -16,7 +16,7 @@ from tests.conftest import ROOT
 
 OPENINGS = ("What", "Of", "How", "Whether", "Where", "By", "That", "Within", "Who", "When")
 # Names of classes and functions that were replaced, in code and documentation.
-OLD_WORDS = ("Shelf", "Passage", "Heads", "Observation", "Removable")
+OLD_WORDS = ("Shelf", "Passage", "Heads", "Observation", "Removable", "witness", "rival", "rivals", "visions")
 # Words that people no longer read, in pages and in the sentences of reports: the glossary has the ones instead of them.
 OLD_PHRASES = ("pictures?", "as large, chosen so", "less the circuit", "live path", "can't be handled is refused")
 
@@ -34,6 +34,17 @@ def docstrings(path: Path) -> Iterator[str]:
                 yield text
 
 
+def comments(path: Path) -> Iterator[str]:
+    """Yield comments that stand on lines of their own, those of several lines as one."""
+    block: list[str] = []
+    for line in [*path.read_text(encoding="utf-8").splitlines(), ""]:
+        if line.lstrip().startswith("# "):
+            block.append(line.strip().removeprefix("# "))
+        elif block:
+            yield " ".join(block)
+            block = []
+
+
 def riddles(path: Path) -> int:
     return sum(text.split(maxsplit=1)[0].rstrip(",.:") in OPENINGS for text in docstrings(path))
 
@@ -44,6 +55,13 @@ FILES = sorted(str(path.relative_to(ROOT)) for path in ROOT.joinpath("circuitlan
 @pytest.mark.parametrize("name", FILES)
 def test_docstrings_open_plainly(name: str) -> None:
     assert riddles(ROOT / name) == 0, f"docstrings open with one of {', '.join(OPENINGS)}"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_comments_open_plainly(name: str) -> None:
+    """A comment may begin with when something holds."""
+    openings = set(OPENINGS) - {"When"}
+    assert [text for text in comments(ROOT / name) if text.split(maxsplit=1)[0].rstrip(",.:") in openings] == []
 
 
 @pytest.mark.parametrize("word", OLD_WORDS)

@@ -10,7 +10,7 @@ import hashlib
 import logging
 import re
 
-# What stands for the hash until it is known.
+# The placeholder for the hash until it is known.
 BLANK = "0" * 64
 _HASH = re.compile(rb'"sha256" ?: ?"([0-9a-f]{64})"')
 

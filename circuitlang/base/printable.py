@@ -12,7 +12,7 @@ import unicodedata
 _TAB = "    "
 # Letters of a message that are shown.
 _LONGEST = 2000
-# What is shown as it is in a text of several lines: everything printable, and line breaks. Most texts are that.
+# Characters that a text of several lines may keep: printable ones and line breaks. Most texts have no others.
 _PLAIN = re.compile(r"[\n -~]*")
 
 

@@ -15,7 +15,7 @@ from yaml.constructor import SafeConstructor
 
 from circuitlang.base.source import Source, Span
 
-# Where a value stands: keys as in the file, `("circuits", "0", "layer")`.
+# The place of a value: keys as in the file, `("circuits", "0", "layer")`.
 Key = tuple[str, ...]
 # The parts of a plan of `limits.MOST_OF_A_FILE` circuits, and their nesting.
 MAX_VALUES = 3_000_000

@@ -8,7 +8,7 @@ import msgspec
 
 from circuitlang.plan.layers import Layers
 
-# What is in the network beside its layers, and the layer whose channels each has.
+# The modules of the network that are no layers, and the layer whose channels each has.
 _BESIDE = {**{f"relu{number}": f"conv{number}" for number in range(1, 6)}, "pool1": "conv1", "pool2": "conv2"}
 _BESIDE |= {"pool5": "conv5", "flatten": "conv5"}
 

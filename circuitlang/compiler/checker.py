@@ -32,7 +32,7 @@ T = TypeVar("T", PlacedImages, PlacedTarget)
 # The words that introduce the image sets of a circuit, and the fields whose places a plan lists.
 _IMAGE_SETS = ("images", *(clause.name for clause in PRESERVE.values() if clause.kind == "images"))
 _ORIGINS = tuple(dict.fromkeys(clause.key for clause in PRESERVE.values() if clause.kind != "images"))
-# What a run writes beside its circuits' folders, and letters that every file system takes with an ending.
+# Files that a run writes beside its circuits' folders, and letters of a name that leave room for an ending.
 _TAKEN = ("plan.yaml", "index.html", "sweep.json")
 _LONGEST = 100
 
@@ -216,7 +216,7 @@ class _Check:
         for _, clauses in self._variants(node.clauses):
             scope.spoiled_defaults |= read_clauses(clauses, PRESERVE, scope).has_errors
 
-    # What is asked for.
+    # The statements that ask for results.
 
     def _circuit(self, node: syntax.Circuit, scope: Scope) -> None:
         name = node.name.text

@@ -94,7 +94,7 @@ def _clause(clause: syntax.Clause, rules: Mapping[str, Clause], scope: Scope, re
     value = read_value(rule, clause.value, scope)
     read.values[name] = value
     read.value_spans[name] = clause.value.span
-    # Who writes `keep` knows what it means.
+    # Users who write `keep` know what it means.
     if isinstance(value, Sparsity) and value.at_most > 0.5 and clause.name.text == "sparsity":
         kept = f"this keeps {value.at_most:.0%} of the kernels"
         cure = f"to remove {value.at_most:.0%}, write sparsity<={1 - value.at_most:g}" if value.at_most < 1 else ""
@@ -110,7 +110,7 @@ def _elsewhere(clause: syntax.Clause, rules: Mapping[str, Clause]) -> str:
 
 
 def _bound(clause: syntax.Clause, scope: Scope) -> Bound | None:
-    """A clause that names a metric, of held-out pictures or, as `train.METRIC`, of the others."""
+    """A clause that names a metric, of held-out images or, as `train.METRIC`, of the others."""
     sample, _, metric = clause.name.text.rpartition(".")
     metric = ALIASES.get(metric, metric)
     declaration = scope.vocabulary.metrics.get(metric)

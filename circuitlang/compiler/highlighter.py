@@ -9,9 +9,9 @@ from lark import Token, Tree, UnexpectedInput
 
 from circuitlang.compiler.grammar import parser
 
-# Of terminals that mean one thing wherever they stand.
+# Styles of terminals that mean the same everywhere.
 _KINDS = {"NUMBER": "number", "STRING": "string", "PATH": "string", "SUFFIX": "name"}
-# Of a name, by the rule that holds it.
+# Styles of a name, by the rule that holds it.
 _NAMES = {"clause": "clause", "keyword": "clause", "call": "call"}
 
 
@@ -34,7 +34,7 @@ def _tokens(tree: Tree[Any], name: str = "name") -> Iterator[tuple[str, Token]]:
     """The tokens in order; `name` is what a name directly in this tree is."""
     for place, child in enumerate(tree.children):
         if isinstance(child, Tree):
-            # Of a clause or a call the first name is its own; what it is given is a name like any other.
+            # The first name of a clause or a call is its own; its arguments are names like any other.
             yield from _tokens(child, _NAMES.get(tree.data, "name") if place == 0 else "name")
         elif child.type == "NAME":
             yield name, child

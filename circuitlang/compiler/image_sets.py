@@ -16,7 +16,7 @@ from circuitlang.compiler.placed import PlacedImages
 from circuitlang.compiler.scope import Scope
 from circuitlang.plan.model import Images
 
-# How the names of pictures end.
+# File endings of images.
 _ENDINGS = ("bmp", "gif", "jpeg", "jpg", "png", "ppm", "tif", "tiff", "webp")
 
 
@@ -46,7 +46,7 @@ def _exceptions(node: syntax.Value, scope: Scope) -> Iterator[list[str]]:
 
 
 def image_set(node: syntax.Value, scope: Scope) -> PlacedImages | None:
-    """The pictures a single value stands for: a name, a pattern, or a list of both."""
+    """The images a single value stands for: a name, a pattern, or a list of both."""
     match node:
         case syntax.Name(text=name):
             if name not in scope.sets and scope.may_be_defined_elsewhere(name):

@@ -38,7 +38,7 @@ def read_model(statement: syntax.Model, vocabulary: Vocabulary) -> Model:
 def _model_argument(key: str, node: syntax.Value) -> Argument:
     """An argument of a model: circuitlang's own as it must be, a builder's with `none` for nothing."""
     if key == "weights":
-        # Where weights come from is a word, and `none` one of them.
+        # A source of weights is a word, and `none` is one of them.
         return values.scalar(node)
     if key == "output":
         if isinstance(node, syntax.Number):

@@ -28,7 +28,7 @@ STATEMENTS = (
     "include",
 )
 
-# What a reader calls the terminals of the grammar.
+# Names of terminals for readers.
 _ENGLISH = {
     "NAME": "a name",
     "NUMBER": "a number",
@@ -55,8 +55,8 @@ _ENGLISH = {
 }
 # Deeper nesting is no spec, and would exhaust the parser.
 _DEEPEST = 50
-# What may stand before a statement: spaces, and comments to the ends of their lines. There is one way to read it, as an
-# expression that could take a comment for several would try them all.
+# Text that may stand before a statement: spaces, and comments to the ends of their lines. There is one way to read it,
+# because an expression that could take a comment for several would try them all.
 _BEFORE = r"(?:[\s\ufeff]|#[^\n]*(?:\n|\Z))*"
 _FIRST = re.compile(rf"{_BEFORE}([^\s=:<>()\[\]{{}}]*)")
 _DEFINES = re.compile(rf"{_BEFORE}(\w+)(?:\s+(\w+))?")
@@ -80,7 +80,7 @@ def parse(source: Source) -> syntax.File:
             findings.append(result)
             broken.add(_about(source.text[start:end]))
             if len(findings) > MOST_MISTAKES:
-                # What was read so far would seem to lack what the rest defines.
+                # The part that was read would seem to lack what the rest defines.
                 findings.append(Finding("E009", "too many mistakes", result.span, "what follows is not read"))
                 return syntax.File(source, (), tuple(findings))
         else:
@@ -189,7 +189,7 @@ def _expected(terminals: set[str] | None) -> str:
     """Name what the parser expects here; the words that begin a clause are summed up as such."""
     if "ON" in (terminals or ()):
         return "expected 'on' and the images"
-    # What has no name in the grammar is a second way to write what has one.
+    # Terminals without a name in the grammar are a second way to write those that have one.
     named = [name for name in terminals or () if name in _ENGLISH or not name.startswith("__")]
     words = sorted({_ENGLISH.get(name, f"'{name.lower()}'") for name in named})
     return f"expected {listing(words, 'or')}" if 0 < len(words) <= 8 else ""
@@ -223,7 +223,7 @@ def _node(source: Source, tree: Tree[Token]) -> Any:
     span = Span(source, _start(nodes[0]), _end(nodes[-1]))
     if tree.data in _WORDS:
         return _WORDS[tree.data](span, nodes[0])
-    # What was a token in the tree is a keyword or punctuation.
+    # Tokens that are left in the tree are keywords or punctuation.
     parts = (node for node, child in zip(nodes, tree.children, strict=True) if node is not child)
     return _NODES[tree.data](span, *parts)
 
@@ -251,7 +251,7 @@ def _measure(span: Span, name: syntax.Name, *given: Any) -> syntax.Measure:
     return syntax.Measure(span, name, tuple(values), str(suffix))
 
 
-# What a rule of one word makes of it. Some are no nodes, and stay tokens, which have a place.
+# Nodes of rules with one word. Some are no nodes and stay tokens, which have a place.
 _WORDS: Mapping[str, Callable[[Span, Token], syntax.Node | Token]] = {
     "name": lambda span, word: syntax.Name(span, str(word)),
     "number": lambda span, word: syntax.Number(span, str(word)),
@@ -262,7 +262,7 @@ _WORDS: Mapping[str, Callable[[Span, Token], syntax.Node | Token]] = {
     "relation": lambda _, word: word,
     "suffix": lambda _, word: word,
 }
-# What every other rule makes of the nodes in it; what may be missing is last, but for a coefficient.
+# Nodes of all other rules, from the nodes in them; optional ones are last, except a coefficient.
 _NODES: Mapping[str, Callable[..., syntax.Node]] = {
     "range": syntax.Range,
     "list": lambda span, *items: syntax.List(span, items),

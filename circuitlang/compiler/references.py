@@ -14,16 +14,16 @@ from circuitlang.compiler.scope import Scope
 from circuitlang.compiler.values import number
 from circuitlang.plan.model import Circuit, Expectation
 
-# What a report says besides fidelity.
+# Numbers in a report besides fidelity.
 COUNTS = (
     "relevant", "asked", "kept", "effective", "necessity", "parameters", "extracted_difference", "score_difference",
 )  # fmt: skip
-# And of a sample of pictures: how many they are.
+# And of a sample of images: how many they are.
 IMAGES = "images"
 # On what a metric is measured, and of what: the circuit, in-sample, held-out, and on what it is contrasted with; the
 # network without it; circuits as large by other criteria.
 SAMPLES = ("train", "test", "contrast", "without", "random", "magnitude")
-# Of these there are intervals, whose ends are a metric's `low` and `high`.
+# Numbers with intervals, whose ends are a metric's `low` and `high`.
 PICTURES = ("train", "test", "contrast")
 ENDS = ("low", "high")
 

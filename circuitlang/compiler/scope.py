@@ -22,7 +22,7 @@ class Findings:
     """Mistakes, each said once however often it is met."""
 
     found: dict[tuple[str, str, Span | None], Finding] = field(default_factory=dict)
-    # Of errors among them.
+    # The number of errors among them.
     count: int = 0
 
     def add(self, code: str, message: str, span: Span, label: str = "", cure: str = "") -> None:

@@ -17,7 +17,7 @@ _WORDS: Mapping[str, bool] = {"true": True, "false": False}
 _LARGEST = 2**63 - 1
 _DIGITS = 300
 
-# What a parameter of a type takes, in English.
+# The values that a type of parameter takes, in English.
 _TYPES = {"int": "a whole number", "Count": "a whole number from 1", "float": "a number", "bool": "true or false"}
 
 

@@ -12,7 +12,7 @@ from circuitlang.plugins.registry import Declaration, Value
 def contrastable(criterion: str, parameters: Mapping[str, Value], known: Mapping[str, Declaration]) -> bool:
     """Return whether a criterion's scores are sums over images, or those of criteria it names that are."""
     if criterion not in known:
-        # That it isn't there is said already.
+        # A missing criterion was reported already.
         return True
     declaration = known[criterion]
     if declaration.decorator == "criterion" or "sums" in declaration.options:

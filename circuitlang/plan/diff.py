@@ -185,7 +185,7 @@ def _sets(before: Side, after: Side, pairs: Pairs) -> Iterator[Difference]:
         yield Difference("image set", "", name, (), "", _place(after, "images", name))
 
 
-# What the language calls a key of the plan.
+# The word of the language for a key of the plan.
 _SAID = {"include": "patterns", "exclude": "except"}
 
 

@@ -42,7 +42,7 @@ _LONGEST = 255  # bytes of a folder's name
 
 # Keys of a plan's YAML.
 Key = tuple[str, ...]
-# Where values of a plan were written, by their keys in the file: `("circuits", "face", "layer")`.
+# The places where values of a plan were written, by their keys in the file: `("circuits", "face", "layer")`.
 Origins = Mapping[Key, Span]
 
 

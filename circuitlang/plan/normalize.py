@@ -10,7 +10,7 @@ import msgspec
 
 from circuitlang.plan.model import Bound, Circuit, Images, Plan, digest
 
-# Of a circuit, what it is called and where it was written.
+# Keys of a circuit that say its name and where it was written.
 _LABELS = ("id", "name", "values", "statement", "origin")
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 # Larger images, or more channels, fill memory: a network's maps are many times as large as its images.
 HIGHEST: Mapping[str, int] = {"resize": 4096, "crop": 2048, "image_channels": 1024}
-# Of each channel a number.
+# A number for each channel.
 LISTS = ("mean", "std")
 WORDS = (*HIGHEST, *LISTS)
 # Numbers in one image, channels times rows times columns.

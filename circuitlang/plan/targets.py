@@ -6,7 +6,7 @@ from typing import Literal, TypeVar
 
 import msgspec
 
-# Where in a feature map: its centre, where it is largest, `[row, column]`, or all of it.
+# A place in a feature map: its centre, where it is largest, `[row, column]`, or all of it.
 Position = Literal["center", "max"] | tuple[int, int] | None
 T = TypeVar("T", bound="_Target")
 

@@ -40,7 +40,7 @@ def write_plan(plan: Plan) -> str:
     content = {"images": {}, "circuits": [], **_said(plan, msgspec.to_builtins(plan))}
     ordered = {field: content[field] for field in Plan.__struct_fields__ if field in content}
     body: str = yaml.dump(ordered, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
-    # Within the quotes that `represent_text` asked for.
+    # The quotes are those that `represent_text` asked for.
     return PLAN_HEADER + "".join(_escaped(each) if each != "\n" and is_hidden(each) else each for each in body)
 
 

@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# By the path of a layer's module: float64 scores, a boolean mask or an edit of its kernels [out, in / groups].
+# Values by the path of a layer's module: float64 scores, a boolean mask or an edit of its kernels [out, in / groups].
 Scores = Mapping[str, "Tensor"]
 Masks = Mapping[str, "Tensor"]
 Edits = Mapping[str, "Edit"]

@@ -11,7 +11,7 @@ from circuitlang.base.diagnostics import Finding
 from circuitlang.plan.model import Key, Origins, Plan
 from circuitlang.results.types import Summary
 
-# By the kind of assertion, the code and the words of its finding.
+# The code and the words of the finding for each kind of assertion.
 _PROBLEMS = {"bound": ("E331", "does not reach its bound"), "expectation": ("E330", "is not as expected")}
 _HOLDS = {"<=": operator.le, ">=": operator.ge}
 

@@ -16,7 +16,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True):
     """A circuit that is compared; `name` is its id, or where others have the same, its run's name too.
 
     What is counted are `noun`s, kernels or single weights; `zero` of the relevant ones are zero in the network. `how`
-    says by what it was found and built, `pearson` is its fidelity, on the pictures that `where` says.
+    says by what it was found and built, `pearson` is its fidelity, on the images that `where` says.
     """
 
     name: str

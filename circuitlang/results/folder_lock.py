@@ -158,7 +158,7 @@ def is_folder(path: Path) -> bool:
 
 def bring_over(old: Path, new: Path) -> None:
     """Move what others put into a folder of ours into the one that takes its place, which has its own of ours."""
-    # Of a version that wrote no hashes the names tell.
+    # Folders of versions that wrote no hashes are known by names.
     listed = {*written(old), SUMS} if written(old) else {each.name for each in old.iterdir() if made(each.name)}
     for each in old.iterdir():
         if each.name not in listed and not os.path.lexists(new / each.name):

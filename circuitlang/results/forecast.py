@@ -17,7 +17,7 @@ FOUND = ("incomplete", "finished")
 class Cost:
     """Passes to find a circuit, forwards to build and measure it, and the floating-point operations of either.
 
-    `forwarded` and `returned` are how many pictures go forward and backward in all: for that, and to make one that
+    `forwarded` and `returned` are how many images go forward and backward in all: for that, and to make one that
     excites the feature in the circuit, which the operations are without. The one that excites it in the network is made
     once for all circuits of a feature, and not counted.
     """
@@ -50,7 +50,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Forward:
-    """The floating-point operations of one picture's forward pass up to a target, by step that has kernels; of `own`
+    """The floating-point operations of one image's forward pass up to a target, by step that has kernels; of `own`
     the target's rows alone are computed, and for no other target."""
 
     steps: Mapping[str, int]
@@ -95,8 +95,8 @@ class ImageSet:
 class CircuitForecast:
     """The forecast of a circuit before it is found.
 
-    It is found on `found_on` pictures, contrasted with `contrasted_with`, and measured on `measured_on` others; copies
-    of one picture, which are not held out apart, may shift these. `asked` is None without a size, `relevant` and `cost`
+    It is found on `found_on` images, contrasted with `contrasted_with`, and measured on `measured_on` others; copies
+    of one image, which are not held out apart, may shift these. `asked` is None without a size, `relevant` and `cost`
     are where they can't be told before the model is run. `refused` says why this version can't run it. Of a circuit
     whose scores are there, `scored` says so, and they cost nothing.
     """
@@ -118,7 +118,7 @@ class CircuitForecast:
     forward: Forward | None
     refused: tuple[str, ...]
     state: State = "new"
-    # Where its scores come from without a pass: `cache`, or the id of the circuit of this plan that has the same.
+    # The source of its scores if they cost no pass: `cache`, or the id of the circuit of this plan that has the same.
     scored: str = ""
     # The id of the first of those that it is scored together with.
     beside: str = ""
@@ -134,7 +134,7 @@ class Forecast:
     circuits: tuple[CircuitForecast, ...]
     comparisons: tuple[tuple[str, ...], ...]
     expectations: tuple[str, ...]
-    # How the weights were found in their file, where it is not a plain state dict.
+    # The place of the weights in their file, if it is not a plain state dict.
     weights_notes: tuple[str, ...] = ()
 
     @property

@@ -30,7 +30,7 @@ def written(folder: Path) -> dict[str, str]:
     with suppress(OSError, ValueError):
         content = read_plain(folder / SUMS, _MOST).decode()
         found = {name: each for each, name in _LINE.findall(content)}
-        # What is damaged in one place is not believed in others.
+        # A file that is damaged in one place is not trusted in others.
         return found if _written(found).encode() == content.encode() else {}
     return {}
 

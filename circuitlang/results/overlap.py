@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from circuitlang.results.types import Circuit, LayerSummary, Result
 
-# By the path of a layer: yes or no for each of its kernels [out, in / groups], or weights [out, in / groups, h, w].
+# Masks by the path of a layer: of its kernels [out, in / groups], or weights [out, in / groups, h, w].
 Masks = Mapping[str, NDArray[np.bool_]]
 # Numbers of shared kernels less probable than this, against the most probable, have no say in an expectation.
 _NEGLIGIBLE = 1e-25

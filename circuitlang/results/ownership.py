@@ -16,7 +16,7 @@ from circuitlang.plan.yaml import PLAN_HEADER
 from circuitlang.results.manifest import SUMS, written
 
 TAKEN = "something else has this name already"
-# What pages begin with, and how those end that have no generator.
+# The beginning of pages, and the ending of those that have no generator.
 _PAGE = b'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
 _GENERATOR = _PAGE + b'<meta name="generator" content="circuitlang">\n'
 _POLICY = _PAGE + b'<meta http-equiv="Content-Security-Policy" content="default-src \'none\';'
@@ -71,7 +71,7 @@ def _is_comparison(content: bytes) -> bool:
     return content.startswith(b'{\n  "identity": "') and b'\n  "model": "' in content[:200]
 
 
-# What a run writes beside the folders of its circuits, and how each is known.
+# Files that a run writes beside the folders of its circuits, and how each is recognised.
 RUN_FILES: Mapping[str, Callable[[bytes], bool]] = {
     "plan.yaml": _is_plan,
     "index.html": _is_page,

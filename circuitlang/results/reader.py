@@ -47,7 +47,7 @@ def read_summary(folder: Path) -> Summary:
 
 
 def read(folder: Path) -> Result:
-    """A finished result, without its pictures. Raises InputError."""
+    """A finished result, without its images. Raises InputError."""
     summary = read_summary(folder)
     path = folder / "circuit.safetensors"
     content = read_file(folder, path.name)
@@ -93,7 +93,7 @@ def read_json(folder: Path, name: str, kind: type[T], sound: Callable[[T], None]
         found = msgspec.json.decode(content, type=kind)
         sound(found)
     except (ValueError, RecursionError, OverflowError) as error:
-        # Of a damaged file a long piece may be repeated.
+        # A damaged file may repeat a long piece.
         reason = str(error)[:_LONGEST]
         raise InputError(Finding("E312", f"{folder / name} can't be read", None, reason, _AGAIN)) from None
     return found

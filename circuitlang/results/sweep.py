@@ -38,7 +38,7 @@ class Point:
     found: Mapping[str, Summary]
 
     def fidelity(self, metric: str) -> Spread:
-        """The median over features; of one feature its own value, whose interval is over pictures."""
+        """The median over features; of one feature its own value, whose interval is over images."""
         if len(self.found) == 1:
             (summary,) = self.found.values()
             value = summary.judged.metrics[metric]
@@ -100,11 +100,11 @@ class Sweep:
         return all(each.test for each in self.circuits)
 
     @property
-    def rival(self) -> str:
+    def baseline_name(self) -> str:
         """The name of the random baseline; a curve may have the same."""
         return "random, same size" if any(curve.label == "random" for curve in self.curves) else "random"
 
-    def rivals(self, metric: str, baseline: str = "random") -> dict[float, float]:
+    def baselines(self, metric: str, baseline: str = "random") -> dict[float, float]:
         """Return the median fidelity over baseline circuits of the same size, by size."""
         found: dict[float, list[float]] = {}
         for curve in self.curves:

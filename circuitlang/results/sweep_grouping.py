@@ -8,7 +8,7 @@ from circuitlang.plan.model import Circuit, Sparsity
 from circuitlang.results.sweep import Curve, Point, Sweep
 from circuitlang.results.types import Summary
 
-# What members of a curve differ in.
+# Values in which members of a curve differ.
 _MEMBERS = ("sparsity", "kernels", "unit")
 
 

@@ -53,7 +53,7 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     precision: Literal["float32", "tf32"] = "float32"
     versions: dict[str, str]
     unreadable: list[str] = []
-    # How the weights were found in their file, where it is not a plain state dict.
+    # The place of the weights in their file, if it is not a plain state dict.
     weights_notes: list[str] = []
 
 
@@ -230,7 +230,7 @@ class Circuit:
 
 @dataclass(frozen=True)
 class ExampleImage:
-    """A judged picture, uint8 [h, w, 3], and the feature's maps of it, [maps, rows, columns], in the network and in the
+    """A judged image, uint8 [h, w, 3], and the feature's maps of it, [maps, rows, columns], in the network and in the
     circuit; `kept` is its number in `Witness.pictures`."""
 
     name: str
@@ -245,9 +245,9 @@ class FidelityExamples:
     """Examples of a circuit's fidelity among the images it is judged by.
 
     `network[n]` and `circuit[n]` are some of the `responses` that the fidelity is taken of, and `slope` * network +
-    `offset` is the line that fits all of those best. `pictures` is one number for each picture: the Pearson correlation
+    `offset` is the line that fits all of those best. `pictures` is one number for each image: the Pearson correlation
     of its maps (`correlations`; NaN where the network's don't vary), or, where a map is one position, how far off it is
-    in standard deviations of the network's responses. `most` and `least` are the pictures at the two ends, outermost
+    in standard deviations of the network's responses. `most` and `least` are the images at the two ends, outermost
     first.
     """
 
@@ -266,7 +266,7 @@ class FidelityExamples:
 class ActivationMaps:
     """Activation maps of n images in the network and in the circuit.
 
-    `pictures[n, h, w, 3]` and `names` are the pictures, the strongest response to the feature first; `maps[layer,
+    `pictures[n, h, w, 3]` and `names` are the images, the strongest response to the feature first; `maps[layer,
     channel]` is `[n, 2, h, w]`, in the network and in the circuit, and `feature` the same of the feature itself, of
     several units the mean. In maps `ZERO` is zero, 254 and 0 are plus and minus what `scales[layer, channel]` and
     `scale` say: the largest value of any of the maps of that channel, so that all of them can be compared.
@@ -290,7 +290,7 @@ class ActivationMaps:
 
 @dataclass(frozen=True)
 class FeatureVisualisations:
-    """Pictures that were made to excite a unit: uint8 `[2, h, w, 3]`, through the network and through the circuit.
+    """Images that were made to excite a unit: uint8 `[2, h, w, 3]`, through the network and through the circuit.
 
     `target` is of the feature, `channels[layer, channel]` of channels with an effective kernel, where asked for.
     """
@@ -304,14 +304,14 @@ class Result:
     """One finished circuit: what was asked, what was found, how good it is.
 
     `module` is the circuit as a network of its own, as torch.export.save writes it. `exemplars[layer, channel]` is the
-    part of a picture that excites a channel most, uint8 `[h, w, 3]`. These, the witness, the scenes and the visions are
-    for the pages that a run writes; a result that is read back has none.
+    part of an image that excites a channel most, uint8 `[h, w, 3]`. These, the fidelity examples, the activation maps
+    and the visualisations are for the pages that a run writes; a result that is read back has none.
     """
 
     summary: Summary
     circuit: Circuit
     exemplars: dict[tuple[int, int], NDArray[np.uint8]] = field(default_factory=dict)
     module: bytes = b""
-    witness: FidelityExamples | None = None
-    scenes: ActivationMaps | None = None
-    visions: FeatureVisualisations | None = None
+    fidelity_examples: FidelityExamples | None = None
+    activation_maps: ActivationMaps | None = None
+    visualisations: FeatureVisualisations | None = None

@@ -134,7 +134,7 @@ def test_random_circuits_and_those_that_all_are_compared_with_have_two_names():
     assert (above.split(), heads.split()[-4:]) == (["random,"], ["magnitude", "random", "same", "size"])
     plan, found = planned()
     assert ">random, same size</text>" in index("run", plan, found).decode()
-    assert one(SPEC.replace(", random)", ")")).rival == "random"
+    assert one(SPEC.replace(", random)", ")")).baseline_name == "random"
 
 
 def test_one_feature_has_its_own_interval():

@@ -1,4 +1,4 @@
-"""Finished circuits → how much of each other they are: in kernels, and in what they answer to pictures."""
+"""Finished circuits → how much of each other they are: in kernels, and in what they answer to images."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SYMMETRIC = ("pearson", "pearson_demeaned", "spearman")
 
 @dataclass(frozen=True)
 class Side:
-    """A finished circuit with what its maps are made of: its module, read when it is asked for, and the pictures that
+    """A finished circuit with what its maps are made of: its module, read when it is asked for, and the images that
     it was found on and judged by; `lacks` says why these aren't there."""
 
     name: str
@@ -53,7 +53,7 @@ def compare(sides: Sequence[Side]) -> Comparison:
     summaries = [side.result.summary for side in sides]
     if refused := _other_networks(sides):
         raise InputError(refused)
-    # What single weights share with whole kernels is counted in kernels.
+    # Overlap of single weights with whole kernels is counted in kernels.
     single = all(each.plan.structure == "weight" for each in summaries)
     mine = [kept(side.result, kernels=not single) for side in sides]
     answers = _Answers(sides)
@@ -142,7 +142,7 @@ class _Answers:
         ), ""
 
     def _maps(self, number: int, pictures: ImageSet) -> Tensor:
-        """The circuit's maps of every picture, float64 [images, maps, h, w]."""
+        """The circuit's maps of every image, float64 [images, maps, h, w]."""
         key = number, pictures.digest
         if key not in self._known:
             module, label = self._sides[number].module.to(pictures.device), f"maps of {self._sides[number].name}"
@@ -153,7 +153,7 @@ class _Answers:
 
 def _pictures(first: Side, second: Side) -> tuple[ImageSet | None, bool]:
     """Return the images that two circuits are compared on: those that one is judged by and neither was found on; where
-    there are none, all that they are judged by. None where the two look at pictures differently."""
+    there are none, all that they are judged by. None where the two look at images differently."""
     judged = [each for side in (first, second) if (each := side.test or side.train)]
     seen = {each for side in (first, second) if side.train for each in side.train.digests}
     if judged[0].preprocess != judged[-1].preprocess:

@@ -70,7 +70,7 @@ def raw_instance_norm(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     return _steady(torch.instance_norm, x, *args, **kwargs)
 
 
-# By a norm that a network calls, what computes the same with right gradients.
+# Replacements for the norms that networks call, with the same values and right gradients.
 STEADY: Mapping[Any, Callable[..., Tensor]] = {
     functional.batch_norm: batch_norm,
     torch.batch_norm: raw_batch_norm,

@@ -16,18 +16,18 @@ from circuitlang.results.types import ExampleImage, FidelityExamples
 
 # Pairs of responses that are kept; more would be one blot on a page.
 PAIRS = 2000
-# Pictures that are kept at either end.
+# Images that are kept at either end.
 ENDS = 4
 
 
 def collect(
     subnetwork: TargetSubnetwork, images: ImageSet, network: Tensor, circuit: Tensor, seed: int
 ) -> FidelityExamples:
-    """A witness of the subnetwork's responses to some images, float64 [images, maps and positions].
+    """Collect examples of the subnetwork's responses to some images, float64 [images, maps and positions].
 
-    Pairs are drawn without replacement where there are more than `PAIRS`. A picture's own r is the Pearson correlation
+    Pairs are drawn without replacement where there are more than `PAIRS`. An image's own r is the Pearson correlation
     over its maps, 0 where the circuit's don't vary, NaN where the network's don't. Where a map is a single position
-    there is no such r: pictures are told by how far off they are, in standard deviations of the network's responses.
+    there is no such r: images are told by how far off they are, in standard deviations of the network's responses.
     """
     shape = _shape(subnetwork, network.shape[1])
     varies = shape[1] * shape[2] > 1
@@ -35,7 +35,7 @@ def collect(
     # The best first; those of which nothing can be told are nowhere.
     order = np.argsort(-own if varies else own, kind="stable")
     order = order[~np.isnan(own[order])]
-    # No picture is shown at both ends.
+    # No image is shown at both ends.
     many = min(ENDS, (len(order) + 1) // 2), min(ENDS, len(order) // 2)
     show = partial(_shown, images, network, circuit, shape, own)
     slope, offset = _line(network, circuit)

@@ -77,9 +77,9 @@ class _Most:
     """The strongest response of every channel, updated batch by batch."""
 
     def __init__(self) -> None:
-        # How many images came before those that are seen.
+        # The number of images before the current ones.
         self.start = 0
-        # By step, and where it is of a target's rows alone by that subnetwork too.
+        # Keys are steps, with the subnetwork where a step has only the rows of a target.
         self._best: dict[tuple[TargetSubnetwork | None, str], _Best] = {}
 
     def see(self, subnetwork: TargetSubnetwork, name: str, value: Any) -> None:

@@ -296,7 +296,7 @@ _SAME = (
     "softshrink", "tanhshrink", "softplus", "softsign", "logsigmoid", "log_sigmoid", "threshold", "_threshold",
     "contiguous", "clone", "detach", "float", "double", "half", "to", "type_as", "where", "gt", "addcmul",
 )  # fmt: skip
-# What leaves numbers as they are, also where channels lie along several dimensions for now.
+# Operations that leave numbers as they are, also while channels lie along several dimensions.
 UNCHANGED = ("contiguous", "clone", "detach")
 _MOVE_MODULES = (
     nn.Flatten, nn.Unflatten, nn.ChannelShuffle, nn.PixelShuffle, nn.PixelUnshuffle, nn.ZeroPad2d, nn.ConstantPad2d,
@@ -309,13 +309,13 @@ _MOVES = (
     "roll", "pad", "repeat", "repeat_interleave", "tile", "channel_shuffle", "pixel_shuffle", "pixel_unshuffle",
 )  # fmt: skip
 
-# What gives a tuple of values and places, or of a variance and a mean.
+# Operations that return a tuple of values and places, or of a variance and a mean.
 TUPLES = ("max", "min", "var_mean")
 # Norms, which are told their order first.
 _ORDERED = ("norm", "linalg_vector_norm")
 STACKED = ("stack",)
 
-# By type of module, by function, or by name for methods and for functions that several modules export.
+# Rules by type of module, by function, or by name for methods and for functions that several modules export.
 RULES: Mapping[Any, Rule] = {
     **dict.fromkeys((*_SAME_MODULES, *_SAME), same),
     **dict.fromkeys((*_MOVE_MODULES, *_MOVES), moves),

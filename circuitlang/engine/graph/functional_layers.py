@@ -12,7 +12,7 @@ from torch.nn import functional
 
 _KINDS: Mapping[Any, Any] = {functional.conv2d: nn.Conv2d, torch.conv2d: nn.Conv2d, functional.linear: nn.Linear}
 _WORDS = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
-# Where the tracer notes of each operation the path of the module that it was called in.
+# The key under which the tracer stores the path of the module that called an operation.
 CALLER = "caller"
 
 
@@ -30,7 +30,7 @@ def layers_of_functions(module: fx.GraphModule) -> None:
             continue
         given = {**dict(zip(_WORDS, node.args, strict=False)), **node.kwargs}
         source, weight, bias = given.pop("input"), given.pop("weight"), given.pop("bias", None)
-        # By this a target can ask for it, and be told why it is no layer.
+        # Lets a target ask for it, and an error tell why it is no layer.
         node.meta.setdefault("layer", node.meta.get(CALLER) or node.name)
         stored = [each for each in (weight, bias) if each is not None]
         if not all(each in constants for each in stored):

@@ -244,7 +244,7 @@ def _rgb(image: Image.Image) -> Image.Image:
         return image if image.mode == "RGB" else image.convert("RGB")
     flat = Image.new("RGB", image.size)
     rows = max(1, STRIP // image.width)
-    # By strips: whole images in between would take several times the memory.
+    # In strips, because whole intermediate images would take several times the memory.
     for top in range(0, image.height, rows):
         box = 0, top, image.width, min(top + rows, image.height)
         layered = image.crop(box).convert("RGBA")

@@ -81,7 +81,7 @@ class ImageSet:
 
         def on_device() -> Iterator[Tensor]:
             starts = range(0, len(self), self.batch_size)
-            # What isn't kept is decoded while the batch before it is computed with.
+            # Images that are not kept are decoded while the batch before them is computed.
             for batch in map(inputs, starts) if self.prepared else _ahead(inputs, starts, 1):
                 yield batch.to(self.device)
 

@@ -26,7 +26,7 @@ def loops(**options: Any) -> Callable[[Callable[..., Any]], Any]:
     def compile_(function: Callable[..., Any]) -> Any:
         compiled: Any = njit(cache=True, nogil=True, **options)(function)
         kept = compiled._cache
-        # Of a numba that keeps it elsewhere the files stay as they are.
+        # Files of a numba that keeps it elsewhere stay as they are.
         if type(getattr(kept, "_cache_file", None)) is IndexDataCacheFile:
             place, stamp = kept._impl.filename_base, kept._impl.locator.get_source_stamp()
             kept._cache_file = _Hashed(kept.cache_path, place, stamp)

@@ -131,7 +131,7 @@ def _grams(weights: Doubles, covariance: Doubles, gram: Doubles) -> None:
             for other in range(k + 1):
                 gram[r, k, other] = put[other, r]
     for r in range(rows):
-        # What is above the diagonal, in squares, of which the lines that are written stay in a processor's cache.
+        # The part above the diagonal, in squares, so that the lines that are written stay in a processor's cache.
         for top in range(0, n, _SQUARE):
             for left in range(0, top + 1, _SQUARE):
                 for k in range(top, min(top + _SQUARE, n)):
@@ -162,7 +162,7 @@ def _remove(
             if cost < least:
                 least, at = cost, i
         if at < 0:
-            # What is left has no finite cost.
+            # The remaining kernels have no finite cost.
             return
         kernel = left[at]
         for i in range(at, many - 1):

@@ -28,7 +28,7 @@ Floats = NDArray[np.float32]
 _TAPS = 9
 # Numbers of maps that stay in a processor's cache.
 _NEAR = 24576
-# Where more of the gradient than this isn't zero, a library's dense product is faster.
+# Above this share of nonzero gradients, a library's dense product is faster.
 _DENSE = 0.85
 
 

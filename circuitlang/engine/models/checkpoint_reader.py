@@ -28,7 +28,7 @@ from circuitlang.engine.device import on_meta_device
 
 _ENDINGS = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".tar", ".pkl", ".pickle", ".pyth")
 _ALONE = "save model.state_dict() alone, best as .safetensors"
-# What tensors are made of.
+# Classes that tensors are made of.
 _TENSORS = re.compile(
     r"collections\.(OrderedDict|Counter)|torch\.nn\.parameter\.Parameter|torch\.(Size|device|serialization\._get_layout)"
     r"|torch\.(\w+Storage|storage\.(Untyped|Typed)Storage|float\w*|bfloat16|half|double|u?int\d+|bool|complex\w*|q\w+)"
@@ -202,7 +202,7 @@ def _names(file: Any, number: int) -> set[str]:
     return found
 
 
-# What follows the function that makes bytes of text, where torch.save wrote it.
+# The opcodes after the function that makes bytes of text, as torch.save writes them.
 _ENCODING: tuple[Callable[[Any], bool], ...] = (
     lambda pushed: isinstance(pushed, tuple) and "UNICODE" in pushed[0],
     lambda pushed: isinstance(pushed, tuple) and pushed[1] == "latin1",

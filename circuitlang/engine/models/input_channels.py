@@ -33,7 +33,7 @@ def _candidates(module: nn.Module, size: tuple[int, int]) -> Iterator[int]:
     for layer in module.modules():
         inner = getattr(layer, "in_channels", 0)
         if isinstance(layer, nn.Linear):
-            # Of a flattened image.
+            # The input is a flattened image.
             inner, rest = divmod(layer.in_features, size[0] * size[1])
             inner = 0 if rest else inner
         weights = (each for each in layer.parameters(recurse=False) if not is_lazy(each))

@@ -61,7 +61,7 @@ def private_copy(module: nn.Module) -> nn.Module:
         twin.__dict__["_modules"] = {
             name: child and memo[id(unwrapped(child))] for name, child in each._modules.items()
         }
-        # What `module.compile()` leaves, which computes what the module computes.
+        # `module.compile()` leaves this attribute, which computes what the module computes.
         twin.__dict__["_compiled_call_impl"] = None
     found: nn.Module = memo[id(module)]
     return found

@@ -22,7 +22,7 @@ from circuitlang.engine.models.checkpoint_reader import Checkpoint
 
 # Modules that hold a network, and put their word into its names wherever they stand.
 _WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
-# What torchvision's published DenseNets call their layers' parts, whose names may not have a dot any more.
+# Names of layers' parts in torchvision's published DenseNets, which may not have a dot any more.
 _DENSENET = re.compile(r"(.*denselayer\d+\.(?:norm|relu|conv))\.([12]\.[a-z_]+)")
 # Counts of batches that batch norms have seen have no say in evaluation, and weights before PyTorch 0.4.1 lack them.
 _COUNTER = "num_batches_tracked"
@@ -251,7 +251,7 @@ def _load(own: _Own, state: StateDict, name: str) -> None:
     tensors = OrderedDict(
         (key, _hollow(each) if on_meta_device() else each.detach()) for key, each in state.tensors.items()
     )
-    # By these versions modules know how to read what older ones wrote; without any they are taken to be of today.
+    # Modules read older formats by these versions; without any, a state dict counts as current.
     versions = state.versions or getattr(own.state, "_metadata", {})
     tensors._metadata = versions  # type: ignore[attr-defined]
     try:

@@ -76,7 +76,7 @@ _CALLED: Mapping[str, Callable[..., Any]] = {
     "adaptive_max_pool2d.default": functional.adaptive_max_pool2d,
     "max_pool2d_with_indices.default": functional.max_pool2d,
     "scaled_dot_product_attention.default": functional.scaled_dot_product_attention,
-    # Where layers' weights are computed, they are no layers.
+    # Layers whose weights are computed are no layers.
     "conv2d.default": torch.conv2d,
     "conv2d.padding": torch.conv2d,
     "conv1d.default": torch.conv1d,

@@ -35,12 +35,12 @@ _DECOMPOSED = {
     for name in ("convolution", "_native_batch_norm_legit_no_training", "native_layer_norm", "native_group_norm",
                  "addmm", "_adaptive_avg_pool2d", "_softmax", "_log_softmax")
 }  # fmt: skip
-# What computes no tensor: sizes, and checks of them.
+# Operations that compute no tensor: sizes, and checks of them.
 _PASSED_OVER = (
     "torch.ops.aten._assert_tensor_metadata.default", "torch.ops.aten._assert_scalar.default",
     "torch.ops.aten.sym_constrain_range_for_size.default",
 )  # fmt: skip
-# What may look at its input's memory.
+# Operations that may return a view of their input.
 _ALIASES = {
     f"torch.ops.aten.{name}"
     for name in (*RESHAPES, "dropout.default", "feature_dropout.default", "contiguous.default", "detach.default",
@@ -153,7 +153,7 @@ class _Lowering:
             self._alias(operation.name, source)
         for number, part in enumerate(operation.parts):
             if target in FIRST and number:
-                # Places of the largest, which no network for pictures has a use for.
+                # Places of the largest, which no network for images has a use for.
                 break
             piece = node if target in FIRST else self._graph.call_function(operator.getitem, (node, number))
             self._steps[part] = self._placed_step(part, piece)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from torch import Tensor, nn
 
 T = TypeVar("T")
-# Of the sizes of the input and the other arguments, by their names in the schema.
+# Functions of the sizes of the input and of the other arguments, by their names in the schema.
 Rule = Callable[..., nn.Module]
 
 

@@ -31,7 +31,7 @@ class Call:
     kwargs: Mapping[str, Any] | None = None
 
 
-# Of the sizes of the input and of the result, and the arguments by their names in the schema.
+# Functions of the sizes of the input and of the result, and of the arguments by their names in the schema.
 Rule = Callable[..., Call]
 # Arguments that say along which dimensions something is done.
 _DIMENSIONS = ("dim", "dims", "dim0", "dim1", "axis0", "axis1", "source", "destination")
@@ -69,7 +69,7 @@ def called(target: str, function: Callable[..., Any]) -> Rule:
 def _inside(before: Any, axes: Any) -> tuple[int, ...]:
     """Dimensions that are not the images'."""
     if axes is None or not before:
-        # Of nothing that an image has.
+        # It depends on nothing that an image has.
         if before:
             raise ValueError("it is done to all images at once")
         return ()
@@ -282,7 +282,7 @@ def fill(function: Callable[..., Any]) -> Rule:
     """The rule of a tensor of one value."""
 
     def rule(_before: Any, _after: Any, size: Any, **rest: Any) -> Call:
-        # Of the tensor that a new one is made like, nothing but its type is taken, which is that of all.
+        # Only the type of the tensor that a new one is made like is used, and all tensors have the same.
         value = (rest["fill_value"],) if "fill_value" in rest else ()
         dtype = rest.get("dtype")
         return Call(function, (list(size), *value), {} if dtype is None else {"dtype": dtype})

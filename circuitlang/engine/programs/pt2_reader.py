@@ -24,10 +24,10 @@ from circuitlang.engine.device import on_meta_device
 from circuitlang.engine.programs.interpreted import RESERVED
 from circuitlang.engine.programs.result_tree import Tree, result_tree
 
-# An extra file: how pictures become the program's images.
+# An extra file: how images become the program's images.
 PREPROCESS = "preprocess.json"
 _AGAIN = "export it again with torch 2.9 or later: torch.export.save(program, path)"
-# PyTorch's numbers of the types that a network for pictures has (torch/_export/serde/schema.py, ScalarType).
+# PyTorch's numbers of the types that a network for images has (torch/_export/serde/schema.py, ScalarType).
 TYPES = {4: torch.int32, 5: torch.int64, 7: torch.float32, 8: torch.float64, 12: torch.bool}
 # And those that numbers may be turned into.
 PASSING_TYPES = {**TYPES, 6: torch.float16, 13: torch.bfloat16}
@@ -41,7 +41,7 @@ _SPARE = 1 << 26
 _PART = re.compile(r"[\w +:-]{1,200}")
 _LONGEST_PATH, _DEEPEST_PATH = 400, 60
 _VALUE = re.compile(r"[A-Za-z_]\w{0,199}", re.ASCII)
-# What a size is: a number, or where it is free the words of an expression, which are compared and never evaluated.
+# A size: a number, or if it is free the words of an expression, which are compared and never evaluated.
 Size = tuple[int | str, ...]
 
 

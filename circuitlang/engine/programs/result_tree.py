@@ -68,7 +68,7 @@ def _words(context: str | None, number: int) -> list[str]:
     except msgspec.DecodeError:
         return []
     if isinstance(found, list) and len(found) == 2 and isinstance(found[0], list) and len(found[0]) == number:
-        # Of a dataclass: the names of its entries, and of those that hold nothing.
+        # A dataclass: the names of its fields, and of those that hold nothing.
         found = found[0]
     if not isinstance(found, list) or len(found) != number or len({*map(str, found)}) != number:
         return []

@@ -15,8 +15,8 @@ from circuitlang.base.diagnostics import Finding, InputError
 from circuitlang.engine.programs.interpreted import Interpreted
 from circuitlang.engine.programs.pt2_reader import Program
 
-# Of one image: the numbers of one result, of all results, and the products that are added up. The largest networks in
-# use have a tenth of these.
+# Limits for one image: the numbers of one result, of all results, and the products that are added up. The largest
+# networks in use have a tenth of these.
 _MOST_OF_ONE, _MOST, _MOST_WORK = 1 << 26, 1 << 32, 1 << 43
 # The side of an image.
 _LARGEST = 4096

@@ -31,14 +31,14 @@ _WRONG = "E350"
 
 
 @dataclass(frozen=True)
-class Found:
-    """A circuit that has been measured: `module` cuts it out, `witness` collects what its images show."""
+class MeasuredCircuit:
+    """A circuit that has been measured: `module` cuts it out, `fidelity_examples` collects what its images show."""
 
     edits: Edits
     circuit: Circuit
     strength: torch.Tensor
     module: Callable[[], fx.GraphModule]
-    witness: Callable[[], FidelityExamples]
+    fidelity_examples: Callable[[], FidelityExamples]
 
 
 @dataclass
@@ -60,8 +60,8 @@ class _Attempts:
             return otherwise
 
 
-def complete(prepared: PreparedRun, job: Job, summary: Summary, found: Found) -> Result:
-    """A result with its module and its pictures, as far as they can be made. Raises CircuitError where the module
+def complete(prepared: PreparedRun, job: Job, summary: Summary, found: MeasuredCircuit) -> Result:
+    """A result with its module and its images, as far as they can be made. Raises CircuitError where the module
     computes something else than the circuit."""
     subnetwork, plan, options = job.subnetwork, job.plan, prepared.options
     attempt = _Attempts()
@@ -78,20 +78,25 @@ def complete(prepared: PreparedRun, job: Job, summary: Summary, found: Found) ->
 
     module = attempt(MODULE, packed, b"")
     crops: dict[Any, Any] = attempt("exemplars", partial(exemplars.collect, subnetwork, job.train, found.circuit), {})
-    seen = attempt(
+    maps = attempt(
         "activation maps",
         lambda: activation_maps.collect(subnetwork, job.test or job.train, found.strength, found.circuit, found.edits),
         None,
     )
-    visions = attempt(
+    visualisations = attempt(
         "visualisations",
         lambda: visualise(
             subnetwork, found.edits, found.circuit, preprocess, plan.seed, options.visualise, options.track
         ),
         None,
     )
-    witness = attempt("examples", found.witness, None)
+    examples = attempt("examples", found.fidelity_examples, None)
     summary = msgspec.structs.replace(summary, missing=attempt.missing, **numbers)
     return replace(
-        Result(summary, found.circuit), exemplars=crops, module=module, witness=witness, scenes=seen, visions=visions
+        Result(summary, found.circuit),
+        exemplars=crops,
+        module=module,
+        fidelity_examples=examples,
+        activation_maps=maps,
+        visualisations=visualisations,
     )

@@ -29,7 +29,7 @@ from circuitlang.engine.graph.channel_nodes import Layer
 from circuitlang.engine.graph.channel_origins import channel_origins, input_origins
 from circuitlang.engine.images.image_set import ImageSet
 from circuitlang.engine.loops import backend
-from circuitlang.engine.runtime.artifacts import Found, complete
+from circuitlang.engine.runtime.artifacts import MeasuredCircuit, complete
 from circuitlang.engine.runtime.jobs import Job, PreparedRun
 from circuitlang.engine.runtime.precision_check import reduced
 from circuitlang.plan.clauses import building
@@ -48,9 +48,9 @@ from circuitlang.results.types import (
 )
 from circuitlang.results.types import LayerSummary as LayerResult
 
-# What every circuit is compared with, as large and built in the same way.
+# Criteria of the baseline circuits, which have the same size and are built in the same way.
 _BASELINES = ("random", "magnitude")
-# Of more kernels than this share, a network with the rest masked is run faster than the kernels one by one.
+# Above this share of kernels, the masked network runs faster than the kernels one by one.
 _MANY = 0.5
 
 
@@ -58,7 +58,7 @@ def execute(prepared: PreparedRun, job: Job) -> Result:
     """Find one circuit and measure it."""
     subnetwork, plan = job.subnetwork, job.plan
     builder = Builder.of(plan, subnetwork, job.train)
-    # What costs no pass isn't worth keeping.
+    # Scores that cost no pass are not worth caching.
     score_cache = job.score_cache if passes_of(plan.criterion.name, plan.criterion.parameters) else None
     finder = _Finder(builder, plan.criterion, plan.seed, score_cache, job.contrast, job.arithmetic)
     train = FidelityEvaluator(subnetwork, job.train, "images", plan.seed)
@@ -78,10 +78,10 @@ def execute(prepared: PreparedRun, job: Job) -> Result:
     how = *building(plan), plan.seed
     pictures = job.train.digest, job.test.digest if job.test else ""
 
-    def rival(name: str) -> Fidelity:
+    def baseline(name: str) -> Fidelity:
         """Return the fidelity of a baseline circuit of the same size by another criterion."""
-        compute = partial(_rival, builder, Choice(name), plan.seed, asked, judge)
-        return subnetwork.memo.once(("rival", name, asked, *how, *pictures), compute)
+        compute = partial(_baseline, builder, Choice(name), plan.seed, asked, judge)
+        return subnetwork.memo.once(("baseline", name, asked, *how, *pictures), compute)
 
     summary = Summary(
         plan=plan,
@@ -97,7 +97,7 @@ def execute(prepared: PreparedRun, job: Job) -> Result:
         contrast=contrast(found) if contrast else None,
         contrast_held_out=job.contrast_test is not None,
         without=judge(_Found(subnetwork, {}, rest, builder.connected(rest), builder.build(rest, fitted=False))),
-        baselines={name: rival(name) for name in _BASELINES},
+        baselines={name: baseline(name) for name in _BASELINES},
         walk=[SizeTrial(kernels=each.size, values=list(each.circuit.values)) for each in walk.tried] if walk else [],
         parameters=None,
         extracted_difference=None,
@@ -110,12 +110,12 @@ def execute(prepared: PreparedRun, job: Job) -> Result:
     return complete(prepared, job, summary, _measured(found, _circuit(subnetwork, found), judge))
 
 
-def _measured(found: _Found, circuit: Circuit, judge: FidelityEvaluator) -> Found:
-    return Found(found.edits, circuit, judge.strength, lambda: found.module, lambda: judge.witness(found))
+def _measured(found: _Found, circuit: Circuit, judge: FidelityEvaluator) -> MeasuredCircuit:
+    return MeasuredCircuit(found.edits, circuit, judge.strength, lambda: found.module, lambda: judge.examples(found))
 
 
 def finish(prepared: PreparedRun, job: Job, result: Result) -> Result:
-    """A result that was read back, with the module and the pictures that it had or lacked; nothing is searched."""
+    """A result that was read back, with the module and the images that it had or lacked; nothing is searched."""
     subnetwork = job.subnetwork
     label = "held-out images" if job.test else "images"
     judge = FidelityEvaluator(subnetwork, job.test or job.train, label, job.plan.seed)
@@ -148,7 +148,7 @@ def answered(job: Job) -> Iterator[str]:
         yield job.plan.contrast
 
 
-def _rival(builder: Builder, criterion: Choice, seed: int, size: int, judge: FidelityEvaluator) -> Fidelity:
+def _baseline(builder: Builder, criterion: Choice, seed: int, size: int, judge: FidelityEvaluator) -> Fidelity:
     return judge(_Finder(builder, criterion, seed)(size))
 
 
@@ -170,7 +170,7 @@ class _Found:
         return extract(self.subnetwork, self.edits)
 
     @cached_property
-    def quick(self) -> nn.Module | None:
+    def sparse_runner(self) -> nn.Module | None:
         """Return a faster way than the masked network to compute the circuit's maps, if there is one."""
         weights = self.subnetwork.weights
         plain = all(each.dtype == torch.float32 and each.device.type == "cpu" for each in weights.values())
@@ -185,7 +185,7 @@ class _Found:
         return runner
 
 
-# By network, what circuits have in common on some images.
+# Values that circuits of a network have in common on some images, by network.
 _KNOWN: MutableMapping[nn.Module, Any] = WeakKeyDictionary()
 
 
@@ -233,17 +233,17 @@ def _attempt(found: _Found, bounds: Sequence[Bound], judges: Mapping[str, Fideli
 
 
 class FidelityEvaluator:
-    """Compares circuits with the network on some pictures."""
+    """Compares circuits with the network on some images."""
 
     def __init__(self, subnetwork: TargetSubnetwork, images: ImageSet, label: str, seed: int) -> None:
         self._subnetwork, self._images, self._label, self._seed = subnetwork, images, label, seed
         self._original = reference_responses.responses(subnetwork, images, f"the network on {label}")
-        # By circuit; with the circuit, lest another takes its number.
+        # Keys are the circuits' numbers; circuits are kept so that no other gets the same number.
         self._seen: dict[int, tuple[_Found, Tensor]] = {}
 
     @property
     def strength(self) -> Tensor:
-        """The strongest response to each picture in the network [images]."""
+        """The strongest response to each image in the network [images]."""
         return self._original.amax(1)
 
     @property
@@ -260,7 +260,7 @@ class FidelityEvaluator:
         """Return the fidelity of a circuit."""
         return measure(self._original, self._responses(found), self._seed if intervals else None)
 
-    def witness(self, found: _Found) -> FidelityExamples:
+    def examples(self, found: _Found) -> FidelityExamples:
         """Return examples of a circuit's fidelity."""
         return fidelity_examples.collect(
             self._subnetwork, self._images, self._original, self._responses(found), self._seed
@@ -279,10 +279,12 @@ class FidelityEvaluator:
             circuit = responses(self._subnetwork, self._images, label, found.edits)
             return circuit.mean().expand_as(circuit)
         digest = self._images.digest
-        if found.quick is None:
+        if found.sparse_runner is None:
             return responses(self._subnetwork, self._images, label, found.edits)
         batches = enumerate(self._images.batches(label))
-        return torch.cat([found.quick(batch, (digest, number)).flatten(1).double() for number, batch in batches])
+        return torch.cat(
+            [found.sparse_runner(batch, (digest, number)).flatten(1).double() for number, batch in batches]
+        )
 
 
 def _layer(builder: Builder, layer: Layer, found: _Found) -> LayerResult:

@@ -82,7 +82,7 @@ def _before(place: Path, ids: Sequence[str], summaries: Sequence[Summary]) -> Co
     try:
         found = read_comparison(place)
     except InputError:
-        # Of another version, or damaged: it is written again.
+        # It is of another version, or damaged, and is written again.
         return None
     same = found.identity == identity(ids, summaries) and not found.missing and not damage(place)
     return found if same else None
@@ -91,7 +91,7 @@ def _before(place: Path, ids: Sequence[str], summaries: Sequence[Summary]) -> Co
 def compare_circuits(prepared: PreparedRun, circuits: Sequence[Summary], folder: Path, place: Path) -> Comparison:
     jobs, sides, ids = {job.plan.id: job for job in prepared.jobs}, [], [each.plan.id for each in circuits]
     for circuit in circuits:
-        # The parts of a split are compared on the pictures of all of them.
+        # The parts of a split are compared on the images of all of them.
         where, job = folder / circuit.plan.id, jobs[circuit.asked_as]
         sides.append(Side(circuit.plan.id, read(where), _Module(where), job.train, job.test))
     with arithmetic(prepared.device):
@@ -136,7 +136,7 @@ def _side(name: str, circuit: Finished, result: Result) -> Side:
 def _pictures(
     name: str, circuit: Finished, result: Result, module: _Module
 ) -> tuple[ImageSet | None, ImageSet | None, str]:
-    """The pictures that a circuit was found on and judged by, as its run's plan names them; or why they aren't these
+    """The images that a circuit was found on and judged by, as its run's plan names them; or why they aren't these
     any more."""
     plan, asked = circuit.plan, result.summary.plan
     if plan is None or asked.images not in plan.images or (asked.test or asked.images) not in plan.images:

@@ -1,7 +1,7 @@
-"""Plan → forecast: what a run would do and roughly what it would cost; no weight is read and no picture decoded.
+"""Plan → forecast: what a run would do and roughly what it would cost; no weight is read and no image decoded.
 
 The cost of a circuit is counted in passes, one forward and one backward of the network up to the target over the
-pictures it is found on, and in floating-point operations: two for each multiply-add of a convolution or linear layer.
+images it is found on, and in floating-point operations: two for each multiply-add of a convolution or linear layer.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ from circuitlang.results.forecast import FOUND, CircuitForecast, Common, Cost, F
 
 # A backward pass computes two gradients, of the input and of the output, each as much work as the forward pass.
 _PASS = 3
-# On the pictures it was found on and on the held-out ones, the network and the circuit.
+# On the images it was found on and on the held-out ones, the network and the circuit.
 _NETWORK, _CIRCUIT = 1, 1
-# Where fidelity is judged, also two baselines, and the network without the circuit.
-_RIVALS, _WITHOUT = 2, 1
+# Circuits that are measured besides: two baselines, and the network without the circuit.
+_BASELINES, _WITHOUT = 2, 1
 # On the few images that the module is compared on, both; on the few of the diagram, both for feature and channels.
 _CHECKED, _SHOWN = 2, 4
 # A refit runs the network and the circuit.
@@ -86,7 +86,7 @@ def scored_before(
     circuits: Iterable[CircuitForecast], plan: Plan, cached: Collection[str], answered: Mapping[str, Collection[str]]
 ) -> Iterator[CircuitForecast]:
     """Circuits, without what is there when their turn comes: scores in the cache, and what the network makes of the
-    pictures (see `execute.answered`), or what those before them leave."""
+    images (see `execute.answered`), or what those before them leave."""
     plans = {each.id: each for each in plan.circuits}
     scores: dict[str, str] = {}
     made: set[str] = set()
@@ -116,7 +116,7 @@ def scored_before(
         if scored and finding.passes:
             cost -= finding
         elif isinstance(entry, Criterion) and asked.into is None and asked.contrast is None:
-            # With other pictures to measure on, none are held out of those that are scored.
+            # With other images to measure on, none are held out of those that are scored.
             found_on = f"{asked.images}|{0 if asked.test else asked.holdout}|{asked.seed}"
             company = companies[f"{found_on}|{asked.structure}"]
             beside, spared = company.scored(circuit, circuit.forward, target, entry.cotangent)
@@ -125,10 +125,10 @@ def scored_before(
 
 
 class _Company:
-    """Targets that are taken together on the same pictures, as `ahead` does: what leads to several is computed once."""
+    """Targets that are taken together on the same images, as `ahead` does: what leads to several is computed once."""
 
     def __init__(self) -> None:
-        # By target, the circuit that it is scored with, or itself.
+        # The circuit that a target is scored with, or itself, by target.
         self._targets: dict[str, str] = {}
         self._sources: set[tuple[str, object]] = set()
         self._there: set[str] = set()
@@ -144,7 +144,7 @@ class _Company:
         there = sum(forward.steps[name] for name in others & self._there)
         self._there |= others
         share = there / forward.operations
-        # A picture has been forward, if only a part of the way.
+        # An image has been forward, if only a part of the way.
         return replace(cost * share, forwards=cost.forwards, forwarded=cost.forwarded) if share else Cost()
 
     def scored(self, circuit: CircuitForecast, forward: Forward, target: str, cotangent: object) -> tuple[str, Cost]:
@@ -164,7 +164,7 @@ class _Company:
 
 
 def _on(asked: CircuitPlan) -> str:
-    """The pictures of a circuit, and which of them are held out."""
+    """The images of a circuit, and which of them are held out."""
     return f"{asked.images}|{asked.test}|{asked.holdout}|{asked.seed}"
 
 
@@ -191,7 +191,7 @@ def _circuit(
                 forward = network.forward(target.step, target.units)
                 operations = forward.operations
                 scoring = _scoring(asked, relevant, operations, *pictures)
-                # Whether a part of a picture comes to the same as the whole is tried with both.
+                # A part of an image and the whole are both run, to compare them.
                 tried = (
                     2
                     if feature_visualisation.part(
@@ -254,7 +254,7 @@ def _scoring(
 
 
 def _forwards(operations: int, *runs: tuple[int, int]) -> Cost:
-    """Runs of so many networks or circuits on so many pictures."""
+    """Runs of so many networks or circuits on so many images."""
     pictures = sum(count * many for count, many in runs)
     number = sum(count for count, many in runs if many)
     return Cost(forwards=number, measuring=operations * pictures, forwarded=pictures)
@@ -270,17 +270,17 @@ def _common(
     asked: CircuitPlan, operations: int, found_on: int, measured_on: int, contrasted_with: int
 ) -> Iterator[Common]:
     """Yield the costs that circuits of one feature share, and those that circuits of one size share too."""
-    # Of a split, each part has pictures of its own.
+    # Each part of a split has images of its own.
     feature, pictures = _network(asked), f"{_on(asked)}|" if asked.into is None else ""
     yield Common(feature, _forwards(operations, (_NETWORK, found_on), (_NETWORK, measured_on)), pictures)
     if contrasted_with:
         out = held_out(asked.holdout, contrasted_with)
         cost = _forwards(operations, (_NETWORK, out or contrasted_with))
         yield Common(_network(asked, asked.contrast), cost, pictures and f"{pictures}{asked.contrast}|")
-    refitted = _RIVALS * _REFIT if asked.calibrate != "none" else 0, min(found_on, IMAGES)
+    refitted = _BASELINES * _REFIT if asked.calibrate != "none" else 0, min(found_on, IMAGES)
     size = asked.id if asked.size is None else asked.size
     yield Common(
-        f"{feature}|{size}|{building(asked)}", _forwards(operations, (_RIVALS, measured_on or found_on), refitted)
+        f"{feature}|{size}|{building(asked)}", _forwards(operations, (_BASELINES, measured_on or found_on), refitted)
     )
 
 
@@ -301,12 +301,12 @@ def _cost(
         (_SHOWN, min(judged_on, PICTURES)),
         (_CIRCUIT, against),
     )
-    # And a picture that excites the feature is made, step by step.
+    # And an image that excites the feature is made, step by step.
     return measured + Cost(forwarded=feature_visualisation.STEPS, returned=feature_visualisation.STEPS)
 
 
 def _checked(circuit: CircuitForecast, asked: CircuitPlan, plan: Plan) -> CircuitForecast:
-    """With what it takes to score a few pictures in either precision, once for all sizes where scores are for none."""
+    """With what it takes to score a few images in either precision, once for all sizes where scores are for none."""
     if circuit.cost is None or not circuit.found_on:
         return circuit
     size = "" if CRITERIA.load(asked.criterion.name).nested else circuit.asked
@@ -319,10 +319,10 @@ def _checked(circuit: CircuitForecast, asked: CircuitPlan, plan: Plan) -> Circui
 
 def _more_of_a_split(asked: CircuitPlan, operations: int, found_on: int, measured_on: int) -> Cost:
     """Return the extra cost of a split over a circuit: its parts share the images, so that their circuits cost together
-    what one does, but for the pictures that are shown of each. Where their number is open, as if there were the
+    what one does, but for the images that are shown of each. Where their number is open, as if there were the
     most."""
     parts = numbers(None, found_on)[-1] if asked.into == "auto" else asked.into or 1
-    # Every picture is scored by itself, and the circuit of all pictures is found.
+    # Every image is scored by itself, and the circuit of all images is found.
     passes = passes_of(asked.criterion.name, asked.criterion.parameters)
     scored = found_on * (passes + 1) + measured_on
     measured = _forwards(
@@ -330,7 +330,7 @@ def _more_of_a_split(asked: CircuitPlan, operations: int, found_on: int, measure
         (_REFIT if asked.calibrate != "none" else 0, min(found_on, IMAGES)),
         (1 if asked.ablation.name == "mean" else 0, found_on),
         (_SHOWN * (parts - 1), min((measured_on or found_on) // parts, PICTURES)),
-        # The network and all circuits on the pictures of all parts.
+        # The network and all circuits on the images of all parts.
         (parts + 2, measured_on),
     )
     made = feature_visualisation.STEPS * (parts - 1)
@@ -339,7 +339,7 @@ def _more_of_a_split(asked: CircuitPlan, operations: int, found_on: int, measure
 
 
 def _settings(asked: CircuitPlan) -> list[Setting]:
-    """Every value of a circuit but its pictures, in the order in which a spec would say them."""
+    """Every value of a circuit but its images, in the order in which a spec would say them."""
     here = asked.origin.get("circuit", "")
     found = [Setting("target", str(asked.target), here)]
     if asked.size is not None:

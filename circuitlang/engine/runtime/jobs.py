@@ -1,4 +1,4 @@
-"""Plan → jobs: the model loaded, the pictures read, the targets found, so that every mistake is found before work
+"""Plan → jobs: the model loaded, the images read, the targets found, so that every mistake is found before work
 begins. `survey` finds the same mistakes without the weights."""
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ from circuitlang.plugins.protocols import (
 )
 from circuitlang.results.types import Part, Provenance
 
-# Of each image set its pictures, and what is wrong with those that were left out.
+# The images of each set, and the problems of those that were left out.
 Sets = dict[str, tuple[ImageSet, list[str]]]
-# Pictures are looked at even where there is no model to say how to prepare them.
+# Images are looked at even where there is no model to say how to prepare them.
 _ANY = Preprocess(1, 1, (), ())
 
 
@@ -57,7 +57,7 @@ def unnoted(_finding: Finding, /) -> None:
 @dataclass(frozen=True)
 class Options:
     """Options that do not change the result: how it is shown, whether broken images stop the run, whether code that the
-    spec names may run, whether every channel is visualised or the feature alone, the device and how many pictures it
+    spec names may run, whether every channel is visualised or the feature alone, the device and how many images it
     takes at a time (None: as many as suit it). And what has: whether scores may be computed in TF32."""
 
     skip_unreadable: bool = False
@@ -82,7 +82,7 @@ class Job:
     test: ImageSet | None
     provenance: Provenance
     score_cache: ScoreCache
-    # What kernels are scored against, and what is held out of that.
+    # The contrast images for scoring, and those of them that are held out.
     contrast: ImageSet | None = None
     contrast_test: ImageSet | None = None
     part: Part | None = None
@@ -102,7 +102,7 @@ class Job:
         return device.arithmetic(self.train.device, self.fast)
 
     def with_batches(self, size: int) -> Job:
-        """The same with so many pictures at a time."""
+        """The same with so many images at a time."""
         test, contrast, contrast_test = (
             replace(each, batch_size=size) if each else None for each in (self.test, self.contrast, self.contrast_test)
         )
@@ -112,7 +112,7 @@ class Job:
 
 @dataclass(frozen=True)
 class PreparedRun:
-    """A plan with its model, its pictures and its targets found and sound; `weights` is the model's fingerprint,
+    """A plan with its model, its images and its targets found and sound; `weights` is the model's fingerprint,
     `structure` that of what is computed with them. The plan, what its paths are relative to, where its values came
     from, and the options are what `prepare` was given."""
 
@@ -143,14 +143,14 @@ class ResolvedInputs:
 
 
 def prepare(plan: Plan, folder: Path, origins: Origins, options: Options) -> PreparedRun:
-    """Load the model, read the pictures, find the targets. Raises InputError with everything that is wrong, each at
+    """Load the model, read the images, find the targets. Raises InputError with everything that is wrong, each at
     the words it is about."""
     if refused := list(refused_findings(plan, origins)):
         raise InputError(refused)
     place = device.find(options.device)
     ground = _ground(plan, folder, origins, options, partial(load_model, place=place), lambda loaded: loaded)
     weights = fingerprint(ground.model.module)
-    # What pictures become before they go in is in some models' files, not in the plan.
+    # Some models' files, not the plan, say how images are prepared.
     network = weights, structure(ground.graph.module, place), str(ground.model.preprocess)
     # Circuits of one target share a subnetwork; what is edited in it is undone after each use.
     subnetworks: dict[str, TargetSubnetwork] = {}
@@ -167,7 +167,7 @@ def prepare(plan: Plan, folder: Path, origins: Origins, options: Options) -> Pre
         contrast, contrast_test = _contrast(circuit, ground.sets)
         shown = train, test, contrast, contrast_test
         provenance = provenance_of(plan, circuit, network, shown, unreadable, options.fast, ground.model.notes)
-        # What is written alike may be two: a class by its number, and by a name of digits.
+        # Targets that are written alike may differ: a class by its number, and by a name of digits.
         key = repr(circuit.target)
         by = *network, *provenance.versions.values()
         if key not in subnetworks:
@@ -181,7 +181,7 @@ def prepare(plan: Plan, folder: Path, origins: Origins, options: Options) -> Pre
 
 
 def _held_out(test: ImageSet, own: ImageSet) -> ImageSet | None:
-    """The pictures that a circuit is to be judged by, less those it is found on; if there are any."""
+    """The images that a circuit is to be judged by, less those it is found on; if there are any."""
     mine = set(own.digests)
     others = [number for number, each in enumerate(test.digests) if each not in mine]
     return test.take(others) if others else None
@@ -318,7 +318,7 @@ def _targets(
     plan: Plan, model: LoadedModel, graph: Graph, origins: Origins, findings: list[Finding]
 ) -> dict[str, Target]:
     targets: dict[str, Target] = {}
-    # That the model statement names no output was said of the statement.
+    # A missing output was reported at the model statement.
     named = not any(finding.code == "E314" for finding in findings)
     for circuit in plan.circuits:
         with collect(findings, origins, ("circuits", circuit.id, "criterion")):

@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 _PACKAGES = ("circuitlang", "torch", "torchvision", "pillow")
 _HEADER = "# What a spec stood on when it was locked. `circuitlang run SPEC --locked` refuses anything else.\n"
-# What a lock that is not as it should be is mended by.
+# The cure for an invalid lock file.
 _AGAIN = "if that is meant, `circuitlang lock` locks it again"
 
 Hash = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 
-# Of each image set its files, and their hashes.
+# The files of each image set, and their hashes.
 Files = Mapping[str, Mapping[str, str]]
 # Sources of models that are the user's own.
 _OWN = ("python", "file")

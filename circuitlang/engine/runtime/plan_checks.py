@@ -13,7 +13,7 @@ from circuitlang.plugins.protocols import (
     CRITERIA,
 )
 
-# What can be wrong with a unit of a target, rather than with its layer.
+# Codes of findings about a unit of a target rather than its layer.
 _OF_A_UNIT = ("E111", "E125", "E126")
 
 

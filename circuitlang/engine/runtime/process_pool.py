@@ -15,7 +15,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-# What a process that was asked to end may take to tidy up, in seconds.
+# Seconds that a process may take to tidy up after it was asked to end.
 _PATIENCE = 5.0
 
 

@@ -27,7 +27,7 @@ def provenance_of(
     notes: tuple[str, ...],
 ) -> Provenance:
     """Return the provenance of a circuit; `network` has hashes of the weights and of what is computed with them, and
-    how pictures are prepared; `pictures` are those it is found on, judged by, contrasted with, and judged by as
+    how images are prepared; `pictures` are those it is found on, judged by, contrasted with, and judged by as
     contrast."""
     train, test, *contrast = map(images_digest, pictures)
     versions = {name: version(name) for name in ("circuitlang", "torch", "torchvision", "pillow")}

@@ -67,7 +67,7 @@ class SplitOutcome:
     cached: bool
 
 
-# What becomes of a job: its circuit, or of a split the circuits of the parts and last the split; or why there is none.
+# The outcome of a job: its circuit; for a split the circuits of the parts and then the split; or why there is none.
 JobResult = CircuitOutcome | SplitOutcome | CircuitError
 
 
@@ -115,7 +115,7 @@ def perform(
         for job in jobs:
             yield from performer(job)
             if last[job.subnetwork] is job:
-                # What was found of the feature may be large, and nobody asks for it any more.
+                # Stored values of the feature may be large, and are not needed any more.
                 job.subnetwork.memo.clear()
         return
     pending = []
@@ -140,7 +140,7 @@ def _taken(place: Path) -> tuple[Finding, ...]:
 def _together(
     prepared: PreparedRun, jobs: Sequence[Job], folder: Path, processes: int
 ) -> Generator[JobResult, None, None]:
-    # What one process would use is shared out: threads that fight for cores are slower than fewer.
+    # The threads of one process are divided among all: threads that compete for cores are slower than fewer.
     threads = max(1, torch.get_num_threads() // processes)
     plan, track = part_of(prepared.plan, [job.plan for job in jobs]), prepared.options.track
     again = partial(
@@ -192,12 +192,12 @@ class JobRunner:
 
     def __init__(self, prepared: PreparedRun, folder: Path, jobs: Sequence[Job], apart: bool = False) -> None:
         self._prepared, self._folder, self._jobs, self._apart = prepared, folder, jobs, apart
-        # Whether it is worth while to do for a job what others will want; not for those with whom it failed.
+        # True while work that several jobs share is done ahead; not for the jobs in `_broken`, with which it failed.
         self._shares = True
         self._broken: set[object] = set()
-        # By id, those that were begun.
+        # Jobs that were begun, by id.
         self._begun: set[str] = set()
-        # What turned out to be too many pictures at a time stays so.
+        # A batch size that was too large stays too large.
         self._fits = sys.maxsize
 
     def __call__(self, job: Job) -> Iterator[JobResult]:
@@ -269,7 +269,7 @@ class JobRunner:
         before = read(place)
         formats = set(before.summary.missing)
         if MODULE in formats or not formats <= FORMATS.declarations.keys():
-            # Of the module and of the pictures several formats tell.
+            # Several formats report the module and the images.
             formats = set()
         result = write(finish(self._prepared, job, before), place, formats)
         return CircuitOutcome(replace(result, module=b""), place, cached=False, seconds=time.perf_counter() - begin)
@@ -353,7 +353,7 @@ def state_of(job: Job, folder: Path) -> State:
     try:
         found = read_split(place) if job.plan.into is not None else read_summary(place)
     except InputError:
-        # What can't be read and is as it was written is of another version.
+        # A file that is unchanged and unreadable is of another version.
         return "damaged" if _lost(place) else "changed"
     return "damaged" if found.provenance.identity == job.provenance.identity else "changed"
 
@@ -392,7 +392,7 @@ def _same(place: Path, identity: str) -> bool:
 
 
 def part_of(plan: Plan, circuits: Sequence[Circuit]) -> Plan:
-    """A plan of some of its circuits and the pictures they need."""
+    """A plan of some of its circuits and the images they need."""
     used = {name for each in circuits for name in (each.images, each.test, each.contrast)}
     images = {name: each for name, each in plan.images.items() if name in used}
     return msgspec.structs.replace(plan, circuits=list(circuits), images=images, comparisons=[], expectations=[])

@@ -1,5 +1,5 @@
 """Work that due circuits share, computed together and stored for when their turn comes: scores, where they
-share passes, and what the network itself does on their pictures."""
+share passes, and what the network itself does on their images."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _scores(subnetworks: Sequence[TargetSubnetwork], jobs: Sequence[Job]) -> int
 
 
 def _answer(job: Job, due: Sequence[Job]) -> None:
-    """Find what the network does on a job's pictures, for the features of those of the jobs that are due which have the
+    """Find what the network does on a job's images, for the features of those of the jobs that are due which have the
     same."""
     roles: tuple[tuple[Callable[[Job], ImageSet | None], bool, str], ...] = (
         (lambda each: each.train, True, "images"),

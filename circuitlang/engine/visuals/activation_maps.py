@@ -15,9 +15,9 @@ from circuitlang.engine.images.image_set import ImageSet
 from circuitlang.plugins.protocols import Edits
 from circuitlang.results.types import ActivationMaps, Circuit
 
-# Sides in pixels that maps and pictures are reduced to, where they are larger.
+# Sides in pixels that maps and images are reduced to, where they are larger.
 MAP, THUMBNAIL = 28, 96
-# Pictures of the strongest, of middling and of the weakest response.
+# Images of the strongest, of middling and of the weakest response.
 STRONGEST, MIDDLE, WEAKEST = 4, 2, 2
 PICTURES = STRONGEST + MIDDLE + WEAKEST
 
@@ -25,9 +25,9 @@ PICTURES = STRONGEST + MIDDLE + WEAKEST
 def collect(
     subnetwork: TargetSubnetwork, images: ImageSet, strength: Tensor, circuit: Circuit, edits: Edits
 ) -> ActivationMaps:
-    """The maps of every channel with an effective kernel, of a few of the pictures, whatever their number.
+    """The maps of every channel with an effective kernel, of a few of the images, whatever their number.
 
-    `strength[n]` says how strong the feature responds to each of the pictures.
+    `strength[n]` says how strong the feature responds to each of the images.
     """
     chosen = choose(strength)
     few = images.take(chosen)
@@ -43,7 +43,7 @@ def collect(
             maps[number, channel], scales[number, channel] = quantise(both[:, :, channel])
     features = torch.stack([feature for feature, _ in seen], 1)
     if not any(kernels.effective.any() for kernels in circuit.kernels):
-        # As where it is judged: what it answers has nothing of the pictures.
+        # As where it is judged: what it answers has nothing of the images.
         features[:, 1] = features[:, 1].mean()
     feature, scale = quantise(torch.stack([reduce_maps(feature)[:, 0] for feature, _ in seen], 1))
     return ActivationMaps(
@@ -58,12 +58,12 @@ def collect(
 
 
 def choose(strength: Tensor) -> list[int]:
-    """The numbers of the pictures to show, the strongest response first; all of them where there are few."""
+    """The numbers of the images to show, the strongest response first; all of them where there are few."""
     order = torch.sort(strength.nan_to_num(), descending=True, stable=True).indices.tolist()
     if len(order) <= PICTURES:
         return order
     middle = (len(order) - MIDDLE) // 2
-    # Never one of the others: of nine pictures, the middle ones are the fifth and the sixth.
+    # Never one of the others: of nine images, the middle ones are the fifth and the sixth.
     middle = max(middle, STRONGEST)
     return [*order[:STRONGEST], *order[middle : middle + MIDDLE], *order[-WEAKEST:]]
 

@@ -22,14 +22,14 @@ def collect(
     """Return the receptive field of the strongest response of each channel with an effective kernel, uint8 [SIZE, SIZE,
     3].
 
-    Keys are the layer's number in the circuit and the channel. Parts beyond the picture's border are grey.
+    Keys are the layer's number in the circuit and the channel. Parts beyond the image's border are grey.
     """
     best = strongest(subnetwork, images, "exemplars")
     found: dict[tuple[int, int], NDArray[np.uint8]] = {}
     for number, (layer, kernels) in enumerate(zip(subnetwork.layers, circuit.kernels, strict=True)):
         seen = best[layer.path]
         for channel in np.unique(kernels.target[kernels.effective]).tolist():
-            # Of the target's own layer its rows were computed, not all.
+            # In the target's own layer only its rows were computed.
             rows = subnetwork.rows(layer)
             place = seen[channel if rows is None else rows.tolist().index(channel)]
             image, row, column = place.tolist()
@@ -41,7 +41,7 @@ def collect(
 def _crop(picture: NDArray[np.uint8], box: tuple[int, int, int, int] | None) -> NDArray[np.uint8]:
     height, width, _ = picture.shape
     top, left, bottom, right = box or (0, 0, height, width)
-    # A box beyond the picture on both sides shows the picture; one beyond it on one side, grey there.
+    # A box beyond the image on both sides shows the image; one beyond it on one side, grey there.
     top, bottom = (0, height) if bottom - top >= height else (top, bottom)
     left, right = (0, width) if right - left >= width else (left, right)
     canvas = Image.new("RGB", (right - left, bottom - top), (128, 128, 128))

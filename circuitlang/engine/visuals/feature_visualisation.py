@@ -1,8 +1,8 @@
-"""Pictures that excite a unit, made by gradient ascent through the network and through the circuit alone.
+"""Images that excite a unit, made by gradient ascent through the network and through the circuit alone.
 
-Feature visualisation as Olah, Mordvintsev and Schubert (Distill, 2017) describe it: the picture is parametrised by its
+Feature visualisation as Olah, Mordvintsev and Schubert (Distill, 2017) describe it: the image is parametrised by its
 spectrum, amplitudes falling with frequency, and by brightness and two opponent colours, and shifted at random in each
-step, so that it stays a picture rather than noise. Where a network does not take three channels, each has a spectrum of
+step, so that it stays an image rather than noise. Where a network does not take three channels, each has a spectrum of
 its own.
 """
 
@@ -28,17 +28,17 @@ from circuitlang.results.types import Circuit, FeatureVisualisations
 
 STEPS = 32
 RATE = 0.045  # of Adam, in spectrum coefficients
-SIZE = 64  # side of the finished pictures
-# Channels whose pictures are made at once: as many as fit in the memory of a small machine.
+SIZE = 64  # side of the finished images
+# Channels whose images are made at once: as many as fit in the memory of a small machine.
 BATCH = 16
-# Of a larger share of the pixels the whole takes no longer.
+# For a larger share of the pixels, computing the whole takes no longer.
 _SMALL = 0.75
 # The largest logit of a colour: 0.04 and 0.96 of full brightness.
 _CONTRAST = 3.2
-# Brightness, red against blue, green against both, by how much of each natural pictures have.
+# Brightness, red against blue, green against both, by how much of each natural images have.
 _COLOURS = ((0.58, 0.58, 0.58), (0.25, 0.0, -0.25), (0.08, -0.16, 0.08))
 
-# Pictures [N, C, H, W], normalised → how strong each excites what it is made for [N].
+# Images [N, C, H, W], normalised → how strong each excites what it is made for [N].
 Objective = Callable[[Tensor], Tensor]
 
 
@@ -51,10 +51,10 @@ def visualise(
     channels: bool,
     track: TrackProgress,
 ) -> FeatureVisualisations:
-    """Pictures for the feature, and, if asked for, for every channel with an effective kernel.
+    """Images for the feature, and, if asked for, for every channel with an effective kernel.
 
-    A unit is excited at one position, the middle of its map where the target names none, and the part of the picture
-    that this position sees is shown. The same `seed` makes the same pictures.
+    A unit is excited at one position, the middle of its map where the target names none, and the part of the image
+    that this position sees is shown. The same `seed` makes the same images.
     """
     pictures = [
         _in_network(subnetwork, preprocess, seed),
@@ -73,13 +73,13 @@ def visualise(
 
 
 def ascend(objective: Objective, preprocess: Preprocess, count: int, seed: int, steps: int = STEPS) -> Tensor:
-    """Pictures [count, C, size, size] that excite an objective, between the values that are shown black and white; with
+    """Images [count, C, size, size] that excite an objective, between the values that are shown black and white; with
     no steps, those it begins with."""
     size = preprocess.crop
     mean, std = (torch.tensor(each)[:, None, None] for each in (preprocess.mean, preprocess.std))
     low, high = (each[:, None, None] for each in shown_range(preprocess))
     generator = torch.Generator().manual_seed(seed)
-    # The same beginning for each: what differs between pictures is the units' doing.
+    # The same beginning for each: what differs between images is the units' doing.
     start = torch.randn(1, preprocess.channels, size, size // 2 + 1, 2, generator=generator)
     spectrum = (0.02 * start).repeat(count, 1, 1, 1, 1).requires_grad_()
     optimiser = torch.optim.Adam([spectrum], lr=RATE)
@@ -95,7 +95,7 @@ def ascend(objective: Objective, preprocess: Preprocess, count: int, seed: int, 
 
 
 def as_pictures(spectrum: Tensor, size: int) -> Tensor:
-    """Spectra [N, C, size, size / 2 + 1, 2] of brightness and opponent colours, or of channels, as pictures in 0..1."""
+    """Spectra [N, C, size, size / 2 + 1, 2] of brightness and opponent colours, or of channels, as images in 0..1."""
     frequency = torch.hypot(torch.fft.fftfreq(size)[:, None], torch.fft.rfftfreq(size)[None])
     amplitude = 1 / frequency.clamp_min(1 / size)
     planes = torch.fft.irfft2(torch.view_as_complex(spectrum) * amplitude, s=(size, size), norm="ortho")
@@ -127,7 +127,7 @@ def _made(
 def _cuts(
     subnetwork: TargetSubnetwork, preprocess: Preprocess, pictures: list[Tensor], node: str, place: tuple[int, int]
 ) -> NDArray[np.uint8]:
-    """Some times as many pictures [N, C, H, W] as a person is shown them, [times, N, SIZE, SIZE, 3], cut to what a
+    """Some times as many images [N, C, H, W] as a person is shown them, [times, N, SIZE, SIZE, 3], cut to what a
     place in a map sees."""
     box = receptive_field(subnetwork.graph, node, *place)
     values = torch.stack(pictures).permute(0, 1, 3, 4, 2).numpy()
@@ -143,7 +143,7 @@ def _cut(picture: NDArray[np.uint8], box: tuple[int, int, int, int] | None) -> N
 
 
 def part(graph: Graph, node: str, place: tuple[int, int]) -> tuple[Box, tuple[int, int]] | None:
-    """The part of a picture that a place in a step's map sees, and the place in the part's map; None where the whole
+    """The part of an image that a place in a step's map sees, and the place in the part's map; None where the whole
     takes no longer."""
     found = aligned_crop(graph, node, *place)
     height, width = graph.steps[graph.image].positions
@@ -165,7 +165,7 @@ def _middle(step: ChannelNode) -> tuple[int, int]:
 
 
 def of_feature(subnetwork: TargetSubnetwork) -> Objective:
-    """The feature of each picture."""
+    """The feature of each image."""
     strong = _excited(subnetwork, subnetwork.target.step.name, position(subnetwork.target), subnetwork.full_maps)
     return lambda images: strong(images).mean(1)
 
@@ -183,7 +183,7 @@ def of_channels(subnetwork: TargetSubnetwork, node: str, channels: list[int]) ->
 def _excited(
     subnetwork: TargetSubnetwork, node: str, place: tuple[int, int], maps: Callable[[Tensor], Tensor]
 ) -> Callable[[Tensor], Tensor]:
-    """A place in a step's maps [N, C] of pictures: from the part of them that it sees, where that comes to the same."""
+    """A place in a step's maps [N, C] of images: from the part of them that it sees, where that comes to the same."""
 
     def whole(images: Tensor) -> Tensor:
         return maps(images.to(subnetwork.device))[..., place[0], place[1]].cpu()

@@ -24,7 +24,7 @@ def run_summary(record: Record) -> bytes:
         "promises": [_promise(*each) for each in zip(record.promises, record.places, strict=True)],
         "findings": [{**plain(finding), "circuit": finding.circuit or None} for finding in record.failures],
     }
-    # What is no text, as a lone half of a surrogate in a file's name, is escaped.
+    # Characters that are no text, such as a lone surrogate in a file's name, are escaped.
     return (json.dumps(content, indent=2, allow_nan=False) + "\n").encode()
 
 

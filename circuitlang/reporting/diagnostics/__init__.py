@@ -15,7 +15,7 @@ __all__ = ["MACHINE", "render"]
 
 render = full
 
-# What programs read: one document for all findings of a command, with its last newline.
+# Renderers for programs: one document for all findings of a command, with its last newline.
 MACHINE: Mapping[str, Callable[[Sequence[Finding]], str]] = {
     "concise": concise,
     "json": json,

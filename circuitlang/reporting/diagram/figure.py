@@ -255,7 +255,7 @@ def _frame(parent: Element, size: float, fill: str, stroke: str, width: float) -
 
 def rounded_clip(svg: Element) -> None:
     """Define the clip path that rounds the corners of images."""
-    # By share of the image, so that one clip serves all; equal in all diagrams, so pages may hold several.
+    # In shares of the image, so that one clip serves all; equal in all diagrams, so that pages may hold several.
     clip = add(add(svg, "defs"), "clipPath", id="circuit-rounded", clipPathUnits="objectBoundingBox")
     add(clip, "rect", width=1.0, height=1.0, rx=0.12)
 

@@ -43,7 +43,7 @@ def interactive(result: Result) -> str:
     """Return the page, self-contained: nothing in it is fetched, and nothing of the result can be run."""
     found = connections(result.circuit, MOST)
     drawn = figure(result, found)
-    scenes, visions = result.scenes, result.visions
+    scenes, visualisations = result.activation_maps, result.visualisations
     script, style = (_read(f"page.{ending}") for ending in ("js", "css"))
     names = [captions.channel_name(channel, result.summary.layers) for channel in _order(drawn) if channel != IMAGE]
     return _template().render(
@@ -59,7 +59,7 @@ def interactive(result: Result) -> str:
         ]
         if scenes
         else [],
-        vision=visions is not None,
+        vision=visualisations is not None,
         visualised=_visualised(result),
         drawing=Markup(_drawing(drawn)),  # ElementTree has escaped it
         data=Markup(_data(drawn)),
@@ -72,9 +72,9 @@ def interactive(result: Result) -> str:
 
 def _visualised(result: Result) -> str:
     """Return what has been visualised: every channel (`all`), the feature alone (`feature`), or nothing (`none`)."""
-    if result.visions is None:
+    if result.visualisations is None:
         return "none"
-    return "all" if result.visions.channels or not result.summary.effective else "feature"
+    return "all" if result.visualisations.channels or not result.summary.effective else "feature"
 
 
 def _order(drawn: Figure) -> list[Channel]:
@@ -127,7 +127,7 @@ def _data(drawn: Figure) -> str:
     order = _order(drawn)
     place = {channel: number for number, channel in enumerate(order)}
     aims, tooltips = targets(result), captions.node_tooltips(result)
-    scenes, visions = result.scenes, result.visions
+    scenes, visualisations = result.activation_maps, result.visualisations
     largest = side(scenes.maps) if scenes else 0
     nodes: list[dict[str, Any]] = []
     for channel in order:
@@ -145,17 +145,17 @@ def _data(drawn: Figure) -> str:
             node["maps"] = map_sheet(scenes.maps[channel], largest)
             node["scale"] = f"full colour is ±{scenes.scales[channel]:.3g}, white\u00a0is\u00a00"
         # Nothing that is made says more of a filter than the filter.
-        if visions and channel in visions.channels and not node["isFilter"]:
-            node["vision"] = photograph_sheet(visions.channels[channel])
-        elif visions and aims == {channel}:
-            node["vision"] = photograph_sheet(visions.target)
+        if visualisations and channel in visualisations.channels and not node["isFilter"]:
+            node["vision"] = photograph_sheet(visualisations.channels[channel])
+        elif visualisations and aims == {channel}:
+            node["vision"] = photograph_sheet(visualisations.target)
         nodes.append(node)
     data = {
         "target": clean(shorten(str(result.summary.plan.target), 40)),
         "nodes": nodes,
         "edges": _edges(drawn, place),
         "scenes": _scenes(scenes, largest) if scenes else None,
-        "vision": photograph_sheet(visions.target) if visions else None,
+        "vision": photograph_sheet(visualisations.target) if visualisations else None,
     }
     text = msgspec.json.encode(data).decode()
     # So that no name can end the element that the data is in, or begin another.

@@ -15,7 +15,7 @@ from circuitlang.results.reader import read_file
 
 # Twice the size on a page, unless that is more pixels than programs open: along a side, and in all.
 _SCALE, _SIDE, _PIXELS = 2.0, 16_384, 1 << 27
-# What a process of its own does, as what converts may end it. It finds packages where this one does.
+# The program of a separate process, because the converter may end it. It finds packages where this one does.
 _PROGRAM = """
 import sys
 kind, scale, sys.path[:] = sys.argv[1], float(sys.argv[2]), sys.argv[3:]

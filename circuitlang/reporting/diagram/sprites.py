@@ -36,7 +36,7 @@ def map_sheet(maps: NDArray[np.uint8], largest: int) -> str:
         maps = _resized(maps, width, height)
     sheet = maps.transpose(1, 2, 0, 3).reshape(2 * height, -1)
     share = (sheet.astype(np.float64) - ActivationMaps.ZERO) / ActivationMaps.ZERO
-    # By the square root: a circuit often responds a tenth as strongly as the network, and that should be seen.
+    # Scaled by the square root: a circuit often responds a tenth as strongly as the network, and that should be seen.
     root = np.sign(share) * np.sqrt(np.abs(share))
     levels = np.rint((root + 1) * (_LEVELS - 1) / 2).astype(np.uint8)
     picture = Image.fromarray(levels).convert("P")

@@ -9,7 +9,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 from circuitlang.base.printable import lines
 
 FONT = 'system-ui, -apple-system, "Segoe UI", Helvetica, Arial, sans-serif'
-# What XML 1.0 can't hold, not even escaped.
+# Characters that XML 1.0 can't hold, not even escaped.
 FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 

@@ -26,7 +26,7 @@ _NUMBER = re.compile(r"-?\d{1,7}(\.\d{1,6})?")
 _NUMBERS = re.compile(r"-?\d{1,7}(\.\d{1,6})?([ ,]-?\d{1,7}(\.\d{1,6})?)*")
 _PATH = re.compile(r"(?!.*\d{8})[MLHVCZ\d ,.-]{0,100000}")
 _WORD = re.compile(r"[\w-]{1,40}")
-# By attribute, what its value is; what isn't here is a number.
+# The kind of value of an attribute; all others are numbers.
 _VALUES = {
     "viewBox": _NUMBERS, "points": _NUMBERS, "stroke-dasharray": _NUMBERS, "d": _PATH,
     "transform": re.compile(r"translate\(" + _NUMBERS.pattern + r"\)"),

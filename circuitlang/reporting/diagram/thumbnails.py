@@ -58,7 +58,7 @@ def embed(pixels: Pixels, size: int) -> str:
     return _encoded(square.tobytes(), square.shape, size)
 
 
-# Of a few circuits: each is drawn for several files.
+# A cache for a few circuits, because each is drawn for several files.
 @lru_cache(maxsize=2048)
 def _encoded(content: bytes, shape: tuple[int, ...], size: int) -> str:
     picture = Image.fromarray(np.frombuffer(content, np.uint8).reshape(shape))

@@ -35,7 +35,7 @@ _RECOLOUR = {
     figure.EXCITATORY: "warm",
     figure.INHIBITORY: "accent",
 }
-# What other formats write beside the page.
+# Files that other formats write beside the page.
 _FILES = ("diagram.html", "diagram.svg", "metrics.json", "report.txt", "circuit.json", "circuit.safetensors")
 _SIGNS = "○□◇△▽"
 _WIDEST = 1500  # of a diagram that is shown as wide as the page, in pixels
@@ -45,18 +45,18 @@ _WIDEST = 1500  # of a diagram that is shown as wide as the page, in pixels
 def page(result: Result) -> dict[str, bytes]:
     """The report as a page, `report.html`: fidelity, search, layers and provenance with charts, the diagram, and the
     images that are preserved best and worst. It needs no other file and no network."""
-    summary, witness = result.summary, result.witness
+    summary, examples = result.summary, result.fidelity_examples
     metric = "pearson" if "pearson" in summary.judged.metrics else min(summary.judged.metrics)
     svg = diagram(result)["diagram.svg"].decode()
-    told = int(np.isfinite(witness.pictures).sum()) if witness else 0
-    rivals = (*summary.baselines, "without")
+    told = int(np.isfinite(examples.pictures).sum()) if examples else 0
+    baselines = (*summary.baselines, "without")
     values = {
         "result": result,
-        "witness": witness,
+        "examples": examples,
         "metric": metric,
         "value": summary.judged.metrics[metric],
         "interval": summary.judged.intervals.get(metric),
-        "rival": summary.baselines["random"].metrics[metric] if "random" in summary.baselines else math.nan,
+        "random": summary.baselines["random"].metrics[metric] if "random" in summary.baselines else math.nan,
         "necessity": summary.flat()["necessity"],
         "share": circuit_sentences.share(summary),
         "claims": claims(summary.plan),
@@ -72,22 +72,22 @@ def page(result: Result) -> dict[str, bytes]:
         "recolour": _RECOLOUR,
         "diagram": Markup(svg[svg.index("<svg") :]),
         "wide": figure.drawn_width(svg) > _WIDEST,
-        "scatter": Markup(charts.scatter(witness)) if witness else "",
-        "alike": charts.alike(witness) if witness else True,
-        "pairs": len(witness.network) if witness else 0,
+        "scatter": Markup(charts.scatter(examples)) if examples else "",
+        "alike": charts.alike(examples) if examples else True,
+        "pairs": len(examples.network) if examples else 0,
         "chart": Markup(charts.metrics(summary)),
-        "marks": list(zip(_SIGNS, rivals, strict=False)),
+        "marks": list(zip(_SIGNS, baselines, strict=False)),
         "walk": Markup(charts.walk(summary)) if summary.walk else "",
         "tried": list(zip(summary.walk, circuit_sentences.outcomes(summary), strict=True)),
-        "strokes": Markup(charts.image_strokes(witness)) if witness and told else "",
-        "maps": len(witness.most[0].network) if witness and witness.most else 0,
+        "strokes": Markup(charts.image_strokes(examples)) if examples and told else "",
+        "maps": len(examples.most[0].network) if examples and examples.most else 0,
         "counted": told,
         "uncounted": summary.judged.images - told,
-        # Where nothing of the images is kept none is kept better than another.
+        # If nothing of the images is kept, none is kept better than another.
         "collapsed": not summary.effective,
-        "best": [_example(each, witness.correlations) for each in witness.most] if witness else [],
-        "worst": [_example(each, witness.correlations) for each in witness.least]
-        if witness and summary.effective
+        "best": [_example(each, examples.correlations) for each in examples.most] if examples else [],
+        "worst": [_example(each, examples.correlations) for each in examples.least]
+        if examples and summary.effective
         else [],
         "paths": any(layer.path != layer.name for layer in summary.layers),
         "strongest": [_kernel(result, *each) for each in strongest(result)],

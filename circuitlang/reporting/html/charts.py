@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 # Stand-ins for the variables of the page's style sheet, which differ between light and dark.
 INK, FAINT, LINE, SURFACE, ACCENT, WARM = "#010101", "#020202", "#030303", "#040404", "#050505", "#060606"
 SERIES = tuple(f"#0700{number:02x}" for number in range(1, 9))
-# Of what a circuit is compared with, in its order: of matplotlib, and as the page's words show them.
+# Markers of the baselines, in their order: for matplotlib, and as the page shows them.
 MARKS = "osD^v"
 # The same as a page's text writes them, filled.
 SIGNS = "●■◆▲▼"
@@ -42,7 +42,7 @@ _LINE = 0.075  # of a chart's height, for a line of labels
 _ALIKE = 0.002  # the least room that an axis of images shows
 _FAR = (-1.5, 2.5)  # beyond these a metric is drawn at the border
 _DOTS = 25  # layers of dots, each of which darkens what it covers
-# What is drawn must follow from the numbers alone: no date, no random names, no font of this machine.
+# Figures depend on the numbers alone: no date, no random names, no font of this machine.
 _STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "circuitlang",
@@ -87,45 +87,45 @@ class Sizes:
     names: Mapping[float, str]
 
 
-def scatter(witness: FidelityExamples, wide: float = 420, high: float = 400) -> str:
+def scatter(examples: FidelityExamples, wide: float = 420, high: float = 400) -> str:
     """Plot the circuit's responses against the network's, with the line of equality and the best fit."""
     with _figure(wide, high) as (figure, axes):
-        across, up = _room(witness.network), _room(witness.circuit)
-        if alike(witness):
+        across, up = _room(examples.network), _room(examples.circuit)
+        if alike(examples):
             across = up = np.array([min(across[0], up[0]), max(across[1], up[1])])
             axes.set_aspect("equal")
         axes.plot(across, across, color=FAINT, linewidth=1.2, dashes=(4, 3))
         # Few are seen one by one, many as a cloud.
-        wide_dot, shade = (4, 0.4) if len(witness.network) > 200 else (7, 0.75)
+        wide_dot, shade = (4, 0.4) if len(examples.network) > 200 else (7, 0.75)
         # A dot is a line of next to no length with round ends: a tenth of what a marker takes.
-        for layer in range(min(_DOTS, len(witness.network))):
-            x, y = witness.network[layer::_DOTS], witness.circuit[layer::_DOTS]
+        for layer in range(min(_DOTS, len(examples.network))):
+            x, y = examples.network[layer::_DOTS], examples.circuit[layer::_DOTS]
             vertices = np.stack([x, y], 1).repeat(2, 0)
             vertices[1::2, 0] += 3e-4 * (across[1] - across[0])
             path = Path(vertices, np.tile([Path.MOVETO, Path.LINETO], len(x)))
             dots = PathPatch(path, fill=False, edgecolor=ACCENT, linewidth=wide_dot, alpha=shade, capstyle="round")
             axes.add_patch(dots)
-        axes.plot(across, witness.slope * across + witness.offset, color=WARM, linewidth=2)
+        axes.plot(across, examples.slope * across + examples.offset, color=WARM, linewidth=2)
         axes.set(xlim=across, ylim=up, xlabel="in the network", ylabel="in the circuit")
         _few_ticks(axes)
         return as_svg(figure, "scatter")
 
 
-def alike(witness: FidelityExamples) -> bool:
+def alike(examples: FidelityExamples) -> bool:
     """Return whether one scale fits the responses of network and circuit; a constant circuit has none."""
-    spread, own = float(witness.network.std()), float(witness.circuit.std())
+    spread, own = float(examples.network.std()), float(examples.circuit.std())
     return own <= 1e-6 * spread or spread <= 3 * own <= 9 * spread
 
 
 def metrics(summary: Summary, wide: float = 520) -> str:
     """Plot each metric of the circuit with its interval, and of its baselines; an arrow at the border where it
     is beyond."""
-    rivals: dict[str, Fidelity] = {**summary.baselines, "without": summary.without}
+    baselines: dict[str, Fidelity] = {**summary.baselines, "without": summary.without}
     names = sorted(summary.train.metrics)
     ends = [
         end
         for name in names
-        for each in (summary.judged, *rivals.values())
+        for each in (summary.judged, *baselines.values())
         for end in (each.metrics[name], *each.intervals.get(name, ()))
     ]
     # One that is far off leaves no room for the others.
@@ -140,9 +140,9 @@ def metrics(summary: Summary, wide: float = 520) -> str:
 
         for row, name in enumerate(reversed(names)):
             axes.axhline(row, color=LINE, linewidth=0.8, zorder=0, dashes=(1, 3))
-            for rival, mark in zip(rivals.values(), cycle(MARKS), strict=False):
-                _interval(axes, rival.intervals.get(name), row, FAINT, 2.5)
-                dot(rival.metrics[name], row, mark, color=SURFACE, markeredgecolor=FAINT, markersize=7, zorder=3)
+            for baseline, mark in zip(baselines.values(), cycle(MARKS), strict=False):
+                _interval(axes, baseline.intervals.get(name), row, FAINT, 2.5)
+                dot(baseline.metrics[name], row, mark, color=SURFACE, markeredgecolor=FAINT, markersize=7, zorder=3)
             _interval(axes, summary.judged.intervals.get(name), row, ACCENT, 5)
             dot(summary.judged.metrics[name], row, "o", color=ACCENT, markersize=9, zorder=4)
         axes.set(xlim=(low - room, high + room), ylim=(-0.6, len(names) - 0.4))
@@ -174,7 +174,7 @@ def walk(summary: Summary, wide: float = 520, high: float = 360) -> str:
 
 
 def sweep(
-    title: str, series: Sequence[Series], baseline: Mapping[float, float], rival: str, sizes: Sizes, wide: float = 1000
+    title: str, series: Sequence[Series], baseline: Mapping[float, float], name: str, sizes: Sizes, wide: float = 1000
 ) -> str:
     """Fidelity against size, a curve for each series; the baseline, by its name, is grey."""
     with _figure(wide, 320) as (figure, axes):
@@ -182,7 +182,7 @@ def sweep(
         if len(baseline) > 1:
             places = sorted(baseline)
             axes.plot(places, [baseline[size] for size in places], color=FAINT, linewidth=1.4, dashes=(4, 3))
-            ends = [(places[-1], baseline[places[-1]], rival, FAINT)]
+            ends = [(places[-1], baseline[places[-1]], name, FAINT)]
         ends += _curves(axes, series)
         _log_sizes(axes, sizes.names, sizes.label)
         axes.set_ylabel(title)
@@ -234,15 +234,15 @@ def _curves(axes: Axes, series: Sequence[Series]) -> list[tuple[float, float, st
     return ends
 
 
-def image_strokes(witness: FidelityExamples, wide: float = 1040) -> str:
+def image_strokes(examples: FidelityExamples, wide: float = 1040) -> str:
     """Plot the fidelity of each image as a stroke."""
     with _figure(wide, 74) as (figure, axes):
-        values = witness.pictures[~np.isnan(witness.pictures)]
+        values = examples.pictures[~np.isnan(examples.pictures)]
         axes.vlines(values, 0, 1, color=ACCENT, linewidth=2, alpha=0.6)
         middle = float(np.median(values))
         axes.plot(middle, 1.25, "v", color=WARM, markersize=6, clip_on=False)
         low, high = float(values.min()), float(values.max())
-        # What differs by less is all the same, and its numbers would have too many digits to read.
+        # Smaller differences count as none; their numbers would have too many digits to read.
         spread = max(high - low, _ALIKE)
         room = 0.04 * spread + (spread - (high - low)) / 2
         axes.set(xlim=(low - room, high + room), ylim=(0, 1.3), yticks=[])

@@ -23,7 +23,7 @@ def render(template: str, **values: Any) -> bytes:
     script = _script()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     page = _environment().get_template(template).render(script=Markup(script), script_hash=digest, **values)
-    # What no file of text may hold, as a lone half of a surrogate in a file's name.
+    # Characters that no text file may hold, such as a lone surrogate in a file's name.
     return FORBIDDEN.sub("\ufffd", page).encode()
 
 

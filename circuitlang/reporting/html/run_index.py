@@ -63,7 +63,7 @@ def index(
     for circuit in plan.circuits:
         mine = [each for each in finished.values() if each.asked_as == circuit.id]
         rows += [(each.plan, each) for each in mine]
-        # How many parts there are isn't known before the split is.
+        # The number of parts is not known before the split.
         if not mine or (circuit.into is not None and circuit.id not in splits):
             rows.append((circuit, None))
     summaries = [summary for _, summary in rows if summary]
@@ -108,7 +108,7 @@ def _draw(sweep: Sweep) -> _Drawn:
     sizes = charts.Sizes(f"{label}, nominally", names)
     metric = sweep.metric
     series = [_series(curve, lambda summary: summary.judged.metrics[metric], metric) for curve in sweep.curves]
-    drawn = charts.sweep(metric, series, sweep.rivals(metric), sweep.rival, sizes)
+    drawn = charts.sweep(metric, series, sweep.baselines(metric), sweep.baseline_name, sizes)
     alive = ""
     if sweep.axis == "sparsity":
         alive = charts.effective([_series(curve, effective) for curve in sweep.curves], sizes)

@@ -22,7 +22,7 @@ from circuitlang.results.types import Fidelity, LayerSummary, Result, Summary
 
 _BAR, _NARROW = 24, 8  # of a table without and with the paths of modules
 _STRONGEST = 8
-# What an overview does without where there is no room, in this order.
+# Columns that an overview drops if there is no room, in this order.
 _SPARED = ("pearson_demeaned", "spearman", "error", "r2")
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 # A weight from strongly negative to strongly positive: in shape too, for those who see or print no colour.
@@ -117,12 +117,12 @@ def _fidelity(summary: Summary) -> RenderableType:
 def _metrics(summary: Summary, without: Collection[str]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 0, 0, 1), show_edge=False)
     table.add_column("", no_wrap=True)
-    # What is all there is isn't spared.
+    # The only column always stays.
     own = {"in-sample": summary.train, "held-out": summary.test} if summary.test else {"in-sample": summary.train}
     if summary.test and "in-sample" in without:
         del own["in-sample"]
-    rivals = summary.baselines | {"without": summary.without}
-    others = {name: each for name, each in rivals.items() if name not in without}
+    baselines = summary.baselines | {"without": summary.without}
+    others = {name: each for name, each in baselines.items() if name not in without}
     for title in (*own, "95%"):
         table.add_column(title, justify="right", no_wrap=True)
     for title in others:

@@ -265,5 +265,5 @@ def _signed(number: Number) -> Text:
     whole = all(isinstance(value, int) for value in (number.before, number.after))
     if whole:
         return Text(f"{number.difference:+,}")
-    # What four digits behind the point don't show is shown by its first two.
+    # Numbers too small for four decimals are shown by their first two digits.
     return Text(f"{number.difference:+.2g}" if abs(number.difference) < 5e-4 else f"{number.difference:+.4f}")

@@ -16,9 +16,9 @@ from circuitlang.results.sweep import Curve, Sweep
 
 # Columns between two cells of the table, and of what is left and right of all of them.
 _BETWEEN, _BESIDE = 2, 26
-# Of a plot: its rows, columns of its axis, columns with it at least, and between two plots.
+# Sizes of a plot: its rows, the columns of its axis, its least columns, and those between two plots.
 _ROWS, _AXIS, _PLOT, _GAP = 9, 5, 36, 2
-_MEDIAN, _INTERVAL, _RIVAL = "●", "│", "·"
+_MEDIAN, _INTERVAL, _BASELINE = "●", "│", "·"
 
 
 def sweep_report(sweep: Sweep) -> RenderableType:
@@ -62,15 +62,15 @@ def _table(sweep: Sweep, curves: Sequence[Curve], wide: int) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for title in ("size", f"{sweep.noun}s", *(curve.label for curve in curves)):
         table.add_column(title, justify="right", overflow="fold", max_width=wide)
-    table.add_column(sweep.rival, justify="right", style="dim", overflow="fold", max_width=9)
-    rivals = sweep.rivals(sweep.metric)
+    table.add_column(sweep.baseline_name, justify="right", style="dim", overflow="fold", max_width=9)
+    baselines = sweep.baselines(sweep.metric)
     for size in sweep.sizes:
         points = [point for curve in sweep.curves for point in curve.points if point.size == size]
         asked = sorted({each.asked for point in points for each in point.found.values()})
         number = f"{asked[0]:,}" if len(asked) == 1 else f"~{asked[len(asked) // 2]:,}"
         cells = [_cell(curve, size, sweep.metric) for curve in curves]
-        rival = f"{rivals[size]:.3f}" if size in rivals else "-"
-        table.add_row(sweep.size(size), number, *cells, rival)
+        baseline = f"{baselines[size]:.3f}" if size in baselines else "-"
+        table.add_row(sweep.size(size), number, *cells, baseline)
     return table
 
 
@@ -96,7 +96,7 @@ class _Plots:
             for lines in zip(*plots[start : start + side_by_side], strict=True):
                 yield Text((" " * _GAP).join(lines).rstrip(), no_wrap=True)
             yield Text()
-        yield Text(f"{_MEDIAN} {self._what()}  {_INTERVAL} 95% interval  {_RIVAL} random, same size", "dim")
+        yield Text(f"{_MEDIAN} {self._what()}  {_INTERVAL} 95% interval  {_BASELINE} random, same size", "dim")
 
     def _what(self) -> str:
         return self.sweep.metric if len(self.sweep.features) == 1 else f"median {self.sweep.metric}"
@@ -113,8 +113,8 @@ def _plot(sweep: Sweep, curve: Curve, wide: int) -> list[str]:
     def row(value: float) -> int:
         return round((1 - min(max(value, floor), 1.0)) / (1 - floor) * (_ROWS - 1))
 
-    for size, value in sweep.rivals(sweep.metric).items():
-        cells[row(value)][columns[size]] = _RIVAL
+    for size, value in sweep.baselines(sweep.metric).items():
+        cells[row(value)][columns[size]] = _BASELINE
     for column, spread in spreads.items():
         for number in range(row(spread.high), row(spread.low) + 1):
             cells[number][column] = _INTERVAL

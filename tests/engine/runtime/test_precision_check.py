@@ -189,7 +189,7 @@ def test_neither_is_taken_for_the_other(here, tf32, monkeypatch, rest):
     monkeypatch.setattr(circuit_job, "score", score)
     (exact,) = circuitlang.run(line)
     (fast,) = circuitlang.run(line, fast=True)
-    # The first of each run is the circuit's own score; those of its rivals cost no pass.
+    # The first of each run is the circuit's own score; those of its baselines cost no pass.
     assert scored == [False, False, False, True, False, False]
     assert exact.summary.provenance.precision == "float32"
     assert fast.summary.provenance.precision == "tf32"

@@ -51,7 +51,9 @@ def seen(made: Result, names: tuple[str, ...] = ("one.png", "two.png", "three.pn
     )
     pictures = {key: rng.integers(0, 256, (2, 16, 16, 3), np.uint8) for key in channels}
     return replace(
-        made, scenes=scenes, visions=FeatureVisualisations(rng.integers(0, 256, (2, 16, 16, 3), np.uint8), pictures)
+        made,
+        activation_maps=scenes,
+        visualisations=FeatureVisualisations(rng.integers(0, 256, (2, 16, 16, 3), np.uint8), pictures),
     )
 
 

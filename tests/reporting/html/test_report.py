@@ -287,8 +287,8 @@ def test_no_interval_is_cut_off_and_what_is_far_off_is_an_arrow(made, monkeypatc
 
 
 def test_pictures_that_are_kept_alike_have_an_axis_that_can_be_read(made):
-    witness = replace(made[0].result.witness, pictures=np.array([0.999999, 0.9999995, 0.99999975]))
-    labels = re.findall(r">([^<>]+)</text>", charts.image_strokes(witness))
+    examples = replace(made[0].result.fidelity_examples, pictures=np.array([0.999999, 0.9999995, 0.99999975]))
+    labels = re.findall(r">([^<>]+)</text>", charts.image_strokes(examples))
     assert labels
     assert all(re.fullmatch(r"[01]\.\d{4}", each) for each in labels), labels
 
@@ -405,7 +405,7 @@ def test_a_report_is_the_same_each_time(made):
 
 def test_a_result_that_was_read_back_has_a_report_without_pictures(made, visit, tmp_path):
     again = circuitlang.load(made.folder / "small").result
-    assert again.witness is None
+    assert again.fidelity_examples is None
     tmp_path.joinpath("report.html").write_bytes(report(again)["report.html"])
     seen = visit(tmp_path / "report.html")
     assert seen.complaints == []
@@ -415,20 +415,20 @@ def test_a_result_that_was_read_back_has_a_report_without_pictures(made, visit, 
 
 def test_the_scatter_is_of_the_pairs(made):
     (result,) = (each.result for each in made if each.summary.plan.id == "small")
-    witness = result.witness
-    assert witness is not None
-    drawn = charts.scatter(witness)
+    examples = result.fidelity_examples
+    assert examples is not None
+    drawn = charts.scatter(examples)
     dots = [path for path in re.findall(r'd="([^"]*)"', drawn) if path.count("M") > 1]
-    assert sum(path.count("M") for path in dots) == len(witness.network) == witness.responses == 3 * 64
-    moved = charts.scatter(replace(witness, circuit=witness.circuit[::-1]))
+    assert sum(path.count("M") for path in dots) == len(examples.network) == examples.responses == 3 * 64
+    moved = charts.scatter(replace(examples, circuit=examples.circuit[::-1]))
     assert moved != drawn
 
 
 @pytest.mark.parametrize(("times", "alike"), [(1, True), (0.4, True), (0.2, False), (5, False), (0, True)])
 def test_axes_differ_where_one_scale_would_hide_the_circuit(made, times, alike):
-    (witness,) = (each.result.witness for each in made if each.summary.plan.id == "small")
-    assert witness is not None
-    grown = replace(witness, circuit=times * witness.network, slope=times, offset=0.0)
+    (examples,) = (each.result.fidelity_examples for each in made if each.summary.plan.id == "small")
+    assert examples is not None
+    grown = replace(examples, circuit=times * examples.network, slope=times, offset=0.0)
     assert charts.alike(grown) is alike
     # The line that fits is then a diagonal.
     (line,) = re.findall(

@@ -14,7 +14,7 @@ from circuitlang.plugins.protocols import METRICS
 from circuitlang.results.split import SpecificityTest
 from circuitlang.results.statistics import percentile_interval
 
-# How circuits are held against one another.
+# The measure that compares circuits.
 METRIC = "pearson"
 # Deals of the images to the parts, the one that is there among them.
 DEALS = 10_000

@@ -14,13 +14,13 @@ from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
 from circuitlang.plan.model import Choice
 from circuitlang.plugins.protocols import CRITERIA, Batches, Criterion
 
-# What scores of all images may take in memory, in bytes. Beyond it kernels share places, with random signs.
+# The memory limit for the scores of all images, in bytes. Beyond it kernels share places, with random signs.
 ROOM = 1 << 30
 # Products of vectors are summed over so many places at a time.
 _BLOCK = 1 << 16
 # Directions in which the images vary by less than this share of the most are rounding.
 _ROUNDING = 1e-10
-# What images are told apart by where the spec's criterion says nothing of a single one.
+# The criterion that tells images apart if the spec's criterion has no scores of single images.
 OTHERWISE = Choice("actgrad")
 
 
@@ -50,7 +50,7 @@ def vectors(subnetwork: TargetSubnetwork, sets: Sequence[Batches], criterion: Ch
         for scores in score_each(Builder(subnetwork, each), criterion, seed, "scores of each image"):
             flat = torch.cat([scores[path][mask] for path, mask in relevant.items()])
             length = flat.norm()
-            # Of length 1 before it is rounded to single precision, where small scores would be lost.
+            # Normalised before rounding to single precision, where small scores would be lost.
             unit = flat / length if length > 0 else flat
             found[row] = unit if fold is None else torch.zeros(places).double().index_add_(0, fold[0], fold[1] * unit)
             row += 1

@@ -24,9 +24,9 @@ _CURVATURE, _FARTHEST, _LEAST_LOSS = 50.0, 3.0, 0.02
 _FORGET, _FORGET_GROWTH, _FORGET_MOST = 0.04, 1.3, 0.2
 # Below this loss, the rate falls with it: what is left of the gradients is noise.
 _SMALL_LOSS = 0.1
-# What is left of the rate at the end of the hold.
+# The share of the rate that is left at the end of the hold.
 _LAST_RATE = 0.1
-# Of maps with fewer values than this, those of earlier steps are compared as well.
+# Maps with fewer values than this are compared together with those of earlier steps.
 _VALUES = 16
 # A batch is smaller than `batch` where that leaves fewer steps a pass than this.
 _STEPS = 12
@@ -112,7 +112,7 @@ class _Samples:
         self._generator = scoring.generator
         images = torch.cat(list(scoring.batches("images to learn from")))
         seed = scoring.generator.initial_seed()
-        # By content: copies of one image are alike wherever they stand.
+        # Sorted by content, so that the order of the images does not matter.
         order = sorted(range(len(images)), key=lambda number: seeded(images[number], seed).initial_seed())
         self.images = images[order]
         size = max(1, min(batch, len(images) // _STEPS))

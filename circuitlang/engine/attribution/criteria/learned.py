@@ -9,7 +9,7 @@ from circuitlang.plugins.protocols import Count, CriterionName, Scores, Scoring,
 # The part of a direction that is kept from step to step, and how far one kernel may go, in typical steps.
 _MOMENTUM = 0.9
 _FARTHEST = 3.0
-# What a step must be better by, lest rounding choose between steps that are equal.
+# The factor by which a step must be better, so that rounding does not choose between equal steps.
 _BETTER = 1 - 1e-9
 
 
