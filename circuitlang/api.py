@@ -33,36 +33,67 @@ Channel = tuple[str, int]
 
 @dataclass(frozen=True, repr=False)
 class LoadedCircuit:
-    """A finished circuit and its folder. Only the methods that return modules need torch."""
+    """A finished circuit and its folder. Only the methods that return modules need torch.
+
+    Example:
+        >>> circuitlang.load("runs/dogs/sketch")
+        <circuit conv5:34: 135 of 6,768 kernels, runs/dogs/sketch>
+    """
 
     folder: Path
     result: Result
 
     @property
     def summary(self) -> Summary:
-        """Plan, sizes, measurements and provenance of the circuit."""
+        """Plan, sizes, measurements and provenance of the circuit.
+
+        Example:
+            >>> circuit.summary.kept, circuit.summary.relevant
+            (135, 6768)
+        """
         return self.result.summary
 
     @property
     def circuit(self) -> Circuit:
-        """Kept kernels and the sources of their inputs, as arrays."""
+        """Kept kernels and the sources of their inputs, as arrays.
+
+        Example:
+            >>> strongest = circuit.circuit.kernels[-1]  # of the last layer
+            >>> int(strongest.source[0]), strongest.weight[0].shape
+            (45, (3, 3))
+        """
         return self.result.circuit
 
     @cached_property
     def metrics(self) -> dict[str, float]:
-        """All numbers of the circuit by their keys in `metrics.json`: `kept`, `test.pearson`, ..."""
+        """All numbers of the circuit by their keys in `metrics.json`: `kept`, `test.pearson`, ...
+
+        Example:
+            >>> round(circuit.metrics["train.pearson"], 2)
+            0.96
+        """
         return self.summary.flat()
 
     @property
     def notes(self) -> list[str]:
-        """Reservations about the circuit and its inputs, as in its report."""
+        """Reservations about the circuit and its inputs, as in its report.
+
+        Example:
+            >>> circuit.notes
+            []
+        """
         from circuitlang.reporting.text import circuit_sentences
 
         return circuit_sentences.notes(self.summary)
 
     @cached_property
     def masks(self) -> dict[str, NDArray[np.bool_]]:
-        """Masks of the kept kernels, [out, in / groups] by path of the layer."""
+        """Masks of the kept kernels, [out, in / groups] by path of the layer.
+
+        Example:
+            >>> circuit.masks["conv5"].shape, int(circuit.masks["conv5"].sum())
+            ((64, 64), 12)
+        """
         masks = {}
         for layer, kernels in zip(self.summary.layers, self.circuit.kernels, strict=True):
             in_channels = layer.in_channels // layer.groups
@@ -78,6 +109,12 @@ class LoadedCircuit:
         kernel's weights in the circuit), `sign` of the weight, and `effective` (on a path from the image to the
         target). A kernel whose input is a sum of channels is an edge from each. Kernels between the same two channels
         are one edge with the sums of their scores and weights.
+
+        Example:
+            >>> print(circuit.graph)
+            DiGraph with 50 nodes and 135 edges
+            >>> circuit.graph.edges[("conv4", 45), ("conv5", 34)]["sign"]
+            1
         """
         import networkx as nx
 
@@ -116,7 +153,12 @@ class LoadedCircuit:
 
     @property
     def named_graph(self) -> networkx.DiGraph[str]:
-        """Copy of `graph` with nodes named as in a spec: `conv5:34`, `image:0`."""
+        """Copy of `graph` with nodes named as in a spec: `conv5:34`, `image:0`.
+
+        Example:
+            >>> sorted(circuit.named_graph.predecessors("conv5:34"))[:2]
+            ['conv4:22', 'conv4:27']
+        """
         import networkx as nx
 
         names = {node: f"{attributes['layer']}:{node[1]}" for node, attributes in self.graph.nodes.items()}
@@ -130,6 +172,10 @@ class LoadedCircuit:
 
         It takes images [N, C, H, W] and returns the activation maps of the target [N, maps, H, W]. It is read from
         `module.pt2` without running code from that file. Raises InputError.
+
+        Example:
+            >>> circuit.module()(torch.rand(2, 3, 64, 64)).shape
+            torch.Size([2, 1, 8, 8])
         """
         from circuitlang.engine.programs.aten_import import network
         from circuitlang.engine.programs.pt2_reader import read_program
@@ -143,6 +189,11 @@ class LoadedCircuit:
 
         The maps are the same to rounding, in single precision and without gradients. Raises InputError, also if the
         extra `fast` is not installed.
+
+        Example:
+            >>> images = torch.rand(2, 3, 64, 64)
+            >>> torch.allclose(circuit.sparse_module()(images), circuit.module()(images), atol=1e-5)
+            True
         """
         from importlib.util import find_spec
 
@@ -161,6 +212,9 @@ class LoadedCircuit:
         """Write the circuit to a file in the format of its ending: `.onnx`, `.graphml`, `.json`, ...
 
         Raises CircuitError.
+
+        Example:
+            >>> circuit.export("sketch.graphml")
         """
         from circuitlang.results.outputs import EXPORTS
         from circuitlang.results.writer import write_file
@@ -182,6 +236,11 @@ class LoadedCircuit:
 
         Raises:
             InputError: If the model can't be loaded or is not the one that the circuit was found in.
+
+        Example:
+            >>> with circuit.masked_model() as network:
+            ...     network(torch.rand(1, 3, 64, 64)).shape
+            torch.Size([1, 14])
         """
         from circuitlang.engine.circuits.transplant import transplant
 
@@ -230,6 +289,11 @@ class Run(list[LoadedCircuit]):
     """List of the circuits of a run, in the order of its plan, with the run's folder.
 
     `notes` are the warnings about the spec and the files that it names. A notebook shows the page of the run.
+
+    Example:
+        >>> run = circuitlang.run("dogs.circuit")
+        >>> [circuit.summary.kept for circuit in run], run.notes
+        ([676, 135], ())
     """
 
     def __init__(self, folder: Path, circuits: Iterable[LoadedCircuit], notes: Sequence[Finding] = ()) -> None:
@@ -250,14 +314,24 @@ class Run(list[LoadedCircuit]):
 
 @dataclass(frozen=True, repr=False)
 class LoadedComparison:
-    """A comparison of circuits. A notebook shows its report."""
+    """A comparison of circuits. A notebook shows its report.
+
+    Example:
+        >>> circuitlang.compare(*run)
+        <comparison: conv5_34-snip-0.1 and sketch share 135 of 676 kernels: IoU 0.200, ...>
+    """
 
     comparison: Comparison
     circuits: tuple[Result, ...]
 
     @cached_property
     def iou(self) -> NDArray[np.float64]:
-        """Intersection over union of the kept kernels, [circuits, circuits]; NaN for two circuits without kernels."""
+        """Intersection over union of the kept kernels, [circuits, circuits]; NaN for two circuits without kernels.
+
+        Example:
+            >>> comparison.iou.round(1).tolist()
+            [[1.0, 0.2], [0.2, 1.0]]
+        """
         iou = np.full((len(self.circuits),) * 2, np.nan)
         for number, member in enumerate(self.comparison.members):
             iou[number, number] = 1.0 if member.kept else np.nan
@@ -268,7 +342,12 @@ class LoadedComparison:
 
     @cached_property
     def pearson(self) -> NDArray[np.float64]:
-        """Pearson correlation of the circuits' activation maps, [circuits, circuits]; NaN where it is unknown."""
+        """Pearson correlation of the circuits' activation maps, [circuits, circuits]; NaN where it is unknown.
+
+        Example:
+            >>> comparison.pearson.round(2).tolist()
+            [[1.0, 0.94], [0.94, 1.0]]
+        """
         pearson = np.full((len(self.circuits),) * 2, np.nan)
         np.fill_diagonal(pearson, 1.0)
         for pair in self.comparison.pairs:
@@ -278,7 +357,11 @@ class LoadedComparison:
         return pearson
 
     def write(self, folder: str | Path) -> None:
-        """Write the report, the numbers and the diagrams to a folder. Raises OutputError."""
+        """Write the report, the numbers and the diagrams to a folder. Raises OutputError.
+
+        Example:
+            >>> comparison.write("both")
+        """
         from circuitlang.results.writer import write_comparison
 
         write_comparison(self._result, Path(folder))
