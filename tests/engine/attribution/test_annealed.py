@@ -179,6 +179,20 @@ def test_every_kind_of_target_and_structure(structure, target):
     assert reached("annealed") >= reached("gn") - 1e-9
 
 
+def test_no_more_images_are_learned_from_than_are_allowed():
+    """They are drawn by the seed; the base still sees all."""
+    x, seed = images(20), 5
+    chosen = x[sorted(range(20), key=lambda number: seeded(x[number], seed).initial_seed())[:13]]
+    part = subnetwork(build(Branches), "head", 4)
+    k = count(part.relevant) // 4
+    parameters = {"passes": 2, "base": "magnitude"}
+    found = score(Builder(part, Fixed(x, 3)), "annealed", {**parameters, "images": 13}, k, seed)
+    expected = score(Builder(part, Fixed(chosen)), "annealed", parameters, k, seed)
+    other = score(Builder(part, Fixed(x)), "annealed", parameters, k, seed)
+    assert all(torch.equal(found[name], each) for name, each in expected.items())
+    assert any(not torch.equal(found[name], each) for name, each in other.items())
+
+
 def test_nothing_to_learn():
     """A target on which a single dead kernel is kept: the scores are those of the base."""
     part = subnetwork(build(Chain), "fc2", 0)

@@ -34,7 +34,13 @@ _STEPS = 12
 
 @schedule(passes=lambda passes, base, **_: passes + 2 + passes_of(base))
 def annealed(
-    scoring: Scoring, *, passes: Count = 16, batch: Count = 4, scale: float = 0.1, base: CriterionName = "gn"
+    scoring: Scoring,
+    *,
+    passes: Count = 16,
+    batch: Count = 4,
+    scale: float = 0.1,
+    images: Count = 1024,
+    base: CriterionName = "gn",
 ) -> Scores:
     """A mask of exactly the budget's size, learned in small batches while the budget shrinks to that size.
 
@@ -53,10 +59,11 @@ def annealed(
     rates and share fall with it.
 
     A batch has `batch` images, or fewer where that leaves fewer than 12 batches, in an order that follows from the
-    circuit's seed and the content of the images: neither their order nor the batch size of the device matters. If maps
-    have fewer than 16 values, those of earlier steps for the other images are compared as well. In the end the mask of
-    `base` is taken instead if its loss over all images is smaller. The mask fits the images it was learned from better
-    than others: give it many. Cost: `passes`, those of `base`, and two for the maps of the network and of both masks.
+    circuit's seed and the content of the images: neither their order nor the batch size of the device matters. Of more
+    than `images` images, so many are drawn by the seed and kept in memory. If maps have fewer than 16 values, those of
+    earlier steps for the other images are compared as well. In the end the mask of `base` is taken instead if its loss
+    over all images is smaller. The mask fits the images it was learned from better than others: give it many. Cost:
+    `passes`, those of `base`, and two for the maps of the network and of both masks.
 
     Straight-through gradients: Bengio et al. 2013; for masks: Ramanujan et al., "edge-popup", CVPR 2020, and Sanh et
     al., "Movement Pruning", NeurIPS 2020; budgets that shrink: Zhu and Gupta, "To prune, or not to prune", 2017; Fisher
@@ -64,7 +71,7 @@ def annealed(
     """
     start = scoring.score(base)
     logits = _Logits(scoring, start)
-    samples = _Samples(scoring, batch)
+    samples = _Samples(scoring, batch, images)
     steps = _schedule(len(samples), passes, logits.relevant, scoring.budget)
     pairs = zip(samples.epochs(passes), steps, strict=True)
     for chosen, (kept, phase) in scoring.track(pairs, "learning", len(samples) * passes):
@@ -108,13 +115,15 @@ def _loss(circuit: Tensor, wanted: Tensor, scale: float, variance: float) -> Ten
 class _Samples:
     """The images with the network's maps, drawn in small batches."""
 
-    def __init__(self, scoring: Scoring, batch: int) -> None:
+    def __init__(self, scoring: Scoring, batch: int, most: int) -> None:
         self._generator = scoring.generator
-        images = torch.cat(list(scoring.batches("images to learn from")))
         seed = scoring.generator.initial_seed()
-        # Sorted by content, so that the order of the images does not matter.
-        order = sorted(range(len(images)), key=lambda number: seeded(images[number], seed).initial_seed())
-        self.images = images[order]
+        images: list[tuple[int, Tensor]] = []
+        for part in scoring.batches("images to learn from"):
+            images += [(seeded(image, seed).initial_seed(), image.clone()) for image in part]
+            # Sorted by content, so that the order of the images does not matter.
+            images = sorted(images, key=lambda entry: entry[0])[:most]
+        self.images = torch.stack([image for _, image in images])
         size = max(1, min(batch, len(images) // _STEPS))
         self._batches = -(-len(images) // size)
         self._wanted = self._maps(scoring, None)
