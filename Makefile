@@ -23,10 +23,10 @@ demo: $(VENV)/.run
 
 # One thread each: two workers that fight for the cores are slower than one.
 test: $(VENV)/.test
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -n $(or $(WORKERS),auto)
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n $(or $(WORKERS),auto) --dist worksteal
 
 test-slow: $(VENV)/.test
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -n $(or $(WORKERS),auto) -m slow
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n $(or $(WORKERS),auto) --dist worksteal -m slow
 
 mutants: $(VENV)/.test
 	@$(BIN)/python -m tests.mutations
