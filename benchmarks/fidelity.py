@@ -62,7 +62,7 @@ MEASURES = {
     "train": "r on training images",
 }
 
-# Of a channel and a variant, at each size: the metrics by name, the share of the kept kernels that is connected, and
+# For a channel and a variant, at each size: the metrics by name, the share of the kept kernels that is connected, and
 # the seconds that its scores took.
 Curve = list[dict[str, float]]
 

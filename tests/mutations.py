@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 COPIED = ("benchmarks", "circuitlang", "docs", "examples", "grammar", "specs", "tests")
-# By area, the tests that must find its mistakes.
+# The tests that must find the mistakes of each area.
 TESTS = {
     "selection": (
         "tests/engine/circuits/test_selection.py",

@@ -306,7 +306,7 @@ def _cost(
 
 
 def _checked(circuit: CircuitForecast, asked: CircuitPlan, plan: Plan) -> CircuitForecast:
-    """With what it takes to score a few images in either precision, once for all sizes where scores are for none."""
+    """Add the cost of scoring a few images in either precision, once for all sizes if scores do not depend on them."""
     if circuit.cost is None or not circuit.found_on:
         return circuit
     size = "" if CRITERIA.load(asked.criterion.name).nested else circuit.asked

@@ -194,7 +194,6 @@ class _Logits:
 
     def __init__(self, scoring: Scoring, base: Scores) -> None:
         self._masks = scoring.relevant
-        self._base = base
         ranked = self.flat(base)
         # Kernels on which the feature does not depend.
         self._idle = ranked <= 0
