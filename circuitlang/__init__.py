@@ -7,6 +7,7 @@ what several have in common.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from circuitlang.base.source import Source
 if TYPE_CHECKING:
     from circuitlang.api import LoadedCircuit, LoadedComparison, Run
     from circuitlang.plan.model import Plan
+    from circuitlang.results.outputs import Rendering
 
 __version__ = "0.1.0"
 __all__ = ["CircuitError", "InputError", "OutputError", "SpecError", "compare", "compile", "load", "run"]
@@ -50,6 +52,7 @@ def run(
     device: str = "auto",
     batch_size: int | None = None,
     fast: bool = False,
+    render: Rendering | None = None,
     jobs: int = 1,
     only: Sequence[str] = (),
     shard: str = "1/1",
@@ -64,6 +67,8 @@ def run(
         device: cpu, cuda, cuda:N, mps or auto.
         batch_size: Images per batch, by default chosen for the device. Results don't depend on it.
         fast: Score in TF32 on a GPU, and report the difference to single precision.
+        render: Output formats: numbers alone ("none"), also the module, the diagram and texts ("diagram"), or every one
+            ("all"). By default CIRCUITLANG_RENDER if that is set, else all.
         jobs: Number of processes. A script must then call this below `if __name__ == "__main__":`.
         only: Ids of circuits; others are not computed.
         shard: Share of the circuits, "i/N" for every N-th starting with the i-th.
@@ -91,6 +96,8 @@ def run(
     folder = Path(out) / pipeline.run_name(source)
     notes = [*compiled.warnings]
     options = Options(False, allow_code, visualise, device, batch_size, fast, note=notes.append)
+    if render is not None:
+        options = replace(options, render=render)
     outcomes = pipeline.run_compiled(compiled, folder, options, work=WorkSelection(tuple(only), shard, jobs))
     # Several processes finish circuits in any order.
     circuits: dict[str, list[LoadedCircuit]] = {circuit.id: [] for circuit in compiled.plan.circuits}

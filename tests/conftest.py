@@ -15,7 +15,6 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.helpers import fuzzing, standard_runs
-from tests.helpers.fast_mode import BRIEF, leave_pages, leave_undrawn, worker
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 # A mistake of the program shows its traceback.
 os.environ["CIRCUITLANG_DEBUG"] = "1"
+RENDER = "CIRCUITLANG_RENDER"
 # Modules that make something costly once for many tests.
 SHARING = (
     "test_api", "test_artifacts", "test_bundled", "test_comparisons", "test_docs", "test_exporters", "test_extending",
@@ -137,17 +137,15 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def standard_run(
-    here: Path, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[..., None]:
+def standard_run(here: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., None]:
     """Puts what a run of a spec leaves into the test's folder, for tests that begin with it; computed once a session.
 
-    A test without rendering gets a run without it. With a name, the spec is the file of that name.
+    It is rendered as the test asks for. With a name, the spec is the file of that name.
     """
-    drawn = "undrawn" not in request.fixturenames
 
     def put(text: str, name: str = "") -> None:
-        standard_runs.put(here, standard_runs.shared_folder(tmp_path_factory.getbasetemp()), text, name, drawn)
+        shared = standard_runs.shared_folder(tmp_path_factory.getbasetemp())
+        standard_runs.put(here, shared, text, name, os.environ[RENDER])
 
     return put
 
@@ -161,22 +159,21 @@ def _own_cache(
     monkeypatch.setenv("CIRCUITLANG_CACHE", str(place))
 
 
-@pytest.fixture
-def undrawn(_in_brief: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """For tests that look at numbers alone, and not at what is drawn or packed of a circuit."""
-    leave_undrawn(monkeypatch)
+@pytest.fixture(scope="module", autouse=True)
+def _rendering(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Leave out pages, half of a short run, but in modules that look at them and say `RENDER = "all"`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(RENDER, getattr(request.module, "RENDER", "diagram"))
+        yield
 
 
 @pytest.fixture
-def pageless(_in_brief: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    """For tests that look at numbers and modules, and not at what is drawn of a circuit."""
-    leave_pages(monkeypatch)
+def numbers_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that look at numbers, and not at what is drawn or packed of a circuit."""
+    monkeypatch.setenv(RENDER, "none")
 
 
-@pytest.fixture(autouse=True)
-def _in_brief(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Runs don't take long over what a test doesn't look at."""
-    for brief in BRIEF:
-        if request.module.__name__ not in brief.looked_at:
-            monkeypatch.setattr(f"{brief.module}.{brief.name}", brief.instead)
-    monkeypatch.setattr("circuitlang.engine.runtime.runner.start_worker", worker)
+@pytest.fixture
+def with_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that look at pages in modules that don't."""
+    monkeypatch.setenv(RENDER, "all")

@@ -19,7 +19,6 @@ from circuitlang.base.diagnostics import InputError
 from circuitlang.engine.images import preprocessing
 from circuitlang.engine.models.sources.bundled import bundled
 from tests.conftest import ROOT
-from tests.helpers.fast_mode import leave_pages
 
 SPEC = """
 images dogs = {images}
@@ -40,9 +39,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     text = SPEC.format(images=ROOT / "examples" / "images" / "dogs" / "*")
     path = out / "dogs.circuit"
     path.write_text(text)
-    with pytest.MonkeyPatch.context() as patch:
-        leave_pages(patch)
-        circuitlang.run(path, out)
+    circuitlang.run(path, out)
     return out / "dogs"
 
 

@@ -15,7 +15,6 @@ import torch
 import circuitlang
 from circuitlang import api
 from tests.conftest import ROOT
-from tests.helpers.fast_mode import leave_pages
 
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
@@ -46,14 +45,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("examples") / "examples"
     shutil.copytree(ROOT / "examples", folder)
     with pytest.MonkeyPatch.context() as patch:
-        leave_pages(patch)
         patch.chdir(folder)
         circuitlang.run("dogs.circuit")
     return folder
 
 
 @pytest.mark.parametrize("name", OBJECTS)
-def test_example(name: str, folder: Path, pageless: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_example(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = inspect.getdoc(OBJECTS[name])
     assert text is not None
     monkeypatch.chdir(folder)

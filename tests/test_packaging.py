@@ -11,6 +11,8 @@ import pytest
 
 from circuitlang.compiler.grammar import grammar_file, tables_file
 
+RENDER = "all"
+
 ROOT = Path(__file__).resolve().parents[1]
 SPEC = "preserve conv5:34 on images/dogs/* sparsity<=0.1 criterion=snip\n"
 

@@ -72,7 +72,7 @@ def ran(spec: str, out: Path, *options: str) -> str:
     return result.stdout
 
 
-def test_a_polysemantic_channel_is_split(tmp_path: Path, undrawn: None):
+def test_a_polysemantic_channel_is_split(tmp_path: Path, numbers_alone: None):
     ran("doodle/polysemantic.circuit", tmp_path)
     split = json.loads((tmp_path / "polysemantic/parts/split.json").read_text())
     one, other = ({*kind["train"]} for kind in split["kinds"])
@@ -91,12 +91,12 @@ def test_the_circle_shares_its_kernels_with_its_arcs(tmp_path: Path):
     assert overlap["shared"] > 2 * overlap["expected"]
 
 
-def test_a_class_needs_little_of_the_network(tmp_path: Path, undrawn: None):
+def test_a_class_needs_little_of_the_network(tmp_path: Path, numbers_alone: None):
     ran("doodle/classes.circuit", tmp_path, "--only", "faces-0.1")
     assert json.loads((tmp_path / "classes/faces-0.1/metrics.json").read_text())["test.pearson"] > 0.9
 
 
-def test_criteria_are_compared_on_drawings(tmp_path: Path, undrawn: None):
+def test_criteria_are_compared_on_drawings(tmp_path: Path, numbers_alone: None):
     names = [f"conv5-34-0.05-{criterion}" for criterion in ("snip", "magnitude")]
     ran("doodle/criteria.circuit", tmp_path, *(word for name in names for word in ("--only", name)))
     found = [json.loads((tmp_path / "criteria" / name / "metrics.json").read_text()) for name in names]
@@ -104,7 +104,7 @@ def test_criteria_are_compared_on_drawings(tmp_path: Path, undrawn: None):
 
 
 @pytest.mark.slow
-def test_the_brief_experiment_runs_on_photographs(real: Path, tmp_path: Path, undrawn: None):
+def test_the_brief_experiment_runs_on_photographs(real: Path, tmp_path: Path, numbers_alone: None):
     result = CliRunner().invoke(main, ["run", str(SPECS / "squeezenet/brief.circuit"), "--out", str(tmp_path)])
     assert result.exit_code == 0, result.output
     assert "medians of 2 features" in result.stdout

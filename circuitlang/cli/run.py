@@ -31,6 +31,14 @@ if TYPE_CHECKING:
 @skip_unreadable
 @click.option("--locked", is_flag=True, help="Fail if spec, weights or images differ from the lock file.")
 @click.option("--visualise", is_flag=True, help="Visualise every channel of a circuit, not only the feature.")
+@click.option(
+    "--render",
+    type=click.Choice(["none", "diagram", "all"]),
+    default="all",
+    show_default=True,
+    envvar="CIRCUITLANG_RENDER",
+    help="Write numbers alone, also module, diagram and texts, or pages too.",
+)
 @click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Circuits computed in parallel.")
 @click.option("--device", default="auto", show_default=True, metavar="NAME", help="cpu, cuda, cuda:N or mps.")
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per batch; chosen for the device.")
@@ -47,6 +55,7 @@ def run(
     skip_unreadable: bool,
     locked: bool,
     visualise: bool,
+    render: str,
     jobs: int,
     device: str,
     batch_size: int | None,
@@ -74,7 +83,7 @@ def run(
 
         work = WorkSelection(only, shard, jobs)
         recording.begin(compiled, work)
-        options = Options(skip_unreadable, allow_code, visualise, device, batch_size, fast, note=print_finding)
+        options = Options(skip_unreadable, allow_code, visualise, device, batch_size, fast, render, note=print_finding)
         _run(compiled, out / pipeline.run_name(source), options, lock, work, recording)
 
 

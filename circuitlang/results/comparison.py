@@ -68,6 +68,12 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     pairs: list[Pair]
     # Output formats that failed, and why.
     missing: dict[str, str] = {}
+    # Output formats that were not asked for.
+    unrendered: list[str] = []
+
+    def has(self, name: str) -> bool:
+        """Return whether its folder has the files of an output format."""
+        return name not in self.missing and name not in self.unrendered
 
     def pair(self, first: int, second: int) -> Pair:
         """The pair of two circuits, the lower number first."""

@@ -1,17 +1,18 @@
 """Output formats and exports: what can be made of a result.
 
-An output format is a file with one registered function, result → files by name; every run writes all of them. There are
-formats of circuits (`reporting/formats/`), of splits (`reporting/split_formats/`) and of comparisons
-(`reporting/comparison_formats/`). An export is a file in `exporters/` with one registered function, finished circuit →
-content of a file with that ending; it is written on request.
+An output format is a file with one registered function, result → files by name; a run writes all of them unless it is
+asked for fewer. There are formats of circuits (`reporting/formats/`), of splits (`reporting/split_formats/`) and of
+comparisons (`reporting/comparison_formats/`). An export is a file in `exporters/` with one registered function,
+finished circuit → content of a file with that ending; it is written on request.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
+from circuitlang.base.diagnostics import Finding, InputError, listing
 from circuitlang.plugins.registry import Registry
 from circuitlang.results.comparison import Comparison
 from circuitlang.results.split import SplitResult
@@ -49,6 +50,26 @@ SPLIT_FORMATS: Registry[SplitFormat] = Registry(
 COMPARISON_FORMATS: Registry[ComparisonFormat] = Registry(
     "output format of comparisons", "circuitlang.reporting.comparison_formats", "circuitlang.comparison_formats"
 )
+
+# The output formats that a run writes: numbers and kernels alone; also the module, the diagram and texts; or every one.
+Rendering = Literal["none", "diagram", "all"]
+MODULE = "module"
+NUMBERS = frozenset({"circuit", "metrics", "split", "comparison"})
+DRAWINGS = NUMBERS | {MODULE, "diagram", "report", "embedding"}
+
+
+def asked_formats(render: str) -> frozenset[str]:
+    """Return the names of the output formats of circuits, splits and comparisons that a run with this rendering writes.
+
+    Raises:
+        InputError: E365, if there is no such rendering.
+    """
+    every = frozenset((*FORMATS.declarations, *SPLIT_FORMATS.declarations, *COMPARISON_FORMATS.declarations))
+    renderings: dict[str, frozenset[str]] = {"none": NUMBERS, "diagram": DRAWINGS, "all": every}
+    if render not in renderings:
+        cure = f"there are {listing([*renderings])}"
+        raise InputError(Finding("E365", f"there is no rendering '{render}'", None, "", cure))
+    return renderings[render]
 
 
 def output_format(function: F) -> F:

@@ -1,4 +1,7 @@
-"""Render results into the contents of files, format by format: one that fails takes nothing from the others."""
+"""Render results into the contents of files, format by format: one that fails takes nothing from the others.
+
+A result names the formats that are absent: those that failed, with the reason, and those that were not asked for.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,15 @@ import msgspec
 
 from circuitlang.base.diagnostics import Finding, reason
 from circuitlang.plugins.registry import Registry
-from circuitlang.results.outputs import COMPARISON_FORMATS, FORMATS, SPLIT_FORMATS, ComparisonResult, Files
+from circuitlang.results.outputs import (
+    COMPARISON_FORMATS,
+    DRAWINGS,
+    FORMATS,
+    MODULE,
+    SPLIT_FORMATS,
+    ComparisonResult,
+    Files,
+)
 from circuitlang.results.split import SplitResult
 from circuitlang.results.types import Result
 
@@ -19,35 +30,52 @@ T = TypeVar("T")
 _CIRCUIT, _SPLIT, _COMPARISON = "circuit", "split", "comparison"
 
 
-def rendered(result: Result, only: Collection[str] = ()) -> tuple[dict[str, bytes], Result]:
-    """Return the files of every registered format, or of some, by name, and the result with its missing formats.
+def rendered(
+    result: Result, asked: Collection[str] | None = None, again: Collection[str] | None = None
+) -> tuple[dict[str, bytes], Result]:
+    """Return the files of a circuit by name, and the result with its absent formats.
+
+    Args:
+        result: The result, whose `missing` has the formats that are known to fail.
+        asked: The formats that its folder is to have; every registered one if None.
+        again: The formats among them to render, where the folder has the others; all of them if None.
 
     Raises whatever the format `circuit` raises.
     """
-    chosen = [name for name in FORMATS.declarations if name != _CIRCUIT and (not only or name in only)]
+    names = _others(FORMATS, _CIRCUIT)
+    chosen = [name for name in names if (asked is None or name in asked) and (again is None or name in again)]
     files, missing = _render(FORMATS, chosen, result)
-    summary = msgspec.structs.replace(result.summary, missing={**result.summary.missing, **missing})
+    summary = msgspec.structs.replace(
+        result.summary, missing={**result.summary.missing, **missing}, unrendered=_unasked(names, asked)
+    )
     result = replace(result, summary=summary)
     return {**files, **FORMATS.load(_CIRCUIT)(result)}, result
 
 
-def rendered_split(result: SplitResult) -> tuple[dict[str, bytes], SplitResult]:
-    """Return the files of a split by name, and the split with its missing formats.
+def rendered_split(result: SplitResult, asked: Collection[str] | None = None) -> tuple[dict[str, bytes], SplitResult]:
+    """Return the files of a split by name, of all formats or those asked for, and the split with its absent formats.
 
     Raises whatever the format `split` raises.
     """
-    files, missing = _render(SPLIT_FORMATS, _others(SPLIT_FORMATS, _SPLIT), result)
-    result = replace(result, split=msgspec.structs.replace(result.split, missing=missing))
+    names = _others(SPLIT_FORMATS, _SPLIT)
+    files, missing = _render(SPLIT_FORMATS, [name for name in names if asked is None or name in asked], result)
+    split = msgspec.structs.replace(result.split, missing=missing, unrendered=_unasked(names, asked))
+    result = replace(result, split=split)
     return {**files, **SPLIT_FORMATS.load(_SPLIT)(result)}, result
 
 
-def rendered_comparison(result: ComparisonResult) -> tuple[dict[str, bytes], ComparisonResult]:
-    """Return the files of a comparison by name, and the comparison with its missing formats.
+def rendered_comparison(
+    result: ComparisonResult, asked: Collection[str] | None = None
+) -> tuple[dict[str, bytes], ComparisonResult]:
+    """Return the files of a comparison by name, of all formats or those asked for, and the comparison with its absent
+    formats.
 
     Raises whatever the format `comparison` raises.
     """
-    files, missing = _render(COMPARISON_FORMATS, _others(COMPARISON_FORMATS, _COMPARISON), result)
-    result = replace(result, comparison=msgspec.structs.replace(result.comparison, missing=missing))
+    names = _others(COMPARISON_FORMATS, _COMPARISON)
+    files, missing = _render(COMPARISON_FORMATS, [name for name in names if asked is None or name in asked], result)
+    comparison = msgspec.structs.replace(result.comparison, missing=missing, unrendered=_unasked(names, asked))
+    result = replace(result, comparison=comparison)
     return {**files, **COMPARISON_FORMATS.load(_COMPARISON)(result)}, result
 
 
@@ -58,6 +86,24 @@ def missing_formats(name: str, missing: Mapping[str, str], kept: str, circuit: s
         Finding("E393", f"{name}: its {what} could not be made", None, why, cure, circuit)
         for what, why in missing.items()
     ]
+
+
+def needs(formats: Collection[str], part: str) -> bool:
+    """Return whether one of some output formats needs a part of a result: the module, the exemplars that the diagram
+    shows, or other images, which are for pages."""
+    if part == MODULE:
+        return MODULE in formats
+    return not set(formats) <= DRAWINGS or (part == "exemplars" and "diagram" in formats)
+
+
+def due(formats: Collection[str], missing: Mapping[str, str], unrendered: Collection[str]) -> set[str]:
+    """Return the formats, and the parts of a result that they need, which are asked for and absent."""
+    failed = {name for name in missing if name in formats or needs(formats, name)}
+    return failed | set(unrendered) & set(formats)
+
+
+def _unasked(names: Iterable[str], asked: Collection[str] | None) -> list[str]:
+    return [] if asked is None else sorted(set(names) - set(asked))
 
 
 def _others(registry: Registry[Callable[[T], Files]], essential: str) -> list[str]:

@@ -92,6 +92,12 @@ class Split(msgspec.Struct, frozen=True, kw_only=True):
     provenance: Provenance
     # Output formats that failed, and why.
     missing: dict[str, str] = {}
+    # Output formats that were not asked for.
+    unrendered: list[str] = []
+
+    def has(self, name: str) -> bool:
+        """Return whether its folder has the files of an output format."""
+        return name not in self.missing and name not in self.unrendered
 
     @property
     def splits(self) -> bool:

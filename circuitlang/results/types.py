@@ -128,7 +128,13 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     unheard: bool = False
     responses: int = 0
     missing: dict[str, str] = {}
+    # Output formats that were not asked for.
+    unrendered: list[str] = []
     constant: int = 0
+
+    def has(self, name: str) -> bool:
+        """Return whether its folder has the files of an output format."""
+        return name not in self.missing and name not in self.unrendered
 
     @property
     def asked_as(self) -> str:

@@ -26,11 +26,16 @@ from circuitlang.results.types import Result
 _ELSEWHERE = "choose another folder with --out"
 
 
-def write(result: Result, folder: Path, only: Collection[str] = ()) -> Result:
-    """Every registered format's files in `folder`, in place of what was there, or those of some, beside what is there:
-    the result, which says what is missing. Raises OutputError."""
-    files, result = rendered(result, only)
-    if only:
+def write(
+    result: Result, folder: Path, asked: Collection[str] | None = None, again: Collection[str] | None = None
+) -> Result:
+    """Write the files of a circuit into `folder`, in place of what was there, and return it with its absent formats.
+
+    `asked` are the formats that it is to have, all registered ones if None. Where only some of these are to be rendered
+    `again`, the other files that are there stay. Raises OutputError.
+    """
+    files, result = rendered(result, asked, again)
+    if again is not None:
         with _errors(folder):
             there = {name: read_plain(folder / name) for name in written(folder)}
         files = {**there, **files}
@@ -44,20 +49,20 @@ def write_files(files: Mapping[str, bytes], folder: Path) -> None:
         write_folder(folder, files)
 
 
-def write_comparison(result: ComparisonResult, folder: Path) -> ComparisonResult:
-    """Write the files of a comparison into `folder`, in place of what was there, and return it with its missing
+def write_comparison(result: ComparisonResult, folder: Path, asked: Collection[str] | None = None) -> ComparisonResult:
+    """Write the files of a comparison into `folder`, in place of what was there, and return it with its absent
     formats. Raises OutputError."""
-    files, result = rendered_comparison(result)
+    files, result = rendered_comparison(result, asked)
     write_files(files, folder)
     return result
 
 
-def write_split(result: SplitResult, folder: Path) -> SplitResult:
-    """Write the files of a split into `folder`, in place of what was there, and return it with its missing formats.
+def write_split(result: SplitResult, folder: Path, asked: Collection[str] | None = None) -> SplitResult:
+    """Write the files of a split into `folder`, in place of what was there, and return it with its absent formats.
 
     Folders beside it go that are of parts which only an earlier split had. Raises OutputError.
     """
-    files, result = rendered_split(result)
+    files, result = rendered_split(result, asked)
     with _errors(folder):
         write_folder(folder, files)
         there = {kind.id for kind in result.split.kinds}

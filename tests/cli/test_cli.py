@@ -37,7 +37,7 @@ def test_help_of_the_program_and_of_its_commands_agree():
         assert f"  {name:8}  {summary}\n" in call("--help").stdout
 
 
-def test_one_line_leaves_a_circuit_a_report_and_a_diagram(here):
+def test_one_line_leaves_a_circuit_a_report_and_a_diagram(here, with_pages):
     result = call("run", "-e", LINE)
     folder = here / "runs" / "inline" / "conv5_34-snip-0.1"
     names = {path.name for path in folder.iterdir()}
@@ -54,7 +54,7 @@ def test_one_line_leaves_a_circuit_a_report_and_a_diagram(here):
     assert not [path.name for path in (here / "runs" / "inline").iterdir() if path.name.startswith(".")]
 
 
-def test_a_finished_circuit_is_not_computed_again(here, undrawn, standard_run):
+def test_a_finished_circuit_is_not_computed_again(here, numbers_alone, standard_run):
     standard_run(LINE)
     circuit = here / "runs" / "inline" / "conv5_34-snip-0.1" / "circuit.json"
     before = circuit.stat().st_mtime_ns
@@ -65,7 +65,7 @@ def test_a_finished_circuit_is_not_computed_again(here, undrawn, standard_run):
     assert circuit.stat().st_mtime_ns != before
 
 
-def test_the_plan_a_run_leaves_runs_again_to_the_same_circuit(here, undrawn):
+def test_the_plan_a_run_leaves_runs_again_to_the_same_circuit(here, numbers_alone):
     (here / "specs").mkdir()
     (here / "specs" / "dogs.circuit").write_text(LINE.replace("images/", "../images/"))
     call("run", "specs/dogs.circuit")
@@ -80,7 +80,7 @@ def test_the_plan_a_run_leaves_runs_again_to_the_same_circuit(here, undrawn):
     ).read_text()
 
 
-def test_show_prints_the_report_again(here, undrawn):
+def test_show_prints_the_report_again(here, numbers_alone):
     ran = call("run", "-e", LINE).stdout
     assert call("show", "runs/inline/conv5_34-snip-0.1").stdout.split() == ran.split()
     call("run", "-e", f"{LINE}\npreserve conv4:1 on images/dogs/* kernels<=20")
@@ -90,7 +90,7 @@ def test_show_prints_the_report_again(here, undrawn):
     assert "2 of this run" in both
 
 
-def test_plan_prints_and_writes_what_run_takes(here, undrawn):
+def test_plan_prints_and_writes_what_run_takes(here, numbers_alone):
     printed = call("plan", "--yaml", "-e", LINE).stdout
     assert "layer: conv5" in printed
     (here / "plans").mkdir()
@@ -116,7 +116,7 @@ def test_a_spec_without_held_out_pictures_says_so(here):
     assert "Nothing was held out" in " ".join(result.stdout.split())
 
 
-def test_unreadable_pictures_are_named_or_skipped_and_reported(here, undrawn):
+def test_unreadable_pictures_are_named_or_skipped_and_reported(here, numbers_alone):
     (here / "images" / "dogs" / "broken.png").write_bytes(b"nonsense")
     (here / "images" / "dogs" / "empty.png").write_bytes(b"")
     stopped = call("run", "-e", LINE, code=1)
@@ -128,7 +128,7 @@ def test_unreadable_pictures_are_named_or_skipped_and_reported(here, undrawn):
     assert "2 unreadable images" in " ".join(call("show", "runs/inline").stdout.split())
 
 
-def test_a_circuit_that_has_collapsed_says_so(here, undrawn):
+def test_a_circuit_that_has_collapsed_says_so(here, numbers_alone):
     result = call("run", "-e", "preserve conv5:34 on images/dogs/* kernels<=1 criterion=magnitude")
     assert "has collapsed" in result.stdout
     assert json.loads(next(here.glob("runs/*/*/metrics.json")).read_text())["test.pearson"] == 0
@@ -173,7 +173,7 @@ def test_what_biases_and_padding_have_in_common_with_a_feature_is_not_counted(he
     assert metrics["test.r2"] <= 0
 
 
-def test_several_circuits_end_with_an_overview(here, undrawn):
+def test_several_circuits_end_with_an_overview(here, numbers_alone):
     line = "preserve conv2:{} on images/dogs/* kernels<=5\n"
     text = "defaults criterion=random\n" + line.format(1) + line.format(2)
     assert "2 of this run" in call("run", "-e", text).stdout
@@ -257,7 +257,7 @@ def test_files_that_are_not_what_they_should_be(here, arguments, words):
     assert words in result.stderr + result.stdout
 
 
-def test_a_damaged_circuit_is_said_to_be_that(here, undrawn, standard_run):
+def test_a_damaged_circuit_is_said_to_be_that(here, numbers_alone, standard_run):
     standard_run(LINE)
     folder = here / "runs" / "inline" / "conv5_34-snip-0.1"
     (folder / "circuit.safetensors").write_bytes(b"junk")
@@ -282,7 +282,7 @@ def test_results_cannot_go_where_a_file_is(here):
     assert (here / "runs").read_text() == "mine"
 
 
-def test_names_of_files_and_folders_may_be_anything(here, undrawn):
+def test_names_of_files_and_folders_may_be_anything(here, numbers_alone):
     odd = here / "images" / "mes chiens é 犬"
     odd.mkdir()
     for number in range(3):
@@ -340,7 +340,7 @@ def test_what_a_plan_has_no_more_is_not_of_the_run(here):
 @pytest.mark.parametrize(
     ("name", "folder"), [("noending", "noending"), (".circuit", "circuit"), ("a.b.circuit", "a.b")]
 )
-def test_a_run_is_called_what_its_file_is(here, name, folder, undrawn):
+def test_a_run_is_called_what_its_file_is(here, name, folder, numbers_alone):
     (here / name).write_text("preserve conv5:34 on images/dogs/* kernels<=20 criterion=magnitude\n")
     call("run", name)
     assert (here / "runs" / folder / "plan.yaml").is_file()

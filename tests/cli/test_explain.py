@@ -109,7 +109,9 @@ def test_a_page_says_what_is_wrong_shows_it_and_tells_the_cure(code):
 
 
 @pytest.mark.parametrize("code", sorted(set(codes()) - NO_EXAMPLE))
-def test_the_example_of_a_page_gets_the_output_that_is_printed_there(code, undrawn, tmp_path, monkeypatch, request):
+def test_the_example_of_a_page_gets_the_output_that_is_printed_there(
+    code, numbers_alone, tmp_path, monkeypatch, request
+):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "images").symlink_to(ROOT / "examples" / "images")
     has = blocks(code)

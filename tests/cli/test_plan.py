@@ -22,6 +22,7 @@ from circuitlang.cli.main import main
 from circuitlang.engine.images.image_set import held_out
 from circuitlang.engine.loops import backend
 from circuitlang.engine.runtime import forecast, model_loading
+from circuitlang.engine.visuals import feature_visualisation
 from circuitlang.plan.model import Plan
 from circuitlang.plan.schema import FILE, schema
 from circuitlang.plan.yaml import read_plan
@@ -88,7 +89,8 @@ def test_operations_are_those_of_every_convolution_on_the_way():
         ('class("dogs")', naive("fc1", 1), 0),
     ],
 )
-def test_the_cost_of_a_circuit(here, target, operations, tried):
+def test_the_cost_of_a_circuit(here, target, operations, tried, monkeypatch):
+    monkeypatch.setattr(feature_visualisation, "STEPS", 1)
     (circuit,) = numbers(f"preserve {target} on images/dogs/* kernels<=3 criterion=actgrad")["circuits"]
     assert (circuit["found_on"], circuit["measured_on"]) == (4, 1)
     assert circuit["cost"] == {
@@ -96,15 +98,16 @@ def test_the_cost_of_a_circuit(here, target, operations, tried):
         "forwards": 13,
         "finding": 3 * operations * 4,
         "measuring": operations * (2 * 4 + 7 * 1 + 4 * 1),
-        # And a step of the picture that excites the feature, which tests leave at one; where it sees a part of a
-        # picture, whether that comes to the same is tried with both.
+        # And the steps of the image that excites the feature; where it sees a part of an image, whether that comes to
+        # the same is tried with both.
         "forwarded": 4 + (2 * 4 + 7 * 1 + 4 * 1) + 1 + tried,
         "returned": 4 + 1,
     }
 
 
 @pytest.mark.parametrize("targets", [["conv5:[12, 34]"], ["conv2:8", "conv5:12", "conv4:3"], ["conv5:12", "relu3:5"]])
-def test_pictures_forward_and_backward_are_as_many_as_a_sweep_sends(here, undrawn, targets):
+def test_pictures_forward_and_backward_are_as_many_as_a_sweep_sends(here, with_pages, targets, monkeypatch):
+    monkeypatch.setattr(feature_visualisation, "STEPS", 1)
     from circuitlang import pipeline
 
     clauses = "kernels<=each(10, 50, 500) criterion=each(actgrad, snip, force(steps=2))"
@@ -156,7 +159,7 @@ def test_only_so_many_are_scored_together(here):
     assert [number for number, each in enumerate(found) if each["cost"]["forwards"] == 13] == [0, 16]
 
 
-def test_measuring_costs_what_measuring_a_run_takes(here, monkeypatch):
+def test_measuring_costs_what_measuring_a_run_takes(here, monkeypatch, with_pages):
     """A circuit that takes no pass to find, by the operations that are counted while it is found. What its module
     takes, less than the network, and pictures that are made to excite it are not told beforehand."""
     from circuitlang import pipeline
@@ -229,7 +232,7 @@ def test_some_pictures_are_held_out_and_some_are_left(share, count, out):
     assert held_out(share, count) == out
 
 
-def test_kernels_asked_for_are_those_a_run_asks_for(here, undrawn):
+def test_kernels_asked_for_are_those_a_run_asks_for(here, numbers_alone):
     text = f"{LINE}\npreserve conv4:1 on images/dogs/* kernels<=20"
     planned = {each["id"]: (each["relevant"], each["asked"]) for each in numbers(text)["circuits"]}
     call("run", "-e", text)
@@ -239,7 +242,7 @@ def test_kernels_asked_for_are_those_a_run_asks_for(here, undrawn):
     assert planned[FOLDER] == (6768, 676)
 
 
-def test_what_is_finished_is_not_due(here, undrawn, standard_run):
+def test_what_is_finished_is_not_due(here, numbers_alone, standard_run):
     text = f"{LINE}\npreserve conv4:1 on images/cats/* kernels<=20"
     assert [each["state"] for each in numbers(text)["circuits"]] == ["new", "new"]
     standard_run(LINE)
@@ -256,7 +259,7 @@ def test_what_is_finished_is_not_due(here, undrawn, standard_run):
     assert "changed" in call("plan", "-e", text).stdout
 
 
-def test_a_damaged_result_is_not_finished(here, undrawn, standard_run):
+def test_a_damaged_result_is_not_finished(here, numbers_alone, standard_run):
     standard_run(LINE)
     assert call("plan", "runs/inline/plan.yaml").stdout.count("finished already") == 1
     (here / "runs" / "inline" / FOLDER / "circuit.safetensors").write_bytes(b"junk")
@@ -265,7 +268,7 @@ def test_a_damaged_result_is_not_finished(here, undrawn, standard_run):
 
 
 @pytest.mark.parametrize("name", ["circuit.json", "report.html", "SHA256SUMS"])
-def test_a_result_that_lost_a_file_is_damaged(here, name, standard_run):
+def test_a_result_that_lost_a_file_is_damaged(here, name, standard_run, with_pages):
     standard_run(LINE)
     (here / "runs" / "inline" / FOLDER / name).unlink()
     assert numbers(LINE)["circuits"][0]["state"] == "damaged"
@@ -290,7 +293,7 @@ def plan_of_line() -> str:
     return call("plan", "-e", LINE).stdout
 
 
-def test_weights_and_pictures_are_read_only_where_there_is_a_result(here, monkeypatch, undrawn, standard_run):
+def test_weights_and_pictures_are_read_only_where_there_is_a_result(here, monkeypatch, numbers_alone, standard_run):
     read = []
     original = forecast.prepare
     monkeypatch.setattr(forecast, "prepare", lambda plan, *rest: read.append(plan) or original(plan, *rest))

@@ -180,7 +180,7 @@ def another_device(monkeypatch) -> None:
         pytest.param("criterion=greedy structure=weight", marks=pytest.mark.slow),
     ],
 )
-def test_a_circuit_is_the_same_on_another_device(here, pageless, another_device, clauses, monkeypatch):
+def test_a_circuit_is_the_same_on_another_device(here, another_device, clauses, monkeypatch):
     # Compiled loops, which are for the CPU alone, add up in another order.
     monkeypatch.setattr(backend, "compiled", lambda _: None)
     spec = f"preserve conv4:8 on images/dogs/* sparsity<=0.1 {clauses}"

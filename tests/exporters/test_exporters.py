@@ -21,6 +21,8 @@ from circuitlang.cli.main import main
 from circuitlang.results.outputs import EXPORTS
 from tests.conftest import draw_pictures
 
+RENDER = "all"
+
 SPEC = """
 images dogs = images/dogs/*
 circuit plain = preserve conv5:34 on dogs sparsity<=0.05

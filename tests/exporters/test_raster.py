@@ -17,6 +17,8 @@ from circuitlang.cli.main import main
 from circuitlang.engine.runtime.jobs import Options
 from tests.conftest import draw_pictures
 
+RENDER = "all"
+
 SPEC = "circuit tiny = preserve conv2:3 on images/dogs/* kernels<=12 criterion=magnitude\n"
 
 

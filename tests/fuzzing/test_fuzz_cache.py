@@ -45,7 +45,7 @@ def same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
 
 
 @pytest.mark.parametrize("where", [0, 0.003, 0.9])
-def test_one_flipped_bit_in_every_entry_changes_nothing(here, undrawn, where):
+def test_one_flipped_bit_in_every_entry_changes_nothing(here, numbers_alone, where):
     fresh = found()
     kept = {path: path.read_bytes() for path in entries()}
     assert {path.parts[-3] for path in kept} >= {"scores", "responses"}
@@ -58,14 +58,14 @@ def test_one_flipped_bit_in_every_entry_changes_nothing(here, undrawn, where):
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff" * 100])
-def test_an_entry_of_anything_else_changes_nothing(here, undrawn, content):
+def test_an_entry_of_anything_else_changes_nothing(here, numbers_alone, content):
     fresh = found()
     for path in entries():
         path.write_bytes(content)
     assert same(found(), fresh)
 
 
-def test_an_entry_of_something_else_changes_nothing(here, undrawn):
+def test_an_entry_of_something_else_changes_nothing(here, numbers_alone):
     """Sound in itself, but moved: what one size was scored by in the place of another's."""
     fresh = found()
     everything = entries()
@@ -188,7 +188,7 @@ def test_a_cache_is_cleared_of_what_killed_runs_left(monkeypatch):
 
 
 @pytest.mark.parametrize("place", ["file", "file/below", "x" * 300, "loop", "file/layers"])
-def test_a_cache_that_is_no_folder_does_no_harm(here, undrawn, monkeypatch, place):
+def test_a_cache_that_is_no_folder_does_no_harm(here, numbers_alone, monkeypatch, place):
     (here / "file").write_text("mine")
     (here / "loop").symlink_to(here / "loop")
     monkeypatch.setenv("CIRCUITLANG_CACHE", str(here / place))

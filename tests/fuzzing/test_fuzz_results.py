@@ -30,6 +30,8 @@ from circuitlang.results.sweep_grouping import sweeps
 from tests.conftest import draw_pictures
 from tests.helpers.fuzzing import all_night, damaged, damaged_json, survives
 
+RENDER = "all"
+
 SPEC = """
 circuit a = preserve conv5:34 on images/dogs/* kernels<=30 criterion=snip calibrate=bias
 circuit b = preserve conv5:33 on images/dogs/* kernels<=each(20, 30) criterion=snip contrast=images/cats/*

@@ -17,8 +17,6 @@ from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
-from tests.helpers.fast_mode import be_brief
-
 ADDRESS = "socket"
 PROGRAM = """\
 #!{python} -ISE
@@ -44,7 +42,6 @@ def main() -> None:
         content = PROGRAM.format(python=sys.executable, folder=str(folder), address=ADDRESS)
         program.write_text(content, encoding="utf-8")
         program.chmod(0o755)
-        be_brief()
         sys.stdout.write("ready\n")
         sys.stdout.flush()
         while listening in select.select([listening, sys.stdin], [], [])[0]:

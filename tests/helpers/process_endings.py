@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from tests.conftest import ROOT
-from tests.helpers.fast_mode import be_brief
 
 CHANGES = ("os.rename", "os.mkdir", "os.remove", "os.rmdir", "os.link", "os.symlink", "os.truncate")
 
@@ -90,7 +89,6 @@ def worker(number: int, fifo: str, again: Any, folder: Path, threads: int) -> Ca
     """What a process of a run does with circuits, of which it never finishes the n-th."""
     from circuitlang.engine.runtime import runner
 
-    be_brief()
     work_without_end(number, fifo)
     return runner.start_worker(again, folder, threads)
 
@@ -102,7 +100,6 @@ def main() -> None:
     from circuitlang.engine.runtime import runner
 
     kind, number, *fifo = sys.argv.pop(1).split(":", 2)
-    be_brief()
     if kind == "files":
         kill_at_file(int(number))
     elif kind == "works":

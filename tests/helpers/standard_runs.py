@@ -12,12 +12,12 @@ import pytest
 from click.testing import CliRunner
 
 
-def put(place: Path, shared: Path, text: str, name: str, drawn: bool) -> None:
+def put(place: Path, shared: Path, text: str, name: str, render: str) -> None:
     """Put into `place` the folder `runs` that a run of a spec leaves there.
 
     The images of `place` are those of the fixture `here`. With a name, the spec is the file of that name.
     """
-    key = hashlib.sha256(repr((text, name, drawn)).encode()).hexdigest()[:16]
+    key = hashlib.sha256(repr((text, name, render)).encode()).hexdigest()[:16]
     made = shared / key
     shared.mkdir(exist_ok=True)
     with (shared / f"{key}.lock").open("w") as lock:

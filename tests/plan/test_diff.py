@@ -165,7 +165,7 @@ def test_patterns_from_different_folders_that_mean_the_same_files():
     assert difference(side(BASE), side(BASE.replace("images/", "../images/")))[0]
 
 
-def test_a_spec_its_plan_and_its_run_mean_the_same(here, undrawn, standard_run):
+def test_a_spec_its_plan_and_its_run_mean_the_same(here, numbers_alone, standard_run):
     (here / "a.circuit").write_text(BASE)
     call("plan", "a.circuit", "-o", "plans/a.yaml")
     standard_run(BASE, "a.circuit")
@@ -178,7 +178,7 @@ def test_a_spec_its_plan_and_its_run_mean_the_same(here, undrawn, standard_run):
         assert "criterion: snip → magnitude  (a.circuit:1 → b.circuit:1)" in said
 
 
-def test_runs_differ_in_numbers_kernels_and_provenance(here, undrawn, standard_run):
+def test_runs_differ_in_numbers_kernels_and_provenance(here, numbers_alone, standard_run):
     (here / "a.circuit").write_text(BASE)
     standard_run(BASE, "a.circuit")
     call("run", "a.circuit", "--out", "again")
@@ -211,7 +211,7 @@ def naive(folder: Path) -> set[tuple[str, int, int]]:
     return kept
 
 
-def test_another_kernel_another_version_and_a_circuit_that_is_not_finished(here, undrawn):
+def test_another_kernel_another_version_and_a_circuit_that_is_not_finished(here, numbers_alone):
     (here / "a.circuit").write_text(f"{BASE}\npreserve conv4:1 on images/dogs/* kernels<=20")
     call("run", "a.circuit")
     call("run", "a.circuit", "--out", "again")
@@ -254,7 +254,7 @@ def test_every_mistake_in_either_is_a_finding(here, bad):
         assert not result.stdout
 
 
-def test_damaged_results_are_findings(here, undrawn, standard_run):
+def test_damaged_results_are_findings(here, numbers_alone, standard_run):
     (here / "a.circuit").write_text(BASE)
     standard_run(BASE, "a.circuit")
     for name in ("circuit.safetensors", "circuit.json"):
@@ -262,7 +262,7 @@ def test_damaged_results_are_findings(here, undrawn, standard_run):
         assert "error[E312]" in call("diff", "runs/a", "runs/a", code=1).stderr
 
 
-def test_a_damaged_result_hides_no_other(here, undrawn):
+def test_a_damaged_result_hides_no_other(here, numbers_alone):
     (here / "a.circuit").write_text(f"{BASE}\n{BASE.replace('snip', 'magnitude')}\n")
     call("run", "a.circuit")
     shutil.copytree("runs/a", "b")
@@ -276,7 +276,7 @@ def test_a_damaged_result_hides_no_other(here, undrawn):
     assert said.stderr.count("error[E312]") == 1
 
 
-def test_no_torch_is_imported(here, undrawn, standard_run):
+def test_no_torch_is_imported(here, numbers_alone, standard_run):
     (here / "a.circuit").write_text(BASE)
     standard_run(BASE, "a.circuit")
     assert imported(["diff", "runs/a", "runs/a"], here) == []

@@ -19,6 +19,8 @@ from circuitlang.results.manifest import SUMS, damage
 from circuitlang.results.reader import read_file
 from circuitlang.results.writer import write_file, write_files
 
+RENDER = "all"
+
 SPEC = "circuit a = preserve conv5:34 on images/dogs/* kernels<=20 criterion=magnitude\n"
 FOLDER = Path("runs/inline/a")
 
@@ -60,7 +62,7 @@ def test_every_file_that_a_run_writes_is_looked_at(here, standard_run):
 
 @pytest.mark.parametrize("name", ["circuit.json", "circuit.safetensors", "metrics.json", SUMS])
 @pytest.mark.parametrize("content", [b"\xff", None])
-def test_a_damaged_circuit_is_made_again(here, undrawn, name, content, standard_run):
+def test_a_damaged_circuit_is_made_again(here, numbers_alone, name, content, standard_run):
     standard_run(SPEC)
     before = {path.name: path.read_bytes() for path in FOLDER.iterdir()}
     (FOLDER / "notes.txt").write_text("mine")
@@ -74,13 +76,13 @@ def test_a_damaged_circuit_is_made_again(here, undrawn, name, content, standard_
     assert {path.name: path.read_bytes() for path in FOLDER.iterdir()} == {**before, "notes.txt": b"mine"}
 
 
-def test_a_circuit_that_is_made_for_the_first_time_or_of_another_plan_is_not_made_again(here, undrawn):
+def test_a_circuit_that_is_made_for_the_first_time_or_of_another_plan_is_not_made_again(here, numbers_alone):
     assert "made again" not in call("run", "-e", SPEC)
     assert "made again" not in call("run", "-e", SPEC.replace("20", "30"))
 
 
 @pytest.mark.parametrize("name", ["circuit.json", "circuit.safetensors"])
-def test_what_was_changed_is_never_shown_as_the_circuit(here, undrawn, name, standard_run):
+def test_what_was_changed_is_never_shown_as_the_circuit(here, numbers_alone, name, standard_run):
     standard_run(SPEC)
     content = bytearray((FOLDER / name).read_bytes())
     content[len(content) // 2] ^= 1

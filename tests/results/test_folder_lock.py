@@ -302,7 +302,7 @@ def test_a_run_does_not_follow_a_link_of_its_own_name(here, victim):
     assert tree(victim) == before
 
 
-def test_the_folder_of_runs_may_be_a_link(here, tmp_path, undrawn):
+def test_the_folder_of_runs_may_be_a_link(here, tmp_path, numbers_alone):
     (here / "dogs.circuit").write_text(SPEC)
     (tmp_path / "large disk").mkdir()
     (here / "runs").symlink_to(tmp_path / "large disk")
@@ -337,7 +337,7 @@ def test_what_earlier_versions_wrote_is_replaced(tmp_path):
     assert tree(tmp_path).keys() == {"index.html", "plan.yaml", "one", "one/circuit.json"}
 
 
-def test_a_plan_that_is_run_where_it_lies_stays_as_its_author_wrote_it(here, undrawn):
+def test_a_plan_that_is_run_where_it_lies_stays_as_its_author_wrote_it(here, numbers_alone):
     ran = CliRunner().invoke(main, ["plan", "--yaml", "-e", SPEC])
     (here / "dogs").mkdir()
     plan = here / "dogs" / "plan.yaml"
@@ -419,7 +419,7 @@ def test_whether_capitals_count_is_seen_from_a_folders_own_name(tmp_path):
     assert ignores_case(tmp_path / "Abc")
 
 
-def test_parts_of_an_earlier_split_go_but_not_what_others_put_there(here, undrawn, monkeypatch):
+def test_parts_of_an_earlier_split_go_but_not_what_others_put_there(here, numbers_alone, monkeypatch):
     run("-e", f"circuit s-part1 = {SPEC}".replace("s-part1", "s"))
     summary = read_summary(Path("runs/inline/s"))
     for name, of in (("s-part1", "s"), ("s-part2", "s"), ("s-part3", "another")):
@@ -429,7 +429,7 @@ def test_parts_of_an_earlier_split_go_but_not_what_others_put_there(here, undraw
     (here / "s-part2" / "notes.txt").write_text("mine")
     (here / "s-part7").mkdir()
     (here / "s-part7" / "circuit.json").write_text("{}")
-    monkeypatch.setattr("circuitlang.results.writer.rendered_split", lambda result: ({"split.json": b"{}"}, result))
+    monkeypatch.setattr("circuitlang.results.writer.rendered_split", lambda result, _: ({"split.json": b"{}"}, result))
     divided = SimpleNamespace(split=SimpleNamespace(kinds=[SimpleNamespace(id="s-part1")]))
     writing.write_split(divided, here / "s")
     assert tree(here / "s-part1").keys() == tree(here / "s-part3").keys() == {"circuit.json", SUMS}

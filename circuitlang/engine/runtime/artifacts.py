@@ -5,7 +5,7 @@ The circuit is found and measured by then. What fails here is missing, and is sa
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -21,11 +21,11 @@ from circuitlang.engine.runtime.jobs import Job, PreparedRun
 from circuitlang.engine.visuals import activation_maps, exemplars
 from circuitlang.engine.visuals.feature_visualisation import visualise
 from circuitlang.plugins.protocols import Edits
+from circuitlang.results.outputs import MODULE
+from circuitlang.results.rendering import needs
 from circuitlang.results.types import Circuit, FidelityExamples, Result, Summary
 
 T = TypeVar("T")
-# The format that a module is written as, by which it is called where it is missing.
-MODULE = "module"
 # A module that computes something else is a mistake that the numbers may have too.
 _WRONG = "E350"
 
@@ -43,11 +43,14 @@ class MeasuredCircuit:
 
 @dataclass
 class _Attempts:
-    """Makes what can be made; `missing` has the reasons of the rest, by name."""
+    """Makes what can be made of what is asked for; `missing` has the reasons of the rest, by name."""
 
+    formats: Collection[str]
     missing: dict[str, str] = field(default_factory=dict)
 
     def __call__(self, name: str, make: Callable[[], T], otherwise: T) -> T:
+        if not needs(self.formats, name):
+            return otherwise
         try:
             return make()
         except torch.OutOfMemoryError:
@@ -60,11 +63,13 @@ class _Attempts:
             return otherwise
 
 
-def complete(prepared: PreparedRun, job: Job, summary: Summary, found: MeasuredCircuit) -> Result:
-    """A result with its module and its images, as far as they can be made. Raises CircuitError where the module
-    computes something else than the circuit."""
+def complete(
+    prepared: PreparedRun, job: Job, summary: Summary, found: MeasuredCircuit, formats: Collection[str]
+) -> Result:
+    """A result with the module and the images that these output formats need, as far as they can be made. Raises
+    CircuitError where the module computes something else than the circuit."""
     subnetwork, plan, options = job.subnetwork, job.plan, prepared.options
-    attempt = _Attempts()
+    attempt = _Attempts(formats)
     preprocess = prepared.model.preprocess
     numbers: dict[str, Any] = {"parameters": None, "extracted_difference": None}
     few = job.test or job.train

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -107,15 +107,16 @@ def execute(prepared: PreparedRun, job: Job) -> Result:
         unheard=train.constant,
         responses=judge.responses,
     )
-    return complete(prepared, job, summary, _measured(found, _circuit(subnetwork, found), judge))
+    measured = _measured(found, _circuit(subnetwork, found), judge)
+    return complete(prepared, job, summary, measured, prepared.formats(job))
 
 
 def _measured(found: _Found, circuit: Circuit, judge: FidelityEvaluator) -> MeasuredCircuit:
     return MeasuredCircuit(found.edits, circuit, judge.strength, lambda: found.module, lambda: judge.examples(found))
 
 
-def finish(prepared: PreparedRun, job: Job, result: Result) -> Result:
-    """A result that was read back, with the module and the images that it had or lacked; nothing is searched."""
+def finish(prepared: PreparedRun, job: Job, result: Result, formats: Collection[str]) -> Result:
+    """A result that was read back, with the module and the images that these formats need; nothing is searched."""
     subnetwork = job.subnetwork
     label = "held-out images" if job.test else "images"
     judge = FidelityEvaluator(subnetwork, job.test or job.train, label, job.plan.seed)
@@ -126,7 +127,7 @@ def finish(prepared: PreparedRun, job: Job, result: Result) -> Result:
     }
     effective = {layer.path: torch.from_numpy(_mask(layer, kernels, kernels.effective)) for layer, kernels in layers}
     found = _Found(subnetwork, {}, masks, effective, edits_from_result(result))
-    return complete(prepared, job, result.summary, _measured(found, result.circuit, judge))
+    return complete(prepared, job, result.summary, _measured(found, result.circuit, judge), formats)
 
 
 def _mask(layer: LayerResult, kernels: KeptKernels, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:

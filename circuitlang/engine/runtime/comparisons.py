@@ -20,9 +20,9 @@ from circuitlang.plugins.protocols import MODELS, LoadedModel, PathResolver
 from circuitlang.results.comparison import FILE, Comparison
 from circuitlang.results.comparison_folders import folder_names, read_comparison
 from circuitlang.results.manifest import damage
-from circuitlang.results.outputs import ComparisonResult
+from circuitlang.results.outputs import ComparisonResult, asked_formats
 from circuitlang.results.reader import read, unchanged
-from circuitlang.results.rendering import missing_formats
+from circuitlang.results.rendering import due, missing_formats
 from circuitlang.results.types import Result, Summary
 from circuitlang.results.writer import write_comparison
 
@@ -54,7 +54,7 @@ def compare_run(
             yield ComparisonStatus(tuple(asked), place, missing=missing)
             continue
         circuits = ids = tuple(member for each in asked for member in members[each])
-        before = _before(place, ids, [finished[each] for each in ids])
+        before = _before(place, ids, [finished[each] for each in ids], asked_formats(prepared.options.render))
         if before is not None:
             yield ComparisonStatus(circuits, place, before)
             continue
@@ -75,8 +75,10 @@ def _lacking(comparison: Comparison, name: str) -> CircuitError | None:
     return CircuitError(findings) if findings else None
 
 
-def _before(place: Path, ids: Sequence[str], summaries: Sequence[Summary]) -> Comparison | None:
-    """Return the stored comparison, if it is of the same circuits."""
+def _before(
+    place: Path, ids: Sequence[str], summaries: Sequence[Summary], formats: Collection[str]
+) -> Comparison | None:
+    """Return the stored comparison, if it is of the same circuits and lacks none of these output formats."""
     if not (place / FILE).is_file():
         return None
     try:
@@ -84,7 +86,8 @@ def _before(place: Path, ids: Sequence[str], summaries: Sequence[Summary]) -> Co
     except InputError:
         # It is of another version, or damaged, and is written again.
         return None
-    same = found.identity == identity(ids, summaries) and not found.missing and not damage(place)
+    absent = due(formats, found.missing, found.unrendered)
+    same = found.identity == identity(ids, summaries) and not absent and not damage(place)
     return found if same else None
 
 
@@ -97,7 +100,7 @@ def compare_circuits(prepared: PreparedRun, circuits: Sequence[Summary], folder:
     with arithmetic(prepared.device):
         found = compare(sides)
     result = ComparisonResult(found, [side.result for side in sides], ids)
-    return write_comparison(result, place).comparison
+    return write_comparison(result, place, asked_formats(prepared.options.render)).comparison
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,10 @@ begins. `survey` finds the same mistakes without the weights."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -42,6 +43,7 @@ from circuitlang.plugins.protocols import (
     TrackProgress,
     no_progress,
 )
+from circuitlang.results.outputs import MODULE, asked_formats
 from circuitlang.results.types import Part, Provenance
 
 # The images of each set, and the problems of those that were left out.
@@ -58,7 +60,8 @@ def unnoted(_finding: Finding, /) -> None:
 class Options:
     """Options that do not change the result: how it is shown, whether broken images stop the run, whether code that the
     spec names may run, whether every channel is visualised or the feature alone, the device and how many images it
-    takes at a time (None: as many as suit it). And what has: whether scores may be computed in TF32."""
+    takes at a time (None: as many as suit it), and the output formats (a `Rendering`; CIRCUITLANG_RENDER, or all). And
+    what has: whether scores may be computed in TF32."""
 
     skip_unreadable: bool = False
     allow_code: bool = False
@@ -66,9 +69,14 @@ class Options:
     device: str = "auto"
     batch_size: int | None = None
     fast: bool = False
+    render: str = field(default_factory=lambda: os.environ.get("CIRCUITLANG_RENDER", "all"))
     track: TrackProgress = no_progress
     # Told what is to be known of a sound plan's files, such as where weights were found in one.
     note: Callable[[Finding], None] = unnoted
+
+    def __post_init__(self) -> None:
+        # A word from Python or from the environment is checked before anything is computed. Raises InputError.
+        asked_formats(self.render)
 
 
 @dataclass(frozen=True)
@@ -130,6 +138,17 @@ class PreparedRun:
     def device(self) -> torch.device:
         """The device that computes."""
         return self.jobs[0].train.device
+
+    def formats(self, job: Job) -> frozenset[str]:
+        """Return the output formats that a job's folder is to have. A comparison runs the modules of its circuits."""
+        asked = asked_formats(self.options.render)
+        name = job.part.of if job.part else job.plan.id
+        compared = any(name in circuits for circuits in self.plan.comparisons)
+        return asked | {MODULE} if compared else asked
+
+    def visualises(self, job: Job) -> bool:
+        """Return whether every channel of a circuit is to be visualised, on the page that shows it."""
+        return self.options.visualise and "diagram_html" in self.formats(job)
 
 
 @dataclass(frozen=True)

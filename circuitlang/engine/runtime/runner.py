@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -26,7 +26,6 @@ from circuitlang.base.diagnostics import (
 )
 from circuitlang.base.source import Span
 from circuitlang.engine.device import arithmetic
-from circuitlang.engine.runtime.artifacts import MODULE
 from circuitlang.engine.runtime.circuit_job import execute, finish
 from circuitlang.engine.runtime.jobs import Job, PreparedRun, prepare, unnoted
 from circuitlang.engine.runtime.process_pool import Died, spread
@@ -36,9 +35,9 @@ from circuitlang.plan.model import Circuit, Plan
 from circuitlang.plugins.protocols import CRITERIA, no_progress, passes_of
 from circuitlang.results.forecast import State
 from circuitlang.results.manifest import damage
-from circuitlang.results.outputs import FORMATS
+from circuitlang.results.outputs import FORMATS, MODULE
 from circuitlang.results.reader import read, read_split, read_summary, visualised
-from circuitlang.results.rendering import missing_formats
+from circuitlang.results.rendering import due, missing_formats
 from circuitlang.results.split import SplitResult
 from circuitlang.results.types import Result
 from circuitlang.results.writer import claim, write, write_split
@@ -120,8 +119,8 @@ def perform(
         return
     pending = []
     for job in jobs:
-        before = finished(job, folder, prepared.options.visualise)
-        if not before or lacking(before):
+        before = finished(job, folder, prepared.visualises(job))
+        if not before or incomplete(before, prepared.formats(job)):
             pending.append(job)
         else:
             yield from before
@@ -206,9 +205,9 @@ class JobRunner:
             for each in self._jobs:
                 if each.subnetwork is not job.subnetwork:
                     each.subnetwork.memo.clear()
-        before = finished(job, self._folder, self._prepared.options.visualise)
+        before = finished(job, self._folder, self._prepared.visualises(job))
         single = job.plan.into is None or job.part
-        if before and not lacking(before):
+        if before and not incomplete(before, self._prepared.formats(job)):
             yield from before
         elif before and single:
             yield self._made(job, self._finish)
@@ -258,20 +257,22 @@ class JobRunner:
         self._ahead(job)
         place = self._folder / job.plan.id
         result, lost = execute(self._prepared, job), _lost(place)
-        result = write(result, place)
+        result = write(result, place, self._prepared.formats(job))
         # The module is in the folder now, and may be too large to keep one for each circuit of a run.
         return CircuitOutcome(replace(result, module=b""), place, False, time.perf_counter() - begin, lost)
 
     def _finish(self, job: Job) -> CircuitOutcome:
-        """Make what an earlier run could not make of a circuit that it found."""
+        """Make what an earlier run could not make of a circuit that it found, or was not asked for."""
         begin = time.perf_counter()
         place = self._folder / job.plan.id
         before = read(place)
-        formats = set(before.summary.missing)
-        if MODULE in formats or not formats <= FORMATS.declarations.keys():
-            # Several formats report the module and the images.
-            formats = set()
-        result = write(finish(self._prepared, job, before), place, formats)
+        summary, asked = before.summary, self._prepared.formats(job)
+        # The folder keeps what it has.
+        formats = asked | FORMATS.declarations.keys() - set(summary.unrendered)
+        absent = due(asked, summary.missing, summary.unrendered)
+        # Several formats report the module and the images.
+        shared = MODULE in absent or not absent <= FORMATS.declarations.keys()
+        result = write(finish(self._prepared, job, before, formats), place, formats, None if shared else absent)
         return CircuitOutcome(replace(result, module=b""), place, cached=False, seconds=time.perf_counter() - begin)
 
     def _ahead(self, job: Job) -> None:
@@ -295,7 +296,7 @@ class JobRunner:
 
     def _judge(self, division: SplitJobs, results: Sequence[Result], job: Job) -> SplitOutcome:
         found, place = evaluate_split(self._prepared, job, division, results), self._folder / job.plan.id
-        found = write_split(found, place)
+        found = write_split(found, place, self._prepared.formats(job))
         return SplitOutcome(replace(found, pictures=()), place, cached=False)
 
     def _fitting(self, job: Job, make: Callable[[Job], T]) -> T:
@@ -343,19 +344,25 @@ def finished(job: Job, folder: Path, visualise: bool = False) -> list[CircuitOut
     return []
 
 
-def state_of(job: Job, folder: Path) -> State:
-    """Compare what is in a job's folder below this one with what a run would leave there."""
+def state_of(job: Job, folder: Path, formats: Collection[str]) -> State:
+    """Compare what is in a job's folder below this one with what a run of these output formats would leave there."""
     place = folder / job.plan.id
     if not place.is_dir():
         return "new"
     if before := finished(job, folder):
-        return "incomplete" if lacking(before) else "finished"
+        return "incomplete" if incomplete(before, formats) else "finished"
     try:
         found = read_split(place) if job.plan.into is not None else read_summary(place)
     except InputError:
         # A file that is unchanged and unreadable is of another version.
         return "damaged" if _lost(place) else "changed"
     return "damaged" if found.provenance.identity == job.provenance.identity else "changed"
+
+
+def incomplete(outcomes: Sequence[CircuitOutcome | SplitOutcome], formats: Collection[str]) -> bool:
+    """Return whether an output format that is asked for is absent from circuits and splits that are finished."""
+    stored = [each.result.summary if isinstance(each, CircuitOutcome) else each.result.split for each in outcomes]
+    return any(due(formats, each.missing, each.unrendered) for each in stored)
 
 
 def lacking(outcomes: Sequence[CircuitOutcome | SplitOutcome]) -> list[Finding]:
@@ -392,7 +399,7 @@ def _same(place: Path, identity: str) -> bool:
 
 
 def part_of(plan: Plan, circuits: Sequence[Circuit]) -> Plan:
-    """A plan of some of its circuits and the images they need."""
+    """A plan of some of its circuits and the images they need; those that it compares have their modules."""
     used = {name for each in circuits for name in (each.images, each.test, each.contrast)}
     images = {name: each for name, each in plan.images.items() if name in used}
-    return msgspec.structs.replace(plan, circuits=list(circuits), images=images, comparisons=[], expectations=[])
+    return msgspec.structs.replace(plan, circuits=list(circuits), images=images, expectations=[])

@@ -45,6 +45,7 @@ class _Compared:
     folder: str
     title: str
     claims: Sequence[str]
+    page: bool
 
 
 def index(
@@ -91,7 +92,8 @@ def index(
         held_out=all(summary.test for summary in summaries),
         sweeps=[_draw(sweep) for sweep in sweeps(plan.circuits, finished)],
         comparisons=[
-            _Compared(folder, title(comparison), claims(comparison)) for folder, comparison in (compared or {}).items()
+            _Compared(folder, title(comparison), claims(comparison), comparison.has("page"))
+            for folder, comparison in (compared or {}).items()
         ],
     )
 

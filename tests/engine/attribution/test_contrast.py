@@ -111,7 +111,7 @@ def test_what_does_as_much_on_the_others_is_never_kept(refill):
     assert not any(each.any() for each in same.values())
 
 
-def test_it_is_measured_on_pictures_of_both_that_had_no_say(both: Path):
+def test_it_is_measured_on_pictures_of_both_that_had_no_say(both: Path, with_pages: None):
     (place,) = run(SPEC).values()
     summary, numbers = read_summary(place), json.loads((place / "metrics.json").read_text())
     assert summary.contrast is not None

@@ -26,7 +26,7 @@ LINE = "preserve conv5:34 on images/dogs/* sparsity<={size} {rest}\n"
 
 
 @pytest.fixture
-def scored(here: Path, undrawn: None, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def scored(here: Path, numbers_alone: None, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The criteria that something was scored by; each costs passes but the two baselines."""
     seen: list[str] = []
 
@@ -188,7 +188,7 @@ def test_equal_plans_are_of_one_basis_whatever_their_size():
 
 
 @pytest.fixture
-def answered(here: Path, undrawn: None, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def answered(here: Path, numbers_alone: None, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the whole network ran on, beside scoring."""
     seen: list[str] = []
     collect = reference_responses.collect
@@ -220,7 +220,7 @@ def test_the_network_is_not_run_again_by_the_next_run(answered, here):
     assert sorted(answered) == everything
 
 
-def test_a_plan_knows_what_the_network_was_asked(here, undrawn):
+def test_a_plan_knows_what_the_network_was_asked(here, numbers_alone):
     draw_pictures(here, "cats", 3)
     rest = "criterion=snip contrast=images/cats/*"
     (fresh,) = plan(0.2, rest=rest)
@@ -232,7 +232,7 @@ def test_a_plan_knows_what_the_network_was_asked(here, undrawn):
     assert plan(0.1, rest="criterion=actgrad holdout=40%")[0]["forwards"] - other["forwards"] == 2
 
 
-def test_responses_to_very_many_pictures_are_not_kept(here, undrawn, monkeypatch):
+def test_responses_to_very_many_pictures_are_not_kept(here, numbers_alone, monkeypatch):
     run(0.2)
     responses = tensor_cache.folder().with_name("responses")
     assert len(list(responses.glob("*/*"))) == 3

@@ -190,7 +190,7 @@ WHOLE = ["Branch", "Scaled", "Masked", "hooked", "standardised", "pruned", "weig
 
 @pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
 @pytest.mark.parametrize("name", [*WHOLE, "spectral_normed", "parallel"])
-def test_a_circuit_of_all_kernels_is_the_network(place, pageless, name):
+def test_a_circuit_of_all_kernels_is_the_network(place, name):
     found = run(name, f"class({UNIT})", "sparsity<=100%")
     with torch.no_grad():
         wanted = build(name)(images())[:, UNIT : UNIT + 1]
@@ -200,7 +200,7 @@ def test_a_circuit_of_all_kernels_is_the_network(place, pageless, name):
 @pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
 @pytest.mark.parametrize("name", [*WHOLE, "spectral_normed", "parallel"])
 @pytest.mark.parametrize("given", [True, False])
-def test_the_masked_network_is_the_whole_network_with_the_circuit_in_it(place, pageless, name, given):
+def test_the_masked_network_is_the_whole_network_with_the_circuit_in_it(place, name, given):
     found = run(name)
     model = build(name) if given else None
     before = {key: value.clone() for key, value in model.state_dict().items()} if model else {}
@@ -215,7 +215,7 @@ def test_the_masked_network_is_the_whole_network_with_the_circuit_in_it(place, p
         assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
-def test_the_branch_of_the_default_argument_is_the_network(place, pageless):
+def test_the_branch_of_the_default_argument_is_the_network(place):
     assert list(run("Branch").masks) == ["own.0", "own.2"]
 
 
@@ -240,7 +240,7 @@ def test_check_deep_refuses_what_a_run_refuses(place, name):
     assert finding.message == "the network draws random numbers in evaluation mode"
 
 
-def test_layers_that_wait_for_images_get_their_weights(place, pageless):
+def test_layers_that_wait_for_images_get_their_weights(place):
     one, other = run("lazy"), run("lazy")
     assert list(one.masks) == ["0", "2"]
     assert one.summary.provenance.weights == other.summary.provenance.weights
@@ -248,7 +248,7 @@ def test_layers_that_wait_for_images_get_their_weights(place, pageless):
 
 def test_a_run_that_ends_well_prints_nothing_of_a_librarys_or_the_networks(place):
     Path("a.circuit").write_text(spec("Grid", "b:1", "sparsity<=40%"))
-    words = [sys.executable, "-m", "tests.helpers.fast_mode", "run", "a.circuit", "--allow-code"]
+    words = [sys.executable, "-m", "circuitlang", "run", "a.circuit", "--allow-code"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "Error" not in done.stdout
@@ -259,7 +259,7 @@ def test_a_run_that_ends_well_prints_nothing_of_a_librarys_or_the_networks(place
 def test_a_run_prints_no_warnings_of_a_library(place, jobs):
     again = "circuit d = preserve class(1) on pics/* sparsity<=30% criterion=snip\n"
     Path("a.circuit").write_text(spec("Sampled", size="sparsity<=40%") + again)
-    words = [sys.executable, "-m", "tests.helpers.fast_mode", "run", "a.circuit", "--allow-code", "--jobs", jobs]
+    words = [sys.executable, "-m", "circuitlang", "run", "a.circuit", "--allow-code", "--jobs", jobs]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -267,7 +267,7 @@ def test_a_run_prints_no_warnings_of_a_library(place, jobs):
 @pytest.mark.slow
 def test_warnings_are_there_for_those_who_ask(place):
     Path("a.circuit").write_text(spec("Sampled"))
-    words = [sys.executable, "-W", "default", "-m", "tests.helpers.fast_mode", "run", "a.circuit", "--allow-code"]
+    words = [sys.executable, "-W", "default", "-m", "circuitlang", "run", "a.circuit", "--allow-code"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert "UserWarning: Default grid_sample" in done.stderr

@@ -266,7 +266,7 @@ def draw(folder: Path, inner: int, count: int = 5) -> None:
 
 
 @pytest.mark.parametrize("inner", [1, 4])
-def test_a_run_for_other_than_three_channels(inner: int, here: Path) -> None:
+def test_a_run_for_other_than_three_channels(inner: int, here: Path, with_pages: None) -> None:
     draw(here / "images", inner)
     lists = f"mean={[0.5] * inner}, std={[0.25] * inner}" if inner == 4 else ""
     (here / "a.circuit").write_text(

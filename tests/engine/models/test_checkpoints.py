@@ -471,7 +471,7 @@ def test_tensors_that_are_not_wanted_are_not_read(tmp_path):
     assert found.name == "w.pt"
 
 
-def test_how_weights_were_found_is_said_wherever_they_are_used(tmp_path, undrawn):
+def test_how_weights_were_found_is_said_wherever_they_are_used(tmp_path, numbers_alone):
     from circuitlang.bundled.network import build
     from circuitlang.pipeline import compile_source, forecast, list_layers, run
     from circuitlang.reporting.text.circuit_sentences import notes

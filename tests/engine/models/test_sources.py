@@ -582,7 +582,7 @@ def own(here, target="two:1", kind="float", **changed):
     return CliRunner().invoke(main, ["run", "own.circuit", "--allow-code"])
 
 
-def test_what_is_no_weight_has_a_say_too(here, undrawn):
+def test_what_is_no_weight_has_a_say_too(here, numbers_alone):
     """A tensor that is an attribute, a buffer that isn't saved, a constant in the code: none is in a state dict."""
 
     def made():
@@ -609,7 +609,7 @@ def test_what_is_no_weight_has_a_say_too(here, undrawn):
     assert made()[1] == with_cache
 
 
-def test_a_network_in_another_precision_is_run_in_single(here, undrawn):
+def test_a_network_in_another_precision_is_run_in_single(here, numbers_alone):
     assert own(here, kind="double").exit_code == 0
 
 

@@ -15,7 +15,8 @@ from circuitlang.engine.circuits.extraction import extractor
 from circuitlang.engine.runtime import artifacts, runner
 from circuitlang.results.outputs import COMPARISON_FORMATS, FORMATS, SPLIT_FORMATS
 from tests.conftest import draw_pictures
-from tests.helpers.fast_mode import BRIEF
+
+RENDER = "all"
 
 SPEC = "circuit one = preserve conv2:3 on images/dogs/* kernels<=6 criterion=magnitude\n"
 FILES = {
@@ -73,8 +74,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     folder = tmp_path_factory.mktemp("whole")
     draw_pictures(folder, "dogs", 4)
     with pytest.MonkeyPatch.context() as patch:
-        for brief in BRIEF:
-            patch.setattr(f"{brief.module}.{brief.name}", brief.instead)
+        patch.setenv("CIRCUITLANG_RENDER", "all")
         assert not run(folder)[1]
     return contents(folder)
 

@@ -30,7 +30,8 @@ from circuitlang.results.comparison import Comparison, letter
 from circuitlang.results.comparison_folders import folder_names, read_comparison
 from circuitlang.results.manifest import SUMS
 from tests.conftest import draw_pictures
-from tests.helpers.fast_mode import leave_pages
+
+RENDER = "all"
 
 SVG = "{http://www.w3.org/2000/svg}"
 SPEC = """
@@ -61,9 +62,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("compare")
     draw_pictures(place, "dogs", 7)
     (place / "spec.circuit").write_text(SPEC)
-    with pytest.MonkeyPatch.context() as patch:
-        leave_pages(patch)
-        circuitlang.run(place / "spec.circuit", place / "runs")
+    circuitlang.run(place / "spec.circuit", place / "runs")
     return place / "runs" / "spec"
 
 

@@ -80,7 +80,7 @@ def test_a_lock_holds_hashes_that_anyone_can_compute(here):
     assert write_lock(locked).encode() == (here / "a.circuit.lock").read_bytes()
 
 
-def test_what_did_not_change_runs_however_it_is_written(here, undrawn):
+def test_what_did_not_change_runs_however_it_is_written(here, numbers_alone):
     call("lock", "a.circuit")
     before = (here / "a.circuit.lock").read_bytes()
     (here / "a.circuit").write_text("# said otherwise\n" + SPEC.replace("10%", "0.1").replace("model ", "model  "))
@@ -89,7 +89,7 @@ def test_what_did_not_change_runs_however_it_is_written(here, undrawn):
     assert (here / "a.circuit.lock").read_bytes() == before
 
 
-def test_each_picture_that_drifted_is_named(here, undrawn):
+def test_each_picture_that_drifted_is_named(here, numbers_alone):
     call("lock", "a.circuit")
     folder = here / "images" / "dogs"
     (folder / "0.png").unlink()
@@ -131,13 +131,13 @@ def test_another_meaning_of_the_spec_is_named(here, old, new, codes, words):
     assert words in refused(*codes)
 
 
-def test_a_set_under_another_name_is_the_same_set(here, undrawn):
+def test_a_set_under_another_name_is_the_same_set(here, numbers_alone):
     call("lock", "a.circuit")
     (here / "a.circuit").write_text(SPEC.replace("images dogs", "images pups").replace("on dogs", "on pups"))
     call("run", "a.circuit", "--locked")
 
 
-def test_another_version_is_a_warning(here, undrawn):
+def test_another_version_is_a_warning(here, numbers_alone):
     call("lock", "a.circuit")
     path = here / "a.circuit.lock"
     path.write_text(path.read_text().replace("  pillow: ", "  pillow: 1."))

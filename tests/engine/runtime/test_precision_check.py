@@ -31,6 +31,8 @@ from circuitlang.engine.runtime.jobs import Options, prepare
 from tests.conftest import draw_pictures
 from tests.engine.attribution.test_criteria import best, naive_snip
 
+RENDER = "all"
+
 LINE = "preserve conv5:34 on images/dogs/* sparsity<=0.1 criterion=snip"
 _PRODUCTS = ("convolution", "convolution_backward", "mm", "addmm", "bmm")
 

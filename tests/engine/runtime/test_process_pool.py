@@ -18,7 +18,6 @@ from circuitlang.cli.main import main
 from circuitlang.engine.runtime import runner
 from circuitlang.engine.runtime.process_pool import Died, spread
 from tests.helpers import process_endings
-from tests.helpers.fast_mode import leave_undrawn, undrawn_worker
 from tests.helpers.pool_tasks import start
 
 IDS = [f"conv5_{channel}-magnitude-20kernels" for channel in (30, 32, 33, 34)]
@@ -71,13 +70,13 @@ def alone(tmp_path_factory) -> dict[str, bytes]:
     folder = tmp_path_factory.mktemp("alone")
     draw_pictures(folder, "dogs", 5)
     with pytest.MonkeyPatch.context() as patch:
-        leave_undrawn(patch)
+        patch.setenv("CIRCUITLANG_RENDER", "none")
         list(pipeline.run(Source("<-e>", SPEC, folder), folder / "runs"))
     return numbers(folder / "runs" / "inline")
 
 
 @pytest.mark.slow
-def test_several_processes_find_what_one_finds(here, alone, undrawn, monkeypatch):
+def test_several_processes_find_what_one_finds(here, alone, numbers_alone, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     result = call("run", "-e", SPEC, "--jobs", "2")
     assert numbers() == alone
@@ -91,7 +90,7 @@ def test_several_processes_find_what_one_finds(here, alone, undrawn, monkeypatch
     assert [path.name for path in Path("runs/inline").iterdir() if path.name.startswith(".")] == []
 
 
-def test_shares_and_names_are_of_the_whole_plan(here, alone, undrawn):
+def test_shares_and_names_are_of_the_whole_plan(here, alone, numbers_alone):
     call("run", "-e", SPEC, "--shard", "2/3")
     assert done() == [IDS[1]]
     call("run", "-e", SPEC, "--only", IDS[3], "--only", IDS[0])
@@ -119,7 +118,7 @@ def test_a_name_that_is_none_is_refused_with_a_guess(here):
 
 
 @pytest.fixture
-def broken(undrawn, monkeypatch) -> Callable[[Exception], None]:
+def broken(numbers_alone, monkeypatch) -> Callable[[Exception], None]:
     """Makes the second of the circuits fail."""
     whole = runner.execute
 
@@ -175,11 +174,11 @@ def _breaking(again, folder, threads):
         return whole(prepared, job)
 
     runner.execute = execute
-    return undrawn_worker(again, folder, threads)
+    return runner.start_worker(again, folder, threads)
 
 
 def test_a_circuit_that_fails_or_kills_one_of_several_processes_does_not_lose_the_others(
-    here, alone, undrawn, monkeypatch
+    here, alone, numbers_alone, monkeypatch
 ):
     monkeypatch.setattr(runner, "start_worker", _breaking)
     result = call("run", "-e", SPEC, "--jobs", "2", code=1)

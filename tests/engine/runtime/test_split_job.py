@@ -40,6 +40,8 @@ from circuitlang.results.split import ClusterTest, SpecificityTest, Split
 from tests.conftest import ROOT, draw_pictures
 from tests.helpers.toy_networks import SIZE, Chain, Fixed, Groups, build, images, layers, naive_trace
 
+RENDER = "all"
+
 SPEC = "circuit parts = split conv5:34 on images/*/* into {into} kernels<=60 criterion=actgrad holdout=25%\n"
 PLACE = Path("runs/inline")
 
@@ -388,7 +390,7 @@ def test_parts_that_an_earlier_split_had_more_go(run):
     assert [place.name for place in parts(PLACE, "parts")] == ["parts-part1", "parts-part2"]
 
 
-def test_several_processes_find_the_same(run, undrawn):
+def test_several_processes_find_the_same(run):
     more = "circuit small = preserve conv5:34 on images/dogs/* kernels<=20 criterion=magnitude\n"
     call("run", "-e", SPEC.format(into=2) + more, "--jobs", "2", "--out", "several")
     for name in ("parts/split.json", "parts-part1/metrics.json", "parts-part2/metrics.json"):
@@ -562,7 +564,7 @@ def test_the_page_of_planted_circuits_has_what_is_printed():
 
 
 @pytest.mark.slow
-def test_a_channel_of_a_real_network_is_split(real, tmp_path, undrawn):
+def test_a_channel_of_a_real_network_is_split(real, tmp_path, numbers_alone):
     text = """\
 model squeezenet1_0(weights="squeezenet1_0.safetensors", resize=128, crop=128)
 images few = images/*/* limit=24

@@ -78,14 +78,14 @@ def passes(monkeypatch) -> list[list[str]]:
     return seen
 
 
-def test_a_sweep_makes_one_pass_for_all_targets(here, undrawn, passes):
+def test_a_sweep_makes_one_pass_for_all_targets(here, numbers_alone, passes):
     found = spec(SWEEP, here)
     assert 0 < len(passes) <= found[0]["train.images"]
     # Two targets of one layer, of which both criteria begin with the same gradient, and one of another.
     assert passes == [["conv4", "conv4", "conv3"]] * len(passes)
 
 
-def test_a_sweep_finds_what_single_circuits_find(here, undrawn, monkeypatch):
+def test_a_sweep_finds_what_single_circuits_find(here, numbers_alone, monkeypatch):
     together = spec(SWEEP, here)
     monkeypatch.setattr("circuitlang.engine.runtime.runner.precompute_shared", lambda *_: None)
     monkeypatch.setenv("CIRCUITLANG_CACHE", str(here / "another"))
@@ -95,7 +95,7 @@ def test_a_sweep_finds_what_single_circuits_find(here, undrawn, monkeypatch):
         assert one == pytest.approx(other, rel=1e-4, abs=1e-5)
 
 
-def test_where_nothing_can_be_kept_each_is_scored_by_itself(here, undrawn, monkeypatch, passes):
+def test_where_nothing_can_be_kept_each_is_scored_by_itself(here, numbers_alone, monkeypatch, passes):
     (here / "file").write_text("")
     monkeypatch.setenv("CIRCUITLANG_CACHE", str(here / "file"))
     assert len(spec(SWEEP, here)) == 9
@@ -104,7 +104,7 @@ def test_where_nothing_can_be_kept_each_is_scored_by_itself(here, undrawn, monke
     assert many == {3: many[3], 1: 9 * many[3]}
 
 
-def test_what_is_finished_is_not_scored_for_company(here, undrawn, passes):
+def test_what_is_finished_is_not_scored_for_company(here, numbers_alone, passes):
     spec(SWEEP, here)
     tensor_cache.clear()
     passes.clear()
@@ -134,7 +134,7 @@ def test_of_several_processes_none_waits_for_another_layer(here, passes, monkeyp
     assert reference_responses.there(last.subnetwork, last.train)
 
 
-def test_what_the_network_does_is_found_once_for_all_and_forgotten_at_the_end(here, undrawn, monkeypatch):
+def test_what_the_network_does_is_found_once_for_all_and_forgotten_at_the_end(here, numbers_alone, monkeypatch):
     ran, subnetworks = [], []
     collect = reference_responses.collect
 
@@ -150,7 +150,7 @@ def test_what_the_network_does_is_found_once_for_all_and_forgotten_at_the_end(he
 
 
 @pytest.mark.parametrize(("room", "together"), [(1 << 20, {3}), (0, {1})])
-def test_responses_that_take_much_room_are_not_found_for_others(here, undrawn, monkeypatch, room, together):
+def test_responses_that_take_much_room_are_not_found_for_others(here, numbers_alone, monkeypatch, room, together):
     ran = set()
     collect = reference_responses.collect
     monkeypatch.setattr("circuitlang.engine.runtime.work_sharing.ROOM", room)
@@ -165,14 +165,16 @@ def test_responses_that_take_much_room_are_not_found_for_others(here, undrawn, m
 
 
 @pytest.mark.parametrize(("room", "together"), [(1 << 30, 3), (300_000, 1)])
-def test_no_more_are_scored_together_than_their_sums_have_room(here, undrawn, passes, monkeypatch, room, together):
+def test_no_more_are_scored_together_than_their_sums_have_room(
+    here, numbers_alone, passes, monkeypatch, room, together
+):
     """Of conv4 and what leads to it there are 6,704 kernels, for gn five numbers of 8 bytes each: 268,160."""
     monkeypatch.setattr("circuitlang.engine.runtime.work_sharing.SCORES", room)
     spec("preserve conv4:[1, 2, 3] on images/dogs/* sparsity<=0.1 criterion=gn", here)
     assert {len(targets) for targets in passes} == {together}
 
 
-def test_what_fails_for_one_fails_for_no_other(here, undrawn, monkeypatch):
+def test_what_fails_for_one_fails_for_no_other(here, numbers_alone, monkeypatch):
     def broken(_):
         raise ValueError("broken criterion")
 
@@ -194,7 +196,7 @@ def test_what_fails_for_one_fails_for_no_other(here, undrawn, monkeypatch):
     assert len([*(here / "sweep").glob("*/circuit.json")]) == 5
 
 
-def test_what_is_done_is_not_done_again_for_those_that_come_later(here, undrawn, monkeypatch):
+def test_what_is_done_is_not_done_again_for_those_that_come_later(here, numbers_alone, monkeypatch):
     """Where nothing of it can be kept on disk."""
     monkeypatch.setattr(tensor_cache, "LARGEST", 0)
     found, collect = [], reference_responses.collect
@@ -209,7 +211,7 @@ def test_what_is_done_is_not_done_again_for_those_that_come_later(here, undrawn,
     assert len(found) == len(set(found)) == 5 * 2
 
 
-def test_one_of_several_processes_holds_what_it_knows_of_one_feature(here, undrawn):
+def test_one_of_several_processes_holds_what_it_knows_of_one_feature(here, numbers_alone):
     text = "preserve conv4:[1, 2, 3] on images/dogs/* sparsity<=0.1 criterion=snip"
     compiled = compile_source(Source(str(here / "some.circuit"), text))
     prepared = prepare(compiled.plan, compiled.folder, compiled.origins, Options())

@@ -28,6 +28,8 @@ from tests.reporting.diagram.test_diagram import (
     result,
 )
 
+RENDER = "all"
+
 Open = Callable[..., Page]
 
 

@@ -23,6 +23,8 @@ from circuitlang.reporting.formats.page import page as report
 from circuitlang.reporting.html import charts
 from tests.conftest import ROOT
 
+RENDER = "all"
+
 DOGS = ROOT / "examples" / "images" / "dogs"
 SPEC = f"""\
 images dogs = {DOGS}/* limit=16
