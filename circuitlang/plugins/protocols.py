@@ -22,7 +22,7 @@ those of a map. Torch is imported for types only, because the compiler reads the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, Protocol, TypeVar
@@ -183,6 +183,12 @@ class Scoring(Protocol):
         """Call back with the path and the activations of every layer, in order, in the network with the edits of this
         schedule."""
 
+    def stage(self, budget: int, compute: Callable[[Scoring], Mapping[str, Tensor]]) -> Mapping[str, Tensor]:
+        """Return tensors that do not depend on the circuit's size, stored or computed.
+
+        They belong to this schedule, its parameters and a budget, with which `compute` is called.
+        """
+
     def select(self, scores: Scores, budget: int) -> Masks:
         """Return the `budget` best relevant kernels; disconnected ones are replaced if the spec says so."""
 
@@ -220,6 +226,19 @@ class Criterion:
 
 
 @dataclass(frozen=True)
+class Stage:
+    """A part of a schedule's work: its passes and forward passes, over `images` images at most unless that is None.
+
+    All but the last are the same for circuits of every size that have a stage of this budget; see `Scoring.stage`.
+    """
+
+    budget: int
+    passes: float
+    images: int | None = None
+    forwards: int = 0
+
+
+@dataclass(frozen=True)
 class Schedule:
     """A registered criterion that arranges its own passes; `passes` computes their number from its parameters."""
 
@@ -227,6 +246,7 @@ class Schedule:
     passes: Callable[..., float]
     nested: bool
     contrast: Literal["sums", "bases", ""] = ""
+    stages: Callable[..., Sequence[Stage]] | None = None
 
 
 @dataclass(frozen=True)
@@ -336,7 +356,11 @@ def criterion(cotangent: Cotangent = absolute, finish: Finish = as_they_are) -> 
 
 
 def schedule(
-    contrast: Literal["sums", "bases", ""] = "", *, passes: Callable[..., float], nested: bool = False
+    contrast: Literal["sums", "bases", ""] = "",
+    *,
+    passes: Callable[..., float],
+    nested: bool = False,
+    stages: Callable[..., Sequence[Stage]] | None = None,
 ) -> Callable[[P], P]:
     """Register a criterion that arranges its own passes.
 
@@ -346,10 +370,13 @@ def schedule(
     `contrast` says how scores are contrasted with other images: "sums" if scores are sums over images, so that scores
     on the other images are subtracted; "bases" if other criteria compute them, which are contrasted then; "" if a
     contrast is impossible.
+
+    `stages` computes from the number of relevant kernels, the budget and all parameters what circuits of several sizes
+    share; see `Stage`.
     """
 
     def register(procedure: P) -> P:
-        CRITERIA.add(procedure.__name__, procedure.__module__, Schedule(procedure, passes, nested, contrast))
+        CRITERIA.add(procedure.__name__, procedure.__module__, Schedule(procedure, passes, nested, contrast, stages))
         return procedure
 
     return register
@@ -360,8 +387,13 @@ def passes_of(name: str, parameters: Mapping[str, Value] | None = None) -> float
 
     Raises KeyError if there is no criterion of that name.
     """
+    return CRITERIA.load(name).passes(**complete(name, parameters or {}))
+
+
+def complete(name: str, parameters: Mapping[str, Value]) -> dict[str, Value]:
+    """Return the parameters of a criterion, with the defaults of those that are not given."""
     defaults = {parameter.name: parameter.default for parameter in CRITERIA.declarations[name].parameters}
-    return CRITERIA.load(name).passes(**{**defaults, **(parameters or {})})
+    return {**defaults, **parameters}
 
 
 def ablation(function: A) -> A:

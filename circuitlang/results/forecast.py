@@ -72,6 +72,20 @@ class Common:
 
 
 @dataclass(frozen=True)
+class SharedStage:
+    """A part of the work of scoring that circuits of several sizes share: those whose `scores` are of one kind, if they
+    have a stage of this budget."""
+
+    scores: str
+    budget: int
+    cost: Cost
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return self.scores, self.budget
+
+
+@dataclass(frozen=True)
 class Setting:
     """A value of a circuit, as it is written in the language, and its origin: `file:line`, `default`, or unknown."""
 
@@ -113,7 +127,9 @@ class CircuitForecast:
     relevant: int | None
     asked: int | None
     cost: Cost | None
+    # The cost of its scores alone, beside that of the stages.
     scoring: Cost
+    stages: tuple[SharedStage, ...]
     common: tuple[Common, ...]
     forward: Forward | None
     refused: tuple[str, ...]
@@ -122,6 +138,8 @@ class CircuitForecast:
     scored: str = ""
     # The id of the first of those that it is scored together with.
     beside: str = ""
+    # The source of its first stages if they cost no pass: `cache`, or the id of a circuit of this plan.
+    continues: str = ""
 
 
 @dataclass(frozen=True)

@@ -207,6 +207,46 @@ def test_passes_are_what_the_criterion_declares(here, criterion, passes):
     assert cost["finding"] == 3 * naive("conv5", 1) * 4 * passes
 
 
+SHARED = "preserve {} on images/dogs/* kernels<=each({}) criterion=annealed(passes=8, images={}) refill=none"
+
+
+@pytest.mark.parametrize("sizes", ["500, 40, 33", "33, 500, 40"])
+def test_passes_of_circuits_that_share_stages_are_counted_once(here, monkeypatch, sizes):
+    """Of 6,768 kernels: three passes for each size, one more from the last rung, and one for each rung."""
+    monkeypatch.setattr(feature_visualisation, "STEPS", 1)
+    from circuitlang import pipeline
+
+    compiled = pipeline.compile_source(Source("sweep.circuit", SHARED.format("conv5:34", sizes, 1024)))
+    planned = pipeline.forecast(compiled, here / "runs")
+    # The base; 20%, 10%, 5%, 2%, 1% and then 0.5% (33 kernels, itself a rung).
+    assert planned.total.passes == 1 + 3 * 3 + 2 + 6
+    with counted() as count:
+        list(pipeline.run_compiled(compiled, here / "runs"))
+    assert (count.forward, count.backward) == (planned.total.forwarded + 1, planned.total.returned + 1)
+    # Another size of its own begins with what is in the cache.
+    more = pipeline.compile_source(Source("sweep.circuit", SHARED.format("conv5:34", "700, 20", 1024)))
+    large, small = pipeline.forecast(more, here / "elsewhere").circuits
+    assert large.cost
+    assert small.cost
+    assert (large.continues, large.cost.passes) == ("cache", 3 + 1)
+    assert (small.continues, small.cost.passes) == ("cache", 3 + 1)
+
+
+def test_passes_over_some_of_the_images_are_parts_of_passes(here):
+    """Of four images each of two is seen in every pass but that of the base."""
+    found = numbers(SHARED.format("conv5:34", "676", 2))["circuits"][0]
+    assert found["cost"]["passes"] == 1 + (3 + 2) / 2
+    assert found["cost"]["finding"] == naive("conv5", 1) * (3 * 4 * 1 + 3 * 2 * (3 + 2) + 3 * 2)
+
+
+def test_a_plan_says_what_is_shared(here):
+    text = SHARED.format("conv5:34", "500, 40", 1024)
+    tree = call("plan", "-e", text).stdout
+    assert tree.count("7 passes") == 2
+    assert "continues the learning of conv5_34-annealed-500kernels" in tree
+    assert [each["continues"] for each in numbers(text)["circuits"]] == ["", "conv5_34-annealed-500kernels-refill_none"]
+
+
 @pytest.mark.parametrize("name", CRITERIA.declarations)
 def test_every_criterion_declares_its_passes(name):
     assert passes_of(name) >= 0

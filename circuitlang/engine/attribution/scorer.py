@@ -14,6 +14,7 @@ from torch import Tensor
 
 from circuitlang.base.diagnostics import Finding, SpecError
 from circuitlang.engine.attribution.multi_target import MultiTargetPass
+from circuitlang.engine.cache.tensor_cache import ScoreCache
 from circuitlang.engine.circuits.builder import Builder
 from circuitlang.engine.circuits.image_seeds import seeded
 from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
@@ -30,6 +31,7 @@ from circuitlang.plugins.protocols import (
     Masks,
     Schedule,
     Scores,
+    Scoring,
     TrackProgress,
     no_progress,
     signs,
@@ -49,14 +51,15 @@ def score(
     budget: int,
     seed: int,
     contrast: Batches | None = None,
+    cache: ScoreCache | None = None,
 ) -> Scores:
     """Return the score of every kernel of the builder's subnetwork on the builder's images, by layer.
 
     Scores are float64 [out, in / groups], or [out, in / groups, h, w] if single weights are scored, and 0 for kernels
     that are not relevant. With `contrast`, the mean score per contrast image is subtracted from the mean score per
-    image. Raises SpecError if there is no such criterion.
+    image. `cache` stores what several budgets share. Raises SpecError if there is no such criterion.
     """
-    return Scorer(builder, budget, seed, contrast).score(criterion, None, **parameters)
+    return Scorer(builder, budget, seed, contrast, cache).score(criterion, None, **parameters)
 
 
 def score_all(builder: Builder, choices: Sequence[Choice], budget: int, seed: int) -> list[Scores]:
@@ -80,6 +83,11 @@ def score_together(requests: Sequence[tuple[Builder, Choice]], seed: int) -> lis
     return Scorer(requests[0][0], 0, seed).score_together(requests)
 
 
+def stage_cache(cache: ScoreCache, choice: Choice) -> ScoreCache:
+    """Return the cache of the stages of a schedule, by their budgets; see `protocols.Scoring.stage`."""
+    return cache.derived(f"stages of {choice}")
+
+
 @dataclass(frozen=True)
 class _Request:
     """A one-pass criterion with its parameters, and the builder whose kernels it scores."""
@@ -101,8 +109,17 @@ class _Request:
 class Scorer:
     """The interface of schedules; implements `protocols.Scoring`."""
 
-    def __init__(self, builder: Builder, budget: int, seed: int, contrast: Batches | None = None) -> None:
+    def __init__(
+        self,
+        builder: Builder,
+        budget: int,
+        seed: int,
+        contrast: Batches | None = None,
+        cache: ScoreCache | None = None,
+    ) -> None:
         self._builder = builder
+        # Caches of what several budgets share: of all schedules, without edits and on all images, and of this one.
+        self._cache, self._stages = cache, cache
         self._contrast = contrast
         self._subnetwork: TargetSubnetwork = builder.subnetwork
         self._images: Batches = builder.images
@@ -141,7 +158,7 @@ class Scorer:
     def _of(self, images: Batches) -> Scorer:
         """Return a copy that scores on other images, with the same network and ablation values, without a contrast."""
         inner = copy(self)
-        inner._images, inner._contrast = images, None
+        inner._images, inner._contrast, inner._cache = images, None, None
         return inner
 
     def _score(
@@ -153,6 +170,9 @@ class Scorer:
             return scores
         inner = copy(self)
         inner.edits = self.edits if edits is None else edits
+        # The name of a stage says nothing of edits.
+        inner._cache = None if inner.edits else self._cache
+        inner._stages = inner._cache and stage_cache(inner._cache, Choice(criterion, dict(parameters)))
         return _relevant(self._builder, entry.run(inner, **parameters))
 
     def score_all(self, choices: Sequence[Choice]) -> list[Scores]:
@@ -218,6 +238,12 @@ class Scorer:
             return Edit(edit) if isinstance(edit, Tensor) else edit
 
         self._builder.through(fit, "layers", self._images)
+
+    def stage(self, budget: int, compute: Callable[[Scoring], Mapping[str, Tensor]]) -> Mapping[str, Tensor]:
+        inner = copy(self)
+        inner.budget, inner.generator = budget, torch.Generator().manual_seed(self.generator.initial_seed())
+        cache = self._stages
+        return compute(inner) if cache is None else cache.scores(budget, partial(compute, inner))
 
     def select(self, scores: Scores, budget: int) -> Masks:
         return self._builder.select(scores, budget)

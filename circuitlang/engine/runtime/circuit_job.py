@@ -222,7 +222,7 @@ class _Finder:
     def _score(self, size: int) -> Scores:
         choice = self._criterion.name, self._criterion.parameters
         with self._arithmetic():
-            return score(self._builder, *choice, size, self._seed, self._contrast)
+            return score(self._builder, *choice, size, self._seed, self._contrast, self._score_cache)
 
 
 def _attempt(found: _Found, bounds: Sequence[Bound], judges: Mapping[str, FidelityEvaluator]) -> tuple[_Found, float]:

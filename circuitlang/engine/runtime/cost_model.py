@@ -28,7 +28,7 @@ from circuitlang.engine.images.file_patterns import find
 from circuitlang.engine.images.image_set import held_out
 from circuitlang.engine.runtime.model_loading import read_model
 from circuitlang.engine.runtime.plan_checks import check_criterion, collect, collect_target, refusals
-from circuitlang.engine.runtime.precision_check import IMAGES as FEW
+from circuitlang.engine.runtime.scoring_cost import PASS, checked, scoring_cost, tries
 from circuitlang.engine.runtime.work_sharing import MOST
 from circuitlang.engine.visuals import feature_visualisation
 from circuitlang.engine.visuals.activation_maps import PICTURES
@@ -36,10 +36,18 @@ from circuitlang.plan.clauses import PRESERVE, building
 from circuitlang.plan.model import Circuit as CircuitPlan
 from circuitlang.plan.model import Key, Origins, Plan
 from circuitlang.plugins.protocols import CRITERIA, Criterion, LoadedModel, passes_of
-from circuitlang.results.forecast import FOUND, CircuitForecast, Common, Cost, Forecast, Forward, ImageSet, Setting
+from circuitlang.results.forecast import (
+    FOUND,
+    CircuitForecast,
+    Common,
+    Cost,
+    Forecast,
+    Forward,
+    ImageSet,
+    Setting,
+    SharedStage,
+)
 
-# A backward pass computes two gradients, of the input and of the output, each as much work as the forward pass.
-_PASS = 3
 # On the images it was found on and on the held-out ones, the network and the circuit.
 _NETWORK, _CIRCUIT = 1, 1
 # Circuits that are measured besides: two baselines, and the network without the circuit.
@@ -64,11 +72,11 @@ def estimate(plan: Plan, folder: Path, origins: Origins, allow_code: bool = Fals
         with collect(findings, origins, ("images", name)):
             number = len(find(images, folder))
             sets[name] = ImageSet(name, tuple(images.include), tuple(images.excluded), images.limit, number)
-    circuits = [_circuit(each, network, sets, origins, findings) for each in plan.circuits]
+    circuits = [_circuit(each, plan, network, sets, origins, findings) for each in plan.circuits]
     if findings or network is None:
         raise InputError(findings)
     if fast:
-        circuits = [_checked(each, asked, plan) for each, asked in zip(circuits, plan.circuits, strict=True)]
+        circuits = [checked(each, asked, plan) for each, asked in zip(circuits, plan.circuits, strict=True)]
     return Forecast(
         model=str(plan.model),
         size=network.loaded.preprocess.crop,
@@ -83,23 +91,32 @@ def estimate(plan: Plan, folder: Path, origins: Origins, allow_code: bool = Fals
 
 
 def scored_before(
-    circuits: Iterable[CircuitForecast], plan: Plan, cached: Collection[str], answered: Mapping[str, Collection[str]]
+    circuits: Iterable[CircuitForecast],
+    plan: Plan,
+    cached: Collection[str],
+    answered: Mapping[str, Collection[str]],
+    stages: Collection[tuple[str, int]] = (),
 ) -> Iterator[CircuitForecast]:
-    """Circuits, without what is there when their turn comes: scores in the cache, and what the network makes of the
-    images (see `execute.answered`), or what those before them leave."""
+    """Yield circuits without what is there when their turn comes, or what those before them leave.
+
+    That is scores and stages of scores in the cache, and what the network makes of the images (see
+    `circuit_job.answered`).
+    """
     plans = {each.id: each for each in plan.circuits}
     scores: dict[str, str] = {}
     made: set[str] = set()
+    begun = dict.fromkeys(stages, "cache")
     companies: defaultdict[str, _Company] = defaultdict(_Company)
     for circuit in circuits:
         asked, cost = plans[circuit.id], circuit.cost
         if circuit.refused or cost is None or circuit.forward is None:
             yield circuit
             continue
+        finding = sum((stage.cost for stage in circuit.stages), circuit.scoring)
         if circuit.state in FOUND:
             # It leaves nothing to the others, but its scores may be there.
             there = "cache" if circuit.id in cached else ""
-            yield replace(circuit, scored=there, cost=cost - circuit.scoring if there else cost)
+            yield replace(circuit, scored=there, cost=cost - finding if there else cost)
             continue
         made.update(_network(asked, contrast) for contrast in answered.get(circuit.id, ()))
         target = str(asked.target)
@@ -112,16 +129,21 @@ def scored_before(
         entry, basis = CRITERIA.load(asked.criterion.name), plan.basis(asked)
         scored = "cache" if circuit.id in cached else scores.get(basis, "") if entry.nested else ""
         scores.setdefault(basis, circuit.id)
-        beside, finding = "", circuit.scoring
+        beside = continues = ""
         if scored and finding.passes:
             cost -= finding
+        elif circuit.stages:
+            for stage in circuit.stages:
+                continues = begun.get(stage.key, continues)
+                cost -= stage.cost if stage.key in begun else Cost()
+                begun.setdefault(stage.key, circuit.id)
         elif isinstance(entry, Criterion) and asked.into is None and asked.contrast is None:
             # With other images to measure on, none are held out of those that are scored.
             found_on = f"{asked.images}|{0 if asked.test else asked.holdout}|{asked.seed}"
             company = companies[f"{found_on}|{asked.structure}"]
             beside, spared = company.scored(circuit, circuit.forward, target, entry.cotangent)
             cost -= spared
-        yield replace(circuit, scored=scored, beside=beside, cost=cost)
+        yield replace(circuit, scored=scored, beside=beside, continues=continues, cost=cost)
 
 
 class _Company:
@@ -156,7 +178,7 @@ class _Company:
         known = (target, cotangent) in self._sources
         self._sources.add((target, cotangent))
         whole = circuit.scoring
-        going = Cost(passes=whole.passes / _PASS, finding=whole.finding // _PASS, forwarded=whole.forwarded)
+        going = Cost(passes=whole.passes / PASS, finding=whole.finding // PASS, forwarded=whole.forwarded)
         spared = self.spared(going, target, forward, first)
         if first == circuit.id:
             return "", Cost()
@@ -170,6 +192,7 @@ def _on(asked: CircuitPlan) -> str:
 
 def _circuit(
     asked: CircuitPlan,
+    plan: Plan,
     network: _Network | None,
     sets: dict[str, ImageSet],
     origins: Origins,
@@ -179,7 +202,7 @@ def _circuit(
     pictures = _pictures(asked, sets)
     relevant: int | None = None
     forward: Forward | None = None
-    cost, scoring, common = None, Cost(), tuple[Common, ...]()
+    cost, scoring, stages, common = None, Cost(), tuple[SharedStage, ...](), tuple[Common, ...]()
     before = len(findings)
     with collect(findings, origins, (*key, "criterion")):
         check_criterion(asked.criterion)
@@ -190,7 +213,7 @@ def _circuit(
             if len(findings) == before:
                 forward = network.forward(target.step, target.units)
                 operations = forward.operations
-                scoring = _scoring(asked, relevant, operations, *pictures)
+                scoring, stages = scoring_cost(asked, plan.basis(asked), relevant, operations, *pictures[::2])
                 # A part of an image and the whole are both run, to compare them.
                 tried = (
                     2
@@ -201,8 +224,8 @@ def _circuit(
                 )
                 common = (*_common(asked, operations, *pictures), Common(f"{asked.target}|part", Cost(forwarded=tried)))
                 cost = _cost(asked, relevant, operations, *pictures)
-                for each in (scoring, *(shared.cost for shared in common)):
-                    cost += each
+                shared = (*(stage.cost for stage in stages), *(each.cost for each in common))
+                cost = sum(shared, cost + scoring)
                 if asked.into is not None:
                     cost += _more_of_a_split(asked, operations, *pictures[:2])
     return CircuitForecast(
@@ -219,6 +242,7 @@ def _circuit(
         asked=None if asked.size is None or relevant is None else budget(asked.size, relevant),
         cost=cost,
         scoring=scoring,
+        stages=stages,
         common=common,
         forward=forward,
         refused=tuple(refusals(asked).values()),
@@ -234,23 +258,6 @@ def _pictures(asked: CircuitPlan, sets: dict[str, ImageSet]) -> tuple[int, int, 
         return found_on, there.get(asked.test, 0), others
     out = held_out(asked.holdout, found_on)
     return found_on - out, out, others
-
-
-def _tries(asked: CircuitPlan, relevant: int) -> int:
-    """Guess how many sizes a search tries: each down to the last, and some between two of them."""
-    return round(math.log2(max(relevant, 2))) if asked.size is None else 0
-
-
-def _scoring(
-    asked: CircuitPlan, relevant: int, operations: int, found_on: int, _measured_on: int, contrasted_with: int
-) -> Cost:
-    """Return the cost of the scores; `operations` are those of one image's forward pass."""
-    passes = passes_of(asked.criterion.name, asked.criterion.parameters)
-    tries = _tries(asked, relevant)
-    if tries and not CRITERIA.load(asked.criterion.name).nested:
-        passes *= tries
-    scored = passes * (found_on + contrasted_with - held_out(asked.holdout, contrasted_with))
-    return Cost(passes=passes, finding=round(scored * _PASS * operations), forwarded=scored, returned=scored)
 
 
 def _forwards(operations: int, *runs: tuple[int, int]) -> Cost:
@@ -288,14 +295,14 @@ def _cost(
     asked: CircuitPlan, relevant: int, operations: int, found_on: int, measured_on: int, contrasted_with: int
 ) -> Cost:
     """Return the cost of a circuit beside its scores and what it shares with others."""
-    judged_on, tries = measured_on or found_on, _tries(asked, relevant)
+    judged_on, tried = measured_on or found_on, tries(asked, relevant)
     against = held_out(asked.holdout, contrasted_with) or contrasted_with
     measured = _forwards(
         operations,
         (_CIRCUIT, found_on),
         (_CIRCUIT, measured_on),
-        (_WITHOUT + tries, judged_on),
-        (_REFIT * (1 + tries) if asked.calibrate != "none" else 0, min(found_on, IMAGES)),
+        (_WITHOUT + tried, judged_on),
+        (_REFIT * (1 + tried) if asked.calibrate != "none" else 0, min(found_on, IMAGES)),
         (1 if asked.ablation.name == "mean" else 0, found_on),
         (_CHECKED, min(judged_on, CHECKED)),
         (_SHOWN, min(judged_on, PICTURES)),
@@ -303,18 +310,6 @@ def _cost(
     )
     # And an image that excites the feature is made, step by step.
     return measured + Cost(forwarded=feature_visualisation.STEPS, returned=feature_visualisation.STEPS)
-
-
-def _checked(circuit: CircuitForecast, asked: CircuitPlan, plan: Plan) -> CircuitForecast:
-    """Add the cost of scoring a few images in either precision, once for all sizes if scores do not depend on them."""
-    if circuit.cost is None or not circuit.found_on:
-        return circuit
-    size = "" if CRITERIA.load(asked.criterion.name).nested else circuit.asked
-    share = 2 * min(circuit.found_on, FEW) / circuit.found_on
-    cost = circuit.scoring * share
-    return replace(
-        circuit, cost=circuit.cost + cost, common=(*circuit.common, Common(f"{plan.basis(asked)}|{size}", cost))
-    )
 
 
 def _more_of_a_split(asked: CircuitPlan, operations: int, found_on: int, measured_on: int) -> Cost:
@@ -334,7 +329,7 @@ def _more_of_a_split(asked: CircuitPlan, operations: int, found_on: int, measure
         (parts + 2, measured_on),
     )
     made = feature_visualisation.STEPS * (parts - 1)
-    finding = round(scored * _PASS * operations)
+    finding = round(scored * PASS * operations)
     return measured + Cost(passes=passes + 1, finding=finding, forwarded=scored + made, returned=scored + made)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from circuitlang.engine.attribution.scorer import stage_cache
 from circuitlang.engine.cache import tensor_cache
 from circuitlang.engine.runtime.circuit_job import answered
 from circuitlang.engine.runtime.cost_model import estimate, scored_before
@@ -14,7 +15,7 @@ from circuitlang.engine.runtime.runner import part_of, state_of
 from circuitlang.plan.compiled import CompiledPlan
 from circuitlang.plan.model import Circuit
 from circuitlang.plugins.protocols import CRITERIA
-from circuitlang.results.forecast import Forecast, State
+from circuitlang.results.forecast import CircuitForecast, Forecast, SharedStage, State
 
 
 @dataclass(frozen=True)
@@ -25,11 +26,13 @@ class _Existing:
         states: State of each circuit's folder, by id.
         scored: Ids of circuits whose scores are in the cache.
         responses: By id, the image sets whose reference responses are in the cache.
+        stages: Stages of scores that are in the cache.
     """
 
     states: dict[str, State] = field(default_factory=dict)
     scored: set[str] = field(default_factory=set)
     responses: dict[str, list[str]] = field(default_factory=dict)
+    stages: set[tuple[str, int]] = field(default_factory=set)
 
 
 def forecast_run(compiled: CompiledPlan, folder: Path, options: Options) -> Forecast:
@@ -39,21 +42,23 @@ def forecast_run(compiled: CompiledPlan, folder: Path, options: Options) -> Fore
     """
     plan = compiled.plan
     estimated = estimate(plan, compiled.folder, compiled.origins, options.allow_code, options.fast)
-    sizes = {circuit.id: circuit.asked for circuit in estimated.circuits if not circuit.refused}
-    existing = _existing(compiled, folder, sizes, options)
+    possible = {circuit.id: circuit for circuit in estimated.circuits if not circuit.refused}
+    existing = _existing(compiled, folder, possible, options)
     circuits = (replace(each, state=existing.states.get(each.id, "new")) for each in estimated.circuits)
-    remaining = scored_before(circuits, plan, existing.scored, existing.responses)
+    remaining = scored_before(circuits, plan, existing.scored, existing.responses, existing.stages)
     return replace(estimated, circuits=tuple(remaining))
 
 
-def _existing(compiled: CompiledPlan, folder: Path, sizes: Mapping[str, int | None], options: Options) -> _Existing:
-    """Return the earlier work for circuits that can be computed; `sizes` are their numbers of kernels, by id."""
+def _existing(
+    compiled: CompiledPlan, folder: Path, possible: Mapping[str, CircuitForecast], options: Options
+) -> _Existing:
+    """Return the earlier work for circuits that can be computed, by id."""
     plan = compiled.plan
 
     def has_traces(circuit: Circuit) -> bool:
         return (folder / circuit.id).is_dir() or tensor_cache.anything(plan.basis(circuit), plan.network(circuit))
 
-    circuits = [circuit for circuit in plan.circuits if circuit.id in sizes and has_traces(circuit)]
+    circuits = [circuit for circuit in plan.circuits if circuit.id in possible and has_traces(circuit)]
     if not circuits:
         return _Existing()
     # Prepared like a run that skips unreadable images; the images tell its results from those of a run that doesn't.
@@ -63,8 +68,9 @@ def _existing(compiled: CompiledPlan, folder: Path, sizes: Mapping[str, int | No
     return _Existing(
         states={job.plan.id: state_of(job, folder, prepared.formats(job)) for job in jobs},
         # Scores of a split are those of its parts, which aren't known before the split is.
-        scored={job.plan.id for job in jobs if job.plan.into is None and _is_scored(job, sizes[job.plan.id])},
+        scored={job.plan.id for job in jobs if job.plan.into is None and _is_scored(job, possible[job.plan.id].asked)},
         responses={job.plan.id: [*answered(job)] for job in jobs},
+        stages={stage.key for job in jobs for stage in possible[job.plan.id].stages if _has_stage(job, stage)},
     )
 
 
@@ -72,3 +78,7 @@ def _is_scored(job: Job, size: int | None) -> bool:
     if CRITERIA.load(job.plan.criterion.name).nested:
         return job.score_cache.has(None)
     return size is not None and job.score_cache.has(size)
+
+
+def _has_stage(job: Job, stage: SharedStage) -> bool:
+    return stage_cache(job.score_cache, job.plan.criterion).has(stage.budget)

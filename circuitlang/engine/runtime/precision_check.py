@@ -29,11 +29,13 @@ def reduced(job: Job, size: int) -> PrecisionCheck:
     nested = CRITERIA.load(plan.criterion.name).nested
 
     def scores(what: str, arithmetic: AbstractContextManager[None]) -> Scores:
+        cache = job.score_cache.derived(f"{what}, of a few")
+
         def compute() -> Scores:
             with arithmetic:
-                return score(builder, plan.criterion.name, plan.criterion.parameters, size, plan.seed, contrast)
+                return score(builder, plan.criterion.name, plan.criterion.parameters, size, plan.seed, contrast, cache)
 
-        return job.score_cache.derived(f"{what}, of a few").scores(None if nested else size, compute)
+        return cache.scores(None if nested else size, compute)
 
     fast = scores(job.provenance.precision, job.arithmetic())
     exact = scores("float32", device.arithmetic(job.train.device))

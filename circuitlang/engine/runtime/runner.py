@@ -30,7 +30,7 @@ from circuitlang.engine.runtime.circuit_job import execute, finish
 from circuitlang.engine.runtime.jobs import Job, PreparedRun, prepare, unnoted
 from circuitlang.engine.runtime.process_pool import Died, spread
 from circuitlang.engine.runtime.split_job import SplitJobs, divide, evaluate_split
-from circuitlang.engine.runtime.work_sharing import precompute_shared, sharing_key
+from circuitlang.engine.runtime.work_sharing import has_stages, precompute_shared, sharing_key, size_of_stages
 from circuitlang.plan.model import Circuit, Plan
 from circuitlang.plugins.protocols import CRITERIA, no_progress, passes_of
 from circuitlang.results.forecast import State
@@ -168,15 +168,16 @@ def _refused(error: CircuitError, name: str) -> list[JobResult]:
 
 
 def predecessors(jobs: Sequence[Job]) -> dict[str, str]:
-    """Return, for each circuit, the one that leaves its scores in the cache."""
+    """Return, for each circuit, the one that leaves its scores, or the first stages of them, in the cache."""
     first: dict[object, str] = {}
     after: dict[str, str] = {}
-    for job in jobs:
+    # The smallest circuit of several sizes has all stages that the others have.
+    for job in sorted(jobs, key=size_of_stages):
         criterion = job.plan.criterion
         kept = passes_of(criterion.name, criterion.parameters) > 0
         together = sharing_key(job)
         source: object = (together, _layer(job)) if together else job.score_cache
-        if kept and CRITERIA.load(criterion.name).nested and source in first:
+        if kept and (CRITERIA.load(criterion.name).nested or has_stages(job)) and source in first:
             after[job.plan.id] = first[source]
         first.setdefault(source, job.plan.id)
     return after

@@ -220,7 +220,9 @@ def _whole(job: Job, size: int) -> _Whole:
 
     def compute() -> Scores:
         with job.arithmetic():
-            return score(builder, plan.criterion.name, plan.criterion.parameters, size, plan.seed)
+            return score(
+                builder, plan.criterion.name, plan.criterion.parameters, size, plan.seed, None, job.score_cache
+            )
 
     masks = builder.select(job.score_cache.scores(None if nested else size, compute), size)
     return _Whole(builder.build(masks), count(masks), count(builder.connected(masks)))

@@ -11,11 +11,12 @@ import torch
 
 from circuitlang.engine.attribution.scorer import score_together
 from circuitlang.engine.circuits.builder import Builder
+from circuitlang.engine.circuits.selection import budget, count
 from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
 from circuitlang.engine.evaluation import reference_responses
 from circuitlang.engine.images.image_set import ImageSet
 from circuitlang.engine.runtime.jobs import Job
-from circuitlang.plugins.protocols import CRITERIA, Criterion, as_they_are
+from circuitlang.plugins.protocols import CRITERIA, Criterion, Schedule, as_they_are
 
 # Targets that are taken together: more would take much memory for their scores and save little.
 MOST = 16
@@ -31,6 +32,20 @@ def sharing_key(job: Job) -> tuple[object, ...] | None:
     plan = job.plan
     once = isinstance(CRITERIA.load(plan.criterion.name), Criterion) and job.contrast is None
     return (job.train.digest, plan.structure, plan.seed) if once and _single(job) else None
+
+
+def has_stages(job: Job) -> bool:
+    """Return whether circuits of several sizes share stages of their scores."""
+    entry = CRITERIA.load(job.plan.criterion.name)
+    return isinstance(entry, Schedule) and entry.stages is not None
+
+
+def size_of_stages(job: Job) -> int:
+    """Return the number of kernels of a circuit that shares stages with larger ones, a search last; 0 for others."""
+    if not has_stages(job):
+        return 0
+    relevant = count(Builder.of(job.plan, job.subnetwork, job.train).relevant)
+    return relevant + 1 if job.plan.size is None else budget(job.plan.size, relevant)
 
 
 def precompute_shared(job: Job, due: Sequence[Job]) -> bool:

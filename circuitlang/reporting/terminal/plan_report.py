@@ -55,7 +55,7 @@ def as_json(forecast: Forecast) -> str:
     """Return the forecast as JSON; operations are plain numbers, `total` is that of the circuits that are due."""
     whole = msgspec.to_builtins(forecast)
     for circuit in whole["circuits"]:
-        for word in ("scoring", "common", "forward"):
+        for word in ("scoring", "stages", "common", "forward"):
             # Parts of the cost that `estimate` reckons with.
             del circuit[word]
     content = {
@@ -124,6 +124,9 @@ def _cost(circuit: CircuitForecast) -> Iterable[str | tuple[str, str]]:
         yield f", its scores are {source}", "green"
     elif circuit.beside:
         yield f", together with {circuit.beside}", "green"
+    elif circuit.continues:
+        source = "what is in the cache" if circuit.continues == "cache" else f"the learning of {circuit.continues}"
+        yield f", continues {source}", "green"
     yield f", measuring in {_number(cost.forwards, 'forward')}: {_operations(cost.measuring)}", "dim"
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import math
+from itertools import pairwise
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from circuitlang.engine.attribution.scorer import score
+from circuitlang.engine.attribution.scorer import Scorer, score
+from circuitlang.engine.cache.tensor_cache import ScoreCache
 from circuitlang.engine.circuits.builder import Builder
 from circuitlang.engine.circuits.image_seeds import seeded
 from circuitlang.engine.circuits.selection import count
@@ -23,15 +25,16 @@ from tests.engine.attribution.test_criteria import naive_snip, subnetwork
 from tests.helpers.toy_networks import CASES, SIZE, Branches, Chain, Fixed, build, images, layers, naive_trace
 
 
-def naive_annealed(module, path, unit, x, relevant, k, passes, batch, scale, means, seed=0) -> dict[str, Tensor]:
-    """Kernel by kernel, in plain numbers; `means` is what stands in for each kernel."""
+def naive_annealed(module, path, unit, x, relevant, k, batch, scale, means, seed=0) -> dict[str, Tensor]:
+    """Kernel by kernel, in plain numbers, with 8 passes; `means` is what stands in for each kernel."""
     scores = naive_snip(module, path, unit, x)
     kernels = [(name, o, i) for name, mask in relevant.items() for o, i in mask.nonzero().tolist()]
     base = {kernel: float(scores[kernel[0]][kernel[1:]]) for kernel in kernels}
     ranking = sorted(kernels, key=lambda kernel: -base[kernel])
-    logit = {kernel: math.log(k) - math.log(rank) for rank, kernel in enumerate(ranking, 1)}
+    first = {kernel: -math.log(rank) for rank, kernel in enumerate(ranking, 1)}
+    logit = dict(first)
     taking_part = {kernel for kernel in kernels if base[kernel] > 0}
-    total = len(taking_part)
+    total = len(kernels)
     x = x[sorted(range(len(x)), key=lambda number: seeded(x[number], seed).initial_seed())]
     f = naive_trace(module, path, unit, x)[0].detach()
     few = f[0].numel() < 16
@@ -58,16 +61,25 @@ def naive_annealed(module, path, unit, x, relevant, k, passes, batch, scale, mea
     def best(numbers: dict, size: int) -> list:
         return sorted((kernel for kernel in kernels if kernel in taking_part), key=lambda each: -numbers[each])[:size]
 
-    v, h, mu, seen = dict.fromkeys(kernels, 0.0), dict.fromkeys(kernels, 0.0), 0.0, {}
-    steps, first = batches * passes, max(total / 2, k)
-    anneal = round(0.625 * steps)
+    # A pass from each rung to the next, one to a size between two rungs, and three at it.
+    rungs = [total * share // 100 for share in (50, 20, 10, 5) if total * share // 100 >= k]
+    ends = [*rungs, k] if k < rungs[-1] else rungs
+    ways = [
+        [(above * (below / above) ** ((step + 1) / batches), 1.0) for step in range(batches)]
+        for above, below in pairwise(ends)
+    ]
+    hold = [(k, 1 - 0.9 * step / (3 * batches - 1)) for step in range(3 * batches)]
+    # What leads to a rung is kept; the way from the last rung and the hold are one.
+    parts = [*ways, hold] if ends == rungs else [*ways[:-1], ways[-1] + hold]
     order: list[list[int]] = []
-    for step in range(steps):
+    seen: dict[int, Tensor] = {}
+    for number, (size, rate) in ((step, each) for steps in parts for step, each in enumerate(steps)):
+        if number == 0:
+            v, h, mu = dict.fromkeys(kernels, 0.0), dict.fromkeys(kernels, 0.0), 0.0
+            seen = dict(sorted(seen.items()))
         if not order:
             order = [part.tolist() for part in torch.randperm(len(x), generator=generator).tensor_split(batches)]
-        part = order.pop(0)
-        size = round(first ** (1 - step / (anneal - 1)) * k ** (step / (anneal - 1))) if step < anneal else k
-        phase = 1 if step < anneal else 1 - 0.9 * (step - anneal) / (steps - anneal - 1)
+        part, size, phase, step = order.pop(0), round(size), rate, number
         kept = best(logit, size)
         c, twin = circuit(kept, part)
         earlier = [number for number in seen if number not in part] if few else []
@@ -95,16 +107,16 @@ def naive_annealed(module, path, unit, x, relevant, k, passes, batch, scale, mea
         for kernel, each in change.items():
             logit[kernel] = (1 - phase * share) * logit[kernel] + 0.1 * phase * max(-3, min(3, each / rms))
     whole = list(range(len(x)))
-    losses = [lost(circuit(best(numbers, k), whole)[0], f).item() for numbers in (logit, base)]
+    losses = [lost(circuit(best(numbers, k), whole)[0], f).item() for numbers in (logit, first)]
     found = {name: torch.zeros(mask.shape).double() for name, mask in relevant.items()}
     for kernel in taking_part:
         name, o, i = kernel
-        found[name][o, i] = math.exp(logit[kernel]) if losses[0] <= losses[1] else base[kernel]
+        found[name][o, i] = k * math.exp(logit[kernel] if losses[0] <= losses[1] else first[kernel])
     return found
 
 
 @pytest.mark.parametrize("ablation", ["zero", "mean"])
-@pytest.mark.parametrize("share", [2, 12])
+@pytest.mark.parametrize("share", [2, 7, 12])
 @pytest.mark.parametrize(("net", "path", "unit"), [CASES[1], CASES[5], CASES[7], CASES[10]])
 def test_against_a_naive_rewrite(net, path, unit, ablation, share):
     """Both branches, maps and single numbers; the last of 26 images make batches of two."""
@@ -114,9 +126,9 @@ def test_against_a_naive_rewrite(net, path, unit, ablation, share):
     means = part.mean_outputs([x]) if ablation == "mean" else zero
     k = max(2, count(part.relevant) // share)
     found = score(
-        Builder(part, Fixed(x), Choice(ablation)), "annealed", {"passes": 2, "scale": 0.3, "base": "snip"}, k, 0
+        Builder(part, Fixed(x), Choice(ablation)), "annealed", {"passes": 8, "scale": 0.3, "base": "snip"}, k, 0
     )
-    expected = naive_annealed(module, path, unit, x, part.relevant, k, 2, 4, 0.3, means)
+    expected = naive_annealed(module, path, unit, x, part.relevant, k, 4, 0.3, means)
     for name, mask in part.relevant.items():
         torch.testing.assert_close(found[name], expected[name] * mask, rtol=1e-6, atol=1e-9)
 
@@ -193,6 +205,63 @@ def test_no_more_images_are_learned_from_than_are_allowed():
     assert any(not torch.equal(found[name], each) for name, each in other.items())
 
 
+SIZES = [0.4, 0.2, 0.07, 0.05]
+
+
+@pytest.fixture
+def steps(monkeypatch) -> list[int]:
+    """The numbers of images of which gradients were taken."""
+    seen: list[int] = []
+    feature = Scorer.feature
+
+    def counted(self, images, edits=None):
+        if torch.is_grad_enabled():
+            seen.append(len(images))
+        return feature(self, images, edits)
+
+    monkeypatch.setattr(Scorer, "feature", counted)
+    return seen
+
+
+@pytest.mark.parametrize(("net", "path", "unit"), [(Branches, "head", 4), (Chain, "fc2", 1)])
+def test_a_circuit_is_the_same_whatever_sizes_came_before(net, path, unit, steps, tmp_path):
+    """Those of one cache share the way down; each still has the scores that it has alone."""
+    part, x = subnetwork(build(net), path, unit), Fixed(images(12))
+    sizes = [int(share * count(part.relevant)) for share in SIZES]
+
+    def found(size: int, cache: ScoreCache | None) -> dict[str, Tensor]:
+        return score(Builder(part, x), "annealed", {"passes": 8, "base": "snip"}, size, 0, None, cache)
+
+    alone = {size: found(size, None) for size in sizes}
+    taken = sum(steps)
+    shared = []
+    for number, order in enumerate((sizes, sizes[::-1])):
+        steps.clear()
+        cache = ScoreCache(tmp_path, f"scores-{number}")
+        for size in order:
+            scores = found(size, cache)
+            assert all(torch.equal(scores[name], each) for name, each in alone[size].items())
+        shared.append(sum(steps))
+    # Three passes at each size, one to each of those between two rungs, and three to the lowest rung.
+    assert shared == [12 * (4 * 3 + 2 + 3)] * 2
+    assert taken == 12 * ((3 + 1) + (3 + 1) + (3 + 3) + (3 + 3))
+
+
+def test_stages_are_those_of_the_criterion_with_its_parameters(tmp_path):
+    """Of other parameters, and within another criterion, nothing is shared."""
+    part, x, cache = subnetwork(build(Branches), "head", 4), Fixed(images(12)), ScoreCache(tmp_path, "scores")
+    k = count(part.relevant) // 4
+    for name, parameters in (
+        ("annealed", {"passes": 8, "base": "snip"}),
+        ("annealed", {"passes": 8, "base": "taylor"}),
+        ("annealed", {"passes": 8, "base": "snip", "scale": 1.0}),
+        ("force", {"base": "annealed", "steps": 2}),
+    ):
+        stored = score(Builder(part, x), name, parameters, k, 0, None, cache)
+        expected = score(Builder(part, x), name, parameters, k, 0)
+        assert all(torch.equal(stored[path], each) for path, each in expected.items())
+
+
 def test_nothing_to_learn():
     """A target on which a single dead kernel is kept: the scores are those of the base."""
     part = subnetwork(build(Chain), "fc2", 0)
@@ -201,5 +270,5 @@ def test_nothing_to_learn():
 
 
 def test_passes():
-    assert passes_of("annealed") == 16 + 2 + 1
-    assert passes_of("annealed", {"passes": 8, "base": "magnitude"}) == 8 + 2
+    assert passes_of("annealed") == 16 + 1
+    assert passes_of("annealed", {"passes": 8, "base": "magnitude"}) == 8

@@ -30,10 +30,10 @@ def scored(here: Path, numbers_alone: None, monkeypatch: pytest.MonkeyPatch) -> 
     """The criteria that something was scored by; each costs passes but the two baselines."""
     seen: list[str] = []
 
-    def watched(builder, criterion, parameters, size, seed, contrast=None):
+    def watched(builder, criterion, *rest):
         if criterion not in ("random", "magnitude"):
             seen.append(criterion)
-        return score(builder, criterion, parameters, size, seed, contrast)
+        return score(builder, criterion, *rest)
 
     monkeypatch.setattr(circuit_job, "score", watched)
     return seen

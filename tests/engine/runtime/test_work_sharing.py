@@ -134,6 +134,21 @@ def test_of_several_processes_none_waits_for_another_layer(here, passes, monkeyp
     assert reference_responses.there(last.subnetwork, last.train)
 
 
+def test_of_several_sizes_the_smallest_comes_first(here):
+    """It leaves every stage that the others share; a search waits for it too."""
+    text = """
+    preserve conv4:2 on images/dogs/* pearson>=0.5 criterion=annealed
+    preserve conv4:2 on images/dogs/* sparsity<=each(0.1, 0.05) criterion=annealed
+    preserve conv4:2 on images/dogs/* kernels<=9 criterion=annealed
+    preserve conv4:2 on images/dogs/* sparsity<=0.1 criterion=annealed(passes=8)
+    preserve conv4:2 on images/dogs/* sparsity<=each(0.1, 0.05) criterion=force
+    """
+    compiled = compile_source(Source(str(here / "some.circuit"), text))
+    prepared = prepare(compiled.plan, compiled.folder, compiled.origins, Options())
+    search, large, middle, small, *_ = (job.plan.id for job in prepared.jobs)
+    assert predecessors(prepared.jobs) == dict.fromkeys((search, large, middle), small)
+
+
 def test_what_the_network_does_is_found_once_for_all_and_forgotten_at_the_end(here, numbers_alone, monkeypatch):
     ran, subnetworks = [], []
     collect = reference_responses.collect

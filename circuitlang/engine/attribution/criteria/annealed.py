@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import torch
 from torch import Tensor
 
 from circuitlang.engine.circuits.image_seeds import seeded
-from circuitlang.plugins.protocols import Count, CriterionName, Edits, Scores, Scoring, passes_of, schedule
+from circuitlang.plugins.protocols import Count, CriterionName, Edits, Scores, Scoring, Stage, passes_of, schedule
 
-# The share of the relevant kernels that the anneal begins with, and the share of passes that it takes.
-_FIRST, _ANNEAL = 0.5, 0.625
 # Decay of the moving averages of gradients, of their squares and of the loss.
 _MOMENTUM, _SQUARES, _LOSSES = 0.9, 0.98, 0.9
 # The size of a step relative to the scale of log ranks: above `_FEW` of all kernels, and below.
@@ -30,9 +29,62 @@ _LAST_RATE = 0.1
 _VALUES = 16
 # A batch is smaller than `batch` where that leaves fewer steps a pass than this.
 _STEPS = 12
+# Every circuit is reached by a ladder of sizes: these tenths of the relevant kernels, as many hundredths, and so on.
+_LADDER = (5, 2, 1)
+# An eighth of the passes leads from one rung to the next; a circuit of a hundredth takes five of them.
+_EIGHTHS, _RUNGS = 8, 5
 
 
-@schedule(passes=lambda passes, base, **_: passes + 2 + passes_of(base))
+def _ladder(relevant: int) -> Iterator[int]:
+    """Yield the rungs from half of the relevant kernels down, without end."""
+    for digits in count(1):
+        yield from (max(1, part * relevant // 10**digits) for part in _LADDER)
+
+
+# Tensors by name.
+State = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class _Course:
+    """The way down to a budget: the rungs that it passes, the passes between two of them, from the last of them to the
+    budget, and at the budget."""
+
+    rungs: Sequence[int]
+    between: int
+    anneal: int
+    hold: int
+
+
+def _course(relevant: int, budget: int, passes: int) -> _Course:
+    """Return the way down to a budget."""
+    between = max(1, passes // _EIGHTHS)
+    rungs: list[int] = []
+    for below in _ladder(relevant):
+        if rungs and below < max(budget, 1):
+            break
+        rungs.append(below)
+        if below == 1:
+            break
+    last = rungs[-1]
+    anneal = 0
+    if below < budget < last:
+        anneal = min(between, math.ceil(between * math.log(last / budget) / math.log(last / below)))
+    return _Course(rungs, between, anneal, max(1, passes - _RUNGS * between))
+
+
+def _stages(relevant: int, budget: int, *, passes: int, images: int, base: str, **_: object) -> list[Stage]:
+    """Return the base and the ladder, which all budgets share, and what is learned for this budget alone."""
+    course = _course(relevant, budget, passes)
+    first, *others = course.rungs
+    return [
+        Stage(first, passes_of(base)),
+        *(Stage(rung, course.between, images) for rung in others),
+        Stage(budget, course.anneal + course.hold, images, forwards=3),
+    ]
+
+
+@schedule(passes=lambda passes, base, **_: passes + passes_of(base), stages=_stages)
 def annealed(
     scoring: Scoring,
     *,
@@ -44,59 +96,106 @@ def annealed(
 ) -> Scores:
     """A mask of exactly the budget's size, learned in small batches while the budget shrinks to that size.
 
-    Each kernel has a logit, at first ln(budget / its rank by `base`). Each step keeps the K kernels of the highest
-    logits and takes, for a few images, the gradient of 1 - r + `scale` * (squared error / variance of the feature) with
-    respect to the gains of all kernels, removed ones too; r is the correlation of the circuit's and the network's map
-    over the images and positions of the batch. K falls exponentially from N / 2 to the budget in five eighths of the
-    passes and stays there, while the rate falls linearly to a tenth. N is the number of kernels that `base` scores;
-    what it gives zero stays out.
+    Each kernel has a logit, at first -ln(rank by `base`). Each step keeps the K kernels of the highest logits and
+    takes, for a few images, the gradient of 1 - r + `scale` * (squared error / variance of the feature) with respect
+    to the gains of all kernels, removed ones too; r is the correlation of the circuit's and the network's map over the
+    images and positions of the batch.
+
+    K comes down a ladder from half of the N relevant kernels, by way of 20%, 10%, 5%, 2%, 1%, 0.5% and so on: from one
+    rung to the next it falls exponentially in an eighth of `passes`. From the last rung that is not below the budget it
+    falls to the budget, in up to as many passes, and stays there for three eighths of `passes`, while the rate falls
+    linearly to a tenth. The way down the ladder is the same for every budget, so that circuits of several sizes share
+    it: it is computed once and cached. With 16 passes, a circuit of 20% takes 8 of its own or of the ladder, one of 1%
+    takes 16, and 20%, 10%, 5% and 1% together take 34.
 
     With g the gradient, v and h the bias-corrected moving averages of g (0.9) and of its square (0.98), mu that of the
-    loss (0.9) and m the mask: while K >= 0.15 N, logits change by -0.05 v / sqrt(h). For smaller K they shrink by the
-    share min(0.04 (0.01 N / K)^1.3, 0.2), and change by 0.1 S, where S = -v + (2m - 1) 50 h / (4 max(mu, 0.02)) is
-    divided by its root mean square per kept kernel and is 3 at most. The curvature term, with h as Fisher information,
-    holds what is kept and keeps out what is removed. While mu is below 0.1, what is left of the gradients is noise, and
-    rates and share fall with it.
+    loss (0.9), which all begin anew at each rung, and m the mask: while K >= 0.15 N, logits change by
+    -0.05 v / sqrt(h). For smaller K they shrink by the share min(0.04 (0.01 N / K)^1.3, 0.2), and change by 0.1 S,
+    where S = -v + (2m - 1) 50 h / (4 max(mu, 0.02)) is divided by its root mean square per kept kernel and is 3 at
+    most. The curvature term, with h as Fisher information, holds what is kept and keeps out what is removed. While mu
+    is below 0.1, what is left of the gradients is noise, and rates and share fall with it. What `base` gives zero stays
+    out.
 
     A batch has `batch` images, or fewer where that leaves fewer than 12 batches, in an order that follows from the
     circuit's seed and the content of the images: neither their order nor the batch size of the device matters. Of more
     than `images` images, so many are drawn by the seed and kept in memory. If maps have fewer than 16 values, those of
     earlier steps for the other images are compared as well. In the end the mask of `base` is taken instead if its loss
-    over all images is smaller. The mask fits the images it was learned from better than others: give it many. Cost:
-    `passes`, those of `base`, and two for the maps of the network and of both masks.
+    over all images is smaller. The mask fits the images it was learned from better than others: give it many. Cost: as
+    above, the passes of `base`, and a forward pass each of the network and of both masks.
 
     Straight-through gradients: Bengio et al. 2013; for masks: Ramanujan et al., "edge-popup", CVPR 2020, and Sanh et
     al., "Movement Pruning", NeurIPS 2020; budgets that shrink: Zhu and Gupta, "To prune, or not to prune", 2017; Fisher
     information as curvature: Theis et al., "Faster gaze prediction", 2018. The combination is circuitlang's own.
     """
-    start = scoring.score(base)
-    logits = _Logits(scoring, start)
-    samples = _Samples(scoring, batch, images)
-    steps = _schedule(len(samples), passes, logits.relevant, scoring.budget)
-    pairs = zip(samples.epochs(passes), steps, strict=True)
-    for chosen, (kept, phase) in scoring.track(pairs, "learning", len(samples) * passes):
-        mask = scoring.select(logits.scores(), kept)
-        gains = {path: own.to(scoring.weights[path].dtype).requires_grad_() for path, own in mask.items()}
-        circuit = scoring.feature(samples.images[chosen], scoring.ablated(gains))
-        loss = _loss(*samples.compared(chosen, circuit), scale, samples.variance)
-        loss.backward()  # type: ignore[no-untyped-call]
-        slopes = {path: torch.zeros_like(gain) if gain.grad is None else gain.grad for path, gain in gains.items()}
-        logits.step(logits.flat(mask), logits.flat(slopes), loss.item(), kept, phase)
-    return min(logits.scores(), start, key=lambda scores: samples.loss(scoring, scores, scale))
+    logits, samples = _Logits(scoring), _Samples(scoring, batch, images)
+    course = _course(logits.size, scoring.budget, passes)
+    learning = _Learning(scoring, logits, samples, scale, base, course.between)
+    start = learning.rung(course.rungs[:1])["logits"]
+    # The mask of the base instead, where that does better.
+    return logits.scores(min(learning.circuit(course, scoring.budget), start, key=learning.loss))
 
 
-def _schedule(batches: int, passes: int, relevant: int, budget: int) -> Iterator[tuple[int, float]]:
-    """Yield the budget and the rate of each step: K falls from half of the kernels, then the rate falls."""
-    steps = batches * passes
-    anneal = round(_ANNEAL * steps)
-    first = max(_FIRST * relevant, budget)
-    for step in range(steps):
-        if step < anneal:
-            u = step / max(anneal - 1, 1)
-            yield round(math.exp((1 - u) * math.log(first) + u * math.log(max(budget, 1)))), 1.0
-        else:
-            done = (step - anneal) / max(steps - anneal - 1, 1)
-            yield budget, 1 + done * (_LAST_RATE - 1)
+@dataclass(frozen=True)
+class _Learning:
+    """The way down the ladder, and from it to circuits.
+
+    A state has `logits` of the relevant kernels. If maps of earlier steps are compared, it has these `maps` too.
+    """
+
+    scoring: Scoring
+    logits: _Logits
+    samples: _Samples
+    scale: float
+    base: str
+    between: int
+
+    def rung(self, rungs: Sequence[int]) -> State:
+        """Return the state on the last of some rungs, which are the first of the ladder."""
+        *above, size = rungs
+
+        def compute(scoring: Scoring) -> State:
+            if not above:
+                return {"logits": self.logits.ranked(scoring.score(self.base))}
+            steps = self.between * len(self.samples)
+            return self._learn(self.rung(above), _anneal(above[-1], size, steps), (len(above) - 1) * self.between)
+
+        return self.scoring.stage(size, compute)
+
+    def circuit(self, course: _Course, budget: int) -> Tensor:
+        """Return the logits of a circuit."""
+        anneal, hold = course.anneal * len(self.samples), course.hold * len(self.samples)
+        held = [(budget, 1 + step / max(hold - 1, 1) * (_LAST_RATE - 1)) for step in range(hold)]
+        steps = [*_anneal(course.rungs[-1], budget, anneal), *held]
+        return self._learn(self.rung(course.rungs), steps, (len(course.rungs) - 1) * self.between)["logits"]
+
+    def _learn(self, state: State, steps: Sequence[tuple[int, float]], passes: int) -> State:
+        """Return the state after steps with budgets and rates; `passes` were made before."""
+        logits, samples, scoring, flat = state["logits"], self.samples, self.scoring, self.logits.flat
+        moments = _Moments(torch.zeros_like(logits), torch.zeros_like(logits))
+        seen = dict(enumerate(state["maps"].to(samples.wanted.device))) if "maps" in state else {}
+        batches = zip(samples.batches(passes), steps, strict=False)
+        for chosen, (kept, phase) in scoring.track(batches, "learning", len(steps)):
+            mask = scoring.select(self.logits.scores(logits), kept)
+            gains = {path: own.to(scoring.weights[path].dtype).requires_grad_() for path, own in mask.items()}
+            circuit = scoring.feature(samples.images[chosen], scoring.ablated(gains))
+            loss = _loss(*samples.compared(chosen, circuit, seen), self.scale, samples.variance)
+            loss.backward()  # type: ignore[no-untyped-call]
+            slopes = {path: torch.zeros_like(gain) if gain.grad is None else gain.grad for path, gain in gains.items()}
+            logits = self.logits.step(logits, moments.add(flat(slopes), loss.item()), flat(mask), kept, phase)
+        maps = {"maps": torch.stack([seen[number].cpu() for number in sorted(seen)])} if seen else {}
+        return {"logits": logits, **maps}
+
+    def loss(self, logits: Tensor) -> float:
+        """Return the loss, over all images, of the circuit of some logits."""
+        mask = self.scoring.select(self.logits.scores(logits), self.scoring.budget)
+        maps = self.samples.maps(self.scoring.ablated(mask))
+        return float(_loss(maps, self.samples.wanted, self.scale, self.samples.variance))
+
+
+def _anneal(above: int, below: int, steps: int) -> list[tuple[int, float]]:
+    """Return the budgets of steps from one down to another, evenly spaced on a logarithmic scale, and their rate."""
+    ratio = math.log(max(below, 1) / above)
+    return [(round(above * math.exp((step + 1) / steps * ratio)), 1.0) for step in range(steps)]
 
 
 def _loss(circuit: Tensor, wanted: Tensor, scale: float, variance: float) -> Tensor:
@@ -116,55 +215,53 @@ class _Samples:
     """The images with the network's maps, drawn in small batches."""
 
     def __init__(self, scoring: Scoring, batch: int, most: int) -> None:
-        self._generator = scoring.generator
-        seed = scoring.generator.initial_seed()
+        self._scoring = scoring
+        self._seed = scoring.generator.initial_seed()
         images: list[tuple[int, Tensor]] = []
         for part in scoring.batches("images to learn from"):
-            images += [(seeded(image, seed).initial_seed(), image.clone()) for image in part]
+            images += [(seeded(image, self._seed).initial_seed(), image.clone()) for image in part]
             # Sorted by content, so that the order of the images does not matter.
             images = sorted(images, key=lambda entry: entry[0])[:most]
         self.images = torch.stack([image for _, image in images])
         size = max(1, min(batch, len(images) // _STEPS))
         self._batches = -(-len(images) // size)
-        self._wanted = self._maps(scoring, None)
-        self.variance = float(self._wanted.double().var(unbiased=False))
-        # The circuit's maps as of the last step with each image, where a batch has too few values of its own.
-        self._few = self._wanted[0].numel() < _VALUES
-        self._seen: dict[int, Tensor] = {}
+        self.wanted = self.maps(None)
+        self.variance = float(self.wanted.double().var(unbiased=False))
+        # Maps of earlier steps are compared too where one has few values.
+        self._few = self.wanted[0].numel() < _VALUES
 
     def __len__(self) -> int:
         """The number of batches in a pass."""
         return self._batches
 
-    def _maps(self, scoring: Scoring, edits: Edits | None) -> Tensor:
+    def maps(self, edits: Edits | None) -> Tensor:
         # In batches that do not depend on the device: their size changes the last bits of a map.
         with torch.no_grad():
-            return torch.cat([scoring.feature(part, edits) for part in self.images.tensor_split(self._batches)])
+            return torch.cat([self._scoring.feature(part, edits) for part in self.images.tensor_split(self._batches)])
 
-    def loss(self, scoring: Scoring, scores: Scores, scale: float) -> float:
-        """Return the loss, over all images, of the circuit that some scores give."""
-        edits = scoring.ablated(scoring.select(scores, scoring.budget))
-        return float(_loss(self._maps(scoring, edits), self._wanted, scale, self.variance))
+    def batches(self, passes: int) -> Iterator[list[int]]:
+        """Yield the numbers of the images of each batch, without end, after a number of passes.
 
-    def epochs(self, passes: int) -> Iterator[list[int]]:
-        """Yield the numbers of the images of each batch, in another order in each pass."""
-        for _ in range(passes):
-            order = torch.randperm(len(self.images), generator=self._generator)
-            for part in order.tensor_split(self._batches):
-                yield part.tolist()
+        Each pass has another order, by the seed.
+        """
+        generator = torch.Generator().manual_seed(self._seed)
+        for number in count():
+            order = torch.randperm(len(self.images), generator=generator)
+            if number >= passes:
+                yield from (part.tolist() for part in order.tensor_split(self._batches))
 
-    def compared(self, chosen: list[int], circuit: Tensor) -> tuple[Tensor, Tensor]:
+    def compared(self, chosen: list[int], circuit: Tensor, seen: dict[int, Tensor]) -> tuple[Tensor, Tensor]:
         """Return the maps to compare, of the circuit and of the network.
 
         They are those of the batch. For maps of few positions, those that circuits of earlier steps gave for the other
-        images are added as constants, because a correlation of a handful of values says little.
+        images, which `seen` keeps, are added as constants: a correlation of a handful of values says little.
         """
         if not self._few:
-            return circuit, self._wanted[chosen]
-        earlier = [number for number in self._seen if number not in chosen]
-        maps = torch.cat([circuit, *(self._seen[number][None] for number in earlier)])
-        self._seen |= dict(zip(chosen, circuit.detach(), strict=True))
-        return maps, self._wanted[[*chosen, *earlier]]
+            return circuit, self.wanted[chosen]
+        earlier = [number for number in seen if number not in chosen]
+        maps = torch.cat([circuit, *(seen[number][None] for number in earlier)])
+        seen |= dict(zip(chosen, circuit.detach(), strict=True))
+        return maps, self.wanted[[*chosen, *earlier]]
 
 
 @dataclass
@@ -176,8 +273,10 @@ class _Moments:
     loss: float = 0.0
     steps: int = 0
 
-    def add(self, slope: Tensor, loss: float) -> tuple[Tensor, Tensor, float]:
-        """Take in a step; return the corrected averages."""
+    def add(self, slope: Tensor, loss: float) -> tuple[Tensor, Tensor, float] | None:
+        """Take in a step; return the corrected averages, or None if it is not finite."""
+        if not (math.isfinite(loss) and bool(slope.isfinite().all())):
+            return None
         self.gradient = _MOMENTUM * self.gradient + (1 - _MOMENTUM) * slope
         self.square = _SQUARES * self.square + (1 - _SQUARES) * slope.square()
         self.loss = _LOSSES * self.loss + (1 - _LOSSES) * loss
@@ -190,19 +289,12 @@ class _Moments:
 
 
 class _Logits:
-    """The logits of the relevant kernels, in one vector, and their optimiser."""
+    """Logits of the relevant kernels, as one vector, and their optimiser."""
 
-    def __init__(self, scoring: Scoring, base: Scores) -> None:
+    def __init__(self, scoring: Scoring) -> None:
         self._masks = scoring.relevant
-        ranked = self.flat(base)
-        # Kernels on which the feature does not depend.
-        self._idle = ranked <= 0
-        self.relevant = max(1, int((~self._idle).sum()))
-        order = ranked.sort(descending=True, stable=True).indices
-        ranks = torch.empty_like(ranked)
-        ranks[order] = torch.arange(1, len(ranked) + 1).to(ranked)
-        self._logits = math.log(max(scoring.budget, 1)) - ranks.log()
-        self._moments = _Moments(torch.zeros_like(ranked), torch.zeros_like(ranked))
+        self._budget = scoring.budget
+        self.size = sum(int(mask.sum()) for mask in self._masks.values())
 
     def flat(self, values: Scores) -> Tensor:
         """Return values of the relevant kernels as one vector, float64."""
@@ -211,9 +303,17 @@ class _Logits:
     def _relevant(self, path: str, values: Tensor) -> Tensor:
         return values.detach().cpu().double()[self._masks[path]]
 
-    def scores(self) -> Scores:
-        """Return exp(logit), and 0 for kernels that are not relevant or that the base gives zero."""
-        values = torch.where(self._idle, 0, self._logits.clamp(-500, 500).exp())
+    def ranked(self, base: Scores) -> Tensor:
+        """Return the first logits: - ln(rank), and - infinity for kernels on which the feature does not depend."""
+        values = self.flat(base)
+        order = values.sort(descending=True, stable=True).indices
+        ranks = torch.empty_like(values)
+        ranks[order] = torch.arange(1, len(values) + 1).to(values)
+        return torch.where(values > 0, -ranks.log(), -math.inf)
+
+    def scores(self, logits: Tensor) -> Scores:
+        """Return the budget times exp(logit), and 0 for kernels that are not relevant or that the base gives zero."""
+        values = (logits + math.log(max(self._budget, 1))).clamp_max(500).exp()
         parts = torch.split(values, [int(mask.sum()) for mask in self._masks.values()])
         scores = {}
         for (path, mask), part in zip(self._masks.items(), parts, strict=True):
@@ -221,20 +321,21 @@ class _Logits:
             scores[path][mask] = part
         return scores
 
-    def step(self, mask: Tensor, slope: Tensor, loss: float, kept: int, phase: float) -> None:
-        """Move the logits, by the mask of this step [N], the gradient of the loss [N] and the loss."""
-        if not (math.isfinite(loss) and bool(slope.isfinite().all())):
-            return
-        v, h, mu = self._moments.add(slope, loss)
+    def step(
+        self, logits: Tensor, moments: tuple[Tensor, Tensor, float] | None, mask: Tensor, kept: int, phase: float
+    ) -> Tensor:
+        """Return the logits after a step with a mask of `kept` kernels, by averages of gradients and of the loss."""
+        if moments is None:
+            return logits
+        v, h, mu = moments
         phase *= min(1.0, mu / _SMALL_LOSS)
-        share = kept / self.relevant
+        share = kept / self.size
         if share >= _FEW:
-            self._logits = self._logits - _RATE_MANY * phase * v / (h.sqrt() + 1e-8)
-            return
+            return logits - v / (h.sqrt() + 1e-8) * (_RATE_MANY * phase)
         change = (2 * mask - 1) * _CURVATURE * h / (4 * max(mu, _LEAST_LOSS)) - v
         size = math.sqrt(float(change.square().sum()) / max(kept, 1))
         if not 0 < size < math.inf:
-            return
-        forgotten = min(_FORGET * (0.01 / share) ** _FORGET_GROWTH, _FORGET_MOST)
-        self._logits = (1 - phase * forgotten) * self._logits
-        self._logits += _RATE_FEW * phase * (change / size).clamp(-_FARTHEST, _FARTHEST)
+            return logits
+        forgotten = min(_FORGET * math.pow(0.01 / share, _FORGET_GROWTH), _FORGET_MOST)
+        change = (change / size).clamp(-_FARTHEST, _FARTHEST)
+        return logits * (1 - phase * forgotten) + change * (_RATE_FEW * phase)
