@@ -6,7 +6,7 @@ is not imported before something is computed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,14 +22,15 @@ from circuitlang.compiler.sources import open_source
 from circuitlang.compiler.vocabulary import Vocabulary
 from circuitlang.engine.models.layer_index import LayerIndex
 from circuitlang.plan.compiled import CompiledPlan
+from circuitlang.plan.layers import has_own_shapes
 from circuitlang.plugins.protocols import ABLATIONS, CRITERIA, METRICS, MODELS
 
 if TYPE_CHECKING:
-    from circuitlang.engine.graph.channel_nodes import Layer
     from circuitlang.engine.runtime.comparisons import ComparisonStatus
     from circuitlang.engine.runtime.jobs import Options, PreparedRun
     from circuitlang.engine.runtime.lockfile import Lock
     from circuitlang.engine.runtime.runner import CircuitOutcome, SplitOutcome, WorkSelection
+    from circuitlang.plan.layers import NamedModule
     from circuitlang.plan.model import Plan
     from circuitlang.reporting.run_overview import RunOverview
     from circuitlang.results.forecast import Forecast
@@ -205,17 +206,22 @@ def _compile_without_layers(source: Source) -> CompiledPlan:
     return compile_source(source)
 
 
-def list_layers(model: str, allow_code: bool = False) -> tuple[tuple[Layer, ...], list[Finding]]:
-    """Return the layers of a model, and warnings. Its weights are not needed.
+def list_layers(model: str, allow_code: bool = False) -> tuple[Sequence[NamedModule], list[Finding]]:
+    """Return the modules of a model as targets may name them, and warnings. Its weights are not needed.
 
-    `model` is written as after the word `model` of a spec. Raises CircuitError.
+    `model` is written as after the word `model` of a spec. Torch is not needed for a model that was loaded before.
+    Raises CircuitError.
     """
+    words = vocabulary()
+    compiled = compile.compile_source(Source("<MODEL>", f"model {model}"), words)
+    asked, place = compiled.plan.model, compiled.origins["model",]
+    if not has_own_shapes(asked.arguments) and asked.key in words.layers and words.layers[asked.key].modules:
+        return words.layers[asked.key].modules, []
+    from circuitlang.engine.graph.named_modules import named_modules
     from circuitlang.engine.runtime.model_loading import read_model, weights_notes
 
-    compiled = compile_source(Source("<MODEL>", f"model {model}"))
-    place = compiled.origins["model",]
     try:
-        loaded, graph = read_model(compiled.plan.model, compiled.folder, allow_code)
-        return graph.layers, weights_notes(loaded, place)
+        loaded, graph = read_model(asked, compiled.folder, allow_code)
+        return named_modules(graph), weights_notes(loaded, place)
     except InputError as error:
         raise InputError(replace(finding, span=finding.span or place) for finding in error.findings) from None

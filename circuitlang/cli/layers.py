@@ -1,4 +1,4 @@
-"""`circuitlang layers`: the layers of a model, as targets name them."""
+"""`circuitlang layers`: the layers and blocks of a model, as targets name them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from circuitlang.reporting.terminal import tables
 @click.argument("model")
 @allow_code
 def layers(model: str, allow_code: bool) -> None:
-    """List the layers of a MODEL.
+    """List what a target may name in a MODEL.
 
-    It is written as in a spec: 'squeezenet1_0', 'alexnet(weights=none)'. Its weights are not needed.
+    It is written as in a spec: 'squeezenet1_0', 'alexnet(weights=none)'. Its weights are not needed. Each module has
+    its number of channels and the size of a map; layers have kernels besides. A target keeps the module's output, which
+    is before or after an activation.
     """
     with exit_on_findings():
         layers, notes = pipeline.list_layers(model, allow_code)

@@ -26,7 +26,7 @@ COMMANDS = {
     "explain": "Explain the CODE of a finding, or a NAME.",
     "export": "Export a finished CIRCUIT to a FILE.",
     "fmt": "Format each SPEC without changing its meaning.",
-    "layers": "List the layers of a MODEL.",
+    "layers": "List what a target may name in a MODEL.",
     "lock": "Record the content that the results of a SPEC depend on.",
     "models": "List the model sources and the names of known models.",
     "plan": "Show what a SPEC would compute, what is finished, and the cost.",

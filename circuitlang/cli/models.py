@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from circuitlang.cli.console import exit_on_findings, print_hint, print_listing, stdout
-from circuitlang.engine.models.catalog import names
+from circuitlang.engine.models.catalog import known_models
 from circuitlang.plugins.protocols import MODELS
 from circuitlang.reporting.terminal.tables import columns, extensions
 
@@ -17,5 +17,9 @@ def models() -> None:
         console = stdout()
         print_listing(extensions(MODELS.kind, MODELS.declarations))
         click.echo()
-        console.print(columns(names(), console.is_terminal))
-        print_hint("\n`circuitlang layers MODEL` lists what a target may name in one.")
+        known = known_models()
+        mark = "*" if console.is_terminal else "  attention"
+        words = [f"{model.name}{mark}" if model.attention else model.name for model in known]
+        console.print(columns(words, console.is_terminal))
+        print_hint("\nMarked models have attention: not all that leads to a target in them is a kernel.")
+        print_hint("`circuitlang layers MODEL` lists what a target may name in one.")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
 from circuitlang.base.diagnostics import Finding, SpecError, did_you_mean, listing
 from circuitlang.compiler import syntax, values
 from circuitlang.compiler.limits import MOST, too_many
 from circuitlang.compiler.placed import PlacedTarget
 from circuitlang.compiler.scope import Scope
+from circuitlang.plan.layers import refused_target
 from circuitlang.plan.targets import Channel, ClassOutput, Direction, Joint, Position, Target, Term
 
 # The targets of several channels of a layer, `LAYER:WORD(CHANNEL, ...)`, by their words.
@@ -109,6 +111,9 @@ def _layer(node: syntax.Target, scope: Scope) -> str:
     """The layer's name, where the model was looked at before one that it has; else the engine says it."""
     layer = node.layer
     if scope.layers and layer.text not in scope.layers.widths:
+        if reason := scope.layers.refusal(layer.text):
+            finding = refused_target(layer.text, reason)
+            raise SpecError(replace(finding, span=layer.span))
         label = f"{scope.model_name} has {listing(scope.layers.short)}"
         cure = did_you_mean(layer.text, scope.layers.widths)
         raise SpecError(Finding("E102", f"unknown layer '{layer.text}'", layer.span, label, cure))

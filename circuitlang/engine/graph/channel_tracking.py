@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
+from circuitlang.engine.graph.block_outputs import NODES
 from circuitlang.engine.graph.channel_graph import Graph
 from circuitlang.engine.graph.channel_joins import concatenated, stacked
 from circuitlang.engine.graph.channel_nodes import ChannelEdge, ChannelNode
@@ -90,8 +91,10 @@ class _ChannelTracker:
     def _add_named_nodes(self) -> None:
         """Add channel nodes for everything that a target may name: results of modules, and the output."""
         *_, output = self._module.graph.nodes
+        blocks = set(self._module.meta.get(NODES, {}).values())
         for node in self._module.graph.nodes:
-            if node.name in self._bases and (node.op == "call_module" or output in node.users):
+            named = node.op == "call_module" or output in node.users or node.name in blocks
+            if node.name in self._bases and named:
                 rank = len(node.meta.get("shape", ()))
                 try:
                     self._demand(node, -1 if rank == 3 else 1)

@@ -10,6 +10,7 @@ from torch import fx, nn
 from torch.nn.utils import parametrize
 from torch.utils._pytree import tree_leaves
 
+from circuitlang.engine.graph.block_outputs import mark
 from circuitlang.engine.graph.changing_strides import note_stride
 from circuitlang.engine.graph.functional_layers import CALLER
 from circuitlang.engine.graph.shape_tracing import KnownShapes
@@ -40,6 +41,8 @@ class SymbolicTracer(fx.Tracer):
     def __init__(self, net: nn.Module, model: nn.Module) -> None:
         super().__init__(param_shapes_constant=True)
         self._net = net
+        # Why modules that are traced into can't be targets, by path.
+        self.refused: dict[str, str] = {}
         inner = unwrapped(model)
         # A replaced forward method may use the model itself, of which the network is a copy.
         self._modules = {id(module): path for path, module in inner.named_modules()}
@@ -98,8 +101,12 @@ class SymbolicTracer(fx.Tracer):
         if not any(isinstance(argument, fx.Proxy) for argument in tree_leaves((args, kwargs))):
             # It computes a weight, or something else that is the same for all images.
             return forward(*args, **kwargs)
-        if not hooked(m) or not self.is_leaf_module(m, path):
-            return super().call_module(m, forward, args, kwargs)
+        leaf = self.is_leaf_module(m, path)
+        if not hooked(m) or not leaf:
+            output = super().call_module(m, forward, args, kwargs)
+            if not leaf and path.startswith(_PREFIX) and path != _PREFIX:
+                mark(self, path.removeprefix(_PREFIX), output, self.refused)
+            return output
         # The module stays one operation, and its hooks are traced around it.
         vars(m)["forward"] = lambda *args, **kwargs: self.create_proxy("call_module", path, args, kwargs)
         try:

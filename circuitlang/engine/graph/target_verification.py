@@ -29,12 +29,14 @@ def wrong_targets(graph: Graph, model: nn.Module, images: Tensor, layers: Collec
         graph: the traced network, which computes the network's outputs.
         model: the network as it was given; it is left as it is.
         images: a few of the images, [N, C, H, W].
-        layers: names of targets' layers. Names that are no module's are skipped.
+        layers: names of targets' layers. Names that are no module's are skipped, and so are layers whose weights the
+            network uses without calling their module.
     """
     weight = next(model.parameters(), images)
     images = images.to(weight.device, weight.dtype)
     with arithmetic(images.device), torch.no_grad(), quiet():
         given = _module_outputs(model, images, layers)
+        given |= {layer: [] for layer in layers if layer not in given and graph.lookup.traced_into(layer)}
         traced = _node_values(graph, images, {layer: graph.find(layer).name for layer in given})
     return {
         layer: finding
@@ -44,10 +46,13 @@ def wrong_targets(graph: Graph, model: nn.Module, images: Tensor, layers: Collec
 
 
 def _disagreement(layer: str, traced: Tensor, outputs: Sequence[Tensor]) -> Finding | None:
-    apart = difference(traced, outputs[-1])
+    apart = difference(traced, outputs[-1]) if outputs else float("inf")
     if apart <= _TOLERANCE:
         return None
     message = f"the traced network has other values at '{layer}' than the network's own module"
+    if not outputs:
+        label = f"when the network itself is run, '{layer}' gives no tensor"
+        return Finding("E308", message, None, label, "choose a module that is called and whose output is a tensor")
     size = "of another size" if apart == float("inf") else f"that differ by {apart:.1e} of the largest value"
     times = "once" if len(outputs) == 1 else f"{len(outputs)} times, and its last output counts"
     cure = "choose a target behind it, or a module that is called once and whose forward method is its own"

@@ -9,6 +9,7 @@ import torch
 from torch import fx, nn
 
 from circuitlang.base.diagnostics import Finding, InputError
+from circuitlang.engine.graph.block_outputs import note_modules, take_marks
 from circuitlang.engine.graph.changing_strides import unify_strides
 from circuitlang.engine.graph.channel_graph import Graph
 from circuitlang.engine.graph.channel_tracking import track_channels
@@ -78,6 +79,7 @@ def trace_with(model: nn.Module, size: tuple[int, int], method: TracingMethod, c
             raise _UntraceableError(reason(error)) from None
         _share_tensors(private, model)
         _normalise(module)
+        note_modules(module, private)
         _record_values(module, model, images)
     return track_channels(module)
 
@@ -87,6 +89,7 @@ def _normalise(module: fx.GraphModule) -> None:
     unify_strides(module)
     layers_of_functions(module)
     remove_in_place_operations(module)
+    take_marks(module)
     _replace_synchronised_norms(module)
     module.requires_grad_(False)
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import fx, nn
 
+from circuitlang.engine.graph.block_outputs import REFUSED
 from circuitlang.engine.graph.symbolic_tracers import ImageCall, ParameterTracer, ShapeTracer, SymbolicTracer
 from circuitlang.engine.models.sandbox import HOOKS, hooked
 from circuitlang.engine.programs.aten_import import network
@@ -48,7 +49,9 @@ def _with_shapes(private: nn.Module, model: nn.Module, images: torch.Tensor) -> 
 def _interpreted(private: nn.Module, tracer: SymbolicTracer) -> fx.GraphModule:
     graph = tracer.trace(ImageCall(private))
     _remove_hooks(private)
-    return Interpreted(private, graph)
+    module = Interpreted(private, graph)
+    module.meta[REFUSED] = tracer.refused
+    return module
 
 
 def _exported(private: nn.Module, _model: nn.Module, images: torch.Tensor) -> fx.GraphModule:

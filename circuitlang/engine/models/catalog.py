@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 _BUILDER = re.compile(r'^@register_model\((?:name="(?P<name>\w+)")?\)\n(?:@.*\n)*def (?P<function>\w+)', re.MULTILINE)
+_ATTENTION = re.compile(r"^class \w*Attention\b|\bMultiheadAttention\(", re.MULTILINE)
 
 
-def names() -> list[str]:
-    """Models as the language names them: the bundled ones, then torchvision's image classifiers."""
-    return ["bundled.doodle", *_torchvision()]
+@dataclass(frozen=True)
+class KnownModel:
+    """A model as the language names it; `attention` marks one that is not, or not only, made of convolutions."""
+
+    name: str
+    attention: bool = False
 
 
-def _torchvision() -> list[str]:
-    """The builders that torchvision's own text registers."""
+def known_models() -> list[KnownModel]:
+    """Return the bundled models, then torchvision's image classifiers by name."""
+    return [KnownModel("bundled.doodle"), *sorted(_torchvision(), key=lambda model: model.name)]
+
+
+def _torchvision() -> Iterator[KnownModel]:
+    """Yield the builders that torchvision's own text registers; those of a file that has attention are marked."""
     spec = importlib.util.find_spec("torchvision")
     if spec is None or spec.origin is None:
-        return []
-    files = (Path(spec.origin).parent / "models").glob("*.py")
-    matches = (match for path in files for match in _BUILDER.finditer(path.read_text(encoding="utf-8")))
-    return sorted(match["name"] or match["function"] for match in matches)
+        return
+    for path in (Path(spec.origin).parent / "models").glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        attention = _ATTENTION.search(text) is not None
+        for match in _BUILDER.finditer(text):
+            yield KnownModel(match["name"] or match["function"], attention)

@@ -17,7 +17,7 @@ import msgspec
 from circuitlang.base.atomic_files import write_atomically
 from circuitlang.base.cache_folder import cache_folder
 from circuitlang.base.checksummed import BLANK, intact, report, seal
-from circuitlang.plan.layers import Layers, model_key
+from circuitlang.plan.layers import Layers, NamedModule, has_own_shapes, model_key
 
 if TYPE_CHECKING:
     from circuitlang.plan.model import Model
@@ -31,6 +31,7 @@ class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     version: str
     widths: dict[str, int]
     short: list[str]
+    modules: list[NamedModule]
     sha256: str = BLANK
 
 
@@ -39,16 +40,24 @@ def folder() -> Path:
     return cache_folder() / "layers"
 
 
-def remember(model: Model, widths: Mapping[str, int], short: Sequence[str]) -> None:
-    """Note the layers of a model. Where nothing can be written, nothing is remembered, which does no harm."""
+def remember(
+    model: Model, widths: Mapping[str, int], short: Sequence[str], modules: Sequence[NamedModule] = ()
+) -> None:
+    """Note the layers of a model. Where nothing can be written, nothing is remembered, which does no harm.
+
+    The shapes of its modules are those for images as it takes them by itself. Where the model statement says how
+    images are prepared, those that were noted before stay.
+    """
     edition = _version(model.source)
     if edition is None:
         return
-    record = _Record(
-        model_key(model.source, model.name, model.arguments), model.source, edition, dict(widths), [*short]
-    )
+    key = model_key(model.source, model.name, model.arguments)
+    path = _path(key)
+    if has_own_shapes(model.arguments):
+        earlier = _read(path) if path.is_file() else None
+        modules = earlier.modules if earlier else ()
+    record = _Record(key, model.source, edition, dict(widths), [*short], [*modules])
     content = seal(msgspec.json.encode(record), record.key)
-    path = _path(record.key)
     with suppress(OSError):
         if not path.is_file() or path.read_bytes() != content:
             write_atomically(path, content)
@@ -69,7 +78,7 @@ class LayerIndex(Mapping[str, Layers]):
         record = _read(_path(key))
         if record is None:
             raise KeyError(key)
-        return Layers(record.widths, tuple(record.short))
+        return Layers(record.widths, tuple(record.short), tuple(record.modules))
 
     def __iter__(self) -> Iterator[str]:
         yield from self._given

@@ -27,10 +27,9 @@ from circuitlang.engine.graph.tracer import trace, trace_with
 from circuitlang.engine.graph.tracing_methods import tracing_methods
 from circuitlang.engine.images.file_patterns import find
 from circuitlang.engine.images.image_set import ImageSet, load
-from circuitlang.engine.models.layer_index import remember
 from circuitlang.engine.models.outputs import choose, outputs
 from circuitlang.engine.models.weights import fingerprint, structure
-from circuitlang.engine.runtime.model_loading import drawn_model, load_model, outline, weights_notes
+from circuitlang.engine.runtime.model_loading import drawn_model, load_model, outline, remember_graph, weights_notes
 from circuitlang.engine.runtime.plan_checks import check_criterion, collect, collect_target, refused_findings
 from circuitlang.engine.runtime.provenance import extension_names, images_digest, provenance_of
 from circuitlang.plan.contrast import contrastable, uncontrasted
@@ -253,7 +252,7 @@ def _ground(
             graph = network.graph
             if loaded.output is not None:
                 choose(outputs(graph.module), loaded.output)
-            remember(plan.model, graph.widths(), [layer.name for layer in graph.layers])
+            remember_graph(plan.model, graph)
     targets = _targets(plan, loaded, network.graph, origins, findings) if loaded and network else {}
     if network and given and few is not None and not network.doubt:
         _check_targets(plan, targets, network.graph, given, few, origins, findings)

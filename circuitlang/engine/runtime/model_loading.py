@@ -13,6 +13,7 @@ import torch
 from circuitlang.base.diagnostics import Finding, InputError
 from circuitlang.base.source import Span
 from circuitlang.engine.graph.channel_graph import Graph
+from circuitlang.engine.graph.named_modules import named_modules
 from circuitlang.engine.graph.tracer import trace
 from circuitlang.engine.models.input_channels import image_channels
 from circuitlang.engine.models.layer_index import remember
@@ -82,8 +83,13 @@ def read_model(model: Model, folder: Path, allow_code: bool = False) -> tuple[Lo
         graph = trace(drawn.module, size, loaded.preprocess.channels)
     if loaded.output is not None:
         choose(outputs(graph.module), loaded.output)
-    remember(model, graph.widths(), [layer.name for layer in graph.layers])
+    remember_graph(model, graph)
     return loaded, graph
+
+
+def remember_graph(model: Model, graph: Graph) -> None:
+    """Note the names that targets may use in a model, for the compiler and `circuitlang layers`."""
+    remember(model, graph.widths(), [layer.name for layer in graph.layers], named_modules(graph))
 
 
 def weights_notes(loaded: LoadedModel, place: Span | None) -> list[Finding]:

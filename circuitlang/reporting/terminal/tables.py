@@ -5,19 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from rich.columns import Columns
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from circuitlang.plan.layers import NamedModule
 from circuitlang.plugins.registry import Declaration
 
 
 @dataclass(frozen=True)
 class Listing:
-    """Rows of words below a header; columns of nothing but numbers stand to the right."""
+    """Rows of words below a header; columns of nothing but numbers stand to the right, except the first."""
 
     header: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
@@ -47,8 +47,9 @@ class Listing:
 
     @property
     def _right(self) -> list[bool]:
-        columns = zip(*self.rows, strict=True) if self.rows else ((),) * len(self.header)
-        return [bool(column) and all(re.fullmatch(r"[\d,]+", cell) for cell in column) for column in columns]
+        columns = list(zip(*self.rows, strict=True)) if self.rows else [()] * len(self.header)
+        numbers = [any(column) and all(re.fullmatch(r"[\d,]*", cell) for cell in column) for column in columns]
+        return [False, *numbers[1:]]
 
 
 def extensions(kind: str, declarations: Mapping[str, Declaration]) -> Listing:
@@ -61,37 +62,23 @@ def columns(words: Sequence[str], terminal: bool) -> RenderableType:
     return Columns(words, column_first=True, padding=(0, 3)) if terminal else Text("\n".join(words))
 
 
-class LayerRow(Protocol):
-    """A layer as a row of the table of layers; `inner` is the number of input channels of one output channel."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def path(self) -> str: ...
-    @property
-    def kind(self) -> str: ...
-    @property
-    def out_channels(self) -> int: ...
-    @property
-    def in_channels_per_group(self) -> int: ...
-    @property
-    def size(self) -> tuple[int, int]: ...
-
-
-def layers(found: Iterable[LayerRow]) -> Listing:
-    """List the layers of a network, in execution order."""
+def layers(modules: Iterable[NamedModule]) -> Listing:
+    """List the modules of a network, indented by their depth, with the outputs and kernels of each."""
     rows = [
         (
-            layer.name,
-            layer.path,
-            layer.kind,
-            f"{layer.out_channels:,}",
-            f"{layer.out_channels * layer.in_channels_per_group:,}",
-            "x".join(map(str, layer.size)),
+            "  " * module.path.count(".") + module.path,
+            module.kind,
+            module.layer,
+            f"{module.shape[0]:,}" if module.shape else "",
+            "x".join(map(str, module.shape[1:])),
+            f"{module.kernels:,}" if module.kernels else "",
+            "x".join(map(str, module.size)),
+            f"no target: {module.refused}" if module.refused else module.stage,
         )
-        for layer in found
+        for module in modules
     ]
-    return Listing(("layer", "module", "kind", "channels", "kernels", "size"), rows)
+    header = ("module", "class", "layer", "channels", "map", "kernels", "size", "activation")
+    return Listing(header, rows)
 
 
 def _row(about: Declaration) -> tuple[str, ...]:

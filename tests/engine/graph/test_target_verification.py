@@ -32,6 +32,24 @@ class Net(nn.Module):
         return self.b(torch.relu(self.a(x)))
 
 
+class Tripled(Net):
+    """A hook changes the output of its first layer, a block; the block's own output is no value of the trace."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Sequential(self.a)
+        self.a.register_forward_hook(lambda _module, _inputs, output: output * 3)
+
+
+class Watched(Tripled):
+    """The same with a hook that changes nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Sequential(*self.a)
+        self.a.register_forward_hook(lambda _module, _inputs, output: output)
+
+
 class Doubled(Net):
     """The forward method of its first layer was replaced; the network takes that back."""
 
@@ -87,16 +105,27 @@ def wrong(net: type[Net], layer: str) -> dict[str, str]:
     return {name: finding.label for name, finding in wrong_targets(network.graph, model, IMAGES, [layer]).items()}
 
 
-@pytest.mark.parametrize("net", [Net, Unused, Twice, Hooked, InPlace, Function])
+@pytest.mark.parametrize("net", [Net, Unused, Twice, Hooked, InPlace, Function, Doubled, Watched])
 @pytest.mark.parametrize("layer", ["a", "b"])
 def test_sound_targets(net: type[Net], layer: str) -> None:
     assert wrong(net, layer) == {}
 
 
-def test_a_replaced_forward_is_found() -> None:
-    assert wrong(Doubled, "b") == {}
-    (label,) = wrong(Doubled, "a").values()
-    assert label == "values that differ by 5.0e-01 of the largest value; the module is called once"
+def test_a_hook_that_changes_a_block_is_found() -> None:
+    assert wrong(Tripled, "b") == {}
+    (label,) = wrong(Tripled, "a").values()
+    assert label == "values that differ by 2.0e+00 of the largest value; the module is called once"
+
+
+def test_a_module_whose_forward_was_replaced_is_its_own_output() -> None:
+    """Not the convolution inside, which the short name stands for."""
+    torch.manual_seed(0)
+    model = Doubled().eval()
+    graph = verified(model, (12, 12), IMAGES).graph
+    assert graph.find("a").layer is None
+    layer = graph.find("conv1").layer
+    assert layer is not None
+    assert layer.path == "a"
 
 
 def test_the_last_call_counts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,19 +144,12 @@ NETS = """
 import torch
 from torch import nn
 
-class Doubled(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.a, self.b = nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 4, 3, padding=1)
-        own = self.a.forward
-        self.a.forward = lambda x: own(x) * 2
-
-    def forward(self, x):
-        return self.b(torch.relu(self.a(x)) / 2)
-
 def build():
     torch.manual_seed(0)
-    return Doubled()
+    net = nn.Sequential()
+    net.a, net.b = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.ReLU()), nn.Conv2d(3, 4, 3, padding=1)
+    net.a.register_forward_hook(lambda _module, _inputs, output: output * 3)
+    return net
 """
 
 
