@@ -408,7 +408,7 @@ def test_layers_of_a_network_of_code(here):
     model = 'python("net.py:build", width=7)'
     assert "error[E313]" in call("layers", model, code=1).output
     assert not Path("ran").exists()
-    assert call("layers", model, "--allow-code").stdout.splitlines()[1].split()[:4] == ["conv1", "0", "conv", "7"]
+    assert call("layers", model, "--allow-code").stdout.splitlines()[1].split()[:4] == ["0", "Conv2d", "conv1", "7"]
 
 
 def test_a_plan_can_not_allow_code(here):
