@@ -211,7 +211,7 @@ SHARED = "preserve {} on images/dogs/* kernels<=each({}) criterion=annealed(pass
 
 
 @pytest.mark.parametrize("sizes", ["500, 40, 33", "33, 500, 40"])
-def test_passes_of_circuits_that_share_stages_are_counted_once(here, monkeypatch, sizes):
+def test_passes_of_circuits_that_share_stages_are_counted_once(here, with_pages, monkeypatch, sizes):
     """Of 6,768 kernels: three passes for each size, one more from the last rung, and one for each rung."""
     monkeypatch.setattr(feature_visualisation, "STEPS", 1)
     from circuitlang import pipeline
