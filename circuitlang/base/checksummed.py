@@ -22,11 +22,11 @@ def seal(content: bytes, key: str) -> bytes:
 
 def intact(content: bytes, key: str) -> bool:
     """Return whether content is as it was sealed for this key."""
-    found = _HASH.search(content)
-    if found is None:
+    match = _HASH.search(content)
+    if match is None:
         return False
-    blank = b"".join((content[: found.start(1)], BLANK.encode(), content[found.end(1) :]))
-    return _digest(key, blank) == found[1]
+    blank = b"".join((content[: match.start(1)], BLANK.encode(), content[match.end(1) :]))
+    return _digest(key, blank) == match[1]
 
 
 def report(path: object) -> None:

@@ -40,8 +40,8 @@ class CircuitError(Exception):
     """The root of every error a user can act on; carries findings, never fewer than one."""
 
     def __init__(self, findings: Finding | Iterable[Finding]) -> None:
-        found = (findings,) if isinstance(findings, Finding) else tuple(findings)
-        self.findings: tuple[Finding, ...] = tuple(sorted(found, key=Finding.sort_key))
+        all_findings = (findings,) if isinstance(findings, Finding) else tuple(findings)
+        self.findings: tuple[Finding, ...] = tuple(sorted(all_findings, key=Finding.sort_key))
         super().__init__("; ".join(f"{finding.code}: {finding.message}" for finding in self.findings))
 
     def __reduce__(self) -> tuple[type[CircuitError], tuple[tuple[Finding, ...]]]:

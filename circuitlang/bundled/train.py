@@ -80,17 +80,17 @@ def _pixels(job: tuple[str, int]) -> np.ndarray:
     return np.asarray(draw(*job))
 
 
-def train(pictures: Pictures, recipe: Recipe) -> Iterator[tuple[int, float, Doodle]]:
+def train(images: Pictures, recipe: Recipe) -> Iterator[tuple[int, float, Doodle]]:
     """Train a new network; yields the epoch, its mean loss and the network, after every epoch."""
     generator = torch.Generator().manual_seed(recipe.seed)
     network = build().train()
     _initialise(network, generator)
     optimiser = torch.optim.AdamW(_groups(network), lr=recipe.rate)
-    steps = recipe.epochs * math.ceil(len(pictures.labels) / recipe.batch)
+    steps = recipe.epochs * math.ceil(len(images.labels) / recipe.batch)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.rate, total_steps=steps, pct_start=0.15)
     for epoch in range(recipe.epochs):
         losses = []
-        for inputs, labels in _batches(pictures, recipe.batch, generator):
+        for inputs, labels in _batches(images, recipe.batch, generator):
             loss = functional.cross_entropy(network(inputs), labels, label_smoothing=0.05)
             optimiser.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
@@ -114,15 +114,15 @@ def _initialise(network: Doodle, generator: torch.Generator) -> None:
             nn.init.zeros_(module.bias)  # type: ignore[arg-type]
 
 
-def _batches(pictures: Pictures, size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+def _batches(images: Pictures, size: int, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield the images in a new order, each batch mirrored or not and shifted by up to 3 pixels."""
-    for chosen in torch.split(torch.randperm(len(pictures.labels), generator=generator), size):
-        inputs = pictures.inputs[chosen]
+    for chosen in torch.split(torch.randperm(len(images.labels), generator=generator), size):
+        inputs = images.inputs[chosen]
         mirror, down, right = torch.randint(0, 42, (3,), generator=generator).tolist()
         if mirror % 2:
             inputs = inputs.flip(3)
         padded = functional.pad(inputs, (3, 3, 3, 3), mode="replicate")
-        yield padded[:, :, down % 7 : down % 7 + 64, right % 7 : right % 7 + 64], pictures.labels[chosen]
+        yield padded[:, :, down % 7 : down % 7 + 64, right % 7 : right % 7 + 64], images.labels[chosen]
 
 
 @torch.no_grad()
@@ -169,13 +169,13 @@ def trim(network: Doodle) -> None:
 
 
 @torch.no_grad()
-def appoint(network: Doodle, pictures: Pictures, channel: int, label: str) -> tuple[int, float]:
+def appoint(network: Doodle, images: Pictures, channel: int, label: str) -> tuple[int, float]:
     """Swap `channel` of conv5 with the one most selective for the class, and fc1's columns to match.
 
     The network computes the same as before; only the numbering changes, so that examples can name a channel.
     Returns the number the channel had before and its d' (see `selectivity`).
     """
-    scores = selectivity(network, pictures, label)
+    scores = selectivity(network, images, label)
     best = int(scores.argmax())
     order = torch.arange(len(scores))
     order[[channel, best]] = order[[best, channel]]
@@ -187,29 +187,29 @@ def appoint(network: Doodle, pictures: Pictures, channel: int, label: str) -> tu
 
 
 @torch.no_grad()
-def activations(network: Doodle, pictures: Pictures) -> Tensor:
+def activations(network: Doodle, images: Pictures) -> Tensor:
     """Return the mean of every conv5 channel over each image, after the ReLU, as fc1 sees it: (images, channels)."""
     trunk = nn.Sequential(*list(network.children())[:-1])
-    return torch.cat([trunk(inputs) for inputs in torch.split(pictures.inputs, 256)])
+    return torch.cat([trunk(inputs) for inputs in torch.split(images.inputs, 256)])
 
 
-def selectivity(network: Doodle, pictures: Pictures, label: str) -> Tensor:
+def selectivity(network: Doodle, images: Pictures, label: str) -> Tensor:
     """d' of every conv5 channel for a class: (channels).
 
     From the channel's mean activations: the class's mean less that of the rest, over the root mean of the two
     variances.
     """
-    means, ours = activations(network, pictures), pictures.labels == CLASSES.index(label)
+    means, ours = activations(network, images), images.labels == CLASSES.index(label)
     gap = means[ours].mean(0) - means[~ours].mean(0)
     return gap / ((means[ours].var(0) + means[~ours].var(0)) / 2 + 1e-12).sqrt()
 
 
 @torch.no_grad()
-def accuracies(network: Doodle, pictures: Pictures) -> dict[str, float]:
+def accuracies(network: Doodle, images: Pictures) -> dict[str, float]:
     """Return the share of each class's images that the network names correctly."""
-    guesses = torch.cat([network(inputs).argmax(1) for inputs in torch.split(pictures.inputs, 256)])
-    right = guesses == pictures.labels
-    return {label: float(right[pictures.labels == k].float().mean()) for k, label in enumerate(CLASSES)}
+    guesses = torch.cat([network(inputs).argmax(1) for inputs in torch.split(images.inputs, 256)])
+    right = guesses == images.labels
+    return {label: float(right[images.labels == k].float().mean()) for k, label in enumerate(CLASSES)}
 
 
 def sparsity(network: Doodle) -> dict[str, float]:
@@ -247,13 +247,13 @@ def report(network: Doodle, held_out: Pictures) -> Iterator[str]:
 def run(out: Path) -> Iterator[str]:
     """Train, number, measure and save the network; yields what there is to say, line by line."""
     torch.set_num_threads(2)  # sums depend on how the work is split
-    recipe, pictures = Recipe(), render(TRAINING_SEEDS)
-    for epoch, loss, network in train(pictures, recipe):
+    recipe, images = Recipe(), render(TRAINING_SEEDS)
+    for epoch, loss, network in train(images, recipe):
         zeros = ", ".join(f"{name} {share:.2f}" for name, share in sparsity(network).items())
         yield f"epoch {epoch + 1}/{recipe.epochs}: loss {loss:.3f}, zero kernels {zeros}"
     network.eval()
     trim(network)
-    former, dprime = appoint(network, pictures, CHANNEL, FAVOURITE)
+    former, dprime = appoint(network, images, CHANNEL, FAVOURITE)
     yield f"conv5:{CHANNEL} was conv5:{former}, the most selective for {FAVOURITE} (training d' {dprime:.2f})"
     save(network, out)
     yield from report(network, render(HELD_OUT_SEEDS))

@@ -13,7 +13,7 @@ from circuitlang.base.source import Span
 from circuitlang.compiler import syntax, values
 from circuitlang.compiler.clauses import Clauses, read_clauses, read_value, word
 from circuitlang.compiler.expand import Variant, expand
-from circuitlang.compiler.image_sets import pictures
+from circuitlang.compiler.image_sets import selection
 from circuitlang.compiler.limits import MOST, MOST_COMPARED, MOST_LETTERS, MOST_MENTIONED, MOST_OF_A_FILE, too_many
 from circuitlang.compiler.models import BUNDLED, read_model
 from circuitlang.compiler.naming import LONGEST, ids, image_set_name
@@ -181,19 +181,21 @@ class _Check:
 
     def _images(self, node: syntax.Images, scope: Scope) -> None:
         read = read_clauses(node.clauses, IMAGES, scope)
-        found = self._findings.attempt(partial(pictures, node.pictures, scope))
-        if found is not None and not read.has_errors:
-            found = PlacedImages(node.name.text, replace(found.images, **read.values), node.pictures.span)
-        self._define(scope.sets, node.name.text, None if read.has_errors else found, node.name.span, "image set")
+        image_set = self._findings.attempt(partial(selection, node.images, scope))
+        if image_set is not None and not read.has_errors:
+            image_set = PlacedImages(node.name.text, replace(image_set.images, **read.values), node.images.span)
+        self._define(scope.sets, node.name.text, None if read.has_errors else image_set, node.name.span, "image set")
 
     def _direction(self, node: syntax.Direction, scope: Scope) -> None:
-        found = self._findings.attempt(partial(targets, node.feature, scope)) or []
-        if len(found) > 1:
+        placed = self._findings.attempt(partial(targets, node.feature, scope)) or []
+        if len(placed) > 1:
             message = "a target statement names one target"
             self._findings.add(
-                "E215", message, node.feature.span, f"this is {len(found)}", "list them where they are preserved"
+                "E215", message, node.feature.span, f"this is {len(placed)}", "list them where they are preserved"
             )
-        self._define(scope.directions, node.name.text, found[0] if len(found) == 1 else None, node.name.span, "target")
+        self._define(
+            scope.directions, node.name.text, placed[0] if len(placed) == 1 else None, node.name.span, "target"
+        )
 
     def _define(
         self,
@@ -236,12 +238,12 @@ class _Check:
     ) -> list[PlacedCircuit]:
         """Return the circuits of one statement: one for each target and each combination of values."""
         before = self._findings.count
-        images = self._findings.attempt(partial(pictures, node.pictures, scope))
+        images = self._findings.attempt(partial(selection, node.images, scope))
         placed = self._findings.attempt(partial(targets, node.feature, scope)) or []
         into = self._findings.attempt(partial(_into, node)) if isinstance(node, syntax.Split) else None
         own = {word(clause) for clause in node.clauses}
         own |= {PRESERVE[key].excludes for key in own if key in PRESERVE}
-        clauses = (*(each for key, each in scope.defaults.items() if key not in own), *node.clauses)
+        clauses = (*(default for key, default in scope.defaults.items() if key not in own), *node.clauses)
         circuits: list[PlacedCircuit] = []
         variants = self._variants(clauses)
         if not self._few(len(variants) * len(placed), placed, node, span):

@@ -152,7 +152,7 @@ def layout(file: syntax.File) -> str:
     """The statements and the comments between them, each on its line."""
     builder = _Builder(file.source.text)
     outside = [comment for comment in builder.comments if comment.bracket is None]
-    places = {each.span.start: each for each in file.statements} | {each.start: each for each in outside}
+    places = {statement.span.start: statement for statement in file.statements} | {each.start: each for each in outside}
     lines: list[str] = []
     end, behind = 0, False
     for start, each in sorted(places.items()):
@@ -239,16 +239,16 @@ class _Builder:
         match node:
             case syntax.Model(call=call):
                 return ("model ", *self.parts(call))
-            case syntax.Images(name=name, pictures=pictures):
-                return (f"images {name.text} = ", *self.parts(pictures))
+            case syntax.Images(name=name, images=images):
+                return (f"images {name.text} = ", *self.parts(images))
             case syntax.Direction(name=name, feature=feature):
                 return (f"target {name.text} = ", *self.parts(feature))
             case syntax.Defaults():
                 return ("defaults",)
-            case syntax.Preserve(feature=feature, pictures=pictures):
-                return ("preserve ", *self.parts(feature), " on ", *self.parts(pictures))
-            case syntax.Split(feature=feature, pictures=pictures, into=into):
-                before = ("split ", *self.parts(feature), " on ", *self.parts(pictures))
+            case syntax.Preserve(feature=feature, images=images):
+                return ("preserve ", *self.parts(feature), " on ", *self.parts(images))
+            case syntax.Split(feature=feature, images=images, into=into):
+                before = ("split ", *self.parts(feature), " on ", *self.parts(images))
                 return (*before, f" into {into.text}")
             case syntax.Circuit(name=name, asked=asked):
                 return (f"circuit {name.text} = ", *self.parts(asked))
@@ -276,7 +276,7 @@ class _Builder:
                 return ("@", self._group(node.span.start, "()", place, ends=False))
             case syntax.Every():
                 return ("*",)
-            case syntax.Pictures(value=value, excluded=excluded):
+            case syntax.Selection(value=value, excluded=excluded):
                 return (*self.parts(value), *((" except ", *self.parts(excluded)) if excluded else ()))
             case syntax.Clause(name=name, relation=relation, value=value):
                 return (f"{name.text}{relation}", *self.parts(value))

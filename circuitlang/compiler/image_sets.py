@@ -20,20 +20,20 @@ from circuitlang.plan.model import Images
 _ENDINGS = ("bmp", "gif", "jpeg", "jpg", "png", "ppm", "tif", "tiff", "webp")
 
 
-def pictures(node: syntax.Pictures, scope: Scope) -> PlacedImages | None:
+def selection(node: syntax.Selection, scope: Scope) -> PlacedImages | None:
     """Return the images of a value without those excepted; None if a set that it names has errors. Raises SpecError."""
-    found = image_set(node.value, scope)
+    images = image_set(node.value, scope)
     if node.excluded is None:
-        return found
+        return images
     excluded = image_set(node.excluded, scope)
-    if found is None or excluded is None:
+    if images is None or excluded is None:
         return None
-    if found.images.limit is not None or excluded.images.limit is not None or excluded.images.exclude:
+    if images.images.limit is not None or excluded.images.limit is not None or excluded.images.exclude:
         message = "'except' can't be combined with a set that has a limit, or be said of one that has an 'except'"
         raise SpecError(Finding("E209", message, node.span))
-    name = f"{found.name} except {excluded.name}"
-    exceptions = [each[0] if len(each) == 1 else each for each in _exceptions(node.excluded, scope)]
-    return PlacedImages(name, replace(found.images, exclude=exceptions), node.span)
+    name = f"{images.name} except {excluded.name}"
+    exceptions = [exception[0] if len(exception) == 1 else exception for exception in _exceptions(node.excluded, scope)]
+    return PlacedImages(name, replace(images.images, exclude=exceptions), node.span)
 
 
 def _exceptions(node: syntax.Value, scope: Scope) -> Iterator[list[str]]:
@@ -41,8 +41,8 @@ def _exceptions(node: syntax.Value, scope: Scope) -> Iterator[list[str]]:
     if isinstance(node, syntax.List):
         for item in node.items:
             yield from _exceptions(item, scope)
-    elif (found := image_set(node, scope)) is not None:
-        yield found.images.include
+    elif (placed := image_set(node, scope)) is not None:
+        yield placed.images.include
 
 
 def image_set(node: syntax.Value, scope: Scope) -> PlacedImages | None:

@@ -24,15 +24,15 @@ def read_model(statement: syntax.Model, vocabulary: Vocabulary) -> Model:
         sources = sorted(vocabulary.models)
         label, cure = f"models come from {listing(sources)}", did_you_mean(source, sources)
         raise SpecError(Finding("E109", f"unknown model source '{source}'", call.name.span, label, cure))
-    given: dict[str, Argument] = {}
+    read: dict[str, Argument] = {}
     for argument in arguments:
         if not isinstance(argument, syntax.Keyword):
             raise SpecError(Finding("E202", "a parameter needs its name", argument.span, "NAME=value"))
         key = argument.name.text
-        if key in given:
+        if key in read:
             raise SpecError(Finding("E206", f"'{key}' is given twice", argument.span))
-        given[key] = _model_argument(key, argument.value)
-    return Model(source, name, given)
+        read[key] = _model_argument(key, argument.value)
+    return Model(source, name, read)
 
 
 def _model_argument(key: str, node: syntax.Value) -> Argument:

@@ -236,8 +236,8 @@ def _end(node: syntax.Node | Token) -> int:
     return node.end_pos or 0 if isinstance(node, Token) else node.span.end
 
 
-def _feature(span: Span, *given: syntax.Term | Token) -> syntax.Feature:
-    signed = [(before, each) for before, each in pairwise((None, *given)) if isinstance(each, syntax.Term)]
+def _feature(span: Span, *nodes: syntax.Term | Token) -> syntax.Feature:
+    signed = [(before, each) for before, each in pairwise((None, *nodes)) if isinstance(each, syntax.Term)]
     terms = (syntax.Term(each.span, before == "-", each.coefficient, each.of) for before, each in signed)
     return syntax.Feature(span, tuple(terms))
 
@@ -246,8 +246,8 @@ def _model(span: Span, called: syntax.Call | syntax.Name) -> syntax.Model:
     return syntax.Model(span, called if isinstance(called, syntax.Call) else syntax.Call(called.span, called, ()))
 
 
-def _measure(span: Span, name: syntax.Name, *given: Any) -> syntax.Measure:
-    *values, suffix = given or ("",)
+def _measure(span: Span, name: syntax.Name, *parts: Any) -> syntax.Measure:
+    *values, suffix = parts or ("",)
     return syntax.Measure(span, name, tuple(values), str(suffix))
 
 
@@ -272,14 +272,14 @@ _NODES: Mapping[str, Callable[..., syntax.Node]] = {
     "target": lambda span, layer, unit, position=None: syntax.Target(span, layer, unit, position),
     "term": lambda span, *given: syntax.Term(span, False, given[0] if len(given) == 2 else None, given[-1]),
     "feature": _feature,
-    "pictures": lambda span, value, excluded=None: syntax.Pictures(span, value, excluded),
+    "selection": lambda span, value, excluded=None: syntax.Selection(span, value, excluded),
     "clause": lambda span, name, relation, value: syntax.Clause(span, name, str(relation), value),
     "model": _model,
-    "images": lambda span, name, pictures, *clauses: syntax.Images(span, name, pictures, clauses),
+    "images": lambda span, name, images, *clauses: syntax.Images(span, name, images, clauses),
     "direction": syntax.Direction,
     "defaults": lambda span, *clauses: syntax.Defaults(span, clauses),
-    "preserve": lambda span, feature, pictures, *clauses: syntax.Preserve(span, feature, pictures, clauses),
-    "split": lambda span, feature, pictures, into, *clauses: syntax.Split(span, feature, pictures, into, clauses),
+    "preserve": lambda span, feature, images, *clauses: syntax.Preserve(span, feature, images, clauses),
+    "split": lambda span, feature, images, into, *clauses: syntax.Split(span, feature, images, into, clauses),
     "circuit": syntax.Circuit,
     "member": lambda span, name, *values: syntax.Member(span, name, values),
     "measure": _measure,

@@ -34,18 +34,18 @@ Circuits = Mapping[str, Sequence[Circuit]]
 def comparison(node: syntax.Compare, circuits: Circuits) -> list[str] | None:
     """Return the ids of the circuits of a compare statement; None if one has errors. Raises SpecError."""
     findings: list[Finding] = []
-    found: list[Sequence[Circuit]] = []
+    members: list[Sequence[Circuit]] = []
     for member in node.members:
         try:
-            found.append(_members(member.name.text, member.name.span, member.values, circuits))
+            members.append(_members(member.name.text, member.name.span, member.values, circuits))
         except SpecError as error:
             findings.extend(error.findings)
     if findings:
         raise SpecError(findings)
-    compared = [each for chosen in found for each in chosen]
-    if all(found) and len(compared) < 2 and all(each.into is None for each in compared):
+    compared = [each for chosen in members for each in chosen]
+    if all(members) and len(compared) < 2 and all(each.into is None for each in compared):
         raise SpecError(Finding("E118", "one circuit has nothing to be compared with", node.span, "", "name another"))
-    return [each.id for each in compared] if all(found) else None
+    return [each.id for each in compared] if all(members) else None
 
 
 def expectation(node: syntax.Expect, circuits: Circuits, scope: Scope) -> Expectation | None:
@@ -80,8 +80,8 @@ def _key(metric: str, scope: Scope) -> tuple[str, str]:
     bare = ALIASES.get(rest, rest)
     if bare in COUNTS and not sample and not end:
         return bare, bare
-    pictures = bare == IMAGES or bool(end)
-    known = sample in ("", *(PICTURES if pictures else SAMPLES)) and not (bare == IMAGES and end)
+    images = bare == IMAGES or bool(end)
+    known = sample in ("", *(PICTURES if images else SAMPLES)) and not (bare == IMAGES and end)
     there = bare == IMAGES or bare in scope.vocabulary.metrics
     return (f"{sample or 'test'}.{bare}{end}" if known and there else ""), bare
 
@@ -111,7 +111,7 @@ def _members(name: str, span: Span, values: tuple[syntax.Keyword, ...], circuits
         if not circuits[name]:
             return ()
         if not there:
-            words = sorted({each for circuit in circuits[name] for each in circuit.values})
+            words = sorted({value for circuit in circuits[name] for value in circuit.values})
             label = f"its members differ in {listing(words)}" if words else "it has no members"
             cure = did_you_mean(word, words)
             raise SpecError(Finding("E117", f"'{name}' has no members by '{word}'", keyword.name.span, label, cure))

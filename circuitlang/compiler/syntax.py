@@ -95,7 +95,7 @@ class Feature(Node, frozen=True):
     terms: tuple[Term, ...]
 
 
-class Pictures(Node, frozen=True):
+class Selection(Node, frozen=True):
     """A path, a name or a list of them, less some."""
 
     value: Value
@@ -108,7 +108,7 @@ class Model(Node, frozen=True):
 
 class Images(Node, frozen=True):
     name: Name
-    pictures: Pictures
+    images: Selection
     clauses: tuple[Clause, ...]
 
 
@@ -125,13 +125,13 @@ class Defaults(Node, frozen=True):
 
 class Preserve(Node, frozen=True):
     feature: Feature
-    pictures: Pictures
+    images: Selection
     clauses: tuple[Clause, ...]
 
 
 class Split(Node, frozen=True):
     feature: Feature
-    pictures: Pictures
+    images: Selection
     into: Number | Name
     clauses: tuple[Clause, ...]
 

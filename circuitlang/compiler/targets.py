@@ -46,7 +46,9 @@ def _channels(node: syntax.Target, scope: Scope) -> Iterator[PlacedTarget]:
     layer, position = _layer(node, scope), _position(node.position)
     unit = node.unit
     if isinstance(unit, syntax.Call) and (several := _SEVERAL.get(unit.name.text)):
-        units = list(_units([each for each in unit.arguments if not isinstance(each, syntax.Keyword)], layer, scope))
+        units = list(
+            _units([argument for argument in unit.arguments if not isinstance(argument, syntax.Keyword)], layer, scope)
+        )
         if len(units) < 2:
             word = unit.name.text
             cure = f"as {layer}:{word}(3, 7)"
@@ -66,7 +68,9 @@ def _selected(
         case syntax.List(items=items):
             return _units(list(items), layer, scope)
         case syntax.Call(name=syntax.Name(text="each"), arguments=arguments):
-            return _units([each for each in arguments if not isinstance(each, syntax.Keyword)], layer, scope)
+            return _units(
+                [argument for argument in arguments if not isinstance(argument, syntax.Keyword)], layer, scope
+            )
         case syntax.Every():
             if scope.layers is None:
                 cure = "run `circuitlang check --deep` once, or list them as [0..63]"

@@ -104,13 +104,13 @@ def choice(node: syntax.Value, kind: str, code: str, known: Mapping[str, Declara
         raise SpecError(Finding(code, f"unknown {kind} '{name.text}'", name.span, label, cure))
     parameters = {parameter.name: parameter.default for parameter in declaration.parameters}
     findings: list[Finding] = []
-    given: set[str] = set()
+    words: set[str] = set()
     for argument in arguments:
         try:
             word, value = _argument(argument, declaration, known)
-            if word in given:
+            if word in words:
                 raise SpecError(Finding("E206", f"'{word}' is given twice", argument.span))
-            given.add(word)
+            words.add(word)
             parameters[word] = value
         except SpecError as error:
             findings.extend(error.findings)

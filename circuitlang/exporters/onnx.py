@@ -63,9 +63,9 @@ def _verify(module: nn.Module, model: Any, images: Tensor) -> None:
     evaluator: Any = importlib.import_module("onnx.reference").ReferenceEvaluator(model)
     with torch.no_grad():
         expected = module(images)
-    found = torch.from_numpy(evaluator.run(None, {"images": images.numpy()})[0])
-    difference = float((found - expected).abs().max()) / max(float(expected.abs().max()), 1e-30)
-    if found.shape != expected.shape or not difference <= _TOLERANCE:
+    outputs = torch.from_numpy(evaluator.run(None, {"images": images.numpy()})[0])
+    difference = float((outputs - expected).abs().max()) / max(float(expected.abs().max()), 1e-30)
+    if outputs.shape != expected.shape or not difference <= _TOLERANCE:
         message = f"what was written as ONNX differs from the circuit's module by {difference:.1e}"
         raise CircuitError(Finding("E350", message, None, "", "report the network and the spec as a bug"))
 

@@ -19,8 +19,8 @@ def contrastable(criterion: str, parameters: Mapping[str, Value], known: Mapping
         return True
     if "bases" not in declaration.options:
         return False
-    bases = [each for each in declaration.parameters if each.type == "CriterionName"]
-    return all(contrastable(str(parameters.get(each.name, each.default)), {}, known) for each in bases)
+    bases = [parameter for parameter in declaration.parameters if parameter.type == "CriterionName"]
+    return all(contrastable(str(parameters.get(base.name, base.default)), {}, known) for base in bases)
 
 
 def uncontrasted(criterion: str, known: Mapping[str, Declaration], span: Span | None = None) -> Finding:

@@ -70,9 +70,9 @@ def difference(before: Side, after: Side) -> tuple[tuple[Difference, ...], Pairs
     pairs = _pair(before.plan, after.plan)
     sets = list(_sets(before, after, pairs))
     reported = {(each.before, each.after) for each in sets}
-    found = [*_model(before, after), *sets, *_circuits(before, after, pairs, reported)]
+    differences = [*_model(before, after), *sets, *_circuits(before, after, pairs, reported)]
     renamed = {theirs.id: ours.id for ours, theirs in pairs}
-    return (*found, *_comparisons(before, after, renamed), *_expectations(before, after, renamed)), pairs
+    return (*differences, *_comparisons(before, after, renamed), *_expectations(before, after, renamed)), pairs
 
 
 def _in_words_of(before: Side, after: Side) -> Side:
@@ -266,12 +266,12 @@ def _expectations(before: Side, after: Side, renamed: dict[str, str]) -> Iterato
 
 def _expected(side: Side, renamed: dict[str, str]) -> dict[tuple[str, str, str], dict[float, str]]:
     """Return the expected values and their places, by circuit, measure and relation."""
-    found: dict[tuple[str, str, str], dict[float, str]] = {}
+    expected: dict[tuple[str, str, str], dict[float, str]] = {}
     for number, each in enumerate(side.plan.expectations):
         for name in each.circuits:
             key = renamed.get(name, name), each.measure, each.relation
-            found.setdefault(key, {}).setdefault(each.value, _place(side, "expectations", str(number)))
-    return found
+            expected.setdefault(key, {}).setdefault(each.value, _place(side, "expectations", str(number)))
+    return expected
 
 
 def _place(side: Side, *key: str) -> str:
@@ -292,8 +292,8 @@ def _said(value: Any) -> str:
         case Kernels(at_most=count):
             return f"kernels<={count}"
         case Choice(name=name, parameters=parameters):
-            given = ", ".join(f"{word}={_said(each)}" for word, each in sorted(parameters.items()))
-            return f"{name}({given})" if given else name
+            arguments = ", ".join(f"{word}={_said(each)}" for word, each in sorted(parameters.items()))
+            return f"{name}({arguments})" if arguments else name
         case Bound():
             return f"{value.sample}.{value.metric}{value.relation}{value.value:.15g}"
         case float():

@@ -39,13 +39,17 @@ def circuit(sets: Mapping[str, Images], asked: Circuit) -> dict[str, Any]:
 
 def expectations(plan: Plan) -> list[tuple[str, str, str, float]]:
     """Return the expectations of single circuits (id, measure, relation, value), each once, sorted."""
-    wanted = {(name, each.measure, each.relation, each.value) for each in plan.expectations for name in each.circuits}
+    wanted = {
+        (name, expectation.measure, expectation.relation, expectation.value)
+        for expectation in plan.expectations
+        for name in expectation.circuits
+    }
     return sorted(wanted)
 
 
 def comparisons(plan: Plan) -> list[tuple[str, ...]]:
     """The ids of the circuits that are compared; each comparison once, sorted."""
-    return sorted({tuple(sorted(each)) for each in plan.comparisons})
+    return sorted({tuple(sorted(comparison)) for comparison in plan.comparisons})
 
 
 def fingerprints(plan: Plan) -> dict[str, str]:

@@ -122,7 +122,7 @@ def _consistent(plan: Plan, origins: Origins) -> None:
         seen.add(circuit.id)
     for word, lists in (
         ("comparisons", plan.comparisons),
-        ("expectations", [each.circuits for each in plan.expectations]),
+        ("expectations", [expectation.circuits for expectation in plan.expectations]),
     ):
         for number, names in enumerate(lists):
             for name in names:

@@ -62,13 +62,13 @@ def plain(value: float) -> str:
 def assertions(plan: Plan, summaries: Mapping[str, Summary]) -> Iterator[Assertion]:
     """The bounds of a plan's circuits and its expectations, in its order; `summaries` by circuit id. What is promised
     of a split is promised of the circuit of each part."""
-    found: dict[str, list[tuple[str, dict[str, float] | None]]] = {}
+    measured_of: dict[str, list[tuple[str, dict[str, float] | None]]] = {}
     for summary in summaries.values():
-        found.setdefault(summary.asked_as, []).append((summary.plan.id, summary.flat()))
+        measured_of.setdefault(summary.asked_as, []).append((summary.plan.id, summary.flat()))
 
     def made(kind: Literal["bound", "expectation"], name: str, measure: str, relation: Literal["<=", ">="],
              value: float, place: Key) -> Iterator[Assertion]:  # fmt: skip
-        for circuit, numbers in found.get(name, [(name, None)]):
+        for circuit, numbers in measured_of.get(name, [(name, None)]):
             measured = (numbers or {}).get(measure)
             yield Assertion(kind, circuit, measure, relation, value, numbers is not None, measured, place)
 

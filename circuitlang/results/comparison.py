@@ -77,7 +77,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
     def pair(self, first: int, second: int) -> Pair:
         """The pair of two circuits, the lower number first."""
-        return next(each for each in self.pairs if (each.first, each.second) == (first, second))
+        return next(pair for pair in self.pairs if (pair.first, pair.second) == (first, second))
 
 
 def letter(number: int) -> str:

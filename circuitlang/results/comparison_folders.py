@@ -23,22 +23,22 @@ def comparisons(folder: Path) -> list[Path]:
     """The folders of comparisons: `folder` itself, or those in it, by name."""
     if is_there(folder / FILE):
         return [folder]
-    found = sorted(path.parent for path in inside(folder, f"*/{FILE}") if not path.parent.name.startswith("."))
+    folders = sorted(path.parent for path in inside(folder, f"*/{FILE}") if not path.parent.name.startswith("."))
     plan = plan_of(folder)
     if plan is None:
-        return found
-    names = folder_names(plan.comparisons, [each.id for each in plan.circuits])
-    return [each for each in found if each.name in names]
+        return folders
+    names = folder_names(plan.comparisons, [circuit.id for circuit in plan.circuits])
+    return [each for each in folders if each.name in names]
 
 
 def folder_names(comparisons: Sequence[Sequence[str]], taken: Sequence[str]) -> list[str]:
     """A folder for each comparison, by the ids of its circuits; no two are the same, and none is a circuit's."""
-    found: list[str] = []
+    names: list[str] = []
     for ids in comparisons:
         name = "-".join(("compare", *ids))
         if len(name) > _LONGEST:
             name = f"compare-{ids[0][:40]}-and-{len(ids) - 1}-more-{digest(chr(10).join(ids).encode())[:6]}"
-        while name in (*found, *taken):
+        while name in (*names, *taken):
             name += "'"
-        found.append(name)
-    return found
+        names.append(name)
+    return names

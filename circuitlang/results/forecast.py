@@ -158,7 +158,7 @@ class Forecast:
     @property
     def due(self) -> tuple[CircuitForecast, ...]:
         """The circuits that would be computed: they can be run, and are not finished."""
-        return tuple(each for each in self.circuits if not each.refused and each.state not in FOUND)
+        return tuple(circuit for circuit in self.circuits if not circuit.refused and circuit.state not in FOUND)
 
     @property
     def total(self) -> Cost:

@@ -29,18 +29,18 @@ def written(folder: Path) -> dict[str, str]:
     """Return the hashes of the files that were written into a folder, by name, as far as it tells."""
     with suppress(OSError, ValueError):
         content = read_plain(folder / SUMS, _MOST).decode()
-        found = {name: each for each, name in _LINE.findall(content)}
+        hashes = {name: digest for digest, name in _LINE.findall(content)}
         # A file that is damaged in one place is not trusted in others.
-        return found if _written(found).encode() == content.encode() else {}
+        return hashes if _written(hashes).encode() == content.encode() else {}
     return {}
 
 
 def damage(folder: Path) -> list[str]:
-    """Describe the damage to the files that were written into a folder, a sentence for each."""
+    """Describe the damage to the files that were written into a folder, a problem for each."""
     hashes = written(folder)
     if not hashes:
         return [f"{SUMS} is missing or damaged"]
-    return [said for name, expected in hashes.items() if (said := _damaged(folder / name, expected))]
+    return [problem for name, expected in hashes.items() if (problem := _damaged(folder / name, expected))]
 
 
 def _damaged(path: Path, expected: str) -> str:

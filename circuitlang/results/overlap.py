@@ -98,15 +98,15 @@ def kept(result: Result, kernels: bool = False) -> Kept:
     summary, circuit = result.summary, result.circuit
     weights = summary.plan.structure == "weight" and not kernels
     masks, relevant = {}, dict(_relevant(summary.layers, circuit))
-    for layer, found, change in zip(summary.layers, circuit.kernels, circuit.changes, strict=True):
+    for layer, kept_kernels, change in zip(summary.layers, circuit.kernels, circuit.changes, strict=True):
         inner = layer.in_channels // layer.groups
-        size = found.weight.shape[1:] if weights else ()
+        size = kept_kernels.weight.shape[1:] if weights else ()
         masks[layer.path] = np.zeros((layer.out_channels, inner, *size), np.bool_)
-        masks[layer.path][found.target, found.source % inner] = change.gain != 0 if weights else True
+        masks[layer.path][kept_kernels.target, kept_kernels.source % inner] = change.gain != 0 if weights else True
         if weights and layer.path in relevant:
             every = relevant[layer.path][..., None, None]
             relevant[layer.path] = np.broadcast_to(every, masks[layer.path].shape)
-        of = int(np.prod(found.weight.shape[1:])) if summary.plan.structure == "weight" and not weights else 1
+        of = int(np.prod(kept_kernels.weight.shape[1:])) if summary.plan.structure == "weight" and not weights else 1
         if layer.path in relevant and int(relevant[layer.path].sum()) * of != layer.relevant:
             del relevant[layer.path]
     return Kept(masks, relevant)
@@ -115,14 +115,14 @@ def kept(result: Result, kernels: bool = False) -> Kept:
 def merged(first: Iterable[str], second: Iterable[str]) -> list[str]:
     """The layers of both in an order that is that of each: of two that only one has, the first one's come first."""
     ours, theirs = list(first), list(second)
-    found: list[str] = []
+    order: list[str] = []
     for path in ours:
         if path in theirs:
             place = theirs.index(path)
-            found += [each for each in theirs[:place] if each not in ours]
+            order += [name for name in theirs[:place] if name not in ours]
             theirs = theirs[place + 1 :]
-        found.append(path)
-    return [*found, *(each for each in theirs if each not in ours)]
+        order.append(path)
+    return [*order, *(name for name in theirs if name not in ours)]
 
 
 def _relevant(layers: list[LayerSummary], circuit: Circuit) -> Iterable[tuple[str, NDArray[np.bool_]]]:
@@ -166,13 +166,13 @@ def _chance(first: int, second: int, of: NDArray[np.bool_] | None, other: NDArra
     if of is None or other is None or of.shape != other.shape:
         return None
     common = _draws(int(of.sum()), int((of & other).sum()), first)
-    found = [
+    distributions = [
         (_draws(int(other.sum()), int(number), second), share)
         for number, share in zip(common.numbers, common.probabilities, strict=True)
     ]
-    start = min(each.first for each, _ in found)
-    total = np.zeros(max(each.first + len(each.probabilities) for each, _ in found) - start)
-    for each, share in found:
+    start = min(each.first for each, _ in distributions)
+    total = np.zeros(max(each.first + len(each.probabilities) for each, _ in distributions) - start)
+    for each, share in distributions:
         total[each.first - start :][: len(each.probabilities)] += share * each.probabilities
     return _Chance(start, total)
 

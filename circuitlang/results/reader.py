@@ -90,13 +90,13 @@ def read_json(folder: Path, name: str, kind: type[T], sound: Callable[[T], None]
     """Read a JSON file of a folder and validate it by `sound`. Raises InputError."""
     content = read_file(folder, name)
     try:
-        found = msgspec.json.decode(content, type=kind)
-        sound(found)
+        value = msgspec.json.decode(content, type=kind)
+        sound(value)
     except (ValueError, RecursionError, OverflowError) as error:
         # A damaged file may repeat a long piece.
         reason = str(error)[:_LONGEST]
         raise InputError(Finding("E312", f"{folder / name} can't be read", None, reason, _AGAIN)) from None
-    return found
+    return value
 
 
 def read_file(folder: Path, name: str) -> bytes:
@@ -146,13 +146,13 @@ def splits(folder: Path) -> list[Path]:
 
 def _of_the_run(folder: Path, file: str) -> list[Path]:
     """The folders in a run's that have such a file, by name; not those that its plan, if it has one, has no more."""
-    found = sorted(path.parent for path in inside(folder, f"*/{file}") if not path.parent.name.startswith("."))
+    folders = sorted(path.parent for path in inside(folder, f"*/{file}") if not path.parent.name.startswith("."))
     plan = plan_of(folder)
     if plan is None:
-        return found
-    into = {each.id: each.into is not None for each in plan.circuits}
+        return folders
+    into = {circuit.id: circuit.into is not None for circuit in plan.circuits}
     split = {name for name in into if into[name]}
-    return [each for each in found if each.name in into or each.name.rpartition("-part")[0] in split]
+    return [folder for folder in folders if folder.name in into or folder.name.rpartition("-part")[0] in split]
 
 
 def plan_of(folder: Path) -> Plan | None:
@@ -164,9 +164,9 @@ def plan_of(folder: Path) -> Plan | None:
 
 def parts(folder: Path, name: str) -> list[Path]:
     """In the folder of a run, those of the circuits of a split's parts, by number; some may be of an earlier split."""
-    found = {}
+    circuits = {}
     for path in inside(folder, f"{glob.escape(name)}-part*/circuit.json"):
         number = path.parent.name.removeprefix(f"{name}-part")
         if number.isdecimal():
-            found[int(number)] = path.parent
-    return [found[number] for number in sorted(found)]
+            circuits[int(number)] = path.parent
+    return [circuits[number] for number in sorted(circuits)]

@@ -22,7 +22,7 @@ class Spread:
 def shared_metrics(summaries: Sequence[Summary]) -> tuple[str, ...]:
     """The metrics that all circuits were measured by; an extension of one run may lack in another."""
     first, *others = summaries
-    return tuple(name for name in first.train.metrics if all(name in each.train.metrics for each in others))
+    return tuple(name for name in first.train.metrics if all(name in other.train.metrics for other in others))
 
 
 def effective(summary: Summary) -> float:
@@ -97,7 +97,7 @@ class Sweep:
     @property
     def held_out(self) -> bool:
         """True if all fidelity is held-out."""
-        return all(each.test for each in self.circuits)
+        return all(circuit.test for circuit in self.circuits)
 
     @property
     def baseline_name(self) -> str:
@@ -106,13 +106,13 @@ class Sweep:
 
     def baselines(self, metric: str, baseline: str = "random") -> dict[float, float]:
         """Return the median fidelity over baseline circuits of the same size, by size."""
-        found: dict[float, list[float]] = {}
+        by_size: dict[float, list[float]] = {}
         for curve in self.curves:
             for point in curve.points:
                 for each in point.found.values():
                     if baseline in each.baselines:
-                        found.setdefault(point.size, []).append(each.baselines[baseline].metrics[metric])
-        return {size: median(values)[0] for size, values in sorted(found.items())}
+                        by_size.setdefault(point.size, []).append(each.baselines[baseline].metrics[metric])
+        return {size: median(values)[0] for size, values in sorted(by_size.items())}
 
     def size(self, size: float) -> str:
         """A size as it is written: a share in percent, or a count."""

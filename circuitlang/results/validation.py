@@ -110,9 +110,9 @@ def _change(layer: LayerSummary, kernels: KeptKernels, change: LayerEdit) -> Non
     _array(f"{where}.offset", change.offset, np.float32, (m,))
     n, *size = kernels.weight.shape
     _array(f"{where}.gain", change.gain, np.float32, (n,) if change.gain.ndim == 1 else (n, *size))
-    many = len(change.constant) if change.constant.ndim else 0
+    constants = len(change.constant) if change.constant.ndim else 0
     inner = layer.in_channels // layer.groups
-    _array(f"{where}.constant", change.constant, np.int64, (many,), layer.out_channels * inner)
+    _array(f"{where}.constant", change.constant, np.int64, (constants,), layer.out_channels * inner)
     _demand(len(np.unique(change.rows)) == m, f"{where} has a row twice")
 
 
@@ -153,7 +153,7 @@ def sound_split(split: Split) -> None:
     _demand(rows in ([], [parts] * (parts + 1)), "the fidelity is not of each part on each part")
     images = sum(len(kind.train) + len(kind.test) for kind in split.kinds)
     _demand(len(split.points) == images, "there is not a point for each image")
-    overlaps = [(each.parts, each.layer) for each in split.overlaps]
+    overlaps = [(overlap.parts, overlap.layer) for overlap in split.overlaps]
     pairs = {(first, second) for first in range(1, parts + 1) for second in range(first + 1, parts + 1)}
     layers = {layer for _, layer in overlaps}
     whole = {(pair, layer) for pair in pairs for layer in layers}

@@ -126,28 +126,28 @@ class _Answers:
                 return None, side.lacks
             if not side.result.summary.effective:
                 return None, f"{side.name} has collapsed: it answers every image with the same map"
-        pictures, held_out = _pictures(*sides)
-        if pictures is None:
+        number, held_out = _pictures(*sides)
+        if number is None:
             return None, "their images are not prepared in the same way"
-        a, b = self._maps(first, pictures), self._maps(second, pictures)
+        a, b = self._maps(first, number), self._maps(second, number)
         if a.shape != b.shape:
             shapes = " and ".join(" x ".join(map(str, each.shape[1:])) or "single" for each in (a, b))
             return None, f"they are of different shapes, {shapes}"
-        found = measure(a.flatten(1), b.flatten(1), seed=0)
+        measured = measure(a.flatten(1), b.flatten(1), seed=0)
         return Agreement(
-            pictures=len(pictures),
+            pictures=len(number),
             held_out=held_out,
-            metrics={name: value for name, value in found.metrics.items() if name in SYMMETRIC},
-            intervals={name: value for name, value in found.intervals.items() if name in SYMMETRIC},
+            metrics={name: value for name, value in measured.metrics.items() if name in SYMMETRIC},
+            intervals={name: value for name, value in measured.intervals.items() if name in SYMMETRIC},
         ), ""
 
-    def _maps(self, number: int, pictures: ImageSet) -> Tensor:
+    def _maps(self, number: int, images: ImageSet) -> Tensor:
         """The circuit's maps of every image, float64 [images, maps, h, w]."""
-        key = number, pictures.digest
+        key = number, images.digest
         if key not in self._known:
-            module, label = self._sides[number].module.to(pictures.device), f"maps of {self._sides[number].name}"
+            module, label = self._sides[number].module.to(images.device), f"maps of {self._sides[number].name}"
             with torch.no_grad():
-                self._known[key] = torch.cat([module(batch).double().cpu() for batch in pictures.batches(label)])
+                self._known[key] = torch.cat([module(batch).double().cpu() for batch in images.batches(label)])
         return self._known[key]
 
 

@@ -62,13 +62,13 @@ class ScoreCache:
     def put(self, size: int | None, scores: Scores) -> None:
         """Store scores, or do nothing if the folder can't be written; `size` is as for `has`."""
         with suppress(OSError):
-            path, tensors = self.path(size), {name: each.contiguous() for name, each in scores.items()}
+            path, tensors = self.path(size), {name: score.contiguous() for name, score in scores.items()}
             write_atomically(path, seal(save(tensors, {"sha256": BLANK}), path.name))
             _shrink(LIMIT)
 
     def keep(self, what: str, tensors: Scores) -> None:
         """Store tensors that follow from the same inputs and from `what`, unless they are larger than `LARGEST`."""
-        if sum(each.numel() * each.element_size() for each in tensors.values()) <= LARGEST:
+        if sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) <= LARGEST:
             self.derived(what).put(None, tensors)
 
     def read(self, size: int | None = None) -> Scores | None:

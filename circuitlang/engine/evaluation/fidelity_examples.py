@@ -36,7 +36,7 @@ def collect(
     order = np.argsort(-own if varies else own, kind="stable")
     order = order[~np.isnan(own[order])]
     # No image is shown at both ends.
-    many = min(ENDS, (len(order) + 1) // 2), min(ENDS, len(order) // 2)
+    ends = min(ENDS, (len(order) + 1) // 2), min(ENDS, len(order) // 2)
     show = partial(_shown, images, network, circuit, shape, own)
     slope, offset = _line(network, circuit)
     pairs = _pairs(network.numel(), seed)
@@ -48,8 +48,8 @@ def collect(
         offset=offset,
         pictures=own,
         correlations=varies,
-        most=tuple(map(show, order[: many[0]].tolist())),
-        least=tuple(map(show, order[::-1][: many[1]].tolist())),
+        most=tuple(map(show, order[: ends[0]].tolist())),
+        least=tuple(map(show, order[::-1][: ends[1]].tolist())),
     )
 
 

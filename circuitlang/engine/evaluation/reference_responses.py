@@ -44,13 +44,13 @@ def size(subnetwork: TargetSubnetwork, images: ImageSet) -> int:
 def collect(subnetworks: Collection[TargetSubnetwork], images: ImageSet, label: str, look: bool = False) -> None:
     """Find it for some subnetworks of one network, and keep it; `look`, also where channels respond most."""
     heads, most = MultiTargetPass(subnetworks), _Most()
-    found: dict[TargetSubnetwork, list[Tensor]] = {subnetwork: [] for subnetwork in subnetworks}
-    together = f"{label}, for {len(found)} features" if len(found) > 1 else label
+    responses: dict[TargetSubnetwork, list[Tensor]] = {subnetwork: [] for subnetwork in subnetworks}
+    together = f"{label}, for {len(responses)} features" if len(responses) > 1 else label
     for batch in images.batches(together):
         for subnetwork, maps in heads.features(batch, most.see if look else None).items():
-            found[subnetwork].append(maps.flatten(1).double().cpu())
+            responses[subnetwork].append(maps.flatten(1).double().cpu())
         most.start += len(batch)
-    for subnetwork, parts in found.items():
+    for subnetwork, parts in responses.items():
         subnetwork.memo.store(_responses(images), {"responses": torch.cat(parts)})
         if look:
             subnetwork.memo.store(_strongest(images), most.of(subnetwork))

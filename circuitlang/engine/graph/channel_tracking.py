@@ -217,12 +217,12 @@ class _ChannelTracker:
 
     def _layer(self, node: fx.Node, module: nn.Conv2d | nn.Linear) -> ChannelNode | None:
         """Return the channel node of a convolution or linear layer."""
-        (given,) = node.all_input_nodes
+        (input_node,) = node.all_input_nodes
         layer, shape = self._layers[str(node.target)], tuple(node.meta["shape"][1:])
         convolution = isinstance(module, nn.Conv2d)
-        source = self._steps.get(given.name)
+        source = self._steps.get(input_node.name)
         if source is None:
-            source = self._demand(given, 1 if convolution or len(shape) == 1 else -1)
+            source = self._demand(input_node, 1 if convolution or len(shape) == 1 else -1)
         if len(source.shape) != len(shape):
             raise Mixed
         own = torch.arange(source.width)
@@ -230,7 +230,7 @@ class _ChannelTracker:
         if not convolution:
             if source.axis % (len(shape) + 1) != len(shape):
                 # Its inputs are positions of each channel, which it mixes; its weights are no kernels.
-                return same(Call(node, [given], node.args, {}), self._steps, None)
+                return same(Call(node, [input_node], node.args, {}), self._steps, None)
             return ChannelNode(
                 node.name, layer.out_channels, (edge,), "layer", layer, ONE, 1 if len(shape) == 1 else -1, shape
             )
@@ -260,7 +260,9 @@ class _ChannelTracker:
         Raises Mixed if it can't be run on numbers, or moves channels and positions at once.
         """
         moved = self._indices.run(node, self._steps)
-        self._bases[node.name] = self._bases_of([each for each in node.all_input_nodes if "value" not in each.meta])
+        self._bases[node.name] = self._bases_of(
+            [source for source in node.all_input_nodes if "value" not in source.meta]
+        )
         step = self._indices.channel_node(node, moved) if isinstance(moved, Tensor) else None
         if step is not None:
             self._indices.forget(node)

@@ -28,8 +28,8 @@ def layers_of_functions(module: fx.GraphModule) -> None:
     for node in list(module.graph.nodes):
         if node.op != "call_function" or node.target not in _KINDS:
             continue
-        given = {**dict(zip(_WORDS, node.args, strict=False)), **node.kwargs}
-        source, weight, bias = given.pop("input"), given.pop("weight"), given.pop("bias", None)
+        arguments = {**dict(zip(_WORDS, node.args, strict=False)), **node.kwargs}
+        source, weight, bias = arguments.pop("input"), arguments.pop("weight"), arguments.pop("bias", None)
         # Lets a target ask for it, and an error tell why it is no layer.
         node.meta.setdefault("layer", node.meta.get(CALLER) or node.name)
         stored = [each for each in (weight, bias) if each is not None]
@@ -37,11 +37,11 @@ def layers_of_functions(module: fx.GraphModule) -> None:
             node.meta["refused"] = f"its {'weight' if weight not in constants else 'bias'} is computed from the image"
             node.meta["computed"] = True
             continue
-        if any(isinstance(each, fx.Node) for each in given.values()):
+        if any(isinstance(each, fx.Node) for each in arguments.values()):
             node.meta["refused"] = "its arguments are computed from the image"
             continue
         values = [constants.value(each) for each in stored]
-        layer = _layer(_KINDS[node.target], values, given)
+        layer = _layer(_KINDS[node.target], values, arguments)
         path = _path(module, node, weight, layer, made)
         if path is None:
             node.meta["refused"] = "its weight is used in another way elsewhere"
@@ -67,7 +67,9 @@ class _Constants(fx.Interpreter):
         self._names: set[fx.Node] = set()
         self._values: dict[fx.Node, Any] = {}
         for node in module.graph.nodes:
-            if node.op not in ("placeholder", "output") and all(each in self._names for each in node.all_input_nodes):
+            if node.op not in ("placeholder", "output") and all(
+                source in self._names for source in node.all_input_nodes
+            ):
                 self._names.add(node)
 
     def __contains__(self, node: Any) -> bool:

@@ -24,7 +24,7 @@ class _Known(fx.Proxy):
     @property
     def shape(self) -> Any:
         lengths = [self.size(axis) for axis in range(self.dim())]
-        return torch.Size(lengths) if all(isinstance(each, int) for each in lengths) else tuple(lengths)
+        return torch.Size(lengths) if all(isinstance(length, int) for length in lengths) else tuple(lengths)
 
     @property
     def ndim(self) -> int:
@@ -32,13 +32,13 @@ class _Known(fx.Proxy):
 
     @property
     def dtype(self) -> torch.dtype:
-        found: torch.dtype = self.tracer.values(self.node)[0].dtype
-        return found
+        dtype: torch.dtype = self.tracer.values(self.node)[0].dtype
+        return dtype
 
     @property
     def device(self) -> torch.device:
-        found: torch.device = self.tracer.values(self.node)[0].device
-        return found
+        device: torch.device = self.tracer.values(self.node)[0].device
+        return device
 
     def numel(self) -> Any:
         one, other = (each.numel() for each in self.tracer.values(self.node))
@@ -87,18 +87,18 @@ class KnownShapes(fx.Tracer):
     def create_proxy(self, kind: str, target: Any, args: Any, kwargs: Any, *rest: Any, **words: Any) -> Any:
         if kind == "call_method":
             args, kwargs = self._on_any_device(target, args, kwargs)
-        found = super().create_proxy(kind, target, args, kwargs, *rest, **words)
+        proxy = super().create_proxy(kind, target, args, kwargs, *rest, **words)
         self._looking = True
         try:
-            self._values[found.node] = [self._run(found.node, number) for number in range(_ENOUGH)]
+            self._values[proxy.node] = [self._run(proxy.node, number) for number in range(_ENOUGH)]
         finally:
             self._looking = False
-        return found
+        return proxy
 
     def _on_any_device(self, target: Any, args: Any, kwargs: Any) -> tuple[Any, Any]:
         """A method's arguments less the device of the images: a tensor is on it already, and the network may move."""
-        kept = tuple(each for each in args if not self._own_device(each))
-        words = {word: each for word, each in kwargs.items() if not self._own_device(each)}
+        kept = tuple(arg for arg in args if not self._own_device(arg))
+        words = {word: kwarg for word, kwarg in kwargs.items() if not self._own_device(kwarg)}
         if target == "to" and len(kept) == 1 and not words:
             return (*kept, args[0].dtype), words
         return kept, words

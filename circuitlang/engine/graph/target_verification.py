@@ -35,12 +35,14 @@ def wrong_targets(graph: Graph, model: nn.Module, images: Tensor, layers: Collec
     weight = next(model.parameters(), images)
     images = images.to(weight.device, weight.dtype)
     with arithmetic(images.device), torch.no_grad(), quiet():
-        given = _module_outputs(model, images, layers)
-        given |= {layer: [] for layer in layers if layer not in given and graph.lookup.traced_into(layer)}
-        traced = _node_values(graph, images, {layer: graph.find(layer).name for layer in given})
+        module_outputs = _module_outputs(model, images, layers)
+        module_outputs |= {
+            layer: [] for layer in layers if layer not in module_outputs and graph.lookup.traced_into(layer)
+        }
+        traced = _node_values(graph, images, {layer: graph.find(layer).name for layer in module_outputs})
     return {
         layer: finding
-        for layer, outputs in given.items()
+        for layer, outputs in module_outputs.items()
         if (finding := _disagreement(layer, traced[layer], outputs)) is not None
     }
 

@@ -75,15 +75,15 @@ def _class(label: int | str, step: ChannelNode, classes: Sequence[str]) -> int:
         message = f"class names are not known for a head of {step.width} outputs"
         reason = f"the weights name {len(classes)} classes" if classes else "the weights do not name their classes"
         raise InputError(Finding("E126", message, None, reason, f"give the class by its number, {numbers}"))
-    found = [number for number, name in enumerate(classes) if _plain(name) == _plain(label)]
-    if len(found) > 1:
-        names = listing([str(number) for number in found])
-        cure = f"give the class by its number, as class({found[0]})"
+    matching = [number for number, name in enumerate(classes) if _plain(name) == _plain(label)]
+    if len(matching) > 1:
+        names = listing([str(number) for number in matching])
+        cure = f"give the class by its number, as class({matching[0]})"
         raise InputError(Finding("E126", f"'{label}' names several classes", None, f"they are {names}", cure))
-    if not found:
+    if not matching:
         cure = did_you_mean(label, classes, "or give the class by its number")
         raise InputError(Finding("E126", f"there is no class '{label}'", None, f"they are {listing(classes)}", cure))
-    return found[0]
+    return matching[0]
 
 
 def _plain(name: str) -> str:

@@ -75,8 +75,8 @@ def verified(model: nn.Module, size: tuple[int, int], images: Tensor) -> Verifie
 
 
 def _verified(model: nn.Module, size: tuple[int, int], images: Tensor) -> Verified:
-    given = ModuleRuns(model, images)
-    runs = given.plain
+    module_runs = ModuleRuns(model, images)
+    runs = module_runs.plain
     own = runs.steady and runs.separate
     first: Graph | None = None
     try:
@@ -91,8 +91,8 @@ def _verified(model: nn.Module, size: tuple[int, int], images: Tensor) -> Verifi
         if own:
             raise
     if first is None:
-        raise InputError(inconsistent_network(given.watched))
-    return Verified(first, _doubt(first, given, images))
+        raise InputError(inconsistent_network(module_runs.watched))
+    return Verified(first, _doubt(first, module_runs, images))
 
 
 def _trace_agrees(graph: Graph, runs: Runs, images: Tensor) -> bool:

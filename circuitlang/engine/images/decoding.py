@@ -79,8 +79,8 @@ def _check(size: tuple[int, ...], most: int) -> None:
         raise _UnreadableError("it has no pixels")
     if math.prod(size) > most:
         what = "pixels" if len(size) == 2 or size[2] == 1 else "values"
-        said = " x ".join(str(each) for each in size[: 2 if what == "pixels" else 3])
-        raise _UnreadableError(f"{said} {what} are more than {most / 10**6:g} million")
+        shape = " x ".join(str(length) for length in size[: 2 if what == "pixels" else 3])
+        raise _UnreadableError(f"{shape} {what} are more than {most / 10**6:g} million")
 
 
 @contextmanager

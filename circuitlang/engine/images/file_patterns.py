@@ -32,12 +32,12 @@ def find(images: Images, folder: Path) -> list[Path]:
     Raises InputError for a pattern that nothing matches, naming the part of it that isn't there, and for exceptions
     that take nothing away.
     """
-    found: dict[Path, Path] = {}
+    files: dict[Path, Path] = {}
     for pattern in images.include:
         for place, path in _places(matches(pattern, folder)):
-            found.setdefault(place, path)
-    taken = {place for patterns in images.exceptions for place in _taken(found, patterns, folder)}
-    paths = [path for place, path in found.items() if place not in taken]
+            files.setdefault(place, path)
+    taken = {place for patterns in images.exceptions for place in _taken(files, patterns, folder)}
+    paths = [path for place, path in files.items() if place not in taken]
     if not paths:
         raise InputError(Finding("E301", "no images are left", None, "'except' takes away all of them"))
     if images.limit is not None and images.limit < len(paths):
@@ -64,10 +64,10 @@ def matches(pattern: str, folder: Path) -> list[Path]:
         raise InputError(Finding("E302", f"{pattern!a} can't be a path", None, problem))
     parts = tuple(part for part in pattern.split("/") if part not in ("", "."))
     start = Path("/") if pattern.startswith("/") else folder
-    found = set() if pattern.endswith("/") or not parts else set(_walk(start, parts))
-    if not found:
+    paths = set() if pattern.endswith("/") or not parts else set(_walk(start, parts))
+    if not paths:
         raise InputError(_no_match(pattern, parts, start))
-    return sorted(found, key=bytes)
+    return sorted(paths, key=bytes)
 
 
 def _walk(start: Path, parts: tuple[str, ...]) -> Iterator[Path]:
@@ -107,10 +107,10 @@ def _inside(folder: Path, part: str) -> list[tuple[str, bool]]:
         return []
     try:
         with os.scandir(folder) as entries:
-            found = [(entry.name, _leads_on(entry)) for entry in entries if _is_like(entry.name, part)]
+            inner = [(entry.name, _leads_on(entry)) for entry in entries if _is_like(entry.name, part)]
     except OSError as error:
         raise InputError(Finding("E302", f"can't look into {folder}", None, error.strerror or "")) from None
-    return sorted(found, key=lambda each: os.fsencode(each[0]))
+    return sorted(inner, key=lambda each: os.fsencode(each[0]))
 
 
 def _leads_on(entry: os.DirEntry[str]) -> bool:

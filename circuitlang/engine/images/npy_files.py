@@ -74,21 +74,21 @@ def _check_type(dtype: np.dtype[Any]) -> None:
 def _channel_axis(shape: tuple[int, ...], channels: int) -> int | None:
     """Return the axis of the channels, 0 or 2; None if there is only one. Raises ValueError if it is ambiguous."""
     wanted = {channels, 1} if channels == 3 else {channels}
-    said = f"an array of {' x '.join(map(str, shape)) or 'a single number'}"
+    array = f"an array of {' x '.join(map(str, shape)) or 'a single number'}"
     takes = f"the network takes {channels} channel{'s' if channels > 1 else ''}"
     if 0 in shape:
         raise ValueError("it has no pixels")
     if len(shape) not in (2, 3):
-        raise ValueError(f"{said}, not of rows x columns or rows x columns x channels")
+        raise ValueError(f"{array}, not of rows x columns or rows x columns x channels")
     if len(shape) == 2 and wanted & {0, 1}:
         return None
     if channels == 0:
         return 2
     first, last = len(shape) == 3 and shape[0] in wanted, len(shape) == 3 and shape[2] in wanted
     if first and last:
-        raise ValueError(f"{said}: its channels may come first or last")
+        raise ValueError(f"{array}: its channels may come first or last")
     if not first and not last:
-        raise ValueError(f"{said}, and {takes}")
+        raise ValueError(f"{array}, and {takes}")
     return 2 if last else 0
 
 

@@ -79,8 +79,8 @@ def shown(preprocess: Preprocess, image: NDArray[Any]) -> NDArray[np.uint8]:
         return np.asarray(image[..., :3], np.uint8)
     low, high = (each.numpy() for each in shown_range(preprocess))
     shares = image / np.float32(255) if image.dtype == np.uint8 else (image - low) / (high - low)
-    some = shares[..., :3] if channels >= 3 else shares.mean(2, keepdims=True).repeat(3, 2)
-    return np.asarray(np.rint(some.clip(0, 1) * 255), np.uint8)
+    colours = shares[..., :3] if channels >= 3 else shares.mean(2, keepdims=True).repeat(3, 2)
+    return np.asarray(np.rint(colours.clip(0, 1) * 255), np.uint8)
 
 
 def _cut(preprocess: Preprocess, band: Image.Image) -> NDArray[Any]:

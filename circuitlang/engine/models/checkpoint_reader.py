@@ -182,7 +182,7 @@ def _names(file: Any, number: int) -> set[str]:
     Raises ValueError where text is encoded in another way than bytes are written: once more each time, little would
     become much.
     """
-    found: set[str] = set()
+    names: set[str] = set()
     for _ in range(number):
         memo: dict[int, object] = {}
         last: object = None
@@ -195,11 +195,11 @@ def _names(file: Any, number: int) -> set[str]:
             last = memo.get(int(argument or 0)) if word in ("BINGET", "LONG_BINGET", "GET") else (word, argument)
             if word in ("GLOBAL", "STACK_GLOBAL", "INST"):
                 name = str(argument or "an object by a name that is computed").replace(" ", ".", 1)
-                found.add(re.sub(r"^__builtin__\.", "builtins.", name))
+                names.add(re.sub(r"^__builtin__\.", "builtins.", name))
             if step and not _ENCODING[step - 1](last):
                 raise ValueError("its bytes are not written as torch.save writes them")
             step = (step + 1) % (len(_ENCODING) + 1) if step or last == ("GLOBAL", "_codecs encode") else 0
-    return found
+    return names
 
 
 # The opcodes after the function that makes bytes of text, as torch.save writes them.

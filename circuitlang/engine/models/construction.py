@@ -96,7 +96,7 @@ def filled(module: nn.Module, path: Path, arguments: Mapping[str, Any]) -> tuple
 def class_names(checkpoint: Checkpoint) -> tuple[str, ...]:
     """The names of classes that a safetensors file has in its metadata, as a list in JSON under `classes`."""
     try:
-        found = json.loads(checkpoint.metadata.get("classes", "[]"))
+        names = json.loads(checkpoint.metadata.get("classes", "[]"))
     except (ValueError, RecursionError):
         return ()
-    return tuple(found) if isinstance(found, list) and all(isinstance(name, str) for name in found) else ()
+    return tuple(names) if isinstance(names, list) and all(isinstance(name, str) for name in names) else ()

@@ -36,8 +36,8 @@ def _candidates(module: nn.Module, size: tuple[int, int]) -> Iterator[int]:
             # The input is a flattened image.
             inner, rest = divmod(layer.in_features, size[0] * size[1])
             inner = 0 if rest else inner
-        weights = (each for each in layer.parameters(recurse=False) if not is_lazy(each))
-        own = [each.shape[1] for each in weights if each.dim() == 4]
+        weights = (parameter for parameter in layer.parameters(recurse=False) if not is_lazy(parameter))
+        own = [weight.shape[1] for weight in weights if weight.dim() == 4]
         for count in (inner, *own):
             if isinstance(count, int) and 0 < count <= HIGHEST["image_channels"]:
                 yield count

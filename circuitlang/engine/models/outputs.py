@@ -45,8 +45,8 @@ class Output:
 def outputs(module: fx.GraphModule) -> tuple[Output, ...]:
     """Every tensor in the result of a traced network that depends on the image, in the order of the result."""
     *_, last = module.graph.nodes
-    found = tuple(_within(last.args[0], ()))
-    return tuple(each for each in found if "value" not in each.node.meta) or found
+    leaves = tuple(_within(last.args[0], ()))
+    return tuple(output for output in leaves if "value" not in output.node.meta) or leaves
 
 
 def unpacked(module: fx.GraphModule) -> bool:
@@ -55,15 +55,15 @@ def unpacked(module: fx.GraphModule) -> bool:
     Steps know the number of their entries (`meta["entries"]`). Returns whether there were any.
     """
     *_, last = module.graph.nodes
-    many = [node for node in last.all_input_nodes if "entries" in node.meta and not isinstance(node.target, type)]
+    tuples = [node for node in last.all_input_nodes if "entries" in node.meta and not isinstance(node.target, type)]
     parts: dict[fx.Node, Any] = {}
     with module.graph.inserting_before(last):
-        for node in many:
+        for node in tuples:
             numbers = range(node.meta["entries"])
             parts[node] = tuple(module.graph.call_function(operator.getitem, (node, number)) for number in numbers)
     last.args = fx.node.map_arg(last.args, lambda node: parts.get(node, node))
     module.recompile()
-    return bool(many)
+    return bool(tuples)
 
 
 def choose(found: Sequence[Output], wanted: int | str | None) -> Output:
@@ -72,9 +72,9 @@ def choose(found: Sequence[Output], wanted: int | str | None) -> Output:
     if not found:
         raise InputError(Finding("E308", "the network gives no tensor", None, "its result has no classes"))
     chosen = list(found) if wanted is None else list(_matching(found, wanted))
-    if len({each.node for each in chosen}) == 1:
+    if len({output.node for output in chosen}) == 1:
         return chosen[0]
-    label = f"they are {listing([str(each) for each in chosen or found])}"
+    label = f"they are {listing([str(output) for output in chosen or found])}"
     if wanted is None:
         message = f"the network gives {len(found)} tensors, and which of them has the classes is not said"
     elif chosen:
@@ -83,8 +83,8 @@ def choose(found: Sequence[Output], wanted: int | str | None) -> Output:
         message = f"the network has no output {_written(wanted)}"
         if len(found) == 1 and not found[0].path:
             label = "it gives one tensor"
-    names = [each.name for each in found if each.name]
-    example = next((each.path[0].number if each.name.isdecimal() else each.name for each in chosen or found), 0)
+    names = [output.name for output in found if output.name]
+    example = next((output.path[0].number if output.name.isdecimal() else output.name for output in chosen or found), 0)
     cure = f"add its number or name to the model statement, as output={_written(example)}"
     if wanted is not None and not names:
         cure = "leave output= away"
@@ -95,12 +95,12 @@ def choose(found: Sequence[Output], wanted: int | str | None) -> Output:
 def _matching(found: Sequence[Output], wanted: int | str) -> Iterator[Output]:
     """Outputs below the entry of a number; those of a whole name, or else those that it is the end or beginning of."""
     if isinstance(wanted, int):
-        single = [each for each in found if not each.path and wanted == 0 and not isinstance(wanted, bool)]
-        yield from single or (each for each in found if each.path and each.path[0].number == wanted)
+        single = [output for output in found if not output.path and wanted == 0 and not isinstance(wanted, bool)]
+        yield from single or (output for output in found if output.path and output.path[0].number == wanted)
         return
-    whole = [each for each in found if each.name == wanted and each.path]
-    ends = [each for each in found if each.name.endswith(f".{wanted}")]
-    yield from whole or ends or (each for each in found if each.name.startswith(f"{wanted}."))
+    whole = [output for output in found if output.name == wanted and output.path]
+    ends = [output for output in found if output.name.endswith(f".{wanted}")]
+    yield from whole or ends or (output for output in found if output.name.startswith(f"{wanted}."))
 
 
 def _written(value: int | str) -> str:
@@ -133,5 +133,5 @@ def _of_call(node: fx.Node) -> Mapping[str, Any] | None:
         return None
     names = [field.name for field in fields(node.target)] if is_dataclass(node.target) else []
     names = [*names, *getattr(node.target, "_fields", ())]
-    given = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
-    return {name: given.get(name) for name in names} if names else None
+    arguments = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
+    return {name: arguments.get(name) for name in names} if names else None

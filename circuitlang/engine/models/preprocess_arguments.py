@@ -14,11 +14,11 @@ from circuitlang.plugins.preprocess import Preprocess
 def apart(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The words of a model statement that say how images are prepared, and all others. Raises InputError for values
     that such a word does not take."""
-    said = {word: value for word, value in arguments.items() if word in WORDS}
-    for word, value in said.items():
+    words = {word: value for word, value in arguments.items() if word in WORDS}
+    for word, value in words.items():
         if expected := unsuitable(word, value):
             raise InputError(Finding("E203", f"{word} can't be {value!r:.60}", None, expected))
-    return said, {word: value for word, value in arguments.items() if word not in WORDS}
+    return words, {word: value for word, value in arguments.items() if word not in WORDS}
 
 
 def overridden(usual: Preprocess, said: Mapping[str, Any], find: Callable[[int, int], int]) -> Preprocess:
@@ -29,15 +29,15 @@ def overridden(usual: Preprocess, said: Mapping[str, Any], find: Callable[[int, 
     otherwise. Raises InputError where what is said doesn't fit together, or not the network.
     """
     sizes = {word: said[word] for word in ("resize", "crop") if word in said}
-    found = replace(usual, **sizes)
-    if found.crop > found.resize:
-        message = f"crop ({found.crop}) is larger than resize ({found.resize})"
-        raise InputError(Finding("E203", message, None, "", f"add resize={found.crop}"))
-    channels = _channels(said, found, find)
+    preprocess = replace(usual, **sizes)
+    if preprocess.crop > preprocess.resize:
+        message = f"crop ({preprocess.crop}) is larger than resize ({preprocess.resize})"
+        raise InputError(Finding("E203", message, None, "", f"add resize={preprocess.crop}"))
+    channels = _channels(said, preprocess, find)
     if channels != usual.channels:
-        found = replace(found, mean=(0.0,) * channels, std=(1.0,) * channels)
-    mean, std = (tuple(map(float, said.get(word, getattr(found, word)))) for word in ("mean", "std"))
-    return replace(found, mean=mean, std=std)
+        preprocess = replace(preprocess, mean=(0.0,) * channels, std=(1.0,) * channels)
+    mean, std = (tuple(map(float, said.get(word, getattr(preprocess, word)))) for word in ("mean", "std"))
+    return replace(preprocess, mean=mean, std=std)
 
 
 def _channels(said: Mapping[str, Any], usual: Preprocess, find: Callable[[int, int], int]) -> int:
@@ -49,14 +49,14 @@ def _channels(said: Mapping[str, Any], usual: Preprocess, find: Callable[[int, i
         raise InputError(Finding("E203", "the numbers of channels differ", None, label))
     word, count = next(iter(counts.items()), ("", usual.channels))
     _check_numbers(count, usual.crop)
-    found = find(usual.crop, count)
-    if word and found != count:
-        label = f"it takes {found}"
+    channels = find(usual.crop, count)
+    if word and channels != count:
+        label = f"it takes {channels}"
         raise InputError(
             Finding("E203", f"{word} is for {count} channels, which the network does not take", None, label)
         )
-    _check_numbers(found, usual.crop)
-    return found
+    _check_numbers(channels, usual.crop)
+    return channels
 
 
 def _check_numbers(channels: int, crop: int) -> None:

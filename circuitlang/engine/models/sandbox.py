@@ -63,8 +63,8 @@ def private_copy(module: nn.Module) -> nn.Module:
         }
         # `module.compile()` leaves this attribute, which computes what the module computes.
         twin.__dict__["_compiled_call_impl"] = None
-    found: nn.Module = memo[id(module)]
-    return found
+    copied: nn.Module = memo[id(module)]
+    return copied
 
 
 def _tensors(value: Any, depth: int = 4) -> Iterator[Tensor]:

@@ -72,19 +72,19 @@ class _Own:
     def problems(self, state: StateDict) -> str:
         """Return what is missing, superfluous or misshapen; empty if the state dict fits."""
         theirs = state.tensors
-        found = []
+        problems = []
         for word, keys in (
             ("missing", self.needed - theirs.keys()),
             ("unexpected", theirs.keys() - self.tensors.keys()),
         ):
             if keys:
-                found.append(f"{word}: {listing(sorted(keys), limit=4)}")
+                problems.append(f"{word}: {listing(sorted(keys), limit=4)}")
         misshapen = [
             f"{key} is {_shape(theirs[key])}, not {_shape(own)}"
             for key, own in self.tensors.items()
             if key in theirs and not is_lazy(own) and theirs[key].shape != own.shape
         ]
-        return "; ".join([*found, *([listing(misshapen, limit=4)] if misshapen else [])])
+        return "; ".join([*problems, *([listing(misshapen, limit=4)] if misshapen else [])])
 
 
 def _shape(tensor: Tensor) -> str:
@@ -98,11 +98,11 @@ def fill(module: nn.Module, checkpoint: Checkpoint, wanted: str | None = None) -
     Raises InputError saying what is missing, too many, misshapen or of the wrong type, or which state dicts there are.
     """
     own = _Own(module)
-    found = list(_candidates(own, checkpoint))
-    if not found:
+    candidates = list(_candidates(own, checkpoint))
+    if not candidates:
         label = f"it holds {_held(checkpoint.content)}"
         raise InputError(Finding("E306", f"'{checkpoint.name}' holds no state dict", None, label, _ALONE))
-    chosen = _named(found, wanted, checkpoint.name) if wanted is not None else found
+    chosen = _named(candidates, wanted, checkpoint.name) if wanted is not None else candidates
     fitting = [each for each in chosen if not own.problems(each)]
     if not fitting:
         return _attempt(own, chosen, checkpoint.name)
@@ -135,14 +135,14 @@ def _misfit(own: _Own, state: StateDict, name: str, reason: str = "") -> InputEr
 def _named(found: list[StateDict], wanted: str, name: str) -> list[StateDict]:
     """The state dicts of a name, or else those whose name begins or ends with it. Raises InputError for none."""
     rules: tuple[Callable[[StateDict], bool], ...] = (
-        lambda each: each.name == wanted,
-        lambda each: each.name.startswith(f"{wanted}."),
-        lambda each: each.name.endswith(f".{wanted}"),
+        lambda candidate: candidate.name == wanted,
+        lambda candidate: candidate.name.startswith(f"{wanted}."),
+        lambda candidate: candidate.name.endswith(f".{wanted}"),
     )
     for rule in rules:
-        if chosen := [each for each in found if rule(each)]:
+        if chosen := [candidate for candidate in found if rule(candidate)]:
             return chosen
-    names = sorted({each.name for each in found})
+    names = sorted({candidate.name for candidate in found})
     label = f"there {'is' if len(names) == 1 else 'are'} {listing(names)}" if names != ["."] else "it is one state dict"
     cure = did_you_mean(wanted, names, "leave state= away" if len(names) == 1 else "")
     raise InputError(Finding("E315", f"'{name}' holds no state dict '{wanted}'", None, label, cure))
@@ -174,11 +174,11 @@ def _mappings(checkpoint: Checkpoint) -> Iterator[tuple[tuple[str, ...], object,
             continue
         seen.add(id(content))
         entries = dict(content)
-        waiting += [((*path, word), each) for word, each in entries.items() if isinstance(word, str)]
+        waiting += [((*path, word), entry) for word, entry in entries.items() if isinstance(word, str)]
         yield (
             path,
             content,
-            {word: each for word, each in entries.items() if isinstance(word, str) and isinstance(each, Tensor)},
+            {word: entry for word, entry in entries.items() if isinstance(word, str) and isinstance(entry, Tensor)},
         )
 
 
@@ -194,16 +194,16 @@ def _candidates(own: _Own, checkpoint: Checkpoint) -> Iterator[StateDict]:
 def _variants(own: _Own, plain: StateDict) -> Iterator[StateDict]:
     """A state dict as it is, and without wrappers' words and prefixes; the first of those that fit, if any do."""
     unwrapped = _unwrapped(own, plain)
-    found: list[StateDict] = []
+    variants: list[StateDict] = []
     for each in [plain, *([unwrapped] if unwrapped else [])]:
         below = [_below(each, prefix) for prefix in _prefixes(own, each.tensors)]
         fitting = [one for one in below if not own.problems(one)]
         # Weights beside an average of them, whose names begin with a prefix: either may be meant.
         beside = _beside(own, each, tuple(one.prefix for one in fitting))
-        found = [one for one in (beside, *fitting) if not own.problems(one)] or [*found, each, *below]
-        if not own.problems(found[0]):
+        variants = [one for one in (beside, *fitting) if not own.problems(one)] or [*variants, each, *below]
+        if not own.problems(variants[0]):
             break
-    yield from found
+    yield from variants
 
 
 def _beside(own: _Own, state: StateDict, prefixes: tuple[str, ...]) -> StateDict:
@@ -222,7 +222,9 @@ def _below(state: StateDict, prefix: str) -> StateDict:
     """The tensors whose names begin with a prefix, without it."""
     tensors = {key.removeprefix(prefix): each for key, each in state.tensors.items() if key.startswith(prefix)}
     left = tuple(sorted(key for key in state.tensors if not key.startswith(prefix)))
-    versions = {str(key)[len(prefix) :]: each for key, each in state.versions.items() if f"{key}.".startswith(prefix)}
+    versions = {
+        str(key)[len(prefix) :]: version for key, version in state.versions.items() if f"{key}.".startswith(prefix)
+    }
     return StateDict(state.path, prefix, tensors, versions, left, state.unwrapped)
 
 
@@ -239,7 +241,7 @@ def _unwrapped(own: _Own, state: StateDict) -> StateDict | None:
     tensors = {renamed(key): each for key, each in state.tensors.items()}
     if len(tensors) < len(state.tensors) or tensors.keys() == state.tensors.keys():
         return None
-    versions = {renamed(key): each for key, each in state.versions.items()}
+    versions = {renamed(key): version for key, version in state.versions.items()}
     return StateDict(state.path, "", tensors, versions, (), tuple(removed))
 
 

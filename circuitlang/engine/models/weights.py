@@ -32,7 +32,7 @@ def single(module: nn.Module, place: torch.device | str | None = None) -> nn.Mod
     narrow = all(not each.is_floating_point() or each.dtype == torch.float32 for each in tensors)
     if place is not None:
         where = torch.device(place)
-        held = [each for one in module.modules() for each in vars(one).values() if isinstance(each, Tensor)]
+        held = [var for one in module.modules() for var in vars(one).values() if isinstance(var, Tensor)]
         if not all(_on(each, where) for each in (*tensors, *held)):
             return moved(private_copy(module).float(), where)
     return module if narrow else private_copy(module).float()

@@ -88,8 +88,8 @@ class _Lowering:
         image = self._program.image
         size = self._program.sizes.get(image, ())
         if len(size) != 4 or not isinstance(size[1], int):
-            said = " x ".join(str(each) if isinstance(each, int) else "any" for each in size) or "no tensor"
-            message = f"the program takes {said}, not a batch of images"
+            shape = " x ".join(str(length) if isinstance(length, int) else "any" for length in size) or "no tensor"
+            message = f"the program takes {shape}, not a batch of images"
             raise InputError(Finding("E308", message))
         self._steps[image] = self._placed_step(image, self._graph.placeholder("image"))
         self._same[image] = {image}
@@ -140,12 +140,12 @@ class _Lowering:
             in_place, target = True, target.replace("_.", ".")
         if target not in MODULES and target not in FUNCTIONS:
             raise refused(operation, "it is not among the operators that are known")
-        given = {name: self._argument(operation, value) for name, value in operation.arguments.items()}
+        arguments = {name: self._argument(operation, value) for name, value in operation.arguments.items()}
         source = _source(operation.arguments)
         self._same[operation.name] = {operation.name}
         if target in _ALIASES and source in self._same:
             self._alias(operation.name, source)
-        node = self._made(operation, target, given)
+        node = self._made(operation, target, arguments)
         if in_place:
             if source in self._program.stored:
                 raise refused(operation, "it writes into a stored tensor")
@@ -244,7 +244,7 @@ class _Lowering:
             call = rule(before, after, **given)
         except (TypeError, ValueError) as error:
             raise refused(operation, str(error)) from None
-        args = tuple(self._constant(operation, each) for each in call.args)
+        args = tuple(self._constant(operation, arg) for arg in call.args)
         kwargs = {word: self._constant(operation, each) for word, each in (call.kwargs or {}).items()}
         return self._graph.call_function(call.target, args, kwargs)
 
@@ -315,12 +315,14 @@ class _Lowering:
 def _overload(target: str) -> Callable[..., Call]:
     """The rule of an operator on what no image has a part in: it is called itself."""
     name, overload = target.removeprefix("torch.ops.aten.").rsplit(".", 1)
-    found = getattr(getattr(torch.ops.aten, name), overload)
+    overloaded = getattr(getattr(torch.ops.aten, name), overload)
     # None is a value of theirs, such as a batch norm without bias, and no default.
-    needed = {each.name for each in found._schema.arguments if not each.has_default_value()}
+    needed = {argument.name for argument in overloaded._schema.arguments if not argument.has_default_value()}
 
     def rule(_before: Any, _after: Any, **given: Any) -> Call:
-        return Call(found, (), {word: value for word, value in given.items() if value is not None or word in needed})
+        return Call(
+            overloaded, (), {word: value for word, value in given.items() if value is not None or word in needed}
+        )
 
     return rule
 
@@ -333,13 +335,13 @@ def _source(arguments: Arguments) -> str:
 
 def _tensors(arguments: Arguments) -> list[str]:
     """The names of all tensors that an operator reads."""
-    found = []
+    names = []
     for value in arguments.values():
         for kind, content in value.items():
             if kind in ("as_tensor", "as_tensors", "as_optional_tensor", "as_optional_tensors"):
                 each = content if isinstance(content, list) else [content]
-                found += [str(one.get("name") or one.get("as_tensor", {}).get("name") or "") for one in each]
-    return list(filter(None, found))
+                names += [str(one.get("name") or one.get("as_tensor", {}).get("name") or "") for one in each]
+    return list(filter(None, names))
 
 
 def refused(operation: Operation, reason: str) -> InputError:

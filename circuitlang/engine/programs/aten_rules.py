@@ -73,10 +73,10 @@ def _inside(before: Any, axes: Any) -> tuple[int, ...]:
         if before:
             raise ValueError("it is done to all images at once")
         return ()
-    found = tuple(axis % len(before) for axis in ((axes,) if isinstance(axes, int) else axes))
-    if 0 in found or not found:
+    positive = tuple(axis % len(before) for axis in ((axes,) if isinstance(axes, int) else axes))
+    if 0 in positive or not positive:
         raise ValueError("it takes images apart")
-    return found
+    return positive
 
 
 def arithmetic(function: Callable[..., Any]) -> Rule:
@@ -186,8 +186,8 @@ def parts(function: Callable[..., Any]) -> Rule:
 def expand(before: Any, after: Any, self: Any, **_: Any) -> Call:
     if len(before) != len(after) or before[0] != after[0]:
         raise ValueError("it repeats images")
-    found = [-1 if old == new else new for old, new in zip(before, after, strict=True)]
-    return Call(torch.Tensor.expand, (self, [-1, *sizes(found[1:])]))
+    lengths = [-1 if old == new else new for old, new in zip(before, after, strict=True)]
+    return Call(torch.Tensor.expand, (self, [-1, *sizes(lengths[1:])]))
 
 
 def repeat(before: Any, _after: Any, self: Any, repeats: Any) -> Call:

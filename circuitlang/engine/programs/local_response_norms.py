@@ -20,11 +20,11 @@ _BACK = (
 def response_norms(operations: Sequence[Operation]) -> Mapping[str, tuple[str, nn.Module]]:
     """Return the input of each norm and the norm itself, by the name of the norm's last operation."""
     named = {operation.name: operation for operation in operations}
-    found = {}
+    norms = {}
     for operation in operations:
         if operation.target == "torch.ops.aten.div.Tensor" and (norm := _norm(operation, named)):
-            found[operation.name] = norm
-    return found
+            norms[operation.name] = norm
+    return norms
 
 
 def _norm(quotient: Operation, named: Mapping[str, Operation]) -> tuple[str, nn.Module] | None:

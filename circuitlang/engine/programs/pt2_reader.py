@@ -195,7 +195,11 @@ class _Reader:
             self._named(path)
         sizes = {word: tuple(_size(each) for each in meta.sizes) for word, meta in module.graph.tensor_values.items()}
         operations = tuple(self._operation(node) for node in module.graph.nodes)
-        for word in (*stored, *images, *(part for each in operations for part in (each.name, *each.parts) if part)):
+        for word in (
+            *stored,
+            *images,
+            *(part for operation in operations for part in (operation.name, *operation.parts) if part),
+        ):
             if not _VALUE.fullmatch(word) and not all(map(_VALUE.fullmatch, word.split("-"))):
                 raise self._refused(f"{word[:40]!r} is no name of a value")
         extra = f"extra/{PREPROCESS}"
@@ -267,7 +271,7 @@ class _Reader:
         parts = tuple(str(each["name"]) for each in made.get("as_tensors", ()))
         if len(node.outputs) > 1:
             # An operator of several results, each of a kind of its own; one that isn't used has no name.
-            parts = tuple(str(each["as_tensor"]["name"]) for each in node.outputs if "as_tensor" in each)
+            parts = tuple(str(output["as_tensor"]["name"]) for output in node.outputs if "as_tensor" in output)
             name = ""
         stack = node.metadata.get("nn_module_stack", "").rpartition(";")[2].split(",")
         path, kind = (stack[1], stack[2]) if len(stack) == 3 else ("", "")

@@ -64,13 +64,13 @@ def _nested(described: Any, names: Iterator[str | None], depth: int) -> Tree:
 def _words(context: str | None, number: int) -> list[str]:
     """Return the names of a mapping's or dataclass's entries; none if the entries have numbers only."""
     try:
-        found = msgspec.json.decode(context or "null")
+        content = msgspec.json.decode(context or "null")
     except msgspec.DecodeError:
         return []
-    if isinstance(found, list) and len(found) == 2 and isinstance(found[0], list) and len(found[0]) == number:
+    if isinstance(content, list) and len(content) == 2 and isinstance(content[0], list) and len(content[0]) == number:
         # A dataclass: the names of its fields, and of those that hold nothing.
-        found = found[0]
-    if not isinstance(found, list) or len(found) != number or len({*map(str, found)}) != number:
+        content = content[0]
+    if not isinstance(content, list) or len(content) != number or len({*map(str, content)}) != number:
         return []
-    words = [str(word) for word in found]
+    words = [str(word) for word in content]
     return words if all(_NAME.fullmatch(word) for word in words) else []

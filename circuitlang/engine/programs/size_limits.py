@@ -29,7 +29,7 @@ def bounded(module: Interpreted, program: Program) -> Interpreted:
     size = [each if isinstance(each, int) else 224 for each in program.sizes[program.image][1:]]
     if max(size) > _LARGEST:
         raise InputError(Finding("E308", f"the program takes images of {size[1]} x {size[2]} pixels"))
-    kinds = (each.dtype for each in program.tensors.values() if each.is_floating_point())
+    kinds = (tensor.dtype for tensor in program.tensors.values() if tensor.is_floating_point())
     images = torch.empty(_IMAGES, *size, device="meta", dtype=next(kinds, torch.float32))
     _Sizes(module, program).run(images)
     for node in module.graph.nodes:
@@ -46,10 +46,10 @@ class _Sizes(fx.Interpreter):
         self._all = self._work = 0
 
     def run_node(self, n: fx.Node) -> Any:
-        found = super().run_node(n)
+        value = super().run_node(n)
         if n.op == "output":
-            return found
-        for each in tree_leaves(found):
+            return value
+        for each in tree_leaves(value):
             if isinstance(each, Tensor):
                 numbers = each.numel() // _IMAGES
                 self._all += numbers
@@ -57,9 +57,9 @@ class _Sizes(fx.Interpreter):
                 if numbers > _MOST_OF_ONE or self._all > _MOST or self._work > _MOST_WORK:
                     label = f"step '{n.name}' has {numbers:,} numbers for one image"
                     raise InputError(Finding("E308", "the program is too large", None, label))
-        if isinstance(found, Tensor) and "declared" in n.meta:
-            self._compare(n, found)
-        return found
+        if isinstance(value, Tensor) and "declared" in n.meta:
+            self._compare(n, value)
+        return value
 
     def _compare(self, node: fx.Node, found: Tensor) -> None:
         """Raises InputError where a result is not of the size that the program says."""
@@ -86,13 +86,13 @@ class _Sizes(fx.Interpreter):
     def call_module(self, target: Any, args: Any, kwargs: Any) -> Any:
         module: nn.Module = self.fetch_attr(target)
         tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
-        return functional_call(module, {name: each.to("meta") for name, each in tensors.items()}, args, kwargs)
+        return functional_call(module, {name: tensor.to("meta") for name, tensor in tensors.items()}, args, kwargs)
 
     def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
         return tree_map_only(Tensor, lambda each: each.to("meta"), super().get_attr(target, args, kwargs))
 
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
-        if isinstance(target, OpOverload) and any(each.name == "device" for each in target._schema.arguments):
+        if isinstance(target, OpOverload) and any(argument.name == "device" for argument in target._schema.arguments):
             # The block below is for functions of torch: an operator makes its tensor where it is told to.
             kwargs = {**kwargs, "device": "meta"}
         with torch.device("meta"):

@@ -25,7 +25,7 @@ def collect(
     Keys are the layer's number in the circuit and the channel. Parts beyond the image's border are grey.
     """
     best = strongest(subnetwork, images, "exemplars")
-    found: dict[tuple[int, int], NDArray[np.uint8]] = {}
+    crops: dict[tuple[int, int], NDArray[np.uint8]] = {}
     for number, (layer, kernels) in enumerate(zip(subnetwork.layers, circuit.kernels, strict=True)):
         seen = best[layer.path]
         for channel in np.unique(kernels.target[kernels.effective]).tolist():
@@ -34,8 +34,8 @@ def collect(
             place = seen[channel if rows is None else rows.tolist().index(channel)]
             image, row, column = place.tolist()
             box = receptive_field(subnetwork.graph, subnetwork.nodes[layer.path], row, column)
-            found[number, channel] = _crop(images.rgb(image), box)
-    return found
+            crops[number, channel] = _crop(images.rgb(image), box)
+    return crops
 
 
 def _crop(picture: NDArray[np.uint8], box: tuple[int, int, int, int] | None) -> NDArray[np.uint8]:

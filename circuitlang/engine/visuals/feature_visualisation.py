@@ -61,15 +61,15 @@ def visualise(
         _made(subnetwork, edits, preprocess, seed, of_feature(subnetwork), 1),
     ]
     feature = _cuts(subnetwork, preprocess, pictures, subnetwork.target.step.name, position(subnetwork.target))
-    found: dict[tuple[int, int], NDArray[np.uint8]] = {}
+    images: dict[tuple[int, int], NDArray[np.uint8]] = {}
     batches = list(_batches(circuit)) if channels else []
-    for number, some in track(iter(batches), "visualising channels", len(batches)):
+    for number, batch in track(iter(batches), "visualising channels", len(batches)):
         node = subnetwork.nodes[subnetwork.layers[number].path]
-        objective = of_channels(subnetwork, node, some)
-        pictures = [_made(subnetwork, each, preprocess, seed, objective, len(some)) for each in (None, edits)]
+        objective = of_channels(subnetwork, node, batch)
+        pictures = [_made(subnetwork, each, preprocess, seed, objective, len(batch)) for each in (None, edits)]
         both = _cuts(subnetwork, preprocess, pictures, node, _middle(subnetwork.graph.steps[node]))
-        found |= {(number, channel): both[:, place] for place, channel in enumerate(some)}
-    return FeatureVisualisations(feature[:, 0], found)
+        images |= {(number, channel): both[:, place] for place, channel in enumerate(batch)}
+    return FeatureVisualisations(feature[:, 0], images)
 
 
 def ascend(objective: Objective, preprocess: Preprocess, count: int, seed: int, steps: int = STEPS) -> Tensor:
@@ -145,12 +145,12 @@ def _cut(picture: NDArray[np.uint8], box: tuple[int, int, int, int] | None) -> N
 def part(graph: Graph, node: str, place: tuple[int, int]) -> tuple[Box, tuple[int, int]] | None:
     """The part of an image that a place in a step's map sees, and the place in the part's map; None where the whole
     takes no longer."""
-    found = aligned_crop(graph, node, *place)
+    crop = aligned_crop(graph, node, *place)
     height, width = graph.steps[graph.image].positions
-    if found is None:
+    if crop is None:
         return None
-    top, left, bottom, right = found[0]
-    return found if (bottom - top) * (right - left) <= _SMALL * height * width else None
+    top, left, bottom, right = crop[0]
+    return crop if (bottom - top) * (right - left) <= _SMALL * height * width else None
 
 
 def position(target: Target) -> tuple[int, int]:
@@ -188,10 +188,10 @@ def _excited(
     def whole(images: Tensor) -> Tensor:
         return maps(images.to(subnetwork.device))[..., place[0], place[1]].cpu()
 
-    found = part(subnetwork.graph, node, place)
-    if found is None:
+    crop = part(subnetwork.graph, node, place)
+    if crop is None:
         return whole
-    (top, left, bottom, right), (row, column) = found
+    (top, left, bottom, right), (row, column) = crop
 
     def seen(images: Tensor) -> Tensor:
         return maps(images[..., top:bottom, left:right].to(subnetwork.device))[..., row, column].cpu()

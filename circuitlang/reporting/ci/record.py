@@ -37,7 +37,11 @@ class Record:
     @property
     def passed(self) -> bool:
         """Return whether all circuits are there and all assertions hold."""
-        return not self.failures and all(each.holds for each in self.promises) and len(self.done) == len(self.circuits)
+        return (
+            not self.failures
+            and all(promise.holds for promise in self.promises)
+            and len(self.done) == len(self.circuits)
+        )
 
     def failed(self, circuit: str) -> tuple[Finding, ...]:
         """Return the reason why a circuit is missing."""

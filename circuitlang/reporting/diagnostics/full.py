@@ -14,14 +14,14 @@ from circuitlang.reporting.diagnostics.excerpt import excerpt
 
 def full(findings: Iterable[Finding]) -> Text:
     """Every finding in full, one after another, and how many there were."""
-    found = list(findings)
+    listed = list(findings)
     text = Text()
-    for finding in found:
+    for finding in listed:
         text.append_text(_one(finding)).append("\n")
     counts = [
         f"{number} {severity.value}{'s' if number > 1 else ''}"
         for severity in Severity
-        if (number := sum(finding.severity is severity for finding in found))
+        if (number := sum(finding.severity is severity for finding in listed))
     ]
     return text.append(", ".join(counts), "bold")
 
@@ -55,7 +55,7 @@ def _quoted(span: Span, label: str, gutter: str, colour: str) -> Text:
             continue
         text.append(f" {row.number:>{len(gutter) - 1}} |", "blue").append(f" {row.text}".rstrip() + "\n")
         if row.carets:
-            said = f" {label}" if label and row is rows[-1] else ""
-            text.append(f"{gutter} | ", "blue").append(" " * row.indent).append("^" * row.carets + said, colour)
+            suffix = f" {label}" if label and row is rows[-1] else ""
+            text.append(f"{gutter} | ", "blue").append(" " * row.indent).append("^" * row.carets + suffix, colour)
             text.append("\n")
     return text

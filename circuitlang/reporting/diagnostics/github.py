@@ -18,8 +18,8 @@ def github(findings: Sequence[Finding]) -> str:
 def _one(finding: Finding) -> str:
     properties = {**(_place(finding.span) if finding.span else {}), "title": f"circuitlang {finding.code}"}
     listed = ",".join(f"{word}={_property(str(value))}" for word, value in properties.items())
-    said = "\n".join(filter(None, (finding.message, finding.label, finding.help)))
-    return f"::{finding.severity.value} {listed}::{_data(said)}\n"
+    text = "\n".join(filter(None, (finding.message, finding.label, finding.help)))
+    return f"::{finding.severity.value} {listed}::{_data(text)}\n"
 
 
 def _place(span: Span) -> dict[str, str | int]:

@@ -45,12 +45,12 @@ def _rule(code: str, level: str) -> dict[str, Any]:
 
 
 def _result(finding: Finding, rule: int) -> dict[str, Any]:
-    said = ". ".join(filter(None, (finding.message, finding.label, finding.help)))
+    text = ". ".join(filter(None, (finding.message, finding.label, finding.help)))
     result: dict[str, Any] = {
         "ruleId": finding.code,
         "ruleIndex": rule,
         "level": finding.severity.value,
-        "message": {"text": said},
+        "message": {"text": text},
     }
     if finding.span is not None:
         place = {"artifactLocation": {"uri": _uri(finding.span.source.name)}, "region": _region(finding.span)}

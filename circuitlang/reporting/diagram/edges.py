@@ -94,23 +94,23 @@ def connections(circuit: Circuit, limit: int) -> Connections:
     """
     ranks = _ranks(circuit.kernels)
     alive = [np.flatnonzero(np.bincount(kernels.target[kernels.effective])) for kernels in circuit.kernels]
-    found = [
+    layers = [
         _bundles(layer, kernels, _feeders(wire, alive), rank)
         for layer, (kernels, wire, rank) in enumerate(zip(circuit.kernels, circuit.wires, ranks, strict=True))
     ]
     # Every connection of the circuit by (layer, number in the layer), in the order of drawing.
-    layer = np.concatenate([np.full(len(some.target), some.layer) for some in found])
-    number = np.concatenate([np.arange(len(some.target)) for some in found])
-    strength = _strength(np.concatenate([some.score for some in found]))
+    layer = np.concatenate([np.full(len(bundle.target), bundle.layer) for bundle in layers])
+    number = np.concatenate([np.arange(len(bundle.target)) for bundle in layers])
+    strength = _strength(np.concatenate([bundle.score for bundle in layers]))
     chosen = np.lexsort((number, layer, -strength))[:limit]
     left_out = 0
-    for some in found:
-        drawn = np.zeros(len(some.target), bool)
-        drawn[number[chosen[layer[chosen] == some.layer]]] = True
-        shown = np.zeros(len(ranks[some.layer]), bool)
-        shown[some.kernel[drawn[some.member]]] = True
+    for bundle in layers:
+        drawn = np.zeros(len(bundle.target), bool)
+        drawn[number[chosen[layer[chosen] == bundle.layer]]] = True
+        shown = np.zeros(len(ranks[bundle.layer]), bool)
+        shown[bundle.kernel[drawn[bundle.member]]] = True
         left_out += int((~shown).sum())
-    strongest = [_connection(found[layer[one]], int(number[one]), circuit.kernels) for one in chosen]
+    strongest = [_connection(layers[layer[one]], int(number[one]), circuit.kernels) for one in chosen]
     return Connections(strongest, sum(int(kernels.effective.sum()) for kernels in circuit.kernels), left_out)
 
 
@@ -120,11 +120,12 @@ def _strength(score: Floats) -> Floats:
 
 def _ranks(layers: tuple[KeptKernels, ...]) -> list[Integers]:
     """Return the rank of every effective kernel in the circuit, layer by layer; 1 is strongest."""
-    layer = np.concatenate([np.full(int(some.effective.sum()), place) for place, some in enumerate(layers)])
+    layer = np.concatenate([np.full(int(kernels.effective.sum()), place) for place, kernels in enumerate(layers)])
     source, target = (
-        np.concatenate([getattr(some, name)[some.effective] for some in layers]) for name in ("source", "target")
+        np.concatenate([getattr(kernels, name)[kernels.effective] for kernels in layers])
+        for name in ("source", "target")
     )
-    score = np.nan_to_num(np.concatenate([some.score[some.effective] for some in layers]))
+    score = np.nan_to_num(np.concatenate([kernels.score[kernels.effective] for kernels in layers]))
     rank = np.empty(len(score), np.int64)
     rank[np.lexsort((source, target, layer, -score))] = np.arange(1, len(score) + 1)
     return [rank[layer == place] for place in range(len(layers))]
@@ -177,19 +178,19 @@ def _bundles(layer: int, kernels: KeptKernels, feeders: Integers, rank: Integers
     )
 
 
-def _connection(some: _Bundles, number: int, layers: tuple[KeptKernels, ...]) -> Connection:
-    height, width = layers[some.layer].weight.shape[1:]
-    begin, end = np.searchsorted(some.member, [number, number + 1])
-    kernels = some.kernel[begin:end]
+def _connection(bundle: _Bundles, number: int, layers: tuple[KeptKernels, ...]) -> Connection:
+    height, width = layers[bundle.layer].weight.shape[1:]
+    begin, end = np.searchsorted(bundle.member, [number, number + 1])
+    kernels = bundle.kernel[begin:end]
     one = kernels[0]
-    summands = some.feeders[some.first[one] : some.first[one] + some.count[one], 1:]
+    summands = bundle.feeders[bundle.first[one] : bundle.first[one] + bundle.count[one], 1:]
     return Connection(
-        source=(int(some.origin[number]), int(some.channel[number])),
-        target=(some.layer, int(some.target[number])),
-        members=tuple(some.positions[kernels].tolist()),
-        rank=int(some.rank[number]),
-        score=float(some.score[number]),
-        weight=float(some.weight[number]),
+        source=(int(bundle.origin[number]), int(bundle.channel[number])),
+        target=(bundle.layer, int(bundle.target[number])),
+        members=tuple(bundle.positions[kernels].tolist()),
+        rank=int(bundle.rank[number]),
+        score=float(bundle.score[number]),
+        weight=float(bundle.weight[number]),
         size=(int(height), int(width)),
         summands=tuple((int(layer), int(channel)) for layer, channel in summands),
     )

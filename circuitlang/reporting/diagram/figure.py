@@ -125,7 +125,7 @@ def _add_edges(parent: Element, drawn: Figure, style: Style) -> None:
             stroke_opacity=opacity,
         )
         if look.dashes:
-            path.set("stroke-dasharray", " ".join(number(each + width) for each in look.dashes))
+            path.set("stroke-dasharray", " ".join(number(dash + width) for dash in look.dashes))
         add(path, "title", captions.edge_tooltip(one, layers, effective) + (f"\n{look.note}" if look.note else ""))
 
 
@@ -284,5 +284,5 @@ def translation(x: float, y: float) -> str:
 
 def drawn_width(svg: str) -> float:
     """Return the width of a drawing in pixels."""
-    found = re.search(r'<svg[^>]* width="([\d.]+)"', svg)
-    return float(found[1]) if found else 0.0
+    match = re.search(r'<svg[^>]* width="([\d.]+)"', svg)
+    return float(match[1]) if match else 0.0

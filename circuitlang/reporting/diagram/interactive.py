@@ -41,18 +41,20 @@ _FOLDER = Path(__file__).with_name("page")
 
 def interactive(result: Result) -> str:
     """Return the page, self-contained: nothing in it is fetched, and nothing of the result can be run."""
-    found = connections(result.circuit, MOST)
-    drawn = figure(result, found)
+    shown = connections(result.circuit, MOST)
+    drawn = figure(result, shown)
     scenes, visualisations = result.activation_maps, result.visualisations
     script, style = (_read(f"page.{ending}") for ending in ("js", "css"))
     names = [captions.channel_name(channel, result.summary.layers) for channel in _order(drawn) if channel != IMAGE]
     return _template().render(
         title=clean(captions.title(result)),
-        notes=[clean(note) for note in captions.subtitle(result, found, {each.layer for each in drawn.layout.columns})],
-        edges=len(found.strongest),
+        notes=[
+            clean(note) for note in captions.subtitle(result, shown, {column.layer for column in drawn.layout.columns})
+        ],
+        edges=len(shown.strongest),
         example=clean(names[-1]) if names else "",
         names=[clean(name) for name in names],
-        sums=any(len(one.summands) > 1 for one in found.strongest),
+        sums=any(len(one.summands) > 1 for one in shown.strongest),
         scenes=[
             {"name": clean(name), "source": photograph(picture)}
             for name, picture in zip(scenes.names, scenes.pictures, strict=True)
@@ -192,13 +194,13 @@ def _alike(correlation: float, maps: NDArray[np.float64]) -> str:
 def _edges(drawn: Figure, place: dict[Channel, int]) -> list[dict[str, Any]]:
     """Return the connections, the strongest first; `shown` counts the kernels of all up to each."""
     result, seen = drawn.result, set[tuple[int, int]]()
-    found = []
+    edges = []
     for one in drawn.found.strongest:
         layer = one.target[0]
         seen.update((layer, member) for member in one.members)
         text = captions.edge_tooltip(one, result.summary.layers, drawn.found.effective)
         weights, scale = _weights(result.circuit.kernels[layer], one)
-        found.append(
+        edges.append(
             {
                 "from": place[one.source],
                 "to": place[one.target],
@@ -211,7 +213,7 @@ def _edges(drawn: Figure, place: dict[Channel, int]) -> list[dict[str, Any]]:
                 "shown": len(seen),
             }
         )
-    return found
+    return edges
 
 
 def _cut_note(one: Connection, many: int) -> str:

@@ -61,12 +61,12 @@ def overlay(comparison: Comparison, pair: Pair, first: Result, second: Result) -
     """
     order = list(comparison.layers)
     whole, owners = _merge(order, first, second)
-    found = connections(whole.circuit, MOST)
-    owned = [_owned(one, owners) for one in found.strongest]
-    drawn = _figure(whole, Connections(list(owned), found.effective, found.left_out), owners, pair)
+    shown = connections(whole.circuit, MOST)
+    owned = [_owned(one, owners) for one in shown.strongest]
+    drawn = _figure(whole, Connections(list(owned), shown.effective, shown.left_out), owners, pair)
     names = [f"{letter(each)} {shorten(comparison.members[each].name, 34)}" for each in (pair.first, pair.second)]
     title = " and ".join(shorten(comparison.members[each].name, 34) for each in (pair.first, pair.second))
-    notes = [_claim(comparison, pair), *_drawn(found, owners)]
+    notes = [_claim(comparison, pair), *_drawn(shown, owners)]
     description = f"Two circuits overlaid, {title}: layers from the image on the left to the features on the right."
     legend = partial(_add_legend, names=names)
     return sheet(drawn, title, notes, f"{description} {notes[0]}", legend, _style(names, owned, owners))
@@ -129,13 +129,13 @@ def _wire_of(result: Result, path: str) -> ChannelSources | None:
 
 def _wires(place: Mapping[str, int], parts: Sequence[tuple[Result, ChannelSources | None]]) -> ChannelSources:
     """Return the sources of channels in either circuit, by the numbers of the layers in both together."""
-    found = []
+    wires = []
     for result, wire in parts:
         if wire is not None:
             # The last stands for the image, whose number is -1.
             numbers = np.array([*(place[layer.path] for layer in result.summary.layers), -1], np.int64)
-            found.append(np.stack([wire.source, numbers[wire.origin], wire.channel], 1))
-    rows = np.unique(np.concatenate(found).astype(np.int64), axis=0)
+            wires.append(np.stack([wire.source, numbers[wire.origin], wire.channel], 1))
+    rows = np.unique(np.concatenate(wires).astype(np.int64), axis=0)
     return ChannelSources(*(rows[:, column] for column in range(3)))
 
 
@@ -168,7 +168,7 @@ def _style(names: Sequence[str], owned: Sequence[_Owned], owners: Sequence[NDArr
     def edge(one: Connection) -> Look:
         owner = one.owner if isinstance(one, _Owned) else BOTH
         counts = Counter(owners[one.target[0]][list(one.members)].tolist())
-        note = whose[owner] if len(counts) == 1 else ", ".join(f"{counts[each]:,} {whose[each]}" for each in counts)
+        note = whose[owner] if len(counts) == 1 else ", ".join(f"{counts[count]:,} {whose[count]}" for count in counts)
         return Look(_WORDS[owner], COLOURS[owner], _DASHES[owner], note, _LEAST[owner])
 
     def rim(channel: Channel) -> tuple[str, float]:
@@ -202,7 +202,7 @@ def _drawn(found: Connections, owners: Sequence[NDArray[np.int64]]) -> list[str]
         kept = f"{found.effective - found.left_out:,} of {found.effective:,} effective kernels"
         return [f"Drawn: the {len(found.strongest):,} strongest edges, with {kept} of either circuit."]
     alone = [int(sum((mine & owner).astype(bool).sum() for mine in owners)) for owner in (FIRST, SECOND)]
-    silent = [word for word, many in zip(("first", "second"), alone, strict=True) if not many]
+    silent = [word for word, number in zip(("first", "second"), alone, strict=True) if not number]
     return [f"The {silent[0]} circuit has collapsed: none of its kernels is connected."] if silent else []
 
 
@@ -212,7 +212,7 @@ def _add_legend(parent: Element, names: Sequence[str]) -> None:
     for owner, word in words.items():
         line = add(parent, "line", x1=x, x2=x + 34, y1=0.0, y2=0.0, stroke=COLOURS[owner], stroke_width=3.5)
         if dashes := _DASHES[owner]:
-            line.set("stroke-dasharray", " ".join(number(each + 3.5) for each in dashes))
+            line.set("stroke-dasharray", " ".join(number(dash + 3.5) for dash in dashes))
         text(parent, word, x + 41, 4, SMALL, FAINT)
         x += 41 + text_width(word, SMALL) + 22
     text(parent, "the wider, the higher the score", x, 4, SMALL, FAINT)
@@ -221,8 +221,8 @@ def _add_legend(parent: Element, names: Sequence[str]) -> None:
 def overlays(comparison: Comparison, circuits: Sequence[Result]) -> dict[str, bytes]:
     """Draw the pairs that a report shows, by file name: the first circuit with each of the next."""
     several = len(comparison.members) > 2
-    found = {}
+    drawings = {}
     for pair in columns(comparison):
         name = f"diagram-{letter(pair.first)}-{letter(pair.second)}.svg" if several else "diagram.svg"
-        found[name] = overlay(comparison, pair, circuits[pair.first], circuits[pair.second])
-    return found
+        drawings[name] = overlay(comparison, pair, circuits[pair.first], circuits[pair.second])
+    return drawings

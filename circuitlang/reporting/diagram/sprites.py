@@ -68,8 +68,8 @@ def _resized(maps: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uin
         Image.fromarray(maps.reshape(-1, columns)).resize((width, number * both * rows), Image.Resampling.BOX)
     )
     down = across.reshape(number, both, rows, width).transpose(0, 1, 3, 2).reshape(-1, rows)
-    found = np.asarray(Image.fromarray(np.ascontiguousarray(down)).resize((height, len(down)), Image.Resampling.BOX))
-    return found.reshape(number, both, width, height).transpose(0, 1, 3, 2)
+    pixels = np.asarray(Image.fromarray(np.ascontiguousarray(down)).resize((height, len(down)), Image.Resampling.BOX))
+    return pixels.reshape(number, both, width, height).transpose(0, 1, 3, 2)
 
 
 def _uri(picture: Image.Image, kind: str, **options: int | bool) -> str:

@@ -106,11 +106,11 @@ def _element(element: Xml.Element) -> int:
 
 
 def _picture(link: str) -> int:
-    found = _EMBEDDED.fullmatch(link)
-    if found is None:
+    match = _EMBEDDED.fullmatch(link)
+    if match is None:
         raise ForeignError(f"it has a link to {link[:40]!r}")
     try:
-        with Image.open(io.BytesIO(base64.b64decode(found[2], validate=True)), formats=["PNG", "JPEG"]) as picture:
+        with Image.open(io.BytesIO(base64.b64decode(match[2], validate=True)), formats=["PNG", "JPEG"]) as picture:
             return picture.width * picture.height
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ForeignError(f"it has an image that can't be read: {str(error)[:80]}") from None

@@ -14,13 +14,13 @@ def circuit(result: Result) -> dict[str, bytes]:
     `.origin`, `.channel`, what carries each input channel; `target.wire.source` and so on say it of the target's units.
     """
     arrays = {}
-    found = result.circuit
+    parts = result.circuit
     for layer, kernels, wire, change in zip(
-        result.summary.layers, found.kernels, found.wires, found.changes, strict=True
+        result.summary.layers, parts.kernels, parts.wires, parts.changes, strict=True
     ):
         arrays.update({f"{layer.path}.kernel.{name}": array for name, array in vars(kernels).items()})
         arrays.update({f"{layer.path}.change.{name}": array for name, array in vars(change).items()})
         arrays.update({f"{layer.path}.wire.{name}": array for name, array in vars(wire).items()})
-    arrays.update({f"target.wire.{name}": array for name, array in vars(found.target).items()})
+    arrays.update({f"target.wire.{name}": array for name, array in vars(parts.target).items()})
     summary = msgspec.json.format(msgspec.json.encode(result.summary), indent=2)
     return {"circuit.json": summary + b"\n", "circuit.safetensors": save(arrays)}

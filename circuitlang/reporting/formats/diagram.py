@@ -45,10 +45,10 @@ def diagram(result: Result) -> dict[str, bytes]:
 
 def _draw(result: Result) -> bytes:
     drawn = figure(result, connections(result.circuit, MOST))
-    found = drawn.found
-    notes = captions.subtitle(result, found, {column.layer for column in drawn.layout.columns})
-    legend = partial(_add_legend, drawn=found.strongest) if found.strongest else None
-    return sheet(drawn, captions.title(result), notes, captions.description(result, found.strongest), legend)
+    shown = drawn.found
+    notes = captions.subtitle(result, shown, {column.layer for column in drawn.layout.columns})
+    legend = partial(_add_legend, drawn=shown.strongest) if shown.strongest else None
+    return sheet(drawn, captions.title(result), notes, captions.description(result, shown.strongest), legend)
 
 
 def _add_legend(parent: Element, drawn: Sequence[Connection]) -> None:

@@ -48,7 +48,7 @@ def page(result: Result) -> dict[str, bytes]:
     summary, examples = result.summary, result.fidelity_examples
     metric = "pearson" if "pearson" in summary.judged.metrics else min(summary.judged.metrics)
     svg = diagram(result)["diagram.svg"].decode()
-    told = int(np.isfinite(examples.pictures).sum()) if examples else 0
+    correlated = int(np.isfinite(examples.pictures).sum()) if examples else 0
     baselines = (*summary.baselines, "without")
     values = {
         "result": result,
@@ -79,10 +79,10 @@ def page(result: Result) -> dict[str, bytes]:
         "marks": list(zip(_SIGNS, baselines, strict=False)),
         "walk": Markup(charts.walk(summary)) if summary.walk else "",
         "tried": list(zip(summary.walk, circuit_sentences.outcomes(summary), strict=True)),
-        "strokes": Markup(charts.image_strokes(examples)) if examples and told else "",
+        "strokes": Markup(charts.image_strokes(examples)) if examples and correlated else "",
         "maps": len(examples.most[0].network) if examples and examples.most else 0,
-        "counted": told,
-        "uncounted": summary.judged.images - told,
+        "counted": correlated,
+        "uncounted": summary.judged.images - correlated,
         # If nothing of the images is kept, none is kept better than another.
         "collapsed": not summary.effective,
         "best": [_example(each, examples.correlations) for each in examples.most] if examples else [],

@@ -222,14 +222,14 @@ def _curves(axes: Axes, series: Sequence[Series]) -> list[tuple[float, float, st
     """Draw every series with its band and faint members; return the ends of those that get a label."""
     ends = []
     for number, each in enumerate(series):
-        told = len(series) <= len(SERIES)
-        colour = SERIES[number] if told else ACCENT
+        distinct = len(series) <= len(SERIES)
+        colour = SERIES[number] if distinct else ACCENT
         for member in each.members:
             axes.plot(each.sizes, member, color=colour, linewidth=0.9, alpha=0.22, zorder=1.5)
-        axes.fill_between(each.sizes, each.low, each.high, color=colour, alpha=0.14 if told else 0.04, linewidth=0)
-        axes.plot(each.sizes, each.values, "-o", color=colour, linewidth=2 if told else 1, markersize=5,
-                  markeredgecolor=SURFACE, alpha=1 if told else 0.5)  # fmt: skip
-        if told:
+        axes.fill_between(each.sizes, each.low, each.high, color=colour, alpha=0.14 if distinct else 0.04, linewidth=0)
+        axes.plot(each.sizes, each.values, "-o", color=colour, linewidth=2 if distinct else 1, markersize=5,
+                  markeredgecolor=SURFACE, alpha=1 if distinct else 0.5)  # fmt: skip
+        if distinct:
             ends.append((each.sizes[-1], each.values[-1], each.name, colour))
     return ends
 

@@ -31,7 +31,7 @@ class _Shown:
 def split_page(divided: SplitResult) -> bytes:
     """Render the self-contained page of a split, with links to the reports of its parts."""
     split = divided.split
-    pairs = list(dict.fromkeys(each.parts for each in split.overlaps))
+    pairs = list(dict.fromkeys(overlap.parts for overlap in split.overlaps))
     return render(
         "split.html",
         split=split,
@@ -52,21 +52,21 @@ def split_page(divided: SplitResult) -> bytes:
 
 
 def _parts(divided: SplitResult) -> list[_Shown]:
-    found, start = [], 0
+    parts, start = [], 0
     for number, kind in enumerate(divided.split.kinds, 1):
         samples = []
         for names, limit in zip((kind.train, kind.test), SHOWN, strict=True):
-            many = min(limit, len(names))
+            shown = min(limit, len(names))
             # Evenly through all of them, as those of one folder stand together.
-            chosen = [index * len(names) // many for index in range(many)]
+            chosen = [index * len(names) // shown for index in range(shown)]
             samples.append([(names[each], embed(divided.pictures[start + each], 88)) for each in chosen])
             start += len(names)
-        found.append(_Shown(number, kind, *samples))
-    return found
+        parts.append(_Shown(number, kind, *samples))
+    return parts
 
 
 def _by_layer(split: Split, pairs: list[tuple[int, int]]) -> list[tuple[str, list[Overlap]]]:
     """Return the overlaps of all pairs, layer by layer; those of all layers together come last."""
-    found = {(each.layer, each.parts): each for each in split.overlaps}
-    layers = list(dict.fromkeys(each.layer for each in split.overlaps))
-    return [(layer, [found[layer, pair] for pair in pairs]) for layer in [*layers[1:], *layers[:1]]]
+    overlaps = {(overlap.layer, overlap.parts): overlap for overlap in split.overlaps}
+    layers = list(dict.fromkeys(overlap.layer for overlap in split.overlaps))
+    return [(layer, [overlaps[layer, pair] for pair in pairs]) for layer in [*layers[1:], *layers[:1]]]

@@ -51,11 +51,11 @@ def kinds(points: Points, into: int | None, seed: int) -> Kinds:
     k-means with the best of five starts (Lloyd 1982; Arthur and Vassilvitskii, "k-means++", 2007); the silhouette:
     Rousseeuw 1987. There must be more different images than kinds.
     """
-    found = {number: _clusters(points, number, seed) for number in numbers(into, len(points))}
+    clusters = {number: _clusters(points, number, seed) for number in numbers(into, len(points))}
     apart = _distances(points)
-    tried = {number: silhouette(apart, labels) for number, labels in found.items()}
+    tried = {number: silhouette(apart, labels) for number, labels in clusters.items()}
     best = max(tried, key=lambda number: (tried[number], -number))
-    labels = _ordered(found[best])
+    labels = _ordered(clusters[best])
     middles = np.stack([points[labels == kind].mean(0) for kind in range(best)])
     return Kinds(labels, middles, tried)
 
@@ -91,14 +91,14 @@ def clouds(points: Points, held_out: Points, into: int | None, seed: int) -> NDA
     every = np.concatenate([points, held_out])
     mean = every.mean(0)
     around = (every - mean) / np.sqrt(max(len(every) - 1, 1))
-    found = np.empty(CLOUDS)
+    ratios = np.empty(CLOUDS)
     for number in range(CLOUDS):
         cloud = mean + random.standard_normal((len(every), len(every))) @ around
         cloud /= np.linalg.norm(cloud, axis=1, keepdims=True)
         own, others = np.split(cloud, [len(points)])
         there = kinds(own, into, seed)
-        found[number] = valley(cloud, np.append(there.labels, there.nearest(others)))
-    return found
+        ratios[number] = valley(cloud, np.append(there.labels, there.nearest(others)))
+    return ratios
 
 
 def _clusters(points: Points, number: int, seed: int) -> Labels:

@@ -44,7 +44,7 @@ def vectors(subnetwork: TargetSubnetwork, sets: Sequence[Batches], criterion: Ch
     kernels = count(relevant)
     places = max(min(kernels, ROOM // (4 * max(images, 1))), 1)
     fold = _folding(kernels, places, seed)
-    found = torch.zeros(images, places)
+    by_image = torch.zeros(images, places)
     row = 0
     for each in sets:
         for scores in score_each(Builder(subnetwork, each), criterion, seed, "scores of each image"):
@@ -52,9 +52,11 @@ def vectors(subnetwork: TargetSubnetwork, sets: Sequence[Batches], criterion: Ch
             length = flat.norm()
             # Normalised before rounding to single precision, where small scores would be lost.
             unit = flat / length if length > 0 else flat
-            found[row] = unit if fold is None else torch.zeros(places).double().index_add_(0, fold[0], fold[1] * unit)
+            by_image[row] = (
+                unit if fold is None else torch.zeros(places).double().index_add_(0, fold[0], fold[1] * unit)
+            )
             row += 1
-    return list(torch.split(_points(found), [len(each) for each in sets]))
+    return list(torch.split(_points(by_image), [len(each) for each in sets]))
 
 
 def _folding(kernels: int, places: int, seed: int) -> tuple[Tensor, Tensor] | None:

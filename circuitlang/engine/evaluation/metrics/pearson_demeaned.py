@@ -6,10 +6,10 @@ from circuitlang.plugins.protocols import Moments, metric
 
 def deviations(responses: Tensor) -> Tensor:
     """Return each response less its position's mean over the images."""
-    found = responses - responses.mean(0)
+    centred = responses - responses.mean(0)
     # Values that are the same for every image leave only rounding.
-    varies: Tensor = found.norm(dim=0) > 1e-9 * responses.norm(dim=0)
-    return found * varies
+    varies: Tensor = centred.norm(dim=0) > 1e-9 * responses.norm(dim=0)
+    return centred * varies
 
 
 @metric("higher", of=deviations)

@@ -41,14 +41,14 @@ def _stored(content: bytes, usual: Preprocess, name: str) -> Preprocess:
     """Return the preprocessing that the program itself specifies."""
     size = usual.crop
     try:
-        found = msgspec.json.decode(content, type=Preprocess)
+        preprocess = msgspec.json.decode(content, type=Preprocess)
         # Larger images would fill memory, by malice or by mistake.
-        if found.crop != size or not size <= found.resize <= 16 * size:
-            raise ValueError(f"resize={found.resize}, crop={found.crop} for images of {size} pixels")
-        for word, values in (("mean", found.mean), ("std", found.std)):
+        if preprocess.crop != size or not size <= preprocess.resize <= 16 * size:
+            raise ValueError(f"resize={preprocess.resize}, crop={preprocess.crop} for images of {size} pixels")
+        for word, values in (("mean", preprocess.mean), ("std", preprocess.std)):
             if len(values) != usual.channels or unsuitable(word, values):
                 raise ValueError(f"{word} is not a number for each of {usual.channels} channels")
     except (msgspec.DecodeError, ValueError) as error:
         message = f"'{name}' says wrongly how images are prepared"
         raise InputError(Finding("E306", message, None, str(error), "write the file again")) from None
-    return found
+    return preprocess

@@ -91,7 +91,7 @@ def _same_as_published(name: str, file: Path) -> models.WeightsEnum | None:
     """The published weights that a file is, as torchvision tells it: by the beginning of its hash, which is in their
     own file's name."""
     stem, _, beginning = file.stem.rpartition("-")
-    known = [each for each in models.get_model_weights(name) if Path(each.url).stem == file.stem]
+    known = [weights for weights in models.get_model_weights(name) if Path(weights.url).stem == file.stem]
     if not known or not stem or not exists(file):
         return None
     with file.open("rb") as content:
@@ -142,8 +142,8 @@ def _weights(name: str, wanted: str) -> models.WeightsEnum:
         label = f"there are {listing(names)}" if names else "torchvision publishes none; write none, or a file"
         cure = did_you_mean(wanted, names, "a file has an ending, such as .pth, or a folder in front of it")
         raise InputError(Finding("E304", f"{name} has no weights '{wanted}'", None, label, cure))
-    found: models.WeightsEnum = known[wanted]
-    return found
+    weights: models.WeightsEnum = known[wanted]
+    return weights
 
 
 def _published(
@@ -178,18 +178,20 @@ def _build(name: str, options: Mapping[str, Any]) -> nn.Module:
 
     Weights of a backbone are read only where they are named, as tensors alone; shapes don't depend on them.
     """
-    given = dict(options)
+    arguments = dict(options)
     if "weights_backbone" in inspect.signature(models.get_model_builder(name)).parameters:
-        given["weights_backbone"] = None if on_meta_device() else given.get("weights_backbone")
+        arguments["weights_backbone"] = None if on_meta_device() else arguments.get("weights_backbone")
     with building(name), seeded():
         if on_meta_device():
-            return _outlined(name, given)
+            return _outlined(name, arguments)
         fits(
             name,
-            lambda: _outlined(name, {**given, **({"weights_backbone": None} if "weights_backbone" in given else {})}),
+            lambda: _outlined(
+                name, {**arguments, **({"weights_backbone": None} if "weights_backbone" in arguments else {})}
+            ),
         )
-        with _tensors_alone(name, str(given.get("weights_backbone"))):
-            module: nn.Module = models.get_model(name, weights=None, **given)
+        with _tensors_alone(name, str(arguments.get("weights_backbone"))):
+            module: nn.Module = models.get_model(name, weights=None, **arguments)
             return module
 
 
