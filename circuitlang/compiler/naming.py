@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from circuitlang.compiler.placed import PlacedImages
 from circuitlang.plan.clauses import PRESERVE
-from circuitlang.plan.model import Circuit, Images, Kernels, Sparsity, digest
+from circuitlang.plan.model import Circuit, Images, digest
 
 # Letters of what every circuit of a plan repeats: its statement, and the names of its image sets.
 LONGEST = 1000
@@ -75,12 +75,7 @@ def _to_tell_apart(circuit: Circuit) -> Iterator[str]:
 
 
 def _amount(circuit: Circuit) -> str:
-    match circuit.size:
-        case Sparsity(at_most=share):
-            return f"{share:g}"
-        case Kernels(at_most=count):
-            return f"{count}kernels"
-    return "_".join(f"{bound.metric}{bound.value:g}" for bound in circuit.bounds)
+    return circuit.size.slug if circuit.size else "_".join(bound.slug for bound in circuit.bounds)
 
 
 def _slug(text: str) -> str:

@@ -39,6 +39,11 @@ class Sparsity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="spa
     def __str__(self) -> str:
         return f"sparsity<={self.at_most:g}"
 
+    @property
+    def slug(self) -> str:
+        """The size in the ids of circuits."""
+        return f"{self.at_most:g}"
+
 
 class Kernels(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="kernels", tag_field="bound"):
     """At most this many kernels."""
@@ -48,6 +53,11 @@ class Kernels(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="kern
     def __str__(self) -> str:
         return f"kernels<={self.at_most}"
 
+    @property
+    def slug(self) -> str:
+        """The size in the ids of circuits."""
+        return f"{self.at_most}kernels"
+
 
 class Bound(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A fidelity that the circuit must reach."""
@@ -56,6 +66,11 @@ class Bound(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sample: Literal["test", "train"]
     relation: Literal["<=", ">="]
     value: float
+
+    @property
+    def slug(self) -> str:
+        """The bound in the ids of circuits that have no size."""
+        return f"{self.metric}{self.value:g}"
 
     def margin(self, value: float) -> float:
         """Return by how much a measured value meets the bound; negative where it doesn't."""
