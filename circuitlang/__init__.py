@@ -1,12 +1,12 @@
 """A language and compiler for feature-preserving circuits in CNNs.
 
-`compile` returns the plan of a spec and `run` its circuits. `load` reads a finished circuit, and `compare` measures
-what several have in common.
+`compile` returns the plan of a spec and `run` its circuits; `preserve` finds one circuit of a module. `load` reads a
+finished circuit, and `compare` measures what several have in common.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,12 +15,17 @@ from circuitlang.base.diagnostics import CircuitError, InputError, OutputError, 
 from circuitlang.base.source import Source
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from circuitlang.api import LoadedCircuit, LoadedComparison, Run
+    from circuitlang.base.diagnostics import Finding
+    from circuitlang.engine.runtime.jobs import Options
+    from circuitlang.engine.runtime.runner import WorkSelection
     from circuitlang.plan.model import Plan
     from circuitlang.results.outputs import Rendering
 
 __version__ = "0.1.0"
-__all__ = ["CircuitError", "InputError", "OutputError", "SpecError", "compare", "compile", "load", "run"]
+__all__ = ["CircuitError", "InputError", "OutputError", "SpecError", "compare", "compile", "load", "preserve", "run"]
 
 
 def compile(text: str, folder: str | Path = ".") -> Plan:
@@ -49,6 +54,9 @@ def run(
     allow_code: bool = False,
     visualise: bool = False,
     *,
+    model: nn.Module | None = None,
+    images: Mapping[str, object] | None = None,
+    preprocess: object = None,
     device: str = "auto",
     batch_size: int | None = None,
     fast: bool = False,
@@ -64,17 +72,25 @@ def run(
         out: Folder for the results.
         allow_code: Run the Python file of a `model python(...)`.
         visualise: Visualise every channel of a circuit, not only the feature.
+        model: A module in place of the model that a spec names. It is left as it is.
+        images: Image sets by the names that the spec has for them: float tensors or arrays [N, C, H, W], which are
+            network inputs; lists of PIL images or paths; data sets or loaders of any of these, with or without labels.
+        preprocess: The preparation of PIL images and files: a dict of `resize`, `crop`, `mean` and `std`, the
+            transforms of torchvision's weights, or any function from an image to a network input [C, H, W], which is
+            applied to each item. By default that of the model, or ImageNet's for a module.
         device: cpu, cuda, cuda:N, mps or auto.
         batch_size: Images per batch, by default chosen for the device. Results don't depend on it.
         fast: Score in TF32 on a GPU, and report the difference to single precision.
         render: Output formats: numbers alone ("none"), also the module, the diagram and texts ("diagram"), or every one
             ("all"). By default CIRCUITLANG_RENDER if that is set, else all.
-        jobs: Number of processes. A script must then call this below `if __name__ == "__main__":`.
+        jobs: Number of processes, 1 with `model` or `images`. A script must then call this below
+            `if __name__ == "__main__":`.
         only: Ids of circuits; others are not computed.
         shard: Share of the circuits, "i/N" for every N-th starting with the i-th.
 
     Returns:
-        A list of circuits as `load` returns them, which a notebook shows side by side; warnings are in its `notes`.
+        A list of circuits as `load` returns them, which a notebook shows side by side; `run["face"]` is one by its
+        name, and warnings are in its `notes`.
 
     Raises:
         CircuitError: At once if the spec can't be run; about circuits that failed, after all others.
@@ -83,28 +99,81 @@ def run(
         >>> (circuit,) = circuitlang.run("preserve conv5:34 on images/dogs/* sparsity<=0.1")
         >>> round(circuit.metrics["train.pearson"], 2)
         1.0
+        >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 4, 3))
+        >>> spec = 'preserve "2":1 on noise kernels<=6 criterion=snip'
+        >>> circuitlang.run(spec, model=network, images={"noise": torch.rand(8, 3, 32, 32)})
+        <run of 1 circuit: 2_1-snip-6kernels, runs/inline>
     """
-    from circuitlang import pipeline
-    from circuitlang.api import LoadedCircuit, Run
-    from circuitlang.compiler.sources import open_source
-    from circuitlang.engine.runtime.jobs import Options
-    from circuitlang.engine.runtime.runner import CircuitOutcome, WorkSelection
+    from circuitlang import api
 
-    is_file = isinstance(spec, Path) or (spec.endswith((".circuit", ".yaml")) and "\n" not in spec)
-    source = open_source(Path(spec)) if is_file else Source("<text>", str(spec))
-    compiled = pipeline.compile_source(source)
-    folder = Path(out) / pipeline.run_name(source)
-    notes = [*compiled.warnings]
-    options = Options(False, allow_code, visualise, device, batch_size, fast, note=notes.append)
-    if render is not None:
-        options = replace(options, render=render)
-    outcomes = pipeline.run_compiled(compiled, folder, options, work=WorkSelection(tuple(only), shard, jobs))
-    # Several processes finish circuits in any order.
-    circuits: dict[str, list[LoadedCircuit]] = {circuit.id: [] for circuit in compiled.plan.circuits}
-    for outcome in outcomes:
-        if isinstance(outcome, CircuitOutcome):
-            circuits[outcome.result.summary.asked_as].append(LoadedCircuit(outcome.folder, outcome.result))
-    return Run(folder, (circuit for parts in circuits.values() for circuit in parts), notes)
+    options = _options(allow_code, visualise, device, batch_size, fast, render)
+    given = api.ObjectArguments(model, images, preprocess)
+    return api.run_source(api.source_of(spec), Path(out), options, _selection(only, shard, jobs), given)
+
+
+def preserve(
+    model: nn.Module | None,
+    target: str,
+    *,
+    on: object,
+    sparsity: float | None = None,
+    kernels: int | None = None,
+    preprocess: object = None,
+    name: str = "",
+    out: str | Path = "runs",
+    device: str = "auto",
+    batch_size: int | None = None,
+    render: Rendering | None = None,
+    **clauses: object,
+) -> LoadedCircuit:
+    """Find the circuit of one target in a module and return it.
+
+    Args:
+        model: A module, which is left as it is; None for the bundled network.
+        target: A target as in the language: `layer3.1.conv1:10`, `layer4:joint(3, 7)`, `class(5)`.
+        on: Images: a tensor, list, data set or loader as `images` of `run` takes them, or a pattern of files.
+        sparsity: Largest fraction of the relevant kernels that is kept.
+        kernels: Largest number of kernels that are kept.
+        preprocess: The preparation of images; see `run`.
+        name: Name of the circuit and its folder, by default made of its values.
+        out: Folder for the results.
+        device: cpu, cuda, cuda:N, mps or auto.
+        batch_size: Images per batch, by default chosen for the device.
+        render: Output formats, as `run` takes them.
+        clauses: Other clauses of the language by their names, as `criterion="force(steps=5)"`, `correlation=0.9`,
+            `seed=1`; `test` and `contrast` are images as `on` takes them.
+
+    Raises:
+        CircuitError: If the words, the module or the images can't be used.
+
+    Example:
+        >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 4, 3))
+        >>> noise = torch.rand(8, 3, 32, 32)
+        >>> circuitlang.preserve(network, '"2":1', on=noise, kernels=6, criterion="snip", name="second")
+        <circuit 2:1: 6 of 32 kernels, runs/second/second>
+    """
+    from circuitlang import api
+
+    options = _options(False, False, device, batch_size, False, render)
+    given = api.ObjectArguments(model, None, preprocess)
+    clauses = {"sparsity": sparsity, "kernels": kernels, **clauses}
+    source, given = api.preserve(target, given, on, clauses, name)
+    return api.run_one(source, Path(out), options, _selection((), "1/1", 1), given)
+
+
+def _options(
+    allow_code: bool, visualise: bool, device: str, batch_size: int | None, fast: bool, render: Rendering | None
+) -> Options:
+    from circuitlang.engine.runtime.jobs import Options
+
+    options = Options(False, allow_code, visualise, device, batch_size, fast)
+    return options if render is None else replace(options, render=render)
+
+
+def _selection(only: Sequence[str], shard: str, jobs: int) -> WorkSelection:
+    from circuitlang.engine.runtime.runner import WorkSelection
+
+    return WorkSelection(tuple(only), shard, jobs)
 
 
 def load(folder: str | Path) -> LoadedCircuit:
@@ -142,3 +211,19 @@ def compare(*circuits: str | Path | LoadedCircuit) -> LoadedComparison:
     from circuitlang import api
 
     return api.compare([Path(each) if isinstance(each, str | Path) else each.folder for each in circuits])
+
+
+def _notebook_lines(findings: Sequence[Finding]) -> list[str]:
+    """Return findings as lines of plain text, with the words that they are about."""
+    import io
+
+    from rich.console import Console
+
+    from circuitlang.reporting.diagnostics import render
+
+    text = io.StringIO()
+    Console(file=text, width=120, highlight=False, color_system=None).print(render(findings), soft_wrap=True)
+    return text.getvalue().rstrip().split("\n")
+
+
+CircuitError.notebook_lines = staticmethod(_notebook_lines)

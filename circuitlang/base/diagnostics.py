@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import ClassVar
 
 from circuitlang.base.source import Span
 
@@ -37,12 +38,22 @@ class Finding:
 
 
 class CircuitError(Exception):
-    """The root of every error a user can act on; carries findings, never fewer than one."""
+    """The root of every error a user can act on; carries findings, never fewer than one.
+
+    A notebook shows the findings with their places and cures, by `notebook_lines`, which the package sets.
+    """
+
+    notebook_lines: ClassVar[Callable[[Sequence[Finding]], list[str]] | None] = None
 
     def __init__(self, findings: Finding | Iterable[Finding]) -> None:
         all_findings = (findings,) if isinstance(findings, Finding) else tuple(findings)
         self.findings: tuple[Finding, ...] = tuple(sorted(all_findings, key=Finding.sort_key))
         super().__init__("; ".join(f"{finding.code}: {finding.message}" for finding in self.findings))
+
+    def _render_traceback_(self) -> list[str]:
+        """Return the lines that IPython shows in place of a traceback."""
+        lines = type(self).notebook_lines
+        return lines(self.findings) if lines is not None else [f"{type(self).__name__}: {self}"]
 
     def __reduce__(self) -> tuple[type[CircuitError], tuple[tuple[Finding, ...]]]:
         # Made again from its findings in another process, not from its message.

@@ -15,7 +15,7 @@ from circuitlang.compiler.clauses import Clauses, read_clauses, read_value, word
 from circuitlang.compiler.expand import Variant, expand
 from circuitlang.compiler.image_sets import selection
 from circuitlang.compiler.limits import MOST, MOST_COMPARED, MOST_LETTERS, MOST_MENTIONED, MOST_OF_A_FILE, too_many
-from circuitlang.compiler.models import BUNDLED, read_model
+from circuitlang.compiler.models import read_model
 from circuitlang.compiler.naming import LONGEST, ids, image_set_name
 from circuitlang.compiler.placed import PlacedCircuit, PlacedImages, PlacedTarget, line
 from circuitlang.compiler.references import comparison, expectation
@@ -75,7 +75,7 @@ class _Check:
         source = self._file.source
         plan = Plan(
             base=str(source.folder),
-            model=model or BUNDLED,
+            model=model or self._vocabulary.model,
             images=self._sets,
             circuits=circuits,
             comparisons=comparisons,
@@ -136,7 +136,7 @@ class _Check:
             first = self._models[0].span.place
             self._findings.add("E108", "a file has one model", extra.span, f"{first} names one already")
         if not self._models:
-            return None if self._model_is_broken else BUNDLED
+            return None if self._model_is_broken else self._vocabulary.model
         self._origins["model",] = self._models[0].call.name.span
         return self._findings.attempt(partial(read_model, self._models[0], self._vocabulary))
 
@@ -144,6 +144,10 @@ class _Check:
         """Return the names that a file defines and includes."""
         self._findings.extend(file.findings)
         scope = Scope(self._vocabulary, self._findings, self._file.source.folder)
+        if file is self._file:
+            start = Span(file.source, 0, 0)
+            known = self._vocabulary.images.items()
+            scope.sets.update({name: PlacedImages(name, images, start) for name, images in known})
         if model is not None:
             scope.layers, scope.model_name = self._vocabulary.layers.get(model.key), model.name
         for keyword, _, name in (each.partition(" ") for each in file.broken):

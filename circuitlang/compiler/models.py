@@ -9,8 +9,6 @@ from circuitlang.plan import preprocessing
 from circuitlang.plan.model import Argument, Model
 from circuitlang.plugins.registry import Value
 
-BUNDLED = Model("bundled", "doodle")
-
 
 def read_model(statement: syntax.Model, vocabulary: Vocabulary) -> Model:
     """`NAME(...)` of torchvision, `SOURCE.NAME(...)`, or `SOURCE("what", ...)`. Raises SpecError."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from circuitlang.plan.layers import Layers
+from circuitlang.plan.model import Images, Model
 from circuitlang.plugins.registry import Declaration
 
 
@@ -21,3 +22,7 @@ class Vocabulary(msgspec.Struct, frozen=True):
     metrics: Mapping[str, Declaration]
     models: Mapping[str, Declaration]
     layers: Mapping[str, Layers] = {}
+    # The model of a spec without a model statement.
+    model: Model = Model("bundled", "doodle")
+    # Image sets that a spec need not define, by name.
+    images: Mapping[str, Images] = {}

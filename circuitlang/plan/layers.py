@@ -14,8 +14,7 @@ from circuitlang.plan.preprocessing import WORDS
 _NOT_STRUCTURE = ("weights", "state", "output", *WORDS)
 
 
-# Whether a value is before or after the activation behind it; `mixed` where its channels differ, empty where that is
-# not known.
+# The side of the activation that a value is on; `mixed` where its channels differ, empty where that is not known.
 Stage = Literal["before", "after", "mixed", ""]
 
 

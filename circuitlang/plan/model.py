@@ -15,6 +15,8 @@ from circuitlang.plan.targets import Channel, ClassOutput, Direction, Joint, Pos
 from circuitlang.plugins.registry import Value
 
 __all__ = [
+    "IN_MEMORY",
+    "MEMORY",
     "Argument",
     "Bound",
     "Channel",
@@ -37,6 +39,10 @@ __all__ = [
     "digest",
     "is_folder_name",
 ]
+
+# The source of models that are objects of a Python program, and the beginning of patterns that stand for such images.
+IN_MEMORY = "memory"
+MEMORY = "memory:"
 
 _LONGEST = 255  # bytes of a folder's name
 

@@ -15,7 +15,7 @@ from random import Random
 
 from circuitlang.base.diagnostics import Finding, InputError, listing
 from circuitlang.base.source import resolved, unfit
-from circuitlang.plan.model import Images
+from circuitlang.plan.model import MEMORY, Images
 
 _RELATIVE = "paths are relative to the spec's folder"
 # Words that other languages have for what this one doesn't.
@@ -60,6 +60,8 @@ def matches(pattern: str, folder: Path) -> list[Path]:
     `*` and `?` match no dot at the beginning of a name, `**` visits no hidden folder. Whatever is no folder is taken
     to be a file, so that a broken link is an image that can't be read, not one that is missing in silence.
     """
+    if pattern.startswith(MEMORY):
+        raise not_held(pattern)
     if problem := unfit(pattern):
         raise InputError(Finding("E302", f"{pattern!a} can't be a path", None, problem))
     parts = tuple(part for part in pattern.split("/") if part not in ("", "."))
@@ -68,6 +70,14 @@ def matches(pattern: str, folder: Path) -> list[Path]:
     if not paths:
         raise InputError(_no_match(pattern, parts, start))
     return sorted(paths, key=bytes)
+
+
+def not_held(pattern: str) -> InputError:
+    """Return the error for a set of a plan whose images were objects of a Python program."""
+    name = pattern.removeprefix(MEMORY)
+    cure = f'run it from Python, as circuitlang.run("plan.yaml", images={{"{name}": ...}})'
+    message = f"the images '{name}' are not in memory"
+    return InputError(Finding("E316", message, None, "they were given by Python", cure))
 
 
 def _walk(start: Path, parts: tuple[str, ...]) -> Iterator[Path]:

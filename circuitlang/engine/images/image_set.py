@@ -31,7 +31,7 @@ T = TypeVar("T")
 KEEP = 1 << 30
 _CPU = torch.device("cpu")
 # Bytes of a file; more can't be the pixels that are allowed.
-_LARGEST = 1 << 29
+LARGEST = 1 << 29
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class ImageSet:
         if self.prepared:
             return self.prepared[index]
         try:
-            content = read_bytes(self.paths[index], _LARGEST)
+            content = read_bytes(self.paths[index], LARGEST)
         except OSError:
             content = b""
         if digest(content) != self.digests[index]:
@@ -163,7 +163,7 @@ def _by_reason(bad: Sequence[tuple[str, str]]) -> str:
 def _read(preprocess: Preprocess, path: Path) -> tuple[Path, tuple[NDArray[Any], str] | str]:
     """Return an image as a network takes it and the hash of its file, or what is wrong with it."""
     try:
-        content = read_bytes(path, _LARGEST)
+        content = read_bytes(path, LARGEST)
         return path, (preprocessing.read(preprocess, content), digest(content))
     except (OSError, ValueError, MemoryError) as error:
         return path, error.strerror if isinstance(error, OSError) and error.strerror else str(error)

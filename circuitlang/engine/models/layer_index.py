@@ -18,9 +18,14 @@ from circuitlang.base.atomic_files import write_atomically
 from circuitlang.base.cache_folder import cache_folder
 from circuitlang.base.checksummed import BLANK, intact, report, seal
 from circuitlang.plan.layers import Layers, NamedModule, has_own_shapes, model_key
+from circuitlang.plan.model import IN_MEMORY
 
 if TYPE_CHECKING:
     from circuitlang.plan.model import Model
+
+
+# Sources of code that may change, which no package of that name has anything to do with.
+_UNVERSIONED = ("file", "python", IN_MEMORY)
 
 
 class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -109,6 +114,8 @@ def _read(path: Path) -> _Record | None:
 @cache
 def _version(source: str) -> str | None:
     """Return the version of the package that a source is named after; None if there is none."""
+    if source in _UNVERSIONED:
+        return None
     from importlib.metadata import PackageNotFoundError, version
 
     try:

@@ -27,14 +27,16 @@ from circuitlang.engine.graph.tracer import trace, trace_with
 from circuitlang.engine.graph.tracing_methods import tracing_methods
 from circuitlang.engine.images.file_patterns import find
 from circuitlang.engine.images.image_set import ImageSet, load
+from circuitlang.engine.images.memory import memory_set
 from circuitlang.engine.models.outputs import choose, outputs
 from circuitlang.engine.models.weights import fingerprint, structure
+from circuitlang.engine.runtime.memory import MemoryObjects
 from circuitlang.engine.runtime.model_loading import drawn_model, load_model, outline, remember_graph, weights_notes
 from circuitlang.engine.runtime.plan_checks import check_criterion, collect, collect_target, refused_findings
 from circuitlang.engine.runtime.provenance import extension_names, images_digest, provenance_of
 from circuitlang.plan.contrast import contrastable, uncontrasted
+from circuitlang.plan.model import IN_MEMORY, MEMORY, ClassOutput, Model, Origins, Plan, digest
 from circuitlang.plan.model import Circuit as CircuitPlan
-from circuitlang.plan.model import ClassOutput, Model, Origins, Plan, digest
 from circuitlang.plugins.preprocess import Preprocess
 from circuitlang.plugins.protocols import (
     CRITERIA,
@@ -70,6 +72,8 @@ class Options:
     fast: bool = False
     render: str = field(default_factory=lambda: os.environ.get("CIRCUITLANG_RENDER", "all"))
     track: TrackProgress = no_progress
+    # The module and the images that a Python program gave.
+    memory: MemoryObjects = field(default_factory=MemoryObjects)
     # Told what is to be known of a sound plan's files, such as where weights were found in one.
     note: Callable[[Finding], None] = unnoted
 
@@ -166,7 +170,10 @@ def prepare(plan: Plan, folder: Path, origins: Origins, options: Options) -> Pre
     if refused := list(refused_findings(plan, origins)):
         raise InputError(refused)
     place = device.find(options.device)
-    ground = _ground(plan, folder, origins, options, partial(load_model, place=place), lambda loaded: loaded)
+    load: Callable[..., LoadedModel] = partial(load_model, place=place)
+    if plan.model.source == IN_MEMORY and options.memory.model is not None:
+        load = partial(options.memory.load, place)
+    ground = _ground(plan, folder, origins, options, load, lambda loaded: loaded)
     weights = fingerprint(ground.model.module)
     # Some models' files, not the plan, say how images are prepared.
     network = weights, structure(ground.graph.module, place), str(ground.model.preprocess)
@@ -316,6 +323,8 @@ def _check_targets(
 
 def _remembered(model: Model, given: LoadedModel, images: Tensor, what: str) -> ScoreCache | None:
     """Return where a fact about a network's code and weights is stored; None for code that may change."""
+    if model.source == IN_MEMORY:
+        return None
     try:
         edition = version(model.source)
     except PackageNotFoundError:
@@ -368,9 +377,13 @@ def _sets(
     sets: Sets = {}
     for name, images in plan.images.items():
         with collect(findings, origins, ("images", name)):
-            paths = find(images, folder)
-            shown = options.track(iter(paths), f"reading {name}", len(paths))
-            pictures, bad = load(shown, preprocess, options.skip_unreadable)
+            bad: list[str] = []
+            if options.memory.images and any(pattern.startswith(MEMORY) for pattern in images.include):
+                pictures = memory_set(images, options.memory.images, preprocess)
+            else:
+                paths = find(images, folder)
+                shown = options.track(iter(paths), f"reading {name}", len(paths))
+                pictures, bad = load(shown, preprocess, options.skip_unreadable)
             place = device.find(options.device)
             size = options.batch_size or device.batch_size(place)
             sets[name] = replace(pictures, batch_size=size, device=place, track=options.track), bad

@@ -21,7 +21,7 @@ from circuitlang.engine.models.outputs import choose, outputs
 from circuitlang.engine.models.preprocess_arguments import apart, overridden
 from circuitlang.engine.models.sandbox import private_copy, quiet, untouched
 from circuitlang.engine.models.weights import require_finite, single
-from circuitlang.plan.model import Model
+from circuitlang.plan.model import IN_MEMORY, Model
 from circuitlang.plugins.protocols import (
     MODELS,
     LoadedModel,
@@ -32,6 +32,9 @@ from circuitlang.plugins.protocols import (
 def load_model(model: Model, folder: Path, allow_code: bool = False, place: torch.device | None = None) -> LoadedModel:
     """The network, with the preprocessing that the model statement overrides, on a device if one is given. Raises
     InputError."""
+    if model.source == IN_MEMORY:
+        cure = 'run it from Python, as circuitlang.run("plan.yaml", model=module)'
+        raise InputError(Finding("E316", "the model is not in memory", None, "it was given by Python", cure))
     said, arguments = apart(model.arguments)
     output = _output(arguments.pop("output", None))
     if model.source not in MODELS.declarations:

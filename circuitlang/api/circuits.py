@@ -1,10 +1,9 @@
-"""Finished results as Python objects: circuits, runs and comparisons, which show themselves in a notebook."""
+"""A finished circuit as an object: its numbers, masks, graph and modules."""
 
 from __future__ import annotations
 
-import html
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,18 +13,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from circuitlang.base.diagnostics import CircuitError, Finding, InputError, listing
-from circuitlang.base.source import resolved
+from circuitlang.api.frames import framed
+from circuitlang.base.diagnostics import Finding, InputError, listing
 from circuitlang.compiler.sources import open_source
-from circuitlang.results.comparison import Comparison
 from circuitlang.results.types import ChannelSources, Circuit, KeptKernels, Result, Summary
 
 if TYPE_CHECKING:
     import networkx
+    import pandas
+    from matplotlib.axes import Axes
     from torch import nn
-
-    from circuitlang.engine.runtime.comparisons import Finished
-    from circuitlang.results.outputs import ComparisonResult
 
 # Path of a layer ("image" for the input) and number of a channel.
 Channel = tuple[str, int]
@@ -73,6 +70,30 @@ class LoadedCircuit:
             0.96
         """
         return self.summary.flat()
+
+    def to_frame(self) -> pandas.DataFrame:
+        """Return the kept kernels as a data frame of pandas, a row for each: layer, channels, score and weight.
+
+        Raises InputError if pandas is not installed.
+
+        Example:
+            >>> circuit.to_frame().groupby("layer").size()["conv5"]
+            np.int64(12)
+        """
+        from circuitlang.api.tables import circuit_frame
+
+        return circuit_frame(self.result)
+
+    def plot(self, axes: Axes | None = None) -> Axes:
+        """Plot the share of kernels that is kept in each layer, and return the axes of matplotlib.
+
+        Example:
+            >>> circuit.plot().get_ylabel()
+            'kept kernels (%)'
+        """
+        from circuitlang.api.plots import circuit_axes
+
+        return circuit_axes(self.result, axes)
 
     @property
     def notes(self) -> list[str]:
@@ -274,176 +295,15 @@ class LoadedCircuit:
 
         page = self.folder / "report.html"
         with suppress(InputError):
-            return _framed(read_file(self.folder, page.name).decode(errors="replace"), page)
+            return framed(read_file(self.folder, page.name).decode(errors="replace"), page)
         # The file is missing or changed, or of a version that did not write it.
         from circuitlang.reporting.formats.page import page as render
 
-        return _framed(render(self.result)["report.html"].decode(), page)
+        return framed(render(self.result)["report.html"].decode(), page)
 
     def __repr__(self) -> str:
         summary = self.summary
         return f"<circuit {summary.plan.target}: {summary.kept:,} of {summary.relevant:,} kernels, {self.folder}>"
-
-
-class Run(list[LoadedCircuit]):
-    """List of the circuits of a run, in the order of its plan, with the run's folder.
-
-    `notes` are the warnings about the spec and the files that it names. A notebook shows the page of the run.
-
-    Example:
-        >>> run = circuitlang.run("dogs.circuit")
-        >>> [circuit.summary.kept for circuit in run], run.notes
-        ([676, 135], ())
-    """
-
-    def __init__(self, folder: Path, circuits: Iterable[LoadedCircuit], notes: Sequence[Finding] = ()) -> None:
-        super().__init__(circuits)
-        self.folder = folder
-        self.notes = tuple(notes)
-
-    def _repr_html_(self) -> str:
-        if len(self) == 1:
-            return self[0]._repr_html_()
-        from circuitlang.base.plain_files import read_plain
-
-        page = self.folder / "index.html"
-        with suppress(OSError):
-            return _framed(read_plain(page).decode(errors="replace"), page)
-        return "".join(circuit._repr_html_() for circuit in self)
-
-
-@dataclass(frozen=True, repr=False)
-class LoadedComparison:
-    """A comparison of circuits. A notebook shows its report.
-
-    Example:
-        >>> circuitlang.compare(*run)
-        <comparison: conv5_34-snip-0.1 and sketch share 135 of 676 kernels: IoU 0.200, ...>
-    """
-
-    comparison: Comparison
-    circuits: tuple[Result, ...]
-
-    @cached_property
-    def iou(self) -> NDArray[np.float64]:
-        """Intersection over union of the kept kernels, [circuits, circuits]; NaN for two circuits without kernels.
-
-        Example:
-            >>> comparison.iou.round(1).tolist()
-            [[1.0, 0.2], [0.2, 1.0]]
-        """
-        iou = np.full((len(self.circuits),) * 2, np.nan)
-        for number, member in enumerate(self.comparison.members):
-            iou[number, number] = 1.0 if member.kept else np.nan
-        for pair in self.comparison.pairs:
-            if pair.overlap.total.iou is not None:
-                iou[pair.first, pair.second] = iou[pair.second, pair.first] = pair.overlap.total.iou
-        return iou
-
-    @cached_property
-    def pearson(self) -> NDArray[np.float64]:
-        """Pearson correlation of the circuits' activation maps, [circuits, circuits]; NaN where it is unknown.
-
-        Example:
-            >>> comparison.pearson.round(2).tolist()
-            [[1.0, 0.94], [0.94, 1.0]]
-        """
-        pearson = np.full((len(self.circuits),) * 2, np.nan)
-        np.fill_diagonal(pearson, 1.0)
-        for pair in self.comparison.pairs:
-            if pair.agreement is not None:
-                value = pair.agreement.metrics["pearson"]
-                pearson[pair.first, pair.second] = pearson[pair.second, pair.first] = value
-        return pearson
-
-    def write(self, folder: str | Path) -> None:
-        """Write the report, the numbers and the diagrams to a folder. Raises OutputError.
-
-        Example:
-            >>> comparison.write("both")
-        """
-        from circuitlang.results.writer import write_comparison
-
-        write_comparison(self._result, Path(folder))
-
-    @cached_property
-    def _result(self) -> ComparisonResult:
-        from circuitlang.results.outputs import ComparisonResult
-
-        return ComparisonResult(self.comparison, self.circuits)
-
-    def _repr_html_(self) -> str:
-        from circuitlang.results.outputs import COMPARISON_FORMATS
-
-        page = COMPARISON_FORMATS.load("page")(self._result)["report.html"]
-        return _framed(page.decode(), Path("comparison"))
-
-    def __repr__(self) -> str:
-        from circuitlang.reporting.terminal.comparison_report import claims
-
-        return f"<comparison: {' '.join(claims(self.comparison))}>"
-
-
-def compare(paths: Sequence[Path], damaged: list[Finding] | None = None) -> LoadedComparison:
-    """Compare finished circuits, given by their folders or, for all circuits of a run, by the folder of the run.
-
-    With a list `damaged`, circuits that can't be read are left out if two others remain, and findings about them are
-    added to the list. Raises InputError, without the list also about these.
-    """
-    from circuitlang.engine.runtime.comparisons import compare_folders
-    from circuitlang.results.reader import circuits, read_summary
-
-    # A path without circuits is kept, to be rejected.
-    folders = [folder for path in paths for folder in circuits(path) or [path]]
-    if len(folders) < 2:
-        read_summary(folders[0])
-        cure = "name another folder, or that of a run of several"
-        raise InputError(Finding("E118", "one circuit has nothing to be compared with", None, "", cure))
-    findings: list[Finding] = []
-    readable = [folder for folder in folders if _is_readable(folder, findings)]
-    if findings and (damaged is None or len(readable) < 2):
-        raise InputError(findings)
-    if damaged is not None:
-        damaged += findings
-    comparison, results = compare_folders([_with_plan(folder) for folder in readable])
-    return LoadedComparison(comparison, tuple(results))
-
-
-def _is_readable(folder: Path, findings: list[Finding]) -> bool:
-    """Return whether a circuit can be read, and add the reasons to the findings if it can't."""
-    from circuitlang.results.reader import read
-
-    try:
-        read(folder)
-    except InputError as error:
-        findings += error.findings
-        return False
-    return True
-
-
-def _with_plan(folder: Path) -> Finished:
-    """Return a circuit's folder with the plan of its run, if that lies above it."""
-    from circuitlang.engine.runtime.comparisons import Finished
-    from circuitlang.pipeline import compile_source
-
-    with suppress(CircuitError):
-        run = compile_source(open_source(resolved(folder).parent / "plan.yaml"))
-        return Finished(folder, run.plan, run.folder)
-    return Finished(folder)
-
-
-def load(folder: Path) -> LoadedCircuit:
-    """Read a finished circuit from its folder. Raises InputError."""
-    from circuitlang.results.reader import read
-
-    return LoadedCircuit(folder, read(folder))
-
-
-def _framed(page: str, path: Path) -> str:
-    """Return a page in a frame, which keeps its styles and its script out of the notebook."""
-    content, name = html.escape(page), html.escape(str(path))
-    style = "width: 100%; height: 720px; border: 1px solid #8884; border-radius: 12px; resize: vertical"
-    return f'<iframe srcdoc="{content}" sandbox="allow-scripts" title="{name}" style="{style}"></iframe>'
 
 
 def _carriers(wire: ChannelSources) -> dict[int, list[tuple[int, int]]]:
@@ -452,3 +312,10 @@ def _carriers(wire: ChannelSources) -> dict[int, list[tuple[int, int]]]:
     for source, origin, channel in zip(wire.source.tolist(), wire.origin.tolist(), wire.channel.tolist(), strict=True):
         carriers[source].append((origin, channel))
     return carriers
+
+
+def load(folder: Path) -> LoadedCircuit:
+    """Read a finished circuit from its folder. Raises InputError."""
+    from circuitlang.results.reader import read
+
+    return LoadedCircuit(folder, read(folder))

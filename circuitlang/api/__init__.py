@@ -1,0 +1,31 @@
+"""Finished results as Python objects: circuits, runs and comparisons, which show themselves in a notebook.
+
+- `circuits`: one finished circuit.
+- `runs`: the circuits of a run.
+- `comparisons`: what circuits have in common.
+- `running`: a spec, or one circuit, run with objects of the program.
+- `tables`: results as pandas data frames.
+- `plots`: results as matplotlib axes.
+- `frames`: pages in a notebook.
+"""
+
+from __future__ import annotations
+
+from circuitlang.api.circuits import Channel, LoadedCircuit, load
+from circuitlang.api.comparisons import LoadedComparison, compare
+from circuitlang.api.running import ObjectArguments, preserve, run_one, run_source, source_of
+from circuitlang.api.runs import Run
+
+__all__ = [
+    "Channel",
+    "LoadedCircuit",
+    "LoadedComparison",
+    "ObjectArguments",
+    "Run",
+    "compare",
+    "load",
+    "preserve",
+    "run_one",
+    "run_source",
+    "source_of",
+]

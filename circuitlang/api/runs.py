@@ -1,0 +1,101 @@
+"""The circuits of a run as an object."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, SupportsIndex, overload
+
+from circuitlang.api.circuits import LoadedCircuit
+from circuitlang.api.frames import framed
+from circuitlang.base.diagnostics import Finding, InputError, did_you_mean, listing
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.axes import Axes
+
+
+class Run(list[LoadedCircuit]):
+    """List of the circuits of a run, in the order of its plan, with the run's folder.
+
+    A circuit is found by its number or by its name. `notes` are the warnings about the spec and the files that it
+    names. A notebook shows the page of the run.
+
+    Example:
+        >>> run = circuitlang.run("dogs.circuit")
+        >>> [circuit.summary.kept for circuit in run], run.notes
+        ([676, 135], ())
+    """
+
+    def __init__(self, folder: Path, circuits: Iterable[LoadedCircuit], notes: Sequence[Finding] = ()) -> None:
+        super().__init__(circuits)
+        self.folder = folder
+        self.notes = tuple(notes)
+
+    @overload
+    def __getitem__(self, key: SupportsIndex) -> LoadedCircuit: ...
+    @overload
+    def __getitem__(self, key: slice) -> list[LoadedCircuit]: ...
+    @overload
+    def __getitem__(self, key: str) -> LoadedCircuit: ...
+    def __getitem__(self, key: SupportsIndex | slice | str) -> LoadedCircuit | list[LoadedCircuit]:
+        if not isinstance(key, str):
+            return super().__getitem__(key)
+        for circuit in self:
+            if circuit.summary.plan.id == key:
+                return circuit
+        names = self.names()
+        label = f"there are {listing(names)}" if names else "the run has no circuits"
+        raise InputError(Finding("E115", f"unknown circuit '{key}'", None, label, did_you_mean(key, names)))
+
+    def names(self) -> list[str]:
+        """Return the names of the circuits, by which `run[name]` gives one of them.
+
+        Example:
+            >>> run.names()
+            ['conv5_34-snip-0.1', 'sketch']
+            >>> run["sketch"].summary.kept
+            135
+        """
+        return [circuit.summary.plan.id for circuit in self]
+
+    def to_frame(self) -> pandas.DataFrame:
+        """Return a data frame of pandas with a row for each circuit: its plan, and all numbers of `metrics.json`.
+
+        Raises InputError if pandas is not installed.
+
+        Example:
+            >>> run.to_frame().loc["sketch", "kept"]
+            np.int64(135)
+        """
+        from circuitlang.api.tables import run_frame
+
+        return run_frame(circuit.result for circuit in self)
+
+    def plot(self, metric: str = "test.pearson", axes: Axes | None = None) -> Axes:
+        """Plot a metric over the share of kept kernels, and return the axes of matplotlib.
+
+        Each target and criterion is a line.
+
+        Example:
+            >>> run.plot("test.r2").get_ylabel()
+            'test.r2'
+        """
+        from circuitlang.api.plots import run_axes
+
+        return run_axes([circuit.result for circuit in self], axes, metric)
+
+    def __repr__(self) -> str:
+        circuits = "1 circuit" if len(self) == 1 else f"{len(self)} circuits"
+        return f"<run of {circuits}: {listing(self.names(), limit=6)}, {self.folder}>" if self else "<run, no circuits>"
+
+    def _repr_html_(self) -> str:
+        if len(self) == 1:
+            return self[0]._repr_html_()
+        from circuitlang.base.plain_files import read_plain
+
+        page = self.folder / "index.html"
+        with suppress(OSError):
+            return framed(read_plain(page).decode(errors="replace"), page)
+        return "".join(circuit._repr_html_() for circuit in self)
