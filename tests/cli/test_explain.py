@@ -181,9 +181,11 @@ def test_models_lists_the_sources_and_the_names_that_torchvision_has():
 def test_layers_lists_both_names_of_every_layer():
     said = call("layers", "squeezenet1_0(num_classes=7, weights=none)")
     rows = [line.split() for line in said.splitlines()[1:]]
-    assert len(rows) == 26
-    assert rows[0] == ["conv1", "features.0", "conv", "96", "288", "7x7"]
-    assert rows[-1] == ["conv26", "classifier.1", "conv", "7", "3,584", "1x1"]
+    layers = [row for row in rows if row[1] == "Conv2d"]
+    assert len(layers) == 26
+    assert layers[0] == ["features.0", "Conv2d", "conv1", "96", "109x109", "288", "7x7", "before"]
+    assert layers[-1] == ["classifier.1", "Conv2d", "conv26", "7", "13x13", "3,584", "1x1", "before"]
+    assert ["features.3", "Fire", "128", "54x54", "after"] in rows
 
 
 @pytest.mark.parametrize(
