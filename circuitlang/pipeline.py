@@ -16,6 +16,7 @@ import msgspec
 
 from circuitlang.base.diagnostics import CircuitError, Finding, InputError, Severity, SpecError
 from circuitlang.base.source import Source, resolved
+from circuitlang.bundled.images import PATTERN, SETS
 from circuitlang.bundled.layers import layers
 from circuitlang.compiler import compile
 from circuitlang.compiler.sources import open_source
@@ -23,6 +24,7 @@ from circuitlang.compiler.vocabulary import Vocabulary
 from circuitlang.engine.models.layer_index import LayerIndex
 from circuitlang.plan.compiled import CompiledPlan
 from circuitlang.plan.layers import has_own_shapes
+from circuitlang.plan.model import Images
 from circuitlang.plugins.protocols import ABLATIONS, CRITERIA, METRICS, MODELS
 
 if TYPE_CHECKING:
@@ -44,6 +46,7 @@ def vocabulary() -> Vocabulary:
         metrics=METRICS.declarations,
         models=MODELS.declarations,
         layers=LayerIndex({"bundled.doodle": layers()}),
+        images={f"bundled.{name}": Images([f"{PATTERN}{name}"]) for name in SETS},
     )
 
 

@@ -26,6 +26,7 @@ COMMANDS = {
     "explain": "Explain the CODE of a finding, or a NAME.",
     "export": "Export a finished CIRCUIT to a FILE.",
     "fmt": "Format each SPEC without changing its meaning.",
+    "init": "Write a first spec with its images into a FOLDER.",
     "layers": "List what a target may name in a MODEL.",
     "lock": "Record the content that the results of a SPEC depend on.",
     "models": "List the model sources and the names of known models.",
@@ -73,7 +74,7 @@ def main() -> None:
     """Feature-preserving circuits in CNNs: say what must be preserved, get the circuit.
 
     \b
-    circuitlang run -e 'preserve conv5:34 on images/dogs/* sparsity<=0.1'
+    circuitlang run -e 'preserve conv5:34 on bundled.dogs keep<=10%'
     """
     signal.signal(signal.SIGTERM, _interrupt)
 

@@ -53,7 +53,8 @@ def image_set(node: syntax.Value, scope: Scope) -> PlacedImages | None:
                 return None
             if name not in scope.sets:
                 known = sorted(word for word, each in scope.sets.items() if each is not None)
-                label = f"image sets: {listing(known)}" if known else "no image set is defined"
+                own = [word for word in known if word not in scope.vocabulary.images]
+                label = f"image sets: {listing(own)}" if own else "no image set is defined"
                 path = (
                     f'a file is a path: write ./{name} or "{name}"' if _a_file(name) else f"a path has a '/': {name}/*"
                 )

@@ -13,8 +13,10 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from random import Random
 
-from circuitlang.base.diagnostics import Finding, InputError, listing
+from circuitlang.base.diagnostics import Finding, InputError, did_you_mean, listing
 from circuitlang.base.source import resolved, unfit
+from circuitlang.bundled.images import PATTERN as BUNDLED
+from circuitlang.bundled.images import SETS, set_files
 from circuitlang.plan.model import MEMORY, Images
 
 _RELATIVE = "paths are relative to the spec's folder"
@@ -62,6 +64,8 @@ def matches(pattern: str, folder: Path) -> list[Path]:
     """
     if pattern.startswith(MEMORY):
         raise not_held(pattern)
+    if pattern.startswith(BUNDLED):
+        return _bundled(pattern)
     if problem := unfit(pattern):
         raise InputError(Finding("E302", f"{pattern!a} can't be a path", None, problem))
     parts = tuple(part for part in pattern.split("/") if part not in ("", "."))
@@ -70,6 +74,15 @@ def matches(pattern: str, folder: Path) -> list[Path]:
     if not paths:
         raise InputError(_no_match(pattern, parts, start))
     return sorted(paths, key=bytes)
+
+
+def _bundled(pattern: str) -> list[Path]:
+    """Return the drawings of a bundled set. Raises InputError if there is none of that name."""
+    name = pattern.removeprefix(BUNDLED)
+    if name not in SETS:
+        label, cure = f"there are {listing(SETS, limit=len(SETS))}", did_you_mean(name, SETS)
+        raise InputError(Finding("E302", f"there are no bundled images '{name}'", None, label, cure))
+    return set_files(name)
 
 
 def not_held(pattern: str) -> InputError:
