@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from circuitlang.base.diagnostics import Finding, SpecError, did_you_mean, listing
 from circuitlang.base.source import Span
 from circuitlang.compiler import syntax, values
 from circuitlang.compiler.image_sets import image_set
 from circuitlang.compiler.scope import Scope
-from circuitlang.plan.clauses import IMAGES, PRESERVE, Bound, Clause, Kernels, Sparsity
+from circuitlang.plan.clauses import IMAGES, PRESERVE, Bound, Calibrate, Clause, EndToEnd, Kernels, Sparsity
+from circuitlang.plugins.registry import Declaration, Parameter
 
 # Another word for the same clause or metric.
 ALIASES = {clause.alias: clause.name for clause in PRESERVE.values() if clause.alias} | {"correlation": "pearson"}
+# The parameters of `calibrate=kernels`; the first method is what a mere `kernels` means.
+_METHODS = "layerwise", "end_to_end"
+_CALIBRATE = Parameter("method", "str", _METHODS[0]), Parameter("passes", "Count", EndToEnd().passes)
 
 
 @dataclass
@@ -46,6 +50,8 @@ def read_value(rule: Clause, node: syntax.Value, scope: Scope) -> Any:
             return values.whole(node, int(low), None if high is None else int(high))
         case "word":
             return _word(node, rule.words)
+        case "calibrate":
+            return _calibrate(node, rule.words)
         case "criterion":
             return values.choice(node, "criterion", "E103", scope.vocabulary.criteria)
         case "ablation":
@@ -59,6 +65,27 @@ def _word(node: syntax.Value, options: tuple[str, ...]) -> str:
         cure = did_you_mean(node.span.text, options)
         raise SpecError(Finding("E212", f"unknown value '{node.span.text}'", node.span, listing(options, "or"), cure))
     return node.text
+
+
+def _calibrate(node: syntax.Value, options: tuple[str, ...]) -> Calibrate | EndToEnd:
+    """Read a word, or `kernels` with how its gains are fitted."""
+    if isinstance(node, syntax.Name) and node.text in _METHODS:
+        cure = f"write kernels(method={node.text})"
+        raise SpecError(Finding("E212", f"unknown value '{node.text}'", node.span, listing(options, "or"), cure))
+    if not isinstance(node, syntax.Call):
+        return cast(Calibrate, _word(node, options))
+    name = cast(Calibrate, _word(node.name, options))
+    known = {each: Declaration(each, "", "", _CALIBRATE if each == "kernels" else ()) for each in options}
+    choice = values.choice(node, "value", "E212", known)
+    written = {each.name.text: each for each in node.arguments if isinstance(each, syntax.Keyword)}
+    if "method" in written:
+        _word(written["method"].value, _METHODS)
+    if name == "kernels" and choice.parameters["method"] == "end_to_end":
+        return EndToEnd(int(choice.parameters["passes"]))
+    if "passes" in written:
+        message, cure = "a layerwise fit takes no 'passes'", "add method=end_to_end, or leave passes out"
+        raise SpecError(Finding("E105", message, written["passes"].span, "", cure))
+    return name
 
 
 def word(clause: syntax.Clause) -> str:

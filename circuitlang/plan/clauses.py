@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import msgspec
 
@@ -29,6 +29,16 @@ class Choice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __str__(self) -> str:
         return as_call(self.name, self.parameters)
+
+
+class EndToEnd(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="end_to_end", tag_field="method"):
+    """A calibration that trains the gains of kernels and the constants of channels end to end, in so many passes."""
+
+    passes: Annotated[int, msgspec.Meta(ge=1)] = 16
+
+    def __str__(self) -> str:
+        changed = {} if self == EndToEnd() else {"passes": self.passes}
+        return as_call("kernels", {"method": "end_to_end", **changed})
 
 
 class Sparsity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="sparsity", tag_field="bound"):
@@ -97,7 +107,7 @@ class Circuit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     bounds: list[Bound] = []
     criterion: Choice
     ablation: Choice
-    calibrate: Calibrate = "none"
+    calibrate: Calibrate | EndToEnd = "none"
     refill: Refill = "live"
     structure: Structure = "kernel"
     seed: int = 0
@@ -138,7 +148,7 @@ class Clause:
         example: The clause as in an error text.
         relation: The sign between name and value.
         alias: Another word for the clause.
-        words: The words that a clause of kind `word` chooses from.
+        words: The words that a clause of kind `word` or `calibrate` chooses from.
         limits: The smallest and the largest number of a `fraction` or a `whole`; None for no limit.
         extension: Name of the default of an extension; the default of all other kinds is that of the field.
         field: Name of the field of `Circuit`, if it isn't the clause's.
@@ -152,7 +162,7 @@ class Clause:
     """
 
     name: str
-    kind: Literal["sparsity", "kernels", "fraction", "whole", "word", "criterion", "ablation", "images"]
+    kind: Literal["sparsity", "kernels", "fraction", "whole", "word", "calibrate", "criterion", "ablation", "images"]
     example: str
     relation: Literal["=", "<="] = "="
     alias: str = ""
@@ -216,7 +226,7 @@ PRESERVE: Mapping[str, Clause] = _table(
     Clause("ablation", "ablation", "ablation=zero", extension="zero", slug=Slug("{0.name}", 1), column=True),
     Clause(
         "calibrate",
-        "word",
+        "calibrate",
         "calibrate=none",
         words=get_args(Calibrate),
         slug=Slug("calibrated_{}", 2),

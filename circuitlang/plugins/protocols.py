@@ -193,7 +193,7 @@ class Scoring(Protocol):
         """Return the `budget` best relevant kernels; disconnected ones are replaced if the spec says so."""
 
     def build(self, masks: Masks) -> Edits:
-        """Return the circuit of a mask as the spec describes it, ablated and refitted."""
+        """Return the circuit of a mask as the spec describes it, ablated, and refitted layer by layer."""
 
     def ablated(self, gains: Masks) -> Edits:
         """Return the circuit of kernels multiplied by gains [out, in / groups], ablated but not refitted.

@@ -105,12 +105,20 @@ def test_the_cost_of_a_circuit(here, target, operations, tried, monkeypatch):
     }
 
 
-@pytest.mark.parametrize("targets", [["conv5:[12, 34]"], ["conv2:8", "conv5:12", "conv4:3"], ["conv5:12", "relu3:5"]])
-def test_pictures_forward_and_backward_are_as_many_as_a_sweep_sends(here, with_pages, targets, monkeypatch):
+@pytest.mark.parametrize(
+    ("targets", "calibrate"),
+    [
+        (["conv5:[12, 34]"], "none"),
+        (["conv2:8", "conv5:12", "conv4:3"], "none"),
+        (["conv5:12", "relu3:5"], "none"),
+        (["conv5:12", "relu3:5"], "kernels(method=end_to_end, passes=2)"),
+    ],
+)
+def test_pictures_forward_and_backward_are_as_many_as_a_sweep_sends(here, with_pages, targets, calibrate, monkeypatch):
     monkeypatch.setattr(feature_visualisation, "STEPS", 1)
     from circuitlang import pipeline
 
-    clauses = "kernels<=each(10, 50, 500) criterion=each(actgrad, snip, force(steps=2))"
+    clauses = f"kernels<=each(10, 50, 500) criterion=each(actgrad, snip, force(steps=2)) calibrate={calibrate}"
     text = "\n".join(f"preserve {target} on images/dogs/* {clauses}" for target in targets)
     compiled = pipeline.compile_source(Source("sweep.circuit", text))
     total = pipeline.forecast(compiled, here / "runs").total

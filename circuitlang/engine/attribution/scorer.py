@@ -249,7 +249,7 @@ class Scorer:
         return self._builder.select(scores, budget)
 
     def build(self, masks: Masks) -> Mapping[str, Edit]:
-        return self._builder.build(masks)
+        return self._builder.build_layerwise(masks)
 
     def ablated(self, gains: Masks) -> Mapping[str, Edit]:
         return self._builder.ablated(gains)

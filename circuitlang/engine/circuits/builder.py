@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from circuitlang.engine import device
+from circuitlang.engine.circuits.gain_training import train_gains
 from circuitlang.engine.circuits.layer_walk import refit_layers
 from circuitlang.engine.circuits.refit import refit
 from circuitlang.engine.circuits.selection import channels, ranks, refill, select
@@ -17,7 +18,7 @@ from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
 from circuitlang.engine.graph.channel_nodes import Layer
 from circuitlang.engine.graph.channel_origins import channel_origins
 from circuitlang.engine.graph.reachability import strongest_path
-from circuitlang.plan.clauses import Calibrate, Choice, Circuit, Refill, Structure
+from circuitlang.plan.clauses import Calibrate, Choice, Circuit, EndToEnd, Refill, Structure
 from circuitlang.plugins.protocols import ABLATIONS, Batches, Edit, LayerActivations, Masks, Scores
 
 # The most images that layers are refitted on; all of them are in memory at once.
@@ -50,14 +51,15 @@ class Builder:
     subnetwork: TargetSubnetwork
     images: Batches
     ablation: Choice = _ZERO
-    calibrate: Calibrate = "none"
+    calibrate: Calibrate | EndToEnd = "none"
     refill: Refill = "none"
     structure: Structure = "kernel"
+    seed: int = 0
 
     @classmethod
     def of(cls, plan: Circuit, subnetwork: TargetSubnetwork, images: Batches) -> Builder:
         """Return the builder for a circuit of a plan."""
-        return cls(subnetwork, images, plan.ablation, plan.calibrate, plan.refill, plan.structure)
+        return cls(subnetwork, images, plan.ablation, plan.calibrate, plan.refill, plan.structure, plan.seed)
 
     @cached_property
     def relevant(self) -> Masks:
@@ -142,9 +144,18 @@ class Builder:
 
     def build(self, masks: Masks, fitted: bool = True) -> dict[str, Edit]:
         """Return the edits that make the network the circuit of a mask, refitted if `fitted` and the plan says so."""
-        if self.calibrate == "none" or not fitted:
+        if not (fitted and isinstance(self.calibrate, EndToEnd)):
+            return self.build_layerwise(masks) if fitted else self.ablated(masks)
+        starts = self.ablated(masks), self.build_layerwise(masks)
+        with device.arithmetic(self.subnetwork.device):
+            return train_gains(self.subnetwork, self.images, masks, starts, self.calibrate.passes, self.seed)
+
+    def build_layerwise(self, masks: Masks) -> dict[str, Edit]:
+        """Return the edits of a mask, refitted layer by layer where the plan asks for any refit."""
+        if self.calibrate == "none":
             return self.ablated(masks)
-        return self.through(partial(refit, masks=masks, how=self.calibrate), "refitting", self.images)
+        how = "kernels" if isinstance(self.calibrate, EndToEnd) else self.calibrate
+        return self.through(partial(refit, masks=masks, how=how), "refitting", self.images)
 
     def through(
         self, fit: Callable[[Layer, LayerActivations], Edit | None], label: str, images: Batches

@@ -197,18 +197,20 @@ class TargetSubnetwork:
             for layer in self._kernel_layers.values():
                 layer.observer = None
 
-    def watch(self, images: Tensor, watcher: Watcher) -> None:
-        """Run one forward pass; the watcher sees the input and output of every layer (only the computed channels of the
+    def watch(self, images: Tensor, watcher: Watcher) -> Tensor:
+        """Return `feature`; the watcher sees the input and output of every layer (only the computed channels of the
         target's layer)."""
         layers = self._kernel_layers.values()
         try:
             for layer in layers:
                 layer.watcher = watcher
             with torch.no_grad():
-                self.module.forward(images)
+                maps = self._maps(images)
         finally:
             for layer in layers:
                 layer.watcher = None
+        with torch.no_grad():
+            return self._narrow(maps, images)
 
     def mean_outputs(self, batches: Iterable[Tensor]) -> dict[str, Tensor]:
         """Average each kernel's output over images and positions, float64 [out, in / groups], by layer.

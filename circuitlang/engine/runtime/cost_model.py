@@ -17,7 +17,6 @@ import torch
 
 from circuitlang.base.diagnostics import Finding, InputError, listing
 from circuitlang.engine.analysis.split.clustering import numbers
-from circuitlang.engine.circuits.builder import IMAGES
 from circuitlang.engine.circuits.extraction.verification import CHECKED
 from circuitlang.engine.circuits.selection import budget
 from circuitlang.engine.graph.channel_graph import Graph
@@ -28,6 +27,7 @@ from circuitlang.engine.images.file_patterns import find
 from circuitlang.engine.images.image_set import held_out
 from circuitlang.engine.runtime.model_loading import read_model
 from circuitlang.engine.runtime.plan_checks import check_criterion, collect, collect_target, refusals
+from circuitlang.engine.runtime.refit_cost import refit_cost
 from circuitlang.engine.runtime.scoring_cost import PASS, checked, scoring_cost, tries
 from circuitlang.engine.runtime.work_sharing import MOST
 from circuitlang.engine.visuals import feature_visualisation
@@ -54,8 +54,6 @@ _NETWORK, _CIRCUIT = 1, 1
 _BASELINES, _WITHOUT = 2, 1
 # On the few images that the module is compared on, both; on the few of the diagram, both for feature and channels.
 _CHECKED, _SHOWN = 2, 4
-# A refit runs the network and the circuit.
-_REFIT = 2
 
 
 def estimate(plan: Plan, folder: Path, origins: Origins, allow_code: bool = False, fast: bool = False) -> Forecast:
@@ -284,11 +282,10 @@ def _common(
         out = held_out(asked.holdout, contrasted_with)
         cost = _forwards(operations, (_NETWORK, out or contrasted_with))
         yield Common(_network(asked, asked.contrast), cost, pictures and f"{pictures}{asked.contrast}|")
-    refitted = _BASELINES * _REFIT if asked.calibrate != "none" else 0, min(found_on, IMAGES)
     size = asked.id if asked.size is None else asked.size
-    yield Common(
-        f"{feature}|{size}|{building(asked)}", _forwards(operations, (_BASELINES, measured_on or found_on), refitted)
-    )
+    cost = _forwards(operations, (_BASELINES, measured_on or found_on))
+    cost += refit_cost(asked, operations, found_on, _BASELINES)
+    yield Common(f"{feature}|{size}|{building(asked)}", cost)
 
 
 def _cost(
@@ -302,12 +299,12 @@ def _cost(
         (_CIRCUIT, found_on),
         (_CIRCUIT, measured_on),
         (_WITHOUT + tried, judged_on),
-        (_REFIT * (1 + tried) if asked.calibrate != "none" else 0, min(found_on, IMAGES)),
         (1 if asked.ablation.name == "mean" else 0, found_on),
         (_CHECKED, min(judged_on, CHECKED)),
         (_SHOWN, min(judged_on, PICTURES)),
         (_CIRCUIT, against),
     )
+    measured += refit_cost(asked, operations, found_on, 1 + tried)
     # And an image that excites the feature is made, step by step.
     return measured + Cost(forwarded=feature_visualisation.STEPS, returned=feature_visualisation.STEPS)
 
@@ -322,13 +319,13 @@ def _more_of_a_split(asked: CircuitPlan, operations: int, found_on: int, measure
     scored = found_on * (passes + 1) + measured_on
     measured = _forwards(
         operations,
-        (_REFIT if asked.calibrate != "none" else 0, min(found_on, IMAGES)),
         (1 if asked.ablation.name == "mean" else 0, found_on),
         (_SHOWN * (parts - 1), min((measured_on or found_on) // parts, PICTURES)),
         # The network and all circuits on the images of all parts.
         (parts + 2, measured_on),
     )
     made = feature_visualisation.STEPS * (parts - 1)
+    measured += refit_cost(asked, operations, found_on, 1)
     finding = round(scored * PASS * operations)
     return measured + Cost(passes=passes + 1, finding=finding, forwarded=scored + made, returned=scored + made)
 

@@ -1,0 +1,28 @@
+"""The cost of refitting circuits as `calibrate` says."""
+
+from __future__ import annotations
+
+from circuitlang.engine.circuits import builder, gain_training
+from circuitlang.engine.runtime.scoring_cost import PASS
+from circuitlang.plan.clauses import Circuit, EndToEnd
+from circuitlang.results.forecast import Cost
+
+# A layerwise refit runs the network and the circuit.
+_LAYERWISE = 2
+
+
+def refit_cost(asked: Circuit, operations: int, found_on: int, circuits: int) -> Cost:
+    """Return the cost of so many refits; `operations` are those of one image's forward pass."""
+    if asked.calibrate == "none" or not found_on:
+        return Cost()
+    cost = _forwards(operations, _LAYERWISE * circuits, min(found_on, builder.IMAGES))
+    if not isinstance(asked.calibrate, EndToEnd):
+        return cost
+    images, passes = min(found_on, gain_training.IMAGES), asked.calibrate.passes
+    trained = circuits * passes * images
+    cost += Cost(trained / found_on, finding=trained * PASS * operations, forwarded=trained, returned=trained)
+    return cost + _forwards(operations, circuits * gain_training.forwards(passes), images)
+
+
+def _forwards(operations: int, number: int, images: int) -> Cost:
+    return Cost(forwards=number, measuring=operations * number * images, forwarded=number * images)
