@@ -476,6 +476,25 @@ def test_a_plan_written_by_hand_may_name_what_is_not_there(here, wrong, code):
     assert "--> hand.yaml:" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("wrong", "label"),
+    [
+        ("{method: end_to_end, passes: 0}", "passes"),
+        ("{method: end_to_end, passes: 1.5}", "passes"),
+        ("{method: end_to_end, steps: 3}", "calibrate"),
+        ("{method: layerwise}", "method"),
+        ("kernles", "calibrate"),
+    ],
+)
+def test_a_calibration_written_by_hand_is_checked(here, wrong, label):
+    yaml = call("plan", "--yaml", "-e", LINE).stdout
+    assert "calibrate: none" in yaml
+    (here / "hand.yaml").write_text(yaml.replace("calibrate: none", f"calibrate: {wrong}"))
+    result = call("plan", "hand.yaml", code=1)
+    assert "error[E311]" in result.stderr
+    assert f"circuits.0.{label}" in result.stderr or f"circuits.0.calibrate.{label}" in result.stderr
+
+
 def test_the_yaml_is_still_there(here):
     yaml = call("plan", "--yaml", "-e", LINE).stdout
     plan, _ = read_plan(Source("plan.yaml", yaml))

@@ -176,6 +176,7 @@ def another_device(monkeypatch) -> None:
         "criterion=path(steps=2) calibrate=affine ablation=mean",
         pytest.param("criterion=learned(steps=2)", marks=pytest.mark.slow),
         pytest.param("criterion=annealed(passes=2)", marks=pytest.mark.slow),
+        pytest.param("criterion=snip calibrate=kernels(method=end_to_end, passes=1)", marks=pytest.mark.slow),
         "criterion=greedy",
         pytest.param("criterion=greedy structure=weight", marks=pytest.mark.slow),
     ],

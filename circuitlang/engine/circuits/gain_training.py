@@ -43,7 +43,7 @@ def train_gains(
     A gain for each kept kernel and a constant for each output channel that has one change by Adam, from the start of
     the smaller loss 1 - r + 0.1 (squared error / variance of the feature). At last the target's own channels are scaled
     and shifted by the least-squares line. If that, or the training, makes the loss over all images no smaller, it is
-    undone. Adam: Kingma and Ba, ICLR 2015.
+    undone. Images are mirrored and shifted at random all the while. Adam: Kingma and Ba, ICLR 2015.
     """
     batches = SmallBatches(subnetwork, images, _BATCH, IMAGES, seed)
 
@@ -60,7 +60,8 @@ def train_gains(
 
 def _loss(batches: SmallBatches, maps: Tensor) -> float:
     loss = float(map_loss(maps, batches.wanted, _SCALE, batches.variance))
-    return loss if math.isfinite(loss) else math.inf
+    # Of circuits that differ by rounding, the first is taken.
+    return round(loss, 9) if math.isfinite(loss) else math.inf
 
 
 def _train(

@@ -67,7 +67,9 @@ class _ChannelSums:
 class SmallBatches:
     """Images in small batches, in an order that follows from their content and a seed alone.
 
-    Of more than `most` images, as many are drawn by the seed. All are in memory at once, with the network's maps.
+    Of more than `most` images, as many are drawn by the seed; all of them are in memory at once. Images are mirrored
+    and shifted at random for each step, and once more for `wanted`, the network's maps [images, maps, H, W] that whole
+    circuits are compared with: masks fit the images that they were found on.
     """
 
     def __init__(self, subnetwork: TargetSubnetwork, images: Batches, size: int, most: int, seed: int) -> None:
@@ -80,8 +82,10 @@ class SmallBatches:
         self.images = torch.stack([image for _, image in drawn])
         # The number of batches in a pass.
         self.count = -(-len(drawn) // max(1, min(size, len(drawn) // _BATCHES)))
+        # What circuits are judged by: images that neither their mask nor any step has seen.
+        self._judged = torch.stack([_moved(image, self._generator) for image in self.images])
         sums = _ChannelSums(subnetwork)
-        self.wanted = torch.cat([subnetwork.watch(part, sums.add) for part in self.parts()])
+        self.wanted = torch.cat([subnetwork.watch(part, sums.add) for part in self._parts()])
         # The standard deviation of each output channel over images and positions [out], by layer.
         self.deviations = sums.deviations()
         self.variance = float(self.wanted.double().var(unbiased=False))
@@ -89,14 +93,14 @@ class SmallBatches:
         # The maps of the circuit and of the network as of the last step with each image.
         self._earlier: dict[int, tuple[Tensor, Tensor]] = {}
 
-    def parts(self) -> Iterator[Tensor]:
-        """Yield the images in batches that depend neither on the device nor on the order of the images."""
-        yield from self.images.tensor_split(self.count)
+    def _parts(self) -> Iterator[Tensor]:
+        # They depend neither on the device nor on the order of the images.
+        yield from self._judged.tensor_split(self.count)
 
     def maps(self, edits: Edits | None) -> Tensor:
-        """Return the maps [images, maps, H, W] of the network as it is edited."""
+        """Return the maps [images, maps, H, W] of the network as it is edited, like `wanted`."""
         with torch.no_grad(), self._subnetwork.edited(edits):
-            return torch.cat([self._subnetwork.feature(part) for part in self.parts()])
+            return torch.cat([self._subnetwork.feature(part) for part in self._parts()])
 
     def passes(self, number: int) -> Iterator[Batch]:
         """Yield all images in another order in each pass, each mirrored at random and shifted by up to a sixteenth."""

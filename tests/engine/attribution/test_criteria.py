@@ -19,6 +19,7 @@ from circuitlang.engine.evaluation.fidelity import measure, responses
 from circuitlang.engine.graph.targets import Target
 from circuitlang.engine.graph.tracer import trace
 from circuitlang.engine.loops import backend
+from circuitlang.plan.clauses import EndToEnd
 from circuitlang.plan.model import Choice
 from circuitlang.plugins.protocols import CRITERIA, signs
 from tests.helpers.reference_circuits import alone, naive_ablate, naive_refit
@@ -279,6 +280,15 @@ def test_path_scores_in_circuits_that_are_refitted(net, path, unit):
         torch.testing.assert_close(found[name], expected[name] * mask, rtol=1e-4, atol=1e-6)
 
 
+def test_path_refits_layer_by_layer_where_the_circuit_is_trained_in_the_end():
+    part = subnetwork(build(Chain), "fc2", 0)
+    ways = [
+        Builder(part, Fixed(images(4)), calibrate=calibrate, refill="live") for calibrate in ("kernels", EndToEnd())
+    ]
+    found, expected = (score(each, "path", {"steps": 3, "base": "snip"}, 9, 0) for each in ways)
+    assert all(torch.equal(found[name], expected[name]) for name in found)
+
+
 @pytest.mark.parametrize(("net", "path", "unit"), [CASES[5], CASES[7]])
 def test_path_without_ablation_and_refit_is_force(net, path, unit):
     part = subnetwork(build(net), path, unit)
@@ -292,7 +302,7 @@ def test_path_without_ablation_and_refit_is_force(net, path, unit):
 def test_path_replaces_dead_kernels_on_its_way(refill, monkeypatch):
     part = subnetwork(build(Chain), "fc1", 3)
     built = []
-    monkeypatch.setattr(Builder, "build", lambda _, masks: built.append(masks))
+    monkeypatch.setattr(Builder, "build_layerwise", lambda _, masks: built.append(masks))
     score(Builder(part, Fixed(images(3)), refill=refill), "path", {"steps": 4, "base": "random"}, 4, 0)
     assert len(built) == 3
     alive = [count(part.connected(masks)) == count(masks) for masks in built]

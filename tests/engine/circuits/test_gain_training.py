@@ -52,15 +52,35 @@ def lost(c: Tensor, wanted: Tensor, f: Tensor) -> Tensor:
     return 1 - covariance / (own * variance).sqrt() + 0.1 * (c - wanted).square().mean() / variance
 
 
+def by_content(x: Tensor, seed: int = 0) -> Tensor:
+    return x[sorted(range(len(x)), key=lambda number: seeded(x[number], seed).initial_seed())]
+
+
+def moved(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Images, each mirrored or not; they would be shifted by up to a sixteenth of their sides, which is no pixel."""
+    found = []
+    for image in x:
+        mirrored = int(torch.randint(2, (), generator=generator))
+        assert [int(torch.randint(0, 1, (), generator=generator)) for _ in range(2)] == [0, 0]
+        found.append(image[..., list(range(SIZE))[:: -1 if mirrored else 1]])
+    return torch.stack(found)
+
+
+def judged(x: Tensor, seed: int = 0) -> Tensor:
+    """The images that circuits are judged by."""
+    return moved(by_content(x, seed), torch.Generator().manual_seed(seed))
+
+
 class Naive:
     """Gain by gain, constant by constant, in plain numbers, on top of an ablated copy of the network."""
 
     def __init__(self, module, path, unit, x, masks, mean=False, seed=0) -> None:
         self.module, self.path, self.unit, self.masks = module, path, unit, masks
-        self.x = x[sorted(range(len(x)), key=lambda number: seeded(x[number], seed).initial_seed())]
+        self.x, self.generator = by_content(x, seed), torch.Generator().manual_seed(seed)
+        self.judged = moved(self.x, self.generator)
         kernels = {name: mask if mask.dim() == 2 else mask.flatten(2).any(-1) for name, mask in masks.items()}
-        self.ablated = naive_ablate(module, path, unit, self.x, kernels, mean)
-        self.f, _, seen = naive_trace(module, path, unit, self.x)
+        self.ablated = naive_ablate(module, path, unit, x, kernels, mean)
+        self.f, _, seen = naive_trace(module, path, unit, self.judged)
         self.f = self.f.detach()
         self.values, self.deviations = {}, {}
         for name, kept in kernels.items():
@@ -69,7 +89,6 @@ class Naive:
             channel = -1 if isinstance(layers(module)[name], nn.Linear) else 1
             for o in range(len(kept)):
                 self.deviations[name, o] = float(seen[name][1].select(channel, o).detach().std(unbiased=False))
-        self.generator = torch.Generator().manual_seed(seed)
 
     def circuit(self, values: dict, x: Tensor | None = None) -> tuple[Tensor, nn.Module]:
         twin = copy.deepcopy(self.ablated)
@@ -82,7 +101,7 @@ class Naive:
         for name, mask in self.masks.items():
             if mask.dim() == 4:
                 layers(twin)[name].weight.data *= mask.reshape(layers(twin)[name].weight.shape)
-        feature, twin, _ = naive_trace(twin, self.path, self.unit, self.x if x is None else x)
+        feature, twin, _ = naive_trace(twin, self.path, self.unit, self.judged if x is None else x)
         return feature, twin
 
     def slopes(self, values: dict, x: Tensor, wanted: Tensor, earlier: list[Tensor]) -> tuple[dict, Tensor]:
@@ -101,13 +120,6 @@ class Naive:
             assert math.isfinite(value)
         return found, c.detach()
 
-    def moved(self, image: Tensor) -> Tensor:
-        """Mirrored or not, and on a torus of 12 x 12 at most 0 pixels away, a sixteenth."""
-        mirrored = int(torch.randint(2, (), generator=self.generator))
-        for _ in range(2):
-            assert int(torch.randint(0, 1, (), generator=self.generator)) == 0
-        return image[..., list(range(SIZE))[:: -1 if mirrored else 1]]
-
     def train(self, passes: int) -> dict:
         batches = math.ceil(len(self.x) / max(1, min(4, len(self.x) // 12)))
         few, seen = self.f[0].numel() < 16, {}
@@ -122,7 +134,7 @@ class Naive:
                     for part in torch.randperm(len(self.x), generator=self.generator).tensor_split(batches)
                 ]
             part = order.pop(0)
-            x = torch.stack([self.moved(self.x[number]) for number in part])
+            x = moved(self.x[part], self.generator)
             wanted = naive_trace(self.module, self.path, self.unit, x)[0].detach()
             others = [pair for number, pair in seen.items() if number not in part] if few else []
             maps = torch.cat([wanted, *(f for _, f in others)])
@@ -161,7 +173,7 @@ def test_against_a_naive_rewrite(net, path, unit, structure):
     edits = train_gains(part, builder.images, masks, [builder.ablated(masks)], passes=2, seed=0)
     naive = Naive(module, path, unit, x, masks)
     with part.edited(edits):
-        found = part.feature(naive.x)
+        found = part.feature(naive.judged)
     torch.testing.assert_close(found.flatten(), naive.best(2).flatten(), rtol=1e-6, atol=1e-8)
     assert all(not edit.gain[~masks[name]].any() for name, edit in edits.items())
 
@@ -169,7 +181,7 @@ def test_against_a_naive_rewrite(net, path, unit, structure):
 def test_the_slopes_of_the_rewrite_are_those_of_small_differences():
     naive = Naive(build(Branches), "head", 4, images(12), random_masks_of(Branches, "head", 4))
     values = {key: value + 0.1 * (len(key) == 3) for key, value in naive.values.items()}
-    x, wanted = naive.x[[2, 5]], naive.f[[2, 5]]
+    x, wanted = naive.judged[[2, 5]], naive.f[[2, 5]]
     slopes, _ = naive.slopes(values, x, wanted, [])
 
     def at(key, step):
@@ -192,7 +204,7 @@ def test_means_stand_in_for_removed_kernels_while_gains_are_trained():
     edits = train_gains(part, builder.images, masks, [builder.ablated(masks)], passes=1, seed=0)
     naive = Naive(module, "head", 4, x, masks, mean=True)
     with part.edited(edits):
-        found = part.feature(naive.x)
+        found = part.feature(naive.judged)
     torch.testing.assert_close(found.flatten(), naive.best(1).flatten(), rtol=1e-6, atol=1e-8)
 
 
@@ -223,7 +235,7 @@ def test_training_begins_with_the_better_start():
     builder = Builder(part, Fixed(x), calibrate="kernels")
     masks = random_masks(builder, 0.5)
     ablated, refitted = builder.ablated(masks), builder.build(masks)
-    better = min(ablated, refitted, key=lambda edits: loss_of(part, edits, x))
+    better = min(ablated, refitted, key=lambda edits: loss_of(part, edits, judged(x)))
     trained = [
         train_gains(part, builder.images, masks, starts, passes=1, seed=0)
         for starts in ([ablated, refitted], [refitted, ablated], [better])
@@ -271,7 +283,7 @@ def test_every_shape_of_target_is_kept_better_and_can_be_extracted(net, path, un
     scores = {name: torch.rand(mask.shape, generator=generator).double() for name, mask in builder.relevant.items()}
     masks = builder.select(scores, sum(int(mask.sum()) for mask in builder.relevant.values()) // 2)
     edits = builder.build(masks)
-    assert loss_of(part, edits, x) < 0.99 * loss_of(part, builder.ablated(masks), x)
+    assert loss_of(part, edits, judged(x)) < 0.99 * loss_of(part, builder.ablated(masks), judged(x))
     with part.edited(edits):
         expected = part.maps(x)
     torch.testing.assert_close(extract(part, edits)(x), expected, rtol=1e-9, atol=1e-9)
@@ -285,9 +297,9 @@ def test_the_targets_channels_lie_on_the_least_squares_line(units, target):
     builder = Builder(part, Fixed(x), calibrate=EndToEnd(passes=1))
     edits = builder.build(random_masks(builder, 0.5))
     with torch.no_grad():
-        f = part.feature(x).transpose(0, 1).flatten(1)
+        f = part.feature(judged(x)).transpose(0, 1).flatten(1)
         with part.edited(edits):
-            c = part.feature(x).transpose(0, 1).flatten(1)
+            c = part.feature(judged(x)).transpose(0, 1).flatten(1)
     for own, wanted in zip(c, f, strict=True):
         line = torch.stack([own, torch.ones_like(own)], 1)
         slope = torch.linalg.lstsq(line, wanted[:, None]).solution.flatten()

@@ -333,7 +333,16 @@ def test_the_fidelity_of_a_part_is_that_of_its_circuits_report(run):
         assert split.fidelity[number][number] == pytest.approx(summary.test.metrics["pearson"], abs=1e-6)
 
 
-@pytest.mark.parametrize("clauses", ["", "calibrate=affine", "ablation=mean calibrate=kernels", "structure=weight"])
+@pytest.mark.parametrize(
+    "clauses",
+    [
+        "",
+        "calibrate=affine",
+        "ablation=mean calibrate=kernels",
+        "structure=weight",
+        "ablation=mean calibrate=kernels(method=end_to_end, passes=1)",
+    ],
+)
 def test_a_finished_circuit_can_be_put_back_into_the_network(here, clauses):
     source = Source("<-e>", f"preserve conv5:34 on images/dogs/* kernels<=90 criterion=snip {clauses}")
     (outcome,) = pipeline.run(source, Path("runs"))
