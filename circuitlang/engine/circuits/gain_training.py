@@ -60,7 +60,7 @@ def train_gains(
 
 def _loss(batches: SmallBatches, maps: Tensor) -> float:
     loss = float(map_loss(maps, batches.wanted, _SCALE, batches.variance))
-    # Of circuits that differ by rounding, the first is taken.
+    # Rounded, so that the first is taken of circuits that differ in the last bits.
     return round(loss, 9) if math.isfinite(loss) else math.inf
 
 

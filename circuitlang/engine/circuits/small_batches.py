@@ -82,7 +82,7 @@ class SmallBatches:
         self.images = torch.stack([image for _, image in drawn])
         # The number of batches in a pass.
         self.count = -(-len(drawn) // max(1, min(size, len(drawn) // _BATCHES)))
-        # What circuits are judged by: images that neither their mask nor any step has seen.
+        # Circuits are judged by images that neither their mask nor any step has seen.
         self._judged = torch.stack([_moved(image, self._generator) for image in self.images])
         sums = _ChannelSums(subnetwork)
         self.wanted = torch.cat([subnetwork.watch(part, sums.add) for part in self._parts()])
