@@ -41,6 +41,7 @@ from circuitlang.engine.images.file_patterns import find
 from circuitlang.engine.images.image_set import ImageSet, load
 from circuitlang.engine.runtime.model_loading import load_model
 from circuitlang.engine.runtime.plan_checks import refusals
+from circuitlang.plan.clauses import EndToEnd
 from circuitlang.plan.model import Circuit, Images, Model, Sparsity
 from circuitlang.plugins.protocols import CRITERIA, Scores, passes_of
 
@@ -52,7 +53,14 @@ VARIANTS = {
     **{name: f"criterion={name}" for name in ("random", "magnitude")},
     **{name: f"criterion={name} refill=none" for name in PAPER},
     **{name: f"criterion={name}" for name in ("taylor", "gn", "greedy", "path", "learned", "annealed")},
-    **{f"{name}, refitted": f"criterion={name} calibrate=kernels" for name in ("actgrad", "gn", "greedy", "path")},
+    **{
+        f"{name}, refitted": f"criterion={name} calibrate=kernels"
+        for name in ("actgrad", "gn", "greedy", "path", "annealed")
+    },
+    **{
+        f"{name}, end to end": f"criterion={name} calibrate=kernels(method=end_to_end)"
+        for name in ("gn", "greedy", "annealed")
+    },
 }
 SIZES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 MEASURES = {
@@ -63,7 +71,7 @@ MEASURES = {
 }
 
 # For a channel and a variant, at each size: the metrics by name, the share of the kept kernels that is connected, and
-# the seconds that its scores took.
+# the seconds that its scores and its refit took.
 Curve = list[dict[str, float]]
 
 
@@ -172,7 +180,9 @@ def curve(
     for asked, scores, seconds in _scores(builder, plan, [budget(Sparsity(at_most=size), relevant) for size in sizes]):
         masks = builder.select(scores, asked)
         alive = count(subnetwork.connected(masks))
+        begin = time.perf_counter()
         edits = builder.build(masks)
+        seconds += time.perf_counter() - begin
         held, seen = (
             measure(wanted, responses(subnetwork, images, "", edits) if alive else torch.zeros_like(wanted)).metrics
             for wanted, images in zip(original, (ground.test, ground.train), strict=True)
@@ -207,11 +217,13 @@ def table(title: str, metric: str, found: Mapping[str, Sequence[Curve]], sizes: 
 
 
 def costs(found: Mapping[str, Sequence[Curve]], plans: Mapping[str, Circuit], sizes: Sequence[float]) -> str:
-    """Passes over the training images for each size, and the median of seconds that the scores took, as Markdown."""
+    """Passes over the training images for each size, those of a refit end to end among them, and the median of seconds
+    that scores and refit took, as Markdown."""
     lines = [f"| seconds | passes | {' | '.join(f'{size:g}' for size in sizes)} |", "|---|---|" + "---|" * len(sizes)]
     for name, plan in plans.items():
         seconds = np.median([[at["seconds"] for at in each] for each in found[name]], axis=0)
         passes = passes_of(plan.criterion.name, plan.criterion.parameters)
+        passes += plan.calibrate.passes if isinstance(plan.calibrate, EndToEnd) else 0
         lines.append(f"| {name} | {passes:g} | {' | '.join(f'{each:.1f}' for each in seconds)} |")
     return "\n".join(lines)
 
