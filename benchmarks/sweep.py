@@ -141,10 +141,11 @@ def main() -> None:
         one_forward = seconds(lambda: responses(job.subnetwork, job.train, "")) / number
         begin = time.process_time()
         with counted() as count:
-            done = sum(1 for _ in pipeline.run_compiled(compiled, Path(folder) / "runs"))
+            pipeline.run_compiled(compiled, Path(folder) / "runs")
         took = time.process_time() - begin
     expected = total.returned * one_pass + (total.forwarded - total.returned) * one_forward
-    print(f"{options.net}: {done} circuits, found on {number} images; plan: {total.passes:g} passes", end="")
+    circuits = len(compiled.plan.circuits)
+    print(f"{options.net}: {circuits} circuits, found on {number} images; plan: {total.passes:g} passes", end="")
     print(f" and {total.forwards:,} forwards\n")
     print("| | run | plan | run / plan |\n|---|---|---|---|")
     rows = (("images forward", count.forward, total.forwarded), ("images backward", count.backward, total.returned))

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from circuitlang.engine.runtime.runner import WorkSelection
     from circuitlang.plan.model import Plan
     from circuitlang.results.outputs import Rendering
+    from circuitlang.results.run_listener import RunListener
 
 __version__ = "0.1.0"
 __all__ = ["CircuitError", "InputError", "OutputError", "SpecError", "compare", "compile", "load", "preserve", "run"]
@@ -64,6 +65,7 @@ def run(
     jobs: int = 1,
     only: Sequence[str] = (),
     shard: str = "1/1",
+    progress: bool | RunListener = False,
 ) -> Run:
     """Run a spec or plan and return its circuits, a split's one for each part. Finished circuits are skipped.
 
@@ -87,6 +89,7 @@ def run(
             `if __name__ == "__main__":`.
         only: Ids of circuits; others are not computed.
         shard: Share of the circuits, "i/N" for every N-th starting with the i-th.
+        progress: Show a line of progress, in a notebook or on standard error. Or a listener for the run's events.
 
     Returns:
         A list of circuits as `load` returns them, which a notebook shows side by side; `run["face"]` is one by its
@@ -108,7 +111,7 @@ def run(
 
     options = _options(allow_code, visualise, device, batch_size, fast, render)
     given = api.ObjectArguments(model, images, preprocess)
-    return api.run_source(api.source_of(spec), Path(out), options, _selection(only, shard, jobs), given)
+    return api.run_source(api.source_of(spec), Path(out), options, _selection(only, shard, jobs), given, progress)
 
 
 def preserve(

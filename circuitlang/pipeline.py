@@ -6,7 +6,7 @@ is not imported before something is computed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,14 +28,14 @@ from circuitlang.plan.model import Images
 from circuitlang.plugins.protocols import ABLATIONS, CRITERIA, METRICS, MODELS
 
 if TYPE_CHECKING:
-    from circuitlang.engine.runtime.comparisons import ComparisonStatus
     from circuitlang.engine.runtime.jobs import Options, PreparedRun
     from circuitlang.engine.runtime.lockfile import Lock
-    from circuitlang.engine.runtime.runner import CircuitOutcome, SplitOutcome, WorkSelection
+    from circuitlang.engine.runtime.runner import WorkSelection
     from circuitlang.plan.layers import NamedModule
     from circuitlang.plan.model import Plan
     from circuitlang.reporting.run_overview import RunOverview
     from circuitlang.results.forecast import Forecast
+    from circuitlang.results.run_listener import RunListener
 
 
 def vocabulary() -> Vocabulary:
@@ -55,11 +55,9 @@ def compile_source(source: Source) -> CompiledPlan:
     return compile.compile_source(source, vocabulary())
 
 
-def run(
-    source: Source, out: Path, options: Options | None = None, work: WorkSelection | None = None
-) -> Generator[CircuitOutcome | SplitOutcome, None, None]:
+def run(source: Source, out: Path, options: Options | None = None, work: WorkSelection | None = None) -> None:
     """Run a spec or plan, and write each circuit to a folder below `out`; see `run_compiled`."""
-    return run_compiled(compile_source(source), out / run_name(source), options, work=work)
+    run_compiled(compile_source(source), out / run_name(source), options, work=work)
 
 
 def run_compiled(
@@ -68,54 +66,56 @@ def run_compiled(
     options: Options | None = None,
     locked: Lock | None = None,
     work: WorkSelection | None = None,
-    compared: Callable[[ComparisonStatus], None] = lambda _: None,
-) -> Generator[CircuitOutcome | SplitOutcome, None, None]:
-    """Run a plan, and write each circuit to a folder of its own in `folder`; yield the outcomes.
+) -> None:
+    """Run a plan, and write each circuit to a folder of its own in `folder`.
 
-    One process yields them in the order of the plan, several as they finish; a split comes after the circuits of its
-    parts. Circuits that are finished with the same plan, images, weights and version are read instead of computed;
-    missing files of theirs are made. The comparisons of the plan come last, and `compared` is called with each.
+    The listener of the options receives the outcomes: of one process in the order of the plan, of several as they
+    finish; a split comes after the circuits of its parts. Circuits that are finished with the same plan, images,
+    weights and version are read instead of computed; missing files of theirs are made. The comparisons of the plan
+    come last.
 
     Raises:
         CircuitError: At once if the plan can't be run or differs from the lock. At the end, after all other circuits,
             about those that failed and about missing files.
     """
     _require_circuits(compiled.plan)
+    from circuitlang.engine.runtime.forecast import expected_work
     from circuitlang.engine.runtime.jobs import Options
     from circuitlang.engine.runtime.runner import WorkSelection, perform
-    from circuitlang.engine.runtime.start import completed, start_run
+    from circuitlang.engine.runtime.start import report, start_run
     from circuitlang.reporting.run_overview import RunOverview
+    from circuitlang.results.run_listener import Listeners, RunStart
 
-    work = work or WorkSelection()
-    prepared, jobs = start_run(compiled, folder, options or Options(), work, locked)
+    work, options = work or WorkSelection(), options or Options()
+    prepared, jobs = start_run(compiled, folder, options, work, locked)
     identities = {job.plan.id: job.provenance.identity for job in prepared.jobs}
-    overview = RunOverview(prepared.plan, identities, folder)
-    failures: list[CircuitError] = []
+    overview, listener = RunOverview(prepared.plan, identities, folder), options.listener
+    ids = tuple(job.plan.id for job in jobs)
+    listener.begun(RunStart(folder, ids, expected_work(prepared, jobs, folder), work.jobs))
     with closing(perform(prepared, jobs, folder, work.jobs)) as results:
         try:
-            for outcome in completed(results, failures):
-                overview.add(outcome.cached)
-                yield outcome
+            failures = report(results, Listeners(overview, listener))
         finally:
             overview.renew()
-    for status in _compare(prepared, folder, overview):
-        compared(status)
-        failures += [status.failure] if status.failure else []
+    failures += _compare(prepared, folder, overview, listener)
     failures += overview.failures
+    listener.ended()
     if failures:
         raise failures[0] if len(failures) == 1 else CircuitError(f for error in failures for f in error.findings)
 
 
-def _compare(prepared: PreparedRun, folder: Path, overview: RunOverview) -> list[ComparisonStatus]:
-    """Compute the comparisons of a plan whose circuits are finished, and write the overview with them."""
+def _compare(prepared: PreparedRun, folder: Path, overview: RunOverview, listener: RunListener) -> list[CircuitError]:
+    """Compute the comparisons of a plan whose circuits are finished, write the overview, and return the errors."""
     if not prepared.plan.comparisons:
         return []
     from circuitlang.engine.runtime.comparisons import compare_run
 
-    finished = overview.finished()
+    finished = overview.results()
     statuses = list(compare_run(prepared, finished.circuits, finished.splits, folder))
     overview.write({status.folder.name: status.comparison for status in statuses if status.comparison})
-    return statuses
+    for status in statuses:
+        listener.compared(status)
+    return [status.failure for status in statuses if status.failure]
 
 
 def run_name(source: Source) -> str:
@@ -189,11 +189,13 @@ def check_file(path: Path, deep: Options | None = None) -> CheckReport:
 
 def _check_deep(path: Path, compiled: CompiledPlan, options: Options) -> CheckReport:
     from circuitlang.engine.runtime.jobs import survey
+    from circuitlang.results.run_listener import Listeners, OutcomeList
 
-    notes: list[Finding] = []
+    heard = OutcomeList()
+    options = replace(options, listener=Listeners(options.listener, heard))
     try:
-        survey(compiled.plan, compiled.folder, compiled.origins, replace(options, note=notes.append))
-        findings = (*compiled.warnings, *notes)
+        survey(compiled.plan, compiled.folder, compiled.origins, options)
+        findings = (*compiled.warnings, *heard.notes)
     except CircuitError as error:
         findings = tuple(sorted((*compiled.warnings, *error.findings), key=Finding.sort_key))
     return CheckReport(path, len(compiled.plan.circuits), findings)

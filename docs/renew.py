@@ -95,7 +95,7 @@ def run(command: str, folder: Path, programs: Path = PROGRAMS) -> tuple[str, ...
     """The lines a command prints, stdout and stderr together; `programs` is where to look for it first."""
     path = f"{programs}:{PROGRAMS}:{os.environ['PATH']}"
     # What whoever runs this has in the cache, or wants rendered, must not show.
-    own = {"CIRCUITLANG_CACHE": str(folder / ".cache"), "CIRCUITLANG_RENDER": "all"}
+    own = {"CIRCUITLANG_CACHE": str(folder / ".cache"), "CIRCUITLANG_RENDER": "all", "CIRCUITLANG_PROGRESS": "none"}
     variables = {**os.environ, "COLUMNS": str(WIDTH), "PATH": path, **own}
     done = subprocess.run(
         ["bash", "-c", command],

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from circuitlang.engine.runtime.jobs import Options
     from circuitlang.engine.runtime.memory import MemoryObjects
     from circuitlang.engine.runtime.runner import WorkSelection
+    from circuitlang.results.run_listener import RunListener
 
 # A file name in `on`, `test` or `contrast` is a pattern of the language.
 _IMAGE_WORDS = ("on", "test", "contrast")
@@ -42,7 +43,14 @@ class ObjectArguments:
         return self.model is not None or bool(self.images)
 
 
-def run_source(source: Source, out: Path, options: Options, work: WorkSelection, given: ObjectArguments) -> Run:
+def run_source(
+    source: Source,
+    out: Path,
+    options: Options,
+    work: WorkSelection,
+    given: ObjectArguments,
+    progress: bool | RunListener = False,
+) -> Run:
     """Run a spec or plan with objects in place of its model and image sets, and return its circuits.
 
     Raises CircuitError.
@@ -53,7 +61,7 @@ def run_source(source: Source, out: Path, options: Options, work: WorkSelection,
         message = f"jobs={work.jobs} can't be combined with model= or images="
         raise InputError(Finding("E316", message, None, label, cure))
     compiled, options = _compiled(source, options, given)
-    return _run(compiled, out / pipeline.run_name(source), options, work)
+    return _run(compiled, out / pipeline.run_name(source), options, work, progress)
 
 
 def run_one(source: Source, out: Path, options: Options, work: WorkSelection, given: ObjectArguments) -> LoadedCircuit:
@@ -78,17 +86,24 @@ def _compiled(source: Source, options: Options, given: ObjectArguments) -> tuple
     return compile_with(source, objects), replace(options, memory=objects)
 
 
-def _run(compiled: CompiledPlan, folder: Path, options: Options, work: WorkSelection) -> Run:
-    from circuitlang.engine.runtime.runner import CircuitOutcome
+def _run(
+    compiled: CompiledPlan, folder: Path, options: Options, work: WorkSelection, progress: bool | RunListener = False
+) -> Run:
+    from circuitlang.reporting.progress.from_python import shown
+    from circuitlang.results.outcomes import CircuitOutcome
+    from circuitlang.results.run_listener import Listeners, OutcomeList
 
-    notes = [*compiled.warnings]
-    outcomes = pipeline.run_compiled(compiled, folder, replace(options, note=notes.append), work=work)
+    results = OutcomeList()
+    with shown(progress) as listener:
+        pipeline.run_compiled(compiled, folder, replace(options, listener=Listeners(results, listener)), work=work)
     # Several processes finish circuits in any order.
     circuits: dict[str, list[LoadedCircuit]] = {circuit.id: [] for circuit in compiled.plan.circuits}
-    for outcome in outcomes:
+    for outcome in results.outcomes:
         if isinstance(outcome, CircuitOutcome):
             circuits[outcome.result.summary.asked_as].append(LoadedCircuit(outcome.folder, outcome.result))
-    return Run(folder, (circuit for parts in circuits.values() for circuit in parts), notes)
+    return Run(
+        folder, (circuit for parts in circuits.values() for circuit in parts), [*compiled.warnings, *results.notes]
+    )
 
 
 def compile_with(source: Source, objects: MemoryObjects) -> CompiledPlan:

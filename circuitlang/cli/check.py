@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from circuitlang import pipeline
-from circuitlang.cli.console import FINDINGS, echo, exit_on_findings, print_findings, progress_bar
+from circuitlang.cli.console import FINDINGS, display, echo, exit_on_findings, print_findings
 from circuitlang.cli.parameters import PATH, allow_code
 from circuitlang.compiler.sources import spec_files
 
@@ -53,8 +53,8 @@ def _reports(paths: tuple[Path, ...], deep: bool, allow_code: bool) -> Iterator[
     from circuitlang.engine.runtime.jobs import Options
 
     for path in spec_files(paths):
-        with progress_bar() as (_, track):
-            report = pipeline.check_file(path, Options(allow_code=allow_code, track=track))
+        with display() as shown:
+            report = pipeline.check_file(path, Options(allow_code=allow_code, listener=shown.listener))
         yield report
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,38 +16,42 @@ from circuitlang.base.printable import lines
 
 # Rich takes a while to import and is needed only where something is laid out.
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
-    from circuitlang.plugins.protocols import TrackProgress
     from circuitlang.reporting.terminal.console import Console
     from circuitlang.reporting.terminal.tables import Listing
-
-T = TypeVar("T")
+    from circuitlang.results.run_listener import RunListener
 
 # Exit codes. Click itself exits with 2 on a usage error; 70 is EX_SOFTWARE of sysexits.h.
 FINDINGS = 1
 INTERNAL = 70
 INTERRUPTED = 130
+# Styles of progress; `auto` is a line on a terminal and `plain` elsewhere.
+STYLES = ("auto", "plain", "json", "none")
 
 
 @contextmanager
 def exit_on_findings() -> Iterator[None]:
-    """Print the findings of a CircuitError on stderr and exit with 1; on an interrupt exit with 130."""
+    """Print the findings of a CircuitError on stderr and exit with 1; on an interrupt exit with 130.
+
+    The message of a KeyboardInterrupt says what is kept.
+    """
     try:
         yield
     except CircuitError as error:
         print_findings(error.findings)
         sys.exit(FINDINGS)
-    except KeyboardInterrupt:
-        click.echo("interrupted; finished circuits are kept", err=True)
+    except KeyboardInterrupt as interrupt:
+        click.echo(f"interrupted: {interrupt}" if str(interrupt) else "interrupted", err=True)
         sys.exit(INTERRUPTED)
 
 
 def stdout() -> Console:
-    """Return a console on standard output."""
+    """Return a console on standard output; off a terminal, lines are as long as they need to be."""
     from circuitlang.reporting.terminal.console import Console
 
-    return Console()
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.widen()
+    return console
 
 
 def stderr() -> Console:
@@ -73,11 +79,6 @@ def print_listing(listing: Listing) -> None:
     console.print(listing.render(console.is_terminal), soft_wrap=not console.is_terminal)
 
 
-def print_finding(finding: Finding) -> None:
-    """Print one finding on stderr."""
-    print_findings((finding,))
-
-
 def print_findings(findings: Sequence[Finding], *, on_stdout: bool = False) -> None:
     """Print findings with the source lines that they are about, on stderr unless they are the result of a command."""
     if findings:
@@ -87,20 +88,35 @@ def print_findings(findings: Sequence[Finding], *, on_stdout: bool = False) -> N
         console.print(render(findings), soft_wrap=True, highlight=False)
 
 
+@dataclass(frozen=True)
+class Display:
+    """A display of progress, and the consoles to print to while it lasts: what they print moves above its line."""
+
+    listener: RunListener
+    stdout: Console
+    stderr: Console
+
+
 @contextmanager
-def progress_bar() -> Iterator[tuple[Progress, TrackProgress]]:
-    """Show a progress bar on stderr if that is a terminal; yield the bar and the function that advances it."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+def display(style: str = "auto") -> Iterator[Display]:
+    """Show progress inside the block: in a style of `STYLES`, or what suits the standard error stream."""
+    out, errors = stdout(), stderr()
+    if style == "auto" and errors.is_terminal and not errors.is_dumb_terminal:
+        from circuitlang.reporting.progress.terminal import TerminalProgress
 
-    # Markup is off: labels contain names from specs.
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    console = stderr()
-    progress = Progress(
-        *columns, console=console, transient=True, redirect_stdout=False, disable=not console.is_terminal
-    )
-    with progress:
+        # Both streams end at one terminal, whose lines a single console must order.
+        errors = out if out.is_terminal else errors
+        with TerminalProgress(errors) as line:
+            yield Display(line, out, errors)
+    elif style == "json":
+        from circuitlang.reporting.progress.json_lines import JsonProgress
 
-        def track(items: Iterator[T], label: str, total: int, /) -> Iterator[T]:
-            yield from progress.track(items, total=total, description=label)
+        yield Display(JsonProgress(click.echo), out, errors)
+    elif style == "none":
+        from circuitlang.results.run_listener import SILENT
 
-        yield progress, track
+        yield Display(SILENT, out, errors)
+    else:
+        from circuitlang.reporting.progress.plain import PlainProgress
+
+        yield Display(PlainProgress(lambda line: click.echo(lines(line), err=True)), out, errors)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from circuitlang.cli.console import echo, exit_on_findings, print_finding, progress_bar
+from circuitlang.cli.console import display, echo, exit_on_findings
 from circuitlang.cli.parameters import PATH, allow_code, read_source, require_file, skip_unreadable
 
 
@@ -23,11 +23,14 @@ def lock(spec: Path, skip_unreadable: bool, allow_code: bool) -> None:
     require_file(spec)
     with exit_on_findings():
         from circuitlang import pipeline
+        from circuitlang.cli.run_output import NotePrinter
         from circuitlang.engine.runtime.jobs import Options
         from circuitlang.engine.runtime.lockfile import drifted, outdated
+        from circuitlang.results.run_listener import Listeners
 
-        with progress_bar() as (_, track):
-            options = Options(skip_unreadable=skip_unreadable, allow_code=allow_code, track=track, note=print_finding)
+        with display() as shown:
+            listener = Listeners(shown.listener, NotePrinter(shown.stderr))
+            options = Options(skip_unreadable=skip_unreadable, allow_code=allow_code, listener=listener)
             path, before, now = pipeline.lock(read_source(spec, None), options)
         images = sum(map(len, now.images.values()))
         weights = now.model.name or now.model.weights[:12]

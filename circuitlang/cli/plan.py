@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from circuitlang.cli.console import exit_on_findings, print_findings, progress_bar, stdout
+from circuitlang.cli.console import display, exit_on_findings, print_findings, stdout
 from circuitlang.cli.parameters import PATH, allow_code, read_source
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ def plan(
             return
         from circuitlang.engine.runtime.jobs import Options
 
-        with progress_bar() as (_, track):
-            options = Options(allow_code=allow_code, fast=fast, track=track)
+        with display() as shown:
+            options = Options(allow_code=allow_code, fast=fast, listener=shown.listener)
             forecast = pipeline.forecast(compiled, out / pipeline.run_name(source), options)
         _print_forecast(forecast, as_json=style == "json")
 
@@ -68,8 +68,9 @@ def _print_forecast(forecast: Forecast, as_json: bool) -> None:
         click.echo(json_text(plan_report.as_json(forecast)), nl=False)
         return
     console = stdout()
-    # A tree can't be soft-wrapped; in a pipe its lines stay whole.
-    console.width = console.width if console.is_terminal else 10_000
+    if not console.is_terminal:
+        # A tree can't be soft-wrapped; its lines stay whole, whatever COLUMNS says.
+        console.widen()
     console.print(plan_report.draw(forecast))
 
 

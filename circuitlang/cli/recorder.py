@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from circuitlang.base.diagnostics import CircuitError, Finding
+from circuitlang.results.outcomes import CircuitOutcome, SplitOutcome
+from circuitlang.results.run_listener import RunListener
 
 if TYPE_CHECKING:
-    from circuitlang.engine.runtime.runner import CircuitOutcome, WorkSelection
+    from circuitlang.engine.runtime.runner import WorkSelection
     from circuitlang.plan.compiled import CompiledPlan
     from circuitlang.reporting.ci.record import Done, Record
 
@@ -18,30 +20,31 @@ if TYPE_CHECKING:
 _FAILED_ASSERTIONS = ("E330", "E331")
 
 
-class Recording:
+class Recording(RunListener):
     """Results of a run so far.
 
     Attributes:
         name: Name of the run.
-        failed: Findings about failures other than failed assertions.
+        failures: Findings about failures other than failed assertions.
     """
 
     def __init__(self) -> None:
         self.name = ""
-        self.failed: tuple[Finding, ...] = ()
+        self.failures: tuple[Finding, ...] = ()
         self._started: tuple[CompiledPlan, list[str]] | None = None
         self._circuits: dict[str, Done] = {}
 
-    def begin(self, compiled: CompiledPlan, work: WorkSelection) -> None:
+    def start(self, compiled: CompiledPlan, work: WorkSelection) -> None:
         """Record the circuits that the run will compute. Raises SpecError if one is not in the plan."""
         self._started = compiled, work.of(compiled.plan)
 
-    def add(self, outcome: CircuitOutcome) -> None:
+    def finished(self, outcome: CircuitOutcome | SplitOutcome) -> None:
         """Record a finished circuit."""
         from circuitlang.reporting.ci.record import Done
 
-        summary = outcome.result.summary
-        self._circuits[summary.plan.id] = Done(summary, outcome.seconds, outcome.cached)
+        if isinstance(outcome, CircuitOutcome):
+            summary = outcome.result.summary
+            self._circuits[summary.plan.id] = Done(summary, outcome.seconds, outcome.cached)
 
     def record(self) -> Record:
         """Return the record of the run so far."""
@@ -49,7 +52,7 @@ class Recording:
         from circuitlang.results.assertions import assertions
 
         if self._started is None:
-            return Record(self.name, failures=self.failed)
+            return Record(self.name, failures=self.failures)
         compiled, chosen = self._started
         summaries = {name: done.summary for name, done in self._circuits.items()}
         # A split is replaced by the circuits of its parts.
@@ -60,7 +63,7 @@ class Recording:
         )
         spans = [compiled.origins.get(assertion.place) for assertion in checked]
         places = tuple(span.place if span else "" for span in spans)
-        return Record(self.name, circuits, self._circuits, checked, places, self.failed)
+        return Record(self.name, circuits, self._circuits, checked, places, self.failures)
 
 
 @contextmanager
@@ -74,7 +77,7 @@ def recorded(junit: Path | None, summary: Path | None) -> Iterator[Recording]:
         yield recording
     except CircuitError as error:
         findings += error.findings
-        recording.failed = tuple(finding for finding in findings if finding.code not in _FAILED_ASSERTIONS)
+        recording.failures = tuple(finding for finding in findings if finding.code not in _FAILED_ASSERTIONS)
     try:
         _write(recording, junit, summary)
     except CircuitError as error:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,12 +10,11 @@ import click
 
 from circuitlang import pipeline
 from circuitlang.base.diagnostics import CircuitError, Finding
-from circuitlang.cli.console import exit_on_findings, print_finding, print_findings, progress_bar, stdout
+from circuitlang.cli.console import STYLES, display, exit_on_findings, print_findings
 from circuitlang.cli.parameters import FILE, PATH, allow_code, read_source, require_file, skip_unreadable
-from circuitlang.cli.recorder import Recording, recorded
+from circuitlang.cli.recorder import recorded
 
 if TYPE_CHECKING:
-    from circuitlang.engine.runtime.comparisons import ComparisonStatus
     from circuitlang.engine.runtime.jobs import Options
     from circuitlang.engine.runtime.lockfile import Lock
     from circuitlang.engine.runtime.runner import WorkSelection
@@ -47,6 +45,14 @@ if TYPE_CHECKING:
 @click.option("--shard", default="1/1", metavar="I/N", help="Compute only every N-th circuit, starting with the I-th.")
 @click.option("--junit", type=FILE, metavar="FILE", help="Write assertions and failures as JUnit XML, for CI.")
 @click.option("--summary", type=FILE, metavar="FILE", help="Write assertions, failures and measurements as JSON.")
+@click.option(
+    "--progress",
+    default="auto",
+    show_default=True,
+    type=click.Choice(STYLES),
+    envvar="CIRCUITLANG_PROGRESS",
+    help="Progress as a line on a terminal, as a log, or as JSON lines on stdout in place of the reports.",
+)
 @allow_code
 def run(
     spec: Path | None,
@@ -64,6 +70,7 @@ def run(
     shard: str,
     junit: Path | None,
     summary: Path | None,
+    progress: str,
     allow_code: bool,
 ) -> None:
     """Compute the circuits of a SPEC or plan.yaml.
@@ -82,9 +89,9 @@ def run(
         from circuitlang.engine.runtime.runner import WorkSelection
 
         work = WorkSelection(only, shard, jobs)
-        recording.begin(compiled, work)
-        options = Options(skip_unreadable, allow_code, visualise, device, batch_size, fast, render, note=print_finding)
-        _run(compiled, out / pipeline.run_name(source), options, lock, work, recording)
+        recording.start(compiled, work)
+        options = Options(skip_unreadable, allow_code, visualise, device, batch_size, fast, render, recording)
+        _run(compiled, out / pipeline.run_name(source), options, lock, work, progress)
 
 
 def _read_lock(spec: Path | None) -> Lock:
@@ -96,68 +103,30 @@ def _read_lock(spec: Path | None) -> Lock:
     return lock
 
 
-@dataclass
-class _Results:
-    """Results of a run so far: circuits by the id of the plan's circuit, comparisons, and findings about failures."""
-
-    circuits: dict[str, list[Summary]] = field(default_factory=dict)
-    comparisons: list[ComparisonStatus] = field(default_factory=list)
-    failures: tuple[Finding, ...] = ()
-
-
 def _run(
     compiled: CompiledPlan,
     folder: Path,
     options: Options,
     lock: Lock | None,
     work: WorkSelection,
-    recording: Recording,
+    progress: str,
 ) -> None:
     """Run a plan and print its results. Raises CircuitError about failed circuits and failed assertions."""
-    from circuitlang.cli.run_output import print_comparisons, print_overview
+    from circuitlang.cli.run_output import NotePrinter, RunReport
+    from circuitlang.results.run_listener import Listeners
 
-    results = _compute(compiled, folder, options, lock, work, recording)
-    circuits, console = compiled.plan.circuits, stdout()
-    summaries = [summary for circuit in circuits for summary in results.circuits.get(circuit.id, ())]
-    if len(summaries) > 1:
-        print_overview(console, circuits, summaries)
-        console.print(f"side by side in {folder / 'index.html'}", soft_wrap=True, markup=False)
-    print_comparisons(console, results.comparisons)
-    _raise_failures(compiled, summaries, results.failures)
-
-
-def _compute(
-    compiled: CompiledPlan,
-    folder: Path,
-    options: Options,
-    lock: Lock | None,
-    work: WorkSelection,
-    recording: Recording,
-) -> _Results:
-    """Run a plan, and print and record each circuit and split when it is finished."""
-    from circuitlang.cli.run_output import REPORTS_AT_MOST, print_circuit, print_split
-    from circuitlang.engine.runtime.runner import SplitOutcome
-
-    results, console = _Results(), stdout()
-    in_full = len(compiled.plan.circuits) <= REPORTS_AT_MOST
-    with progress_bar() as (progress, track):
-        options = replace(options, track=track)
-        outcomes = pipeline.run_compiled(compiled, folder, options, lock, work, results.comparisons.append)
-        with closing(outcomes):
-            try:
-                for outcome in outcomes:
-                    progress.stop()
-                    if isinstance(outcome, SplitOutcome):
-                        print_split(console, outcome)
-                    else:
-                        print_circuit(console, outcome, in_full)
-                        summary = outcome.result.summary
-                        results.circuits.setdefault(summary.asked_as, []).append(summary)
-                        recording.add(outcome)
-                    progress.start()
-            except CircuitError as error:
-                results.failures = error.findings
-    return results
+    failures: tuple[Finding, ...] = ()
+    with display(progress) as shown:
+        report = RunReport(None if progress == "json" else shown.stdout, compiled)
+        listener = Listeners(shown.listener, NotePrinter(shown.stderr), options.listener, report)
+        try:
+            pipeline.run_compiled(compiled, folder, replace(options, listener=listener), lock, work)
+        except CircuitError as error:
+            failures = error.findings
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(report.interrupted()) from None
+    report.print_end(folder)
+    _raise_failures(compiled, report.summaries, failures)
 
 
 def _raise_failures(compiled: CompiledPlan, summaries: list[Summary], failures: tuple[Finding, ...]) -> None:

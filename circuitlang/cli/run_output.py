@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from circuitlang.base.diagnostics import listing
+from circuitlang.base.diagnostics import Finding, listing
+from circuitlang.reporting.diagnostics import render as render_findings
 from circuitlang.reporting.terminal import circuit_report, comparison_report, split_report
 from circuitlang.reporting.terminal.sweep_report import sweep_report
+from circuitlang.results.outcomes import CircuitOutcome, ComparisonStatus, SplitOutcome
+from circuitlang.results.run_listener import RunListener, RunStart
 from circuitlang.results.sweep_grouping import sweeps
 
 if TYPE_CHECKING:
-    from circuitlang.engine.runtime.comparisons import ComparisonStatus
-    from circuitlang.engine.runtime.runner import CircuitOutcome, SplitOutcome
+    from circuitlang.plan.compiled import CompiledPlan
     from circuitlang.plan.model import Circuit
     from circuitlang.reporting.terminal.console import Console
     from circuitlang.results.types import Summary
@@ -20,6 +23,74 @@ if TYPE_CHECKING:
 # A run of more circuits prints one line for each instead of its report.
 REPORTS_AT_MOST = 12
 _FINISHED_BEFORE = "finished before, and nothing has changed since"
+
+
+class NotePrinter(RunListener):
+    """Printer of the findings about a run that goes on."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+
+    def noted(self, finding: Finding) -> None:
+        self._console.print(render_findings([finding]), soft_wrap=True, highlight=False)
+
+
+class RunReport(RunListener):
+    """Report of a run on standard output, which grows as circuits finish and ends with the overview.
+
+    Args:
+        console: Console to print to; None if the report is left out.
+        compiled: Plan of the run.
+    """
+
+    def __init__(self, console: Console | None, compiled: CompiledPlan) -> None:
+        self._console, self._compiled = console, compiled
+        self._in_full = len(compiled.plan.circuits) <= REPORTS_AT_MOST
+        self._circuits: dict[str, list[Summary]] = {}
+        self._comparisons: list[ComparisonStatus] = []
+        self._total: int | None = None
+        # Circuits and splits of the plan that are not finished.
+        self._open: set[str] = set()
+
+    @property
+    def summaries(self) -> list[Summary]:
+        """The finished circuits, in the order of the plan."""
+        return [summary for circuit in self._compiled.plan.circuits for summary in self._circuits.get(circuit.id, ())]
+
+    def begun(self, run: RunStart) -> None:
+        self._total, self._open = len(run.circuits), set(run.circuits)
+
+    def finished(self, outcome: CircuitOutcome | SplitOutcome) -> None:
+        if isinstance(outcome, CircuitOutcome):
+            summary = outcome.result.summary
+            self._circuits.setdefault(summary.asked_as, []).append(summary)
+            self._open.discard(summary.plan.id)
+        else:
+            self._open.discard(outcome.result.split.plan.id)
+        if self._console and isinstance(outcome, SplitOutcome):
+            print_split(self._console, outcome)
+        elif self._console and isinstance(outcome, CircuitOutcome):
+            print_circuit(self._console, outcome, self._in_full)
+
+    def compared(self, status: ComparisonStatus) -> None:
+        self._comparisons.append(status)
+
+    def interrupted(self) -> str:
+        """Say how many circuits are finished after an interrupt, and how to go on."""
+        if self._total is None:
+            return "nothing was computed yet"
+        finished = self._total - len(self._open)
+        return f"{finished} of {self._total} circuits are finished; the same command continues"
+
+    def print_end(self, folder: Path) -> None:
+        """Print the overview and the comparisons."""
+        if self._console is None:
+            return
+        summaries = self.summaries
+        if len(summaries) > 1:
+            print_overview(self._console, self._compiled.plan.circuits, summaries)
+            self._console.print(f"side by side in {folder / 'index.html'}", soft_wrap=True, markup=False)
+        print_comparisons(self._console, self._comparisons)
 
 
 def print_circuit(console: Console, outcome: CircuitOutcome, in_full: bool) -> None:

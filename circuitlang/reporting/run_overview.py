@@ -13,6 +13,8 @@ from circuitlang.reporting.ci.sweep_json import sweep_data
 from circuitlang.reporting.html.run_index import index
 from circuitlang.results.comparison import Comparison
 from circuitlang.results.finished_run import FinishedRun, read_finished
+from circuitlang.results.outcomes import CircuitOutcome, SplitOutcome
+from circuitlang.results.run_listener import RunListener
 from circuitlang.results.sweep_grouping import sweeps
 from circuitlang.results.writer import RunFiles, run_files
 
@@ -20,7 +22,7 @@ from circuitlang.results.writer import RunFiles, run_files
 PAUSE = 20
 
 
-class RunOverview:
+class RunOverview(RunListener):
     """Overview files of a run, written at its start, while it lasts and at its end.
 
     `failures` says why one of the files could not be made when they were last written; the circuits don't depend on
@@ -36,13 +38,13 @@ class RunOverview:
         # The first page has next to nothing to draw.
         self._duration = 0.0
 
-    def finished(self) -> FinishedRun:
+    def results(self) -> FinishedRun:
         """Return the results of the run that are in its folder."""
         return read_finished(self._plan, self._identities, self._folder)
 
-    def add(self, cached: bool) -> None:
-        """Take note of a finished circuit or split, and renew the files if the last renewal was long enough ago."""
-        self._outdated |= not cached
+    def finished(self, outcome: CircuitOutcome | SplitOutcome) -> None:
+        """Renew the files for a finished circuit or split, if the last renewal was long enough ago."""
+        self._outdated |= not outcome.cached
         if time.monotonic() - self._written >= PAUSE * self._duration:
             self.renew()
 
@@ -62,7 +64,7 @@ class RunOverview:
 
     def _makers(self, comparisons: Mapping[str, Comparison]) -> dict[str, Callable[[], bytes | None]]:
         """Return by file the function that makes its content, or None where there is nothing to write."""
-        finished = self.finished()
+        finished = self.results()
 
         def page() -> bytes:
             return index(resolved(self._folder).name, self._plan, finished.circuits, finished.splits, comparisons)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 
 import pytest
@@ -50,7 +51,7 @@ def test_one_line_leaves_a_circuit_a_report_and_a_diagram(here, with_pages):
     assert "conv5:34 of doodle" in result.stdout
     assert "676 of 6,768 kernels (10.0%)" in result.stdout
     assert f"pearson {metrics['test.pearson']:.3f}" in result.stdout
-    assert result.stderr == ""
+    assert re.fullmatch(r"circuit 1/1 · conv5_34-snip-0.1 · \d+ s\n", result.stderr)
     assert not [path.name for path in (here / "runs" / "inline").iterdir() if path.name.startswith(".")]
 
 

@@ -113,6 +113,7 @@ def test_the_example_of_a_page_gets_the_output_that_is_printed_there(
     code, numbers_alone, tmp_path, monkeypatch, request
 ):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CIRCUITLANG_PROGRESS", "none")
     (tmp_path / "images").symlink_to(ROOT / "examples" / "images")
     has = blocks(code)
     for language, name in (("circuit", "spec.circuit"), ("yaml", "plan.yaml")):

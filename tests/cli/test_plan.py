@@ -29,6 +29,7 @@ from circuitlang.plan.yaml import read_plan
 from circuitlang.plugins.protocols import CRITERIA, passes_of
 from circuitlang.results.outputs import FORMATS
 from tests.conftest import draw_pictures
+from tests.helpers.outcomes import outcomes
 
 WEIGHTS = "preserve conv3:1 on images/dogs/* kernels<=9 structure=weight"
 LINE = "preserve conv5:34 on images/dogs/* sparsity<=0.1 criterion=snip"
@@ -123,7 +124,7 @@ def test_pictures_forward_and_backward_are_as_many_as_a_sweep_sends(here, with_p
     compiled = pipeline.compile_source(Source("sweep.circuit", text))
     total = pipeline.forecast(compiled, here / "runs").total
     with counted() as count:
-        found = list(pipeline.run_compiled(compiled, here / "runs"))
+        found = outcomes(compiled, here / "runs")
     features = {str(each.result.summary.plan.target) for each in found}
     assert len(found) == 9 * len(features)
     # For each feature one picture is made in the network.
@@ -185,7 +186,7 @@ def test_measuring_costs_what_measuring_a_run_takes(here, monkeypatch, with_page
     text = LINE.replace("snip", "magnitude")
     cost = numbers(text)["circuits"][0]["cost"]
     with FlopCounterMode(display=False) as counter:
-        list(pipeline.run(Source("<-e>", text), here / "runs"))
+        pipeline.run(Source("<-e>", text), here / "runs")
     # The network is tried with one image for its channels and read with two; as it is given it sees four, the same in
     # reverse and one, and as it was traced four and one. Both are compared on four at the target's layer. What
     # bootstraps multiply is none of a network's layers.

@@ -13,9 +13,10 @@ import pytest
 from click.testing import CliRunner
 
 from circuitlang.cli import process_setup as module
-from circuitlang.cli.console import progress_bar
+from circuitlang.cli.console import display
 from circuitlang.cli.main import main
 from circuitlang.cli.process_setup import boundary
+from circuitlang.results.run_listener import tracker
 from tests.conftest import ROOT
 
 SPEC = "images é = a/*\ncircuit c = preserve conv1:0 on é sparsity<=100%\n"
@@ -215,8 +216,9 @@ def test_a_name_like_markup_is_no_markup(monkeypatch):
         def isatty(self):
             return True
 
-    monkeypatch.setattr(sys, "stderr", shown := Terminal())
+    monkeypatch.setattr(sys, "stderr", terminal := Terminal())
     monkeypatch.setenv("TERM", "xterm")
-    with progress_bar() as (_, track):
+    with display() as shown:
+        track = tracker(shown.listener)
         assert list(track(iter("ab"), "reading [/images/x] [red]", 2)) == ["a", "b"]
-    assert "[/images/x]" in shown.getvalue()
+    assert "[/images/x]" in terminal.getvalue()

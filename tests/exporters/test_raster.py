@@ -9,13 +9,13 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from circuitlang import pipeline
 from circuitlang.api import load
 from circuitlang.base.diagnostics import InputError
 from circuitlang.base.source import Source
 from circuitlang.cli.main import main
 from circuitlang.engine.runtime.jobs import Options
 from tests.conftest import draw_pictures
+from tests.helpers.outcomes import outcomes
 
 RENDER = "all"
 
@@ -26,7 +26,7 @@ SPEC = "circuit tiny = preserve conv2:3 on images/dogs/* kernels<=12 criterion=m
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("run")
     draw_pictures(place, "dogs", 5)
-    (outcome,) = pipeline.run(Source("tiny.circuit", SPEC, place), place / "runs")
+    (outcome,) = outcomes(Source("tiny.circuit", SPEC, place), place / "runs")
     return outcome.folder
 
 
@@ -84,7 +84,7 @@ def test_a_run_draws_the_feature_alone_and_every_channel_when_asked(folder):
     assert 'data-visualised="feature"' in page
     assert page.count('"vision":"data:image') == 2  # of the target's channel and of the feature
     source = Source("tiny.circuit", SPEC, base)
-    (outcome,) = pipeline.run(source, base / "asked", Options(visualise=True))
+    (outcome,) = outcomes(source, base / "asked", Options(visualise=True))
     page = (outcome.folder / "diagram.html").read_text()
     assert 'data-visualised="all"' in page
 
@@ -94,7 +94,7 @@ def test_a_finished_circuit_is_done_again_where_only_its_channels_are_missing(tm
     source = Source("tiny.circuit", SPEC, tmp_path)
     cached = []
     for visualise in (False, False, True, True, False):
-        (outcome,) = pipeline.run(source, tmp_path / "runs", Options(visualise=visualise))
+        (outcome,) = outcomes(source, tmp_path / "runs", Options(visualise=visualise))
         cached.append(outcome.cached)
     assert cached == [False, True, False, True, True]
 

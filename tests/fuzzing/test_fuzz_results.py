@@ -51,8 +51,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for kind in ("dogs", "cats"):
             draw_pictures(place, kind, 5)
         (place / "run.circuit").write_text(SPEC)
-        for _ in pipeline.run(open_source(place / "run.circuit"), place / "runs"):
-            pass
+        pipeline.run(open_source(place / "run.circuit"), place / "runs")
     return place / "runs" / "run"
 
 

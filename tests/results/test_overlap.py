@@ -11,9 +11,10 @@ import pytest
 
 from circuitlang.base.source import Source
 from circuitlang.engine.runtime.jobs import Options
-from circuitlang.pipeline import compile_source, run_compiled
+from circuitlang.pipeline import compile_source
 from circuitlang.results.overlap import Kept, kept, merged, overlap
 from circuitlang.results.types import Result
+from tests.helpers.outcomes import outcomes
 
 
 def mask(*kernels: tuple[int, int], shape: tuple[int, int] = (3, 4)) -> np.ndarray:
@@ -129,7 +130,7 @@ def found(folder: Path, model: str, spec: str) -> list[Result]:
     folder.joinpath("net.py").write_text(code)
     text = f'model python("net.py:build", resize=12, crop=12, mean=[0, 0, 0], std=[1, 1, 1])\n{spec}'
     compiled = compile_source(Source("<text>", text, folder))
-    return [each.result for each in run_compiled(compiled, folder / "runs", Options(allow_code=True))]
+    return [each.result for each in outcomes(compiled, folder / "runs", Options(allow_code=True))]
 
 
 @pytest.mark.parametrize(

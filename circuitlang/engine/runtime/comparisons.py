@@ -20,23 +20,12 @@ from circuitlang.plugins.protocols import MODELS, LoadedModel, PathResolver
 from circuitlang.results.comparison import FILE, Comparison
 from circuitlang.results.comparison_folders import folder_names, read_comparison
 from circuitlang.results.manifest import damage
+from circuitlang.results.outcomes import ComparisonStatus
 from circuitlang.results.outputs import ComparisonResult, asked_formats
 from circuitlang.results.reader import read, unchanged
 from circuitlang.results.rendering import due, missing_formats
 from circuitlang.results.types import Result, Summary
 from circuitlang.results.writer import write_comparison
-
-
-@dataclass(frozen=True)
-class ComparisonStatus:
-    """The status of a comparison that a plan asks for: it is there, in its folder, or waits for `missing` circuits, or
-    has failed."""
-
-    circuits: tuple[str, ...]
-    folder: Path
-    comparison: Comparison | None = None
-    missing: tuple[str, ...] = ()
-    failure: CircuitError | None = None
 
 
 def compare_run(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +25,6 @@ from circuitlang.engine.graph.reachability import on_path
 from circuitlang.engine.graph.targets import resolve
 from circuitlang.engine.images.file_patterns import find
 from circuitlang.engine.images.image_set import held_out
-from circuitlang.engine.runtime.model_loading import read_model
 from circuitlang.engine.runtime.plan_checks import check_criterion, collect, collect_target, refusals
 from circuitlang.engine.runtime.refit_cost import refit_cost
 from circuitlang.engine.runtime.scoring_cost import PASS, checked, scoring_cost, tries
@@ -48,6 +47,7 @@ from circuitlang.results.forecast import (
     SharedStage,
 )
 
+NetworkReader = Callable[[], tuple[LoadedModel, Graph]]
 # On the images it was found on and on the held-out ones, the network and the circuit.
 _NETWORK, _CIRCUIT = 1, 1
 # Circuits that are measured besides: two baselines, and the network without the circuit.
@@ -56,15 +56,15 @@ _BASELINES, _WITHOUT = 2, 1
 _CHECKED, _SHOWN = 2, 4
 
 
-def estimate(plan: Plan, folder: Path, origins: Origins, allow_code: bool = False, fast: bool = False) -> Forecast:
-    """Estimate what running a plan would take, every circuit taken to be new; `fast`, with scores in TF32.
+def estimate(plan: Plan, folder: Path, origins: Origins, read: NetworkReader, fast: bool = False) -> Forecast:
+    """Estimate the cost of a plan as if every circuit were new; `fast`, with scores in TF32. `read` gives the network.
 
     Raises InputError with everything wrong with the model, the patterns and the targets, each at the words it is about.
     """
     findings: list[Finding] = []
     network: _Network | None = None
     with collect(findings, origins, ("model",)):
-        network = _Network(*read_model(plan.model, folder, allow_code))
+        network = _Network(*read())
     sets: dict[str, ImageSet] = {}
     for name, images in plan.images.items():
         with collect(findings, origins, ("images", name)):

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
+from circuitlang.base.diagnostics import InputError
 from circuitlang.engine.attribution.scorer import stage_cache
 from circuitlang.engine.cache import tensor_cache
 from circuitlang.engine.runtime.circuit_job import answered
 from circuitlang.engine.runtime.cost_model import estimate, scored_before
-from circuitlang.engine.runtime.jobs import Job, Options, prepare
+from circuitlang.engine.runtime.jobs import Job, Options, PreparedRun, prepare
+from circuitlang.engine.runtime.model_loading import read_model
 from circuitlang.engine.runtime.runner import part_of, state_of
 from circuitlang.plan.compiled import CompiledPlan
 from circuitlang.plan.model import Circuit
 from circuitlang.plugins.protocols import CRITERIA
-from circuitlang.results.forecast import CircuitForecast, Forecast, SharedStage, State
+from circuitlang.results.forecast import CircuitForecast, Cost, Forecast, SharedStage, State
+from circuitlang.results.reader import read_split, read_summary
+from circuitlang.results.run_listener import ExpectedWork
+
+# Work for a circuit beside its passes, such as its pages: about a second of one CPU core, in floating-point operations.
+_FIXED_WORK = 2e10
 
 
 @dataclass(frozen=True)
@@ -41,12 +50,44 @@ def forecast_run(compiled: CompiledPlan, folder: Path, options: Options) -> Fore
     Weights and images are read only if the folder or the cache has something of a circuit. Raises CircuitError.
     """
     plan = compiled.plan
-    estimated = estimate(plan, compiled.folder, compiled.origins, options.allow_code, options.fast)
+    read = partial(read_model, plan.model, compiled.folder, options.allow_code)
+    estimated = estimate(plan, compiled.folder, compiled.origins, read, options.fast)
     possible = {circuit.id: circuit for circuit in estimated.circuits if not circuit.refused}
     existing = _existing(compiled, folder, possible, options)
     circuits = (replace(each, state=existing.states.get(each.id, "new")) for each in estimated.circuits)
     remaining = scored_before(circuits, plan, existing.scored, existing.responses, existing.stages)
     return replace(estimated, circuits=tuple(remaining))
+
+
+def expected_work(prepared: PreparedRun, jobs: Sequence[Job], folder: Path) -> dict[str, ExpectedWork]:
+    """Return the work for each job whose result is not in its folder, by id.
+
+    It is meant for displays: the files of finished circuits are not checked, and the result is empty if there is no
+    forecast.
+    """
+    due = [job for job in jobs if not _has_result(job, folder)]
+    if not due:
+        return {}
+    plan = part_of(prepared.plan, [job.plan for job in due])
+    network = prepared.model, due[0].subnetwork.graph
+    try:
+        estimated = estimate(plan, prepared.folder, prepared.origins, lambda: network, prepared.options.fast)
+    except InputError:
+        return {}
+    scored = {job.plan.id for job in due if job.plan.into is None and job.score_cache.has(None)}
+    costs = {circuit.id: circuit.cost or Cost() for circuit in scored_before(estimated.circuits, plan, scored, {})}
+    size = due[0].train.batch_size
+    return {
+        name: ExpectedWork(cost.finding + cost.measuring + _FIXED_WORK, cost.forwarded / size)
+        for name, cost in costs.items()
+    }
+
+
+def _has_result(job: Job, folder: Path) -> bool:
+    read = read_summary if job.plan.into is None else read_split
+    with suppress(InputError):
+        return read(folder / job.plan.id).provenance.identity == job.provenance.identity
+    return False
 
 
 def _existing(

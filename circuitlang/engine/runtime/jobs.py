@@ -45,6 +45,7 @@ from circuitlang.plugins.protocols import (
     no_progress,
 )
 from circuitlang.results.outputs import MODULE, asked_formats
+from circuitlang.results.run_listener import SILENT, RunListener, tracker
 from circuitlang.results.types import Part, Provenance
 
 # The images of each set, and the problems of those that were left out.
@@ -53,16 +54,20 @@ Sets = dict[str, tuple[ImageSet, list[str]]]
 _ANY = Preprocess(1, 1, (), ())
 
 
-def unnoted(_finding: Finding, /) -> None:
-    """A note that nobody reads."""
-
-
 @dataclass(frozen=True)
 class Options:
-    """Options that do not change the result: how it is shown, whether broken images stop the run, whether code that the
-    spec names may run, whether every channel is visualised or the feature alone, the device and how many images it
-    takes at a time (None: as many as suit it), and the output formats (a `Rendering`; CIRCUITLANG_RENDER, or all). And
-    what has: whether scores may be computed in TF32."""
+    """Options of a run. Only `fast` changes its numbers.
+
+    Attributes:
+        skip_unreadable: Skip broken images; otherwise they stop the run.
+        allow_code: Run the Python file that a model statement names.
+        visualise: Visualise every channel of a circuit, not only the feature.
+        device: cpu, cuda, cuda:N, mps or auto.
+        batch_size: Images per batch; None for as many as suit the device.
+        fast: Score in TF32.
+        render: Output formats, a `Rendering`; by default CIRCUITLANG_RENDER, or all.
+        listener: Receiver of the run's events.
+    """
 
     skip_unreadable: bool = False
     allow_code: bool = False
@@ -71,11 +76,14 @@ class Options:
     batch_size: int | None = None
     fast: bool = False
     render: str = field(default_factory=lambda: os.environ.get("CIRCUITLANG_RENDER", "all"))
-    track: TrackProgress = no_progress
+    listener: RunListener = SILENT
     # The module and the images that a Python program gave.
     memory: MemoryObjects = field(default_factory=MemoryObjects)
-    # Told what is to be known of a sound plan's files, such as where weights were found in one.
-    note: Callable[[Finding], None] = unnoted
+
+    @property
+    def track(self) -> TrackProgress:
+        """A function that passes items on and tells the listener of each."""
+        return tracker(self.listener)
 
     def __post_init__(self) -> None:
         # A word from Python or from the environment is checked before anything is computed. Raises InputError.
@@ -249,7 +257,7 @@ def _ground(
     with collect(findings, origins, ("model",)):
         loaded = load(plan.model, folder, allow_code=options.allow_code)
         for note in weights_notes(loaded, origins.get(("model",))):
-            options.note(note)
+            options.listener.noted(note)
     sets = _sets(plan, folder, loaded.preprocess if loaded else _ANY, origins, options, findings)
     few = _few(sets) if loaded else None
     if loaded:

@@ -27,13 +27,17 @@ class Died:
 
 
 def spread(
-    start: Callable[[], Callable[[str], T]], items: Sequence[str], jobs: int, after: Mapping[str, str]
+    start: Callable[[], Callable[[str], T]],
+    items: Sequence[str],
+    jobs: int,
+    after: Mapping[str, str],
+    begun: Callable[[str], None] = lambda _: None,
 ) -> Generator[tuple[str, T | Died], None, None]:
     """Yield the result of each item as it is finished, by at most `jobs` processes, each of which calls `start` once
     and what that gives for one item after the other.
 
-    An item that has another `after` it waits for that to end. `start` and what is made must be fit for pickle. No
-    process is left when the generator ends or is closed.
+    An item that has another `after` it waits for that to end; `begun` is called with each item that is given to a
+    process. `start` and the results must be fit for pickle. No process is left when the generator ends or is closed.
     """
     waiting, unfinished = list(items), set(items)
     idle: list[_Worker] = []
@@ -45,6 +49,7 @@ def spread(
                 busy[worker.connection] = worker, item
                 waiting.remove(item)
                 worker.give(item)
+                begun(item)
             for connection in [each for each in wait(list(busy)) if isinstance(each, Connection)]:
                 worker, item = busy.pop(connection)
                 found = worker.take()

@@ -27,43 +27,24 @@ from circuitlang.base.diagnostics import (
 from circuitlang.base.source import Span
 from circuitlang.engine.device import arithmetic
 from circuitlang.engine.runtime.circuit_job import execute, finish
-from circuitlang.engine.runtime.jobs import Job, PreparedRun, prepare, unnoted
+from circuitlang.engine.runtime.jobs import Job, PreparedRun, prepare
 from circuitlang.engine.runtime.process_pool import Died, spread
 from circuitlang.engine.runtime.split_job import SplitJobs, divide, evaluate_split
 from circuitlang.engine.runtime.work_sharing import has_stages, precompute_shared, sharing_key, size_of_stages
 from circuitlang.plan.model import Circuit, Plan
-from circuitlang.plugins.protocols import CRITERIA, no_progress, passes_of
+from circuitlang.plugins.protocols import CRITERIA, passes_of
 from circuitlang.results.forecast import State
 from circuitlang.results.manifest import damage
+from circuitlang.results.outcomes import CircuitOutcome, SplitOutcome
 from circuitlang.results.outputs import FORMATS, MODULE
 from circuitlang.results.reader import read, read_split, read_summary, visualised
 from circuitlang.results.rendering import due, missing_formats
+from circuitlang.results.run_listener import SILENT
 from circuitlang.results.split import SplitResult
 from circuitlang.results.types import Result
 from circuitlang.results.writer import claim, write, write_split
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class CircuitOutcome:
-    """A finished circuit and its folder; `cached` where it was finished before, else in how many seconds it was, and
-    what had become of the files of one that was there, for which it was made again."""
-
-    result: Result
-    folder: Path
-    cached: bool
-    seconds: float = 0.0
-    damage: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class SplitOutcome:
-    """A finished split, whose circuits have outcomes of their own, and its folder; `cached` as in `Outcome`."""
-
-    result: SplitResult
-    folder: Path
-    cached: bool
 
 
 # The outcome of a job: its circuit; for a split the circuits of the parts and then the split; or why there is none.
@@ -108,11 +89,14 @@ def perform(
     if taken := [finding for job in jobs for finding in _taken(folder / job.plan.id)]:
         yield OutputError(taken)
         return
+    listener = prepared.options.listener
     if processes == 1:
         performer = JobRunner(prepared, folder, jobs)
         last = {job.subnetwork: job for job in jobs}
         for job in jobs:
+            listener.circuit_begun(job.plan.id)
             yield from performer(job)
+            listener.circuit_ended(job.plan.id)
             if last[job.subnetwork] is job:
                 # Stored values of the feature may be large, and are not needed any more.
                 job.subnetwork.memo.clear()
@@ -123,7 +107,9 @@ def perform(
         if not before or incomplete(before, prepared.formats(job)):
             pending.append(job)
         else:
+            listener.circuit_begun(job.plan.id)
             yield from before
+            listener.circuit_ended(job.plan.id)
     if pending:
         yield from _together(prepared, pending, folder, min(processes, len(pending)))
 
@@ -141,14 +127,13 @@ def _together(
 ) -> Generator[JobResult, None, None]:
     # The threads of one process are divided among all: threads that compete for cores are slower than fewer.
     threads = max(1, torch.get_num_threads() // processes)
-    plan, track = part_of(prepared.plan, [job.plan for job in jobs]), prepared.options.track
-    again = partial(
-        prepare, plan, prepared.folder, prepared.origins, replace(prepared.options, track=no_progress, note=unnoted)
-    )
-    names = [job.plan.id for job in jobs]
-    with closing(spread(partial(start_worker, again, folder, threads), names, processes, predecessors(jobs))) as made:
-        for name, outcome in track(made, "circuits", len(names)):
+    plan, listener = part_of(prepared.plan, [job.plan for job in jobs]), prepared.options.listener
+    again = partial(prepare, plan, prepared.folder, prepared.origins, replace(prepared.options, listener=SILENT))
+    names, start = [job.plan.id for job in jobs], partial(start_worker, again, folder, threads)
+    with closing(spread(start, names, processes, predecessors(jobs), listener.circuit_begun)) as made:
+        for name, outcome in made:
             yield from [_killed(prepared, name, outcome.code)] if isinstance(outcome, Died) else outcome
+            listener.circuit_ended(name)
 
 
 def start_worker(again: Callable[[], PreparedRun], folder: Path, threads: int) -> Callable[[str], list[JobResult]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,10 +13,11 @@ from circuitlang.base.diagnostics import CircuitError, OutputError
 from circuitlang.engine import device
 from circuitlang.engine.runtime.jobs import Job, Options, PreparedRun, prepare
 from circuitlang.engine.runtime.lockfile import Lock, check_locked
-from circuitlang.engine.runtime.runner import CircuitOutcome, JobResult, SplitOutcome, WorkSelection, lacking
+from circuitlang.engine.runtime.runner import JobResult, WorkSelection, lacking
 from circuitlang.plan.compiled import CompiledPlan
 from circuitlang.plan.yaml import write_plan
 from circuitlang.results.comparison_folders import folder_names
+from circuitlang.results.run_listener import RunListener
 from circuitlang.results.writer import claim_run, run_files
 
 
@@ -54,18 +55,20 @@ def _write_plan(compiled: CompiledPlan, folder: Path) -> None:
         files.put("plan.yaml", write_plan(msgspec.structs.replace(compiled.plan, base=base)).encode())
 
 
-def completed(results: Iterable[JobResult], failures: list[CircuitError]) -> Iterator[CircuitOutcome | SplitOutcome]:
-    """Yield the outcomes of the jobs that succeeded.
+def report(results: Iterable[JobResult], listener: RunListener) -> list[CircuitError]:
+    """Send the results of jobs to a listener, and return the errors, also those about missing files.
 
-    Errors about the others, and about missing files, are added to `failures`. Stops at an OutputError: if one result
-    can't be written, no other can.
+    Stops at an OutputError: if one result can't be written, no other can.
     """
+    failures: list[CircuitError] = []
     for result in results:
         if isinstance(result, CircuitError):
             failures.append(result)
+            listener.failed(result)
             if isinstance(result, OutputError):
-                return
+                break
             continue
         if missing := lacking([result]):
             failures.append(CircuitError(missing))
-        yield result
+        listener.finished(result)
+    return failures

@@ -9,13 +9,11 @@ from pathlib import Path
 import numpy as np
 from rich import box
 from rich.console import Group, RenderableType
-from rich.padding import Padding
-from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
 from circuitlang.plan.clauses import claims
-from circuitlang.reporting.terminal.layout import ResponsiveTable, empty_table, origin, section
+from circuitlang.reporting.terminal.layout import Claim, ResponsiveTable, empty_table, origin, section, separated
 from circuitlang.reporting.text import circuit_sentences
 from circuitlang.results.sweep import shared_metrics
 from circuitlang.results.types import Fidelity, LayerSummary, Result, Summary
@@ -41,7 +39,7 @@ def render(result: Result, folder: Path | None = None) -> RenderableType:
     if result.summary.kept:
         parts.append(_strongest(result))
     parts.append(origin(result.summary.plan.statement, circuit_sentences.origin(result.summary), folder))
-    return Group(*(Padding(part, (0, 0, 1, 0)) for part in parts[:-1]), parts[-1])
+    return separated(parts)
 
 
 def brief(summary: Summary, cached: bool) -> Text:
@@ -98,7 +96,7 @@ def _claim(summary: Summary) -> RenderableType:
         text.append(", and at ")
         text.append(f"pearson {summary.contrast.metrics['pearson']:.3f}", "bold")
         text.append(f" {circuit_sentences.contrast(summary)}")
-    return Panel(text, title=plan.id, title_align="left", box=box.ROUNDED, border_style="dim", padding=(0, 1))
+    return Claim(text, plan.id)
 
 
 def _notes(summary: Summary) -> Iterator[RenderableType]:

@@ -6,15 +6,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.padding import Padding
-from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
 from circuitlang.base.diagnostics import listing
-from circuitlang.reporting.terminal.layout import empty_table, section
+from circuitlang.reporting.terminal.layout import Claim, empty_table, section, separated
 from circuitlang.reporting.text import circuit_sentences
 from circuitlang.results.comparison import Agreement, Comparison, Member, Pair, letter
 from circuitlang.results.overlap import Part
@@ -44,7 +41,7 @@ def render(comparison: Comparison, folder: Path | None = None) -> RenderableType
         grid.add_row("files", Text(f"{folder}/", "bold"))
         grid.add_row("", "  ".join(names))
         parts.append(grid)
-    return Group(*(Padding(part, (0, 0, 1, 0)) for part in parts[:-1]), parts[-1])
+    return separated(parts)
 
 
 def claims(comparison: Comparison) -> list[str]:
@@ -147,14 +144,7 @@ def _claim(comparison: Comparison) -> RenderableType:
     text = Text(first, "bold")
     for line in rest:
         text.append(f"\n{line}", "")
-    return Panel(
-        text,
-        title=f"compare {title(comparison)}",
-        title_align="left",
-        box=box.ROUNDED,
-        border_style="dim",
-        padding=(0, 1),
-    )
+    return Claim(text, f"compare {title(comparison)}")
 
 
 def _members(comparison: Comparison) -> RenderableType:
@@ -211,7 +201,7 @@ def _matrices(comparison: Comparison) -> RenderableType:
     notes = [Text(f"–: {reason}", "dim") for reason in reasons]
     if any(pair.agreement and not pair.agreement.held_out for pair in comparison.pairs):
         notes.append(Text("some have no such image, and are compared on those they are judged by", "dim"))
-    return Group(Padding(parts[0], (0, 0, 1, 0)), parts[1], *notes)
+    return Group(parts[0], Text(), parts[1], *notes)
 
 
 def _matrix(comparison: Comparison, say: Callable[[Pair], str]) -> Table:

@@ -7,11 +7,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console as RichConsole
-from rich.console import ConsoleOptions, RenderableType
+from rich.console import ConsoleDimensions, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
 from circuitlang.base.printable import is_hidden, lines
 
+# Columns of output that has no edge: lines are not cut, and no column is left out.
+UNLIMITED = 10_000
 # Columns of a report in a file.
 _WIDTH = 100
 
@@ -21,6 +23,11 @@ class Console(RichConsole):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(highlight=False, **options)
+
+    def widen(self) -> None:
+        """Take away the right edge, so that no line is cut."""
+        # Rich ignores a width without a height where the kind of terminal is unknown.
+        self.size = ConsoleDimensions(UNLIMITED, self.height)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Return the segments of a renderable, with control characters made visible."""

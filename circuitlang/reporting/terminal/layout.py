@@ -9,10 +9,42 @@ from pathlib import Path
 from rich import box
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.measure import Measurement
+from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
 from circuitlang.base.diagnostics import listing
+from circuitlang.reporting.terminal.console import UNLIMITED
+
+# Columns of a box in output without an edge.
+_BOX = 100
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The text that opens a report, in a box with a title."""
+
+    text: Text
+    title: str
+
+    def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
+        # Output that is no terminal has no edge to extend to.
+        width = _BOX if options.max_width >= UNLIMITED else None
+        yield Panel(
+            self.text,
+            title=self.title,
+            title_align="left",
+            box=box.ROUNDED,
+            border_style="dim",
+            padding=(0, 1),
+            width=width,
+        )
+
+
+def separated(parts: Sequence[RenderableType]) -> RenderableType:
+    """Put parts below one another, with an empty line between two."""
+    first, *others = parts
+    return Group(first, *(line for part in others for line in (Text(), part)))
 
 
 def section(title: str, caption: str, body: RenderableType) -> RenderableType:
@@ -38,7 +70,7 @@ class ResponsiveTable:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         for number in range(len(self.spared) + 1):
             table = self.table(self.spared[:number])
-            if Measurement.get(console, options.update(max_width=10_000), table).maximum <= options.max_width:
+            if Measurement.get(console, options.update(max_width=UNLIMITED), table).maximum <= options.max_width:
                 break
         yield table
         if number:

@@ -6,12 +6,10 @@ from pathlib import Path
 
 from rich import box
 from rich.console import Group, RenderableType
-from rich.padding import Padding
-from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from circuitlang.reporting.terminal.layout import origin, section
+from circuitlang.reporting.terminal.layout import Claim, origin, section, separated
 from circuitlang.reporting.text import split_sentences
 from circuitlang.results.split import Split
 
@@ -24,7 +22,7 @@ def render(split: Split, folder: Path | None = None) -> RenderableType:
     parts: list[RenderableType] = [_claim(split)]
     parts += [Text(f"! {note}", "yellow") for note in split_sentences.notes(split)]
     parts += [_parts(split), _overlaps(split), origin(split.plan.statement, split_sentences.origin(split), folder)]
-    return Group(*(Padding(part, (0, 0, 1, 0)) for part in parts[:-1]), parts[-1])
+    return separated(parts)
 
 
 def _claim(split: Split) -> RenderableType:
@@ -35,7 +33,7 @@ def _claim(split: Split) -> RenderableType:
     text.append(said[:1].upper() + said[1:], "bold green" if split.splits else "bold yellow")
     for line in split_sentences.evidence(split):
         text.append(f"\n{line}", "dim")
-    return Panel(text, title=split.plan.id, title_align="left", box=box.ROUNDED, border_style="dim", padding=(0, 1))
+    return Claim(text, split.plan.id)
 
 
 def _parts(split: Split) -> RenderableType:

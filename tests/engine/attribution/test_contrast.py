@@ -17,12 +17,13 @@ from circuitlang.engine.attribution.scorer import score
 from circuitlang.engine.circuits.builder import Builder
 from circuitlang.engine.circuits.selection import count
 from circuitlang.engine.runtime.jobs import Options, prepare
-from circuitlang.pipeline import compile_source, forecast, run_compiled
+from circuitlang.pipeline import compile_source, forecast
 from circuitlang.plan.model import Choice
 from circuitlang.plan.yaml import write_plan
 from circuitlang.results.reader import read, read_summary
 from tests.conftest import draw_pictures
 from tests.engine.attribution.test_criteria import assert_scores, best, naive_actgrad, naive_snip, subnetwork
+from tests.helpers.outcomes import outcomes
 from tests.helpers.toy_networks import CASES, IDS, Fixed, build, images
 
 SPEC = "preserve conv5:34 on images/dogs/* contrast=images/cats/* kernels<=150 criterion=snip"
@@ -36,7 +37,7 @@ def both(here: Path) -> Path:
 
 
 def run(text: str, folder: Path = Path("runs")) -> dict[str, Path]:
-    return {each.folder.name: each.folder for each in run_compiled(compile_source(Source("<text>", text)), folder)}
+    return {each.folder.name: each.folder for each in outcomes(compile_source(Source("<text>", text)), folder)}
 
 
 def call(*arguments: str, code: int = 0) -> str:

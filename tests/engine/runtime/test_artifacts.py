@@ -13,7 +13,9 @@ from circuitlang.base.diagnostics import CircuitError
 from circuitlang.base.source import Source
 from circuitlang.engine.circuits.extraction import extractor
 from circuitlang.engine.runtime import artifacts, runner
+from circuitlang.engine.runtime.jobs import Options
 from circuitlang.results.outputs import COMPARISON_FORMATS, FORMATS, SPLIT_FORMATS
+from circuitlang.results.run_listener import OutcomeList
 from tests.conftest import draw_pictures
 
 RENDER = "all"
@@ -43,13 +45,12 @@ def folder(tmp_path: Path) -> Path:
 
 def run(folder: Path) -> tuple[list[Any], list[Any]]:
     """The outcomes of a run and its findings."""
-    found, findings = [], []
+    results, findings = OutcomeList(), []
     try:
-        for outcome in pipeline.run(Source("spec.circuit", SPEC, folder), folder / "runs"):
-            found.append(outcome)
+        pipeline.run(Source("spec.circuit", SPEC, folder), folder / "runs", Options(listener=results))
     except CircuitError as error:
         findings += error.findings
-    return found, findings
+    return results.outcomes, findings
 
 
 def state(folder: Path) -> str:
@@ -174,7 +175,7 @@ def test_a_page_of_a_run_that_fails_takes_nothing_with_it(
 
     def both() -> list[Any]:
         try:
-            list(pipeline.run(Source("spec.circuit", spec, folder), folder / "runs"))
+            pipeline.run(Source("spec.circuit", spec, folder), folder / "runs")
         except CircuitError as error:
             return list(error.findings)
         return []
@@ -217,7 +218,7 @@ def test_a_format_of_a_split_or_comparison_that_fails_takes_nothing_with_it(
 
     def findings() -> list[Any]:
         try:
-            list(pipeline.run(source, folder / "runs"))
+            pipeline.run(source, folder / "runs")
         except CircuitError as error:
             return list(error.findings)
         return []

@@ -23,12 +23,14 @@ from circuitlang.engine.images.file_patterns import find
 from circuitlang.engine.images.image_set import ImageSet, load
 from circuitlang.engine.models.sources.bundled import bundled
 from circuitlang.engine.runtime import comparisons
+from circuitlang.engine.runtime.jobs import Options
 from circuitlang.pipeline import compile_source, run_compiled
 from circuitlang.reporting.diagram.overlay import COLOURS
 from circuitlang.reporting.terminal.comparison_report import claims, render
 from circuitlang.results.comparison import Comparison, letter
 from circuitlang.results.comparison_folders import folder_names, read_comparison
 from circuitlang.results.manifest import SUMS
+from circuitlang.results.run_listener import OutcomeList
 from tests.conftest import draw_pictures
 
 RENDER = "all"
@@ -190,9 +192,9 @@ def test_a_circuit_that_changes_is_compared_again(here: Path):
     spec = "circuit {} = preserve conv5:34 on images/dogs/* kernels<={} criterion=snip\n"
     for size in (20, 30):
         text = spec.format("a", size) + spec.format("b", 40) + "compare a, b"
-        standings: list[comparisons.ComparisonStatus] = []
-        list(run_compiled(compile_source(Source("x", text)), here / "runs" / "x", compared=standings.append))
-        (standing,) = standings
+        results = OutcomeList()
+        run_compiled(compile_source(Source("x", text)), here / "runs" / "x", Options(listener=results))
+        (standing,) = results.comparisons
         assert standing.comparison is not None
         assert standing.comparison.pairs[0].overlap.total.first == size
         assert read_comparison(standing.folder) == standing.comparison

@@ -30,6 +30,7 @@ from circuitlang.engine.runtime import circuit_job, precision_check
 from circuitlang.engine.runtime.jobs import Options, prepare
 from tests.conftest import draw_pictures
 from tests.engine.attribution.test_criteria import best, naive_snip
+from tests.helpers.outcomes import outcomes
 
 RENDER = "all"
 
@@ -275,7 +276,7 @@ def test_what_costs_no_pass_is_the_same(here, tf32):
 def test_a_split_is_scored_fast_and_its_circuits_are_compared(here, tf32):
     draw_pictures(here, "cats", 5)
     source = Source("s", "split conv5:34 on images/*/* into 2 sparsity<=0.1 criterion=snip")
-    made = list(pipeline.run(source, Path("runs"), Options(fast=True)))
+    made = outcomes(source, Path("runs"), Options(fast=True))
     *parts, split = [each.result for each in made]
     assert split.split.provenance.precision == "tf32"
     assert all(each.summary.reduced and each.summary.provenance.precision == "tf32" for each in parts)

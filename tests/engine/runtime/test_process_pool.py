@@ -16,7 +16,9 @@ from circuitlang.base.diagnostics import CircuitError, Finding, InputError
 from circuitlang.base.source import Source
 from circuitlang.cli.main import main
 from circuitlang.engine.runtime import runner
+from circuitlang.engine.runtime.jobs import Options
 from circuitlang.engine.runtime.process_pool import Died, spread
+from circuitlang.results.run_listener import OutcomeList
 from tests.helpers import process_endings
 from tests.helpers.pool_tasks import start
 
@@ -71,7 +73,7 @@ def alone(tmp_path_factory) -> dict[str, bytes]:
     draw_pictures(folder, "dogs", 5)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CIRCUITLANG_RENDER", "none")
-        list(pipeline.run(Source("<-e>", SPEC, folder), folder / "runs"))
+        pipeline.run(Source("<-e>", SPEC, folder), folder / "runs")
     return numbers(folder / "runs" / "inline")
 
 
@@ -155,11 +157,10 @@ def test_a_circuit_that_fails_does_not_lose_the_others(here, broken, error, word
 
 def test_from_python_what_failed_is_raised_after_the_others_are_done(here, broken):
     broken(InputError(Finding("E350", "apart")))
-    seen = []
-    outcomes = pipeline.run(Source("<-e>", SPEC), here / "runs")
+    results = OutcomeList()
     with pytest.raises(InputError, match="apart"):
-        seen.extend(outcome.folder.name for outcome in outcomes)
-    assert seen == [IDS[0], IDS[2], IDS[3]]
+        pipeline.run(Source("<-e>", SPEC), here / "runs", Options(listener=results))
+    assert [outcome.folder.name for outcome in results.outcomes] == [IDS[0], IDS[2], IDS[3]]
 
 
 def _breaking(again, folder, threads):

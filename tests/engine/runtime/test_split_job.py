@@ -38,6 +38,7 @@ from circuitlang.results.manifest import SUMS
 from circuitlang.results.reader import parts, read, read_split, read_summary
 from circuitlang.results.split import ClusterTest, SpecificityTest, Split
 from tests.conftest import ROOT, draw_pictures
+from tests.helpers.outcomes import outcomes
 from tests.helpers.toy_networks import SIZE, Chain, Fixed, Groups, build, images, layers, naive_trace
 
 RENDER = "all"
@@ -345,7 +346,7 @@ def test_the_fidelity_of_a_part_is_that_of_its_circuits_report(run):
 )
 def test_a_finished_circuit_can_be_put_back_into_the_network(here, clauses):
     source = Source("<-e>", f"preserve conv5:34 on images/dogs/* kernels<=90 criterion=snip {clauses}")
-    (outcome,) = pipeline.run(source, Path("runs"))
+    (outcome,) = outcomes(source, Path("runs"))
     compiled = pipeline.compile_source(source)
     (job,) = prepare(compiled.plan, compiled.folder, compiled.origins, Options()).jobs
     result = read(outcome.folder)
@@ -579,7 +580,7 @@ model squeezenet1_0(weights="squeezenet1_0.safetensors", resize=128, crop=128)
 images few = images/*/* limit=24
 split conv10:34 on few into 2 sparsity<=10% criterion=actgrad holdout=25%
 """
-    *circuits, last = pipeline.run(Source("real.circuit", text, real), tmp_path)
+    *circuits, last = outcomes(Source("real.circuit", text, real), tmp_path)
     split = last.result.split
     assert isinstance(split, Split)
     assert len(circuits) == len(split.kinds) == 2

@@ -23,6 +23,7 @@ from circuitlang.engine.runtime.work_sharing import precompute_shared
 from circuitlang.pipeline import compile_source, run_compiled
 from circuitlang.plan.model import Choice
 from circuitlang.plugins.protocols import CRITERIA
+from tests.helpers.outcomes import outcomes
 from tests.helpers.toy_networks import SIZE, Branches, Chain, Fixed, Groups, Residual, build, images
 
 TARGETS = [
@@ -55,7 +56,7 @@ def test_targets_and_criteria_together_score_as_alone(net, path, structure):
 
 def spec(text: str, folder: Path) -> list[dict[str, float]]:
     compiled = compile_source(Source(str(folder / "some.circuit"), text))
-    return [made.result.summary.flat() for made in run_compiled(compiled, folder / "runs")]
+    return [made.result.summary.flat() for made in outcomes(compiled, folder / "runs")]
 
 
 SWEEP = """
@@ -201,9 +202,8 @@ def test_what_fails_for_one_fails_for_no_other(here, numbers_alone, monkeypatch)
     broken_entry = replace(entry, reduce=broken)
     monkeypatch.setattr(CRITERIA, "load", lambda name: broken_entry if name == "actgrad" else load(name))
     compiled = compile_source(Source(str(here / "some.circuit"), SWEEP))
-    made = []
     with pytest.raises(CircuitError) as failed:
-        made += run_compiled(compiled, here / "sweep")
+        run_compiled(compiled, here / "sweep")
     assert {each.code for each in failed.value.findings} == {"E392"}
     assert {each.circuit for each in failed.value.findings} == {
         circuit.id for circuit in compiled.plan.circuits if circuit.criterion.name == "actgrad"
