@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from circuitlang.api import LoadedCircuit, LoadedComparison, Run
     from circuitlang.base.diagnostics import Finding
     from circuitlang.engine.runtime.jobs import Options
-    from circuitlang.engine.runtime.runner import WorkSelection
+    from circuitlang.engine.runtime.work_selection import WorkSelection
     from circuitlang.plan.model import Plan
     from circuitlang.results.outputs import Rendering
     from circuitlang.results.run_listener import RunListener
@@ -174,7 +174,7 @@ def _options(
 
 
 def _selection(only: Sequence[str], shard: str, jobs: int) -> WorkSelection:
-    from circuitlang.engine.runtime.runner import WorkSelection
+    from circuitlang.engine.runtime.work_selection import WorkSelection
 
     return WorkSelection(tuple(only), shard, jobs)
 

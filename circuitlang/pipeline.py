@@ -7,7 +7,7 @@ is not imported before something is computed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,7 +30,7 @@ from circuitlang.plugins.protocols import ABLATIONS, CRITERIA, METRICS, MODELS
 if TYPE_CHECKING:
     from circuitlang.engine.runtime.jobs import Options, PreparedRun
     from circuitlang.engine.runtime.lockfile import Lock
-    from circuitlang.engine.runtime.runner import WorkSelection
+    from circuitlang.engine.runtime.work_selection import WorkSelection
     from circuitlang.plan.layers import NamedModule
     from circuitlang.plan.model import Plan
     from circuitlang.reporting.run_overview import RunOverview
@@ -81,8 +81,9 @@ def run_compiled(
     _require_circuits(compiled.plan)
     from circuitlang.engine.runtime.forecast import expected_work
     from circuitlang.engine.runtime.jobs import Options
-    from circuitlang.engine.runtime.runner import WorkSelection, perform
-    from circuitlang.engine.runtime.start import report, start_run
+    from circuitlang.engine.runtime.runner import run_jobs
+    from circuitlang.engine.runtime.start import start_run
+    from circuitlang.engine.runtime.work_selection import WorkSelection
     from circuitlang.reporting.run_overview import RunOverview
     from circuitlang.results.run_listener import Listeners, RunStart
 
@@ -92,11 +93,10 @@ def run_compiled(
     overview, listener = RunOverview(prepared.plan, identities, folder), options.listener
     ids = tuple(job.plan.id for job in jobs)
     listener.begun(RunStart(folder, ids, expected_work(prepared, jobs, folder), work.jobs))
-    with closing(perform(prepared, jobs, folder, work.jobs)) as results:
-        try:
-            failures = report(results, Listeners(overview, listener))
-        finally:
-            overview.renew()
+    try:
+        failures = run_jobs(prepared, jobs, folder, work.jobs, Listeners(overview, listener))
+    finally:
+        overview.renew()
     failures += _compare(prepared, folder, overview, listener)
     failures += overview.failures
     listener.ended()

@@ -22,7 +22,7 @@ from circuitlang.plan.model import MEMORY, Images
 if TYPE_CHECKING:
     from circuitlang.engine.runtime.jobs import Options
     from circuitlang.engine.runtime.memory import MemoryObjects
-    from circuitlang.engine.runtime.runner import WorkSelection
+    from circuitlang.engine.runtime.work_selection import WorkSelection
     from circuitlang.results.run_listener import RunListener
 
 # A file name in `on`, `test` or `contrast` is a pattern of the language.

@@ -12,7 +12,7 @@ from circuitlang.results.outcomes import CircuitOutcome, SplitOutcome
 from circuitlang.results.run_listener import RunListener
 
 if TYPE_CHECKING:
-    from circuitlang.engine.runtime.runner import WorkSelection
+    from circuitlang.engine.runtime.work_selection import WorkSelection
     from circuitlang.plan.compiled import CompiledPlan
     from circuitlang.reporting.ci.record import Done, Record
 

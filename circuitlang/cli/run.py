@@ -17,7 +17,7 @@ from circuitlang.cli.recorder import recorded
 if TYPE_CHECKING:
     from circuitlang.engine.runtime.jobs import Options
     from circuitlang.engine.runtime.lockfile import Lock
-    from circuitlang.engine.runtime.runner import WorkSelection
+    from circuitlang.engine.runtime.work_selection import WorkSelection
     from circuitlang.plan.compiled import CompiledPlan
     from circuitlang.results.types import Summary
 
@@ -86,7 +86,7 @@ def run(
         print_findings(compiled.warnings)
         lock = _read_lock(spec) if locked else None
         from circuitlang.engine.runtime.jobs import Options
-        from circuitlang.engine.runtime.runner import WorkSelection
+        from circuitlang.engine.runtime.work_selection import WorkSelection
 
         work = WorkSelection(only, shard, jobs)
         recording.start(compiled, work)

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from circuitlang.base.source import Source
 from circuitlang.cli.main import main
-from circuitlang.engine.runtime import runner
+from circuitlang.engine.runtime import job_runner
 from circuitlang.pipeline import compile_source
 from circuitlang.plan.model import Plan
 from circuitlang.results.assertions import assertions
@@ -40,14 +40,14 @@ def call(*arguments: str, code: int) -> str:
 @pytest.fixture
 def ran(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (here / "claims.circuit").write_text(SPEC)
-    execute = runner.execute
+    execute = job_runner.execute
 
     def sometimes(prepared, job):
         if job.plan.id == "failing":
             raise ValueError(f"no {HOSTILE}")
         return execute(prepared, job)
 
-    monkeypatch.setattr(runner, "execute", sometimes)
+    monkeypatch.setattr(job_runner, "execute", sometimes)
     call("claims.circuit", "--junit", "ci/claims.xml", "--summary", "ci/claims.json", code=1)
     return here / "ci"
 

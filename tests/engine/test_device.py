@@ -16,7 +16,7 @@ from circuitlang.cli.main import main
 from circuitlang.engine import device
 from circuitlang.engine.cache import tensor_cache
 from circuitlang.engine.loops import backend
-from circuitlang.engine.runtime import artifacts, runner
+from circuitlang.engine.runtime import artifacts, job_runner
 from tests.helpers import fake_device
 
 LINE = "preserve conv5:34 on images/dogs/* sparsity<=0.1 criterion=gn"
@@ -89,7 +89,7 @@ def test_a_gpu_is_as_exact_as_it_must_be_and_as_it_was_after(fast, raises):
 def little_memory(monkeypatch):
     """A device that takes two pictures at a time; the sizes that were tried."""
     tried: list[int] = []
-    whole = runner.execute
+    whole = job_runner.execute
 
     def execute(prepared, job):
         tried.append(job.train.batch_size)
@@ -98,7 +98,7 @@ def little_memory(monkeypatch):
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return whole(prepared, job)
 
-    monkeypatch.setattr(runner, "execute", execute)
+    monkeypatch.setattr(job_runner, "execute", execute)
     return tried
 
 
@@ -112,7 +112,7 @@ def test_what_does_not_fit_picture_by_picture_is_an_error_with_a_cure(here, monk
     def execute(prepared, job):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(runner, "execute", execute)
+    monkeypatch.setattr(job_runner, "execute", execute)
     with pytest.raises(CircuitError) as caught:
         circuitlang.run(LINE, batch_size=3)
     (finding,) = caught.value.findings

@@ -70,9 +70,9 @@ def _within(path: Any) -> bool:
 
 def work_without_end(number: int, fifo: str) -> None:
     """Never finish the n-th circuit of this process; tell a pipe that it is begun."""
-    from circuitlang.engine.runtime import runner
+    from circuitlang.engine.runtime import job_runner
 
-    circuits, real = count(1), runner.execute
+    circuits, real = count(1), job_runner.execute
 
     def execute(*given: Any) -> Any:
         if next(circuits) < number:
@@ -82,29 +82,29 @@ def work_without_end(number: int, fifo: str) -> None:
         while True:
             sum(range(1000))
 
-    runner.execute = execute
+    job_runner.execute = execute
 
 
 def worker(number: int, fifo: str, again: Any, folder: Path, threads: int) -> Callable[[str], Any]:
     """What a process of a run does with circuits, of which it never finishes the n-th."""
-    from circuitlang.engine.runtime import runner
+    from circuitlang.engine.runtime import parallel_runner
 
     work_without_end(number, fifo)
-    return runner.start_worker(again, folder, threads)
+    return parallel_runner.start_worker(again, folder, threads)
 
 
 def main() -> None:
     from functools import partial
 
     from circuitlang.cli.main import main as command
-    from circuitlang.engine.runtime import runner
+    from circuitlang.engine.runtime import parallel_runner
 
     kind, number, *fifo = sys.argv.pop(1).split(":", 2)
     if kind == "files":
         kill_at_file(int(number))
     elif kind == "works":
         work_without_end(int(number), *fifo)
-        runner.start_worker = partial(worker, int(number), *fifo)
+        parallel_runner.start_worker = partial(worker, int(number), *fifo)
     command(prog_name="circuitlang")
 
 

@@ -253,7 +253,7 @@ def test_a_file_of_the_users_is_not_replaced_and_nothing_is_computed(here, monke
     (here / "dogs").mkdir()
     (here / "dogs" / name).write_text(content and USERS[name])
     before = tree(here / "dogs")
-    monkeypatch.setattr("circuitlang.engine.runtime.runner.execute", lambda *given: pytest.fail("computed"))
+    monkeypatch.setattr("circuitlang.engine.runtime.job_runner.execute", lambda *given: pytest.fail("computed"))
     said = run("dogs.circuit", "--out", ".", code=1)
     assert "E390" in said
     assert f"dogs/{name}" in said

@@ -15,7 +15,8 @@ from circuitlang.engine.runtime.circuit_job import answered
 from circuitlang.engine.runtime.cost_model import estimate, scored_before
 from circuitlang.engine.runtime.jobs import Job, Options, PreparedRun, prepare
 from circuitlang.engine.runtime.model_loading import read_model
-from circuitlang.engine.runtime.runner import part_of, state_of
+from circuitlang.engine.runtime.stored_results import state_of
+from circuitlang.engine.runtime.work_selection import part_of
 from circuitlang.plan.compiled import CompiledPlan
 from circuitlang.plan.model import Circuit
 from circuitlang.plugins.protocols import CRITERIA

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
-from circuitlang.base.diagnostics import CircuitError, OutputError
 from circuitlang.engine import device
 from circuitlang.engine.runtime.jobs import Job, Options, PreparedRun, prepare
 from circuitlang.engine.runtime.lockfile import Lock, check_locked
-from circuitlang.engine.runtime.runner import JobResult, WorkSelection, lacking
+from circuitlang.engine.runtime.work_selection import WorkSelection
 from circuitlang.plan.compiled import CompiledPlan
 from circuitlang.plan.yaml import write_plan
 from circuitlang.results.comparison_folders import folder_names
-from circuitlang.results.run_listener import RunListener
 from circuitlang.results.writer import claim_run, run_files
 
 
@@ -53,22 +50,3 @@ def _write_plan(compiled: CompiledPlan, folder: Path) -> None:
     base = os.path.relpath(compiled.folder, folder)
     with run_files(folder) as files:
         files.put("plan.yaml", write_plan(msgspec.structs.replace(compiled.plan, base=base)).encode())
-
-
-def report(results: Iterable[JobResult], listener: RunListener) -> list[CircuitError]:
-    """Send the results of jobs to a listener, and return the errors, also those about missing files.
-
-    Stops at an OutputError: if one result can't be written, no other can.
-    """
-    failures: list[CircuitError] = []
-    for result in results:
-        if isinstance(result, CircuitError):
-            failures.append(result)
-            listener.failed(result)
-            if isinstance(result, OutputError):
-                break
-            continue
-        if missing := lacking([result]):
-            failures.append(CircuitError(missing))
-        listener.finished(result)
-    return failures

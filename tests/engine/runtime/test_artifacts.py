@@ -12,7 +12,7 @@ from circuitlang import pipeline
 from circuitlang.base.diagnostics import CircuitError
 from circuitlang.base.source import Source
 from circuitlang.engine.circuits.extraction import extractor
-from circuitlang.engine.runtime import artifacts, runner
+from circuitlang.engine.runtime import artifacts, job_runner
 from circuitlang.engine.runtime.jobs import Options
 from circuitlang.results.outputs import COMPARISON_FORMATS, FORMATS, SPLIT_FORMATS
 from circuitlang.results.run_listener import OutcomeList
@@ -66,7 +66,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def nothing_is_scored(monkeypatch: pytest.MonkeyPatch) -> None:
     """From here on whoever searches for a circuit fails."""
-    monkeypatch.setattr(runner, "execute", broken)
+    monkeypatch.setattr(job_runner, "execute", broken)
 
 
 @pytest.fixture(scope="module")

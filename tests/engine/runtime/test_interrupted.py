@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from circuitlang.cli.main import main
-from circuitlang.engine.runtime import runner
+from circuitlang.engine.runtime import job_runner
 from circuitlang.results import writer
 from tests.helpers import process_endings
 
@@ -121,7 +121,7 @@ def test_nothing_is_computed_where_a_folder_is_anothers(four, monkeypatch, jobs)
     for name in IDS[1:3]:
         (RUN / name).mkdir(parents=True)
         (RUN / name / "mine.png").write_bytes(b"mine")
-    monkeypatch.setattr(runner, "execute", lambda *given: pytest.fail("computed"))
+    monkeypatch.setattr(job_runner, "execute", lambda *given: pytest.fail("computed"))
     said = call("--jobs", jobs, code=1).stderr
     assert said.count("error[E390]") == 2
     assert f"move {IDS[2]} away" in said

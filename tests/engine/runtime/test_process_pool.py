@@ -15,7 +15,7 @@ from circuitlang import pipeline
 from circuitlang.base.diagnostics import CircuitError, Finding, InputError
 from circuitlang.base.source import Source
 from circuitlang.cli.main import main
-from circuitlang.engine.runtime import runner
+from circuitlang.engine.runtime import job_runner, parallel_runner
 from circuitlang.engine.runtime.jobs import Options
 from circuitlang.engine.runtime.process_pool import Died, spread
 from circuitlang.results.run_listener import OutcomeList
@@ -122,7 +122,7 @@ def test_a_name_that_is_none_is_refused_with_a_guess(here):
 @pytest.fixture
 def broken(numbers_alone, monkeypatch) -> Callable[[Exception], None]:
     """Makes the second of the circuits fail."""
-    whole = runner.execute
+    whole = job_runner.execute
 
     def breaks(error: Exception) -> None:
         def execute(prepared, job):
@@ -130,7 +130,7 @@ def broken(numbers_alone, monkeypatch) -> Callable[[Exception], None]:
                 raise error
             return whole(prepared, job)
 
-        monkeypatch.setattr(runner, "execute", execute)
+        monkeypatch.setattr(job_runner, "execute", execute)
 
     return breaks
 
@@ -165,7 +165,7 @@ def test_from_python_what_failed_is_raised_after_the_others_are_done(here, broke
 
 def _breaking(again, folder, threads):
     """In a process of its own: the second circuit fails, the third kills its process."""
-    whole = runner.execute
+    whole = job_runner.execute
 
     def execute(prepared, job):
         if job.plan.id == IDS[1]:
@@ -174,14 +174,14 @@ def _breaking(again, folder, threads):
             os.kill(os.getpid(), signal.SIGKILL)
         return whole(prepared, job)
 
-    runner.execute = execute
-    return runner.start_worker(again, folder, threads)
+    job_runner.execute = execute
+    return parallel_runner.start_worker(again, folder, threads)
 
 
 def test_a_circuit_that_fails_or_kills_one_of_several_processes_does_not_lose_the_others(
     here, alone, numbers_alone, monkeypatch
 ):
-    monkeypatch.setattr(runner, "start_worker", _breaking)
+    monkeypatch.setattr(parallel_runner, "start_worker", _breaking)
     result = call("run", "-e", SPEC, "--jobs", "2", code=1)
     assert done() == [IDS[0], IDS[3]]
     assert numbers() == {name: alone[name] for name in (IDS[0], IDS[3])}

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 import circuitlang
 from circuitlang.cli.main import main
-from circuitlang.engine.runtime import runner
+from circuitlang.engine.runtime import job_runner
 from circuitlang.results.outputs import DRAWINGS, NUMBERS, asked_formats
 from tests.conftest import draw_pictures
 
@@ -56,7 +56,7 @@ def never_search(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> Any:
         raise AssertionError("a finished circuit was searched for again")
 
-    monkeypatch.setattr(runner, "execute", refuse)
+    monkeypatch.setattr(job_runner, "execute", refuse)
 
 
 def links(page: Path) -> list[Path]:

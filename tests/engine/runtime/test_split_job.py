@@ -30,7 +30,7 @@ from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
 from circuitlang.engine.evaluation.fidelity import responses
 from circuitlang.engine.graph.targets import Target
 from circuitlang.engine.graph.tracer import trace
-from circuitlang.engine.runtime import runner
+from circuitlang.engine.runtime import job_runner
 from circuitlang.engine.runtime.jobs import Options, prepare
 from circuitlang.plan.model import Choice
 from circuitlang.reporting.text.split_sentences import evidence, notes, verdict
@@ -296,7 +296,7 @@ def nothing_is_computed(monkeypatch):
         raise AssertionError("it was computed")
 
     for name in ("execute", "divide", "evaluate_split"):
-        monkeypatch.setattr(runner, name, never)
+        monkeypatch.setattr(job_runner, name, never)
 
 
 def test_a_split_has_a_folder_and_each_part_one_with_all_that_a_circuit_has(run):
@@ -386,8 +386,8 @@ def test_a_part_that_is_missing_is_found_again_and_no_other(run, monkeypatch):
     before = {path: path.read_bytes() for path in PLACE.rglob("*.json")}
     shutil.rmtree(PLACE / "parts-part2")
     done = []
-    execute = runner.execute
-    monkeypatch.setattr(runner, "execute", lambda prepared, job: done.append(job.plan.id) or execute(prepared, job))
+    execute = job_runner.execute
+    monkeypatch.setattr(job_runner, "execute", lambda prepared, job: done.append(job.plan.id) or execute(prepared, job))
     monkeypatch.setattr("circuitlang.engine.runtime.split_job.vectors", None)
     call("run", "-e", SPEC.format(into=2))
     assert done == ["parts-part2"]
@@ -485,7 +485,7 @@ def test_a_run_that_is_under_way_says_so(run):
     shutil.rmtree(PLACE / "parts")
     shutil.rmtree(PLACE / "parts-part2")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runner, "divide", lambda *_: 1 / 0)
+        patch.setattr(job_runner, "divide", lambda *_: 1 / 0)
         call("run", "-e", SPEC.format(into=2), code=1)
     page = (PLACE / "index.html").read_text()
     assert "1 of 2 circuits" in page

@@ -17,8 +17,9 @@ from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
 from circuitlang.engine.evaluation import reference_responses
 from circuitlang.engine.graph.targets import Target
 from circuitlang.engine.graph.tracer import trace
+from circuitlang.engine.runtime.job_runner import JobRunner
 from circuitlang.engine.runtime.jobs import Options, prepare
-from circuitlang.engine.runtime.runner import JobRunner, predecessors
+from circuitlang.engine.runtime.precomputation import predecessors
 from circuitlang.engine.runtime.work_sharing import precompute_shared
 from circuitlang.pipeline import compile_source, run_compiled
 from circuitlang.plan.model import Choice
@@ -88,7 +89,7 @@ def test_a_sweep_makes_one_pass_for_all_targets(here, numbers_alone, passes):
 
 def test_a_sweep_finds_what_single_circuits_find(here, numbers_alone, monkeypatch):
     together = spec(SWEEP, here)
-    monkeypatch.setattr("circuitlang.engine.runtime.runner.precompute_shared", lambda *_: None)
+    monkeypatch.setattr("circuitlang.engine.runtime.precomputation.precompute_shared", lambda *_: None)
     monkeypatch.setenv("CIRCUITLANG_CACHE", str(here / "another"))
     alone = spec(SWEEP, here / "images" / "..")
     assert [each["kept"] for each in together] == [each["kept"] for each in alone]
@@ -123,8 +124,8 @@ def test_of_several_processes_none_waits_for_another_layer(here, passes, monkeyp
     assert after.pop(second.plan.id) == first.plan.id
     assert last.plan.id not in after
     assert not passes
-    performer = JobRunner(prepared, here, jobs, apart=True)
-    monkeypatch.setattr("circuitlang.engine.runtime.runner.execute", lambda *_: 1 / 0)
+    performer = JobRunner(prepared, here, jobs, own_layer=True)
+    monkeypatch.setattr("circuitlang.engine.runtime.job_runner.execute", lambda *_: 1 / 0)
     (error,) = performer(first)
     assert isinstance(error, CircuitError)
     assert "ZeroDivisionError" in error.findings[0].message
@@ -230,7 +231,7 @@ def test_one_of_several_processes_holds_what_it_knows_of_one_feature(here, numbe
     text = "preserve conv4:[1, 2, 3] on images/dogs/* sparsity<=0.1 criterion=snip"
     compiled = compile_source(Source(str(here / "some.circuit"), text))
     prepared = prepare(compiled.plan, compiled.folder, compiled.origins, Options())
-    performer = JobRunner(prepared, here / "runs", prepared.jobs, apart=True)
+    performer = JobRunner(prepared, here / "runs", prepared.jobs, own_layer=True)
     for job in prepared.jobs:
         list(performer(job))
     assert [bool(job.subnetwork.memo.held) for job in prepared.jobs] == [False, False, True]

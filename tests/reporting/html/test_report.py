@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Page
 import circuitlang
 from circuitlang.api import Run
 from circuitlang.base.diagnostics import Finding, OutputError
-from circuitlang.engine.runtime import runner
+from circuitlang.engine.runtime import job_runner
 from circuitlang.reporting import run_overview
 from circuitlang.reporting.formats.page import page as report
 from circuitlang.reporting.html import charts
@@ -312,7 +312,7 @@ def index_rows(folder: Path) -> dict[str, bool]:
 def test_the_index_is_right_whatever_has_become_of_a_run(made, tmp_path, monkeypatch):
     spec = made.folder / "plan.yaml"
     out = tmp_path / "runs"
-    execute = runner.execute
+    execute = job_runner.execute
     begun = []
 
     def fails(prepared, job):
@@ -323,7 +323,7 @@ def test_the_index_is_right_whatever_has_become_of_a_run(made, tmp_path, monkeyp
             raise OutputError(Finding("E390", "no more"))
         return execute(prepared, job)
 
-    monkeypatch.setattr(runner, "execute", fails)
+    monkeypatch.setattr(job_runner, "execute", fails)
     # However slow the machine is, it is drawn after each circuit.
     monkeypatch.setattr(run_overview, "PAUSE", 0)
     with pytest.raises(OutputError, match="no more"):
@@ -334,7 +334,7 @@ def test_the_index_is_right_whatever_has_become_of_a_run(made, tmp_path, monkeyp
     monkeypatch.undo()
     # One by one, out of order: what is in the folder counts, not who put it there.
     shutil.copytree(made.folder / NAMES[5], out / "dogs" / NAMES[5])
-    monkeypatch.setattr(runner, "execute", fails)
+    monkeypatch.setattr(job_runner, "execute", fails)
     begun[:] = [{}, {}]
     with pytest.raises(OutputError):
         circuitlang.run(spec, out)

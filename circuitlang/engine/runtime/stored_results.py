@@ -1,0 +1,86 @@
+"""Stored results: the outcome of a job that an earlier run left in its folder, and the files that it lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from circuitlang.base.diagnostics import Finding, InputError
+from circuitlang.engine.runtime.jobs import Job
+from circuitlang.results.forecast import State
+from circuitlang.results.manifest import damage
+from circuitlang.results.outcomes import CircuitOutcome, SplitOutcome
+from circuitlang.results.reader import read, read_split, read_summary, visualised
+from circuitlang.results.rendering import due, missing_formats
+from circuitlang.results.split import SplitResult
+
+
+def stored(job: Job, folder: Path, visualise: bool = False) -> list[CircuitOutcome | SplitOutcome]:
+    """Return the stored outcomes of a job if they are those that would be computed, else none.
+
+    A split has outcomes if all of its circuits have. With `visualise`, circuits count whose channels were visualised.
+    """
+    place, identity = folder / job.plan.id, job.provenance.identity
+    with suppress(InputError):
+        if job.plan.into is None or job.part:
+            return [_circuit(place, identity, visualise)]
+        split = read_split(place)
+        if split.provenance.identity == identity and not damage(place):
+            circuits = [_circuit(folder / kind.id, kind.identity, visualise) for kind in split.kinds]
+            return [*circuits, SplitOutcome(SplitResult(split), place, cached=True)]
+    return []
+
+
+def state_of(job: Job, folder: Path, formats: Collection[str]) -> State:
+    """Compare what is in a job's folder below this one with what a run of these output formats would leave there."""
+    place = folder / job.plan.id
+    if not place.is_dir():
+        return "new"
+    if before := stored(job, folder):
+        return "incomplete" if incomplete(before, formats) else "finished"
+    try:
+        found = read_split(place) if job.plan.into is not None else read_summary(place)
+    except InputError:
+        # A file that is unchanged and unreadable is of another version.
+        return "damaged" if lost_files(place) else "changed"
+    return "damaged" if found.provenance.identity == job.provenance.identity else "changed"
+
+
+def incomplete(outcomes: Sequence[CircuitOutcome | SplitOutcome], formats: Collection[str]) -> bool:
+    """Return whether an output format that is asked for is absent from circuits and splits that are finished."""
+    results = [each.result.summary if isinstance(each, CircuitOutcome) else each.result.split for each in outcomes]
+    return any(due(formats, result.missing, result.unrendered) for result in results)
+
+
+def lacking(outcomes: Sequence[CircuitOutcome | SplitOutcome]) -> list[Finding]:
+    """List the output formats that failed for circuits and splits that are finished, each as a finding."""
+    found = []
+    for outcome in outcomes:
+        if isinstance(outcome, CircuitOutcome):
+            asked, missing = outcome.result.summary.plan, outcome.result.summary.missing
+            kept = "the circuit is kept, and only this is made"
+        else:
+            asked, missing = outcome.result.split.plan, outcome.result.split.missing
+            kept = "the circuits are kept, and only the split is made"
+        found += missing_formats(asked.id, missing, kept, asked.id)
+    return found
+
+
+def _circuit(place: Path, identity: str, visualise: bool) -> CircuitOutcome:
+    """Return a stored circuit. Raises InputError if it is missing, damaged, or another one."""
+    if not is_stored(place, identity) or (visualise and not visualised(place)) or damage(place):
+        raise InputError(Finding("E312", f"{place} holds another circuit"))
+    return CircuitOutcome(read(place), place, cached=True)
+
+
+def lost_files(place: Path) -> tuple[str, ...]:
+    """Describe the damage to the files of a circuit in a folder; empty where there is none."""
+    return tuple(damage(place)) if place.is_dir() and any(place.iterdir()) else ()
+
+
+def is_stored(place: Path, identity: str) -> bool:
+    """Return whether a folder holds the circuit of this identity."""
+    with suppress(InputError):
+        return read_summary(place).provenance.identity == identity
+    return False
