@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,22 @@ if TYPE_CHECKING:
     from circuitlang.engine.runtime.work_selection import WorkSelection
     from circuitlang.plan.compiled import CompiledPlan
     from circuitlang.results.types import Summary
+
+
+@dataclass(frozen=True)
+class Output:
+    """Choice of the output of a run: a style of progress, and the detail `quiet`, `verbose` or the usual one."""
+
+    progress: str
+    detail: str = ""
+
+    @property
+    def style(self) -> str:
+        return "none" if self.detail == "quiet" and self.progress == "auto" else self.progress
+
+    @property
+    def has_reports(self) -> bool:
+        return self.progress != "json" and self.detail != "quiet"
 
 
 @click.command()
@@ -53,6 +69,9 @@ if TYPE_CHECKING:
     envvar="CIRCUITLANG_PROGRESS",
     help="Progress as a line on a terminal, as a log, or as JSON lines on stdout in place of the reports.",
 )
+@click.option("--force", is_flag=True, help="Compute finished circuits again.")
+@click.option("-q", "--quiet", "detail", flag_value="quiet", help="Print findings alone.")
+@click.option("-v", "--verbose", "detail", flag_value="verbose", help="Print the report of every circuit, of many too.")
 @allow_code
 def run(
     spec: Path | None,
@@ -71,11 +90,13 @@ def run(
     junit: Path | None,
     summary: Path | None,
     progress: str,
+    force: bool,
+    detail: str | None,
     allow_code: bool,
 ) -> None:
     """Compute the circuits of a SPEC or plan.yaml.
 
-    Finished circuits are skipped.
+    Finished circuits are skipped. A run of many circuits prints one line for each instead of its report.
     """
     with exit_on_findings(), recorded(junit, summary) as recording:
         # The recording needs a name even if the source can't be read.
@@ -90,8 +111,9 @@ def run(
 
         work = WorkSelection(only, shard, jobs)
         recording.start(compiled, work)
-        options = Options(skip_unreadable, allow_code, visualise, device, batch_size, fast, render, recording)
-        _run(compiled, out / pipeline.run_name(source), options, lock, work, progress)
+        options = Options(skip_unreadable, allow_code, visualise, device, batch_size, fast, render, recording, force)
+        output = Output(progress, detail or "")
+        _run(compiled, out / pipeline.run_name(source), options, lock, work, output)
 
 
 def _read_lock(spec: Path | None) -> Lock:
@@ -109,15 +131,15 @@ def _run(
     options: Options,
     lock: Lock | None,
     work: WorkSelection,
-    progress: str,
+    output: Output,
 ) -> None:
     """Run a plan and print its results. Raises CircuitError about failed circuits and failed assertions."""
     from circuitlang.cli.run_output import NotePrinter, RunReport
     from circuitlang.results.run_listener import Listeners
 
     failures: tuple[Finding, ...] = ()
-    with display(progress) as shown:
-        report = RunReport(None if progress == "json" else shown.stdout, compiled)
+    with display(output.style) as shown:
+        report = RunReport(shown.stdout if output.has_reports else None, compiled, in_full=output.detail == "verbose")
         listener = Listeners(shown.listener, NotePrinter(shown.stderr), options.listener, report)
         try:
             pipeline.run_compiled(compiled, folder, replace(options, listener=listener), lock, work)

@@ -41,11 +41,12 @@ class RunReport(RunListener):
     Args:
         console: Console to print to; None if the report is left out.
         compiled: Plan of the run.
+        in_full: Print the report of every circuit even if there are many.
     """
 
-    def __init__(self, console: Console | None, compiled: CompiledPlan) -> None:
+    def __init__(self, console: Console | None, compiled: CompiledPlan, in_full: bool = False) -> None:
         self._console, self._compiled = console, compiled
-        self._in_full = len(compiled.plan.circuits) <= REPORTS_AT_MOST
+        self._in_full = in_full or len(compiled.plan.circuits) <= REPORTS_AT_MOST
         self._circuits: dict[str, list[Summary]] = {}
         self._comparisons: list[ComparisonStatus] = []
         self._total: int | None = None
@@ -120,18 +121,23 @@ def _end_report(console: Console, cached: bool) -> None:
 def print_overview(console: Console, circuits: list[Circuit], summaries: list[Summary]) -> None:
     """Print one line for each circuit, and the sweeps.
 
-    In a run of many circuits the members of a sweep get no line of their own.
+    In a run of many circuits the members of a sweep get no line of their own, and the others are sorted by fidelity.
     """
     swept = sweeps(circuits, {summary.plan.id: summary for summary in summaries})
     if len(summaries) > REPORTS_AT_MOST:
         console.print()
         members = {circuit.plan.id for sweep in swept for circuit in sweep.circuits}
         summaries = [summary for summary in summaries if summary.plan.id not in members]
+        summaries.sort(key=_fidelity, reverse=True)
     if summaries:
         console.print(circuit_report.overview(summaries))
     for sweep in swept:
         console.print(sweep_report(sweep))
         console.print()
+
+
+def _fidelity(summary: Summary) -> float:
+    return summary.judged.metrics.get("pearson", 0.0)
 
 
 def print_comparisons(console: Console, statuses: Sequence[ComparisonStatus]) -> None:

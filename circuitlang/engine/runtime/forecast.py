@@ -66,7 +66,7 @@ def expected_work(prepared: PreparedRun, jobs: Sequence[Job], folder: Path) -> d
     It is meant for displays: the files of finished circuits are not checked, and the result is empty if there is no
     forecast.
     """
-    due = [job for job in jobs if not _has_result(job, folder)]
+    due = [job for job in jobs if prepared.options.force or not _has_result(job, folder)]
     if not due:
         return {}
     plan = part_of(prepared.plan, [job.plan for job in due])

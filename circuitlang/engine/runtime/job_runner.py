@@ -17,7 +17,7 @@ from circuitlang.engine.runtime.job_errors import job_error
 from circuitlang.engine.runtime.jobs import Job, PreparedRun
 from circuitlang.engine.runtime.precomputation import Precomputation
 from circuitlang.engine.runtime.split_job import SplitJobs, divide, evaluate_split
-from circuitlang.engine.runtime.stored_results import incomplete, lost_files, stored
+from circuitlang.engine.runtime.stored_results import incomplete, lost_files, usable
 from circuitlang.results.outcomes import CircuitOutcome, SplitOutcome
 from circuitlang.results.outputs import FORMATS, MODULE
 from circuitlang.results.reader import read
@@ -48,7 +48,7 @@ class JobRunner:
     def __call__(self, job: Job) -> Iterator[JobResult]:
         """Yield the results of a job, computed unless they are stored."""
         self._precompute.release(job)
-        before = stored(job, self._folder, self._prepared.visualises(job))
+        before = usable(self._prepared, job, self._folder)
         single = job.plan.into is None or job.part
         if before and not incomplete(before, self._prepared.formats(job)):
             yield from before

@@ -67,6 +67,7 @@ class Options:
         fast: Score in TF32.
         render: Output formats, a `Rendering`; by default CIRCUITLANG_RENDER, or all.
         listener: Receiver of the run's events.
+        force: Compute circuits again that are finished.
     """
 
     skip_unreadable: bool = False
@@ -77,6 +78,7 @@ class Options:
     fast: bool = False
     render: str = field(default_factory=lambda: os.environ.get("CIRCUITLANG_RENDER", "all"))
     listener: RunListener = SILENT
+    force: bool = False
     # The module and the images that a Python program gave.
     memory: MemoryObjects = field(default_factory=MemoryObjects)
 

@@ -10,7 +10,7 @@ from circuitlang.base.diagnostics import CircuitError, Finding, OutputError
 from circuitlang.engine.runtime.job_runner import JobResult, JobRunner
 from circuitlang.engine.runtime.jobs import Job, PreparedRun
 from circuitlang.engine.runtime.parallel_runner import run_in_processes
-from circuitlang.engine.runtime.stored_results import incomplete, lacking, stored
+from circuitlang.engine.runtime.stored_results import incomplete, lacking, usable
 from circuitlang.results.run_listener import RunListener
 from circuitlang.results.writer import claim
 
@@ -75,7 +75,7 @@ def _parallel(
     """Yield what is stored, then what several processes compute."""
     due = []
     for job in jobs:
-        outcomes = stored(job, folder, prepared.visualises(job))
+        outcomes = usable(prepared, job, folder)
         if not outcomes or incomplete(outcomes, prepared.formats(job)):
             due.append(job)
             continue

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from circuitlang.base.diagnostics import Finding, InputError
-from circuitlang.engine.runtime.jobs import Job
+from circuitlang.engine.runtime.jobs import Job, PreparedRun
 from circuitlang.results.forecast import State
 from circuitlang.results.manifest import damage
 from circuitlang.results.outcomes import CircuitOutcome, SplitOutcome
@@ -30,6 +30,11 @@ def stored(job: Job, folder: Path, visualise: bool = False) -> list[CircuitOutco
             circuits = [_circuit(folder / kind.id, kind.identity, visualise) for kind in split.kinds]
             return [*circuits, SplitOutcome(SplitResult(split), place, cached=True)]
     return []
+
+
+def usable(prepared: PreparedRun, job: Job, folder: Path) -> list[CircuitOutcome | SplitOutcome]:
+    """Return the stored outcomes of a job that a run uses instead of computing it."""
+    return [] if prepared.options.force else stored(job, folder, prepared.visualises(job))
 
 
 def state_of(job: Job, folder: Path, formats: Collection[str]) -> State:
