@@ -83,6 +83,25 @@ def assertions(plan: Plan, summaries: Mapping[str, Summary]) -> Iterator[Asserti
             yield from made("expectation", name, expected.measure, expected.relation, expected.value, here)
 
 
+def failed_bounds(summary: Summary) -> list[Assertion]:
+    """Return the bounds in a circuit's own statement that it doesn't meet."""
+    numbers = summary.flat()
+    bounds = (
+        Assertion(
+            "bound",
+            summary.plan.id,
+            measure := f"{bound.sample}.{bound.metric}",
+            bound.relation,
+            bound.value,
+            True,
+            numbers.get(measure),
+            ("circuits", summary.plan.id, bound.metric),
+        )
+        for bound in summary.plan.bounds
+    )
+    return [bound for bound in bounds if not bound.holds]
+
+
 def failed_assertions(plan: Plan, summaries: Mapping[str, Summary], origins: Origins) -> Iterator[Finding]:
     """Yield a finding for each bound and expectation of a plan that its results don't meet.
 

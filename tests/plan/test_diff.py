@@ -192,7 +192,7 @@ def test_runs_differ_in_numbers_kernels_and_provenance(here, numbers_alone, stan
     by_name = {each["name"]: each for each in found["numbers"]}
     assert by_name["kept"]["difference"] == numbers[1]["kept"] - numbers[0]["kept"] > 0
     assert by_name["train.pearson"]["before"] == numbers[0]["train"]["metrics"]["pearson"]
-    assert set(json.loads((folders[0] / "metrics.json").read_text())) == set(by_name)
+    assert set(json.loads((folders[0] / "metrics.json").read_text())) == {*by_name, "verdict"}
     kept = [naive(folder) for folder in folders]
     assert found["kernels"]["common"] == len(kept[0] & kept[1])
     assert found["kernels"]["iou"] == pytest.approx(len(kept[0] & kept[1]) / len(kept[0] | kept[1]))

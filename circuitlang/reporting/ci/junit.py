@@ -9,6 +9,7 @@ from xml.etree import ElementTree as Xml
 from circuitlang.base.diagnostics import Finding
 from circuitlang.reporting.ci.record import Record
 from circuitlang.reporting.diagram.svg import clean
+from circuitlang.results.verdict import verdict
 
 _GROUPS = {"bound": "bounds", "expectation": "expectations"}
 
@@ -17,7 +18,7 @@ def junit(record: Record) -> bytes:
     """Write a test case for each circuit, bound and expectation, and one for the run itself.
 
     A promise that doesn't hold is a failure, a circuit that can't be computed an error, and what was not come to is
-    skipped. In the shape of the schemas of both Ant and Jenkins.
+    skipped. Verdicts are properties of the suite. In the shape of the schemas of both Ant and Jenkins.
     """
     cases = [*_run(record), *_circuits(record), *_promises(record)]
     seconds = sum(done.seconds for done in record.done.values())
@@ -36,7 +37,9 @@ def junit(record: Record) -> bytes:
         timestamp=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S"),
         hostname="localhost",
     )
-    Xml.SubElement(suite, "properties")
+    properties = Xml.SubElement(suite, "properties")
+    for name, done in record.done.items():
+        Xml.SubElement(properties, "property", name=clean(f"verdict.{name}"), value=verdict(done.summary))
     suite.extend(cases)
     for stream in ("system-out", "system-err"):
         Xml.SubElement(suite, stream)

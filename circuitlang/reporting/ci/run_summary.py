@@ -9,6 +9,7 @@ from typing import Any
 from circuitlang.reporting.ci.record import Record
 from circuitlang.reporting.diagnostics.json import plain
 from circuitlang.results.assertions import Assertion
+from circuitlang.results.verdict import verdict
 
 
 def run_summary(record: Record) -> bytes:
@@ -31,13 +32,15 @@ def run_summary(record: Record) -> bytes:
 def _circuit(record: Record, name: str) -> dict[str, Any]:
     if name not in record.done:
         state = "failed" if record.failed(name) else "not computed"
-        return {"id": name, "state": state, "seconds": None, "target": None, "criterion": None, "numbers": {}}
+        unknown = dict.fromkeys(("seconds", "verdict", "target", "criterion"))
+        return {"id": name, "state": state, **unknown, "numbers": {}}
     done = record.done[name]
     plan = done.summary.plan
     return {
         "id": name,
         "state": "finished before" if done.cached else "computed",
         "seconds": None if done.cached else round(done.seconds, 3),
+        "verdict": verdict(done.summary),
         "target": str(plan.target),
         "criterion": str(plan.criterion),
         "numbers": {key: _number(value) for key, value in done.summary.flat().items()},

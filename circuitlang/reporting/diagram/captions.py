@@ -10,7 +10,7 @@ import numpy as np
 from circuitlang.plan.clauses import claims
 from circuitlang.reporting.diagram.edges import IMAGE, Channel, Connection, Connections
 from circuitlang.reporting.diagram.svg import shorten
-from circuitlang.reporting.text import circuit_sentences
+from circuitlang.reporting.text import circuit_sentences, verdict_sentences
 from circuitlang.results.types import LayerSummary, Result
 
 
@@ -39,7 +39,7 @@ def subtitle(result: Result, found: Connections, columns: Collection[int]) -> li
     if not effective:
         target = shorten(str(plan.target), 48)
         collapsed = f"No kernel is effective: no kept kernel lies on a path from the image to {target}."
-        return [*lines, circuit_sentences.constant_feature(target) if summary.unheard else collapsed]
+        return [*lines, verdict_sentences.constant_feature(target) if summary.unheard else collapsed]
     if left_out:
         kernels = f"{effective - left_out:,} of {_count(effective, 'effective kernel')}"
         edges = f"{len(found.strongest):,} strongest edges"

@@ -20,9 +20,10 @@ from circuitlang.reporting.formats.diagram import diagram
 from circuitlang.reporting.html import charts
 from circuitlang.reporting.html.pages import render
 from circuitlang.reporting.terminal.circuit_report import strongest
-from circuitlang.reporting.text import circuit_sentences
+from circuitlang.reporting.text import circuit_sentences, verdict_sentences
 from circuitlang.results.outputs import output_format
 from circuitlang.results.types import ExampleImage, Result
+from circuitlang.results.verdict import verdict
 
 # Above and below zero, as in the diagram; how strong is how opaque, so that zero is neutral on light and dark.
 _ABOVE, _BELOW = (217, 95, 14), (44, 118, 190)
@@ -64,6 +65,9 @@ def page(result: Result) -> dict[str, bytes]:
         "images": circuit_sentences.images(summary),
         "contrast": circuit_sentences.contrast(summary),
         "notes": circuit_sentences.notes(summary),
+        "verdict": verdict_sentences.title(summary),
+        "good": verdict(summary) == "preserved",
+        "verb": verdict_sentences.verb(summary),
         "comparisons": _prose(circuit_sentences.comparisons(summary)),
         "search": circuit_sentences.search(summary),
         "budget": circuit_sentences.budget(summary),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -13,7 +14,8 @@ from circuitlang.plan.model import Circuit, Plan
 from circuitlang.plugins.protocols import METRICS
 from circuitlang.reporting.html.pages import render
 from circuitlang.reporting.terminal.comparison_report import claims, title
-from circuitlang.reporting.text import circuit_sentences, split_sentences
+from circuitlang.reporting.text import circuit_sentences, split_sentences, verdict_sentences
+from circuitlang.results.assertions import assertions
 from circuitlang.results.comparison import Comparison
 from circuitlang.results.split import Split
 from circuitlang.results.sweep import Curve, Sweep, effective
@@ -76,7 +78,10 @@ def index(
         name=name,
         model=str(plan.model),
         rows=rows,
-        remarks=[circuit_sentences.remarks(summary) if summary else "" for _, summary in rows],
+        remarks=[circuit_sentences.circumstances(summary) if summary else "" for _, summary in rows],
+        verdicts=[verdict_sentences.title(summary) if summary else "" for _, summary in rows],
+        counts=Counter(map(verdict_sentences.title, summaries)).most_common(),
+        failed=[each for each in assertions(plan, finished) if each.computed and not each.holds],
         notes=list(dict.fromkeys(note for each in known for note in circuit_sentences.weights_notes(each.provenance))),
         splits=[(circuit, splits[circuit.id]) for circuit in plan.circuits if circuit.id in splits],
         verdict=split_sentences.verdict,

@@ -14,9 +14,10 @@ from rich.text import Text
 
 from circuitlang.plan.clauses import claims
 from circuitlang.reporting.terminal.layout import Claim, ResponsiveTable, empty_table, origin, section, separated
-from circuitlang.reporting.text import circuit_sentences
+from circuitlang.reporting.text import circuit_sentences, verdict_sentences
 from circuitlang.results.sweep import shared_metrics
 from circuitlang.results.types import Fidelity, LayerSummary, Result, Summary
+from circuitlang.results.verdict import verdict
 
 _BAR, _NARROW = 24, 8  # of a table without and with the paths of modules
 _STRONGEST = 8
@@ -45,10 +46,10 @@ def render(result: Result, folder: Path | None = None) -> RenderableType:
 def brief(summary: Summary, cached: bool) -> Text:
     """Summarise a circuit in one line, marked `cached` if it was finished before."""
     pearson = summary.judged.metrics.get("pearson", 0.0)
-    text = Text.assemble((summary.plan.id, "bold"), f"  {summary.kept:,} {summary.noun}s, pearson ")
-    text.append(f"{pearson:.3f}", _grade(pearson))
-    if summary.unheard or not summary.effective:
-        text.append(", nothing to preserve" if summary.unheard else ", collapsed", "yellow")
+    text = Text.assemble((summary.plan.id, "bold"), "  ", _verdict(summary))
+    text.append(f", {summary.kept:,} {summary.noun}s, pearson ").append(f"{pearson:.3f}", _grade(pearson))
+    if not summary.effective and not summary.unheard:
+        text.append(", collapsed", "yellow")
     if cached:
         text.append("  finished before", "dim")
     return text
@@ -82,12 +83,12 @@ def _overview(summaries: Sequence[Summary], without: Collection[str]) -> Table:
 def _claim(summary: Summary) -> RenderableType:
     plan, fidelity = summary.plan, summary.judged
     pearson = fidelity.metrics.get("pearson", 0.0)
-    text = Text()
+    text = _verdict(summary).append(": ")
     text.append(f"{plan.target}", "bold")
     text.append(f" of {summary.model.name}, on {circuit_sentences.images(summary)}\n", "dim")
     text.append(f"{summary.kept:,} of {summary.relevant:,} {summary.noun}s", "bold cyan")
     text.append(f" ({circuit_sentences.share(summary):.1%})", "cyan")
-    text.append(" keep it at ")
+    text.append(f" {verdict_sentences.verb(summary)} ")
     text.append(f"pearson {pearson:.3f}", f"bold {_grade(pearson)}")
     for claim in claims(plan):
         text.append(f", {claim}", "bold magenta")
@@ -97,6 +98,11 @@ def _claim(summary: Summary) -> RenderableType:
         text.append(f"pearson {summary.contrast.metrics['pearson']:.3f}", "bold")
         text.append(f" {circuit_sentences.contrast(summary)}")
     return Claim(text, plan.id)
+
+
+def _verdict(summary: Summary) -> Text:
+    colour = {"preserved": "green", "partly": "yellow", "constant": "yellow"}.get(verdict(summary), "red")
+    return Text().append(verdict_sentences.title(summary), f"bold {colour}")
 
 
 def _notes(summary: Summary) -> Iterator[RenderableType]:

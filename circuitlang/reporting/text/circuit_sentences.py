@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from circuitlang.base.diagnostics import listing
 from circuitlang.plan.clauses import claims
+from circuitlang.reporting.text import verdict_sentences
+from circuitlang.results.assertions import failed_bounds
 from circuitlang.results.types import Provenance, Summary
+from circuitlang.results.verdict import verdict
 
 # Any two points lie on a line: with so few responses a correlation is 1 or -1.
 _FEW = 2
@@ -47,10 +50,11 @@ def share(summary: Summary) -> float:
 def notes(summary: Summary) -> list[str]:
     """Return the caveats about a circuit."""
     notes = []
-    if summary.unheard:
-        notes.append(f"{constant_feature(str(summary.plan.target))} Try other images, or another feature.")
+    if not_preserved := verdict_sentences.reason(summary):
+        notes.append(f"{not_preserved} {verdict_sentences.advice(summary)}".rstrip())
     if summary.effective == 0 and not summary.unheard:
         notes.append("The circuit has collapsed: no kept kernel lies on a path from the image to the feature.")
+    notes += [f"The circuit fails a bound of its statement: {bound.says}." for bound in failed_bounds(summary)]
     if summary.constant:
         kernels = "1 kernel reads" if summary.constant == 1 else f"{summary.constant:,} kernels read"
         notes.append(f"{kernels} channels that are constant on all images: every circuit keeps them, uncounted.")
@@ -91,10 +95,16 @@ def weights_notes(provenance: Provenance) -> list[str]:
 
 
 def remarks(summary: Summary) -> str:
+    """Summarise the verdict, unless a circuit is preserved, and its circumstances in a few words."""
+    words = [verdict_sentences.title(summary)] if verdict(summary) != "preserved" else []
+    return ", ".join(filter(None, (*words, circumstances(summary))))
+
+
+def circumstances(summary: Summary) -> str:
     """Summarise in a few words what sets a circuit apart beside its numbers; empty where nothing does."""
     plan, words = summary.plan, []
-    if summary.unheard or not summary.effective:
-        words.append("nothing to preserve" if summary.unheard else "collapsed")
+    if not summary.effective and not summary.unheard:
+        words.append("collapsed")
     if summary.walk and not _holds(summary):
         words.append("bound not met")
     words += claims(plan)
@@ -103,11 +113,6 @@ def remarks(summary: Summary) -> str:
     if summary.test is None:
         words.append("in-sample")
     return ", ".join(words)
-
-
-def constant_feature(target: str) -> str:
-    """State that a feature is constant, so that there is nothing to preserve."""
-    return f"Nothing to preserve: {target} is constant on these images."
 
 
 def _holds(summary: Summary) -> bool:

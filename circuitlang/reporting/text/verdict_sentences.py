@@ -1,0 +1,87 @@
+"""Sentences about the verdict on a circuit, for the terminal and for pages."""
+
+from __future__ import annotations
+
+from circuitlang.base.diagnostics import listing
+from circuitlang.plan.clauses import Kernels, Sparsity
+from circuitlang.results.types import Summary
+from circuitlang.results.verdict import METRIC, PRESERVED, equal_baselines, threshold, verdict
+
+_TITLES = {"partly": "partly preserved"}
+_VERBS = {"preserved": "keep it at", "partly": "keep it in part, at", "no better than a baseline": "reach"}
+
+
+def title(summary: Summary) -> str:
+    """Return the verdict as a headline names it."""
+    word = verdict(summary)
+    return _TITLES.get(word, word)
+
+
+def verb(summary: Summary) -> str:
+    """Return what the kernels of a circuit do, before the fidelity that they reach."""
+    return _VERBS.get(verdict(summary), "reach only")
+
+
+def headline(summary: Summary) -> str:
+    """State the verdict, the size and the fidelity of a circuit in a line without its full stop."""
+    word = verdict(summary)
+    if word == "constant":
+        return f"constant: {summary.plan.target} is the same on all images"
+    fidelity = f"{METRIC} {summary.judged.metrics.get(METRIC, 0.0):.3f}"
+    return f"{title(summary)}: {summary.kept:,} {summary.noun}s {verb(summary)} {fidelity}"
+
+
+def reason(summary: Summary) -> str:
+    """Explain a verdict other than `preserved` in a sentence; empty for `preserved`."""
+    metrics = summary.judged.metrics
+    match verdict(summary):
+        case "constant":
+            return constant_feature(str(summary.plan.target))
+        case "worse than silence":
+            numbers = listing([f"{name} {metrics[name]:.3f}" for name in ("error", "r2") if name in metrics])
+            return f"No output at all, or the feature's mean, would be nearer to the feature: {numbers}."
+        case "no better than a baseline":
+            names = equal_baselines(summary)
+            values = listing([f"{name} {summary.baselines[name].metrics[METRIC]:.3f}" for name in names])
+            return f"A circuit of the same size by another rule reaches as much: {METRIC} of {values}."
+        case "partly" | "not preserved":
+            least = threshold(summary.plan)
+            whose = "the bound of its statement" if least != PRESERVED else "the threshold"
+            return f"Preserved would be {METRIC} {least:g} or more, {whose}."
+    return ""
+
+
+def advice(summary: Summary) -> str:
+    """Suggest what to try next for a circuit that is not preserved; empty where it is."""
+    word, plan = verdict(summary), summary.plan
+    if word == "preserved":
+        return ""
+    if word == "constant":
+        return "Try other images, or another feature."
+    steps = []
+    if word == "no better than a baseline":
+        steps.append("a smaller size, where criteria differ")
+    elif larger := _larger(summary):
+        steps.append(f"a larger size, as {larger}")
+    if word != "no better than a baseline" and plan.calibrate == "none":
+        steps.append("calibrate=affine, which refits scales and offsets")
+    if plan.criterion.name != "annealed":
+        steps.append("criterion=annealed, which keeps most at small sizes")
+    if plan.size is not None:
+        steps.append("a look at the curve, by keep<=each(5%, 10%, 20%, 50%)")
+    return f"Try {listing(steps, 'or')}." if steps else ""
+
+
+def constant_feature(target: str) -> str:
+    """State that a feature is constant, so that there is nothing to preserve."""
+    return f"Nothing to preserve: {target} is constant on these images."
+
+
+def _larger(summary: Summary) -> str:
+    """Return a clause for twice the size; empty where that is the whole network."""
+    match summary.plan.size:
+        case Sparsity(at_most=share) if share <= 0.5:
+            return f"keep<={200 * share:g}%"
+        case Kernels(at_most=number) if 2 * number <= summary.relevant:
+            return f"kernels<={2 * number}"
+    return ""

@@ -1,0 +1,66 @@
+"""The verdict on a circuit: whether it preserves its feature, in a word, by its measured fidelity."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from circuitlang.plan.clauses import Circuit
+from circuitlang.results.types import Fidelity, Summary
+
+Verdict = Literal["preserved", "partly", "not preserved", "worse than silence", "no better than a baseline", "constant"]
+
+# The metric that decides, and the least of it that is `preserved` and `partly`.
+METRIC = "pearson"
+PRESERVED = 0.9
+PARTLY = 0.5
+# Silence, no output at all, has an error of 1. The mean of the feature has an r2 of 0.
+SILENCE = 1.0
+MEAN = 0.0
+# Circuits of the same size that one must exceed.
+BASELINES = ("random", "magnitude")
+
+
+def verdict(summary: Summary) -> Verdict:
+    """Judge a circuit by its held-out fidelity, or by that of its own images where nothing was held out.
+
+    The first that applies: `constant` is a feature that is the same on all images. `worse than silence` is an error of
+    1 or more, or an r2 below 0. A pearson below `PARTLY` is `not preserved`. A pearson whose interval overlaps with
+    that of a random or a magnitude circuit of the same size, or lies below it, is `no better than a baseline`. What
+    remains is `partly`, or `preserved` from `PRESERVED` on, or from the bound on pearson that the spec sets.
+    """
+    fidelity = summary.judged
+    if summary.unheard:
+        return "constant"
+    if fidelity.metrics.get("error", 0.0) >= SILENCE or fidelity.metrics.get("r2", 0.0) < MEAN:
+        return "worse than silence"
+    value = fidelity.metrics.get(METRIC, 0.0)
+    preserved = threshold(summary.plan)
+    # Written so that a value that isn't a number is not preserved.
+    if not value >= min(PARTLY, preserved):
+        return "not preserved"
+    if equal_baselines(summary):
+        return "no better than a baseline"
+    return "preserved" if value >= preserved else "partly"
+
+
+def threshold(circuit: Circuit) -> float:
+    """Return the least pearson at which a circuit is preserved: the spec's bound, or `PRESERVED`."""
+    bounds = [bound.value for bound in circuit.bounds if bound.metric == METRIC]
+    return max(bounds, default=PRESERVED)
+
+
+def equal_baselines(summary: Summary) -> list[str]:
+    """Return the baselines that a circuit is no better than, but for the one that is its own criterion."""
+    return [
+        name
+        for name in BASELINES
+        if name in summary.baselines
+        and name != summary.plan.criterion.name
+        and _ends(summary.judged)[0] <= _ends(summary.baselines[name])[1]
+    ]
+
+
+def _ends(fidelity: Fidelity) -> tuple[float, float]:
+    """Return the ends of the interval of the deciding metric; of a single image, its value."""
+    value = fidelity.metrics.get(METRIC, 0.0)
+    return fidelity.intervals.get(METRIC, (value, value))
