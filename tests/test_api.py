@@ -108,6 +108,7 @@ def test_numbers_and_masks(folder):
     summary = loaded.summary
     assert loaded.metrics["kept"] == summary.kept
     written = json.loads((folder / "plain" / "metrics.json").read_text())
+    assert written.pop("verdict") == "preserved"
     assert loaded.metrics == pytest.approx(written, abs=1e-6)
     for layer, kernels in zip(summary.layers, loaded.circuit.kernels, strict=True):
         mask = loaded.masks[layer.path]

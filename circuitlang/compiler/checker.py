@@ -62,6 +62,7 @@ class _Check:
         self._find_models(self._file)
         model = self._model()
         scope = self._definitions(self._file, model)
+        scope.circuits = {each.name.text for each in self._file.statements if isinstance(each, syntax.Circuit)}
         for statement in self._file.statements:
             if isinstance(statement, (syntax.Preserve, syntax.Split)):
                 self._circuits.extend(self._asked(statement, None, statement.span, scope))
@@ -255,8 +256,8 @@ class _Check:
         statement = text if len(text := span.text) <= LONGEST else f"{text[:LONGEST]}…"
         for variant, chosen in variants:
             read = read_clauses(chosen, PRESERVE, scope)
-            self._consistent(read, span, has_errors=read.has_errors or scope.spoiled_defaults)
-            if self._findings.count > before or scope.spoiled_defaults or images is None:
+            self._consistent(read, span, has_errors=read.has_errors or scope.spoiled_defaults or node.incomplete)
+            if self._findings.count > before or scope.spoiled_defaults or images is None or node.incomplete:
                 continue
             if None in read.values.values():
                 continue
@@ -350,6 +351,6 @@ def _into(node: syntax.Split) -> int | Literal["auto"]:
     if isinstance(node.into, syntax.Number):
         return values.whole(node.into, 2)
     if node.into.text != "auto":
-        cure = did_you_mean(node.into.text, ["auto"])
+        cure = did_you_mean(node.into.text, ["auto"], "as into 2 or into auto")
         raise SpecError(Finding("E212", f"unknown value '{node.into.text}'", node.into.span, "a number, or auto", cure))
     return "auto"

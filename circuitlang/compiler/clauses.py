@@ -10,6 +10,7 @@ from typing import Any, cast
 from circuitlang.base.diagnostics import Finding, SpecError, did_you_mean, listing
 from circuitlang.base.source import Span
 from circuitlang.compiler import syntax, values
+from circuitlang.compiler.clause_cures import clause_cure, value_cure
 from circuitlang.compiler.image_sets import image_set
 from circuitlang.compiler.scope import Scope
 from circuitlang.plan.clauses import IMAGES, PRESERVE, Bound, Calibrate, Clause, EndToEnd, Kernels, Sparsity
@@ -49,7 +50,7 @@ def read_value(rule: Clause, node: syntax.Value, scope: Scope) -> Any:
         case "whole":
             return values.whole(node, int(low), None if high is None else int(high))
         case "word":
-            return _word(node, rule.words)
+            return _word(node, rule.name, rule.words)
         case "calibrate":
             return _calibrate(node, rule.words)
         case "criterion":
@@ -60,9 +61,10 @@ def read_value(rule: Clause, node: syntax.Value, scope: Scope) -> Any:
             return image_set(node, scope)
 
 
-def _word(node: syntax.Value, options: tuple[str, ...]) -> str:
+def _word(node: syntax.Value, name: str, options: tuple[str, ...]) -> str:
     if not isinstance(node, syntax.Name) or node.text not in options:
-        cure = did_you_mean(node.span.text, options)
+        cure = value_cure(name, node.span.text)
+        cure = cure or did_you_mean(node.span.text, options, f"as {name}={options[-1]}")
         raise SpecError(Finding("E212", f"unknown value '{node.span.text}'", node.span, listing(options, "or"), cure))
     return node.text
 
@@ -73,13 +75,13 @@ def _calibrate(node: syntax.Value, options: tuple[str, ...]) -> Calibrate | EndT
         cure = f"write kernels(method={node.text})"
         raise SpecError(Finding("E212", f"unknown value '{node.text}'", node.span, listing(options, "or"), cure))
     if not isinstance(node, syntax.Call):
-        return cast(Calibrate, _word(node, options))
-    name = cast(Calibrate, _word(node.name, options))
+        return cast(Calibrate, _word(node, "calibrate", options))
+    name = cast(Calibrate, _word(node.name, "calibrate", options))
     known = {each: Declaration(each, "", "", _CALIBRATE if each == "kernels" else ()) for each in options}
     choice = values.choice(node, "value", "E212", known)
     written = {each.name.text: each for each in node.arguments if isinstance(each, syntax.Keyword)}
     if "method" in written:
-        _word(written["method"].value, _METHODS)
+        _word(written["method"].value, "method", _METHODS)
     if name == "kernels" and choice.parameters["method"] == "end_to_end":
         return EndToEnd(int(choice.parameters["passes"]))
     if "passes" in written:
@@ -106,7 +108,8 @@ def read_clauses(clauses: Iterable[syntax.Clause], rules: Mapping[str, Clause], 
 def _clause(clause: syntax.Clause, rules: Mapping[str, Clause], scope: Scope, read: Clauses) -> None:
     name = word(clause)
     if name in read.spans:
-        raise SpecError(Finding("E206", f"'{name}' is given twice", clause.span, "the second time"))
+        cure = f"for a circuit each, write {clause.name.text}{clause.relation}each(FIRST, SECOND)"
+        raise SpecError(Finding("E206", f"'{name}' is given twice", clause.span, "the second time", cure))
     read.spans[name] = clause.span
     rule = rules.get(name)
     if rule is None and rules is PRESERVE and (bound := _bound(clause, scope)):
@@ -115,9 +118,17 @@ def _clause(clause: syntax.Clause, rules: Mapping[str, Clause], scope: Scope, re
     if rule is None:
         known = [*rules, *(sorted(scope.vocabulary.metrics) if rules is PRESERVE else ())]
         label = f"expected {listing(list(rules), 'or')}" + (", or a metric" if rules is PRESERVE else "")
-        cure = _elsewhere(clause, rules) or did_you_mean(name, [*known, *ALIASES])
+        cure = _elsewhere(clause, rules) or clause_cure(clause, rules) or did_you_mean(name, [*known, *ALIASES])
         raise SpecError(Finding("E106", f"unknown clause '{clause.name.text}'", clause.name.span, label, cure))
     relation(clause.relation, (rule.relation,), clause, rule.example)
+    if isinstance(clause.value, syntax.List) and rule.kind != "images":
+        several = ", ".join(item.span.text for item in clause.value.items)
+        cure = f"for a circuit each, write {clause.name.text}{clause.relation}each({several})"
+        raise values.wrong(clause.value, "one value", cure)
+    if isinstance(clause.value, syntax.Range):
+        first, last = clause.value.first.text, clause.value.last.text
+        cure = f"write {clause.name.text}{clause.relation}{last}, or each({first}, {last}) for a circuit each"
+        raise values.wrong(clause.value, "one value", cure)
     value = read_value(rule, clause.value, scope)
     read.values[name] = value
     read.value_spans[name] = clause.value.span

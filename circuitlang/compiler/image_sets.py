@@ -61,6 +61,11 @@ def image_set(node: syntax.Value, scope: Scope) -> PlacedImages | None:
                 cure = did_you_mean(name, known, path)
                 raise SpecError(Finding("E101", f"unknown image set '{name}'", node.span, label, cure))
             return scope.sets[name]
+        case syntax.Path(text=text) if text.startswith("'") and text.endswith("'") and len(text) > 2:
+            cure = f'write "{text[1:-1]}", or the path without quotes'
+            raise SpecError(
+                Finding("E005", "single quotes are not expected here", node.span, "quotes are double", cure)
+            )
         case syntax.Path(text=text) | syntax.String(text=text):
             return PlacedImages(text, Images([_from(scope, node, text)]), node.span)
         case syntax.List():

@@ -9,6 +9,12 @@ from circuitlang.plan import preprocessing
 from circuitlang.plan.model import Argument, Model
 from circuitlang.plugins.registry import Value
 
+# Arguments of other libraries that are chosen elsewhere.
+_ELSEWHERE = {
+    "pretrained": "published weights are the default; weights=none has none, and weights=NAME chooses others",
+    "device": "an option of the command line: run --device NAME",
+}
+
 
 def read_model(statement: syntax.Model, vocabulary: Vocabulary) -> Model:
     """`NAME(...)` of torchvision, `SOURCE.NAME(...)`, or `SOURCE("what", ...)`. Raises SpecError."""
@@ -20,7 +26,8 @@ def read_model(statement: syntax.Model, vocabulary: Vocabulary) -> Model:
         source, name = prefix, arguments.pop(0).text  # type: ignore[union-attr]
     if source not in vocabulary.models:
         sources = sorted(vocabulary.models)
-        label, cure = f"models come from {listing(sources)}", did_you_mean(source, sources)
+        label = f"models come from {listing(sources)}"
+        cure = did_you_mean(source, sources, _another_source(call.name.text))
         raise SpecError(Finding("E109", f"unknown model source '{source}'", call.name.span, label, cure))
     read: dict[str, Argument] = {}
     for argument in arguments:
@@ -29,8 +36,19 @@ def read_model(statement: syntax.Model, vocabulary: Vocabulary) -> Model:
         key = argument.name.text
         if key in read:
             raise SpecError(Finding("E206", f"'{key}' is given twice", argument.span))
+        if source in ("torchvision", "timm") and key in _ELSEWHERE:
+            label = "this is no argument of the network"
+            raise SpecError(Finding("E105", f"unknown parameter '{key}'", argument.span, label, _ELSEWHERE[key]))
         read[key] = _model_argument(key, argument.value)
     return Model(source, name, read)
+
+
+def _another_source(name: str) -> str:
+    """Return a cure for a model of an unknown source, which may be a file or a module."""
+    ending = name.rpartition(".")[2]
+    if ending in ("pt", "pth", "safetensors", "ckpt"):
+        return f'weights belong to a network: write model resnet18(weights="{name}")'
+    return f'write model python("{name}")' if ending == "py" else "write model NAME, or model SOURCE.NAME"
 
 
 def _model_argument(key: str, node: syntax.Value) -> Argument:

@@ -8,12 +8,15 @@ from itertools import pairwise
 from typing import Any
 
 from lark import TextSlice, Token, Tree, UnexpectedCharacters, UnexpectedInput, UnexpectedToken
+from msgspec.structs import replace
 
 from circuitlang.base.diagnostics import Finding, did_you_mean, listing
 from circuitlang.base.source import Source, Span
 from circuitlang.compiler import syntax
 from circuitlang.compiler.grammar import parser
 from circuitlang.compiler.limits import MOST_MISTAKES
+from circuitlang.compiler.recovery import broken_clause
+from circuitlang.compiler.syntax_cures import statement_cure, syntax_cure
 
 STATEMENTS = (
     "model",
@@ -55,6 +58,8 @@ _ENGLISH = {
 }
 # Deeper nesting is no spec, and would exhaust the parser.
 _DEEPEST = 50
+# Clauses of one statement that are left out to read the others.
+_MOST_OF_A_STATEMENT = 20
 # Text that may stand before a statement: spaces, and comments to the ends of their lines. There is one way to read it,
 # because an expression that could take a comment for several would try them all.
 _BEFORE = r"(?:[\s\ufeff]|#[^\n]*(?:\n|\Z))*"
@@ -75,17 +80,18 @@ def parse(source: Source) -> syntax.File:
     findings: list[Finding] = []
     broken: set[str] = set()
     for start, end, mistake in _split(source):
-        result = mistake or _statement(source, start, end)
-        if isinstance(result, Finding):
-            findings.append(result)
+        statement, mistakes = (None, [mistake]) if mistake else _statement(source, start, end)
+        findings.extend(mistakes)
+        if statement is None:
             broken.add(_about(source.text[start:end]))
-            if len(findings) > MOST_MISTAKES:
-                # The part that was read would seem to lack what the rest defines.
-                findings.append(Finding("E009", "too many mistakes", result.span, "what follows is not read"))
-                return syntax.File(source, (), tuple(findings))
         else:
-            statements.append(result)
-            findings.extend(_spaces(result))
+            statements.append(statement)
+            broken |= {"defaults"} if mistakes and isinstance(statement, syntax.Defaults) else set()
+            findings.extend(_spaces(statement))
+        if len(findings) > MOST_MISTAKES:
+            # The part that was read would seem to lack what the rest defines.
+            findings.append(Finding("E009", "too many mistakes", findings[-1].span, "what follows is not read"))
+            return syntax.File(source, (), tuple(findings))
     return syntax.File(source, tuple(statements), tuple(findings), frozenset(broken))
 
 
@@ -97,7 +103,10 @@ def _split(source: Source) -> Iterator[tuple[int, int, Finding | None]]:
     for match in _SCAN.finditer(text):
         token, span = match.group(), Span(source, match.start(), match.end())
         if match["string"] and (len(token) < 2 or not token.endswith('"')):
-            mistake = Finding("E002", "this string is never closed", span, 'no closing " on this line')
+            closed = token.split()[0].rstrip("])},;") + '"'
+            mistake = Finding(
+                "E002", "this string is never closed", span, 'no closing " on this line', f"close it, as {closed}"
+            )
         elif token in _BRACKETS:
             opened.append(span.start)
             if len(opened) > _DEEPEST:
@@ -124,23 +133,43 @@ def _stretch(text: str, start: int, end: int, mistake: Finding | None) -> Iterat
         yield start, end, mistake
 
 
-def _statement(source: Source, start: int, end: int) -> syntax.Statement | Finding:
+def _statement(source: Source, start: int, end: int) -> tuple[syntax.Statement | None, list[Finding]]:
+    """Read a statement; where clauses can't be read, the statement without them, and a mistake for each of them."""
     word = _FIRST.match(source.text, start, end)
     if word and word[1] not in STATEMENTS:
-        at, length = word.start(1), max(len(word[1]), 1)
-        return Finding(
-            "E001",
-            f"unknown statement '{word[1] or source.text[at]}'",
-            Span(source, at, at + length),
-            f"a statement begins with {listing(STATEMENTS, 'or')}",
-            did_you_mean(word[1], STATEMENTS),
-        )
-    try:
-        tree = parser().parse(TextSlice(source.text, start, end))
-    except UnexpectedInput as error:
-        return _explain(source, start, end, error)
-    node: syntax.Statement = _node(source, tree)
-    return node
+        return None, [_unknown(source, word.start(1), word[1], end)]
+    text, mistakes = source.text, list[Finding]()
+    while len(mistakes) < _MOST_OF_A_STATEMENT:
+        try:
+            tree = parser().parse(TextSlice(text, start, end))
+        except UnexpectedInput as error:
+            mistakes.append(_explain(source, start, end, error))
+        else:
+            node: syntax.Statement = _node(source, tree)
+            return (_incomplete(node) if mistakes else node), mistakes
+        # Spaces in place of a clause keep the places of all others.
+        first, last = broken_clause(text, start, end, mistakes[-1].span.start if mistakes[-1].span else start)
+        if first == last:
+            break
+        text = f"{text[:first]}{' ' * (last - first)}{text[last:]}"
+    return None, mistakes[:1]
+
+
+def _unknown(source: Source, at: int, word: str, end: int) -> Finding:
+    return Finding(
+        "E001",
+        f"unknown statement '{word or source.text[at]}'",
+        Span(source, at, at + max(len(word), 1)),
+        f"a statement begins with {listing(STATEMENTS, 'or')}",
+        statement_cure(word, source.text[at:end]) or did_you_mean(word, STATEMENTS),
+    )
+
+
+def _incomplete(node: syntax.Statement) -> syntax.Statement:
+    """Mark a circuit whose clauses could not all be read."""
+    if isinstance(node, syntax.Circuit):
+        return replace(node, asked=replace(node.asked, incomplete=True))
+    return replace(node, incomplete=True) if isinstance(node, (syntax.Preserve, syntax.Split)) else node
 
 
 def _explain(source: Source, start: int, end: int, error: UnexpectedInput) -> Finding:
@@ -149,11 +178,23 @@ def _explain(source: Source, start: int, end: int, error: UnexpectedInput) -> Fi
     stop = start + len(text[start:end].rstrip())
     if isinstance(error, UnexpectedCharacters):
         at = error.pos_in_stream or start
-        return Finding("E005", f"'{text[at]}' has no meaning here", Span(source, at, at + 1))
+        return Finding(
+            "E005",
+            f"'{text[at]}' has no meaning here",
+            Span(source, at, at + 1),
+            "",
+            syntax_cure(text, start, at, stop),
+        )
     assert isinstance(error, UnexpectedToken)
     token: Token = error.token
     if token.type == "$END":
-        return Finding("E006", "the statement ends too early", Span(source, stop, stop), _expected(error.accepts))
+        return Finding(
+            "E006",
+            "the statement ends too early",
+            Span(source, stop, stop),
+            _expected(error.accepts),
+            syntax_cure(text, start, stop, stop),
+        )
     at = token.start_pos if token.start_pos is not None else start
     word = re.compile(r'[^\s"#;,\[\](){}<>=]*').match(text, at)
     span = Span(source, at, max(at + len(token), word.end() if word else at))
@@ -171,7 +212,10 @@ def _explain(source: Source, start: int, end: int, error: UnexpectedInput) -> Fi
             "this runs on from the path",
             f"write {pattern} {text[clause.start : stop].split()[0]}",
         )
-    return Finding("E005", f"'{span.text}' is not expected here", span, _expected(error.accepts))
+    cure = syntax_cure(text, start, at, stop)
+    if not cure and "INTO" in error.accepts:
+        cure = "write into 2, or into auto, after the images"
+    return Finding("E005", f"'{span.text}' is not expected here", span, _expected(error.accepts), cure)
 
 
 def _back(text: str, start: int, end: int, belongs: Callable[[str], bool]) -> int:

@@ -64,6 +64,7 @@ class Scope:
     folder: Path
     sets: dict[str, PlacedImages | None] = field(default_factory=dict)
     directions: dict[str, PlacedTarget | None] = field(default_factory=dict)
+    circuits: set[str] = field(default_factory=set)
     defaults: dict[str, syntax.Clause] = field(default_factory=dict)
     spoiled_defaults: bool = False
     # Layers and widths of the model in force; None if it was never looked at, or has errors.

@@ -124,9 +124,12 @@ class Defaults(Node, frozen=True):
 
 
 class Preserve(Node, frozen=True):
+    """A circuit; `incomplete` where clauses that can't be read are left out."""
+
     feature: Feature
     images: Selection
     clauses: tuple[Clause, ...]
+    incomplete: bool = False
 
 
 class Split(Node, frozen=True):
@@ -134,6 +137,7 @@ class Split(Node, frozen=True):
     images: Selection
     into: Number | Name
     clauses: tuple[Clause, ...]
+    incomplete: bool = False
 
 
 class Circuit(Node, frozen=True):

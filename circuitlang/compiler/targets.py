@@ -36,6 +36,11 @@ def targets(feature: syntax.Feature, scope: Scope) -> list[PlacedTarget] | None:
             if name not in scope.directions:
                 known = sorted(scope.directions)
                 cure = did_you_mean(name, known, f"a channel is written LAYER:CHANNEL, as {name}:0")
+                layer, _, unit = name.rpartition(".")
+                if layer and unit.isdecimal():
+                    cure = f"write {layer}:{unit}"
+                if name in scope.circuits:
+                    cure = f"'{name}' is a circuit: name its target, or define target NAME = LAYER:CHANNEL for both"
                 label = f"targets: {listing(known)}" if known else "no target is defined"
                 raise SpecError(Finding("E112", f"unknown target '{name}'", node.span, label, cure))
             target_of = scope.directions[name]
@@ -119,7 +124,9 @@ def _layer(node: syntax.Target, scope: Scope) -> str:
             finding = refused_target(layer.text, reason)
             raise SpecError(replace(finding, span=layer.span))
         label = f"{scope.model_name} has {listing(scope.layers.short)}"
-        cure = did_you_mean(layer.text, scope.layers.widths)
+        cure = did_you_mean(layer.text, scope.layers.widths, "`circuitlang layers MODEL` lists them")
+        if layer.text == "class":
+            cure = f"write class({node.unit.span.text})"
         raise SpecError(Finding("E102", f"unknown layer '{layer.text}'", layer.span, label, cure))
     return layer.text
 
@@ -143,6 +150,8 @@ def _position(node: syntax.Position | None) -> Position:
 def _class(call: syntax.Call) -> PlacedTarget:
     if call.name.text != "class":
         cure = did_you_mean(call.name.text, ["class"], "as class(207)")
+        if len(call.arguments) == 1 and isinstance(call.arguments[0], syntax.Number):
+            cure = cure if cure.startswith("did") else f"write {call.name.text}:{call.arguments[0].text}"
         raise SpecError(Finding("E112", f"unknown target '{call.name.text}(...)'", call.name.span, "", cure))
     match call.arguments:
         case (syntax.Number() as label,):

@@ -41,7 +41,7 @@ def nothing(node: syntax.Value) -> bool:
 def number(node: syntax.Value) -> float:
     """A number or percentage. Raises SpecError for anything else, for numbers such as `.1`, and for infinite ones."""
     if not isinstance(node, syntax.Number):
-        raise wrong(node, "a number")
+        raise wrong(node, "a number", _as_number(node.span.text))
     digits = node.text.rstrip("%")
     if digits.lstrip("+-").startswith("."):
         written = node.text.replace(".", "0.", 1)
@@ -54,6 +54,18 @@ def number(node: syntax.Value) -> float:
     if not math.isfinite(value):
         raise SpecError(Finding("E203", "this number is too large", node.span, "at most 1.8e308"))
     return value
+
+
+def _as_number(text: str) -> str:
+    """Return a cure for what stands in the place of a number: a quotient, or a word for the whole."""
+    above, _, below = text.partition("/")
+    if above.isdecimal() and below.isdecimal() and int(below[:9]) > 0 and int(above[:9]) <= int(below[:9]):
+        return f"write {100 * int(above[:9]) / int(below[:9]):g}%"
+    return "write 100%" if text in ("all", "everything", "full") else "as 0.1 or 10%"
+
+
+def _is_share(node: syntax.Value) -> bool:
+    return isinstance(node, syntax.Number) and node.text.endswith("%")
 
 
 def _int(node: syntax.Number, digits: str = "") -> int:
@@ -80,7 +92,11 @@ def whole(node: syntax.Value, lowest: int, highest: int | None = None) -> int:
     """A whole number of at least `lowest`, and at most `highest`."""
     value = scalar(node)
     if not isinstance(value, int) or isinstance(value, bool):
-        raise wrong(node, "a whole number")
+        raise wrong(
+            node,
+            "a whole number",
+            f"a share is written keep<={node.span.text}" if _is_share(node) else "write digits, as 200",
+        )
     if value < lowest:
         raise SpecError(Finding("E203", f"{value} is out of range", node.span, f"at least {lowest}"))
     if highest is not None and value > highest:
@@ -96,7 +112,9 @@ def choice(node: syntax.Value, kind: str, code: str, known: Mapping[str, Declara
     elif isinstance(node, syntax.Call):
         name, arguments = node.name, node.arguments
     else:
-        raise wrong(node, f"the name of {_a(kind)}", f"one of {listing(sorted(known), 'or')}")
+        quoted = isinstance(node, syntax.String) and node.text in known
+        cure = f"write {kind}={node.span.text[1:-1]}" if quoted else f"one of {listing(sorted(known), 'or')}"
+        raise wrong(node, f"the name of {_a(kind)}", cure)
     declaration = known.get(name.text)
     if declaration is None:
         label = f"there {'are' if len(known) > 1 else 'is'} {listing(sorted(known))}"

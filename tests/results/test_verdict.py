@@ -111,7 +111,8 @@ NOTES = {
     "its own bound": "Preserved would be pearson 0.97 or more, the bound of its statement. Try a larger size, as "
     f"keep<=20%, calibrate=affine, which refits scales and offsets, {ANNEALED} or {CURVE}.",
     "as bad as silence": "No output at all, or the feature's mean, would be nearer to the feature: error 1.000 and r2 "
-    f"0.600. Try a larger size, as keep<=20%, calibrate=affine, which refits scales and offsets, {ANNEALED} or {CURVE}.",
+    "0.600. Try a larger size, as keep<=20%, calibrate=affine, which refits scales and offsets, "
+    f"{ANNEALED} or {CURVE}.",
     "as magnitude": "A circuit of the same size by another rule reaches as much: pearson of magnitude 0.940. Try a "
     f"smaller size, where criteria differ, {ANNEALED} or {CURVE}.",
     "constant": "Nothing to preserve: conv5:34 is constant on these images. Try other images, or another feature.",

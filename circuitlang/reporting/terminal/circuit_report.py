@@ -21,6 +21,7 @@ from circuitlang.results.verdict import verdict
 
 _BAR, _NARROW = 24, 8  # of a table without and with the paths of modules
 _STRONGEST = 8
+_NAME = 28  # letters of a circuit's name that are kept on one line
 # Columns that an overview drops if there is no room, in this order.
 _SPARED = ("pearson_demeaned", "spearman", "error", "r2")
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
@@ -68,7 +69,9 @@ def _overview(summaries: Sequence[Summary], without: Collection[str]) -> Table:
     names = [name for name in shared_metrics(summaries) if name not in without]
     remarks = [circuit_sentences.remarks(summary) for summary in summaries]
     table = empty_table()
-    table.add_column("circuit", overflow="fold")
+    # Names are read more than remarks: these wrap first.
+    longest = max((len(summary.plan.id) for summary in summaries), default=0)
+    table.add_column("circuit", overflow="fold", min_width=min(longest, _NAME))
     for title in ("kept", "share", *names):
         table.add_column(title, justify="right", no_wrap=True)
     if any(remarks):
