@@ -34,7 +34,7 @@ _IMAGES = {
     **dict.fromkeys(("max", "n", "count", "first", "number", "num", "size", "samples", "sample", "take"), "limit="),
     **dict.fromkeys(("shuffle", "random", "random_state", "rng"), "seed="),
 }
-# What is chosen elsewhere, and where.
+# Settings that are made elsewhere, and the place.
 _ELSEWHERE = {
     **dict.fromkeys(("device", "gpu", "cuda", "cpu"), "an option of the command line: run --device NAME"),
     **dict.fromkeys(("batch_size", "batch", "batchsize"), "an option of the command line: run --batch-size N"),

@@ -122,8 +122,10 @@ def _clause(clause: syntax.Clause, rules: Mapping[str, Clause], scope: Scope, re
         raise SpecError(Finding("E106", f"unknown clause '{clause.name.text}'", clause.name.span, label, cure))
     relation(clause.relation, (rule.relation,), clause, rule.example)
     if isinstance(clause.value, syntax.List) and rule.kind != "images":
-        several = ", ".join(item.span.text for item in clause.value.items)
-        cure = f"for a circuit each, write {clause.name.text}{clause.relation}each({several})"
+        items = [item.span.text for item in clause.value.items]
+        cure = f"for a circuit each, write {clause.name.text}{clause.relation}each({', '.join(items)})"
+        if len(items) == 1:
+            cure = f"write {clause.name.text}{clause.relation}{items[0]}"
         raise values.wrong(clause.value, "one value", cure)
     if isinstance(clause.value, syntax.Range):
         first, last = clause.value.first.text, clause.value.last.text
