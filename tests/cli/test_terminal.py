@@ -70,7 +70,8 @@ def test_of_many_circuits_every_line_stays_once(here):
     (here / "many.circuit").write_text("preserve conv1:[0..13] on images/dogs/* kernels<=2 criterion=magnitude\n")
     session = run((80, 24), "many.circuit")
     assert session.code == 0, session.text
-    lines = [line for line in session.lines if re.match(r"conv1_\d+-magnitude-2kernels  [a-z ]+, \d kernels, pearson ", line)]
+    brief = re.compile(r"conv1_\d+-magnitude-2kernels  [a-z ]+, \d kernels, pearson ")
+    lines = [line for line in session.lines if brief.match(line)]
     assert [line.split("-")[0] for line in lines] == [f"conv1_{channel}" for channel in range(14)]
     assert has_no_status(session.lines)
 
