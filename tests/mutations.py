@@ -108,7 +108,7 @@ MUTATIONS = (
              "torch.zeros_like(own), own) for step in sources[:1]"),
     Mutation("graph", _RULES, "torch.arange(-(size // 2), (size - 1) // 2 + 1)",
              "torch.arange(-(size // 2), (size - 1) // 2)"),
-    Mutation("scoring", _ANNEALED, "(2 * mask - 1) * _CURVATURE", "_CURVATURE"),
+    Mutation("scoring", _ANNEALED, "curvature, -curvature)", "curvature, curvature)"),
     Mutation("scoring", _ANNEALED, "min(1.0, mu / _SMALL_LOSS)", "1.0"),
     Mutation("scoring", _ANNEALED, "return circuit, self.wanted[chosen]",
              "return circuit, self.wanted[: len(chosen)]"),

@@ -53,6 +53,20 @@ def batch_size(device: torch.device) -> int:
 
 
 @contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one thread of the CPU inside the block, and on as many as before afterwards.
+
+    The last bits of convolutions and of sums depend on the number of threads.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
 def arithmetic(device: torch.device, fast: bool = False) -> Iterator[None]:
     """Compute on a GPU in full single precision inside the block, and reproducibly as far as torch can.
 

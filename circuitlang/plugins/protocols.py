@@ -173,6 +173,9 @@ class Scoring(Protocol):
     def score(self, criterion: str, edits: Edits | Masks | None = None, **parameters: Value) -> Scores:
         """Return the scores by another criterion, in the network with these edits."""
 
+    def on(self, images: Batches) -> Scoring:
+        """Return the same interface to other images, with the same network and ablation values, without a contrast."""
+
     def sensitivities(self) -> Mapping[str, Tensor]:
         """Return the squared gradient of the feature times random signs [out], by layer.
 

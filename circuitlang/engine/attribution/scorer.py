@@ -150,13 +150,12 @@ class Scorer:
         if self._contrast is None or not sums:
             return self._score(criterion, entry, edits, parameters)
         own, others = (
-            self._of(images)._score(criterion, entry, edits, parameters) for images in (self._images, self._contrast)
+            self.on(images)._score(criterion, entry, edits, parameters) for images in (self._images, self._contrast)
         )
         numbers = len(self._images), len(self._contrast)
         return {path: own[path] / numbers[0] - others[path] / numbers[1] for path in own}
 
-    def _of(self, images: Batches) -> Scorer:
-        """Return a copy that scores on other images, with the same network and ablation values, without a contrast."""
+    def on(self, images: Batches) -> Scorer:
         inner = copy(self)
         inner._images, inner._contrast, inner._cache = images, None, None
         return inner

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from circuitlang.engine.circuits.image_seeds import seeded
+from circuitlang.engine.device import one_thread
 from circuitlang.plugins.protocols import Count, CriterionName, Edits, Scores, Scoring, Stage, passes_of, schedule
 
 # Decay of the moving averages of gradients, of their squares and of the loss.
@@ -78,7 +79,7 @@ def _stages(relevant: int, budget: int, *, passes: int, images: int, base: str, 
     course = _course(relevant, budget, passes)
     first, *others = course.rungs
     return [
-        Stage(first, passes_of(base)),
+        Stage(first, passes_of(base), images),
         *(Stage(rung, course.between, images) for rung in others),
         Stage(budget, course.anneal + course.hold, images, forwards=3),
     ]
@@ -117,8 +118,9 @@ def annealed(
     out.
 
     A batch has `batch` images, or fewer where that leaves fewer than 12 batches, in an order that follows from the
-    circuit's seed and the content of the images: neither their order nor the batch size of the device matters. Of more
-    than `images` images, so many are drawn by the seed and kept in memory. If maps have fewer than 16 values, those of
+    circuit's seed and the content of the images. Neither their order, nor the batch size of the device, nor the number
+    of threads matters: on a CPU, learning takes one. Of more than `images` images, so many are drawn by the seed, kept
+    in memory, and ranked by. If maps have fewer than 16 values, those of
     earlier steps for the other images are compared as well. In the end the mask of `base` is taken instead if its loss
     over all images is smaller. The mask fits the images it was learned from better than others: give it many. Cost: as
     above, the passes of `base`, and a forward pass each of the network and of both masks.
@@ -127,12 +129,14 @@ def annealed(
     al., "Movement Pruning", NeurIPS 2020; budgets that shrink: Zhu and Gupta, "To prune, or not to prune", 2017; Fisher
     information as curvature: Theis et al., "Faster gaze prediction", 2018. The combination is circuitlang's own.
     """
-    logits, samples = _Logits(scoring), _Samples(scoring, batch, images)
-    course = _course(logits.size, scoring.budget, passes)
-    learning = _Learning(scoring, logits, samples, scale, base, course.between)
-    start = learning.rung(course.rungs[:1])["logits"]
-    # The mask of the base instead, where that does better.
-    return logits.scores(min(learning.circuit(course, scoring.budget), start, key=learning.loss))
+    # A difference in the last bit of a map would grow with every step.
+    with one_thread():
+        logits, samples = _Logits(scoring), _Samples(scoring, batch, images)
+        course = _course(logits.size, scoring.budget, passes)
+        learning = _Learning(scoring, logits, samples, scale, base, course.between)
+        start = learning.rung(course.rungs[:1])["logits"]
+        # The mask of the base instead, where that does better.
+        return logits.scores(min(learning.circuit(course, scoring.budget), start, key=learning.loss))
 
 
 @dataclass(frozen=True)
@@ -155,15 +159,15 @@ class _Learning:
 
         def compute(scoring: Scoring) -> State:
             if not above:
-                return {"logits": self.logits.ranked(scoring.score(self.base))}
-            steps = self.between * len(self.samples)
+                return {"logits": self.logits.ranked(scoring.on(self.samples).score(self.base))}
+            steps = self.between * self.samples.steps
             return self._learn(self.rung(above), _anneal(above[-1], size, steps), (len(above) - 1) * self.between)
 
         return self.scoring.stage(size, compute)
 
     def circuit(self, course: _Course, budget: int) -> Tensor:
         """Return the logits of a circuit."""
-        anneal, hold = course.anneal * len(self.samples), course.hold * len(self.samples)
+        anneal, hold = course.anneal * self.samples.steps, course.hold * self.samples.steps
         held = [(budget, 1 + step / max(hold - 1, 1) * (_LAST_RATE - 1)) for step in range(hold)]
         steps = [*_anneal(course.rungs[-1], budget, anneal), *held]
         return self._learn(self.rung(course.rungs), steps, (len(course.rungs) - 1) * self.between)["logits"]
@@ -173,7 +177,7 @@ class _Learning:
         logits, samples, scoring, flat = state["logits"], self.samples, self.scoring, self.logits.flat
         moments = _Moments(torch.zeros_like(logits), torch.zeros_like(logits))
         seen = dict(enumerate(state["maps"].to(samples.wanted.device))) if "maps" in state else {}
-        batches = zip(samples.batches(passes), steps, strict=False)
+        batches = zip(samples.orders(passes), steps, strict=False)
         for chosen, (kept, phase) in scoring.track(batches, "learning", len(steps)):
             mask = scoring.select(self.logits.scores(logits), kept)
             gains = {path: own.to(scoring.weights[path].dtype).requires_grad_() for path, own in mask.items()}
@@ -212,7 +216,7 @@ def _loss(circuit: Tensor, wanted: Tensor, scale: float, variance: float) -> Ten
 
 
 class _Samples:
-    """The images with the network's maps, drawn in small batches."""
+    """The images with the network's maps, drawn in small batches; implements `protocols.Batches`."""
 
     def __init__(self, scoring: Scoring, batch: int, most: int) -> None:
         self._scoring = scoring
@@ -224,22 +228,26 @@ class _Samples:
             images = sorted(images, key=lambda entry: entry[0])[:most]
         self.images = torch.stack([image for _, image in images])
         size = max(1, min(batch, len(images) // _STEPS))
-        self._batches = -(-len(images) // size)
+        # The number of batches in a pass.
+        self.steps = -(-len(images) // size)
         self.wanted = self.maps(None)
         self.variance = float(self.wanted.double().var(unbiased=False))
         # Maps of earlier steps are compared too where one has few values.
         self._few = self.wanted[0].numel() < _VALUES
 
     def __len__(self) -> int:
-        """The number of batches in a pass."""
-        return self._batches
+        return len(self.images)
+
+    def batches(self, _label: str) -> Iterator[Tensor]:
+        """Yield the images in batches that do not depend on the device; their size changes the last bits of a map."""
+        return iter(self.images.tensor_split(self.steps))
 
     def maps(self, edits: Edits | None) -> Tensor:
-        # In batches that do not depend on the device: their size changes the last bits of a map.
+        """Return the maps of all images in the network with some edits."""
         with torch.no_grad():
-            return torch.cat([self._scoring.feature(part, edits) for part in self.images.tensor_split(self._batches)])
+            return torch.cat([self._scoring.feature(part, edits) for part in self.batches("")])
 
-    def batches(self, passes: int) -> Iterator[list[int]]:
+    def orders(self, passes: int) -> Iterator[list[int]]:
         """Yield the numbers of the images of each batch, without end, after a number of passes.
 
         Each pass has another order, by the seed.
@@ -248,7 +256,7 @@ class _Samples:
         for number in count():
             order = torch.randperm(len(self.images), generator=generator)
             if number >= passes:
-                yield from (part.tolist() for part in order.tensor_split(self._batches))
+                yield from (part.tolist() for part in order.tensor_split(self.steps))
 
     def compared(self, chosen: list[int], circuit: Tensor, seen: dict[int, Tensor]) -> tuple[Tensor, Tensor]:
         """Return the maps to compare, of the circuit and of the network.
@@ -277,8 +285,9 @@ class _Moments:
         """Take in a step; return the corrected averages, or None if it is not finite."""
         if not (math.isfinite(loss) and bool(slope.isfinite().all())):
             return None
-        self.gradient = _MOMENTUM * self.gradient + (1 - _MOMENTUM) * slope
-        self.square = _SQUARES * self.square + (1 - _SQUARES) * slope.square()
+        # In place: with millions of kernels a step takes as long as their vectors take to read and write.
+        self.gradient.mul_(_MOMENTUM).add_(slope, alpha=1 - _MOMENTUM)
+        self.square.mul_(_SQUARES).addcmul_(slope, slope, value=1 - _SQUARES)
         self.loss = _LOSSES * self.loss + (1 - _LOSSES) * loss
         self.steps += 1
         return (
@@ -331,11 +340,12 @@ class _Logits:
         phase *= min(1.0, mu / _SMALL_LOSS)
         share = kept / self.size
         if share >= _FEW:
-            return logits - v / (h.sqrt() + 1e-8) * (_RATE_MANY * phase)
-        change = (2 * mask - 1) * _CURVATURE * h / (4 * max(mu, _LEAST_LOSS)) - v
-        size = math.sqrt(float(change.square().sum()) / max(kept, 1))
+            return logits - v.div_(h.sqrt_().add_(1e-8)).mul_(_RATE_MANY * phase)
+        curvature = h.mul_(_CURVATURE / (4 * max(mu, _LEAST_LOSS)))
+        change = torch.where(mask > 0, curvature, -curvature).sub_(v)
+        size = math.sqrt(float(change @ change) / max(kept, 1))
         if not 0 < size < math.inf:
             return logits
         forgotten = min(_FORGET * math.pow(0.01 / share, _FORGET_GROWTH), _FORGET_MOST)
-        change = (change / size).clamp(-_FARTHEST, _FARTHEST)
-        return logits * (1 - phase * forgotten) + change * (_RATE_FEW * phase)
+        change.div_(size).clamp_(-_FARTHEST, _FARTHEST)
+        return (logits * (1 - phase * forgotten)).add_(change, alpha=_RATE_FEW * phase)
