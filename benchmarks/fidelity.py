@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -30,6 +31,7 @@ from circuitlang import pipeline
 from circuitlang.base.diagnostics import CircuitError
 from circuitlang.base.source import Source
 from circuitlang.engine.attribution.scorer import score
+from circuitlang.engine.cache.tensor_cache import ScoreCache
 from circuitlang.engine.circuits.builder import Builder
 from circuitlang.engine.circuits.selection import budget, count
 from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
@@ -43,7 +45,7 @@ from circuitlang.engine.runtime.model_loading import load_model
 from circuitlang.engine.runtime.plan_checks import refusals
 from circuitlang.plan.clauses import EndToEnd
 from circuitlang.plan.model import Circuit, Images, Model, Sparsity
-from circuitlang.plugins.protocols import CRITERIA, Scores, passes_of
+from circuitlang.plugins.protocols import CRITERIA, Schedule, Scores, passes_of
 
 ROOT = Path(__file__).resolve().parents[1]
 PHOTOGRAPHS = ROOT.parent / "shared" / "real"
@@ -176,8 +178,11 @@ def curve(
     """The fidelity of circuits of every size; `original` are the network's responses, held out and in-sample."""
     relevant = count(subnetwork.relevant)
     builder = Builder.of(plan, subnetwork, ground.train)
+    budgets = [budget(Sparsity(at_most=size), relevant) for size in sizes]
     found = []
-    for asked, scores, seconds in _scores(builder, plan, [budget(Sparsity(at_most=size), relevant) for size in sizes]):
+    for (asked, scores, seconds), taken in zip(
+        _scores(builder, plan, budgets), passes(plan, relevant, budgets), strict=True
+    ):
         masks = builder.select(scores, asked)
         alive = count(subnetwork.connected(masks))
         begin = time.perf_counter()
@@ -188,7 +193,7 @@ def curve(
             for wanted, images in zip(original, (ground.test, ground.train), strict=True)
         )
         share = alive / max(count(masks), 1)
-        found.append({"effective": share, "seconds": seconds, **held, "train": seen["pearson"]})
+        found.append({"effective": share, "seconds": seconds, **taken, **held, "train": seen["pearson"]})
     return found
 
 
@@ -198,11 +203,14 @@ def _scores(builder: Builder, plan: Circuit, budgets: Sequence[int]) -> Iterator
     name, parameters = plan.criterion.name, plan.criterion.parameters
     again = not CRITERIA.load(name).nested
     scores: Scores = {}
-    for number, asked in enumerate(budgets):
-        begin = time.perf_counter()
-        if again or not number:
-            scores = score(builder, name, parameters, asked, plan.seed)
-        yield asked, scores, time.perf_counter() - begin
+    with TemporaryDirectory() as folder:
+        # The sizes share what a sweep shares.
+        cache = ScoreCache(Path(folder), "scores")
+        for number, asked in enumerate(budgets):
+            begin = time.perf_counter()
+            if again or not number:
+                scores = score(builder, name, parameters, asked, plan.seed, None, cache)
+            yield asked, scores, time.perf_counter() - begin
 
 
 def table(title: str, metric: str, found: Mapping[str, Sequence[Curve]], sizes: Sequence[float]) -> str:
@@ -216,16 +224,36 @@ def table(title: str, metric: str, found: Mapping[str, Sequence[Curve]], sizes: 
     return "\n".join(lines)
 
 
-def costs(found: Mapping[str, Sequence[Curve]], plans: Mapping[str, Circuit], sizes: Sequence[float]) -> str:
-    """Passes over the training images for each size, those of a refit end to end among them, and the median of seconds
-    that scores and refit took, as Markdown."""
-    lines = [f"| seconds | passes | {' | '.join(f'{size:g}' for size in sizes)} |", "|---|---|" + "---|" * len(sizes)]
-    for name, plan in plans.items():
-        seconds = np.median([[at["seconds"] for at in each] for each in found[name]], axis=0)
-        passes = passes_of(plan.criterion.name, plan.criterion.parameters)
-        passes += plan.calibrate.passes if isinstance(plan.calibrate, EndToEnd) else 0
-        lines.append(f"| {name} | {passes:g} | {' | '.join(f'{each:.1f}' for each in seconds)} |")
+def costs(found: Mapping[str, Sequence[Curve]], sizes: Sequence[float]) -> str:
+    """Passes over the training images for a circuit of each size alone, those for all together, and the median of
+    seconds that scores and refit took, each in addition to those before it, as Markdown."""
+    columns = " | ".join(f"{size:g}" for size in sizes)
+    lines = [f"| passes, seconds | all | {columns} |", "|---|---|" + "---|" * len(sizes)]
+    for name, curves in found.items():
+        alone, together, seconds = (
+            np.median([[at[number] for at in each] for each in curves], axis=0)
+            for number in ("passes", "together", "seconds")
+        )
+        cells = " | ".join(f"{each:g}, {taken:.1f}" for each, taken in zip(alone, seconds, strict=True))
+        lines.append(f"| {name} | {together.sum():g}, {seconds.sum():.1f} | {cells} |")
     return "\n".join(lines)
+
+
+def passes(plan: Circuit, relevant: int, budgets: Sequence[int]) -> Iterator[dict[str, float]]:
+    """Yield the passes for a circuit of each budget, alone and after those of the budgets before it."""
+    entry, parameters = CRITERIA.load(plan.criterion.name), plan.criterion.parameters
+    refit = plan.calibrate.passes if isinstance(plan.calibrate, EndToEnd) else 0
+    shared: set[int] = set()
+    for number, asked in enumerate(budgets):
+        if isinstance(entry, Schedule) and entry.stages:
+            *first, last = entry.stages(relevant, asked, **parameters)
+            new = [stage.passes for stage in first if stage.budget not in shared]
+            shared |= {stage.budget for stage in first}
+            own = last.passes + refit
+            yield {"passes": sum(stage.passes for stage in first) + own, "together": sum(new) + own}
+        else:
+            alone = passes_of(plan.criterion.name, parameters)
+            yield {"passes": alone + refit, "together": refit + (0 if entry.nested and number else alone)}
 
 
 def best(found: Mapping[str, Sequence[Curve]]) -> list[Curve]:
@@ -275,7 +303,7 @@ def main() -> None:
     print(f" of {ground.train.preprocess.crop} pixels, seed {options.seed}")
     for metric, title in MEASURES.items():
         print(f"\n{table(title, metric, found, options.sizes)}")
-    print(f"\n{costs(found, plans, options.sizes)}")
+    print(f"\n{costs({name: found[name] for name in plans}, options.sizes)}")
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ from circuitlang.engine.loops import backend
 from circuitlang.engine.models.checkpoint_reader import read
 from circuitlang.engine.models.state_dicts import fill
 from circuitlang.plan.model import Choice
-from circuitlang.plugins.protocols import CRITERIA, Scores, passes_of
+from circuitlang.plugins.protocols import CRITERIA, Schedule, Scores, passes_of
 
 PHOTOGRAPHS = Path(__file__).resolve().parents[2] / "shared" / "real"
 # The last convolution of each, a deep and costly target.
@@ -66,6 +66,8 @@ TOGETHER = ("snip+actgrad", "snip+taylor+actgrad", "snip+taylor+actgrad+gn")
 TARGETS, MANY = 16, ["snip", "actgrad"]
 # Layers, evenly spread up to the target's, of each of which a channel is scored.
 LAYERS = 4
+# The batches that are learned from, of four images each; fewer would be smaller.
+LEARNED = 12
 # Sizes of circuits that are run, and those of a sweep with its criteria.
 SHARES = (0.1, 0.05, 0.01)
 SWEPT = (0.001, 0.005, 0.01, 0.05, 0.1, 0.2, 0.3, 0.5)
@@ -143,6 +145,35 @@ def jobs(
     if peer is not None:
         found |= theirs(model, name, images, peer)
     return found
+
+
+def learned(graph: Graph, name: str, images: Tensor, share: float) -> int:
+    """Learn a mask of some of the kernels from batches of as many images; return the number of steps.
+
+    It takes the network's maps and those of two circuits, to compare them, as well.
+    """
+    own = torch.randn(LEARNED * len(images), *images.shape[1:], generator=torch.Generator().manual_seed(1))
+    builder = Builder(subnetwork(graph, name), Fixed(own), refill="live")
+    relevant = sum(int(mask.sum()) for mask in builder.relevant.values())
+    parameters = {"passes": 1, "batch": len(images), "base": "magnitude"}
+    size = max(int(share * relevant), 1)
+    score(builder, "annealed", parameters, size, 0)
+    entry = CRITERIA.load("annealed")
+    assert isinstance(entry, Schedule)
+    assert entry.stages is not None
+    return LEARNED * round(sum(stage.passes for stage in entry.stages(relevant, size, images=len(own), **parameters)))
+
+
+def learning(graph: Graph, name: str, images: Tensor, share: float, rounds: int) -> float:
+    """Return the median time of a learning step in FB of its images."""
+    floors = partial(floor, network(name), NETS[name], images)
+    ratios = []
+    for _ in range(rounds):
+        unit = min(seconds(floors) for _ in range(5))
+        begin = seconds_now()
+        steps = learned(graph, name, images, share)
+        ratios.append((seconds_now() - begin) / steps / unit)
+    return median(ratios)
 
 
 def refitted(graph: Graph, name: str, images: Tensor, share: float) -> Callable[[], object]:
@@ -280,10 +311,14 @@ def peak(run: Callable[[], object]) -> int:
 
 def seconds(run: Callable[[], object]) -> float:
     """How long a run takes."""
-    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
-    begin = clock()
+    begin = seconds_now()
     run()
-    return clock() - begin
+    return seconds_now() - begin
+
+
+def seconds_now() -> float:
+    """The clock: that of the process, where it has one thread."""
+    return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
 
 
 def timed(tasks: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
@@ -331,6 +366,7 @@ def main() -> None:
     parser.add_argument("--criteria", nargs="*", default=[*default_criteria(), *TOGETHER], metavar="NAME[+NAME...]")
     parser.add_argument("--many", nargs="*", default=MANY, metavar="NAME", help="criteria of several targets together")
     parser.add_argument("--refits", nargs="*", type=float, default=[], metavar="SHARE", help="circuits to refit")
+    parser.add_argument("--learn", nargs="*", type=float, default=[0.05], metavar="SHARE", help="circuits to learn")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--images", type=int, default=4, help="to score (default 4)")
     parser.add_argument("--measured", type=int, default=32, help="to measure circuits on; 0 for none (default 32)")
@@ -354,6 +390,9 @@ def main() -> None:
             rows.setdefault(f"{word}, time in FB", {})[name] = f"{ratio:.2f}"
             if word.endswith("channels"):
                 rows.setdefault(f"{word}, time in FB of each", {})[name] = f"{ratio / TARGETS:.2f}"
+        for share in options.learn:
+            ratio = learning(trace(network(name), (SIDE, SIDE)), name, images, share, options.rounds)
+            rows.setdefault(f"a learning step at {share:.0%}, time in FB of its images", {})[name] = f"{ratio:.2f}"
         for word in options.memory:
             against, growth = memory(name, word)
             rows.setdefault(f"{word}, memory of one FB", {})[name] = f"{against:.2f}"
