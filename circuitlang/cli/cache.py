@@ -15,10 +15,10 @@ def cache(clear: bool) -> None:
     Runs reuse what is in it. CIRCUITLANG_CACHE names another folder for it.
     """
     with exit_on_findings():
-        from circuitlang.engine.cache import tensor_cache
+        from circuitlang.engine.cache import cache_files
 
-        files, size = tensor_cache.held()
+        files, size = cache_files.held()
         if clear:
-            tensor_cache.clear()
+            cache_files.clear()
         content = f"{files:,} file{'' if files == 1 else 's'} of scores and responses, {size / 1e6:,.1f} MB"
-        echo(f"{'removed ' if clear else ''}{content} in {tensor_cache.folder().parent}")
+        echo(f"{'removed ' if clear else ''}{content} in {cache_files.folder().parent}")

@@ -48,6 +48,9 @@ def imported(arguments: list[str], folder: Path, among: set[str] = HEAVY) -> lis
         ["explain", "force"],
         ["criteria"],
         ["models"],
+        ["cache"],
+        ["cache", "--clear"],
+        ["layers", "bundled.doodle"],
     ],
     ids=" ".join,
 )
@@ -56,6 +59,12 @@ def test_no_torch_before_a_run(tmp_path: Path, arguments: list[str]) -> None:
     tmp_path.joinpath("bad.circuit").write_text("model alexnet\n" + SPEC.replace("force", "brute"))
     tmp_path.joinpath("wide.circuit").write_text(SPEC.replace(" ", "  ").replace("0.1", "0.2"))
     assert imported(arguments, tmp_path) == []
+
+
+def test_layers_of_a_model_that_was_looked_at_import_no_torch(tmp_path: Path) -> None:
+    assert "torch" in imported(["layers", "alexnet(weights=none)"], tmp_path)
+    assert "torch" in imported(["layers", "alexnet"], tmp_path)
+    assert imported(["layers", "alexnet"], tmp_path) == []
 
 
 def test_a_clean_check_imports_only_what_it_needs(tmp_path: Path) -> None:

@@ -18,17 +18,29 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from circuitlang.base.atomic_files import PARTIAL, write_atomically
-from circuitlang.base.cache_folder import cache_folder
+from circuitlang.base.atomic_files import write_atomically
 from circuitlang.base.checksummed import BLANK, intact, report, seal
-from circuitlang.base.diagnostics import Finding, OutputError
+from circuitlang.engine.cache.cache_files import ENDING, clear, folder, held, responses_folder, shrink
 from circuitlang.plan.model import digest
 from circuitlang.plugins.protocols import ABLATIONS, CRITERIA, Scores
+
+__all__ = [
+    "LARGEST",
+    "LIMIT",
+    "ScoreCache",
+    "anything",
+    "clear",
+    "engine_version",
+    "folder",
+    "held",
+    "outside",
+    "responses",
+    "score_cache",
+]
 
 LIMIT = 2 << 30
 # Larger tensors than this, in bytes, are not stored beside scores, so that they do not drive out all scores.
 LARGEST = 64 << 20
-_ENDING = ".safetensors"
 # The prefix of modules that the engine's own hash covers.
 _OWN_PREFIX = "circuitlang."
 # The packages that scores and responses depend on.
@@ -64,7 +76,7 @@ class ScoreCache:
         with suppress(OSError):
             path, tensors = self.path(size), {name: score.contiguous() for name, score in scores.items()}
             write_atomically(path, seal(save(tensors, {"sha256": BLANK}), path.name))
-            _shrink(LIMIT)
+            shrink(LIMIT)
 
     def keep(self, what: str, tensors: Scores) -> None:
         """Store tensors that follow from the same inputs and from `what`, unless they are larger than `LARGEST`."""
@@ -90,7 +102,7 @@ class ScoreCache:
         return ScoreCache(self.folder, digest(f"{self.key}\n{what}".encode())[:40])
 
     def path(self, size: int | None) -> Path:
-        return self.folder / (self.key + ("" if size is None else f"-{size}") + _ENDING)
+        return self.folder / (self.key + ("" if size is None else f"-{size}") + ENDING)
 
 
 def score_cache(basis: str, extensions: Collection[str], *contents: str) -> ScoreCache:
@@ -108,73 +120,16 @@ def responses(basis: str, *contents: str) -> ScoreCache:
 
     `basis` is `Plan.network` of a circuit, and `contents` are as for `score_cache`.
     """
-    return ScoreCache(_responses() / basis[:24], digest("\n".join((basis, *contents, engine_version())).encode())[:40])
+    return ScoreCache(
+        responses_folder() / basis[:24], digest("\n".join((basis, *contents, engine_version())).encode())[:40]
+    )
 
 
 def anything(scores: str, network: str) -> bool:
     """Return whether scores or responses may be stored, from `Plan.basis` and `Plan.network` alone."""
     with suppress(OSError):
-        return (folder() / scores[:24]).is_dir() or (_responses() / network[:24]).is_dir()
+        return (folder() / scores[:24]).is_dir() or (responses_folder() / network[:24]).is_dir()
     return False
-
-
-def folder() -> Path:
-    """Return the folder of scores."""
-    return cache_folder() / "scores"
-
-
-def _responses() -> Path:
-    return folder().with_name("responses")
-
-
-def held() -> tuple[int, int]:
-    """Return the number of files in the cache and their size in bytes."""
-    sizes = [size for _, size, _ in _files()]
-    return len(sizes), sum(sizes)
-
-
-def clear() -> None:
-    """Remove all files. Raises OutputError if that fails."""
-    try:
-        _shrink(0)
-        for path in _cached_files(f"{PARTIAL}*"):
-            path.unlink(missing_ok=True)
-    except OSError as error:
-        message, cure = f"can't clear the cache in {folder().parent}", "make it writable, or remove it by hand"
-        raise OutputError(Finding("E390", message, None, error.strerror or str(error), cure)) from None
-
-
-def _cached_files(pattern: str) -> list[Path]:
-    """Return the files of scores and of responses that match a pattern; none if the cache can't be listed."""
-    paths: list[Path] = []
-    for parent in (folder(), _responses()):
-        with suppress(OSError):
-            paths += parent.glob(f"*/{pattern}")
-    return paths
-
-
-def _files() -> list[tuple[float, int, Path]]:
-    """Return the time of last use, the size in bytes and the path of each file."""
-    files = []
-    for path in _cached_files(f"*{_ENDING}"):
-        # Another process may have removed it.
-        with suppress(OSError):
-            status = path.stat()
-            files.append((status.st_mtime, status.st_size, path))
-    return files
-
-
-def _shrink(limit: int) -> None:
-    """Remove the least recently used files until no more than `limit` bytes are left."""
-    files = sorted(_files())
-    total = sum(size for _, size, _ in files)
-    for _, size, path in files:
-        if total <= limit:
-            return
-        path.unlink(missing_ok=True)
-        with suppress(OSError):
-            path.parent.rmdir()
-        total -= size
 
 
 def outside(names: Collection[str]) -> str:

@@ -1,6 +1,9 @@
 """Image sets: files found, decoded and batched.
 
 - `file_patterns`: from patterns of the language to files.
+- `archives`: images in zip and tar files.
+- `list_files`: files that a text file lists.
+- `memory`: images that are objects of a Python program.
 - `decoding`: from the content of a file to bands.
 - `npy_files`: images of any number of channels from `.npy` files.
 - `preprocessing`: from bands to network inputs, and to RGB for people.

@@ -17,6 +17,9 @@ from circuitlang.base.diagnostics import Finding, InputError, did_you_mean, list
 from circuitlang.base.source import resolved, unfit
 from circuitlang.bundled.images import PATTERN as BUNDLED
 from circuitlang.bundled.images import SETS, set_files
+from circuitlang.engine.images.archives import is_archive, unpacked
+from circuitlang.engine.images.list_files import ENDING as LIST
+from circuitlang.engine.images.list_files import listed
 from circuitlang.plan.model import MEMORY, Images
 
 _RELATIVE = "paths are relative to the spec's folder"
@@ -70,6 +73,10 @@ def matches(pattern: str, folder: Path) -> list[Path]:
         raise InputError(Finding("E302", f"{pattern!a} can't be a path", None, problem))
     parts = tuple(part for part in pattern.split("/") if part not in ("", "."))
     start = Path("/") if pattern.startswith("/") else folder
+    if (place := _file_of_files(start, parts)) is not None and not pattern.endswith("/"):
+        if place.name.lower().endswith(LIST):
+            return listed(place)
+        return _inside_archive(pattern, place, parts[len(place.relative_to(start).parts) :])
     paths = set() if pattern.endswith("/") or not parts else set(_walk(start, parts))
     if not paths:
         raise InputError(_no_match(pattern, parts, start))
@@ -91,6 +98,28 @@ def not_held(pattern: str) -> InputError:
     cure = f'run it from Python, as circuitlang.run("plan.yaml", images={{"{name}": ...}})'
     message = f"the images '{name}' are not in memory"
     return InputError(Finding("E316", message, None, "they were given by Python", cure))
+
+
+def _file_of_files(start: Path, parts: tuple[str, ...]) -> Path | None:
+    """Return the archive that a pattern names or leads into, or the list that it names; None for other patterns."""
+    for count, part in enumerate(parts, 1):
+        if _is_wild(part):
+            return None
+        is_list = count == len(parts) and part.lower().endswith(LIST)
+        path = start.joinpath(*parts[:count])
+        if (is_list or is_archive(part)) and _is_there(path) and not _is_folder(path):
+            return path
+    return None
+
+
+def _inside_archive(pattern: str, archive: Path, inside: tuple[str, ...]) -> list[Path]:
+    """Return the images of an archive that the rest of a pattern names, all of them if nothing is left of it."""
+    paths = set(_walk(unpacked(archive), inside or ("**", "*")))
+    if ".." in inside or not paths:
+        label = f"{archive.name} has no such image"
+        cure = f"write {pattern}/* for its images" if inside and not _is_wild(inside[-1]) else ""
+        raise InputError(Finding("E301", f"nothing matches '{pattern}'", None, label, cure))
+    return sorted(paths, key=bytes)
 
 
 def _walk(start: Path, parts: tuple[str, ...]) -> Iterator[Path]:
