@@ -21,6 +21,7 @@ from torch import Tensor
 
 from circuitlang.base.diagnostics import Finding, InputError, listing
 from circuitlang.engine.images import preprocessing
+from circuitlang.engine.images.decoding import decode
 from circuitlang.engine.images.file_patterns import not_held
 from circuitlang.engine.images.image_set import ImageSet
 from circuitlang.plan.model import MEMORY, Images, digest
@@ -187,9 +188,8 @@ def _opened(item: Item) -> Item:
     if not isinstance(item, (str, Path)):
         return item
     try:
-        with Image.open(io.BytesIO(_read(Path(item)))) as image:
-            return image.convert("RGB") if image.mode not in ("L", "RGB") else image.copy()
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        return next(iter(decode(_read(Path(item)))))
+    except ValueError as error:
         raise InputError(Finding("E303", f"{item} can't be read", None, str(error))) from None
 
 
