@@ -30,6 +30,7 @@ COMMANDS = {
     "layers": "List what a target may name in a MODEL.",
     "lock": "Record the content that the results of a SPEC depend on.",
     "models": "List the model sources and the names of known models.",
+    "open": "Open the diagram of a circuit in the browser.",
     "plan": "Show what a SPEC would compute, what is finished, and the cost.",
     "run": "Compute the circuits of a SPEC or plan.yaml.",
     "show": "Print the reports of the results in a FOLDER.",

@@ -9,7 +9,7 @@ from typing import TypeVar
 import click
 
 from circuitlang.base.diagnostics import Finding, InputError
-from circuitlang.cli.console import exit_on_findings, stdout
+from circuitlang.cli.console import exit_on_findings, print_listing, stdout
 from circuitlang.cli.parameters import PATH
 
 T = TypeVar("T")
@@ -20,14 +20,18 @@ T = TypeVar("T")
 def show(folder: Path) -> None:
     """Print the reports of the results in a FOLDER.
 
-    The folder is that of a circuit, a split, a comparison, or a run.
+    The folder is that of a circuit, a split, a comparison, or a run. A folder of runs is listed.
     """
     with exit_on_findings():
         from circuitlang.cli.run_output import REPORTS_AT_MOST, print_overview
-        from circuitlang.reporting.terminal import circuit_report, comparison_report, split_report
+        from circuitlang.reporting.terminal import circuit_report, comparison_report, split_report, tables
         from circuitlang.results.comparison_folders import comparisons, read_comparison
         from circuitlang.results.reader import circuits, read, read_split, splits
+        from circuitlang.results.run_folders import run_folders
 
+        if runs := run_folders(folder):
+            print_listing(tables.runs(runs))
+            return
         console = stdout()
         split_folders, comparison_folders = splits(folder), comparisons(folder)
         # The folder of a single split or comparison holds no circuit.

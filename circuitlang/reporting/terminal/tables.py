@@ -13,6 +13,7 @@ from rich.text import Text
 
 from circuitlang.plan.layers import NamedModule
 from circuitlang.plugins.registry import Declaration
+from circuitlang.results.run_folders import RunFolder
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,12 @@ class Listing:
         columns = list(zip(*self.rows, strict=True)) if self.rows else [()] * len(self.header)
         numbers = [any(column) and all(re.fullmatch(r"[\d,]*", cell) for cell in column) for column in columns]
         return [False, *numbers[1:]]
+
+
+def runs(folders: Iterable[RunFolder]) -> Listing:
+    """List runs, with the circuits of their plans."""
+    rows = [(run.folder.name, f"{run.finished:,}", f"{run.circuits:,}", str(run.folder)) for run in folders]
+    return Listing(("run", "finished", "circuits", "folder"), rows)
 
 
 def extensions(kind: str, declarations: Mapping[str, Declaration]) -> Listing:
