@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,9 +11,11 @@ import click
 
 from circuitlang import pipeline
 from circuitlang.base.diagnostics import CircuitError, Finding
+from circuitlang.base.source import Source
 from circuitlang.cli.console import STYLES, display, exit_on_findings, print_findings
 from circuitlang.cli.parameters import FILE, PATH, allow_code, read_source, require_file, skip_unreadable
 from circuitlang.cli.recorder import recorded
+from circuitlang.compiler.sources import spec_files
 
 if TYPE_CHECKING:
     from circuitlang.engine.runtime.jobs import Options
@@ -39,7 +42,7 @@ class Output:
 
 
 @click.command()
-@click.argument("spec", required=False, type=PATH)
+@click.argument("specs", nargs=-1, metavar="[SPEC]...", type=PATH)
 @click.option("-e", "text", metavar="TEXT", help="Run this text instead of a file; its paths are relative to here.")
 @click.option("--out", default="runs", show_default=True, type=PATH, help="Folder for the results.")
 @skip_unreadable
@@ -74,7 +77,7 @@ class Output:
 @click.option("-v", "--verbose", "detail", flag_value="verbose", help="Print the report of every circuit, of many too.")
 @allow_code
 def run(
-    spec: Path | None,
+    specs: tuple[Path, ...],
     text: str | None,
     out: Path,
     skip_unreadable: bool,
@@ -96,24 +99,61 @@ def run(
 ) -> None:
     """Compute the circuits of a SPEC or plan.yaml.
 
-    Finished circuits are skipped. A run of many circuits prints one line for each instead of its report.
+    A folder stands for all *.circuit in it. Finished circuits are skipped. A run of many circuits prints one line for
+    each instead of its report.
     """
-    with exit_on_findings(), recorded(junit, summary) as recording:
-        # The recording needs a name even if the source can't be read.
-        recording.name = spec.stem if spec else "inline"
-        source = read_source(spec, text)
-        recording.name = pipeline.run_name(source)
-        compiled = pipeline.compile_source(source)
-        print_findings(compiled.warnings)
-        lock = _read_lock(spec) if locked else None
-        from circuitlang.engine.runtime.jobs import Options
-        from circuitlang.engine.runtime.work_selection import WorkSelection
+    files = _files(specs, text, single=bool(junit or summary))
 
-        work = WorkSelection(only, shard, jobs)
-        recording.start(compiled, work)
-        options = Options(skip_unreadable, allow_code, visualise, device, batch_size, fast, render, recording, force)
-        output = Output(progress, detail or "")
-        _run(compiled, out / pipeline.run_name(source), options, lock, work, output)
+    def run_spec(spec: Path | None) -> None:
+        with recorded(junit, summary) as recording:
+            # The recording needs a name even if the source can't be read.
+            recording.name = spec.stem if spec else "inline"
+            source = read_source(spec, text)
+            recording.name = pipeline.run_name(source)
+            compiled = pipeline.compile_source(source)
+            print_findings(compiled.warnings)
+            lock = _read_lock(spec) if locked else None
+            from circuitlang.engine.runtime.jobs import Options
+            from circuitlang.engine.runtime.work_selection import WorkSelection
+
+            work = WorkSelection(only, shard, jobs)
+            recording.start(compiled, work)
+            options = Options(
+                skip_unreadable, allow_code, visualise, device, batch_size, fast, render, recording, force
+            )
+            output = Output(progress, detail or "")
+            _run(compiled, out / recording.name, options, lock, work, output)
+
+    with exit_on_findings():
+        _run_all(files, run_spec)
+
+
+def _files(specs: tuple[Path, ...], text: str | None, single: bool) -> list[Path | None]:
+    """Return the specs to run, None for text. Raises click.UsageError if several can't be run by one command."""
+    if text is not None or not specs:
+        # `read_source` rejects both, or neither.
+        return [specs[0] if specs else None]
+    files = spec_files(specs)
+    if len(files) > 1 and single:
+        raise click.UsageError("--junit and --summary are for a single SPEC")
+    names: dict[str, Path] = {}
+    for file in files:
+        name = pipeline.run_name(Source(str(file), ""))
+        if (other := names.setdefault(name, file)) != file:
+            raise click.UsageError(f"{other} and {file} would have the same folder; give each another --out")
+    return [*files]
+
+
+def _run_all(files: Sequence[Path | None], run_spec: Callable[[Path | None], None]) -> None:
+    """Run one spec after another; one that fails does not stop the others. Raises CircuitError about all of them."""
+    findings: list[Finding] = []
+    for file in files:
+        try:
+            run_spec(file)
+        except CircuitError as error:
+            findings += error.findings
+    if findings:
+        raise CircuitError(findings)
 
 
 def _read_lock(spec: Path | None) -> Lock:

@@ -82,3 +82,38 @@ def test_json_lines_replace_the_reports():
         stored = json.loads((Path("runs/inline") / name / "metrics.json").read_text())
         assert event["circuit"] == name
         assert event["metrics"]["test.pearson"] == pytest.approx(stored["test.pearson"], abs=1e-6)
+
+
+def test_several_specs_and_folders_run_and_one_that_fails_stops_no_other():
+    Path("specs").mkdir()
+    for place, channel in (("specs/a", 30), ("specs/c", 32), ("d", 33)):
+        Path(f"{place}.circuit").write_text(
+            f"preserve conv5:{channel} on ../images/dogs/* kernels<=20 criterion=magnitude"
+        )
+    Path("d.circuit").write_text(SPEC)
+    Path("specs/b.circuit").write_text("preserve conv5:30\n")
+    result = CliRunner().invoke(main, ["run", "specs", "d.circuit"])
+    assert result.exit_code == 1
+    assert "specs/b.circuit" in result.stderr
+    names = sorted(f"{path.parent.parent.name}/{path.parent.name}" for path in Path("runs").glob("*/*/circuit.json"))
+    assert names == [f"a/{IDS[0]}", f"c/{IDS[1]}", f"d/{IDS[0]}", f"d/{IDS[1]}"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["a.circuit", "below/a.circuit"], "a.circuit and below/a.circuit would have the same folder"),
+        (["a.circuit", "b.circuit", "--junit", "x.xml"], "--junit and --summary are for a single SPEC"),
+        (["a.circuit", "-e", SPEC], "give a SPEC file, or text with -e"),
+        ([], "give a SPEC file, or text with -e"),
+    ],
+    ids=["same-name", "junit", "both", "neither"],
+)
+def test_specs_that_one_command_can_not_run_are_a_usage_error(arguments, words):
+    Path("below").mkdir()
+    for name in ("a", "b", "below/a"):
+        Path(f"{name}.circuit").write_text(SPEC)
+    result = CliRunner().invoke(main, ["run", *arguments])
+    assert result.exit_code == 2
+    assert words in result.stderr
+    assert not Path("runs").exists()
