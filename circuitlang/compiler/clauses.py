@@ -77,9 +77,9 @@ def _calibrate(node: syntax.Value, options: tuple[str, ...]) -> Calibrate | EndT
     if not isinstance(node, syntax.Call):
         return cast(Calibrate, _word(node, "calibrate", options))
     name = cast(Calibrate, _word(node.name, "calibrate", options))
-    known = {each: Declaration(each, "", "", _CALIBRATE if each == "kernels" else ()) for each in options}
+    known = {option: Declaration(option, "", "", _CALIBRATE if option == "kernels" else ()) for option in options}
     choice = values.choice(node, "value", "E212", known)
-    written = {each.name.text: each for each in node.arguments if isinstance(each, syntax.Keyword)}
+    written = {argument.name.text: argument for argument in node.arguments if isinstance(argument, syntax.Keyword)}
     if "method" in written:
         _word(written["method"].value, "method", _METHODS)
     if name == "kernels" and choice.parameters["method"] == "end_to_end":

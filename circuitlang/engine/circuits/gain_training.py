@@ -50,8 +50,8 @@ def train_gains(
     def ranked(edits: Edits) -> list[tuple[float, Edits]]:
         """Return the loss of a circuit, and that of the same circuit on the least-squares line."""
         maps = batches.maps(edits)
-        pairs = (maps, edits), *_on_the_line(subnetwork, edits, maps, batches.wanted)
-        return [(_loss(batches, each), own) for each, own in pairs]
+        circuits = (maps, edits), *_on_the_line(subnetwork, edits, maps, batches.wanted)
+        return [(_loss(batches, maps), edits) for maps, edits in circuits]
 
     before = min(map(ranked, starts), key=lambda circuits: min(loss for loss, _ in circuits))
     after = ranked(_train(subnetwork, images, batches, masks, before[0][1], passes))
@@ -150,7 +150,7 @@ def _on_the_line(
     target, layer = subnetwork.target, subnetwork.target.step.layer
     if layer is None or len(subnetwork.graph.uses(layer)) > 1 or layer.path in subnetwork.constant:
         return
-    c, f = (each.double().cpu().transpose(0, 1).flatten(1) for each in (maps, wanted))
+    c, f = (values.double().cpu().transpose(0, 1).flatten(1) for values in (maps, wanted))
     deviation, variance = c - c.mean(1, keepdim=True), c.var(1, unbiased=False)
     covariance = (deviation * f).mean(1)
     scale = torch.where(variance > 1e-10 * c.square().mean(1), covariance / variance, 1.0)

@@ -129,6 +129,6 @@ class SmallBatches:
 def _moved(image: Tensor, generator: torch.Generator) -> Tensor:
     """Mirror an image [C, H, W] at random, and shift it; what leaves it on one side comes in on the other."""
     image = image.flip(-1) if int(torch.randint(2, (), generator=generator)) else image
-    most = [side // _SHIFT for side in image.shape[1:]]
-    shifts = [int(torch.randint(-each, each + 1, (), generator=generator)) for each in most]
+    farthest = [side // _SHIFT for side in image.shape[1:]]
+    shifts = [int(torch.randint(-far, far + 1, (), generator=generator)) for far in farthest]
     return image.roll(shifts, (1, 2))
