@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import torch
@@ -42,6 +42,20 @@ class _LayerContext:
     @property
     def mean_output(self) -> Tensor:
         return self.builder.mean_outputs[self.path]
+
+
+@dataclass(frozen=True)
+class _Singly:
+    """Images one at a time."""
+
+    images: Batches
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def batches(self, label: str, /) -> Iterator[Tensor]:
+        for batch in self.images.batches(label):
+            yield from torch.split(batch, 1)
 
 
 @dataclass(frozen=True)
@@ -146,7 +160,8 @@ class Builder:
         """Return the edits that make the network the circuit of a mask, refitted if `fitted` and the plan says so."""
         if not (fitted and isinstance(self.calibrate, EndToEnd)):
             return self.build_layerwise(masks) if fitted else self.ablated(masks)
-        starts = self.ablated(masks), self.build_layerwise(masks)
+        # The batches of the device change the last bits of a map.
+        starts = self.ablated(masks), replace(self, images=_Singly(self.images)).build_layerwise(masks)
         with device.arithmetic(self.subnetwork.device):
             return train_gains(self.subnetwork, self.images, masks, starts, self.calibrate.passes, self.seed)
 

@@ -260,6 +260,17 @@ def test_neither_the_order_of_images_nor_the_size_of_batches_matters(net, path, 
     assert same(first, trained(Fixed(x, 26)))
     assert same(first, trained(Fixed(x[order], 5)))
     assert not same(first, trained(Fixed(x, 3), seed=1))
+    built = [Builder(part, Fixed(x, size), calibrate=EndToEnd(passes=1)).build(masks) for size in (3, 26)]
+    assert same(*built)
+
+
+def test_the_layerwise_start_does_not_depend_on_the_size_of_batches_either():
+    net = nn.Sequential(nn.Conv2d(3, 64, 3), nn.ReLU(), nn.Conv2d(64, 64, 3), nn.ReLU(), nn.Conv2d(64, 1, 3))
+    part, x = subnetwork(net.eval(), "4", 0), images(24, torch.float32)
+    masks = random_masks(Builder(part, Fixed(x)), 0.3)
+    built = [Builder(part, Fixed(x, size), calibrate=EndToEnd(passes=1)).build(masks) for size in (1, 7, 24)]
+    assert same(built[0], built[1])
+    assert same(built[0], built[2])
 
 
 SHAPES = [
