@@ -40,7 +40,7 @@ def compile(text: str, folder: str | Path = ".") -> Plan:
         SpecError: With all mistakes in the text.
 
     Example:
-        >>> plan = circuitlang.compile("preserve conv5:34 on images/dogs/* sparsity<=0.1")
+        >>> plan = circuitlang.compile("preserve conv5:34 on images/dogs/* keep<=10%")
         >>> plan.circuits[0].id
         'conv5_34-greedy-0.1'
     """
@@ -99,7 +99,7 @@ def run(
         CircuitError: At once if the spec can't be run; about circuits that failed, after all others.
 
     Example:
-        >>> (circuit,) = circuitlang.run("preserve conv5:34 on images/dogs/* sparsity<=0.1")
+        >>> (circuit,) = circuitlang.run("preserve conv5:34 on images/dogs/* keep<=10%")
         >>> round(circuit.metrics["train.pearson"], 2)
         1.0
         >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 4, 3))

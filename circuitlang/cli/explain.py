@@ -14,6 +14,7 @@ from circuitlang.base.diagnostics import Finding, InputError, did_you_mean
 from circuitlang.base.error_codes import Page, codes, page
 from circuitlang.cli.console import exit_on_findings, stdout
 from circuitlang.compiler.clauses import ALIASES
+from circuitlang.compiler.words import Word, words
 from circuitlang.plugins.protocols import ABLATIONS, CRITERIA, METRICS, MODELS
 from circuitlang.plugins.registry import Declaration
 from circuitlang.reporting.terminal.tables import Listing
@@ -30,41 +31,53 @@ class Entry:
     declaration: Declaration
 
 
+@dataclass(frozen=True)
+class Meaning:
+    """A word of the language, and one of its meanings."""
+
+    name: str
+    word: Word
+
+
 @click.command()
 @click.argument("word", metavar="CODE|NAME")
 def explain(word: str) -> None:
     """Explain the CODE of a finding, or a NAME.
 
-    The name is that of a criterion, an ablation, a metric, a model source or an output format.
+    The name is a word of the language, a criterion, an ablation, a metric, a model source or an output format.
     """
     with exit_on_findings():
         console = stdout()
         console.print(_render(_look_up(word), console.is_terminal), soft_wrap=not console.is_terminal)
 
 
-def _look_up(word: str) -> Page | list[Entry]:
-    """Return the page of a code, or all extensions of a name. Raises InputError with a suggestion if there is none."""
+def _look_up(word: str) -> Page | list[Entry | Meaning]:
+    """Return the page of a code, or all that has a name. Raises InputError with a suggestion if there is none."""
     if (code_page := page(word.upper())) is not None:
         return code_page
+    entries: list[Entry | Meaning] = [Meaning(word, each) for each in words().get(word, ())]
     word = ALIASES.get(word, word)
-    entries = [
+    entries += [
         Entry(registry.kind, registry.declarations[word]) for registry in _REGISTRIES if word in registry.declarations
     ]
     if not entries:
-        known = [*codes(), *(name for registry in _REGISTRIES for name in registry.declarations)]
+        known = [*codes(), *words(), *(name for registry in _REGISTRIES for name in registry.declarations)]
         cure = did_you_mean(word, known, "`circuitlang criteria` and `circuitlang models` list the names")
         raise InputError(Finding("E124", f"nothing is called '{word}'", None, "", cure))
     return entries
 
 
-def _render(explanation: Page | list[Entry], terminal: bool) -> RenderableType:
+def _render(explanation: Page | list[Entry | Meaning], terminal: bool) -> RenderableType:
     """Lay out an explanation for a terminal or as plain text."""
     if isinstance(explanation, Page):
         return Markdown(explanation.text) if terminal else Text(explanation.text.rstrip("\n"))
     return Group(*(part for number, entry in enumerate(explanation) for part in _entry(entry, terminal, number)))
 
 
-def _entry(entry: Entry, terminal: bool, number: int) -> list[RenderableType]:
+def _entry(entry: Entry | Meaning, terminal: bool, number: int) -> list[RenderableType]:
+    if isinstance(entry, Meaning):
+        title = Text("\n" if number else "").append(entry.name, "bold").append(f", {_with_article(entry.word.kind)}\n")
+        return [title, Text(entry.word.meaning), Text(f"\n    {entry.word.example}")]
     declaration = entry.declaration
     title = Text("\n" if number else "").append(declaration.name, "bold")
     title.append(f", {_with_article(entry.kind)} of {declaration.module}\n")

@@ -330,7 +330,7 @@ class _Check:
             message = "'test' and 'holdout' exclude each other"
             self._findings.add("E210", message, read.spans["holdout"], "test is given too")
         if not has_errors and not read.bounds and not {"sparsity", "kernels"} & read.values.keys():
-            cure = "add sparsity<=0.1, kernels<=250 or correlation>=0.9"
+            cure = "add keep<=10%, kernels<=250 or correlation>=0.9"
             self._findings.add(
                 "E204", "a circuit needs a size or a fidelity", span, "how much to keep is missing", cure
             )

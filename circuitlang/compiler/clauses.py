@@ -117,7 +117,8 @@ def _clause(clause: syntax.Clause, rules: Mapping[str, Clause], scope: Scope, re
         return
     if rule is None:
         known = [*rules, *(sorted(scope.vocabulary.metrics) if rules is PRESERVE else ())]
-        label = f"expected {listing(list(rules), 'or')}" + (", or a metric" if rules is PRESERVE else "")
+        taught = [rule.alias or rule.name for rule in rules.values()]
+        label = f"expected {listing(taught, 'or')}" + (", or a metric" if rules is PRESERVE else "")
         cure = _elsewhere(clause, rules) or clause_cure(clause, rules) or did_you_mean(name, [*known, *ALIASES])
         raise SpecError(Finding("E106", f"unknown clause '{clause.name.text}'", clause.name.span, label, cure))
     relation(clause.relation, (rule.relation,), clause, rule.example)
@@ -137,7 +138,7 @@ def _clause(clause: syntax.Clause, rules: Mapping[str, Clause], scope: Scope, re
     # Users who write `keep` know what it means.
     if isinstance(value, Sparsity) and value.at_most > 0.5 and clause.name.text == "sparsity":
         kept = f"this keeps {value.at_most:.0%} of the kernels"
-        cure = f"to remove {value.at_most:.0%}, write sparsity<={1 - value.at_most:g}" if value.at_most < 1 else ""
+        cure = f"to remove {value.at_most:.0%}, write keep<={1 - value.at_most:g}" if value.at_most < 1 else ""
         scope.findings.add("W201", "sparsity is the fraction that is kept", clause.span, kept, cure)
 
 

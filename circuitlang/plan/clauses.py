@@ -47,7 +47,7 @@ class Sparsity(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="spa
     at_most: float
 
     def __str__(self) -> str:
-        return f"sparsity<={self.at_most:g}"
+        return f"keep<={self.at_most:g}"
 
     @property
     def slug(self) -> str:
@@ -213,7 +213,7 @@ PRESERVE: Mapping[str, Clause] = _table(
     Clause(
         "sparsity",
         "sparsity",
-        "sparsity<=0.1",
+        "keep<=0.1",
         "<=",
         alias="keep",
         field="size",

@@ -288,7 +288,7 @@ def _said(value: Any) -> str:
         case bool():
             return str(value).lower()
         case Sparsity(at_most=share):
-            return f"sparsity<={share:.15g}"
+            return f"keep<={share:.15g}"
         case Kernels(at_most=count):
             return f"kernels<={count}"
         case Choice(name=name, parameters=parameters):

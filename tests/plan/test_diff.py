@@ -91,8 +91,8 @@ def test_what_is_only_written_otherwise_is_no_difference(before, after):
     ("old", "new", "expected"),
     [
         ("criterion=snip", "criterion=force(steps=5)", ("circuit", "criterion", "snip", "force(base=snip, steps=5)")),
-        ("sparsity<=0.1", "sparsity<=0.10001", ("circuit", "size", "sparsity<=0.1", "sparsity<=0.10001")),
-        ("sparsity<=0.1", "kernels<=7", ("circuit", "size", "sparsity<=0.1", "kernels<=7")),
+        ("sparsity<=0.1", "sparsity<=0.10001", ("circuit", "size", "keep<=0.1", "keep<=0.10001")),
+        ("sparsity<=0.1", "kernels<=7", ("circuit", "size", "keep<=0.1", "kernels<=7")),
         ("conv5:34", "conv5:35", ("circuit", "target", "conv5:34", "conv5:35")),
         ("criterion=snip", "criterion=snip seed=1", ("circuit", "seed", "0", "1")),
         ("pearson>=0.5", "pearson>=0.6", ("circuit", "bounds", "test.pearson>=0.5", "test.pearson>=0.6")),
@@ -155,7 +155,7 @@ def test_one_of_a_nameless_sweep_that_changed_is_not_taken_for_another():
     lines = [BASE.replace("10%", f"{percent}%") for percent in (10, 20, 30)]
     after = [*lines[:2], lines[2].replace("30%", "40%")]
     assert changed("\n".join(lines), "\n".join(reversed(after))) == [
-        ("circuit", "changed", [("size", "sparsity<=0.3", "sparsity<=0.4")])
+        ("circuit", "changed", [("size", "keep<=0.3", "keep<=0.4")])
     ]
 
 
