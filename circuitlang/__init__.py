@@ -42,7 +42,7 @@ def compile(text: str, folder: str | Path = ".") -> Plan:
     Example:
         >>> plan = circuitlang.compile("preserve conv5:34 on images/dogs/* keep<=10%")
         >>> plan.circuits[0].id
-        'conv5_34-greedy-0.1'
+        'conv5_34-annealed-0.1'
     """
     from circuitlang.pipeline import compile_source
 
@@ -207,9 +207,9 @@ def compare(*circuits: str | Path | LoadedCircuit) -> LoadedComparison:
         InputError: If a circuit can't be read, or is of another network.
 
     Example:
-        >>> comparison = circuitlang.compare("runs/dogs/sketch", "runs/dogs/conv5_34-snip-0.1")
+        >>> comparison = circuitlang.compare("runs/dogs/sketch", "runs/dogs/conv5_34-annealed-0.05")
         >>> round(float(comparison.iou[0, 1]), 2)
-        0.2
+        0.4
     """
     from circuitlang import api
 

@@ -60,7 +60,7 @@ def test_example(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> No
     if "run" in text:
         names["run"] = circuitlang.run("dogs.circuit")
     if "comparison" in text:
-        names["comparison"] = circuitlang.compare("runs/dogs/conv5_34-snip-0.1", "runs/dogs/sketch")
+        names["comparison"] = circuitlang.compare("runs/dogs/conv5_34-annealed-0.05", "runs/dogs/sketch")
     examples = doctest.DocTestParser().get_doctest(text, names, name, None, None)
     assert examples.examples, f"{name} has no example"
     results = doctest.DocTestRunner(optionflags=OPTIONS).run(examples)

@@ -116,7 +116,7 @@ def test_a_criterion_takes_effect(runs: Path) -> None:
 
 
 def test_a_metric_takes_effect(runs: Path) -> None:
-    folder = runs / "conv5_34-greedy-200kernels"
+    folder = runs / "conv5_34-annealed-200kernels"
     assert 0.1 <= metrics(folder)["test.cosine"] <= 1
     assert plans(runs)[folder.name]["bounds"] == [
         {"metric": "cosine", "sample": "test", "relation": ">=", "value": 0.1}

@@ -33,7 +33,7 @@ class LoadedComparison:
 
     Example:
         >>> circuitlang.compare(*run)
-        <comparison: conv5_34-snip-0.1 and sketch share 135 of 676 kernels: IoU 0.200, ...>
+        <comparison: conv5_34-annealed-0.05 and sketch share 135 of 338 kernels: IoU 0.399, ...>
     """
 
     comparison: Comparison
@@ -45,7 +45,7 @@ class LoadedComparison:
 
         Example:
             >>> comparison.iou.round(1).tolist()
-            [[1.0, 0.2], [0.2, 1.0]]
+            [[1.0, 0.4], [0.4, 1.0]]
         """
         iou = np.full((len(self.circuits),) * 2, np.nan)
         for number, member in enumerate(self.comparison.members):
@@ -61,7 +61,7 @@ class LoadedComparison:
 
         Example:
             >>> comparison.pearson.round(2).tolist()
-            [[1.0, 0.94], [0.94, 1.0]]
+            [[1.0, 0.98], [0.98, 1.0]]
         """
         pearson = np.full((len(self.circuits),) * 2, np.nan)
         np.fill_diagonal(pearson, 1.0)
@@ -78,7 +78,7 @@ class LoadedComparison:
 
         Example:
             >>> comparison.to_frame().round(2).values.tolist()
-            [['conv5_34-snip-0.1', 'sketch', 0.2, 0.94]]
+            [['conv5_34-annealed-0.05', 'sketch', 0.4, 0.98]]
         """
         from circuitlang.api.tables import comparison_frame
 
@@ -89,7 +89,7 @@ class LoadedComparison:
 
         Example:
             >>> [text.get_text() for text in comparison.plot().get_xticklabels()]
-            ['conv5_34-snip-0.1', 'sketch']
+            ['conv5_34-annealed-0.05', 'sketch']
         """
         from circuitlang.api.plots import matrix_axes
 

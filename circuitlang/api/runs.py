@@ -25,7 +25,7 @@ class Run(list[LoadedCircuit]):
     Example:
         >>> run = circuitlang.run("dogs.circuit")
         >>> [circuit.summary.kept for circuit in run], run.notes
-        ([676, 135], ())
+        ([338, 135], ())
     """
 
     def __init__(self, folder: Path, circuits: Iterable[LoadedCircuit], notes: Sequence[Finding] = ()) -> None:
@@ -54,7 +54,7 @@ class Run(list[LoadedCircuit]):
 
         Example:
             >>> run.names()
-            ['conv5_34-snip-0.1', 'sketch']
+            ['conv5_34-annealed-0.05', 'sketch']
             >>> run["sketch"].summary.kept
             135
         """

@@ -222,7 +222,7 @@ PRESERVE: Mapping[str, Clause] = _table(
         builds=False,
     ),
     Clause("kernels", "kernels", "kernels<=250", "<=", field="size", excludes="sparsity", scores=False, builds=False),
-    Clause("criterion", "criterion", "criterion=snip", extension="greedy", builds=False, column=True),
+    Clause("criterion", "criterion", "criterion=snip", extension="annealed", builds=False, column=True),
     Clause("ablation", "ablation", "ablation=zero", extension="zero", slug=Slug("{0.name}", 1), column=True),
     Clause(
         "calibrate",

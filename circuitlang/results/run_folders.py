@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from circuitlang.base.plain_files import inside
 from circuitlang.results.reader import plan_of
 
 # Files of which one is in the folder of every finished result.
@@ -29,7 +30,7 @@ class RunFolder:
 def run_folders(folder: Path) -> list[RunFolder]:
     """Return the runs in a folder, by name. A folder is one if it has a plan that can be read."""
     runs = []
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+    for path in sorted(inside(folder, "*")):
         plan = plan_of(path) if path.is_dir() and not path.name.startswith(".") else None
         if plan is not None:
             finished = sum(is_result(path / circuit.id) for circuit in plan.circuits)

@@ -18,6 +18,8 @@ from circuitlang.reporting.diagram.svg import clean
 from circuitlang.reporting.html.pages import shown
 from circuitlang.reporting.terminal.console import Console, as_text, json_text
 
+RENDER = "all"
+
 # What moves the cursor, sets a title, turns the text around, or isn't there to be seen.
 ODD = "\x1b[2J\x1b]0;title\x07\u202e\u2066\u200b\x9b31m\x7f\u2028"
 SPEC = f"""\

@@ -87,7 +87,7 @@ def test_show_prints_the_report_again(here, numbers_alone):
     call("run", "-e", f"{LINE}\npreserve conv4:1 on images/dogs/* kernels<=20")
     both = call("show", "runs/inline").stdout
     assert "conv5_34-snip-0.1" in both
-    assert "conv4_1-greedy-20kernels" in both
+    assert "conv4_1-annealed-20kernels" in both
     assert "2 of this run" in both
 
 

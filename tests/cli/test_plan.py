@@ -297,7 +297,7 @@ def test_what_is_finished_is_not_due(here, numbers_alone, standard_run):
     standard_run(LINE)
     planned = numbers(text)
     assert [each["state"] for each in planned["circuits"]] == ["finished", "new"]
-    assert planned["due"] == ["conv4_1-greedy-20kernels"]
+    assert planned["due"] == ["conv4_1-annealed-20kernels"]
     assert planned["total"] == planned["circuits"][1]["cost"]
     tree = call("plan", "-e", text).stdout
     assert f"{FOLDER}  finished already" in tree

@@ -109,6 +109,7 @@ def test_the_summary_has_every_number_of_metrics_json(ran):
     ]  # fmt: skip
     numbers = json.loads((ran.parent / "runs/claims/good/metrics.json").read_text())
     told = summary["circuits"][0]["numbers"]
+    assert numbers.pop("verdict") == summary["circuits"][0]["verdict"]
     exact = numbers.keys() - {"extracted_difference"}
     assert told.keys() == numbers.keys()
     assert {name: told[name] for name in exact} == pytest.approx({name: numbers[name] for name in exact}, abs=2e-6)

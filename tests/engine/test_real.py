@@ -3,9 +3,10 @@
 import pytest
 
 from circuitlang.base.source import Source
-from circuitlang.pipeline import run
+from circuitlang.engine.runtime.jobs import Options
 from circuitlang.plugins.protocols import CRITERIA
 from circuitlang.results.types import Summary
+from tests.helpers.outcomes import outcomes
 
 pytestmark = pytest.mark.slow
 
@@ -23,18 +24,15 @@ STEPS = {"force": "(steps=3)", "path": "(steps=3)", "learned": "(steps=10)", "an
 
 @pytest.fixture(scope="module")
 def summaries(real, tmp_path_factory) -> dict[str, Summary]:
-    text = SPEC + "".join(
-        f"preserve features.10.expand3x3:34 on dogs criterion={name}{STEPS.get(name, '')}\n"
+    statements = {
+        name: f"preserve features.10.expand3x3:34 on dogs criterion={name}{STEPS.get(name, '')}\n"
         for name in sorted(CRITERIA.declarations)
-    )
-    found: dict[str, Summary] = {}
-    with pytest.MonkeyPatch.context() as patch:
-        for outcome in run(Source("real.circuit", text, real), tmp_path_factory.mktemp("runs")):
-            summary = outcome.result.summary
-            found[summary.plan.criterion.name] = summary
-            # One is written with all that a circuit has.
-            patch.setenv("CIRCUITLANG_RENDER", "none")
-    return found
+    }
+    out = tmp_path_factory.mktemp("runs")
+    made = outcomes(Source("real.circuit", SPEC + "".join(statements.values()), real), out)
+    # One is written with all that a circuit has.
+    outcomes(Source("real.circuit", SPEC + statements["snip"], real), out, Options(render="all"))
+    return {outcome.result.summary.plan.criterion.name: outcome.result.summary for outcome in made}
 
 
 @pytest.mark.parametrize("criterion", sorted(CRITERIA.declarations))

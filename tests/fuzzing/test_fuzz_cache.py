@@ -45,7 +45,7 @@ def same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
 
 
 @pytest.mark.parametrize("where", [0, 0.003, 0.9])
-def test_one_flipped_bit_in_every_entry_changes_nothing(here, numbers_alone, where):
+def test_one_flipped_bit_in_every_entry_changes_nothing(here, with_pages, where):
     fresh = found()
     kept = {path: path.read_bytes() for path in entries()}
     assert {path.parts[-3] for path in kept} >= {"scores", "responses"}

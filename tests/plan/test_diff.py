@@ -223,7 +223,7 @@ def test_another_kernel_another_version_and_a_circuit_that_is_not_finished(here,
     (folder / SUMS).unlink()
     summary = (folder / "circuit.json").read_text()
     (folder / "circuit.json").write_text(re.sub('"torch": *"', '"torch":"9.', summary))
-    (here / "again" / "a" / "conv4_1-greedy-20kernels" / "circuit.json").unlink()
+    (here / "again" / "a" / "conv4_1-annealed-20kernels" / "circuit.json").unlink()
     data = json.loads(call("diff", "runs/a", "again/a", "--json", code=1).stdout)
     assert not data["meaning"]
     first, second = data["found"]

@@ -106,15 +106,15 @@ def test_headlines(name: str) -> None:
 CURVE = "a look at the curve, by keep<=each(5%, 10%, 20%, 50%)"
 ANNEALED = "criterion=annealed, which keeps most at small sizes"
 NOTES = {
-    "partly": "Preserved would be pearson 0.9 or more, the threshold. Try a larger size, as keep<=20%; or "
-    f"calibrate=affine, which refits scales and offsets; or {ANNEALED}; or {CURVE}.",
+    "partly": "Preserved would be pearson 0.9 or more, the threshold. Try a larger size, as keep<=20%, "
+    f"calibrate=affine, which refits scales and offsets, {ANNEALED} or {CURVE}.",
     "its own bound": "Preserved would be pearson 0.97 or more, the bound of its statement. Try a larger size, as "
-    f"keep<=20%; or calibrate=affine, which refits scales and offsets; or {ANNEALED}; or {CURVE}.",
+    f"keep<=20%, calibrate=affine, which refits scales and offsets, {ANNEALED} or {CURVE}.",
     "as bad as silence": "No output at all, or the feature's mean, would be nearer to the feature: error 1.000 and r2 "
-    "0.600. Try a larger size, as keep<=20%; or calibrate=affine, which refits scales and offsets; or "
-    f"{ANNEALED}; or {CURVE}.",
+    "0.600. Try a larger size, as keep<=20%, calibrate=affine, which refits scales and offsets, "
+    f"{ANNEALED} or {CURVE}.",
     "as magnitude": "A circuit of the same size by another rule reaches as much: pearson of magnitude 0.940. Try a "
-    f"smaller size, where criteria differ; or {ANNEALED}; or {CURVE}.",
+    f"smaller size, where criteria differ, {ANNEALED} or {CURVE}.",
     "constant": "Nothing to preserve: conv5:34 is constant on these images. Try other images, or another feature.",
 }
 

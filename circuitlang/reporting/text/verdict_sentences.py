@@ -69,7 +69,7 @@ def advice(summary: Summary) -> str:
         steps.append("criterion=annealed, which keeps most at small sizes")
     if plan.size is not None:
         steps.append("a look at the curve, by keep<=each(5%, 10%, 20%, 50%)")
-    return f"Try {'; or '.join(steps)}." if steps else ""
+    return f"Try {listing(steps, 'or')}." if steps else ""
 
 
 def constant_feature(target: str) -> str:

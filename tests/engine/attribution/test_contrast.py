@@ -180,7 +180,8 @@ def test_a_plan_written_by_hand_is_refused_too(both: Path):
 
 
 def test_a_default_may_contrast_and_a_name_is_found(both: Path):
-    text = "images cats = images/cats/*\ndefaults contrast=cats sparsity<=5%\npreserve conv5:34 on images/dogs/*"
+    defaults = "images cats = images/cats/*\ndefaults contrast=cats criterion=gn keep<=5%\n"
+    text = f"{defaults}preserve conv5:34 on images/dogs/*"
     (circuit,) = compile_source(Source("<text>", text)).plan.circuits
     assert circuit.contrast == "cats"
 

@@ -248,7 +248,7 @@ def test_layers_that_wait_for_images_get_their_weights(place):
 
 def test_a_run_that_ends_well_prints_nothing_of_a_librarys_or_the_networks(place):
     Path("a.circuit").write_text(spec("Grid", "b:1", "sparsity<=40%"))
-    words = [sys.executable, "-m", "circuitlang", "run", "a.circuit", "--allow-code"]
+    words = [sys.executable, "-m", "circuitlang", "run", "a.circuit", "--allow-code", "--progress", "none"]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert "Error" not in done.stdout
@@ -259,7 +259,18 @@ def test_a_run_that_ends_well_prints_nothing_of_a_librarys_or_the_networks(place
 def test_a_run_prints_no_warnings_of_a_library(place, jobs):
     again = "circuit d = preserve class(1) on pics/* sparsity<=30% criterion=snip\n"
     Path("a.circuit").write_text(spec("Sampled", size="sparsity<=40%") + again)
-    words = [sys.executable, "-m", "circuitlang", "run", "a.circuit", "--allow-code", "--jobs", jobs]
+    words = [
+        sys.executable,
+        "-m",
+        "circuitlang",
+        "run",
+        "a.circuit",
+        "--allow-code",
+        "--progress",
+        "none",
+        "--jobs",
+        jobs,
+    ]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -267,7 +278,18 @@ def test_a_run_prints_no_warnings_of_a_library(place, jobs):
 @pytest.mark.slow
 def test_warnings_are_there_for_those_who_ask(place):
     Path("a.circuit").write_text(spec("Sampled"))
-    words = [sys.executable, "-W", "default", "-m", "circuitlang", "run", "a.circuit", "--allow-code"]
+    words = [
+        sys.executable,
+        "-W",
+        "default",
+        "-m",
+        "circuitlang",
+        "run",
+        "a.circuit",
+        "--allow-code",
+        "--progress",
+        "none",
+    ]
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0
     assert "UserWarning: Default grid_sample" in done.stderr

@@ -473,9 +473,10 @@ def test_tensors_that_are_not_wanted_are_not_read(tmp_path):
 
 def test_how_weights_were_found_is_said_wherever_they_are_used(tmp_path, numbers_alone):
     from circuitlang.bundled.network import build
-    from circuitlang.pipeline import compile_source, forecast, list_layers, run
+    from circuitlang.pipeline import compile_source, forecast, list_layers
     from circuitlang.reporting.text.circuit_sentences import notes
     from tests.conftest import draw_pictures
+    from tests.helpers.outcomes import outcomes
 
     draw_pictures(tmp_path, "dogs", 3)
     torch.save({"state_dict": {f"module.{key}": each for key, each in build().state_dict().items()}}, tmp_path / "w.pt")
@@ -483,7 +484,7 @@ def test_how_weights_were_found_is_said_wherever_they_are_used(tmp_path, numbers
     spec = f"model {model}\npreserve conv2:3 on images/dogs/* kernels<=6 criterion=magnitude"
     (tmp_path / "spec.circuit").write_text(spec)
     source = Source("spec.circuit", spec, tmp_path)
-    (outcome,) = run(source, tmp_path / "runs")
+    (outcome,) = outcomes(source, tmp_path / "runs")
     (note,) = outcome.result.summary.provenance.weights_notes
     assert "state_dict" in note
     assert "module." in note

@@ -120,10 +120,11 @@ def annealed(
     A batch has `batch` images, or fewer where that leaves fewer than 12 batches, in an order that follows from the
     circuit's seed and the content of the images. Neither their order, nor the batch size of the device, nor the number
     of threads matters: on a CPU, learning takes one. Of more than `images` images, so many are drawn by the seed, kept
-    in memory, and ranked by. If maps have fewer than 16 values, those of
-    earlier steps for the other images are compared as well. In the end the mask of `base` is taken instead if its loss
-    over all images is smaller. The mask fits the images it was learned from better than others: give it many. Cost: as
-    above, the passes of `base`, and a forward pass each of the network and of both masks.
+    in memory, and ranked by. If maps have fewer than 16 values, those of earlier steps for the other images are
+    compared as well. In the end the mask of `base` is taken instead if its loss over all images is smaller. A feature
+    that is the same everywhere, such as a single number, has no correlation, and is scored by `greedy`. The mask fits
+    the images it was learned from better than others: give it many. Cost: as above, the passes of `base`, and a forward
+    pass each of the network and of both masks.
 
     Straight-through gradients: Bengio et al. 2013; for masks: Ramanujan et al., "edge-popup", CVPR 2020, and Sanh et
     al., "Movement Pruning", NeurIPS 2020; budgets that shrink: Zhu and Gupta, "To prune, or not to prune", 2017; Fisher
@@ -132,6 +133,8 @@ def annealed(
     # A difference in the last bit of a map would grow with every step.
     with one_thread():
         logits, samples = _Logits(scoring), _Samples(scoring, batch, images)
+        if samples.constant:
+            return scoring.score("greedy")
         course = _course(logits.size, scoring.budget, passes)
         learning = _Learning(scoring, logits, samples, scale, base, course.between)
         start = learning.rung(course.rungs[:1])["logits"]
@@ -232,6 +235,8 @@ class _Samples:
         self.steps = -(-len(images) // size)
         self.wanted = self.maps(None)
         self.variance = float(self.wanted.double().var(unbiased=False))
+        # A single number, or a feature that is the same everywhere: there is nothing to be correlated with.
+        self.constant = self.variance <= 1e-12 * float(self.wanted.double().square().mean())
         # Maps of earlier steps are compared too where one has few values.
         self._few = self.wanted[0].numel() < _VALUES
 
