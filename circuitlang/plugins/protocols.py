@@ -24,15 +24,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, Literal, Protocol, TypeVar
 
 from circuitlang.plugins.registry import Registry, Value
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor, nn
+    from torch import Generator, Tensor
 
-    from circuitlang.plugins.preprocess import Preprocess
+    from circuitlang.plugins.loaded_model import LoadedModel, PathResolver
 
     # A one-pass criterion: a batch's contribution to the scores of a layer [O, I / groups], or to moments
     # [M, O, I / groups] from which `Finish` computes scores, summed over the batch's images. Each image must be reduced
@@ -276,50 +275,6 @@ class MetricEntry:
     measure: Metric
     better: Literal["higher", "lower"]
     prepare: Preparation
-
-
-@dataclass(frozen=True)
-class PathResolver:
-    """Resolves paths of a spec against its folder.
-
-    `allow_code` says whether code that the spec names may run. `images` is the shape (channels, height, width) of
-    images if the model statement gives one.
-    """
-
-    folder: Path
-    allow_code: bool = False
-    images: tuple[int, int, int] | None = None
-
-    def __call__(self, path: str) -> Path:
-        return self.folder / path
-
-
-@dataclass(frozen=True)
-class LoadedModel:
-    """A network with its weights and preprocessing. It need not be in evaluation mode, and is never changed.
-
-    `weights` is the name of its weights: a file name, or the name of published weights if the spec says DEFAULT.
-    `classes` are the class names of these weights, and `output` is the number or name of the output that has them, if
-    there are several. `notes` tell the user about choices that were made in loading.
-    """
-
-    module: nn.Module
-    preprocess: Preprocess
-    classes: tuple[str, ...] = ()
-    weights: str = ""
-    output: int | str | None = None
-    notes: tuple[str, ...] = ()
-
-
-class TrackProgress(Protocol):
-    """Shows progress: passes items on unchanged, with a label for the step and the total number of items."""
-
-    def __call__(self, items: Iterator[T], label: str, total: int, /) -> Iterator[T]: ...
-
-
-def no_progress(items: Iterator[T], _label: str, _total: int, /) -> Iterator[T]:
-    """Pass items on without showing progress."""
-    return items
 
 
 CRITERIA: Registry[Criterion | Schedule] = Registry(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from circuitlang.base.diagnostics import CircuitError, Finding
-from circuitlang.plugins.protocols import TrackProgress
+from circuitlang.plugins.progress import TrackProgress
 from circuitlang.results.outcomes import CircuitOutcome, ComparisonStatus, SplitOutcome
 
 T = TypeVar("T")

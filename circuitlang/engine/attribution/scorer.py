@@ -20,6 +20,7 @@ from circuitlang.engine.circuits.image_seeds import seeded
 from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
 from circuitlang.engine.graph.channel_nodes import Layer
 from circuitlang.plan.model import Choice
+from circuitlang.plugins.progress import TrackProgress, no_progress
 from circuitlang.plugins.protocols import (
     CRITERIA,
     Batches,
@@ -32,8 +33,6 @@ from circuitlang.plugins.protocols import (
     Schedule,
     Scores,
     Scoring,
-    TrackProgress,
-    no_progress,
     signs,
 )
 from circuitlang.plugins.registry import Value

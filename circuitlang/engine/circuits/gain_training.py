@@ -10,7 +10,8 @@ from torch import Tensor
 
 from circuitlang.engine.circuits.small_batches import SmallBatches, map_loss
 from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
-from circuitlang.plugins.protocols import Batches, Edit, Edits, Masks, TrackProgress, no_progress
+from circuitlang.plugins.progress import TrackProgress, no_progress
+from circuitlang.plugins.protocols import Batches, Edit, Edits, Masks
 
 # The most images that are trained on; all of them are in memory at once.
 IMAGES = 1024

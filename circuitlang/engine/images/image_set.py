@@ -23,7 +23,7 @@ from circuitlang.base.source import read_bytes
 from circuitlang.engine.images import preprocessing
 from circuitlang.plan.model import digest
 from circuitlang.plugins.preprocess import Preprocess
-from circuitlang.plugins.protocols import TrackProgress, no_progress
+from circuitlang.plugins.progress import TrackProgress, no_progress
 
 S = TypeVar("S")
 T = TypeVar("T")

@@ -16,7 +16,8 @@ from circuitlang.engine.images.file_patterns import find
 from circuitlang.engine.images.image_set import ImageSet, load
 from circuitlang.engine.runtime.jobs import PreparedRun
 from circuitlang.plan.model import Plan
-from circuitlang.plugins.protocols import MODELS, LoadedModel, PathResolver
+from circuitlang.plugins.loaded_model import LoadedModel, PathResolver
+from circuitlang.plugins.protocols import MODELS
 from circuitlang.results.comparison import FILE, Comparison
 from circuitlang.results.comparison_folders import folder_names, read_comparison
 from circuitlang.results.manifest import damage

@@ -34,7 +34,8 @@ from circuitlang.engine.visuals.activation_maps import PICTURES
 from circuitlang.plan.clauses import PRESERVE, building
 from circuitlang.plan.model import Circuit as CircuitPlan
 from circuitlang.plan.model import Key, Origins, Plan
-from circuitlang.plugins.protocols import CRITERIA, Criterion, LoadedModel, passes_of
+from circuitlang.plugins.loaded_model import LoadedModel
+from circuitlang.plugins.protocols import CRITERIA, Criterion, passes_of
 from circuitlang.results.forecast import (
     FOUND,
     CircuitForecast,

@@ -37,13 +37,10 @@ from circuitlang.engine.runtime.provenance import extension_names, images_digest
 from circuitlang.plan.contrast import contrastable, uncontrasted
 from circuitlang.plan.model import IN_MEMORY, MEMORY, ClassOutput, Model, Origins, Plan, digest
 from circuitlang.plan.model import Circuit as CircuitPlan
+from circuitlang.plugins.loaded_model import LoadedModel
 from circuitlang.plugins.preprocess import Preprocess
-from circuitlang.plugins.protocols import (
-    CRITERIA,
-    LoadedModel,
-    TrackProgress,
-    no_progress,
-)
+from circuitlang.plugins.progress import TrackProgress, no_progress
+from circuitlang.plugins.protocols import CRITERIA
 from circuitlang.results.outputs import MODULE, asked_formats
 from circuitlang.results.run_listener import SILENT, RunListener, tracker
 from circuitlang.results.types import Part, Provenance

@@ -21,8 +21,8 @@ from circuitlang.engine.models.weights import require_finite, single
 from circuitlang.plan.layers import Layers
 from circuitlang.plan.model import IN_MEMORY, Model
 from circuitlang.plan.preprocessing import WORDS, unsuitable
+from circuitlang.plugins.loaded_model import LoadedModel
 from circuitlang.plugins.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess, Resampling
-from circuitlang.plugins.protocols import LoadedModel
 
 _DEFAULT = Preprocess(224, 224, IMAGENET_MEAN, IMAGENET_STD)
 

@@ -22,11 +22,8 @@ from circuitlang.engine.models.preprocess_arguments import apart, overridden
 from circuitlang.engine.models.sandbox import private_copy, quiet, untouched
 from circuitlang.engine.models.weights import require_finite, single
 from circuitlang.plan.model import IN_MEMORY, Model
-from circuitlang.plugins.protocols import (
-    MODELS,
-    LoadedModel,
-    PathResolver,
-)
+from circuitlang.plugins.loaded_model import LoadedModel, PathResolver
+from circuitlang.plugins.protocols import MODELS
 
 
 def load_model(model: Model, folder: Path, allow_code: bool = False, place: torch.device | None = None) -> LoadedModel:

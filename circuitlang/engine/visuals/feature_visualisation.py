@@ -23,7 +23,8 @@ from circuitlang.engine.graph.receptive_field import Box, aligned_crop, receptiv
 from circuitlang.engine.graph.targets import Target
 from circuitlang.engine.images.preprocessing import shown, shown_range
 from circuitlang.plugins.preprocess import Preprocess
-from circuitlang.plugins.protocols import Edits, TrackProgress
+from circuitlang.plugins.progress import TrackProgress
+from circuitlang.plugins.protocols import Edits
 from circuitlang.results.types import Circuit, FeatureVisualisations
 
 STEPS = 32

@@ -32,7 +32,7 @@ from circuitlang.engine.visuals.feature_visualisation import SIZE as SHOWN
 from circuitlang.engine.visuals.feature_visualisation import ascend, of_feature, visualise
 from circuitlang.plan.model import Model
 from circuitlang.plugins.preprocess import Preprocess
-from circuitlang.plugins.protocols import no_progress
+from circuitlang.plugins.progress import no_progress
 from tests.engine.attribution.test_criteria import assert_scores, naive_actgrad, naive_snip
 from tests.engine.visuals.test_activation_maps import thinned
 from tests.engine.visuals.test_exemplars import circuit

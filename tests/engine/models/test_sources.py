@@ -32,7 +32,8 @@ from circuitlang.engine.circuits.selection import select
 from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
 from circuitlang.engine.graph.targets import Target
 from circuitlang.engine.graph.tracer import trace
-from circuitlang.plugins.protocols import MODELS, PathResolver
+from circuitlang.plugins.loaded_model import PathResolver
+from circuitlang.plugins.protocols import MODELS
 from tests.helpers.toy_networks import Branches, Chain, Residual
 
 NET = """

@@ -20,7 +20,7 @@ from circuitlang.engine.visuals.feature_visualisation import (
     visualise,
 )
 from circuitlang.plugins.preprocess import Preprocess
-from circuitlang.plugins.protocols import no_progress
+from circuitlang.plugins.progress import no_progress
 from tests.engine.visuals.test_activation_maps import thinned
 from tests.engine.visuals.test_exemplars import PREPROCESS, circuit
 from tests.helpers.toy_networks import SIZE as SIDE

@@ -4,8 +4,9 @@ from typing import Any
 
 from circuitlang.base.diagnostics import Finding, InputError, did_you_mean
 from circuitlang.engine.models.construction import OWN, class_names, filled, options_of, said
+from circuitlang.plugins.loaded_model import LoadedModel
 from circuitlang.plugins.preprocess import Preprocess
-from circuitlang.plugins.protocols import LoadedModel, model_source
+from circuitlang.plugins.protocols import model_source
 
 
 @model_source

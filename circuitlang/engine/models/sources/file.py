@@ -8,8 +8,9 @@ from circuitlang.base.diagnostics import Finding, InputError
 from circuitlang.engine.programs.aten_import import network
 from circuitlang.engine.programs.pt2_reader import read_program
 from circuitlang.plan.preprocessing import unsuitable
+from circuitlang.plugins.loaded_model import LoadedModel
 from circuitlang.plugins.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
-from circuitlang.plugins.protocols import LoadedModel, model_source
+from circuitlang.plugins.protocols import model_source
 
 
 @model_source

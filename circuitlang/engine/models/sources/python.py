@@ -15,8 +15,9 @@ from circuitlang.engine.models.checkpoint_reader import exists
 from circuitlang.engine.models.construction import class_names, filled, options_of, said, said_last
 from circuitlang.engine.models.sandbox import materialised, private_copy
 from circuitlang.engine.models.weights import seeded, single
+from circuitlang.plugins.loaded_model import LoadedModel, PathResolver
 from circuitlang.plugins.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
-from circuitlang.plugins.protocols import LoadedModel, PathResolver, model_source
+from circuitlang.plugins.protocols import model_source
 
 
 @model_source

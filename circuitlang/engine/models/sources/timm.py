@@ -15,8 +15,9 @@ from circuitlang.engine.device import on_meta_device
 from circuitlang.engine.models.checkpoint_reader import is_file
 from circuitlang.engine.models.construction import building, class_names, filled, fits, options_of, reason, said
 from circuitlang.engine.models.weights import seeded
+from circuitlang.plugins.loaded_model import LoadedModel, PathResolver
 from circuitlang.plugins.preprocess import Preprocess, Resampling
-from circuitlang.plugins.protocols import LoadedModel, PathResolver, model_source
+from circuitlang.plugins.protocols import model_source
 
 # Arguments by which timm itself would read files, which can run code, or change what the name and `weights` say.
 _READING = ("checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay", "cache_dir")

@@ -20,8 +20,9 @@ from circuitlang.engine.models.checkpoint_reader import Checkpoint, exists, is_f
 from circuitlang.engine.models.construction import building, class_names, filled, fits, options_of, said
 from circuitlang.engine.models.state_dicts import fill, tensor_names
 from circuitlang.engine.models.weights import seeded
+from circuitlang.plugins.loaded_model import LoadedModel, PathResolver
 from circuitlang.plugins.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess, Resampling
-from circuitlang.plugins.protocols import LoadedModel, PathResolver, model_source
+from circuitlang.plugins.protocols import model_source
 
 # Builders of networks that don't map one image to one result, by torchvision's module of them.
 _OTHERS = {
