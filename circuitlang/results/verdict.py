@@ -25,8 +25,9 @@ def verdict(summary: Summary) -> Verdict:
 
     The first that applies: `constant` is a feature that is the same on all images. `worse than silence` is an error of
     1 or more, or an r2 below 0. A pearson below `PARTLY` is `not preserved`. A pearson whose interval overlaps with
-    that of a random or a magnitude circuit of the same size, or lies below it, is `no better than a baseline`. What
-    remains is `partly`, or `preserved` from `PRESERVED` on, or from the bound on pearson that the spec sets.
+    that of a random or a magnitude circuit of the same size, or lies below it, is `no better than a baseline`; not so
+    with `contrast`, which makes a circuit specific, and baselines aren't. What remains is `partly`, or `preserved` from
+    `PRESERVED` on, or from the bound on pearson that the spec sets.
     """
     fidelity = summary.judged
     if summary.unheard:
@@ -50,7 +51,12 @@ def threshold(circuit: Circuit) -> float:
 
 
 def equal_baselines(summary: Summary) -> list[str]:
-    """Return the baselines that a circuit is no better than, but for the one that is its own criterion."""
+    """Return the baselines that a circuit is no better than, but for the one that is its own criterion.
+
+    A contrasted circuit leaves out what the feature has in common with other images. Baselines keep that.
+    """
+    if summary.plan.contrast is not None:
+        return []
     return [
         name
         for name in BASELINES

@@ -63,6 +63,14 @@ CASES = {
     "a lower bound": (summary(measured(0.4), clauses=" pearson>=0.3"), "preserved"),
     "a bound of another metric": (summary(measured(0.95), clauses=" r2>=0.97"), "preserved"),
     "constant": (replace(summary(measured(0.0, error=0.0, r2=0.0)), unheard=True), "constant"),
+    "contrasted": (
+        summary(measured(0.95), magnitude=0.94, criterion="taylor", clauses=" contrast=images/cats/*"),
+        "preserved",
+    ),
+    "contrasted, partly": (
+        summary(measured(0.6), magnitude=0.94, criterion="taylor", clauses=" contrast=images/cats/*"),
+        "partly",
+    ),
 }
 
 
@@ -103,18 +111,21 @@ def test_headlines(name: str) -> None:
     assert verdict_sentences.headline(made).startswith(verdict_sentences.title(made))
 
 
-CURVE = "a look at the curve, by keep<=each(5%, 10%, 20%, 50%)"
-ANNEALED = "criterion=annealed, which keeps most at small sizes"
+CURVE = "a look at the curve (keep<=each(5%, 10%, 20%, 50%))"
+ANNEALED = "criterion=annealed (which keeps most at small sizes)"
 NOTES = {
-    "partly": "Preserved would be pearson 0.9 or more, the threshold. Try a larger size, as keep<=20%, "
-    f"calibrate=affine, which refits scales and offsets, {ANNEALED} or {CURVE}.",
-    "its own bound": "Preserved would be pearson 0.97 or more, the bound of its statement. Try a larger size, as "
-    f"keep<=20%, calibrate=affine, which refits scales and offsets, {ANNEALED} or {CURVE}.",
+    "partly": "Preserved would be pearson 0.9 or more, the threshold. Try a larger size (keep<=20%), "
+    f"calibrate=affine (which refits scales and offsets), {ANNEALED} or {CURVE}.",
+    "its own bound": "Preserved would be pearson 0.97 or more, the bound of its statement. Try a larger size "
+    f"(keep<=20%), calibrate=affine (which refits scales and offsets), {ANNEALED} or {CURVE}.",
     "as bad as silence": "No output at all, or the feature's mean, would be nearer to the feature: error 1.000 and r2 "
-    "0.600. Try a larger size, as keep<=20%, calibrate=affine, which refits scales and offsets, "
+    "0.600. Try a larger size (keep<=20%), calibrate=affine (which refits scales and offsets), "
     f"{ANNEALED} or {CURVE}.",
     "as magnitude": "A circuit of the same size by another rule reaches as much: pearson of magnitude 0.940. Try a "
-    f"smaller size, where criteria differ, {ANNEALED} or {CURVE}.",
+    f"smaller size (where criteria differ), {ANNEALED} or {CURVE}.",
+    # A criterion that can't be contrasted is no advice.
+    "contrasted, partly": "Preserved would be pearson 0.9 or more, the threshold. Try a larger size (keep<=20%), "
+    f"calibrate=affine (which refits scales and offsets) or {CURVE}.",
     "constant": "Nothing to preserve: conv5:34 is constant on these images. Try other images, or another feature.",
 }
 
@@ -128,7 +139,7 @@ def test_what_is_not_preserved_comes_with_what_to_try(name: str) -> None:
 def test_what_is_preserved_needs_no_advice(name: str) -> None:
     made, _ = CASES[name]
     assert verdict_sentences.reason(made) == verdict_sentences.advice(made) == ""
-    assert circuit_sentences.remarks(made) == ""
+    assert circuit_sentences.remarks(made) == ("against images/cats/*" if made.plan.contrast else "")
 
 
 @pytest.mark.parametrize("name", CASES)

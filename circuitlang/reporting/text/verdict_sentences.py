@@ -60,15 +60,15 @@ def advice(summary: Summary) -> str:
         return "Try other images, or another feature."
     steps = []
     if word == "no better than a baseline":
-        steps.append("a smaller size, where criteria differ")
+        steps.append("a smaller size (where criteria differ)")
     elif larger := _larger(summary):
-        steps.append(f"a larger size, as {larger}")
+        steps.append(f"a larger size ({larger})")
     if word != "no better than a baseline" and plan.calibrate == "none":
-        steps.append("calibrate=affine, which refits scales and offsets")
-    if plan.criterion.name != "annealed":
-        steps.append("criterion=annealed, which keeps most at small sizes")
+        steps.append("calibrate=affine (which refits scales and offsets)")
+    if plan.criterion.name != "annealed" and plan.contrast is None:
+        steps.append("criterion=annealed (which keeps most at small sizes)")
     if plan.size is not None:
-        steps.append("a look at the curve, by keep<=each(5%, 10%, 20%, 50%)")
+        steps.append("a look at the curve (keep<=each(5%, 10%, 20%, 50%))")
     return f"Try {listing(steps, 'or')}." if steps else ""
 
 
