@@ -109,7 +109,8 @@ class _Worker:
 
 def _silent() -> bool:
     """Return whether warnings are ignored here, which a new process doesn't know."""
-    return bool(warnings.filters) and warnings.filters[0][:3] == ("ignore", None, Warning)
+    # Modules that are imported later put filters of their own before it.
+    return any(entry[:3] == ("ignore", None, Warning) for entry in warnings.filters)
 
 
 def _work(start: Callable[[], Callable[[str], T]], connection: Connection, silent: bool) -> None:
