@@ -306,7 +306,8 @@ class _Check:
                 fields[clause.name] = read_value(clause, syntax.Name(span, clause.extension), scope)
         criterion, known = fields["criterion"], self._vocabulary.criteria
         if "contrast" in fields and not contrastable(criterion.name, criterion.parameters, known):
-            place = read.value_spans.get("criterion", span)
+            # The default criterion stands nowhere.
+            place = read.value_spans.get("criterion") or read.value_spans.get("contrast", span)
             self._findings.extend([uncontrasted(criterion.name, known, place)])
         fields["images"] = images
         for key in (key for key in _IMAGE_SETS if key in fields):

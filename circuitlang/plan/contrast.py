@@ -26,5 +26,5 @@ def contrastable(criterion: str, parameters: Mapping[str, Value], known: Mapping
 def uncontrasted(criterion: str, known: Mapping[str, Declaration], span: Span | None = None) -> Finding:
     """Return the finding about a criterion whose scores can't be contrasted."""
     fit = [name for name in sorted(known) if known[name].decorator == "criterion" or "sums" in known[name].options]
-    label, cure = "its scores are not sums over images", f"use {listing(fit, 'or')}"
+    label, cure = "its scores are not sums over images", f"write criterion={fit[0]}, or take {listing(fit[1:], 'or')}"
     return Finding("E219", f"{criterion} can't be contrasted", span, label, cure)

@@ -94,23 +94,6 @@ def test_what_is_not_held_out_is_judged_in_sample() -> None:
     assert verdict(replace(made, train=measured(0.2), test=None)) == "not preserved"
 
 
-HEADLINES = {
-    "preserved": "preserved: 100 kernels keep it at pearson 0.950",
-    "partly": "partly preserved: 100 kernels keep it in part, at pearson 0.500",
-    "nothing": "not preserved: 100 kernels reach only pearson 0.000",
-    "as bad as silence": "worse than silence: 100 kernels reach only pearson 0.950",
-    "as magnitude": "no better than a baseline: 100 kernels reach pearson 0.950",
-    "constant": "constant: conv5:34 is the same on all images",
-}
-
-
-@pytest.mark.parametrize("name", HEADLINES)
-def test_headlines(name: str) -> None:
-    made, _ = CASES[name]
-    assert verdict_sentences.headline(made) == HEADLINES[name]
-    assert verdict_sentences.headline(made).startswith(verdict_sentences.title(made))
-
-
 CURVE = "a look at the curve (keep<=each(5%, 10%, 20%, 50%))"
 ANNEALED = "criterion=annealed (which keeps most at small sizes)"
 NOTES = {

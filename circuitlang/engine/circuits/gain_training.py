@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from circuitlang.engine.circuits.small_batches import SmallBatches, map_loss
+from circuitlang.engine.circuits.map_loss import map_loss
+from circuitlang.engine.circuits.small_batches import SmallBatches
 from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
 from circuitlang.plugins.progress import TrackProgress, no_progress
 from circuitlang.plugins.protocols import Batches, Edit, Edits, Masks

@@ -22,15 +22,6 @@ def verb(summary: Summary) -> str:
     return _VERBS.get(verdict(summary), "reach only")
 
 
-def headline(summary: Summary) -> str:
-    """State the verdict, the size and the fidelity of a circuit in a line without its full stop."""
-    word = verdict(summary)
-    if word == "constant":
-        return f"constant: {summary.plan.target} is the same on all images"
-    fidelity = f"{METRIC} {summary.judged.metrics.get(METRIC, 0.0):.3f}"
-    return f"{title(summary)}: {summary.kept:,} {summary.noun}s {verb(summary)} {fidelity}"
-
-
 def reason(summary: Summary) -> str:
     """Explain a verdict other than `preserved` in a sentence; empty for `preserved`."""
     metrics = summary.judged.metrics

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from circuitlang.engine.circuits.image_seeds import seeded
+from circuitlang.engine.circuits.map_loss import map_loss
 from circuitlang.engine.device import one_thread
 from circuitlang.plugins.protocols import Count, CriterionName, Edits, Scores, Scoring, Stage, passes_of, schedule
 
@@ -185,7 +186,7 @@ class _Learning:
             mask = scoring.select(self.logits.scores(logits), kept)
             gains = {path: own.to(scoring.weights[path].dtype).requires_grad_() for path, own in mask.items()}
             circuit = scoring.feature(samples.images[chosen], scoring.ablated(gains))
-            loss = _loss(*samples.compared(chosen, circuit, seen), self.scale, samples.variance)
+            loss = map_loss(*samples.compared(chosen, circuit, seen), self.scale, samples.variance)
             loss.backward()  # type: ignore[no-untyped-call]
             slopes = {path: torch.zeros_like(gain) if gain.grad is None else gain.grad for path, gain in gains.items()}
             logits = self.logits.step(logits, moments.add(flat(slopes), loss.item()), flat(mask), kept, phase)
@@ -196,26 +197,13 @@ class _Learning:
         """Return the loss, over all images, of the circuit of some logits."""
         mask = self.scoring.select(self.logits.scores(logits), self.scoring.budget)
         maps = self.samples.maps(self.scoring.ablated(mask))
-        return float(_loss(maps, self.samples.wanted, self.scale, self.samples.variance))
+        return float(map_loss(maps, self.samples.wanted, self.scale, self.samples.variance))
 
 
 def _anneal(above: int, below: int, steps: int) -> list[tuple[int, float]]:
     """Return the budgets of steps from one down to another, evenly spaced on a logarithmic scale, and their rate."""
     ratio = math.log(max(below, 1) / above)
     return [(round(above * math.exp((step + 1) / steps * ratio)), 1.0) for step in range(steps)]
-
-
-def _loss(circuit: Tensor, wanted: Tensor, scale: float, variance: float) -> Tensor:
-    """Return 1 - r + scale |c - f|^2 / |f - mean f|^2 over a batch of maps.
-
-    `variance` is that of all maps: batches that hardly vary are measured by a hundredth of it.
-    """
-    c, f = circuit.flatten().double(), wanted.flatten().double()
-    dc, df = c - c.mean(), f - f.mean()
-    own = df.square().sum() + 0.01 * variance * len(f)
-    # The circuit's own variation is floored too: a constant map has no direction in which its correlation grows.
-    r = (dc @ df) / ((dc.square().sum() + 1e-6 * own).sqrt() * own.sqrt())
-    return 1 - r + scale * (c - f).square().sum() / own
 
 
 class _Samples:
