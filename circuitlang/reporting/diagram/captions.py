@@ -42,8 +42,8 @@ def subtitle(result: Result, found: Connections, columns: Collection[int]) -> li
         return [*lines, verdict_sentences.constant_feature(target) if summary.unheard else collapsed]
     if left_out:
         kernels = f"{effective - left_out:,} of {_count(effective, 'effective kernel')}"
-        edges = f"{len(found.strongest):,} strongest edges"
-        lines.append(f"Drawn: the {edges}, with {kernels}. {left_out:,} weaker ones are left out.")
+        edges = f"{len(found.strongest):,} edges of the strongest paths"
+        lines.append(f"Drawn: {edges}, with {kernels}. They carry {percent(found.carried)} of the influence.")
     elif effective < summary.kept:
         lines.append(f"Drawn: the {_count(effective, 'kernel')} connected to the image.")
     silent = [layer.name for number, layer in enumerate(summary.layers) if number not in columns]
@@ -60,7 +60,7 @@ def description(result: Result, drawn: Sequence[Connection]) -> str:
     return (
         f"Circuit diagram of {result.summary.plan.target}: layers from the image on the left to the target "
         f"on the right, {_count(len(channels), 'channel')} joined by {_count(len(drawn), 'edge')}. "
-        "Width is the score, colour the sign of the weights' sum."
+        "Width is the influence on the target, colour the sign of the weights' sum."
     )
 
 
@@ -81,9 +81,11 @@ def edge_tooltip(one: Connection, layers: Sequence[LayerSummary], effective: int
     """Everything about a connection."""
     height, width = one.size
     single = one.kernels == 1
+    source, target = (channel_name(channel, layers) for channel in (one.source, one.target))
     kernels = f"{height}×{width} kernel" if single else f"{one.kernels:,} kernels of {height}×{width}"
     return (
-        f"{channel_name(one.source, layers)} → {channel_name(one.target, layers)}\n"
+        f"{source} → {target}\n"
+        f"influence {percent(one.influence)}, {percent(one.share)} of what {target} reads\n"
         f"{'' if single else 'total '}score {one.score:.3g}, "
         f"{'' if single else 'best '}rank {one.rank:,} of {effective:,}\n"
         f"{kernels}, weight sum {one.weight:+.3g}" + "".join(f"\n{line}" for line in sum_note(one, layers))

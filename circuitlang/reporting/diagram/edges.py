@@ -1,16 +1,16 @@
 """Kernels to connections between channels: wires are followed, parallel kernels are bundled.
 
-A linear layer may have millions of kernels, so that all are arrays here until the strongest are chosen.
+A linear layer may have millions of kernels, so that all are arrays here until the most influential are chosen.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from circuitlang.reporting.diagram.influence import EdgeTable, influence, shares, whole_paths
 from circuitlang.results.types import ChannelSources, Circuit, KeptKernels
 
 # A channel of a layer, by position. The image is one channel of its own, whatever its colours.
@@ -26,6 +26,8 @@ class Connection:
     """All effective kernels from one channel to another: which of the target's layer, their sums, their best rank.
 
     `summands` are the channels whose sum the kernels read, the source among them; where they read it alone, only it.
+    `share` is the connection's part of all that its target reads, `influence` the part of the feature that flows along
+    it. All connections of the first steps together are whole paths.
     """
 
     source: Channel
@@ -36,6 +38,9 @@ class Connection:
     weight: float
     size: tuple[int, int]
     summands: tuple[Channel, ...]
+    share: float
+    influence: float
+    step: int
 
     @property
     def kernels(self) -> int:
@@ -52,19 +57,18 @@ class Connection:
         """1 where the kernels excite, -1 where they inhibit, by the sum of their weights."""
         return (self.weight > 0) - (self.weight < 0)
 
-    @property
-    def strength(self) -> float:
-        """The score as something that can be drawn: finite and not negative."""
-        return self.score if 0 < self.score < math.inf else 0.0
-
 
 @dataclass(frozen=True)
 class Connections:
-    """The strongest connections, strongest first, of how many effective kernels, and how many are in none."""
+    """The connections that are drawn, in the order of their steps, the most influential of a step first.
+
+    Of `effective` kernels `left_out` are in none of them. They carry the part `carried` of the feature's influence.
+    """
 
     strongest: list[Connection]
     effective: int
     left_out: int
+    carried: float
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ class _Bundles:
 
 
 def connections(circuit: Circuit, limit: int) -> Connections:
-    """Return the effective circuit as at most `limit` connections between channels.
+    """Return the effective circuit as at most `limit` connections between channels, which form whole paths.
 
     A kernel whose input channel is a sum is in a connection from each summand that lives, with all its score.
     """
@@ -98,24 +102,58 @@ def connections(circuit: Circuit, limit: int) -> Connections:
         _bundles(layer, kernels, _feeders(wire, alive), rank)
         for layer, (kernels, wire, rank) in enumerate(zip(circuit.kernels, circuit.wires, ranks, strict=True))
     ]
-    # Every connection of the circuit by (layer, number in the layer), in the order of drawing.
+    # Every connection of the circuit by (layer, number in the layer).
     layer = np.concatenate([np.full(len(bundle.target), bundle.layer) for bundle in layers])
     number = np.concatenate([np.arange(len(bundle.target)) for bundle in layers])
-    strength = _strength(np.concatenate([bundle.score for bundle in layers]))
-    chosen = np.lexsort((number, layer, -strength))[:limit]
+    table = _table(layers, circuit.target)
+    influences, _ = influence(table)
+    chosen = whole_paths(table, limit)
+    drawn = np.zeros(len(layer), bool)
+    drawn[chosen.order] = True
     left_out = 0
     for bundle in layers:
-        drawn = np.zeros(len(bundle.target), bool)
-        drawn[number[chosen[layer[chosen] == bundle.layer]]] = True
         shown = np.zeros(len(ranks[bundle.layer]), bool)
-        shown[bundle.kernel[drawn[bundle.member]]] = True
+        shown[bundle.kernel[drawn[layer == bundle.layer][bundle.member]]] = True
         left_out += int((~shown).sum())
-    strongest = [_connection(layers[layer[one]], int(number[one]), circuit.kernels) for one in chosen]
-    return Connections(strongest, sum(int(kernels.effective.sum()) for kernels in circuit.kernels), left_out)
+    strongest = [
+        _connection(
+            layers[layer[one]],
+            int(number[one]),
+            circuit.kernels,
+            float(table.share[one]),
+            min(float(influences[one]), 1.0),
+            step,
+        )
+        for one, step in zip(chosen.order, chosen.step, strict=True)
+    ]
+    effective = sum(int(kernels.effective.sum()) for kernels in circuit.kernels)
+    _, carried = influence(table.part(np.flatnonzero(drawn)))
+    return Connections(strongest, effective, left_out, carried)
 
 
-def _strength(score: Floats) -> Floats:
-    return np.maximum(np.nan_to_num(score, nan=0.0, posinf=0.0, neginf=0.0), 0.0)
+def _table(layers: list[_Bundles], target: ChannelSources) -> EdgeTable:
+    """Number the channels of all layers, the image first."""
+    ends = target.origin >= 0
+    widths = [
+        1 + max(int(ids.max(initial=-1)) for ids in _numbers(layers, target, place)) for place in range(len(layers))
+    ]
+    offset = np.concatenate([[0, 1], 1 + np.cumsum(widths)]).astype(np.int64)
+    score = np.concatenate([bundle.score for bundle in layers])
+    strength = np.maximum(np.nan_to_num(score, nan=0.0, posinf=0.0, neginf=0.0), 0.0)
+    targets = np.concatenate([offset[bundle.layer + 1] + bundle.target for bundle in layers])
+    return EdgeTable(
+        source=np.concatenate([offset[bundle.origin + 1] + bundle.channel for bundle in layers]),
+        target=targets,
+        share=shares(targets, strength, int(offset[-1])),
+        channels=int(offset[-1]),
+        ends=np.unique(offset[target.origin[ends] + 1] + target.channel[ends]),
+    )
+
+
+def _numbers(layers: list[_Bundles], target: ChannelSources, place: int) -> list[Integers]:
+    """Return the numbers of a layer's channels that connections write or read, or that carry the target."""
+    read = [bundle.channel[bundle.origin == place] for bundle in layers]
+    return [layers[place].target, *read, target.channel[target.origin == place]]
 
 
 def _ranks(layers: tuple[KeptKernels, ...]) -> list[Integers]:
@@ -178,7 +216,9 @@ def _bundles(layer: int, kernels: KeptKernels, feeders: Integers, rank: Integers
     )
 
 
-def _connection(bundle: _Bundles, number: int, layers: tuple[KeptKernels, ...]) -> Connection:
+def _connection(
+    bundle: _Bundles, number: int, layers: tuple[KeptKernels, ...], share: float, influence: float, step: int
+) -> Connection:
     height, width = layers[bundle.layer].weight.shape[1:]
     begin, end = np.searchsorted(bundle.member, [number, number + 1])
     kernels = bundle.kernel[begin:end]
@@ -193,4 +233,7 @@ def _connection(bundle: _Bundles, number: int, layers: tuple[KeptKernels, ...]) 
         weight=float(bundle.weight[number]),
         size=(int(height), int(width)),
         summands=tuple((int(layer), int(channel)) for layer, channel in summands),
+        share=share,
+        influence=influence,
+        step=step,
     )

@@ -110,9 +110,9 @@ def _add_edges(parent: Element, drawn: Figure, style: Style) -> None:
     """Weak edges first, strong ones on top of them."""
     group = add(parent, "g", fill="none", stroke_linejoin="round")
     layers, effective, pen = drawn.result.summary.layers, drawn.found.effective, Pen(drawn.found.strongest)
-    for one in reversed(drawn.found.strongest):
+    for one in sorted(drawn.found.strongest, key=lambda one: one.influence):
         look = style.edge(one)
-        width, opacity = map(max, pen(one.strength), look.least)
+        width, opacity = map(max, pen(one.influence), look.least)
         path = add(
             group,
             "path",
@@ -135,22 +135,22 @@ def sign(one: Connection) -> str:
 
 
 class Pen:
-    """The width and opacity of edges: thinner and fainter in a crowd, and by a root of the score.
+    """The width and opacity of edges: thinner and fainter in a crowd, and by a root of the influence.
 
-    Scores span decades; the root, between the square and the fifth, is such that an edge of middling score is seen
-    beside the strongest.
+    Influence spans decades; the root, between the square and the fifth, is such that an edge of middling influence is
+    seen beside the strongest.
     """
 
     def __init__(self, drawn: Sequence[Connection]) -> None:
-        scores = sorted(one.strength for one in drawn) or [0.0]
-        self.strongest, middle = scores[-1], scores[len(scores) // 2]
+        influences = sorted(one.influence for one in drawn) or [0.0]
+        self.strongest, middle = influences[-1], influences[len(influences) // 2]
         power = math.log(0.4) / math.log(middle / self.strongest) if 0 < middle < self.strongest else 0.5
         self.power = min(max(power, 0.2), 0.5)
         self.crowd = min(max(len(drawn), 20) / 20, 25) ** 0.25  # 1 to about 2.2
 
-    def __call__(self, strength: float) -> tuple[float, float]:
+    def __call__(self, influence: float) -> tuple[float, float]:
         """Return the width in pixels, and the opacity."""
-        share = (strength / self.strongest) ** self.power if self.strongest > 0 else 1.0
+        share = (influence / self.strongest) ** self.power if self.strongest > 0 else 1.0
         return 0.5 + share * 6.5 / self.crowd, 0.9 * share + (1 - share) * 0.4 / self.crowd
 
 

@@ -52,6 +52,7 @@ def interactive(result: Result) -> str:
             clean(note) for note in captions.subtitle(result, shown, {column.layer for column in drawn.layout.columns})
         ],
         edges=len(shown.strongest),
+        steps=1 + shown.strongest[-1].step if shown.strongest else 0,
         example=clean(names[-1]) if names else "",
         names=[clean(name) for name in names],
         sums=any(len(one.summands) > 1 for one in shown.strongest),
@@ -86,7 +87,7 @@ def _order(drawn: Figure) -> list[Channel]:
 
 
 def _drawing(drawn: Figure) -> str:
-    """Return the SVG; nodes are named n0, n1, ... in the order of `_order`, edges e0, e1, ... the strongest first."""
+    """Return the SVG; nodes are named n0, n1, ... in the order of `_order`, edges e0, e1, ... in that of drawing."""
     layout, layers = drawn.layout, drawn.result.summary.layers
     head = drawn.head + 24
     words = captions.description(drawn.result, drawn.found.strongest)
@@ -100,10 +101,15 @@ def _drawing(drawn: Figure) -> str:
     add_drawing(body, drawn)
     order = {captions.channel_name(channel, layers): number for number, channel in enumerate(_order(drawn))}
     order = {clean(name): number for name, number in order.items()}
-    edges = [each for each in body.iter("path") if "circuit-edge" in each.get("class", "")]
-    for number, element in enumerate(reversed(edges)):
-        _unnamed(element, f"e{number}")
-        element.set("tabindex", "-1")
+    numbers = {
+        (captions.channel_name(one.source, layers), captions.channel_name(one.target, layers)): number
+        for number, one in enumerate(drawn.found.strongest)
+    }
+    numbers = {(clean(source), clean(target)): number for (source, target), number in numbers.items()}
+    for element in body.iter("path"):
+        if "circuit-edge" in element.get("class", ""):
+            _unnamed(element, f"e{numbers[element.attrib['data-from'], element.attrib['data-to']]}")
+            element.set("tabindex", "-1")
     for element in body.iter("g"):
         kind = element.get("class", "").split(" ")[0]
         if kind == "circuit-node":
@@ -192,7 +198,7 @@ def _alike(correlation: float, maps: NDArray[np.float64]) -> str:
 
 
 def _edges(drawn: Figure, place: dict[Channel, int]) -> list[dict[str, Any]]:
-    """Return the connections, the strongest first; `shown` counts the kernels of all up to each."""
+    """Return the connections in the order of drawing; `shown` counts the kernels of all up to each."""
     result, seen = drawn.result, set[tuple[int, int]]()
     edges = []
     for one in drawn.found.strongest:
@@ -205,6 +211,9 @@ def _edges(drawn: Figure, place: dict[Channel, int]) -> list[dict[str, Any]]:
                 "from": place[one.source],
                 "to": place[one.target],
                 "sign": sign(one),
+                "step": one.step,
+                "carries": one.influence,
+                "influence": captions.percent(one.influence),
                 "score": f"{one.score:.3g}",
                 "text": clean(text).split("\n"),
                 "shape": list(weights.shape),

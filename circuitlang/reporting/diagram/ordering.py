@@ -65,7 +65,7 @@ def _graph(connections: Sequence[Connection], channels: set[Channel], column_of:
     graph: nx.DiGraph[Slot] = nx.DiGraph()
     for layer, channel in sorted(channels):
         graph.add_node(Slot(column_of[layer], layer, channel))
-    strongest = max((one.strength for one in connections), default=0.0) or 1.0
+    strongest = max((one.influence for one in connections), default=0.0) or 1.0
     for one in connections:
         first, last = column_of[one.source[0]], column_of[one.target[0]]
         for here, there in pairwise(way(one, first, last)):
@@ -76,7 +76,7 @@ def _graph(connections: Sequence[Connection], channels: set[Channel], column_of:
             here, there = min(here, there), max(here, there)
             weight = graph.get_edge_data(here, there, {"weight": 0.0})["weight"]
             # Also the weakest connection has a say, or it would cross everything.
-            graph.add_edge(here, there, weight=weight + 0.02 + (one.strength / strongest) ** 0.5)
+            graph.add_edge(here, there, weight=weight + 0.02 + (one.influence / strongest) ** 0.5)
     return graph
 
 
@@ -97,7 +97,7 @@ def _by_barycentre(graph: nx.DiGraph[Slot], column: list[Slot], beside: list[Slo
 
 
 def _crossings(graph: nx.DiGraph[Slot], order: list[list[Slot]]) -> float:
-    """Sum the crossings between neighbouring columns, weighted by the strength of the two connections."""
+    """Sum the crossings between neighbouring columns, weighted by the influence of the two connections."""
     place = {slot: number for column in order for number, slot in enumerate(column)}
     total = 0.0
     for column in order:

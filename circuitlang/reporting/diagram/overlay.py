@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from xml.etree.ElementTree import Element
 
@@ -56,14 +56,14 @@ class _Owned(Connection):
 def overlay(comparison: Comparison, pair: Pair, first: Result, second: Result) -> bytes:
     """Draw the effective kernels of two circuits as one self-contained SVG.
 
-    The wider an edge, the higher its kernels score, of the strongest of their own circuit. Of more than 2,000 edges the
-    strongest are drawn.
+    The wider an edge, the more influence flows along it, by scores as shares of the highest of their own circuit. Of
+    more than 2,000 edges those are drawn whose paths carry most.
     """
     order = list(comparison.layers)
     whole, owners = _merge(order, first, second)
     shown = connections(whole.circuit, MOST)
     owned = [_owned(one, owners) for one in shown.strongest]
-    drawn = _figure(whole, Connections(list(owned), shown.effective, shown.left_out), owners, pair)
+    drawn = _figure(whole, replace(shown, strongest=list(owned)), owners, pair)
     names = [f"{letter(each)} {shorten(comparison.members[each].name, 34)}" for each in (pair.first, pair.second)]
     title = " and ".join(shorten(comparison.members[each].name, 34) for each in (pair.first, pair.second))
     notes = [_claim(comparison, pair), *_drawn(shown, owners)]
@@ -200,7 +200,7 @@ def _drawn(found: Connections, owners: Sequence[NDArray[np.int64]]) -> list[str]
         return ["No kernel is effective: neither circuit is connected to the image."]
     if found.left_out:
         kept = f"{found.effective - found.left_out:,} of {found.effective:,} effective kernels"
-        return [f"Drawn: the {len(found.strongest):,} strongest edges, with {kept} of either circuit."]
+        return [f"Drawn: {len(found.strongest):,} edges of the strongest paths, with {kept} of either circuit."]
     alone = [int(sum((mine & owner).astype(bool).sum() for mine in owners)) for owner in (FIRST, SECOND)]
     silent = [word for word, number in zip(("first", "second"), alone, strict=True) if not number]
     return [f"The {silent[0]} circuit has collapsed: none of its kernels is connected."] if silent else []
@@ -215,7 +215,7 @@ def _add_legend(parent: Element, names: Sequence[str]) -> None:
             line.set("stroke-dasharray", " ".join(number(dash + 3.5) for dash in dashes))
         text(parent, word, x + 41, 4, SMALL, FAINT)
         x += 41 + text_width(word, SMALL) + 22
-    text(parent, "the wider, the higher the score", x, 4, SMALL, FAINT)
+    text(parent, "the wider, the more influence", x, 4, SMALL, FAINT)
 
 
 def overlays(comparison: Comparison, circuits: Sequence[Result]) -> dict[str, bytes]:

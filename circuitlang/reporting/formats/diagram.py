@@ -35,8 +35,8 @@ _DRAWN: WeakKeyDictionary[Result, bytes] = WeakKeyDictionary()
 def diagram(result: Result) -> dict[str, bytes]:
     """The effective circuit as `diagram.svg`: layers from left to right, channels as nodes, kernels as edges.
 
-    Width says how strong a kernel is, colour whether it excites or inhibits. Of more than 2,000 edges the
-    strongest are drawn.
+    Width says how much influence flows along a kernel, colour whether it excites or inhibits. Of more than 2,000 edges
+    those are drawn whose paths carry most.
     """
     if result not in _DRAWN:
         _DRAWN[result] = _draw(result)
@@ -60,8 +60,8 @@ def _add_legend(parent: Element, drawn: Sequence[Connection]) -> None:
         x = _sample(parent, x, word, colour, 3.5) + 20
     if any(one.shortcut for one in drawn):
         x = _sample(parent, x, "shortcut to an add", FAINT, 2.0, "6 4") + 20
-    text(parent, "score, of the strongest:", x, 4, SMALL, FAINT)
-    x += text_width("score, of the strongest:", SMALL) + 6
+    text(parent, "influence, of the strongest:", x, 4, SMALL, FAINT)
+    x += text_width("influence, of the strongest:", SMALL) + 6
     pen = Pen(drawn)
     for share in (0.01, 0.25, 1.0):
         width, _ = pen(share * pen.strongest)

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from circuitlang.plan import model as plan
+from circuitlang.reporting.diagram.captions import channel_name
 from circuitlang.reporting.diagram.edges import connections
 from circuitlang.reporting.diagram.layout import arrange
 from circuitlang.reporting.formats.diagram import EXCITATORY, INHIBITORY, NEUTRAL, diagram
@@ -292,23 +293,26 @@ def test_colour_is_the_sign() -> None:
 
 def test_wider_is_stronger_and_on_top(every: Result) -> None:
     drawn = Drawn(every)
-    score = {
-        edge: float(drawn.tooltip(edge).split("score ")[1].split(",")[0]) for edge in drawn.edges
-    }  # in the order of drawing
+    drawn_edges = connections(every.circuit, 2000).strongest
+    names = every.summary.layers
+    influence = {
+        (channel_name(one.source, names), channel_name(one.target, names)): one.influence for one in drawn_edges
+    }
+    influences = [influence[edge] for edge in drawn.edges]  # in the order of drawing
     widths = [float(path.get("stroke-width", "")) for path in drawn.edges.values()]
     opacities = [float(path.get("stroke-opacity", "")) for path in drawn.edges.values()]
-    assert list(score.values()) == sorted(score.values())
+    assert influences == sorted(influences)
     assert widths == sorted(widths)
     assert opacities == sorted(opacities)
     assert all(0 < opacity <= 1 for opacity in opacities)
-    if score:
-        assert widths[0] < widths[-1]
+    assert not influences or influences[0] == influences[-1] or widths[0] < widths[-1]
 
 
 def test_tooltips_tell_the_details() -> None:
     drawn = Drawn(chain())
     assert drawn.tooltip(("conv1:4", "conv2:2")) == (
-        "conv1:4 → conv2:2\nscore 0.5, rank 2 of 6\n3×3 kernel, weight sum -1"
+        "conv1:4 → conv2:2\ninfluence 98%, 100% of what conv2:2 reads\n"
+        "score 0.5, rank 2 of 6\n3×3 kernel, weight sum -1"
     )
     assert drawn.nodes["conv2:3"].findtext(f"{SVG}title") == (
         "conv2:3\ntotal score 0.25, rank 2 of 2 in its layer\n1 kernel of 3×3, weight sum +1"
@@ -366,16 +370,13 @@ def test_few_crossings() -> None:
 
 
 def test_what_is_left_out_is_counted() -> None:
-    made = EVERY["3000"]()
-    drawn = Drawn(made)
+    drawn = Drawn(EVERY["3000"]())
     assert len(drawn.edges) == 2000
-    assert (
-        "Drawn: the 2,000 strongest edges, with 2,000 of 3,000 effective kernels. 1,000 weaker ones are left out."
-        in drawn.texts
+    (note,) = (text for text in drawn.texts if text.startswith("Drawn: "))
+    assert note.startswith(
+        "Drawn: 2,000 edges of the strongest paths, with 2,000 of 3,000 effective kernels. They carry "
     )
-    weakest = min(float(drawn.tooltip(edge).split("score ")[1].split(",")[0]) for edge in drawn.edges)
-    every_score = np.concatenate([kernels.score for kernels in made.circuit.kernels])
-    assert weakest == pytest.approx(np.sort(every_score)[1000], rel=0.01)
+    assert 50 < int(note.removesuffix("% of the influence.").split()[-1]) < 100
 
 
 def test_nothing_is_left_out_of_500() -> None:

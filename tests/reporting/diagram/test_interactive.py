@@ -142,20 +142,33 @@ def test_every_page_opens_without_a_word(show, made, full):
     assert page.locator(".circuit-node").count() >= 1
 
 
-def test_the_slider_hides_the_weakest_and_counts(show):
+def test_the_slider_hides_the_weakest_paths_and_counts(show):
     page = show(strands())
     assert shown_edges(page) == 7
     expect(page.locator("#count")).to_have_text("7 shown, none hidden")
-    slide(page, 3)
-    assert shown_edges(page) == 3
+    slide(page, 1)
     expect(page.locator("#count")).to_have_text("3 shown, 4 hidden")
-    # What is left are the strongest: 0.9, 0.8 and 0.5.
-    kept = page.locator(".circuit-edge:not(.hidden)").evaluate_all("all => all.map(one => one.dataset.to)")
-    assert set(kept) == {"conv1:0", "conv1:1", "conv2:2"}
-    assert dimmed(page) == {"conv2:3"}
+    # What is left is the path of the first strand.
+    assert drawn_edges(page) == {("image", "conv1:0"), ("conv1:0", "conv2:2"), ("conv2:2", "conv3:6")}
+    assert dimmed(page) == {"conv1:1", "conv2:3"}
     page.locator("#shown").focus()
     page.keyboard.press("ArrowRight")
-    assert shown_edges(page) == 4
+    assert shown_edges(page) == 6
+
+
+def drawn_edges(page: Page) -> set[tuple[str, str]]:
+    every = page.locator(".circuit-edge:not(.hidden)")
+    return {tuple(ends) for ends in every.evaluate_all("all => all.map(one => [one.dataset.from, one.dataset.to])")}
+
+
+def test_at_every_setting_what_is_drawn_are_whole_paths(show):
+    page = show(crowd(300, 20, skipping=10))
+    for setting in range(1, 1 + int(page.locator("#shown").get_attribute("max"))):
+        slide(page, setting)
+        edges = drawn_edges(page)
+        read, fed = {source for source, _ in edges}, {target for _, target in edges}
+        assert read - fed == {"image"}
+        assert fed - read == {"conv5:0"}
 
 
 def test_kernels_are_counted_where_an_edge_is_several_and_where_several_edges_are_one(show):
@@ -186,13 +199,13 @@ def test_what_is_hidden_feeds_nothing(show):
     page = show(strands())
     node(page, "conv2:3").click()
     assert dimmed(page) == {"conv2:2"}
-    slide(page, 6)  # without conv1:0 to conv2:3
+    slide(page, 2)  # without conv1:0 to conv2:3
     assert dimmed(page) == {"conv1:0", "conv2:2"}
 
 
 def test_escape_brings_back_what_the_slider_hid(show):
     page = show(strands())
-    slide(page, 2)
+    slide(page, 1)
     node(page, "conv2:3").click()
     page.keyboard.press("Escape")
     assert dimmed(page) == set()
@@ -421,7 +434,7 @@ def test_two_thousand_kernels_are_fluid_and_small(show):
 
 def test_what_is_left_out_is_said(show):
     page = show(crowd(3000, 90))
-    expect(page.locator("header")).to_contain_text("1,000 weaker ones are left out")
+    expect(page.locator("header")).to_contain_text("with 2,000 of 3,000 effective kernels. They carry")
     expect(page.locator("#count")).to_have_text("2,000 shown, none hidden")
 
 

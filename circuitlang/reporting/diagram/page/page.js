@@ -5,7 +5,7 @@
   const data = JSON.parse(byId("data").textContent);
   const drawing = byId("drawing"), stage = byId("stage"), card = byId("card"), status = byId("status");
 
-  // Edges are in order of strength, nodes in that of the drawing: column by column, from the top.
+  // Edges are in order of drawing, nodes in that of the drawing: column by column, from the top.
   const nodes = data.nodes.map((node, index) => ({ ...node, index, element: byId(`n${index}`), into: [], out: [] }));
   const edges = data.edges.map((edge, index) => ({ ...edge, index, element: byId(`e${index}`) }));
   for (const edge of edges) {
@@ -14,6 +14,9 @@
     edge.source.out.push(edge);
     edge.target.into.push(edge);
   }
+  for (const node of nodes) for (const list of [node.into, node.out]) list.sort((one, other) => other.carries - one.carries);
+  // The edges of the first steps are whole paths: how many there are.
+  const until = edges.reduce((ends, edge) => ((ends[edge.step] = edge.index + 1), ends), []);
   const of = new Map([...nodes, ...edges].map((one) => [one.element, one]));
   const state = { shown: edges.length, image: -1, view: "crop", inside: 1, chosen: null, query: "", via: null };
 
@@ -255,7 +258,7 @@
     const list = make("ul");
     for (const edge of one.into.filter(visible).slice(0, 5)) {
       const item = make("li", "");
-      item.append(make("i", "", edge.sign), make("b", edge.source.name), make("span", edge.score));
+      item.append(make("i", "", edge.sign), make("b", edge.source.name), make("span", edge.influence));
       list.append(item);
     }
     if (list.children.length) {
@@ -391,7 +394,7 @@
   document.addEventListener("keydown", (event) => {
     if (event.key !== "Escape") return;
     state.shown = edges.length;
-    if (byId("shown")) byId("shown").value = edges.length;
+    if (byId("shown")) byId("shown").value = until.length;
     clear();
   });
 
@@ -400,7 +403,7 @@
   }
 
   on("shown", "input", (event) => {
-    state.shown = Number(event.target.value);
+    state.shown = until[Number(event.target.value) - 1];
     refresh();
   });
   on("search", "input", (event) => {
