@@ -38,7 +38,7 @@ check: $(VENV)/.dev
 	$(BIN)/lint-imports --no-cache --no-logo
 
 docs: $(VENV)/.dev
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@$(BIN)/zensical build --clean --strict
 	@echo 'The documentation is in site/index.html.'
 
 grammar: $(VENV)/.run

@@ -39,7 +39,7 @@ def compile(text: str, folder: str | Path = ".") -> Plan:
     Raises:
         SpecError: With all mistakes in the text.
 
-    Example:
+    Examples:
         >>> plan = circuitlang.compile("preserve conv5:34 on images/dogs/* keep<=10%")
         >>> plan.circuits[0].id
         'conv5_34-annealed-0.1'
@@ -98,7 +98,7 @@ def run(
     Raises:
         CircuitError: At once if the spec can't be run; about circuits that failed, after all others.
 
-    Example:
+    Examples:
         >>> (circuit,) = circuitlang.run("preserve conv5:34 on images/dogs/* keep<=10%")
         >>> round(circuit.metrics["train.pearson"], 2)
         1.0
@@ -149,7 +149,7 @@ def preserve(
     Raises:
         CircuitError: If the words, the module or the images can't be used.
 
-    Example:
+    Examples:
         >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 4, 3))
         >>> noise = torch.rand(8, 3, 32, 32)
         >>> circuitlang.preserve(network, '"2":1', on=noise, kernels=6, criterion="snip", name="second")
@@ -187,7 +187,7 @@ def load(folder: str | Path) -> LoadedCircuit:
     Raises:
         InputError: If the folder has no circuit, or a damaged one.
 
-    Example:
+    Examples:
         >>> circuit = circuitlang.load("runs/dogs/sketch")
         >>> int(circuit.masks["conv5"].sum())
         12
@@ -206,7 +206,7 @@ def compare(*circuits: str | Path | LoadedCircuit) -> LoadedComparison:
     Raises:
         InputError: If a circuit can't be read, or is of another network.
 
-    Example:
+    Examples:
         >>> comparison = circuitlang.compare("runs/dogs/sketch", "runs/dogs/conv5_34-annealed-0.05")
         >>> round(float(comparison.iou[0, 1]), 2)
         0.4

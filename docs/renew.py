@@ -1,13 +1,16 @@
 """Write into the documentation what its commands print today: `make renew`, then read the diff.
 
-Three kinds of text are made here, and compared by the tests with what stands in the pages:
+Four kinds of text are made here, and compared by the tests with what stands in the pages:
 
 - the output below each `$ command` of a fenced `console` block, where a line `...` stands for what is cut out;
 - the findings in the `text` block below a fenced `circuit-error` block;
+- the output of a `python` block in the `text` block below it;
 - the page `criteria.md`, from the docstrings of the extensions.
 
 A page's commands run one after the other in a copy of the project's examples and specs: those of the README at the
-top, those of `specs/` there, all others in `examples/`.
+top, those of `specs/` there, those of `docs/start/` in an empty folder, all others in `examples/`. A block with a
+`title="NAME"` is a file, which is there for the commands below it. The `python` blocks of a page are one program, which
+runs after the commands above it. `python docs/renew.py PAGE` renews single pages.
 """
 
 from __future__ import annotations
@@ -38,18 +41,22 @@ WIDTH = 100
 CUT = "..."
 PROGRAMS = Path(sys.executable).parent
 HOME = "/home/you/circuitlang"
-_FENCE = re.compile(r"^```(?P<language>[\w-]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
-_PAGES = ("README.md", "CONTRIBUTING.md", "docs/*.md", "examples/*.md", "specs/*.md", "specs/*/*.md")
+_FENCE = re.compile(
+    r"""^```(?P<language>[\w-]*)(?: title="(?P<title>[^"\n]+)")?\n(?P<text>.*?)^```$""", re.MULTILINE | re.DOTALL
+)
+_PAGES = ("README.md", "CONTRIBUTING.md", "docs/**/*.md", "examples/*.md", "specs/*.md", "specs/*/*.md")
+_SEPARATOR = "===="
 
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: its language, its text, and where that text stands in the page."""
+    """A fenced block: its language, its text, where that stands in the page, and the name of the file that it is."""
 
     language: str
     text: str
     start: int
     end: int
+    title: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,12 +70,15 @@ class Step:
 def pages() -> list[Path]:
     """Every page that is written by hand."""
     found = [path for pattern in _PAGES for path in sorted(ROOT.glob(pattern))]
-    return [path for path in found if path.name != "criteria.md"]
+    return [path for path in found if path != ROOT / "docs" / "criteria.md"]
 
 
 def blocks(page: str) -> list[Block]:
     """The fenced blocks of a page."""
-    return [Block(match["language"], match["text"], *match.span("text")) for match in _FENCE.finditer(page)]
+    return [
+        Block(match["language"], match["text"], *match.span("text"), match["title"] or "")
+        for match in _FENCE.finditer(page)
+    ]
 
 
 def steps(block: Block) -> list[Step]:
@@ -107,7 +117,7 @@ def run(command: str, folder: Path, programs: Path = PROGRAMS) -> tuple[str, ...
         text=True,
     )
     # Where the project lies is nobody's business.
-    printed = done.stdout.replace(str(ROOT), HOME)
+    printed = done.stdout.replace(str(ROOT), HOME).replace(str(folder.resolve()), f"/home/you/{folder.name}")
     lines = [line.rstrip() for line in printed.rstrip().split("\n")]
     return tuple(lines) if lines != [""] else ()
 
@@ -126,8 +136,34 @@ def sandbox(folder: Path, page: Path) -> Path:
     for name in ("examples", "specs"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("images", "runs"))
     (folder / "examples" / "images").symlink_to(ROOT / "examples" / "images")
-    at = page.relative_to(ROOT).parent.as_posix().split("/")[0].strip(".")
-    return folder / {"": "", "specs": "specs"}.get(at, "examples")
+    folder.joinpath("circuits").mkdir()
+    at = page.relative_to(ROOT).parent.as_posix()
+    return folder / {".": "", "docs/start": "circuits"}.get(at, "specs" if at.split("/")[0] == "specs" else "examples")
+
+
+def transcript(found: list[Block], folder: Path, programs: Path = PROGRAMS) -> Iterator[tuple[Block, Step, str]]:
+    """Run a page's commands and its program; yield the block of an output, the command, and what it prints."""
+    printed: Iterator[str] | None = None
+    for block, following in zip(found, [*found[1:], None], strict=False):
+        if block.title:
+            folder.joinpath(block.title).parent.mkdir(parents=True, exist_ok=True)
+            folder.joinpath(block.title).write_text(block.text, encoding="utf-8")
+        elif block.language == "console":
+            for step in steps(block):
+                yield block, step, "\n".join(cut(run(step.command, folder, programs), step.output))
+        elif block.language == "python":
+            printed = printed or iter(_python([part for part in found if part.language == "python"], folder, programs))
+            expected = following if following is not None and following.language == "text" else None
+            output = tuple(expected.text.rstrip("\n").split("\n")) if expected else ()
+            yield expected or block, Step(block.text, output), next(printed, "")
+
+
+def _python(parts: list[Block], folder: Path, programs: Path) -> list[str]:
+    """Run the parts of a program; return the output of each."""
+    text = f"print({_SEPARATOR!r})\n".join(part.text for part in parts if not part.title)
+    folder.joinpath("page.py").write_text(text, encoding="utf-8")
+    printed = "\n".join(run("python -W ignore page.py", folder, programs))
+    return [part.strip("\n") for part in printed.split(_SEPARATOR)]
 
 
 def renewed(page: Path) -> str:
@@ -142,12 +178,14 @@ def renewed(page: Path) -> str:
 
 
 def _changes(found: list[Block], folder: Path) -> Iterator[tuple[Block, str]]:
+    outputs: dict[Block, list[str]] = {}
+    for block, step, printed in transcript(found, folder):
+        lines = outputs.setdefault(block, [])
+        lines += [f"$ {step.command}"] if block.language == "console" else []
+        lines += [printed] if printed else []
     for block, following in zip(found, [*found[1:], None], strict=False):
-        if block.language == "console":
-            parts = []
-            for step in steps(block):
-                parts += [f"$ {step.command}", *cut(run(step.command, folder), step.output)]
-            yield block, "\n".join(parts) + "\n"
+        if block in outputs and block.language in ("console", "text"):
+            yield block, "\n".join(outputs[block]) + "\n"
         elif block.language == "circuit-error" and following is not None:
             yield following, findings(block.text)
 
@@ -187,10 +225,12 @@ def diagram(programs: Path = PROGRAMS) -> bytes:
 
 
 def main() -> None:
-    """Renew every page, and name those that changed."""
-    (ROOT / "docs" / "images" / "diagram.svg").write_bytes(diagram())
-    (ROOT / "docs" / "criteria.md").write_text(criteria(), encoding="utf-8")
-    for page in pages():
+    """Renew every page, or those that are named, and say which changed."""
+    named = [Path(name).resolve() for name in sys.argv[1:]]
+    if not named:
+        (ROOT / "docs" / "images" / "diagram.svg").write_bytes(diagram())
+        (ROOT / "docs" / "criteria.md").write_text(criteria(), encoding="utf-8")
+    for page in named or pages():
         before = page.read_text(encoding="utf-8")
         after = renewed(page)
         if after != before:

@@ -12,6 +12,7 @@ from types import ModuleType
 
 import pytest
 
+import circuitlang
 from circuitlang import pipeline
 from circuitlang.base.source import Source
 from circuitlang.compiler.sources import open_source
@@ -117,28 +118,11 @@ EXECUTED = [
 def test_every_command_prints_what_stands_below_it(page: Path, own: bool, tmp_path: Path, programs: Path) -> None:
     folder = renew.sandbox(tmp_path, page)
     at = renew.PROGRAMS if own else programs
-    for block in renew.blocks(page.read_text(encoding="utf-8")):
-        if block.language == "console":
-            for step in renew.steps(block):
-                printed = renew.cut(renew.run(step.command, folder, at), step.output)
-                assert difference(step.output, printed) == "", f"{step.command}; `make renew` may be due"
-
-
-@pytest.mark.slow
-def test_every_line_of_python_prints_what_stands_below_it(tmp_path: Path, programs: Path) -> None:
-    """Of the page on circuits, whose blocks are one program."""
-    page = ROOT / "docs" / "circuits.md"
-    folder = renew.sandbox(tmp_path, page)
     found = renew.blocks(page.read_text(encoding="utf-8"))
-    for step in renew.steps(found[0]):
-        renew.run(step.command, folder, programs)
-    program = [block.text for block in found if block.language == "python"]
-    expected = [block.text for block in found if block.language == "text"]
-    folder.joinpath("page.py").write_text("print('====')\n".join(program), encoding="utf-8")
-    printed = "\n".join(renew.run("python -W ignore page.py", folder)).split("====")
-    assert len(program) == len(expected) == len(printed)
-    for stands, prints in zip(expected, printed, strict=True):
-        assert difference(tuple(stands.strip().split("\n")), tuple(prints.strip().split("\n"))) == ""
+    # The longer examples of the contributor's guide are followed by a test of their own.
+    found = [block for block in found if page.name != "CONTRIBUTING.md" or block.language != "python"]
+    for _, step, printed in renew.transcript(found, folder, at):
+        assert difference(step.output, tuple(printed.splitlines())) == "", f"{step.command}; `make renew` may be due"
 
 
 def test_the_page_of_extensions_is_fresh() -> None:
@@ -152,6 +136,61 @@ def test_the_diagram_is_what_the_example_draws(programs: Path) -> None:
     texts = [tuple(re.findall(r"<text[^>]*>([^<]+)</text>", svg)) for svg in (shown, drawn)]
     assert texts[0]
     assert difference(*texts) == ""
+
+
+def test_a_page_is_renewed_by_what_its_commands_and_its_program_print(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(PAGE, encoding="utf-8")
+    steps = [
+        (step.output, tuple(printed.splitlines()))
+        for _, step, printed in renew.transcript(renew.blocks(PAGE), tmp_path)
+    ]
+    assert steps == [(("stale",), ("line", "last")), (("old", "lines"), ("3",)), (("",), ("4",)), ((), ("6",))]
+
+
+PAGE = """
+```text title="a/file.txt"
+line
+last
+```
+
+```console
+$ cat a/file.txt
+stale
+```
+
+```python
+number = 3
+print(number)
+```
+
+```text
+old
+lines
+```
+
+```python
+print(number + 1)
+```
+
+```text
+```
+
+```python
+print(number * 2)
+```
+"""
+
+
+def test_the_page_of_the_api_has_every_public_name() -> None:
+    text = ROOT.joinpath("docs", "api.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"^::: circuitlang\.(\w+)$", text, flags=re.MULTILINE))
+    assert listed == set(circuitlang.__all__)
+
+
+def test_the_menu_has_every_page_once() -> None:
+    menu = re.findall(r'= "([\w/-]+\.md)"', ROOT.joinpath("zensical.toml").read_text(encoding="utf-8"))
+    assert sorted(menu) == sorted(str(path.relative_to(ROOT / "docs")) for path in ROOT.glob("docs/**/*.md"))
 
 
 def test_no_link_of_a_page_leads_nowhere() -> None:

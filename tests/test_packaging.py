@@ -93,3 +93,6 @@ def test_the_version_is_written_once_and_the_same() -> None:
     changelog = ROOT.joinpath("CHANGELOG.md").read_text(encoding="utf-8")
     assert f'version = "{circuitlang.__version__}"' in pyproject
     assert f"## [{circuitlang.__version__}]" in changelog
+    citation = ROOT.joinpath("CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {circuitlang.__version__}\n" in citation
+    assert f"version = {{{circuitlang.__version__}}}" in ROOT.joinpath("docs", "citing.md").read_text(encoding="utf-8")

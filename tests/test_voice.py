@@ -22,7 +22,7 @@ OLD_PHRASES = ("pictures?", "as large, chosen so", "less the circuit", "live pat
 
 # Private names of PyTorch and timm that the project has too, or sets.
 OTHERS = {"_builder", "_reversed_padding_repeated_twice", "_version"}
-PROSE = ("README.md", "CONTRIBUTING.md", "docs/*.md", "examples/*.md", "examples/*.circuit", "specs/**/*.md",
+PROSE = ("README.md", "CONTRIBUTING.md", "docs/**/*.md", "examples/*.md", "examples/*.circuit", "specs/**/*.md",
          "specs/**/*.circuit", "circuitlang/base/error_codes/*.md", "circuitlang/bundled/*.md")  # fmt: skip
 
 

@@ -32,7 +32,7 @@ Channel = tuple[str, int]
 class LoadedCircuit:
     """A finished circuit and its folder. Only the methods that return modules need torch.
 
-    Example:
+    Examples:
         >>> circuitlang.load("runs/dogs/sketch")
         <circuit conv5:34: 135 of 6,768 kernels, runs/dogs/sketch>
     """
@@ -44,7 +44,7 @@ class LoadedCircuit:
     def summary(self) -> Summary:
         """Plan, sizes, measurements and provenance of the circuit.
 
-        Example:
+        Examples:
             >>> circuit.summary.kept, circuit.summary.relevant
             (135, 6768)
         """
@@ -54,7 +54,7 @@ class LoadedCircuit:
     def circuit(self) -> Circuit:
         """Kept kernels and the sources of their inputs, as arrays.
 
-        Example:
+        Examples:
             >>> strongest = circuit.circuit.kernels[-1]  # of the last layer
             >>> int(strongest.source[0]), strongest.weight[0].shape
             (45, (3, 3))
@@ -65,7 +65,7 @@ class LoadedCircuit:
     def metrics(self) -> dict[str, float]:
         """All numbers of the circuit by their keys in `metrics.json`: `kept`, `test.pearson`, ...
 
-        Example:
+        Examples:
             >>> round(circuit.metrics["train.pearson"], 2)
             0.98
         """
@@ -76,7 +76,7 @@ class LoadedCircuit:
 
         Raises InputError if pandas is not installed.
 
-        Example:
+        Examples:
             >>> circuit.to_frame().groupby("layer").size()["conv5"]
             np.int64(12)
         """
@@ -87,7 +87,7 @@ class LoadedCircuit:
     def plot(self, axes: Axes | None = None) -> Axes:
         """Plot the share of kernels that is kept in each layer, and return the axes of matplotlib.
 
-        Example:
+        Examples:
             >>> circuit.plot().get_ylabel()
             'kept kernels (%)'
         """
@@ -99,7 +99,7 @@ class LoadedCircuit:
     def notes(self) -> list[str]:
         """Reservations about the circuit and its inputs, as in its report.
 
-        Example:
+        Examples:
             >>> circuit.notes
             []
         """
@@ -111,7 +111,7 @@ class LoadedCircuit:
     def masks(self) -> dict[str, NDArray[np.bool_]]:
         """Masks of the kept kernels, [out, in / groups] by path of the layer.
 
-        Example:
+        Examples:
             >>> circuit.masks["conv5"].shape, int(circuit.masks["conv5"].sum())
             ((64, 64), 12)
         """
@@ -131,7 +131,7 @@ class LoadedCircuit:
         target). A kernel whose input is a sum of channels is an edge from each. Kernels between the same two channels
         are one edge with the sums of their scores and weights.
 
-        Example:
+        Examples:
             >>> print(circuit.graph)
             DiGraph with 51 nodes and 135 edges
             >>> circuit.graph.edges[("conv4", 45), ("conv5", 34)]["sign"]
@@ -176,7 +176,7 @@ class LoadedCircuit:
     def named_graph(self) -> networkx.DiGraph[str]:
         """Copy of `graph` with nodes named as in a spec: `conv5:34`, `image:0`.
 
-        Example:
+        Examples:
             >>> sorted(circuit.named_graph.predecessors("conv5:34"))[:2]
             ['conv4:22', 'conv4:25']
         """
@@ -194,7 +194,7 @@ class LoadedCircuit:
         It takes images [N, C, H, W] and returns the activation maps of the target [N, maps, H, W]. It is read from
         `module.pt2` without running code from that file. Raises InputError.
 
-        Example:
+        Examples:
             >>> circuit.module()(torch.rand(2, 3, 64, 64)).shape
             torch.Size([2, 1, 8, 8])
         """
@@ -211,7 +211,7 @@ class LoadedCircuit:
         The maps are the same to rounding, in single precision and without gradients. Raises InputError, also if the
         extra `fast` is not installed.
 
-        Example:
+        Examples:
             >>> images = torch.rand(2, 3, 64, 64)
             >>> torch.allclose(circuit.sparse_module()(images), circuit.module()(images), atol=1e-5)
             True
@@ -234,7 +234,7 @@ class LoadedCircuit:
 
         Raises CircuitError.
 
-        Example:
+        Examples:
             >>> circuit.export("sketch.graphml")
         """
         from circuitlang.results.outputs import EXPORTS
@@ -258,7 +258,7 @@ class LoadedCircuit:
         Raises:
             InputError: If the model can't be loaded or is not the one that the circuit was found in.
 
-        Example:
+        Examples:
             >>> with circuit.masked_model() as network:
             ...     network(torch.rand(1, 3, 64, 64)).shape
             torch.Size([1, 14])

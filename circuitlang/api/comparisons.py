@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 class LoadedComparison:
     """A comparison of circuits. A notebook shows its report.
 
-    Example:
+    Examples:
         >>> circuitlang.compare(*run)
         <comparison: conv5_34-annealed-0.05 and sketch share 135 of 338 kernels: IoU 0.399, ...>
     """
@@ -43,7 +43,7 @@ class LoadedComparison:
     def iou(self) -> NDArray[np.float64]:
         """Intersection over union of the kept kernels, [circuits, circuits]; NaN for two circuits without kernels.
 
-        Example:
+        Examples:
             >>> comparison.iou.round(1).tolist()
             [[1.0, 0.4], [0.4, 1.0]]
         """
@@ -59,7 +59,7 @@ class LoadedComparison:
     def pearson(self) -> NDArray[np.float64]:
         """Pearson correlation of the circuits' activation maps, [circuits, circuits]; NaN where it is unknown.
 
-        Example:
+        Examples:
             >>> comparison.pearson.round(2).tolist()
             [[1.0, 0.98], [0.98, 1.0]]
         """
@@ -76,7 +76,7 @@ class LoadedComparison:
 
         Raises InputError if pandas is not installed.
 
-        Example:
+        Examples:
             >>> comparison.to_frame().round(2).values.tolist()
             [['conv5_34-annealed-0.05', 'sketch', 0.4, 0.98]]
         """
@@ -87,7 +87,7 @@ class LoadedComparison:
     def plot(self, axes: Axes | None = None) -> Axes:
         """Plot the intersection over union of all pairs, and return the axes of matplotlib.
 
-        Example:
+        Examples:
             >>> [text.get_text() for text in comparison.plot().get_xticklabels()]
             ['conv5_34-annealed-0.05', 'sketch']
         """
@@ -102,7 +102,7 @@ class LoadedComparison:
     def write(self, folder: str | Path) -> None:
         """Write the report, the numbers and the diagrams to a folder. Raises OutputError.
 
-        Example:
+        Examples:
             >>> comparison.write("both")
         """
         from circuitlang.results.writer import write_comparison

@@ -22,7 +22,7 @@ class Run(list[LoadedCircuit]):
     A circuit is found by its number or by its name. `notes` are the warnings about the spec and the files that it
     names. A notebook shows the page of the run.
 
-    Example:
+    Examples:
         >>> run = circuitlang.run("dogs.circuit")
         >>> [circuit.summary.kept for circuit in run], run.notes
         ([338, 135], ())
@@ -52,7 +52,7 @@ class Run(list[LoadedCircuit]):
     def names(self) -> list[str]:
         """Return the names of the circuits, by which `run[name]` gives one of them.
 
-        Example:
+        Examples:
             >>> run.names()
             ['conv5_34-annealed-0.05', 'sketch']
             >>> run["sketch"].summary.kept
@@ -65,7 +65,7 @@ class Run(list[LoadedCircuit]):
 
         Raises InputError if pandas is not installed.
 
-        Example:
+        Examples:
             >>> run.to_frame().loc["sketch", "kept"]
             np.int64(135)
         """
@@ -78,7 +78,7 @@ class Run(list[LoadedCircuit]):
 
         Each target and criterion is a line.
 
-        Example:
+        Examples:
             >>> run.plot("test.r2").get_ylabel()
             'test.r2'
         """
