@@ -114,7 +114,7 @@ def test_a_failed_page_is_tried_again_only_where_pages_are_asked_for(
     assert json.loads((folder / "one" / "circuit.json").read_bytes())["missing"] == {}
 
 
-@pytest.mark.parametrize("jobs", ["1", "2"])
+@pytest.mark.parametrize("jobs", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_compared_circuits_have_their_modules_at_any_rendering(folder: Path, jobs: str) -> None:
     run(COMPARED, "--render", "none", "--jobs", jobs)
     assert names(folder / "one") == names(folder / "two") == NUMBERS_OF | {"module.pt2"}

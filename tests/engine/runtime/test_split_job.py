@@ -537,34 +537,32 @@ def test_notes_say_what_must_not_be_overlooked(run):
     assert found[2].startswith("2 images give every kernel a score of zero and are in no part: a.png")
 
 
-SEEDS = range(3)
+def planted_split(name: str, seed: int) -> tuple[Parted, set[frozenset]]:
+    """Split a feature of a planted network; return the outcome and the circuits that were planted."""
+    make, sought = SPLITS[name]
+    planted = make(seed)
+    truths, size = sought(seed, planted)
+    return parted(subnetwork(planted), planted, size, seed), set(truths)
 
 
-@pytest.fixture(scope="module")
-def planted_splits() -> dict[str, list[tuple[Parted, tuple]]]:
-    found = {}
-    for name, (make, sought) in SPLITS.items():
-        found[name] = []
-        for seed in SEEDS:
-            planted = make(seed)
-            truths, size = sought(seed, planted)
-            found[name].append((parted(subnetwork(planted), planted, size, seed), tuple(truths)))
-    return found
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
+def test_the_or_of_two_features_is_split_into_the_two(seed):
+    outcome, halves = planted_split("OR", seed)
+    assert set(outcome.kernels) == halves
+    assert outcome.splits
+    assert outcome.own == pytest.approx(1)
+    assert outcome.other < 0.1
 
 
-def test_the_or_of_two_features_is_split_into_the_two(planted_splits):
-    for found, halves in planted_splits["OR"]:
-        assert set(found.kernels) == set(halves)
-        assert found.splits
-        assert found.own == pytest.approx(1)
-        assert found.other < 0.1
-
-
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("name", [name for name in SPLITS if name != "OR"])
-def test_a_feature_that_is_one_is_not_said_to_be_several(planted_splits, name):
-    assert not any(found.splits for found, _ in planted_splits[name])
+def test_a_feature_that_is_one_is_not_said_to_be_several(name, seed):
+    outcome, _ = planted_split(name, seed)
+    assert not outcome.splits
 
 
+@pytest.mark.slow
 def test_the_page_of_planted_circuits_has_what_is_printed():
     page = (ROOT / "docs" / "planted.md").read_text(encoding="utf-8")
     (row,) = (line for line in page.splitlines() if line.startswith("| OR |") and "of 5" in line)
