@@ -213,7 +213,7 @@ def compare(*circuits: str | Path | LoadedCircuit) -> LoadedComparison:
     """
     from circuitlang import api
 
-    return api.compare([Path(each) if isinstance(each, str | Path) else each.folder for each in circuits])
+    return api.compare([Path(circuit) if isinstance(circuit, str | Path) else circuit.folder for circuit in circuits])
 
 
 def _notebook_lines(findings: Sequence[Finding]) -> list[str]:

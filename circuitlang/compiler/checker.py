@@ -62,7 +62,7 @@ class _Check:
         self._find_models(self._file)
         model = self._model()
         scope = self._definitions(self._file, model)
-        scope.circuits = {each.name.text for each in self._file.statements if isinstance(each, syntax.Circuit)}
+        scope.circuits = {node.name.text for node in self._file.statements if isinstance(node, syntax.Circuit)}
         for statement in self._file.statements:
             if isinstance(statement, (syntax.Preserve, syntax.Split)):
                 self._circuits.extend(self._asked(statement, None, statement.span, scope))
@@ -101,10 +101,10 @@ class _Check:
         compared: list[tuple[list[str], syntax.Compare]] = []
         expected: list[tuple[Expectation, syntax.Expect]] = []
         statements = self._file.statements
-        for compare in (each for each in statements if isinstance(each, syntax.Compare)):
+        for compare in (node for node in statements if isinstance(node, syntax.Compare)):
             names = self._findings.attempt(partial(comparison, compare, self._named))
             compared += [(names, compare)] if names else []
-        for expect in (each for each in statements if isinstance(each, syntax.Expect)):
+        for expect in (node for node in statements if isinstance(node, syntax.Expect)):
             condition = self._findings.attempt(partial(expectation, expect, self._named, scope))
             expected += [(condition, expect)] if condition else []
         total = 0
@@ -127,7 +127,7 @@ class _Check:
     def _find_models(self, file: syntax.File) -> None:
         """Collect every model statement, the file's own before those of what it includes."""
         self._model_is_broken |= "model" in file.broken
-        self._models.extend(each for each in file.statements if isinstance(each, syntax.Model))
+        self._models.extend(statement for statement in file.statements if isinstance(statement, syntax.Model))
         for included in file.included.values():
             self._find_models(included)
 
@@ -151,7 +151,7 @@ class _Check:
             scope.sets.update({name: PlacedImages(name, images, start) for name, images in known})
         if model is not None:
             scope.layers, scope.model_name = self._vocabulary.layers.get(model.key), model.name
-        for keyword, _, name in (each.partition(" ") for each in file.broken):
+        for keyword, _, name in (heading.partition(" ") for heading in file.broken):
             if keyword == "images":
                 scope.sets[name] = None
             elif keyword == "target":

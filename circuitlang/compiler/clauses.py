@@ -171,6 +171,6 @@ def relation(written: str, right: tuple[str, ...], clause: syntax.Clause | synta
     """Raises SpecError where a relation isn't the right one."""
     if written not in right:
         name = clause.name.text if isinstance(clause, syntax.Clause) else clause.measure.span.text
-        message = f"'{name}' is written with {listing([f'{each!r}' for each in right], 'or')}, not '{written}'"
+        message = f"'{name}' is written with {listing([f'{symbol!r}' for symbol in right], 'or')}, not '{written}'"
         cure = f"write {name}{right[0]}{clause.value.span.text}"
         raise SpecError(Finding("E201", message, clause.span, f"as in {example}", cure))

@@ -84,8 +84,10 @@ def spell(node: syntax.Value) -> str:
                 return text
         case syntax.Call(name=name, arguments=arguments):
             inside = (
-                f"{each.name.text}={spell(each.value)}" if isinstance(each, syntax.Keyword) else spell(each)
-                for each in arguments
+                f"{argument.name.text}={spell(argument.value)}"
+                if isinstance(argument, syntax.Keyword)
+                else spell(argument)
+                for argument in arguments
             )
             return f"{name.text}({', '.join(inside)})"
         case syntax.List(items=items):

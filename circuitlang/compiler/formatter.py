@@ -47,7 +47,9 @@ def verify_layout(file: syntax.File, formatted: str) -> None:
     again = parse(replace(file.source, text=formatted))
     if again.findings or _bare(again.statements) != _bare(file.statements):
         wrong = "another tree"
-    elif [each.text for each in _comments(formatted)] != [each.text for each in _comments(file.source.text)]:
+    elif [comment.text for comment in _comments(formatted)] != [
+        comment.text for comment in _comments(file.source.text)
+    ]:
         wrong = "other comments"
     elif layout(again) != formatted:
         wrong = "another text when it is formatted again"
@@ -152,18 +154,20 @@ def layout(file: syntax.File) -> str:
     """The statements and the comments between them, each on its line."""
     builder = _Builder(file.source.text)
     outside = [comment for comment in builder.comments if comment.bracket is None]
-    places = {statement.span.start: statement for statement in file.statements} | {each.start: each for each in outside}
+    places = {statement.span.start: statement for statement in file.statements} | {
+        comment.start: comment for comment in outside
+    }
     lines: list[str] = []
     end, behind = 0, False
-    for start, each in sorted(places.items()):
+    for start, place in sorted(places.items()):
         gap = file.source.text[end:start]
-        if isinstance(each, _Comment) and behind and "\n" not in gap:
-            lines[-1] += f"  {each.text}"
+        if isinstance(place, _Comment) and behind and "\n" not in gap:
+            lines[-1] += f"  {place.text}"
         else:
             if lines and _BLANK_LINE.search(gap):
                 lines.append("")
-            lines += [each.text] if isinstance(each, _Comment) else _statement(builder, each)
-        end, behind = (each.end, False) if isinstance(each, _Comment) else (each.span.end, True)
+            lines += [place.text] if isinstance(place, _Comment) else _statement(builder, place)
+        end, behind = (place.end, False) if isinstance(place, _Comment) else (place.span.end, True)
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -188,7 +192,7 @@ def _lines(parts: Parts, width: int, tail: str = "") -> list[str]:
         own = _around(parts, broken)
     lines = own[:1]
     for i, line in zip(sorted(broken), own[1:], strict=True):
-        lines += [f"{INDENT}{each}" if each else "" for each in _inside(groups[i], width - len(INDENT))]
+        lines += [f"{INDENT}{line}" if line else "" for line in _inside(groups[i], width - len(INDENT))]
         lines.append(line)
     lines[-1] += tail
     return lines
@@ -337,7 +341,7 @@ class _Builder:
                 entries.append(_Entry((), comment.text, blank(comment.start)))
                 end = comment.end
 
-        followings = [*(each.span.start for each in items[1:]), len(self._text)]
+        followings = [*(entry.span.start for entry in items[1:]), len(self._text)]
         for item, following in zip(items, followings, strict=False):
             alone_before(self._first_inside(item.span, bracket))
             entry, end = _Entry(self.parts(item), "", blank(item.span.start)), max(item.span.end, end)

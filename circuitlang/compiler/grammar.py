@@ -56,10 +56,10 @@ def build(grammar: str) -> lark.Lark:
 def tables(grammar: str) -> bytes:
     """The tables of a grammar, as `parser` reads them."""
     data, memo = build(grammar).memo_serialize([lark.lexer.TerminalDef, lark.grammar.Rule])
-    for each in memo.values():
-        if "_width" in each.get("pattern", ()):
+    for table in memo.values():
+        if "_width" in table.get("pattern", ()):
             # Without an end is 2**64 to Python's `re`, more than MessagePack can say.
-            each["pattern"]["_width"] = [min(width, 2**32) for width in each["pattern"]["_width"]]
+            table["pattern"]["_width"] = [min(width, 2**32) for width in table["pattern"]["_width"]]
     return msgspec.msgpack.encode(_Tables(grammar, lark.__version__, data, memo))
 
 

@@ -52,7 +52,7 @@ def image_set(node: syntax.Value, scope: Scope) -> PlacedImages | None:
             if name not in scope.sets and scope.may_be_defined_elsewhere(name):
                 return None
             if name not in scope.sets:
-                known = sorted(word for word, each in scope.sets.items() if each is not None)
+                known = sorted(word for word, images in scope.sets.items() if images is not None)
                 own = [word for word in known if word not in scope.vocabulary.images]
                 label = f"image sets: {listing(own)}" if own else "no image set is defined"
                 path = (

@@ -43,7 +43,7 @@ class _Include:
         path, span = file.source.folder / statement.path.text, statement.path.span
         self._count += 1
         if resolved(path) in here:
-            chain = " → ".join(each.name for each in (*here[here.index(resolved(path)) :], path))
+            chain = " → ".join(link.name for link in (*here[here.index(resolved(path)) :], path))
             raise SpecError(Finding("E113", "files include each other", span, chain))
         if len(here) > DEEPEST_INCLUDED or self._count > MOST_INCLUDED:
             what = (

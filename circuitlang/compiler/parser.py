@@ -281,8 +281,8 @@ def _end(node: syntax.Node | Token) -> int:
 
 
 def _feature(span: Span, *nodes: syntax.Term | Token) -> syntax.Feature:
-    signed = [(before, each) for before, each in pairwise((None, *nodes)) if isinstance(each, syntax.Term)]
-    terms = (syntax.Term(each.span, before == "-", each.coefficient, each.of) for before, each in signed)
+    signed = [(before, node) for before, node in pairwise((None, *nodes)) if isinstance(node, syntax.Term)]
+    terms = (syntax.Term(term.span, before == "-", term.coefficient, term.of) for before, term in signed)
     return syntax.Feature(span, tuple(terms))
 
 

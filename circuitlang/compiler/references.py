@@ -42,10 +42,10 @@ def comparison(node: syntax.Compare, circuits: Circuits) -> list[str] | None:
             findings.extend(error.findings)
     if findings:
         raise SpecError(findings)
-    compared = [each for chosen in members for each in chosen]
-    if all(members) and len(compared) < 2 and all(each.into is None for each in compared):
+    compared = [circuit for chosen in members for circuit in chosen]
+    if all(members) and len(compared) < 2 and all(circuit.into is None for circuit in compared):
         raise SpecError(Finding("E118", "one circuit has nothing to be compared with", node.span, "", "name another"))
-    return [each.id for each in compared] if all(members) else None
+    return [circuit.id for circuit in compared] if all(members) else None
 
 
 def expectation(node: syntax.Expect, circuits: Circuits, scope: Scope) -> Expectation | None:
@@ -59,7 +59,7 @@ def expectation(node: syntax.Expect, circuits: Circuits, scope: Scope) -> Expect
         label = f"measured are {listing(sorted(known), limit=20)}" if metric else "which number of it is missing"
         cure = did_you_mean(bare, [*known, *ALIASES], f"as {name}.pearson")
         raise SpecError(Finding("E116", f"unknown measurement '{metric}'", measure.span, label, cure))
-    if key.startswith("contrast.") and not all(each.contrast for each in chosen):
+    if key.startswith("contrast.") and not all(circuit.contrast for circuit in chosen):
         label, cure = f"'{name}' isn't contrasted with anything", f"add contrast=IMAGES where {name} is preserved"
         raise SpecError(Finding("E116", f"unknown measurement '{metric}'", measure.span, label, cure))
     declaration = scope.vocabulary.metrics.get(bare)
@@ -68,7 +68,7 @@ def expectation(node: syntax.Expect, circuits: Circuits, scope: Scope) -> Expect
     if not chosen:
         return None
     side: Literal["<=", ">="] = "<=" if node.relation == "<=" else ">="
-    return Expectation([each.id for each in chosen], key, side, number(node.value))
+    return Expectation([circuit.id for circuit in chosen], key, side, number(node.value))
 
 
 def _key(metric: str, scope: Scope) -> tuple[str, str]:

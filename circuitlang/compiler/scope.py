@@ -45,11 +45,11 @@ class Findings:
 
     @property
     def errors(self) -> tuple[Finding, ...]:
-        return tuple(each for each in self.found.values() if each.severity is Severity.ERROR)
+        return tuple(finding for finding in self.found.values() if finding.severity is Severity.ERROR)
 
     @property
     def warnings(self) -> tuple[Finding, ...]:
-        return tuple(each for each in self.found.values() if each.severity is Severity.WARNING)
+        return tuple(finding for finding in self.found.values() if finding.severity is Severity.WARNING)
 
 
 @dataclass

@@ -69,7 +69,7 @@ def difference(before: Side, after: Side) -> tuple[tuple[Difference, ...], Pairs
     after = _in_words_of(before, after)
     pairs = _pair(before.plan, after.plan)
     sets = list(_sets(before, after, pairs))
-    reported = {(each.before, each.after) for each in sets}
+    reported = {(change.before, change.after) for change in sets}
     differences = [*_model(before, after), *sets, *_circuits(before, after, pairs, reported)]
     renamed = {theirs.id: ours.id for ours, theirs in pairs}
     return (*differences, *_comparisons(before, after, renamed), *_expectations(before, after, renamed)), pairs
@@ -88,9 +88,9 @@ def _in_words_of(before: Side, after: Side) -> Side:
 
     images = {
         name: msgspec.structs.replace(
-            each, include=translate(each.include), exclude=[translate(patterns) for patterns in each.exceptions]
+            image, include=translate(image.include), exclude=[translate(patterns) for patterns in image.exceptions]
         )
-        for name, each in after.plan.images.items()
+        for name, image in after.plan.images.items()
     }
     return Side(msgspec.structs.replace(after.plan, images=images), after.origins, after.folder)
 
@@ -150,7 +150,7 @@ def _model(before: Side, after: Side) -> Iterator[Difference]:
     words = [word for word in ("source", "name") if getattr(ours, word) != getattr(theirs, word)]
     changes = [Change(word, getattr(ours, word), getattr(theirs, word), *places) for word in words]
     for word in sorted(ours.arguments.keys() | theirs.arguments.keys()):
-        a, b = (_given(each.arguments, word) for each in (ours, theirs))
+        a, b = (_given(model.arguments, word) for model in (ours, theirs))
         if a != b:
             changes.append(Change(word, a, b, *places))
     if changes:
@@ -168,8 +168,8 @@ def _sets(before: Side, after: Side, pairs: Pairs) -> Iterator[Difference]:
     """Sets that only one plan has. Those of one name, or of corresponding circuits, are one that has changed; what a
     set is called has no say."""
     ours, theirs = _used(before.plan), _used(after.plan)
-    only = {name: each for name, each in ours.items() if not any(_same(each, other) for other in theirs.values())}
-    new = {name: each for name, each in theirs.items() if not any(_same(each, other) for other in ours.values())}
+    only = {name: model for name, model in ours.items() if not any(_same(model, other) for other in theirs.values())}
+    new = {name: model for name, model in theirs.items() if not any(_same(model, other) for other in ours.values())}
     sets = [(ours.image_sets, theirs.image_sets) for ours, theirs in pairs]
     used = [(a[word], b[word]) for word in _IMAGES for a, b in sets if a.keys() & b.keys() & {word}]
     for name, other in (*[(name, name) for name in only], *used):
@@ -238,11 +238,14 @@ def _clause(circuit: Circuit, word: str) -> str:
 
 def _comparisons(before: Side, after: Side, renamed: dict[str, str]) -> Iterator[Difference]:
     ours = set(normalize.comparisons(before.plan))
-    theirs = {tuple(sorted(renamed.get(name, name) for name in each)): each for each in after.plan.comparisons}
-    for each in sorted(ours - theirs.keys()):
-        yield Difference("comparison", " with ".join(each), "")
-    for each in sorted(theirs.keys() - ours):
-        yield Difference("comparison", "", " with ".join(theirs[each]))
+    theirs = {
+        tuple(sorted(renamed.get(name, name) for name in comparison)): comparison
+        for comparison in after.plan.comparisons
+    }
+    for key in sorted(ours - theirs.keys()):
+        yield Difference("comparison", " with ".join(key), "")
+    for key in sorted(theirs.keys() - ours):
+        yield Difference("comparison", "", " with ".join(theirs[key]))
 
 
 def _expectations(before: Side, after: Side, renamed: dict[str, str]) -> Iterator[Difference]:
@@ -267,10 +270,10 @@ def _expectations(before: Side, after: Side, renamed: dict[str, str]) -> Iterato
 def _expected(side: Side, renamed: dict[str, str]) -> dict[tuple[str, str, str], dict[float, str]]:
     """Return the expected values and their places, by circuit, measure and relation."""
     expected: dict[tuple[str, str, str], dict[float, str]] = {}
-    for number, each in enumerate(side.plan.expectations):
-        for name in each.circuits:
-            key = renamed.get(name, name), each.measure, each.relation
-            expected.setdefault(key, {}).setdefault(each.value, _place(side, "expectations", str(number)))
+    for number, expectation in enumerate(side.plan.expectations):
+        for name in expectation.circuits:
+            key = renamed.get(name, name), expectation.measure, expectation.relation
+            expected.setdefault(key, {}).setdefault(expectation.value, _place(side, "expectations", str(number)))
     return expected
 
 
@@ -292,7 +295,7 @@ def _said(value: Any) -> str:
         case Kernels(at_most=count):
             return f"kernels<={count}"
         case Choice(name=name, parameters=parameters):
-            arguments = ", ".join(f"{word}={_said(each)}" for word, each in sorted(parameters.items()))
+            arguments = ", ".join(f"{word}={_said(parameter)}" for word, parameter in sorted(parameters.items()))
             return f"{name}({arguments})" if arguments else name
         case Bound():
             return f"{value.sample}.{value.metric}{value.relation}{value.value:.15g}"

@@ -86,7 +86,7 @@ class Images(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def exceptions(self) -> list[list[str]]:
         """The patterns of each exception."""
-        return [[each] if isinstance(each, str) else each for each in self.exclude]
+        return [[pattern] if isinstance(pattern, str) else pattern for pattern in self.exclude]
 
     @property
     def excluded(self) -> list[str]:

@@ -23,8 +23,8 @@ def unsuitable(word: str, value: object) -> str:
         return "" if fine else f"a whole number from 1 to {HIGHEST[word]}"
     if not isinstance(value, (list, tuple)) or not 1 <= len(value) <= HIGHEST["image_channels"]:
         return "a number for each channel of the images"
-    if not all(isinstance(each, (int, float)) and not isinstance(each, bool) for each in value):
+    if not all(isinstance(number, (int, float)) and not isinstance(number, bool) for number in value):
         return "a number for each channel of the images"
     # Single precision has no place for others.
     lowest = 1e-30 if word == "std" else -1e30
-    return "" if all(lowest <= each <= 1e30 for each in value) else f"numbers from {lowest:g} to 1e+30"
+    return "" if all(lowest <= number <= 1e30 for number in value) else f"numbers from {lowest:g} to 1e+30"

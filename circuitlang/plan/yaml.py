@@ -41,7 +41,9 @@ def write_plan(plan: Plan) -> str:
     ordered = {field: content[field] for field in Plan.__struct_fields__ if field in content}
     body: str = yaml.dump(ordered, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
     # The quotes are those that `represent_text` asked for.
-    return PLAN_HEADER + "".join(_escaped(each) if each != "\n" and is_hidden(each) else each for each in body)
+    return PLAN_HEADER + "".join(
+        _escaped(character) if character != "\n" and is_hidden(character) else character for character in body
+    )
 
 
 def _escaped(character: str) -> str:
@@ -52,15 +54,15 @@ def _escaped(character: str) -> str:
 def _said(value: Any, written: Any) -> Any:
     """Return the fields of a value that are written: all but empty ones whose default is empty."""
     if isinstance(value, msgspec.Struct):
-        fields = {each.encode_name: each for each in msgspec.structs.fields(value)}
+        fields = {field.encode_name: field for field in msgspec.structs.fields(value)}
         return {
-            key: _said(getattr(value, fields[key].name), each) if key in fields else each
-            for key, each in written.items()
-            if each not in (None, "", [], {}) or key not in fields or not _is_default(fields[key], each)
+            key: _said(getattr(value, fields[key].name), field_) if key in fields else field_
+            for key, field_ in written.items()
+            if field_ not in (None, "", [], {}) or key not in fields or not _is_default(fields[key], field_)
         }
     if isinstance(value, dict):
-        return {key: _said(each, own) for each, (key, own) in zip(value.values(), written.items(), strict=True)}
-    return [_said(*each) for each in zip(value, written, strict=True)] if isinstance(value, (list, tuple)) else written
+        return {key: _said(part, own) for part, (key, own) in zip(value.values(), written.items(), strict=True)}
+    return [_said(*pair) for pair in zip(value, written, strict=True)] if isinstance(value, (list, tuple)) else written
 
 
 def _is_default(field: msgspec.structs.FieldInfo, value: object) -> bool:
@@ -101,8 +103,8 @@ def _infinite(content: Any, key: Key) -> Iterator[Key]:
     if isinstance(content, float) and not math.isfinite(content):
         yield key
     elif isinstance(content, (dict, list)):
-        for name, each in content.items() if isinstance(content, dict) else enumerate(content):
-            yield from _infinite(each, (*key, str(name)))
+        for name, part in content.items() if isinstance(content, dict) else enumerate(content):
+            yield from _infinite(part, (*key, str(name)))
 
 
 def _consistent(plan: Plan, origins: Origins) -> None:

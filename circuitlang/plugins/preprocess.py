@@ -39,4 +39,4 @@ class Preprocess:
     @property
     def unit_scale(self) -> bool:
         """True if mean and standard deviation are those of values from 0 to 1."""
-        return all(0 <= each <= 1 for each in self.mean) and all(each <= 1 for each in self.std)
+        return all(0 <= number <= 1 for number in self.mean) and all(number <= 1 for number in self.std)

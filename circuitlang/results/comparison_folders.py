@@ -28,7 +28,7 @@ def comparisons(folder: Path) -> list[Path]:
     if plan is None:
         return folders
     names = folder_names(plan.comparisons, [circuit.id for circuit in plan.circuits])
-    return [each for each in folders if each.name in names]
+    return [folder for folder in folders if folder.name in names]
 
 
 def folder_names(comparisons: Sequence[Sequence[str]], taken: Sequence[str]) -> list[str]:

@@ -127,7 +127,7 @@ def tidy(folder: Path) -> None:
 
     Only folders that are named and filled as a stage is are touched; no link is followed.
     """
-    for stage in [each for each in folder.iterdir() if _STAGE.fullmatch(each.name) and is_folder(each)]:
+    for stage in [path for path in folder.iterdir() if _STAGE.fullmatch(path.name) and is_folder(path)]:
         with suppress(OSError):
             if not os.path.lexists(stage / TARGET):
                 # Killed before there was anything in it, or after. Others are not empty, and stay.
@@ -159,10 +159,10 @@ def is_folder(path: Path) -> bool:
 def bring_over(old: Path, new: Path) -> None:
     """Move what others put into a folder of ours into the one that takes its place, which has its own of ours."""
     # Folders of versions that wrote no hashes are known by names.
-    listed = {*written(old), SUMS} if written(old) else {each.name for each in old.iterdir() if made(each.name)}
-    for each in old.iterdir():
-        if each.name not in listed and not os.path.lexists(new / each.name):
-            each.rename(new / each.name)
+    listed = {*written(old), SUMS} if written(old) else {path.name for path in old.iterdir() if made(path.name)}
+    for path in old.iterdir():
+        if path.name not in listed and not os.path.lexists(new / path.name):
+            path.rename(new / path.name)
 
 
 def _target(stage: Path) -> str | None:
@@ -179,8 +179,8 @@ def _discard(stage: Path) -> None:
     if is_folder(stage / OLD):
         return
     with suppress(OSError):
-        for each in stage.iterdir():
-            if each.name != TARGET:
-                shutil.rmtree(each) if is_folder(each) else each.unlink()
+        for path in stage.iterdir():
+            if path.name != TARGET:
+                shutil.rmtree(path) if is_folder(path) else path.unlink()
         (stage / TARGET).unlink(missing_ok=True)
         stage.rmdir()

@@ -163,4 +163,4 @@ class Forecast:
     @property
     def total(self) -> Cost:
         """The total cost of the circuits that are due."""
-        return sum((each.cost for each in self.due if each.cost), Cost())
+        return sum((circuit.cost for circuit in self.due if circuit.cost), Cost())

@@ -170,10 +170,12 @@ def _chance(first: int, second: int, of: NDArray[np.bool_] | None, other: NDArra
         (_draws(int(other.sum()), int(number), second), share)
         for number, share in zip(common.numbers, common.probabilities, strict=True)
     ]
-    start = min(each.first for each, _ in distributions)
-    total = np.zeros(max(each.first + len(each.probabilities) for each, _ in distributions) - start)
-    for each, share in distributions:
-        total[each.first - start :][: len(each.probabilities)] += share * each.probabilities
+    start = min(distribution.first for distribution, _ in distributions)
+    total = np.zeros(
+        max(distribution.first + len(distribution.probabilities) for distribution, _ in distributions) - start
+    )
+    for distribution, share in distributions:
+        total[distribution.first - start :][: len(distribution.probabilities)] += share * distribution.probabilities
     return _Chance(start, total)
 
 

@@ -36,7 +36,7 @@ T = TypeVar("T")
 def read_summary(folder: Path) -> Summary:
     """Read `circuit.json`. Raises InputError where it isn't there or isn't one."""
     if not is_there(folder / "circuit.json"):
-        inside = [each.name for each in circuits(folder)]
+        inside = [circuit.name for circuit in circuits(folder)]
         cure = (
             f"give that of a circuit in it: {listing(inside)}"
             if inside

@@ -82,7 +82,7 @@ class Sweep:
     @property
     def circuits(self) -> tuple[Summary, ...]:
         """Its members."""
-        return tuple(each for curve in self.curves for point in curve.points for each in point.found.values())
+        return tuple(summary for curve in self.curves for point in curve.points for summary in point.found.values())
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -109,9 +109,9 @@ class Sweep:
         by_size: dict[float, list[float]] = {}
         for curve in self.curves:
             for point in curve.points:
-                for each in point.found.values():
-                    if baseline in each.baselines:
-                        by_size.setdefault(point.size, []).append(each.baselines[baseline].metrics[metric])
+                for summary in point.found.values():
+                    if baseline in summary.baselines:
+                        by_size.setdefault(point.size, []).append(summary.baselines[baseline].metrics[metric])
         return {size: median(values)[0] for size, values in sorted(by_size.items())}
 
     def size(self, size: float) -> str:

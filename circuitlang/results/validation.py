@@ -44,8 +44,8 @@ def sound_summary(summary: Summary) -> None:
     _demand(total <= _KERNELS, "its layers have more kernels than any network")
     _fidelities(summary)
     bounds = len(summary.plan.bounds)
-    _demand(all(len(each.values) == bounds for each in summary.walk), "a size of the walk lacks a bound")
-    tried = {each.kernels for each in summary.walk}
+    _demand(all(len(trial.values) == bounds for trial in summary.walk), "a size of the walk lacks a bound")
+    tried = {trial.kernels for trial in summary.walk}
     _demand(summary.plan.size is not None or summary.asked in tried, "its own size is not among those of the walk")
 
 
@@ -63,10 +63,10 @@ def _fidelities(summary: Summary) -> None:
     _demand(names >= {"pearson", "error"}, "pearson or error was not measured")
     measured = [("train", summary.train), ("without", summary.without), *summary.baselines.items()]
     optional = ("test", summary.test), ("contrast", summary.contrast)
-    measured += [(where, each) for where, each in optional if each is not None]
-    for where, each in measured:
-        _demand(each.metrics.keys() == names, f"{where} was measured by other metrics than train")
-        _fidelity(where, each)
+    measured += [(where, measurement) for where, measurement in optional if measurement is not None]
+    for where, measurement in measured:
+        _demand(measurement.metrics.keys() == names, f"{where} was measured by other metrics than train")
+        _fidelity(where, measurement)
 
 
 def _fidelity(where: str, fidelity: Fidelity) -> None:
@@ -166,10 +166,10 @@ def sound_comparison(comparison: Comparison) -> None:
     members = len(comparison.members)
     pairs = [(first, second) for first in range(members) for second in range(first + 1, members)]
     _demand(members > 1, "there are not two circuits")
-    _demand([(each.first, each.second) for each in comparison.pairs] == pairs, "there is not each pair once")
-    measured = [each.agreement for each in comparison.pairs if each.agreement is not None]
-    _demand(all("pearson" in each.metrics for each in measured), "a pair lacks pearson")
-    paths = {path for each in comparison.pairs for path in each.overlap.layers}
+    _demand([(pair.first, pair.second) for pair in comparison.pairs] == pairs, "there is not each pair once")
+    measured = [pair.agreement for pair in comparison.pairs if pair.agreement is not None]
+    _demand(all("pearson" in pair.metrics for pair in measured), "a pair lacks pearson")
+    paths = {path for pair in comparison.pairs for path in pair.overlap.layers}
     _demand(paths <= comparison.layers.keys(), "a pair has a layer that has no name")
 
 
@@ -188,8 +188,8 @@ def _all_numbers(value: object, where: str) -> Iterator[tuple[str, int | float]]
         items = enumerate(value)
     elif isinstance(value, (int, float)):
         yield where, value
-    for key, each in items:
-        yield from _all_numbers(each, f"{where}.{key}".lstrip("."))
+    for key, part in items:
+        yield from _all_numbers(part, f"{where}.{key}".lstrip("."))
 
 
 def _name(text: str) -> None:

@@ -236,7 +236,7 @@ def _refuse_run(folder: Path) -> None:
     a file is in the way."""
     if folder.is_symlink():
         raise FileExistsError(errno.EEXIST, "it is a link to another place")
-    there = next((each for each in (folder, *folder.parents) if os.path.lexists(each)), folder)
+    there = next((path for path in (folder, *folder.parents) if os.path.lexists(path)), folder)
     if os.path.lexists(there) and not there.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
 

@@ -43,8 +43,8 @@ class Side:
 
 def identity(names: Sequence[str], summaries: Sequence[Summary]) -> str:
     """A hash of what a comparison follows from."""
-    version = [each.provenance.versions.get("circuitlang", "") for each in summaries]
-    parts = zip(names, (each.provenance.identity for each in summaries), version, strict=True)
+    version = [summary.provenance.versions.get("circuitlang", "") for summary in summaries]
+    parts = zip(names, (summary.provenance.identity for summary in summaries), version, strict=True)
     return digest("\n".join("\t".join(part) for part in parts).encode())
 
 
@@ -54,7 +54,7 @@ def compare(sides: Sequence[Side]) -> Comparison:
     if refused := _other_networks(sides):
         raise InputError(refused)
     # Overlap of single weights with whole kernels is counted in kernels.
-    single = all(each.plan.structure == "weight" for each in summaries)
+    single = all(summary.plan.structure == "weight" for summary in summaries)
     mine = [kept(side.result, kernels=not single) for side in sides]
     answers = _Answers(sides)
     pairs = []
@@ -62,8 +62,8 @@ def compare(sides: Sequence[Side]) -> Comparison:
         agreement, silent = answers.agreement(first, second)
         shared = overlap(mine[first], mine[second])
         pairs.append(Pair(first=first, second=second, overlap=shared, agreement=agreement, silent=silent))
-    names = {layer.path: layer.name for each in summaries for layer in each.layers}
-    order: list[str] = reduce(merged, ([layer.path for layer in each.layers] for each in summaries), [])
+    names = {layer.path: layer.name for summary in summaries for layer in summary.layers}
+    order: list[str] = reduce(merged, ([layer.path for layer in summary.layers] for summary in summaries), [])
     return Comparison(
         identity=identity([side.name for side in sides], summaries),
         model=summaries[0].model.name,
@@ -86,7 +86,9 @@ def _other_networks(sides: Sequence[Side]) -> list[Finding]:
 
 
 def _apart(first: Result, other: Result) -> str:
-    ours, theirs = (f"{each.summary.model}, weights {each.summary.provenance.weights[:12]}" for each in (first, other))
+    ours, theirs = (
+        f"{circuit.summary.model}, weights {circuit.summary.provenance.weights[:12]}" for circuit in (first, other)
+    )
     return f"{theirs}; the other: {ours}"
 
 
@@ -131,7 +133,7 @@ class _Answers:
             return None, "their images are not prepared in the same way"
         a, b = self._maps(first, number), self._maps(second, number)
         if a.shape != b.shape:
-            shapes = " and ".join(" x ".join(map(str, each.shape[1:])) or "single" for each in (a, b))
+            shapes = " and ".join(" x ".join(map(str, tensor.shape[1:])) or "single" for tensor in (a, b))
             return None, f"they are of different shapes, {shapes}"
         measured = measure(a.flatten(1), b.flatten(1), seed=0)
         return Agreement(
@@ -155,18 +157,18 @@ def _pictures(first: Side, second: Side) -> tuple[ImageSet | None, bool]:
     """Return the images that two circuits are compared on: those that one is judged by and neither was found on; where
     there are none, all that they are judged by. None where the two look at images differently."""
     judged = [each for side in (first, second) if (each := side.test or side.train)]
-    seen = {each for side in (first, second) if side.train for each in side.train.digests}
+    seen = {image for side in (first, second) if side.train for image in side.train.digests}
     if judged[0].preprocess != judged[-1].preprocess:
         return None, False
     every = reduce(_both, judged)
-    out = [number for number, each in enumerate(every.digests) if each not in seen]
+    out = [number for number, image in enumerate(every.digests) if image not in seen]
     return (every.take(out), True) if out else (every, False)
 
 
 def _both(first: ImageSet, second: ImageSet) -> ImageSet:
     """Two sets as one, without what the second repeats."""
     known = set(first.digests)
-    more = second.take([number for number, each in enumerate(second.digests) if each not in known])
+    more = second.take([number for number, image in enumerate(second.digests) if image not in known])
     if not len(more):
         return first
     prepared = first.prepared + more.prepared if first.prepared and more.prepared else ()

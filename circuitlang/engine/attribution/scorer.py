@@ -278,7 +278,7 @@ class Scorer:
             for batch in self._images.batches(label):
                 for images in torch.split(batch, targets_pass.images_per_pass):
                     self._observe(images, requests, sums, targets_pass)
-        return [each.finish(own) for each, own in zip(requests, sums, strict=True)]
+        return [request.finish(own) for request, own in zip(requests, sums, strict=True)]
 
     def _observe(
         self,
@@ -288,13 +288,13 @@ class Scorer:
         targets_pass: MultiTargetPass,
     ) -> None:
         """Add the contributions of a batch to the sums of each request."""
-        sources = list(dict.fromkeys(each.source for each in requests))
+        sources = list(dict.fromkeys(request.source for request in requests))
 
         def observer(number: int, layer: Layer, kernels: LayerSignals) -> None:
             for place, part in self._parts(kernels):
-                for each, own in zip(requests, sums, strict=True):
-                    if each.source == sources[number]:
-                        _add(each.builder, own, layer, place, each.entry.reduce(part, **each.parameters))
+                for request, own in zip(requests, sums, strict=True):
+                    if request.source == sources[number]:
+                        _add(request.builder, own, layer, place, request.entry.reduce(part, **request.parameters))
 
         starts = [(subnetwork, partial(self.cotangents, cotangent, images)) for subnetwork, cotangent in sources]
         targets_pass.observe(images, starts, observer)

@@ -138,10 +138,10 @@ def outside(names: Collection[str]) -> str:
     It covers all packages that register any, because extensions may use each other and other modules of their package.
     """
     known = (CRITERIA.declarations, ABLATIONS.declarations)
-    modules = {each[name].module for each in known for name in names if name in each}
+    modules = {cached[name].module for cached in known for name in names if name in cached}
     if all(module.startswith(_OWN_PREFIX) for module in modules):
         return ""
-    modules |= {each[name].module for each in known for name in each}
+    modules |= {cached[name].module for cached in known for name in cached}
     tops = {module.partition(".")[0] for module in modules if not module.startswith(_OWN_PREFIX)}
     return "\n".join(digest(path.read_bytes()) for top in sorted(tops) for path in _sources(top))
 

@@ -108,9 +108,9 @@ class Builder:
     def activation_rank(self, ranks: Masks) -> Masks:
         """Return the smallest rank at which a path from the image to the target through each kernel or weight is
         complete."""
-        first = {path: each if each.dim() == 2 else each.flatten(2).amin(-1) for path, each in ranks.items()}
+        first = {path: rank if rank.dim() == 2 else rank.flatten(2).amin(-1) for path, rank in ranks.items()}
         bottleneck = self.subnetwork.path_bottleneck_rank(first)
-        return {path: each.maximum(_like(bottleneck[path], each)) for path, each in ranks.items()}
+        return {path: rank.maximum(_like(bottleneck[path], rank)) for path, rank in ranks.items()}
 
     def path(self, scores: Scores, masks: Masks, through: Masks) -> Masks:
         """Return the strongest path from the image to the target within a mask, through one kernel of `through`."""

@@ -24,7 +24,7 @@ class FixedNorm(nn.Module):
         scale = scale if norm.weight is None else scale * norm.weight.detach().double()
         shift = -mean.double() * scale
         shift = shift if norm.bias is None else shift + norm.bias.detach().double()
-        self.scale, self.shift = (each.to(mean)[:, None, None] for each in (scale, shift))
+        self.scale, self.shift = (tensor.to(mean)[:, None, None] for tensor in (scale, shift))
 
     def forward(self, x: Tensor) -> Tensor:
         """Scale and shift every channel of maps [N, C, H, W]."""

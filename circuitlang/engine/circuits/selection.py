@@ -64,7 +64,7 @@ def _values(scores: Scores, relevant: Masks) -> NDArray[np.float64]:
     """Return the scores in order of layer, output and input channel, 0 if a kernel is irrelevant or not positive."""
     own = [(scores[path].cpu().flatten(), mask.flatten()) for path, mask in relevant.items()]
     found: NDArray[np.float64] = torch.cat(
-        [torch.where(mask & (each > 0), each, 0).double() for each, mask in own]
+        [torch.where(mask & (part > 0), part, 0).double() for part, mask in own]
     ).numpy()
     return found
 
@@ -110,12 +110,12 @@ def refill(scores: Scores, relevant: Masks, ranks: Masks, budget: int, graph: Pa
     base: Masks = {path: torch.zeros_like(mask) for path, mask in relevant.items()}
     chosen = base
     for _ in range(_PATHS):
-        needed = graph.activation_rank({path: torch.where(base[path], 0, each + 1) for path, each in ranks.items()})
+        needed = graph.activation_rank({path: torch.where(base[path], 0, rank + 1) for path, rank in ranks.items()})
         taken = min(_fitting(needed, budget), most)
         chosen = best(needed, taken + 1)
         if taken == most or count(chosen) == budget:
             break
-        through = {path: each == taken for path, each in ranks.items()}
+        through = {path: rank == taken for path, rank in ranks.items()}
         base = _both(chosen, graph.path(scores, best(needed, taken + 2), through))
         if count(base) > budget:
             break
@@ -127,7 +127,7 @@ def refill(scores: Scores, relevant: Masks, ranks: Masks, budget: int, graph: Pa
 
 def _fitting(needed: Masks, budget: int) -> int:
     """Return the last rank at which no more than the budget are connected."""
-    ranks = np.concatenate([each.flatten().numpy() for each in needed.values()])
+    ranks = np.concatenate([tensor.flatten().numpy() for tensor in needed.values()])
     return int(np.partition(ranks, budget)[budget]) - 1 if budget < len(ranks) else len(ranks)
 
 

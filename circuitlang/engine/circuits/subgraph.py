@@ -64,8 +64,8 @@ _RESHAPES: dict[Any, Any] = {
 def _upstream(node: fx.Node) -> set[fx.Node]:
     found, waiting = {node}, [node]
     while waiting:
-        for each in waiting.pop().all_input_nodes:
-            if each not in found:
-                found.add(each)
-                waiting.append(each)
+        for source in waiting.pop().all_input_nodes:
+            if source not in found:
+                found.add(source)
+                waiting.append(source)
     return found

@@ -249,7 +249,7 @@ class TargetSubnetwork:
     def unedited(self) -> Iterator[None]:
         """Undo edits and observers within the block."""
         layers = list(self._kernel_layers.values())
-        held = [(each.edited_weight, each.edited_bias, each.observer, each.watcher) for each in layers]
+        held = [(masked.edited_weight, masked.edited_bias, masked.observer, masked.watcher) for masked in layers]
         try:
             for layer in layers:
                 layer.edit(None)

@@ -94,5 +94,5 @@ def _shown(
     own: NDArray[np.float64],
     index: int,
 ) -> ExampleImage:
-    f, c = (each[index].reshape(shape).float().numpy() for each in (network, circuit))
+    f, c = (maps[index].reshape(shape).float().numpy() for maps in (network, circuit))
     return ExampleImage(images.paths[index].name, images.rgb(index), f, c, float(own[index]))

@@ -101,7 +101,7 @@ def same(
     An input with a single channel feeds all channels. Raises Mixed if the channels of inputs lie along different
     dimensions.
     """
-    sources = [_step(each, steps) for each in call.inputs]
+    sources = [_step(source, steps) for source in call.inputs]
     if any(len(step.shape) != len(call.shape) for step in sources):
         raise Mixed("its inputs have different numbers of dimensions")
     widest = max(sources, key=lambda step: step.width)
@@ -243,7 +243,7 @@ def _reduced(call: Call, steps: Mapping[str, ChannelNode]) -> ChannelNode | None
     rank = len(step.shape) + 1
     # A norm is told which one it is before that.
     axes = call.argument(2 if _word(call) in _ORDERED else 1, "dim", call.argument(1, "axis"))
-    over = {each % rank for each in (axes if isinstance(axes, (list, tuple)) else (axes,)) if isinstance(each, int)}
+    over = {dim % rank for dim in (axes if isinstance(axes, (list, tuple)) else (axes,)) if isinstance(dim, int)}
     if not over or 0 in over:
         raise Unsupported("it mixes images")
     axis, own = step.axis % rank, torch.arange(step.width)
@@ -254,7 +254,7 @@ def _reduced(call: Call, steps: Mapping[str, ChannelNode]) -> ChannelNode | None
         edge = ChannelEdge(step.name, own, torch.zeros_like(own))
         windows = ONE if over == {axis} else None
         return ChannelNode(call.node.name, 1, (edge,), "mix", None, windows, step.axis, call.shape, 1)
-    place = axis if kept else axis - sum(each < axis for each in over)
+    place = axis if kept else axis - sum(reduced < axis for reduced in over)
     place = place if place == 1 else place - len(call.shape) - 1
     return ChannelNode(
         call.node.name, step.width, (ChannelEdge(step.name, own, own),), "each", None, None, place, call.shape

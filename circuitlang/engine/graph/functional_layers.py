@@ -32,15 +32,15 @@ def layers_of_functions(module: fx.GraphModule) -> None:
         source, weight, bias = arguments.pop("input"), arguments.pop("weight"), arguments.pop("bias", None)
         # Lets a target ask for it, and an error tell why it is no layer.
         node.meta.setdefault("layer", node.meta.get(CALLER) or node.name)
-        stored = [each for each in (weight, bias) if each is not None]
-        if not all(each in constants for each in stored):
+        stored = [parameter for parameter in (weight, bias) if parameter is not None]
+        if not all(parameter in constants for parameter in stored):
             node.meta["refused"] = f"its {'weight' if weight not in constants else 'bias'} is computed from the image"
             node.meta["computed"] = True
             continue
-        if any(isinstance(each, fx.Node) for each in arguments.values()):
+        if any(isinstance(argument, fx.Node) for argument in arguments.values()):
             node.meta["refused"] = "its arguments are computed from the image"
             continue
-        values = [constants.value(each) for each in stored]
+        values = [constants.value(parameter) for parameter in stored]
         layer = _layer(_KINDS[node.target], values, arguments)
         path = _path(module, node, weight, layer, made)
         if path is None:
@@ -108,7 +108,7 @@ def _path(
     if not own and (not path or _has_children(module, path)):
         return node.name
     known = made.get(path)
-    if known is None and any(str(each.target) == path for each in module.graph.nodes if each.op == "call_module"):
+    if known is None and any(str(call.target) == path for call in module.graph.nodes if call.op == "call_module"):
         known = module.get_submodule(path)
     if known is None or _alike(known, layer):
         return path

@@ -80,7 +80,7 @@ class IndexTracer:
         if located is None:
             return None
         sources, channel, position, axis = located
-        channel, position = (each.movedim(axis, 0).reshape(shape[axis], -1) for each in (channel, position))
+        channel, position = (tensor.movedim(axis, 0).reshape(shape[axis], -1) for tensor in (channel, position))
         feeding = channel.amax(1)
         edges, first = [], 0
         for step in sources:

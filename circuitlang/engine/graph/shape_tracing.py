@@ -41,7 +41,7 @@ class _Known(fx.Proxy):
         return device
 
     def numel(self) -> Any:
-        one, other = (each.numel() for each in self.tracer.values(self.node))
+        one, other = (tensor.numel() for tensor in self.tracer.values(self.node))
         return int(one) if one == other else self.tracer.create_proxy("call_method", "numel", (self,), {})
 
     def dim(self) -> int:
@@ -50,11 +50,11 @@ class _Known(fx.Proxy):
     def size(self, dim: int | None = None) -> Any:
         if dim is None:
             return self.shape
-        one, other = (each.shape[dim] for each in self.tracer.values(self.node))
+        one, other = (tensor.shape[dim] for tensor in self.tracer.values(self.node))
         return int(one) if one == other else self.tracer.create_proxy("call_method", "size", (self, dim), {})
 
     def __len__(self) -> int:
-        lengths = {len(each) for each in self.tracer.values(self.node)}
+        lengths = {len(shape) for shape in self.tracer.values(self.node)}
         if len(lengths) > 1:
             raise TypeError("how long it is depends on the number of images")
         return lengths.pop()
@@ -71,7 +71,7 @@ class KnownShapes(fx.Tracer):
         self._values: dict[fx.Node, list[Any]] = {}
         self._of: nn.Module = net
         self._images = [torch.cat([images, *[images[:1]] * more]) for more in range(_ENOUGH)]
-        self._paths = {id(each): f"net.{path}" for path, each in (*net.named_parameters(), *net.named_buffers())}
+        self._paths = {id(tensor): f"net.{path}" for path, tensor in (*net.named_parameters(), *net.named_buffers())}
         self._looking = False
 
     def values(self, node: fx.Node) -> list[Any]:

@@ -104,7 +104,7 @@ def _findings(content: bytes) -> Iterator[None]:
 
 def _opened(content: bytes) -> Image.Image:
     image = Image.open(io.BytesIO(content), formats=_formats())
-    _check(image.size, MAX_PIXELS // max(_COSTLY.get(str(each), 1) for each in (image.format, image.mode)))
+    _check(image.size, MAX_PIXELS // max(_COSTLY.get(str(kind), 1) for kind in (image.format, image.mode)))
     return image
 
 

@@ -162,7 +162,7 @@ def _inside(folder: Path, part: str) -> list[tuple[str, bool]]:
             inner = [(entry.name, _leads_on(entry)) for entry in entries if _is_like(entry.name, part)]
     except OSError as error:
         raise InputError(Finding("E302", f"can't look into {folder}", None, error.strerror or "")) from None
-    return sorted(inner, key=lambda each: os.fsencode(each[0]))
+    return sorted(inner, key=lambda entry: os.fsencode(entry[0]))
 
 
 def _leads_on(entry: os.DirEntry[str]) -> bool:

@@ -107,8 +107,8 @@ def memory_set(images: Images, held: Mapping[str, MemoryImages], preprocess: Pre
     for other in sets[1:]:
         whole = _joined(whole, other)
     for patterns in images.exceptions:
-        taken = {each for pattern in patterns for each in _image_set(_held(pattern, held), preprocess).digests}
-        kept = [number for number, each in enumerate(whole.digests) if each not in taken]
+        taken = {image for pattern in patterns for image in _image_set(_held(pattern, held), preprocess).digests}
+        kept = [number for number, image in enumerate(whole.digests) if image not in taken]
         if len(kept) == len(whole):
             message = f"'except {listing([pattern.removeprefix(MEMORY) for pattern in patterns])}' takes nothing away"
             raise InputError(Finding("E301", message, None, "", "leave it out"))
@@ -154,7 +154,7 @@ def _image_set(images: MemoryImages, preprocess: Preprocess) -> ImageSet:
 def _joined(one: ImageSet, other: ImageSet) -> ImageSet:
     if one.preprocess != other.preprocess:
         raise _unfit("sets of tensors and of images can't be joined", "they are prepared in two ways")
-    new = [number for number, each in enumerate(other.digests) if each not in one.digests]
+    new = [number for number, image in enumerate(other.digests) if image not in one.digests]
     if not new:
         return one
     more = other.take(new)

@@ -54,7 +54,7 @@ def _header(content: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
         shape, fortran, dtype = read(file)
     except Exception as error:  # the header is written in Python's syntax, and what parses it raises many things
         raise ValueError(f"corrupt: its header can't be read ({type(error).__name__})") from None
-    if any(not 0 <= each < _LONGEST for each in shape) or len(shape) > 8:
+    if any(not 0 <= length < _LONGEST for length in shape) or len(shape) > 8:
         raise ValueError("corrupt: its header names a shape that no array has")
     _check_type(dtype)
     return shape, fortran, dtype, file.tell()

@@ -77,7 +77,7 @@ def shown(preprocess: Preprocess, image: NDArray[Any]) -> NDArray[np.uint8]:
     channels = image.shape[2]
     if image.dtype == np.uint8 and channels >= 3:
         return np.asarray(image[..., :3], np.uint8)
-    low, high = (each.numpy() for each in shown_range(preprocess))
+    low, high = (tensor.numpy() for tensor in shown_range(preprocess))
     shares = image / np.float32(255) if image.dtype == np.uint8 else (image - low) / (high - low)
     colours = shares[..., :3] if channels >= 3 else shares.mean(2, keepdims=True).repeat(3, 2)
     return np.asarray(np.rint(colours.clip(0, 1) * 255), np.uint8)
@@ -98,7 +98,7 @@ def _resized(preprocess: Preprocess, size: tuple[int, int]) -> tuple[int, int]:
     width, height = size
     # As torchvision: the longer side is cut to whole pixels.
     scale = preprocess.resize / min(width, height)
-    wide, high = (max(preprocess.resize, int(each * scale)) for each in size)
+    wide, high = (max(preprocess.resize, int(side * scale)) for side in size)
     if wide * high > _MOST:
         limit = f"{wide} x {high}, which is more than {_MOST // 10**6} million pixels"
         raise ValueError(f"{width} x {height} pixels would be resized to {limit}")

@@ -36,7 +36,7 @@ def costs(
     from the start. Only kernels that are `alive` [O, n] are removed. All float64.
     """
     out, n = weights.shape[:2]
-    given = [each.contiguous().numpy() for each in (weights, covariance, constants, lacking, alive)]
+    given = [tensor.contiguous().numpy() for tensor in (weights, covariance, constants, lacking, alive)]
     found = torch.zeros(out, n).double()
     rows = max(1, min(_ROWS, _BLOCK // (n * n)))
     threads = min(torch.get_num_threads(), out)

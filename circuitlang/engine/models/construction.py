@@ -78,7 +78,7 @@ def fits(name: str, outline: Callable[[], nn.Module]) -> None:
         module = outline()
     except Exception:  # some builders compute with values
         return
-    needed = sum(each.numel() * each.element_size() for each in (*module.parameters(), *module.buffers()))
+    needed = sum(tensor.numel() * tensor.element_size() for tensor in (*module.parameters(), *module.buffers()))
     there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else needed
     if needed > there:
         message = f"{name} can't be built: its weights take {needed / 1e9:,.0f} GB"

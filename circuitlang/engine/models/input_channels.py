@@ -50,7 +50,7 @@ def _modules_that_run(module: nn.Module, size: tuple[int, int], count: int) -> f
     sample = next(module.parameters(), torch.zeros(0))
     devices = [sample.device] if sample.device.type == "cuda" else []
     returned: list[nn.Module] = []
-    handles = [each.register_forward_hook(lambda own, *_: returned.append(own)) for each in module.modules()]
+    handles = [submodule.register_forward_hook(lambda own, *_: returned.append(own)) for submodule in module.modules()]
     try:
         with torch.random.fork_rng(devices), torch.no_grad():
             images = torch.zeros(1, count, *size, device=sample.device, dtype=sample.dtype)

@@ -117,14 +117,14 @@ def _within(value: Any, path: tuple[Place, ...]) -> Iterator[Output]:
             yield Output(path, value)
             return
     elif isinstance(value, Mapping):
-        entries = {str(name): each for name, each in value.items()}
+        entries = {str(name): output for name, output in value.items()}
     elif isinstance(value, (tuple, list)):
         names = getattr(value, "_fields", map(str, range(len(value))))
         entries = dict(zip(names, value, strict=True))
     else:
         return
-    for number, (name, each) in enumerate(entries.items()):
-        yield from _within(each, (*path, Place(number, name)))
+    for number, (name, output) in enumerate(entries.items()):
+        yield from _within(output, (*path, Place(number, name)))
 
 
 def _of_call(node: fx.Node) -> Mapping[str, Any] | None:

@@ -48,18 +48,18 @@ def private_copy(module: nn.Module) -> nn.Module:
     module = unwrapped(module)
     memo: dict[int, Any] = {}
     modules = list(module.modules())
-    for each in modules:
+    for submodule in modules:
         # Not the type's own __new__: that of a graph module makes another type, without its forward method.
-        memo[id(each)] = object.__new__(type(each))
-    for each in modules:
-        for tensor in _tensors(vars(each)):
+        memo[id(submodule)] = object.__new__(type(submodule))
+    for submodule in modules:
+        for tensor in _tensors(vars(submodule)):
             memo.setdefault(id(tensor), _copied_tensor(tensor))
-    for each in modules:
-        twin = memo[id(each)]
-        for name, value in vars(each).items():
+    for submodule in modules:
+        twin = memo[id(submodule)]
+        for name, value in vars(submodule).items():
             twin.__dict__[name] = _copied(value, memo)
         twin.__dict__["_modules"] = {
-            name: child and memo[id(unwrapped(child))] for name, child in each._modules.items()
+            name: child and memo[id(unwrapped(child))] for name, child in submodule._modules.items()
         }
         # `module.compile()` leaves this attribute, which computes what the module computes.
         twin.__dict__["_compiled_call_impl"] = None
@@ -72,8 +72,8 @@ def _tensors(value: Any, depth: int = 4) -> Iterator[Tensor]:
     if isinstance(value, Tensor):
         yield value
     elif depth and isinstance(value, (dict, list, tuple, set)):
-        for each in value.values() if isinstance(value, dict) else value:
-            yield from _tensors(each, depth - 1)
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _tensors(part, depth - 1)
 
 
 def _copied_tensor(tensor: Tensor) -> Tensor:
@@ -103,23 +103,26 @@ def untouched(module: nn.Module) -> Iterator[None]:
     or through a hook.
     """
     modules = list(module.modules())
-    attributes = [dict(vars(each)) for each in modules]
-    inner = [{name: dict(vars(each)[name]) for name in _DICTIONARIES if name in vars(each)} for each in modules]
-    reached = any(hooked(each) or "forward" in vars(each) for each in modules)
+    attributes = [dict(vars(submodule)) for submodule in modules]
+    inner = [
+        {name: dict(vars(submodule)[name]) for name in _DICTIONARIES if name in vars(submodule)}
+        for submodule in modules
+    ]
+    reached = any(hooked(submodule) or "forward" in vars(submodule) for submodule in modules)
     tensors = [*module.buffers(), *(module.parameters() if reached else ())]
-    held = [(each, each.detach().clone()) for each in tensors if not is_lazy(each)]
-    for each in modules:
-        vars(each)["training"] = False
+    held = [(tensor, tensor.detach().clone()) for tensor in tensors if not is_lazy(tensor)]
+    for submodule in modules:
+        vars(submodule)["training"] = False
     try:
         yield
     finally:
-        for each, values, dictionaries in zip(modules, attributes, inner, strict=True):
-            vars(each).clear()
-            vars(each).update(values)
+        for submodule, values, dictionaries in zip(modules, attributes, inner, strict=True):
+            vars(submodule).clear()
+            vars(submodule).update(values)
             for name, content in dictionaries.items():
-                if dict(vars(each)[name]) != content:
-                    vars(each)[name].clear()
-                    vars(each)[name].update(content)
+                if dict(vars(submodule)[name]) != content:
+                    vars(submodule)[name].clear()
+                    vars(submodule)[name].update(content)
         for tensor, content in held:
             if not tensor.is_meta and not torch.equal(tensor, content):
                 tensor.data.copy_(content)
@@ -128,16 +131,16 @@ def untouched(module: nn.Module) -> Iterator[None]:
 def materialised(module: nn.Module, images: Tensor) -> nn.Module:
     """A copy of a module that was run once, in evaluation mode, so that layers that wait for images get their weights,
     whose values are drawn the same every time; the module itself where there are none. Raises whatever it raises."""
-    if not any(is_lazy(each) for each in (*module.parameters(), *module.buffers())):
+    if not any(is_lazy(tensor) for tensor in (*module.parameters(), *module.buffers())):
         return module
     copy_of_it = private_copy(module)
-    modes = [(each, each.training) for each in copy_of_it.modules()]
+    modes = [(submodule, submodule.training) for submodule in copy_of_it.modules()]
     # Values are drawn even where the network's shapes alone are wanted.
     with torch.device(images.device), untouched(module), quiet(), random_states(0, images.device), torch.no_grad():
         copy_of_it.eval()
         copy_of_it(images)
-    for each, training in modes:
-        each.training = training
+    for submodule, training in modes:
+        submodule.training = training
     return copy_of_it
 
 

@@ -48,7 +48,7 @@ class StateDict:
     @property
     def note(self) -> str:
         """A note on where the tensors were found; empty if the file holds nothing else."""
-        removed = listing([f"'{each}'" for each in (self.prefix, *self.unwrapped) if each])
+        removed = listing([f"'{prefix}'" for prefix in (self.prefix, *self.unwrapped) if prefix])
         parts = [f"taken from '{'.'.join(self.path)}'"] if self.path else []
         parts += [f"{removed} removed from the names"] if removed else []
         parts += [f"{len(self.left)} other tensors left out, as {self.left[0]}"] if self.left else []
@@ -61,7 +61,9 @@ class _Own:
     def __init__(self, module: nn.Module) -> None:
         self.module = module
         self.state = module.state_dict()
-        self.tensors: Mapping[str, Tensor] = {key: each for key, each in self.state.items() if isinstance(each, Tensor)}
+        self.tensors: Mapping[str, Tensor] = {
+            key: tensor for key, tensor in self.state.items() if isinstance(tensor, Tensor)
+        }
         self.needed = {key for key in self.tensors if not key.endswith(_COUNTER)}
         self.anchor = min(self.needed, key=lambda key: (-key.count("."), key), default="")
 
@@ -103,12 +105,12 @@ def fill(module: nn.Module, checkpoint: Checkpoint, wanted: str | None = None) -
         label = f"it holds {_held(checkpoint.content)}"
         raise InputError(Finding("E306", f"'{checkpoint.name}' holds no state dict", None, label, _ALONE))
     chosen = _named(candidates, wanted, checkpoint.name) if wanted is not None else candidates
-    fitting = [each for each in chosen if not own.problems(each)]
+    fitting = [candidate for candidate in chosen if not own.problems(candidate)]
     if not fitting:
         return _attempt(own, chosen, checkpoint.name)
     first = fitting[0]
-    if any(not _alike(first, each) for each in fitting[1:]):
-        names = [f'"{each.name}"' for each in fitting]
+    if any(not _alike(first, candidate) for candidate in fitting[1:]):
+        names = [f'"{candidate.name}"' for candidate in fitting]
         message = f"'{checkpoint.name}' holds {len(fitting)} state dicts that fit"
         cure = f"say which in the model statement, as state={names[-1]}"
         raise InputError(Finding("E315", message, None, f"they are {listing(names)}", cure))
@@ -121,7 +123,9 @@ _ALONE = "save model.state_dict() alone, best as .safetensors"
 
 def _attempt(own: _Own, chosen: list[StateDict], name: str) -> str:
     """Load what fits once the network's own rules for older weights have been applied, if anything does."""
-    best = min(chosen, key=lambda each: (-len(own.tensors.keys() & each.tensors.keys()), len(each.tensors)))
+    best = min(
+        chosen, key=lambda candidate: (-len(own.tensors.keys() & candidate.tensors.keys()), len(candidate.tensors))
+    )
     _load(own, best, name)
     return best.note
 
@@ -195,12 +199,12 @@ def _variants(own: _Own, plain: StateDict) -> Iterator[StateDict]:
     """A state dict as it is, and without wrappers' words and prefixes; the first of those that fit, if any do."""
     unwrapped = _unwrapped(own, plain)
     variants: list[StateDict] = []
-    for each in [plain, *([unwrapped] if unwrapped else [])]:
-        below = [_below(each, prefix) for prefix in _prefixes(own, each.tensors)]
+    for state in [plain, *([unwrapped] if unwrapped else [])]:
+        below = [_below(state, prefix) for prefix in _prefixes(own, state.tensors)]
         fitting = [one for one in below if not own.problems(one)]
         # Weights beside an average of them, whose names begin with a prefix: either may be meant.
-        beside = _beside(own, each, tuple(one.prefix for one in fitting))
-        variants = [one for one in (beside, *fitting) if not own.problems(one)] or [*variants, each, *below]
+        beside = _beside(own, state, tuple(one.prefix for one in fitting))
+        variants = [one for one in (beside, *fitting) if not own.problems(one)] or [*variants, state, *below]
         if not own.problems(variants[0]):
             break
     yield from variants
@@ -209,7 +213,7 @@ def _variants(own: _Own, plain: StateDict) -> Iterator[StateDict]:
 def _beside(own: _Own, state: StateDict, prefixes: tuple[str, ...]) -> StateDict:
     """A state dict less what belongs to others, whose names begin with these prefixes."""
     others = tuple(key for key in state.tensors if prefixes and key.startswith(prefixes) and key not in own.tensors)
-    tensors = {key: each for key, each in state.tensors.items() if key not in others}
+    tensors = {key: tensor for key, tensor in state.tensors.items() if key not in others}
     return replace(state, tensors=tensors, left=others)
 
 
@@ -220,7 +224,7 @@ def _prefixes(own: _Own, names: Iterable[str]) -> list[str]:
 
 def _below(state: StateDict, prefix: str) -> StateDict:
     """The tensors whose names begin with a prefix, without it."""
-    tensors = {key.removeprefix(prefix): each for key, each in state.tensors.items() if key.startswith(prefix)}
+    tensors = {key.removeprefix(prefix): tensor for key, tensor in state.tensors.items() if key.startswith(prefix)}
     left = tuple(sorted(key for key in state.tensors if not key.startswith(prefix)))
     versions = {
         str(key)[len(prefix) :]: version for key, version in state.versions.items() if f"{key}.".startswith(prefix)
@@ -238,7 +242,7 @@ def _unwrapped(own: _Own, state: StateDict) -> StateDict | None:
         old = _DENSENET.fullmatch(plain)
         return f"{old[1]}{old[2]}" if old and plain not in own.tensors else plain
 
-    tensors = {renamed(key): each for key, each in state.tensors.items()}
+    tensors = {renamed(key): tensor for key, tensor in state.tensors.items()}
     if len(tensors) < len(state.tensors) or tensors.keys() == state.tensors.keys():
         return None
     versions = {renamed(key): version for key, version in state.versions.items()}
@@ -251,7 +255,7 @@ def _load(own: _Own, state: StateDict, name: str) -> None:
         message = f"'{name}' has weights that can't be loaded"
         raise InputError(Finding("E305", message, None, listing(odd, limit=4), "save them as float32"))
     tensors = OrderedDict(
-        (key, _hollow(each) if on_meta_device() else each.detach()) for key, each in state.tensors.items()
+        (key, _hollow(tensor) if on_meta_device() else tensor.detach()) for key, tensor in state.tensors.items()
     )
     # Modules read older formats by these versions; without any, a state dict counts as current.
     versions = state.versions or getattr(own.state, "_metadata", {})
@@ -291,7 +295,7 @@ def _converts(given: torch.dtype, wanted: torch.dtype) -> bool:
     """Return whether a type can be converted to another: floats to floats, and integers to integers."""
     if wanted in _FLOATS:
         return given in _FLOATS
-    whole = [not (each.is_floating_point or each.is_complex or each == torch.bool) for each in (given, wanted)]
+    whole = [not (dtype.is_floating_point or dtype.is_complex or dtype == torch.bool) for dtype in (given, wanted)]
     return given == wanted or all(whole)
 
 
@@ -299,7 +303,7 @@ def _held(content: object) -> str:
     """Return a short description of a checkpoint without a state dict."""
     if isinstance(content, Mapping):
         words = [str(word)[:40] for word in content]
-        odd = [word for word, each in content.items() if isinstance(each, Tensor) and not isinstance(word, str)]
+        odd = [word for word, entry in content.items() if isinstance(entry, Tensor) and not isinstance(word, str)]
         if odd:
             return f"tensors under {odd[0]!r:.40}, which is no name"
         return listing(words, limit=6) if words else "nothing"

@@ -29,11 +29,11 @@ def single(module: nn.Module, place: torch.device | str | None = None) -> nn.Mod
     """The module in single precision, as images are, on a device if one is given: itself where it is so already, and
     otherwise a copy, for it may be somebody's own."""
     tensors = [*module.parameters(), *module.buffers()]
-    narrow = all(not each.is_floating_point() or each.dtype == torch.float32 for each in tensors)
+    narrow = all(not tensor.is_floating_point() or tensor.dtype == torch.float32 for tensor in tensors)
     if place is not None:
         where = torch.device(place)
         held = [var for one in module.modules() for var in vars(one).values() if isinstance(var, Tensor)]
-        if not all(_on(each, where) for each in (*tensors, *held)):
+        if not all(_on(tensor, where) for tensor in (*tensors, *held)):
             return moved(private_copy(module).float(), where)
     return module if narrow else private_copy(module).float()
 
@@ -45,17 +45,21 @@ def _on(tensor: Tensor, place: torch.device) -> bool:
 
 def moved(module: nn.Module, place: torch.device | str) -> nn.Module:
     """The module on a device, with the tensors that are attributes of it and neither parameters nor buffers."""
-    for each in module.modules():
-        for name, value in list(vars(each).items()):
+    for submodule in module.modules():
+        for name, value in list(vars(submodule).items()):
             if isinstance(value, Tensor):
-                setattr(each, name, value.to(place))
+                setattr(submodule, name, value.to(place))
     return module.to(place)
 
 
 def require_finite(module: nn.Module, name: str) -> nn.Module:
     """The module, all of whose weights are numbers. Raises InputError."""
-    state = [(key, each) for key, each in module.state_dict().items() if isinstance(each, Tensor)]
-    bad = [key for key, each in state if not each.is_meta and each.is_floating_point() and not each.isfinite().all()]
+    state = [(key, tensor) for key, tensor in module.state_dict().items() if isinstance(tensor, Tensor)]
+    bad = [
+        key
+        for key, tensor in state
+        if not tensor.is_meta and tensor.is_floating_point() and not tensor.isfinite().all()
+    ]
     if bad:
         label = f"nothing can be computed with {listing(bad, limit=4)}"
         raise InputError(Finding("E309", f"{name} has weights that are not finite numbers", None, label))

@@ -105,7 +105,7 @@ class _Lowering:
     def _result(self, tree: Tree) -> Any:
         """The steps of the tensors that the program gives, nested as they are in its result."""
         if isinstance(tree, dict):
-            return {word: self._result(each) for word, each in tree.items()}
+            return {word: self._result(branch) for word, branch in tree.items()}
         if isinstance(tree, tuple):
             return tuple(map(self._result, tree))
         if tree in self._program.stored and tree not in self._steps:
@@ -167,7 +167,7 @@ class _Lowering:
 
     def _made(self, operation: Operation, target: str, given: Arguments) -> fx.Node:
         after = self._program.sizes.get(operation.name, ())
-        if all(each in self._constants for each in _tensors(operation.arguments)):
+        if all(tensor in self._constants for tensor in _tensors(operation.arguments)):
             self._constants |= {operation.name, *operation.parts}
             batch = self._program.sizes[self._program.image][0]
             if target == _EXPAND and after and after[0] == batch and self._rank(given["self"]) == len(after):
@@ -185,8 +185,8 @@ class _Lowering:
 
     def _write(self, operation: Operation, name: str, node: fx.Node) -> None:
         """From here on a tensor is what was written into it; what looks at it in another way may not be used."""
-        for each in self._same.get(name, set()) - {name, operation.name}:
-            self._overwritten[each] = operation.name
+        for alias in self._same.get(name, set()) - {name, operation.name}:
+            self._overwritten[alias] = operation.name
         self._steps[name] = node
 
     def _argument(self, operation: Operation, value: Arguments) -> Any:
@@ -196,11 +196,11 @@ class _Lowering:
             case "as_tensor":
                 return self._tensor(operation, content["name"])
             case "as_tensors":
-                return [self._tensor(operation, each["name"]) for each in content]
+                return [self._tensor(operation, entry["name"]) for entry in content]
             case "as_optional_tensor" | "as_sym_int" | "as_sym_float" if isinstance(content, dict):
                 return self._inner(operation, content)
             case "as_optional_tensors" | "as_sym_ints" | "as_sym_floats":
-                return [self._inner(operation, each) for each in content]
+                return [self._inner(operation, entry) for entry in content]
             case "as_none" | "as_device" | "as_layout" | "as_memory_format":
                 return None
             case "as_scalar_type" if content in PASSING_TYPES:
@@ -209,7 +209,7 @@ class _Lowering:
                 return content
             case "as_int" | "as_float" | "as_bool" if isinstance(content, (int, float)):
                 return content
-            case "as_ints" | "as_floats" | "as_bools" if all(isinstance(each, (int, float)) for each in content):
+            case "as_ints" | "as_floats" | "as_bools" if all(isinstance(number, (int, float)) for number in content):
                 return list(content)
         raise refused(operation, f"it is given {kind.removeprefix('as_')}")
 
@@ -245,7 +245,7 @@ class _Lowering:
         except (TypeError, ValueError) as error:
             raise refused(operation, str(error)) from None
         args = tuple(self._constant(operation, arg) for arg in call.args)
-        kwargs = {word: self._constant(operation, each) for word, each in (call.kwargs or {}).items()}
+        kwargs = {word: self._constant(operation, argument) for word, argument in (call.kwargs or {}).items()}
         return self._graph.call_function(call.target, args, kwargs)
 
     def _spread(self, operation: Operation, stored: Any, after: Any) -> fx.Node:
@@ -258,7 +258,7 @@ class _Lowering:
     def _constant(self, operation: Operation, value: Any) -> Any:
         """A stored tensor or a size as a step of the network; what else an argument is, as it is."""
         if isinstance(value, (list, tuple)):
-            return type(value)(self._constant(operation, each) for each in value)
+            return type(value)(self._constant(operation, part) for part in value)
         if isinstance(value, Free):
             source, dim = self._sizes.get(value.name, ("", 0))
             if source not in self._steps:
@@ -277,7 +277,7 @@ class _Lowering:
         source = rest.pop("input" if "input" in rest else "self", None)
         if not isinstance(source, fx.Node):
             raise refused(operation, "its input is a stored tensor")
-        if any(isinstance(each, fx.Node) for each in rest.values()):
+        if any(isinstance(argument, fx.Node) for argument in rest.values()):
             raise refused(operation, "what it works with is computed")
         try:
             # On no device: the values that a layer begins with are not drawn.

@@ -20,7 +20,7 @@ def aten(rules: Mapping[str, T]) -> Mapping[str, T]:
 def pair(value: Any) -> tuple[int, int]:
     """A number or one or two of them, for both axes."""
     values = (value,) if isinstance(value, int) else tuple(value)
-    if len(values) not in (1, 2) or not all(isinstance(each, int) for each in values):
+    if len(values) not in (1, 2) or not all(isinstance(number, int) for number in values):
         raise ValueError("its sizes depend on the image")
     return values[0], values[-1]
 

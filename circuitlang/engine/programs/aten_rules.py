@@ -85,7 +85,9 @@ def arithmetic(function: Callable[..., Any]) -> Rule:
     def rule(_before: Any, after: Any, self: Any, other: Any, alpha: float = 1, **mode: Any) -> Call:
         if isinstance(other, Free):
             raise ValueError("one side is a size")
-        if any(isinstance(each, Tensor) and each.dim() == len(after) and len(each) != 1 for each in (self, other)):
+        if any(
+            isinstance(tensor, Tensor) and tensor.dim() == len(after) and len(tensor) != 1 for tensor in (self, other)
+        ):
             raise ValueError("one side is a stored tensor of several images")
         if mode.get("rounding_mode") is not None:
             return Call(torch.div, (self, other), mode)
@@ -166,7 +168,7 @@ def index(before: Any, _after: Any, self: Any, indices: Any) -> Call:
     """Places of some dimensions, not of the images'."""
     if before and (not indices or indices[0] is not None):
         raise ValueError("it takes images apart")
-    return Call(operator.getitem, (self, tuple(slice(None) if each is None else each for each in indices)))
+    return Call(operator.getitem, (self, tuple(slice(None) if part is None else part for part in indices)))
 
 
 def select(before: Any, _after: Any, self: Any, dim: int, index: Any) -> Call:
@@ -270,8 +272,8 @@ def einsum(_before: Any, _after: Any, equation: str, tensors: Any, **_: Any) -> 
     terms = left.split(",")
     if not arrow or "." in equation or len(terms) != len(tensors):
         raise ValueError("its equation is not of single letters")
-    of_images = [term for term, each in zip(terms, tensors, strict=True) if isinstance(each, fx.Node)]
-    stored = "".join(term for term, each in zip(terms, tensors, strict=True) if isinstance(each, Tensor))
+    of_images = [term for term, tensor in zip(terms, tensors, strict=True) if isinstance(tensor, fx.Node)]
+    stored = "".join(term for term, tensor in zip(terms, tensors, strict=True) if isinstance(tensor, Tensor))
     first = {term[:1] for term in of_images}
     if first != {right[:1]} or right[:1] in stored or any(term.count(right[:1]) > 1 for term in of_images):
         raise ValueError("it multiplies images with one another")

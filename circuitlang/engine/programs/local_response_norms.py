@@ -37,7 +37,7 @@ def _norm(quotient: Operation, named: Mapping[str, Operation]) -> tuple[str, nn.
         step = named.get(_name(step, "self"))
     power, sum_, product, _, _, mean, pad, _, square = chain
     size = mean.arguments.get("kernel_size", {}).get("as_ints", [0])
-    beta, k, alpha = (_number(each, word) for each, word in ((power, "exponent"), (sum_, "other"), (product, "other")))
+    beta, k, alpha = (_number(node, word) for node, word in ((power, "exponent"), (sum_, "other"), (product, "other")))
     first = size[0] if isinstance(size, list) and size else 0
     if not isinstance(first, int) or size != [first, 1, 1] or first < 1 or None in (alpha, beta, k):
         return None

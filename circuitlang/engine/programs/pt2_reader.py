@@ -107,7 +107,7 @@ class _GraphModule(msgspec.Struct):
     @property
     def result(self) -> Tree:
         """The result of the whole network."""
-        calls = [each.signature.out_spec for each in self.module_call_graph if each.signature and not each.fqn]
+        calls = [entry.signature.out_spec for entry in self.module_call_graph if entry.signature and not entry.fqn]
         return result_tree(self.signature.output_specs, "".join(calls[:1]))
 
 
@@ -179,7 +179,7 @@ class _Reader:
         self._read: dict[str, Tensor] = {}
 
     def read(self) -> Program:
-        models = [each for each in self._records if each.startswith("models/") and each.endswith(".json")]
+        models = [record for record in self._records if record.startswith("models/") and record.endswith(".json")]
         if len(models) != 1:
             present = f"it holds {len(models)} programs" if models else "it holds no program of the present format"
             raise ValueError(present)
@@ -193,7 +193,7 @@ class _Reader:
             raise InputError(Finding("E308", message, None, "", "it must take images"))
         for path in stored.values():
             self._named(path)
-        sizes = {word: tuple(_size(each) for each in meta.sizes) for word, meta in module.graph.tensor_values.items()}
+        sizes = {word: tuple(_size(size) for size in meta.sizes) for word, meta in module.graph.tensor_values.items()}
         operations = tuple(self._operation(node) for node in module.graph.nodes)
         for word in (
             *stored,
@@ -227,11 +227,11 @@ class _Reader:
             label = f"its {word} is of another type than float32"
             raise InputError(Finding("E306", "the program is refused", None, label, "export model.float()"))
         dtype = TYPES[meta.dtype]
-        size, strides = ([int(each["as_int"]) for each in values] for values in (meta.sizes, meta.strides))
+        size, strides = ([int(entry["as_int"]) for entry in values] for values in (meta.sizes, meta.strides))
         offset = int(meta.storage_offset["as_int"])
-        if any(each < 0 for each in (*size, *strides, offset)) or len(size) != len(strides):
+        if any(number < 0 for number in (*size, *strides, offset)) or len(size) != len(strides):
             raise ValueError(f"{word} has a negative size")
-        last = offset + sum((each - 1) * step for each, step in zip(size, strides, strict=True))
+        last = offset + sum((length - 1) * step for length, step in zip(size, strides, strict=True))
         if math.prod(size) and (last + 1) * dtype.itemsize > self._archive.getinfo(record).file_size:
             raise ValueError(f"{word} is larger than what is stored of it")
         key = f"{record} {dtype} {size} {strides} {offset}"
@@ -268,7 +268,7 @@ class _Reader:
         name = str(made["as_tensor"]["name"]) if "as_tensor" in made else ""
         if "as_sym_int" in made:
             name = str(made["as_sym_int"].get("as_name", ""))
-        parts = tuple(str(each["name"]) for each in made.get("as_tensors", ()))
+        parts = tuple(str(entry["name"]) for entry in made.get("as_tensors", ()))
         if len(node.outputs) > 1:
             # An operator of several results, each of a kind of its own; one that isn't used has no name.
             parts = tuple(str(output["as_tensor"]["name"]) for output in node.outputs if "as_tensor" in output)
@@ -278,7 +278,7 @@ class _Reader:
         if path:
             self._named(path)
         arguments = {argument.name: argument.arg for argument in node.inputs}
-        if not all(len(each) == 1 for each in arguments.values()):
+        if not all(len(argument) == 1 for argument in arguments.values()):
             raise ValueError(f"an argument of {node.target[:80]} is not one value")
         return Operation(name or "-".join(parts), node.target, arguments, path, kind, parts)
 
@@ -299,8 +299,8 @@ def _inputs(signature: _Signature) -> tuple[dict[str, str], list[str]]:
     """Which inputs of the graph are stored tensors, and which come from outside."""
     stored: dict[str, str] = {}
     images: list[str] = []
-    for each in signature.input_specs:
-        ((kind, spec),) = each.items()
+    for input_spec in signature.input_specs:
+        ((kind, spec),) = input_spec.items()
         match kind:
             case "parameter" | "buffer":
                 stored[str(spec["arg"]["name"])] = str(spec[f"{kind}_name"])

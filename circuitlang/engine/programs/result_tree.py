@@ -56,7 +56,7 @@ def _nested(described: Any, names: Iterator[str | None], depth: int) -> Tree:
             return next(names)
         except StopIteration:
             raise ValueError("too few tensors") from None
-    entries = [_nested(each, names, depth + 1) for each in spec.children_spec]
+    entries = [_nested(child, names, depth + 1) for child in spec.children_spec]
     words = _words(spec.context, len(entries))
     return dict(zip(words, entries, strict=True)) if words else tuple(entries)
 

@@ -26,7 +26,7 @@ _IMAGES = 2
 def bounded(module: Interpreted, program: Program) -> Interpreted:
     """A network all of whose results have the sizes that its program says. Raises InputError where one has others, or
     is larger than those of networks."""
-    size = [each if isinstance(each, int) else 224 for each in program.sizes[program.image][1:]]
+    size = [side if isinstance(side, int) else 224 for side in program.sizes[program.image][1:]]
     if max(size) > _LARGEST:
         raise InputError(Finding("E308", f"the program takes images of {size[1]} x {size[2]} pixels"))
     kinds = (tensor.dtype for tensor in program.tensors.values() if tensor.is_floating_point())
@@ -49,9 +49,9 @@ class _Sizes(fx.Interpreter):
         value = super().run_node(n)
         if n.op == "output":
             return value
-        for each in tree_leaves(value):
-            if isinstance(each, Tensor):
-                numbers = each.numel() // _IMAGES
+        for leaf in tree_leaves(value):
+            if isinstance(leaf, Tensor):
+                numbers = leaf.numel() // _IMAGES
                 self._all += numbers
                 self._work += numbers * self._products(n)
                 if numbers > _MOST_OF_ONE or self._all > _MOST or self._work > _MOST_WORK:
@@ -67,7 +67,7 @@ class _Sizes(fx.Interpreter):
         pairs = list(zip(said, found.shape, strict=False))
         # The number of images, here another, is the first size of what is computed from them.
         apart = [a for a, b in (pairs[1:] if pairs and pairs[0][0] == self._batch else pairs) if a != b]
-        if len(said) != found.dim() or any(isinstance(each, int) for each in apart):
+        if len(said) != found.dim() or any(isinstance(length, int) for length in apart):
             message = f"the program says wrongly what size step '{node.name}' has"
             raise InputError(
                 Finding("E306", message, None, f"it is {'x'.join(map(str, found.shape[1:]))} for an image")
@@ -89,7 +89,7 @@ class _Sizes(fx.Interpreter):
         return functional_call(module, {name: tensor.to("meta") for name, tensor in tensors.items()}, args, kwargs)
 
     def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
-        return tree_map_only(Tensor, lambda each: each.to("meta"), super().get_attr(target, args, kwargs))
+        return tree_map_only(Tensor, lambda tensor: tensor.to("meta"), super().get_attr(target, args, kwargs))
 
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
         if isinstance(target, OpOverload) and any(argument.name == "device" for argument in target._schema.arguments):

@@ -57,7 +57,7 @@ class _Attempts:
             # It may fit with fewer images at a time.
             raise
         except Exception as error:  # whatever it is, the circuit is there
-            if isinstance(error, CircuitError) and any(each.code == _WRONG for each in error.findings):
+            if isinstance(error, CircuitError) and any(finding.code == _WRONG for finding in error.findings):
                 raise
             self.missing[name] = reason(error)
             return otherwise
@@ -78,7 +78,7 @@ def complete(
     def packed() -> bytes:
         module = found.module()
         numbers["extracted_difference"] = verify(subnetwork, found.edits, module, few)
-        numbers["parameters"] = sum(each.numel() for each in module.parameters())
+        numbers["parameters"] = sum(parameter.numel() for parameter in module.parameters())
         return pack(module, subnetwork.graph.steps[subnetwork.graph.image].shape, preprocess)
 
     module = attempt(MODULE, packed, b"")

@@ -98,7 +98,7 @@ def execute(prepared: PreparedRun, job: Job) -> Result:
         contrast_held_out=job.contrast_test is not None,
         without=judge(_Found(subnetwork, {}, rest, builder.connected(rest), builder.build(rest, fitted=False))),
         baselines={name: baseline(name) for name in _BASELINES},
-        walk=[SizeTrial(kernels=each.size, values=list(each.circuit.values)) for each in walk.tried] if walk else [],
+        walk=[SizeTrial(kernels=trial.size, values=list(trial.circuit.values)) for trial in walk.tried] if walk else [],
         parameters=None,
         extracted_difference=None,
         provenance=job.provenance,
@@ -174,7 +174,7 @@ class _Found:
     def sparse_runner(self) -> nn.Module | None:
         """Return a faster way than the masked network to compute the circuit's maps, if there is one."""
         weights = self.subnetwork.weights
-        plain = all(each.dtype == torch.float32 and each.device.type == "cpu" for each in weights.values())
+        plain = all(weight.dtype == torch.float32 and weight.device.type == "cpu" for weight in weights.values())
         few = count(self.effective) <= _MANY * count(self.subnetwork.relevant)
         if not (plain and few and (sparse := backend.compiled("sparse_runner"))) or self.subnetwork.target.at == "max":
             return None
@@ -227,10 +227,10 @@ class _Finder:
 
 def _attempt(found: _Found, bounds: Sequence[Bound], judges: Mapping[str, FidelityEvaluator]) -> tuple[_Found, float]:
     """A circuit and by how much it meets the bound it meets least."""
-    samples = {each.sample for each in bounds}
+    samples = {bound.sample for bound in bounds}
     fidelity = {sample: judges[sample](found, intervals=False).metrics for sample in samples}
-    values = [fidelity[each.sample][each.metric] for each in bounds]
-    return replace(found, values=values), min(each.margin(value) for each, value in zip(bounds, values, strict=True))
+    values = [fidelity[bound.sample][bound.metric] for bound in bounds]
+    return replace(found, values=values), min(bound.margin(value) for bound, value in zip(bounds, values, strict=True))
 
 
 class FidelityEvaluator:
@@ -311,7 +311,7 @@ def _circuit(subnetwork: TargetSubnetwork, found: _Found) -> Circuit:
         for path, weight in subnetwork.weights.items()
     }
     kernels = tuple(
-        _kernels(layer, *(each[layer.path] for each in (found.scores, found.masks, found.effective, weights)))
+        _kernels(layer, *(values[layer.path] for values in (found.scores, found.masks, found.effective, weights)))
         for layer in subnetwork.layers
     )
     wires = tuple(_wire(subnetwork, *input_origins(subnetwork.graph, layer)) for layer in subnetwork.layers)
@@ -320,8 +320,8 @@ def _circuit(subnetwork: TargetSubnetwork, found: _Found) -> Circuit:
     number, row = (unit == units[:, None]).nonzero(as_tuple=True)
     edited = edited_channels(subnetwork)
     changes = tuple(
-        _change(layer, each, found.edits[layer.path], edited[layer.path], subnetwork.constant.get(layer.path))
-        for layer, each in zip(subnetwork.layers, kernels, strict=True)
+        _change(layer, kernel, found.edits[layer.path], edited[layer.path], subnetwork.constant.get(layer.path))
+        for layer, kernel in zip(subnetwork.layers, kernels, strict=True)
     )
     return Circuit(kernels, wires, _wire(subnetwork, number, origin[row], channel[row]), changes)
 
@@ -340,7 +340,7 @@ def _wire(subnetwork: TargetSubnetwork, source: Tensor, origin: Tensor, channel:
     number = {layer.path: index for index, layer in enumerate(subnetwork.layers)}
     known = [number.get(layer.path, -2) for layer in subnetwork.graph.layers]
     own = torch.tensor([*known, -1])[origin]
-    return ChannelSources(*(each[own > -2].numpy() for each in (source, own, channel)))
+    return ChannelSources(*(part[own > -2].numpy() for part in (source, own, channel)))
 
 
 def _kernels(layer: Layer, scores: Tensor, mask: Tensor, effective: Tensor, weight: Tensor) -> KeptKernels:

@@ -36,20 +36,20 @@ def compare_run(
     again. `finished` are the circuits that are there and `splits` the splits, by id; for a split stand its parts."""
     plan = prepared.plan
     names = folder_names(plan.comparisons, [circuit.id for circuit in plan.circuits])
-    there = {name: each for name, each in finished.items() if each.part is None or each.asked_as in splits}
+    there = {name: summary for name, summary in finished.items() if summary.part is None or summary.asked_as in splits}
     for asked, name in zip(plan.comparisons, names, strict=True):
-        members = {each: [name for name, summary in there.items() if summary.asked_as == each] for each in asked}
-        missing, place = tuple(each for each, found in members.items() if not found), folder / name
+        members = {circuit: [id_ for id_, summary in there.items() if summary.asked_as == circuit] for circuit in asked}
+        missing, place = tuple(circuit for circuit, ids in members.items() if not ids), folder / name
         if missing:
             yield ComparisonStatus(tuple(asked), place, missing=missing)
             continue
-        circuits = ids = tuple(member for each in asked for member in members[each])
-        before = _before(place, ids, [finished[each] for each in ids], asked_formats(prepared.options.render))
+        circuits = ids = tuple(id_ for circuit in asked for id_ in members[circuit])
+        before = _before(place, ids, [finished[id_] for id_ in ids], asked_formats(prepared.options.render))
         if before is not None:
             yield ComparisonStatus(circuits, place, before)
             continue
         try:
-            comparison = compare_circuits(prepared, [finished[each] for each in ids], folder, place)
+            comparison = compare_circuits(prepared, [finished[id_] for id_ in ids], folder, place)
             yield ComparisonStatus(circuits, place, comparison, failure=_lacking(comparison, place.name))
         except CircuitError as error:
             yield ComparisonStatus(circuits, place, failure=error)
@@ -82,7 +82,7 @@ def _before(
 
 
 def compare_circuits(prepared: PreparedRun, circuits: Sequence[Summary], folder: Path, place: Path) -> Comparison:
-    jobs, sides, ids = {job.plan.id: job for job in prepared.jobs}, [], [each.plan.id for each in circuits]
+    jobs, sides, ids = {job.plan.id: job for job in prepared.jobs}, [], [circuit.plan.id for circuit in circuits]
     for circuit in circuits:
         # The parts of a split are compared on the images of all of them.
         where, job = folder / circuit.plan.id, jobs[circuit.asked_as]
@@ -104,19 +104,19 @@ class Finished:
 
 def compare_folders(circuits: Sequence[Finished]) -> tuple[Comparison, list[Result]]:
     """Any finished circuits of one network, and what was read of them. Raises InputError."""
-    results = [read(each.folder) for each in circuits]
-    sides = [_side(*each) for each in zip(_names(circuits), circuits, results, strict=True)]
+    results = [read(circuit.folder) for circuit in circuits]
+    sides = [_side(*circuit) for circuit in zip(_names(circuits), circuits, results, strict=True)]
     return compare(sides), results
 
 
 def _names(circuits: Sequence[Finished]) -> list[str]:
     """Each circuit by the name of its folder; where another's is the same, also by its run's."""
-    names = [resolved(each.folder).name for each in circuits]
-    folders = {resolved(each.folder) for each in circuits}
-    alike = {name for name in names if len({each for each in folders if each.name == name}) > 1}
+    names = [resolved(circuit.folder).name for circuit in circuits]
+    folders = {resolved(circuit.folder) for circuit in circuits}
+    alike = {name for name in names if len({folder for folder in folders if folder.name == name}) > 1}
     return [
-        f"{resolved(each.folder).parent.name}/{name}" if name in alike else name
-        for each, name in zip(circuits, names, strict=True)
+        f"{resolved(circuit.folder).parent.name}/{name}" if name in alike else name
+        for circuit, name in zip(circuits, names, strict=True)
     ]
 
 

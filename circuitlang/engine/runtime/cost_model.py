@@ -71,11 +71,11 @@ def estimate(plan: Plan, folder: Path, origins: Origins, read: NetworkReader, fa
         with collect(findings, origins, ("images", name)):
             number = len(find(images, folder))
             sets[name] = ImageSet(name, tuple(images.include), tuple(images.excluded), images.limit, number)
-    circuits = [_circuit(each, plan, network, sets, origins, findings) for each in plan.circuits]
+    circuits = [_circuit(circuit, plan, network, sets, origins, findings) for circuit in plan.circuits]
     if findings or network is None:
         raise InputError(findings)
     if fast:
-        circuits = [checked(each, asked, plan) for each, asked in zip(circuits, plan.circuits, strict=True)]
+        circuits = [checked(circuit, asked, plan) for circuit, asked in zip(circuits, plan.circuits, strict=True)]
     return Forecast(
         model=str(plan.model),
         size=network.loaded.preprocess.crop,
@@ -83,7 +83,8 @@ def estimate(plan: Plan, folder: Path, origins: Origins, read: NetworkReader, fa
         circuits=tuple(circuits),
         comparisons=tuple(tuple(names) for names in plan.comparisons),
         expectations=tuple(
-            f"{each.measure} {each.relation} {each.value:g} of {listing(each.circuits)}" for each in plan.expectations
+            f"{expectation.measure} {expectation.relation} {expectation.value:g} of {listing(expectation.circuits)}"
+            for expectation in plan.expectations
         ),
         weights_notes=network.loaded.notes,
     )
@@ -101,7 +102,7 @@ def scored_before(
     That is scores and stages of scores in the cache, and what the network makes of the images (see
     `circuit_job.answered`).
     """
-    plans = {each.id: each for each in plan.circuits}
+    plans = {entry.id: entry for entry in plan.circuits}
     scores: dict[str, str] = {}
     made: set[str] = set()
     begun = dict.fromkeys(stages, "cache")
@@ -223,7 +224,7 @@ def _circuit(
                 )
                 common = (*_common(asked, operations, *pictures), Common(f"{asked.target}|part", Cost(forwarded=tried)))
                 cost = _cost(asked, relevant, operations, *pictures)
-                shared = (*(stage.cost for stage in stages), *(each.cost for each in common))
+                shared = (*(stage.cost for stage in stages), *(work.cost for work in common))
                 cost = sum(shared, cost + scoring)
                 if asked.into is not None:
                     cost += _more_of_a_split(asked, operations, *pictures[:2])
@@ -251,7 +252,7 @@ def _circuit(
 def _pictures(asked: CircuitPlan, sets: dict[str, ImageSet]) -> tuple[int, int, int]:
     """Count the images a circuit is found on, the others it is measured on, and those with which it is contrasted,
     those that are held out of these among them."""
-    there = {name: each.pictures for name, each in sets.items()}
+    there = {name: images.pictures for name, images in sets.items()}
     found_on, others = there.get(asked.images, 0), there.get(asked.contrast or "", 0)
     if asked.test is not None:
         return found_on, there.get(asked.test, 0), others
@@ -374,8 +375,8 @@ class _Network:
     def forward(self, step: ChannelNode, units: tuple[int, ...]) -> Forward:
         """Return the operations of one image up to these channels of a step; where they are a layer's own, of this last
         layer their rows alone are computed."""
-        layers = [each for each in self.graph.ancestors(step.name) if each.layer]
-        steps = {each.name: self._row[each.name] * each.layer.out_channels for each in layers if each.layer}
+        layers = [ancestor for ancestor in self.graph.ancestors(step.name) if ancestor.layer]
+        steps = {layer.name: self._row[layer.name] * layer.layer.out_channels for layer in layers if layer.layer}
         if step.layer is None:
             return Forward(steps, "")
         return Forward({**steps, step.name: self._row[step.name] * len(set(units))}, step.name)

@@ -55,7 +55,7 @@ def forecast_run(compiled: CompiledPlan, folder: Path, options: Options) -> Fore
     estimated = estimate(plan, compiled.folder, compiled.origins, read, options.fast)
     possible = {circuit.id: circuit for circuit in estimated.circuits if not circuit.refused}
     existing = _existing(compiled, folder, possible, options)
-    circuits = (replace(each, state=existing.states.get(each.id, "new")) for each in estimated.circuits)
+    circuits = (replace(forecast, state=existing.states.get(forecast.id, "new")) for forecast in estimated.circuits)
     remaining = scored_before(circuits, plan, existing.scored, existing.responses, existing.stages)
     return replace(estimated, circuits=tuple(remaining))
 

@@ -122,7 +122,8 @@ class Job:
     def with_batches(self, size: int) -> Job:
         """The same with so many images at a time."""
         test, contrast, contrast_test = (
-            replace(each, batch_size=size) if each else None for each in (self.test, self.contrast, self.contrast_test)
+            replace(images, batch_size=size) if images else None
+            for images in (self.test, self.contrast, self.contrast_test)
         )
         train = replace(self.train, batch_size=size)
         return replace(self, train=train, test=test, contrast=contrast, contrast_test=contrast_test)
@@ -215,7 +216,7 @@ def prepare(plan: Plan, folder: Path, origins: Origins, options: Options) -> Pre
 def _held_out(test: ImageSet, own: ImageSet) -> ImageSet | None:
     """The images that a circuit is to be judged by, less those it is found on; if there are any."""
     mine = set(own.digests)
-    others = [number for number, each in enumerate(test.digests) if each not in mine]
+    others = [number for number, digest in enumerate(test.digests) if digest not in mine]
     return test.take(others) if others else None
 
 
@@ -229,9 +230,9 @@ def _contrast(circuit: CircuitPlan, sets: Sets) -> tuple[ImageSet | None, ImageS
 def _others(circuit: CircuitPlan, contrast: str, sets: Sets) -> ImageSet:
     """Return the images of a set that are not a circuit's own."""
     names = [name for name in (circuit.images, circuit.test) if name is not None]
-    own = {each for name in names for each in sets[name][0].digests}
+    own = {image for name in names for image in sets[name][0].digests}
     every, _ = sets[contrast]
-    return every.take([number for number, each in enumerate(every.digests) if each not in own])
+    return every.take([number for number, image in enumerate(every.digests) if image not in own])
 
 
 def survey(plan: Plan, folder: Path, origins: Origins, options: Options) -> None:
@@ -345,7 +346,7 @@ def _few(sets: Sets) -> Tensor | None:
     pool = [(pictures, number) for pictures, _ in sets.values() for number in range(len(pictures))]
     chosen = pool[:: max(1, len(pool) // IMAGES)][:IMAGES]
     batches = [replace(pictures.take([number]), track=no_progress).batches("") for pictures, number in chosen]
-    return as_batch([batch for each in batches for batch in each])
+    return as_batch([batch for part in batches for batch in part])
 
 
 def _targets(

@@ -234,6 +234,6 @@ def _matched(locked: Files, now: Files) -> Iterator[tuple[str, Mapping[str, str]
 def findings(drifts: list[Drift], origins: Origins) -> list[Finding]:
     """Each drift at the words of the spec that it is about, where there are any."""
     return [
-        Finding(each.code, each.message, origins.get(each.key), each.label, "" if each.code[0] == "W" else _AGAIN)
-        for each in drifts
+        Finding(drift.code, drift.message, origins.get(drift.key), drift.label, "" if drift.code[0] == "W" else _AGAIN)
+        for drift in drifts
     ]

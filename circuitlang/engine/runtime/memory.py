@@ -79,7 +79,7 @@ def memory_objects(model: object, images: Mapping[str, object], preprocess: obje
         label = f"it is a {type(preprocess).__name__}"
         cure = "give a circuitlang Preprocess, a dict(resize=, crop=, mean=, std=) or a function from image to tensor"
         raise InputError(Finding("E316", "preprocess= can't be used", None, label, cure))
-    held = {name: collect(name, each, transform) for name, each in images.items()}
+    held = {name: collect(name, image, transform) for name, image in images.items()}
     if model is None:
         return MemoryObjects(None, held)
     if not isinstance(model, nn.Module):

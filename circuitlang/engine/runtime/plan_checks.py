@@ -26,7 +26,7 @@ def check_criterion(choice: Choice) -> None:
     for word, value in choice.parameters.items():
         parameter = known[choice.name].parameter(word)
         if parameter is None:
-            cure = did_you_mean(word, [each.name for each in parameters])
+            cure = did_you_mean(word, [parameter.name for parameter in parameters])
             raise InputError(Finding("E105", f"{choice.name} has no parameter '{word}'", None, "", cure))
         if not parameter.accepts(value):
             raise InputError(Finding("E202", f"{word} of {choice.name} can't be {value!r}", None, parameter.type))

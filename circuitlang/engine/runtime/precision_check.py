@@ -40,8 +40,8 @@ def reduced(job: Job, size: int) -> PrecisionCheck:
     fast = scores(job.provenance.precision, job.arithmetic())
     exact = scores("float32", device.arithmetic(job.train.device))
     (found, right), (ours, theirs) = (
-        [torch.cat([each[path][mask] for path, mask in builder.relevant.items()]) for each in (fast, exact)],
-        [builder.select(each, size) for each in (fast, exact)],
+        [torch.cat([scores[path][mask] for path, mask in builder.relevant.items()]) for scores in (fast, exact)],
+        [builder.select(scores, size) for scores in (fast, exact)],
     )
     largest = float(right.abs().max())
     difference = float((found - right).abs().max())

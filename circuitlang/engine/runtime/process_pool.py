@@ -44,13 +44,15 @@ def spread(
     busy: dict[Connection, tuple[_Worker, str]] = {}
     try:
         while unfinished:
-            for item in [each for each in waiting if after.get(each) not in unfinished][: jobs - len(busy)]:
+            for item in [candidate for candidate in waiting if after.get(candidate) not in unfinished][
+                : jobs - len(busy)
+            ]:
                 worker = idle.pop() if idle else _Worker.begin(start)
                 busy[worker.connection] = worker, item
                 waiting.remove(item)
                 worker.give(item)
                 begun(item)
-            for connection in [each for each in wait(list(busy)) if isinstance(each, Connection)]:
+            for connection in [ready for ready in wait(list(busy)) if isinstance(ready, Connection)]:
                 worker, item = busy.pop(connection)
                 found = worker.take()
                 if isinstance(found, Died):

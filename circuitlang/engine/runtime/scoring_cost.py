@@ -49,7 +49,7 @@ def checked(circuit: CircuitForecast, asked: Circuit, plan: Plan) -> CircuitFore
     size = "" if CRITERIA.load(asked.criterion.name).nested else circuit.asked
     few = [Common(f"{basis}|{size}", circuit.scoring * share)]
     few += [Common(f"{basis}|stage {stage.budget}", stage.cost * share) for stage in circuit.stages]
-    return replace(circuit, cost=sum((each.cost for each in few), circuit.cost), common=(*circuit.common, *few))
+    return replace(circuit, cost=sum((stage.cost for stage in few), circuit.cost), common=(*circuit.common, *few))
 
 
 def _cost(stage: Stage, images: int, operations: int) -> Cost:

@@ -66,7 +66,7 @@ def divide(job: Job) -> SplitJobs:
         silent=(*_paths(job.train, ~heard), *_paths(job.test, ~heard_test)),
         separation=_separation(found, train[heard], test[heard_test], into, plan.seed),
         points=np.concatenate(
-            [each[which == kind] for kind in parts for each, which in ((train, labels), (test, nearest))]
+            [images[which == kind] for kind in parts for images, which in ((train, labels), (test, nearest))]
         ),
         vectors=by,
     )
@@ -157,7 +157,9 @@ def evaluate_split(prepared: PreparedRun, job: Job, division: SplitJobs, results
     matrix: list[list[float | None]] = [[None] * len(results)] * len(circuits)
     found: SpecificityTest | None = None
     if held_out := [part.test for part in division.jobs if part.test]:
-        original = torch.cat([responses(job.subnetwork, each, "the network on held-out images") for each in held_out])
+        original = torch.cat(
+            [responses(job.subnetwork, images, "the network on held-out images") for images in held_out]
+        )
         *made, last = (_responses(job, held_out, edits, effective) for edits, effective in circuits)
         matrix = fidelity(original, [*made, last], members, len(results))
         found = distinction(original, made, last, members, job.plan.seed)
@@ -169,7 +171,7 @@ def evaluate_split(prepared: PreparedRun, job: Job, division: SplitJobs, results
             vectors=division.vectors,
             relevant=summaries[0].relevant,
             whole=whole.kept,
-            kinds=[_kind(each, summary) for each, summary in zip(division.jobs, summaries, strict=True)],
+            kinds=[_kind(part, summary) for part, summary in zip(division.jobs, summaries, strict=True)],
             silent=[path.name for path in division.silent],
             separation=division.separation,
             distinction=found,
@@ -179,7 +181,7 @@ def evaluate_split(prepared: PreparedRun, job: Job, division: SplitJobs, results
             points=points,
             provenance=_with_version(job),
         ),
-        tuple(each.rgb(index) for each in _sets(division) for index in range(len(each))),
+        tuple(images.rgb(index) for images in _sets(division) for index in range(len(images))),
     )
 
 
@@ -190,7 +192,7 @@ def _with_version(job: Job) -> Provenance:
 
 
 def _sets(division: SplitJobs) -> list[ImageSet]:
-    return [each for part in division.jobs for each in (part.train, part.test) if each]
+    return [images for part in division.jobs for images in (part.train, part.test) if images]
 
 
 def _kind(job: Job, summary: Summary) -> Cluster:
@@ -231,7 +233,7 @@ def _whole(job: Job, size: int) -> _Whole:
 def _responses(job: Job, held_out: Sequence[ImageSet], edits: Edits, effective: int) -> Tensor:
     """Return a circuit's responses to the held-out images, part by part [images, positions]."""
     label = "parts against one another"
-    found = torch.cat([responses(job.subnetwork, each, label, edits) for each in held_out])
+    found = torch.cat([responses(job.subnetwork, images, label, edits) for images in held_out])
     # As in `execute`: what a collapsed circuit has in common with the feature is position, and preserves nothing.
     return found if effective else found.mean().expand_as(found)
 

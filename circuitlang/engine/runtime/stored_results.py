@@ -54,7 +54,9 @@ def state_of(job: Job, folder: Path, formats: Collection[str]) -> State:
 
 def incomplete(outcomes: Sequence[CircuitOutcome | SplitOutcome], formats: Collection[str]) -> bool:
     """Return whether an output format that is asked for is absent from circuits and splits that are finished."""
-    results = [each.result.summary if isinstance(each, CircuitOutcome) else each.result.split for each in outcomes]
+    results = [
+        outcome.result.summary if isinstance(outcome, CircuitOutcome) else outcome.result.split for outcome in outcomes
+    ]
     return any(due(formats, result.missing, result.unrendered) for result in results)
 
 

@@ -62,27 +62,29 @@ def _score(job: Job, due: Sequence[Job]) -> bool:
     if mine is None or job.score_cache.has(None):
         return True
     # Sizes of one circuit have one score cache.
-    waiting = {each.score_cache: each for each in due if sharing_key(each) == mine and not each.score_cache.has(None)}
-    several = [job, *(each for score_cache, each in waiting.items() if score_cache != job.score_cache)]
-    subnetworks = _first(each.subnetwork for each in several)
+    waiting = {
+        other.score_cache: other for other in due if sharing_key(other) == mine and not other.score_cache.has(None)
+    }
+    several = [job, *(other for score_cache, other in waiting.items() if score_cache != job.score_cache)]
+    subnetworks = _first(other.subnetwork for other in several)
     subnetworks = subnetworks[: max(1, SCORES // _scores(subnetworks, several))]
-    several = [each for each in several if each.subnetwork in subnetworks]
+    several = [other for other in several if other.subnetwork in subnetworks]
     if len(several) < 2:
         return True
     builders = {subnetwork: Builder(subnetwork, job.train, structure=job.plan.structure) for subnetwork in subnetworks}
-    asked = [(builders[each.subnetwork], each.plan.criterion) for each in several]
+    asked = [(builders[other.subnetwork], other.plan.criterion) for other in several]
     with job.arithmetic():
         scores = score_together(asked, job.plan.seed)
-    for each, found in zip(several, scores, strict=True):
-        each.score_cache.put(None, found)
+    for other, found in zip(several, scores, strict=True):
+        other.score_cache.put(None, found)
     return job.score_cache.has(None)
 
 
 def _scores(subnetworks: Sequence[TargetSubnetwork], jobs: Sequence[Job]) -> int:
     """The bytes that sums over images take, by all of the jobs' criteria, for the target that takes most."""
-    entries = {str(each.plan.criterion): CRITERIA.load(each.plan.criterion.name) for each in jobs}
+    entries = {str(job.plan.criterion): CRITERIA.load(job.plan.criterion.name) for job in jobs}
     sums = sum(
-        _MOMENTS if isinstance(each, Criterion) and each.finish != as_they_are else 1 for each in entries.values()
+        _MOMENTS if isinstance(entry, Criterion) and entry.finish != as_they_are else 1 for entry in entries.values()
     )
     single = jobs[0].plan.structure == "weight"
     kernels = max(
@@ -99,18 +101,18 @@ def _answer(job: Job, due: Sequence[Job]) -> None:
     """Find what the network does on a job's images, for the features of those of the jobs that are due which have the
     same."""
     roles: tuple[tuple[Callable[[Job], ImageSet | None], bool, str], ...] = (
-        (lambda each: each.train, True, "images"),
-        (lambda each: each.test, False, "held-out images"),
-        (lambda each: each.against, False, "contrasting images"),
+        (lambda job: job.train, True, "images"),
+        (lambda job: job.test, False, "held-out images"),
+        (lambda job: job.against, False, "contrasting images"),
     )
     for pictures, look, label in roles:
         images = pictures(job)
         if images is None or reference_responses.there(job.subnetwork, images, look):
             continue
-        alike = [each for each in due if _single(each) and (own := pictures(each)) and own.digest == images.digest]
-        waiting = [each.subnetwork for each in alike if not reference_responses.there(each.subnetwork, images, look)]
+        alike = [other for other in due if _single(other) and (own := pictures(other)) and own.digest == images.digest]
+        waiting = [other.subnetwork for other in alike if not reference_responses.there(other.subnetwork, images, look)]
         subnetworks = _first([job.subnetwork, *waiting])
-        taken = accumulate(reference_responses.size(each, images) for each in subnetworks)
+        taken = accumulate(reference_responses.size(subnetwork, images) for subnetwork in subnetworks)
         some = len([*takewhile(lambda size: size <= ROOM, taken)])
         reference_responses.collect(subnetworks[: max(some, 1)], images, f"the network on {label}", look)
 

@@ -32,8 +32,8 @@ def collect(
     chosen = choose(strength)
     few = images.take(chosen)
     seen = [
-        _seen(subnetwork, torch.cat(list(few.batches("images to look at"))), each)
-        for each in (None, edits)  # the network, the circuit
+        _seen(subnetwork, torch.cat(list(few.batches("images to look at"))), version)
+        for version in (None, edits)  # the network, the circuit
     ]
     maps: dict[tuple[int, int], NDArray[np.uint8]] = {}
     scales: dict[tuple[int, int], float] = {}
@@ -53,7 +53,7 @@ def collect(
         scales=scales,
         feature=feature,
         scale=scale,
-        similarity=image_correlations(*(each.flatten(1).double() for each in features.unbind(1))).numpy(),
+        similarity=image_correlations(*(tensor.flatten(1).double() for tensor in features.unbind(1))).numpy(),
     )
 
 

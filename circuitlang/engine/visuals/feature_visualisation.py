@@ -67,7 +67,7 @@ def visualise(
     for number, batch in track(iter(batches), "visualising channels", len(batches)):
         node = subnetwork.nodes[subnetwork.layers[number].path]
         objective = of_channels(subnetwork, node, batch)
-        pictures = [_made(subnetwork, each, preprocess, seed, objective, len(batch)) for each in (None, edits)]
+        pictures = [_made(subnetwork, version, preprocess, seed, objective, len(batch)) for version in (None, edits)]
         both = _cuts(subnetwork, preprocess, pictures, node, _middle(subnetwork.graph.steps[node]))
         images |= {(number, channel): both[:, place] for place, channel in enumerate(batch)}
     return FeatureVisualisations(feature[:, 0], images)
@@ -77,8 +77,8 @@ def ascend(objective: Objective, preprocess: Preprocess, count: int, seed: int, 
     """Images [count, C, size, size] that excite an objective, between the values that are shown black and white; with
     no steps, those it begins with."""
     size = preprocess.crop
-    mean, std = (torch.tensor(each)[:, None, None] for each in (preprocess.mean, preprocess.std))
-    low, high = (each[:, None, None] for each in shown_range(preprocess))
+    mean, std = (torch.tensor(statistic)[:, None, None] for statistic in (preprocess.mean, preprocess.std))
+    low, high = (bound[:, None, None] for bound in shown_range(preprocess))
     generator = torch.Generator().manual_seed(seed)
     # The same beginning for each: what differs between images is the units' doing.
     start = torch.randn(1, preprocess.channels, size, size // 2 + 1, 2, generator=generator)

@@ -39,15 +39,15 @@ def vectors(subnetwork: TargetSubnetwork, sets: Sequence[Batches], criterion: Ch
     the seed, to one of as many places as there is room for, which keeps angles to within the square root of 1 / places
     (Charikar et al. 2002; Weinberger et al. 2009).
     """
-    images = sum(map(len, sets))
+    number = sum(map(len, sets))
     relevant = subnetwork.relevant
     kernels = count(relevant)
-    places = max(min(kernels, ROOM // (4 * max(images, 1))), 1)
+    places = max(min(kernels, ROOM // (4 * max(number, 1))), 1)
     fold = _folding(kernels, places, seed)
-    by_image = torch.zeros(images, places)
+    by_image = torch.zeros(number, places)
     row = 0
-    for each in sets:
-        for scores in score_each(Builder(subnetwork, each), criterion, seed, "scores of each image"):
+    for images in sets:
+        for scores in score_each(Builder(subnetwork, images), criterion, seed, "scores of each image"):
             flat = torch.cat([scores[path][mask] for path, mask in relevant.items()])
             length = flat.norm()
             # Normalised before rounding to single precision, where small scores would be lost.
@@ -56,7 +56,7 @@ def vectors(subnetwork: TargetSubnetwork, sets: Sequence[Batches], criterion: Ch
                 unit if fold is None else torch.zeros(places).double().index_add_(0, fold[0], fold[1] * unit)
             )
             row += 1
-    return list(torch.split(_points(by_image), [len(each) for each in sets]))
+    return list(torch.split(_points(by_image), [len(images) for images in sets]))
 
 
 def _folding(kernels: int, places: int, seed: int) -> tuple[Tensor, Tensor] | None:

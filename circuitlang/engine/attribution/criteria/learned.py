@@ -30,7 +30,7 @@ def learned(scoring: Scoring, *, steps: Count = 30, rate: float = 0.1, base: Cri
     those of `base`.
     """
     logits = _ranked(scoring.score(base), scoring.budget)
-    velocity = {path: torch.zeros_like(each) for path, each in logits.items()}
+    velocity = {path: torch.zeros_like(values) for path, values in logits.items()}
     best, least = logits, math.inf
     with torch.no_grad():
         wanted = [scoring.feature(images) for images in scoring.batches("learning")]
@@ -61,11 +61,11 @@ def learned(scoring: Scoring, *, steps: Count = 30, rate: float = 0.1, base: Cri
 
 def _ranked(scores: Scores, budget: int) -> dict[str, Tensor]:
     """The logarithm of budget / rank; of a score of zero, that of zero."""
-    flat = torch.cat([each.flatten() for each in scores.values()])
+    flat = torch.cat([score.flatten() for score in scores.values()])
     ranks = torch.empty_like(flat)
     ranks[flat.sort(descending=True, stable=True).indices] = torch.arange(1, len(flat) + 1).to(flat)
     logits = torch.where(flat > 0, max(budget, 1) / ranks, 0).log()
-    parts = torch.split(logits, [each.numel() for each in scores.values()])
+    parts = torch.split(logits, [score.numel() for score in scores.values()])
     return {path: part.reshape(scores[path].shape) for path, part in zip(scores, parts, strict=True)}
 
 
@@ -74,7 +74,7 @@ def _kept(scoring: Scoring, logits: Scores) -> dict[str, Tensor]:
 
 
 def _positive(logits: Scores) -> dict[str, Tensor]:
-    return {path: each.exp() for path, each in logits.items()}
+    return {path: logit.exp() for path, logit in logits.items()}
 
 
 def _line(circuit: Sequence[Tensor], network: Sequence[Tensor]) -> tuple[float, float, float]:
@@ -82,7 +82,7 @@ def _line(circuit: Sequence[Tensor], network: Sequence[Tensor]) -> tuple[float, 
 
     The scale is 1 where nothing would be gained by a positive one.
     """
-    c, f = (torch.cat([each.flatten() for each in maps]).double() for maps in (circuit, network))
+    c, f = (torch.cat([tensor.flatten() for tensor in maps]).double() for maps in (circuit, network))
     dc, df = c - c.mean(), f - f.mean()
     common, own, all_ = float(dc @ df), float(dc @ dc), float(df @ df)
     scale = common / own if common > 0 else 1.0

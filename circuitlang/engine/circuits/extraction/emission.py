@@ -109,9 +109,9 @@ class ModuleBuilder:
             case "call_module":
                 module = self.modules[target]
                 assert isinstance(module, nn.Module)
-                device = next(each for each in args if isinstance(each, Tensor)).device
+                device = next(argument for argument in args if isinstance(argument, Tensor)).device
                 tensors = itertools.chain(module.named_parameters(), module.named_buffers())
-                return functional_call(module, {name: each.to(device) for name, each in tensors}, args, words)
+                return functional_call(module, {name: tensor.to(device) for name, tensor in tensors}, args, words)
             case "call_method":
                 return getattr(args[0], target)(*args[1:], **words)
             case _:
@@ -133,7 +133,7 @@ def _moved_to(given: Any, device: str) -> Any:
 
 def _indexed(target: Any, given: Any) -> bool:
     """Return whether an operation takes anything by its index."""
-    numbers = [each for each in tree_leaves(given) if isinstance(each, Tensor) and not each.is_floating_point()]
+    numbers = [leaf for leaf in tree_leaves(given) if isinstance(leaf, Tensor) and not leaf.is_floating_point()]
     return target is operator.getitem or bool(numbers)
 
 

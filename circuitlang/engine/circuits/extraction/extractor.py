@@ -263,7 +263,7 @@ class ModuleExtractor:
         if step.kind != "mix" and word not in _JOINED:
             return stored
         count = self._out.count
-        times = [count if each == axis else 1 for each in range(value.dim())]
+        times = [count if dim == axis else 1 for dim in range(value.dim())]
         return self._out.emit("call_method", "repeat", stored, *times)
 
     def _sized(self, value: Any, larger: Any) -> Any:
@@ -301,7 +301,7 @@ class ModuleExtractor:
         if missing.any():
             rest = missing.nonzero()[:, 0]
             found.append((rest, self._constant(step, rest)))
-        found.sort(key=lambda each: int(each[0][0]))
+        found.sort(key=lambda part: int(part[0][0]))
         if len(found) == 1:
             return found[0][1]
         joined = self._out.emit("call_function", torch.cat, [self._out.spread(node) for _, node in found], _axis(step))

@@ -31,4 +31,4 @@ def fold_norm(layer: nn.Conv2d | nn.Linear, norm: nn.Module) -> None:
     statistics = norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
     # In double precision: the scale is a root, and is rounded once.
     fused = fuse(layer.weight.double(), bias, *statistics)
-    layer.weight, layer.bias = (nn.Parameter(each.to(layer.weight.dtype), requires_grad=False) for each in fused)
+    layer.weight, layer.bias = (nn.Parameter(tensor.to(layer.weight.dtype), requires_grad=False) for tensor in fused)

@@ -22,7 +22,7 @@ def pack(module: fx.GraphModule, shape: tuple[int, ...], preprocess: Preprocess 
     Raises CircuitError where torch.export can't write it.
     """
     module.cpu()
-    example = next((each for each in module.parameters()), torch.zeros(()))
+    example = next((parameter for parameter in module.parameters()), torch.zeros(()))
     images = torch.zeros(2, *shape, dtype=example.dtype)
     try:
         with torch.no_grad():

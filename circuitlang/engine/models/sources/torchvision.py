@@ -70,7 +70,7 @@ def torchvision(name: str, arguments: Mapping[str, Any], locate: PathResolver) -
     elif chosen is not None and (state := _published(name, chosen, defaults, options)) is not None:
         # As torchvision does, which takes them off after loading.
         left_out = tuple(part for word, parts in _SIDE.items() if options.get(word) is False for part in parts)
-        state = {key: each for key, each in state.items() if not key.startswith(left_out)}
+        state = {key: tensor for key, tensor in state.items() if not key.startswith(left_out)}
         fill(module, Checkpoint(str(chosen), state, {}))
     used = file.name if file else chosen.name if chosen else "none"
     return LoadedModel(module, _preprocess_of(name, published, chosen), classes, used, notes=notes)
