@@ -46,6 +46,7 @@ grammar: $(VENV)/.run
 
 renew: $(VENV)/.test
 	$(BIN)/python docs/renew.py
+	$(BIN)/python editors/textmate.py
 
 clean:
 	rm -rf $(VENV) site build dist runs
