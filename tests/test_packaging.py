@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import zipfile
@@ -18,12 +19,18 @@ SPEC = "preserve conv5:34 on images/dogs/* sparsity<=0.1 criterion=snip\n"
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the source distribution and the wheel."""
     out = tmp_path_factory.mktemp("dist")
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(out), str(ROOT)]
+    command = [sys.executable, "-m", "build", "--sdist", "--wheel", "--no-isolation", "--outdir", str(out), str(ROOT)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    (found,) = out.glob("circuitlang-*.whl")
+    return out
+
+
+@pytest.fixture(scope="module")
+def wheel(distributions: Path) -> Path:
+    (found,) = distributions.glob("circuitlang-*.whl")
     return found
 
 
@@ -96,3 +103,37 @@ def test_the_version_is_written_once_and_the_same() -> None:
     citation = ROOT.joinpath("CITATION.cff").read_text(encoding="utf-8")
     assert f"\nversion: {circuitlang.__version__}\n" in citation
     assert f"version = {{{circuitlang.__version__}}}" in ROOT.joinpath("docs", "citing.md").read_text(encoding="utf-8")
+
+
+def test_the_index_of_packages_would_take_both(distributions: Path) -> None:
+    files = sorted(str(path) for path in distributions.iterdir())
+    done = subprocess.run([sys.executable, "-m", "twine", "check", "--strict", *files], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("PASSED") == 2
+
+
+def test_links_of_the_description_lead_into_the_repository(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        metadata = archive.read(name).decode()
+    (repository,) = re.findall(r"^Project-URL: Repository, (.*)$", metadata, flags=re.MULTILINE)
+    raw = repository.replace("https://github.com/", "https://raw.githubusercontent.com/") + "/main/"
+    pages = f"{repository}/blob/main/"
+    description = metadata.split("\n\n", 1)[1]
+    targets = re.findall(r"(!?)\[[^\]]*\]\(([^)]+)\)", description)
+    readme = ROOT.joinpath("README.md").read_text(encoding="utf-8")
+    assert len(targets) == len(re.findall(r"\[[^\]]*\]\([^)]+\)", readme)) > 20
+    for mark, target in targets:
+        assert target.startswith("https://"), target
+        prefix = raw if mark else pages
+        if repository in target or mark:
+            assert target.startswith(prefix), target
+            path = target.removeprefix(prefix).removesuffix("?sanitize=true").split("#")[0]
+            assert ROOT.joinpath(path).exists(), target
+
+
+def test_the_wheel_declares_its_command_and_its_lexer(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/entry_points.txt"))
+        assert "circuitlang = circuitlang.cli.main:main" in archive.read(name).decode()
+        assert "[pygments.lexers]\ncircuitlang = " in archive.read(name).decode()
