@@ -55,7 +55,7 @@ def test_the_wheel_carries_what_is_not_python(wheel: Path) -> None:
         "reporting/html/templates/page.js",
         "reporting/diagram/page/page.css",
         "reporting/diagram/page/page.html",
-        "reporting/diagram/page/page.js",
+        "reporting/diagram/page/arrange.js",
         "bundled/weights.safetensors",
         "bundled/MODEL_CARD.md",
     }

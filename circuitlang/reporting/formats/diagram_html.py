@@ -6,8 +6,8 @@ from circuitlang.results.types import Result
 def diagram_html(result: Result) -> dict[str, bytes]:
     """The diagram as a page to explore, `diagram.html`: one file that works offline.
 
-    It hides weak kernels, isolates what feeds a channel, finds channels, and shows each channel's activation maps on
-    images, in the network and in the circuit.
+    It draws the strongest paths, as many as asked for, shows a channel large beside what it reads, finds channels, and
+    has each channel's activation maps on images, in the network and in the circuit.
     """
     from circuitlang.reporting.diagram.interactive import interactive
 

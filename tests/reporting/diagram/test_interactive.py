@@ -7,13 +7,18 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import msgspec
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
+from circuitlang.reporting.diagram import captions
+from circuitlang.reporting.diagram.captions import channel_name
+from circuitlang.reporting.diagram.edges import connections
 from circuitlang.reporting.formats.diagram_html import diagram_html
 from circuitlang.results.types import ActivationMaps, FeatureVisualisations, Result
 from tests.reporting.diagram.test_diagram import (
@@ -102,23 +107,27 @@ def shown_edges(page: Page) -> int:
 
 
 def dimmed(page: Page) -> set[str]:
-    return set(page.locator(".circuit-node.dim").evaluate_all("all => all.map(one => one.dataset.channel)"))
+    return channels(page, ".dim")
+
+
+def channels(page: Page, kind: str) -> set[str]:
+    every = page.locator(f".circuit-node{kind}")
+    return set(every.evaluate_all("all => all.map(one => one.dataset.channel)"))
+
+
+def wait(page: Page, condition: str) -> None:
+    """Wait for a condition in the page; Playwright's own way needs `eval`, which the page forbids."""
+    page.evaluate(
+        f"() => new Promise((done) => {{ const look = () => ({condition}) ? done() : setTimeout(look, 10); look() }})"
+    )
+
+
+def scale(page: Page) -> float:
+    return page.evaluate("document.getElementById('view').getScreenCTM().a")
 
 
 def node(page: Page, name: str):
     return page.locator(f'.circuit-node[data-channel="{name}"]')
-
-
-def resize(page: Page, width: int, height: int) -> None:
-    """Changes the window and waits until the page was told: that comes with a later frame."""
-    page.evaluate(
-        """size => void (window.told = new Promise(done => window.addEventListener("resize", () => {
-            if (innerWidth === size[0] && innerHeight === size[1]) done();
-        })))""",
-        [width, height],
-    )
-    page.set_viewport_size({"width": width, "height": height})
-    page.evaluate("() => window.told")
 
 
 def slide(page: Page, value: int) -> None:
@@ -145,12 +154,13 @@ def test_every_page_opens_without_a_word(show, made, full):
 def test_the_slider_hides_the_weakest_paths_and_counts(show):
     page = show(strands())
     assert shown_edges(page) == 7
-    expect(page.locator("#count")).to_have_text("7 shown, none hidden")
+    expect(page.locator("#count")).to_have_text("7 of 7 kernels, 100% of the influence")
     slide(page, 1)
-    expect(page.locator("#count")).to_have_text("3 shown, 4 hidden")
+    # 0.6 of the target's input, and of that all but what comes from elsewhere.
+    expect(page.locator("#count")).to_have_text("3 of 7 kernels, 60% of the influence")
     # What is left is the path of the first strand.
     assert drawn_edges(page) == {("image", "conv1:0"), ("conv1:0", "conv2:2"), ("conv2:2", "conv3:6")}
-    assert dimmed(page) == {"conv1:1", "conv2:3"}
+    assert channels(page, ".hidden") == {"conv1:1", "conv2:3"}
     page.locator("#shown").focus()
     page.keyboard.press("ArrowRight")
     assert shown_edges(page) == 6
@@ -162,21 +172,38 @@ def drawn_edges(page: Page) -> set[tuple[str, str]]:
 
 
 def test_at_every_setting_what_is_drawn_are_whole_paths(show):
-    page = show(crowd(300, 20, skipping=10))
-    for setting in range(1, 1 + int(page.locator("#shown").get_attribute("max"))):
-        slide(page, setting)
-        edges = drawn_edges(page)
+    made = crowd(160, 12, skipping=6)
+    page = show(made)
+    settings = page.evaluate("""() => {
+        const slider = document.getElementById("shown"), settings = [];
+        for (let value = 1; value <= Number(slider.max); value++) {
+            slider.value = value;
+            slider.dispatchEvent(new Event("input", {bubbles: true}));
+            const drawn = [...document.querySelectorAll(".circuit-edge:not(.hidden)")].map((one) => one.dataset);
+            settings.push([document.getElementById("count").textContent, drawn.map(({from, to}) => [from, to])]);
+        }
+        return settings;
+    }""")
+    found = connections(made.circuit, 2000).strongest
+    names = [tuple(channel_name(end, made.summary.layers) for end in (one.source, one.target)) for one in found]
+    for step, (said, edges) in enumerate(settings):
+        until = [number for number, one in enumerate(found) if one.step <= step]
+        assert sorted(map(tuple, edges)) == sorted(names[number] for number in until)
         read, fed = {source for source, _ in edges}, {target for _, target in edges}
         assert read - fed == {"image"}
         assert fed - read == {"conv5:0"}
+        if step % 6 == 0:
+            share = captions.percent(connections(made.circuit, len(until)).carried)
+            assert said.endswith(f", {share} of the influence")
+    assert len(settings) > 40
 
 
 def test_kernels_are_counted_where_an_edge_is_several_and_where_several_edges_are_one(show):
     page = show(flattened())
-    expect(page.locator("#count")).to_have_text("7 shown, none hidden")  # two and five kernels on four edges
+    expect(page.locator("#count")).to_contain_text("7 of 7 kernels")  # two and five kernels on four edges
     page = show(residual())
     assert shown_edges(page) == 6
-    expect(page.locator("#count")).to_have_text("5 shown, none hidden")  # one is in two edges
+    expect(page.locator("#count")).to_contain_text("5 of 5 kernels")  # one is in two edges
 
 
 def test_a_click_isolates_and_another_or_escape_brings_back(show):
@@ -203,45 +230,218 @@ def test_what_is_hidden_feeds_nothing(show):
     assert dimmed(page) == {"conv1:0", "conv2:2"}
 
 
-def test_escape_brings_back_what_the_slider_hid(show):
+def test_what_was_enlarged_stays_so_when_the_window_changes(show):
     page = show(strands())
-    slide(page, 1)
-    node(page, "conv2:3").click()
-    page.keyboard.press("Escape")
-    assert dimmed(page) == set()
-    assert page.locator("#shown").input_value() == page.locator("#shown").get_attribute("max")
-    assert shown_edges(page) == page.locator(".circuit-edge").count()
-
-
-def test_what_was_enlarged_stays_so_when_the_windows_height_changes(show):
-    page = show(strands())
-    wide = "document.querySelector('#drawing').clientWidth"
+    fitted = scale(page)
     page.click("#larger")
-    before, size = page.evaluate(wide), page.viewport_size
-    resize(page, size["width"], size["height"] - 60)
-    assert page.evaluate(wide) == before
-    resize(page, size["width"] - 200, size["height"])
-    assert page.evaluate(wide) == before
+    assert scale(page) == pytest.approx(1.25 * fitted, rel=1e-3)
+    page.set_viewport_size({"width": 900, "height": 700})
+    wait(page, "document.getElementById('drawing').viewBox.baseVal.width < 900")
+    assert scale(page) == pytest.approx(1.25 * fitted, rel=1e-3)
     page.click("#fit")
-    fitted = page.evaluate(wide)
-    resize(page, 400, size["height"])
-    assert page.evaluate(wide) < fitted
+    page.set_viewport_size({"width": 420, "height": 700})
+    wait(page, "document.getElementById('drawing').viewBox.baseVal.width < 420")
+    assert inside(page, "#stage", ".circuit-node")
 
 
-def test_a_channel_is_found(show):
+def inside(page: Page, outer: str, inner: str) -> bool:
+    """Whether all drawn elements of a kind are within another's borders."""
+    return page.evaluate(
+        """([outer, inner]) => {
+            const room = document.querySelector(outer).getBoundingClientRect();
+            const boxes = [...document.querySelectorAll(`${inner}:not(.hidden)`)].map(
+                (one) => (one.querySelector(".circuit-rim") || one).getBoundingClientRect()
+            );
+            const within = ({left, right, top, bottom}) =>
+                left >= room.left && right <= room.right && top >= room.top && bottom <= room.bottom;
+            return boxes.length > 0 && boxes.every(within);
+        }""",
+        [outer, inner],
+    )
+
+
+@pytest.mark.parametrize("width", [1024, pytest.param(1440, marks=pytest.mark.slow), 2560])
+def test_it_opens_whole_with_words_that_can_be_read(show, width):
+    made = crowd(2000, 90)
+    page = show(made, viewport={"width": width, "height": 800})
+    for setting in (None, 1, int(page.locator("#shown").get_attribute("max"))):
+        if setting:
+            slide(page, setting)
+        assert inside(page, "#stage", ".circuit-node")
+        assert page.locator(".circuit-target").is_visible()
+        sizes = page.evaluate("""[...document.querySelectorAll("#drawing text")]
+            .filter((one) => one.getBoundingClientRect().width)
+            .map((one) => one.getScreenCTM().a * parseFloat(getComputedStyle(one).fontSize))""")
+        assert min(sizes) >= 8.99
+        assert page.locator("#headings text.name").count() >= 3
+        assert page.locator("#minimap").is_hidden()
+
+
+def test_wheel_drag_and_double_click(show):
+    page = show(strands())
+    target = node(page, "conv3:6").locator(".circuit-rim")
+    middle = (
+        "one => { const box = one.getBoundingClientRect(); return [box.x + box.width / 2, box.y + box.height / 2] }"
+    )
+    x, y = target.evaluate(middle)
+    fitted = scale(page)
+    page.mouse.move(x, y)
+    page.mouse.wheel(0, -400)
+    wait(page, f"document.getElementById('view').getScreenCTM().a > {1.5 * fitted}")
+    # What is under the pointer stays there.
+    assert target.evaluate(middle) == pytest.approx([x, y], abs=1)
+    expect(page.locator("#minimap")).to_be_visible()
+    page.mouse.down()
+    page.mouse.move(x - 80, y - 50, steps=4)
+    page.mouse.up()
+    assert target.evaluate(middle) == pytest.approx([x - 80, y - 50], abs=1)
+    expect(node(page, "conv3:6")).to_have_attribute("aria-pressed", "false")  # a drag is no click
+    frame = page.locator("#frame").get_attribute("x")
+    box = page.locator("#minimap").bounding_box()
+    page.mouse.click(box["x"] + 20, box["y"] + box["height"] / 2)
+    assert page.locator("#frame").get_attribute("x") != frame
+    box = page.locator("#stage").bounding_box()
+    page.mouse.dblclick(box["x"] + 30, box["y"] + box["height"] - 60)
+    assert scale(page) == pytest.approx(fitted, rel=1e-3)
+    expect(page.locator("#minimap")).to_be_hidden()
+    page.locator("#stage").focus()
+    page.keyboard.press("+")
+    assert scale(page) == pytest.approx(1.25 * fitted, rel=1e-3)
+    page.keyboard.press("0")
+    assert scale(page) == pytest.approx(fitted, rel=1e-3)
+
+
+def test_a_channel_is_found_as_people_write_it(show):
     page = show(strands())
     page.fill("#search", "conv2")
     expect(page.locator("#status")).to_have_text("2 channels found")
     assert page.locator(".circuit-node.found").count() == 2
-    page.fill("#search", "CONV1:1")
-    expect(page.locator("#status")).to_have_text("1 channel found")
+    for query, found in {
+        "CONV1:1": {"conv1:1"},
+        "features.1:3": {"conv2:3"},
+        "features.1 : 3": {"conv2:3"},
+        "features.1": {"conv2:2", "conv2:3"},
+        "features": {"conv1:0", "conv1:1", "conv2:2", "conv2:3", "conv3:6"},
+        ":3": {"conv2:3"},
+    }.items():
+        page.fill("#search", query)
+        assert channels(page, ".found") == found, query
+    page.fill("#search", "features.0:1")
     page.keyboard.press("Enter")
     expect(node(page, "conv1:1")).to_be_focused()
     assert "conv2:2" in dimmed(page)
     page.fill("#search", "conv9")
-    page.keyboard.press("Escape")
-    page.fill("#search", "conv9")
     expect(page.locator("#status")).to_have_text("no channel is called conv9")
+    # One that is not drawn is drawn when it is gone to.
+    page.keyboard.press("Escape")
+    slide(page, 1)
+    page.fill("#search", "conv2:3")
+    expect(page.locator("#status")).to_have_text("1 channel found, 1 not drawn")
+    page.keyboard.press("Enter")
+    expect(node(page, "conv2:3")).to_be_visible()
+
+
+def test_steps_before_the_target(show):
+    page = show(strands())
+    page.select_option("#depth", "1")
+    assert drawn_edges(page) == {("conv2:2", "conv3:6"), ("conv2:3", "conv3:6")}
+    expect(page.locator("#count")).to_have_text("2 of 7 kernels, 100% of the influence")
+    near = node(page, "conv2:2").locator(".circuit-rim").bounding_box()["width"]
+    page.select_option("#depth", "0")
+    assert shown_edges(page) == 7
+    assert near >= node(page, "conv2:2").locator(".circuit-rim").bounding_box()["width"]
+
+
+def test_layers_fold(show):
+    page = show(strands())
+    slide(page, 1)
+    width = "one => one.getBoundingClientRect().width"
+    before = node(page, "conv2:2").locator(".circuit-rim").evaluate(width)
+    page.locator("#passing").check()
+    assert channels(page, ".folded") == {"conv1:0", "conv2:2"}
+    assert node(page, "conv2:2").locator(".circuit-rim").evaluate(width) < before / 2
+    page.locator(".heading", has_text="conv2").click()
+    assert channels(page, ".folded:not(.hidden)") == {"conv1:0"}
+    node(page, "conv2:2").focus()
+    page.keyboard.press("f")
+    assert channels(page, ".folded:not(.hidden)") == {"conv1:0", "conv2:2"}
+
+
+def test_a_channel_is_seen_large_and_the_circuit_is_walked(show):
+    page = show(seen(strands()))
+    panel = page.locator("#channel")
+    expect(panel).to_be_hidden()
+    node(page, "conv3:6").click()
+    expect(panel).to_contain_text("conv3:6")
+    expect(panel).to_contain_text("the target")
+    assert panel.locator(".step").count() == 2
+    expect(panel).to_contain_text("60% of input")
+    page.locator("input[name=image][value='1']").check(force=True)
+    expect(panel).to_contain_text("circuit")
+    assert panel.locator("image").count() == 2 + 2 + 1 + 2
+    panel.locator(".step").nth(1).click()
+    expect(panel.locator("#channel-name")).to_have_text("conv2:3")
+    expect(panel).to_contain_text("goes to")
+    assert dimmed(page) == {"conv2:2"}
+    panel.locator(".step").first.focus()
+    page.keyboard.press("Enter")
+    expect(panel.locator("#channel-name")).to_have_text("conv1:1")
+    assert page.evaluate("document.activeElement.closest('#channel') !== null")
+    found = Axe().run(page).response["violations"]
+    assert [each["id"] for each in found if each["impact"] in ("serious", "critical")] == []
+    page.click("#close")
+    expect(panel).to_be_hidden()
+
+
+def test_the_large_view_is_saved_for_a_paper(show):
+    page = show(seen(strands()), color_scheme="dark")
+    node(page, "conv2:3").click()
+    with page.expect_download() as saved:
+        page.click("#svg")
+    assert saved.value.suggested_filename == "conv2_3.svg"
+    root = ElementTree.fromstring(saved.value.path().read_text(encoding="utf-8"))
+    assert root.get("width") == "252pt"
+    assert root.get("viewBox").split()[2] == "252"
+    sizes = [float(text.get("font-size")) for text in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert min(sizes) >= 7
+    assert "var(" not in ElementTree.tostring(root, encoding="unicode")
+    with page.expect_download() as saved:
+        page.click("#png")
+    picture = Image.open(saved.value.path())
+    assert picture.width == 2100  # 3.5 inches at 600 pixels an inch
+    assert picture.convert("RGB").getpixel((5, 5)) == (255, 255, 255)
+    with page.expect_download():
+        page.keyboard.press("e")
+
+
+def test_every_state_has_an_address(show):
+    made = seen(strands())
+    page = show(made)
+    slide(page, 2)
+    page.select_option("#depth", "2")
+    page.locator("input[name=image][value='1']").check(force=True)
+    page.locator("input[name=inside][value='0']").check(force=True)
+    node(page, "conv2:3").click()
+    page.click("#larger")
+    wait(page, "location.hash.includes('at=')")
+    address = page.url
+    for words in ("channel=conv2%3A3", "image=2", "in=network", "paths=2", "depth=2"):
+        assert words in address
+    zoomed = scale(page)
+    other = show(made)
+    other.goto(address)
+    other.reload()
+    expect(other.locator("#channel-name")).to_have_text("conv2:3")
+    assert other.locator("#shown").input_value() == "2"
+    assert other.locator("#depth").input_value() == "2"
+    assert other.locator("input[name=image][value='1']").is_checked()
+    assert other.locator("input[name=inside][value='0']").is_checked()
+    assert scale(other) == pytest.approx(zoomed, rel=1e-2)
+    # An address that says nonsense is that of the page.
+    other.evaluate("location.hash = 'channel=nobody&image=99&paths=-1&depth=x&view=vision&at=1,2&fold=conv1,conv8'")
+    expect(other.locator("#channel")).to_be_hidden()
+    assert other.locator("#depth").input_value() == "0"
+    assert channels(other, ".folded") == {"conv1:0", "conv1:1"}
 
 
 def test_the_card_of_a_kernel_shows_its_weights(show):
@@ -258,7 +458,7 @@ def test_the_card_of_a_kernel_shows_its_weights(show):
     expect(card).to_contain_text("score 0.5, rank 3 of 7")
     expect(card).to_contain_text("3×3 kernel, weight sum -0.5")
     expect(card).to_contain_text("full colour is ±2")
-    fills = card.locator("rect").evaluate_all("all => all.map(one => one.style.fill)")
+    fills = card.locator("rect").evaluate_all("all => all.map(one => one.getAttribute('fill'))")
     assert len(fills) == 9
     assert fills[0].startswith("color-mix(in oklab, var(--excite) 50%")
     assert "var(--inhibit)" in fills[4]
@@ -333,15 +533,8 @@ def test_without_pictures_nothing_speaks_of_them(show):
         assert page.locator(absent).count() == 0
 
 
-def test_size_and_theme(show):
+def test_the_theme_is_switched(show):
     page = show(strands())
-    width = page.locator("#drawing").bounding_box()["width"]
-    page.click("#larger")
-    assert page.locator("#drawing").bounding_box()["width"] == pytest.approx(1.25 * width, abs=2)
-    page.click("#fit")
-    assert page.locator("#drawing").bounding_box()["width"] == pytest.approx(width, abs=2)
-    page.click("#smaller")
-    assert page.locator("#drawing").bounding_box()["width"] == pytest.approx(0.8 * width, abs=2)
     paper = "getComputedStyle(document.documentElement).backgroundColor"
     before = page.evaluate(paper)
     page.click("#theme")
@@ -423,19 +616,20 @@ def test_two_thousand_kernels_are_fluid_and_small(show):
     assert len(content) < 5_000_000
     page = show(made)
     assert page.locator(".circuit-edge").count() == 2000
+    assert shown_edges(page) <= 160
     took = page.evaluate(
         "() => { const slider = document.getElementById('shown'); const begin = performance.now();"
-        "for (let value = 1; value <= 20; value++) { slider.value = 100 * value;"
+        "for (let value = 1; value <= 20; value++) { slider.value = slider.max / 20 * value;"
         "slider.dispatchEvent(new Event('input', {bubbles: true})); document.body.getBoundingClientRect() }"
         "return (performance.now() - begin) / 20 }"
     )
-    assert took < 100, f"{took:.0f} ms for a step of the slider"
+    assert took < 200, f"{took:.0f} ms for a step of the slider"
 
 
 def test_what_is_left_out_is_said(show):
     page = show(crowd(3000, 90))
     expect(page.locator("header")).to_contain_text("with 2,000 of 3,000 effective kernels. They carry")
-    expect(page.locator("#count")).to_have_text("2,000 shown, none hidden")
+    expect(page.locator("#count")).to_contain_text("of 2,000 kernels")
 
 
 def test_print_shows_the_drawing_alone(show):

@@ -1,0 +1,229 @@
+// --- the drawing: what is shown, at its place ---
+
+const view = byId("view"), headings = byId("headings");
+const layers = { edges: draw("g", { fill: "none", "stroke-linejoin": "round" }), sums: draw("g", {}), nodes: draw("g", {}) };
+view.append(layers.edges, layers.sums, layers.nodes);
+const of = new Map();
+let plan = { columns: [], width: 1, height: 1 };
+
+for (const edge of [...edges].sort((one, other) => one.influence - other.influence)) {
+  edge.element = draw("path", { class: `circuit-edge ${edge.sign}`, tabindex: -1 });
+  Object.assign(edge.element.dataset, { from: edge.source.name, to: edge.target.name });
+  layers.edges.append(edge.element);
+  of.set(edge.element, edge);
+}
+for (const node of nodes) {
+  const kind = node.isTarget ? "circuit-node circuit-target" : "circuit-node";
+  node.element = draw("g", { class: kind, tabindex: -1, role: "button", "aria-label": node.name, "aria-pressed": "false" });
+  node.element.dataset.channel = node.name;
+  node.inside = draw("g", {});
+  node.label = node.isImage ? null : draw("text", { "text-anchor": "middle" });
+  if (node.label) node.label.textContent = node.number;
+  node.element.append(node.inside, ...(node.label ? [node.label] : []));
+  layers.nodes.append(node.element);
+  of.set(node.element, node);
+  if (node.into.some((edge) => edge.sum)) {
+    node.sum = draw("g", { class: "circuit-sum" }, draw("circle", {}), draw("path", {}));
+    layers.sums.append(node.sum);
+  }
+}
+
+/** Lay out what is drawn anew and put it there. */
+function render() {
+  select();
+  folds = new Set([...state.folded, ...(state.passing ? passing() : [])]);
+  const room = space();
+  plan = arrange(room.width, room.height);
+  const pen = inks();
+  for (const edge of edges) {
+    edge.element.classList.toggle("hidden", !edge.drawn);
+    if (!edge.drawn) continue;
+    const [width, opacity] = pen(edge.influence);
+    edge.element.setAttribute("d", edge.path);
+    edge.element.setAttribute("stroke-width", round(width));
+    edge.element.setAttribute("stroke-opacity", opacity.toFixed(2));
+    if (edge.dashed) edge.element.setAttribute("stroke-dasharray", `${round(6 + width)} ${round(3 + width)}`);
+  }
+  for (const node of nodes) put(node);
+  if (!zoomed) fit();
+  else look();
+  drawHeadings();
+  drawMap();
+  showImages();
+  refresh();
+}
+
+/** Width and opacity of edges: thinner and fainter in a crowd, and by a root of the influence, as in figure.py. */
+function inks() {
+  const drawn = edges.filter(visible).map((edge) => edge.influence).sort((one, other) => one - other);
+  const strongest = drawn[drawn.length - 1] || 0, middle = drawn[drawn.length >> 1] || 0;
+  const power = middle > 0 && middle < strongest ? Math.min(Math.max(Math.log(0.4) / Math.log(middle / strongest), 0.2), 0.5) : 0.5;
+  const crowd = Math.min(Math.max(drawn.length, 20) / 20, 25) ** 0.25;
+  return (influence) => {
+    const share = strongest > 0 ? (influence / strongest) ** power : 1;
+    return [0.5 + (share * 6.5) / crowd, 0.9 * share + ((1 - share) * 0.45) / crowd];
+  };
+}
+
+function put(node) {
+  node.element.classList.toggle("hidden", !node.drawn);
+  if (node.sum) node.sum.classList.toggle("hidden", !node.drawn || node.folded || !node.into.some((edge) => edge.drawn && edge.sum));
+  if (!node.drawn) return;
+  node.element.setAttribute("transform", `translate(${round(node.x)} ${round(node.y)})`);
+  node.element.classList.toggle("folded", node.folded);
+  const { size } = node, half = size / 2;
+  if (node.drawnSize !== size) {
+    node.drawnSize = size;
+    node.overlay = null;
+    node.inside.replaceChildren(...(node.folded ? [draw("circle", { class: "circuit-rim circuit-dot", r: half })] : face(node, size)));
+  }
+  if (node.sum) {
+    const ring = Math.min(Math.max(0.09 * size, 3.2), 6), arm = 0.55 * ring;
+    node.sum.setAttribute("transform", `translate(${round(node.x - half - ring - 3)} ${round(node.y)})`);
+    node.sum.firstChild.setAttribute("r", round(ring));
+    node.sum.lastChild.setAttribute("d", `M${-arm} 0H${arm}M0 ${-arm}V${arm}`);
+  }
+}
+
+const square = (size, attributes) => draw("rect", { x: -size / 2, y: -size / 2, width: size, height: size, rx: 0.12 * size, ...attributes });
+
+/** A channel's filter or crop in its frame, else a disc; the image as hills and a sun. */
+function face(node, size) {
+  const rim = square(size, { class: "circuit-rim", fill: "none" });
+  if (node.isImage) {
+    const step = size / 20, hills = [[-8, 6], [-3, -1], [0, 2.5], [3.5, -2.5], [8, 6]];
+    const points = hills.map((point) => point.map((value) => round(value * step)).join(",")).join(" ");
+    return [
+      square(size, { class: "circuit-paper" }), draw("circle", { class: "circuit-sun", cx: -3.5 * step, cy: -3.5 * step, r: 2 * step }),
+      draw("polygon", { class: "circuit-hills", points }), rim,
+    ];
+  }
+  if (!node.thumb) return [draw("circle", { class: "circuit-rim", r: size / 2 })];
+  const image = draw("image", { x: -size / 2, y: -size / 2, width: size, height: size, href: node.thumb, "clip-path": `url(#${clip(size)})` });
+  if (node.isFilter) image.setAttribute("class", "crisp");
+  return [square(size + 3, { class: "circuit-paper" }), image, rim];
+}
+
+// Sizes are few, and a tile of a sheet reaches beyond its svg, so that it can't be clipped by share of its own box.
+function clip(size) {
+  const id = `clip-${String(round(size)).replace(".", "-")}`;
+  if (!byId(id)) drawing.querySelector("defs").append(draw("clipPath", { id }, square(size, {})));
+  return id;
+}
+
+// --- words: never smaller than can be read, so there are fewer where there is less room ---
+
+const SMALLEST = 9;
+
+/** Numbers below nodes, in the size of the screen; none where it would touch the next node. */
+function drawLabels() {
+  const { scale } = camera;
+  for (const node of nodes) {
+    if (!node.drawn || !node.label) continue;
+    const wish = node.isTarget ? 13 : Math.min(Math.max(0.22 * node.size, 7), 11);
+    const size = Math.max(wish, (node.isTarget ? 11 : SMALLEST) / scale);
+    const fits = node.isTarget || (!node.folded && node.pitch - node.size >= 1.15 * size && node.size * 1.35 >= 0.58 * size * node.number.length);
+    node.label.classList.toggle("hidden", !fits);
+    node.label.setAttribute("font-size", size.toFixed(2));
+    node.label.setAttribute("y", (node.size / 2 + 0.95 * size).toFixed(2));
+  }
+}
+
+/** The names of layers above their columns, which stay in sight: in two rows where one is too narrow, and those that
+    fit in neither go. */
+function drawHeadings() {
+  const wide = stage.clientWidth, last = plan.columns[plan.columns.length - 1];
+  const spots = plan.columns.map((column) => {
+    const layer = column.layer < 0 ? { name: "image", path: "", note: "" } : data.layers[column.layer];
+    const middle = camera.x + ((column.left + column.right) / 2) * camera.scale, width = 6.7 * layer.name.length + 6;
+    const ends = column.layer < 0 || column.nodes.some((slot) => slot.node.isTarget);
+    // That of the target is never cut off.
+    const x = column === last && middle < wide + 20 ? Math.min(middle, wide - width / 2 - 2) : middle;
+    return { layer, column, x, width, ends, row: 0 };
+  }).filter((spot) => spot.x > -20 && spot.x < wide + 20);
+  const taken = [];
+  const free = (spot, row) => taken.every((other) => other.row !== row || Math.abs(other.x - spot.x) >= (other.width + spot.width) / 2);
+  for (const spot of [...spots].sort((one, other) => other.ends - one.ends || one.x - other.x)) {
+    spot.row = free(spot, 0) ? 0 : 1;
+    if (free(spot, spot.row)) taken.push(spot);
+  }
+  const rows = taken.some((spot) => spot.row) ? 2 : 1;
+  headings.replaceChildren(...taken.map((spot) => {
+    const near = taken.filter((other) => other !== spot).map((other) => Math.abs(other.x - spot.x));
+    const room = Math.min(...near, 2 * (wide - spot.x), 2 * spot.x, 400);
+    const lines = [spot.layer.path, spot.layer.note].filter((line) => rows === 1 && line && 5.8 * line.length < room);
+    const group = draw("g", { class: "heading", transform: `translate(${round(spot.x)} 0)` });
+    group.append(words(spot.layer.name, 15 + 15 * spot.row, 11.5, "name"), ...lines.map((line, index) => words(line, 28 + 13 * index, 10, "circuit-detail")));
+    if (!spot.ends) {
+      const title = [spot.layer.name, spot.layer.path, spot.layer.note].filter(Boolean).join(", ");
+      group.append(draw("title", {}));
+      group.lastChild.textContent = `${title}. Click to ${spot.column.folded ? "unfold" : "fold"} the layer.`;
+      group.classList.toggle("folded", spot.column.folded);
+      group.addEventListener("click", () => fold(spot.column.layer));
+    }
+    return group;
+  }));
+}
+
+function words(line, y, size, kind) {
+  const text = draw("text", { class: kind, y, "font-size": size, "text-anchor": "middle" });
+  text.textContent = line;
+  return text;
+}
+
+function fold(layer) {
+  if (state.passing) {
+    // What was folded by rule is folded by hand from now on, so that one layer can be unfolded.
+    state.folded = new Set(folds);
+    state.passing = false;
+    if (byId("passing")) byId("passing").checked = false;
+  }
+  if (!state.folded.delete(layer)) state.folded.add(layer);
+  render();
+  remember();
+}
+
+// --- what is marked ---
+
+function refresh() {
+  const kept = state.chosen && state.chosen.drawn ? through(state.chosen) : null;
+  const found = new Set(named(state.query));
+  for (const edge of edges) edge.element.classList.toggle("dim", kept !== null && !kept.has(edge));
+  for (const node of nodes) {
+    node.dimmed = kept !== null && !kept.has(node);
+    node.element.classList.toggle("dim", node.dimmed);
+    node.element.classList.toggle("chosen", node === state.chosen);
+    node.element.classList.toggle("found", found.has(node));
+    node.element.setAttribute("aria-pressed", String(node === state.chosen));
+    if (node.sum) node.sum.classList.toggle("dim", node.dimmed);
+  }
+  say(kept, found);
+}
+
+function say(kept, found) {
+  if (byId("count")) {
+    const shown = kernels(), all = edges[edges.length - 1].shown;
+    byId("count").textContent = `${number(shown)} of ${count(all, "kernel")}, ${percent(carried())} of the influence`;
+  }
+  let text = "";
+  if (state.query) {
+    const hidden = [...found].filter((node) => !node.drawn).length;
+    text = found.size ? `${count(found.size, "channel")} found${hidden ? `, ${number(hidden)} not drawn` : ""}` : `no channel is called ${state.query}`;
+  } else if (kept) {
+    const feeding = new Set(), fed = new Set();
+    collect(state.chosen, "into", "source", feeding);
+    collect(state.chosen, "out", "target", fed);
+    const image = [...feeding].some((node) => node.isImage) ? " and the image" : "";
+    const channels = [...feeding].filter((node) => !node.isImage).length;
+    text = `${state.chosen.name}: fed by ${count(channels, "channel")}${image}, feeds ${count(fed.size, "channel")}. Escape shows all.`;
+  } else if (state.image >= 0) text = `${data.scenes.names[state.image]}, as it excites each channel in the ${place()}`;
+  status.textContent = text;
+}
+
+function collect(node, list, end, found) {
+  for (const edge of node[list]) {
+    if (!visible(edge) || found.has(edge[end])) continue;
+    found.add(edge[end]);
+    collect(edge[end], list, end, found);
+  }
+}

@@ -1,0 +1,75 @@
+// --- images in the nodes, and the feature's own ---
+
+/** One tile of a sheet of images, as the content of an svg element. */
+function putTile(svg, sheet) {
+  let image = svg.querySelector("image");
+  if (!image) svg.append((image = draw("image", { preserveAspectRatio: "none" })));
+  if (image.getAttribute("href") !== sheet.source) image.setAttribute("href", sheet.source);
+  image.setAttribute("width", sheet.columns);
+  image.setAttribute("height", sheet.rows);
+  image.setAttribute("image-rendering", sheet.smooth ? "auto" : "pixelated");
+  svg.setAttribute("viewBox", `${sheet.column} ${sheet.row} 1 1`);
+  svg.setAttribute("preserveAspectRatio", "none");
+  return svg;
+}
+
+function figure(caption, svg) {
+  const element = make("figure");
+  element.append(svg, make("figcaption", caption));
+  return element;
+}
+
+const tile = () => draw("svg", { class: "tile", "aria-hidden": "true" });
+const single = (source, smooth) => ({ source, columns: 1, rows: 1, column: 0, row: 0, smooth });
+const mapSheet = (source, inside) => (
+  { source, columns: data.scenes.names.length, rows: 2, column: state.image, row: inside, smooth: false }
+);
+const visionSheet = (source, inside) => ({ source, columns: 2, rows: 1, column: inside, row: 0, smooth: true });
+
+/** What a channel looks like: its feature visualisation where these are shown, else its filter or crop. */
+function faceSheet(node) {
+  if (node.isImage) return state.image >= 0 ? single(data.scenes.sources[state.image], true) : null;
+  if (node.vision && (state.view === "vision" || !node.thumb)) return visionSheet(node.vision, state.inside);
+  return node.thumb ? single(node.thumb, !node.isFilter) : null;
+}
+
+/** What is shown in a node instead of its filter or crop, if anything is. */
+function sheetOf(node) {
+  if (state.image >= 0) return node.isImage ? faceSheet(node) : node.maps && mapSheet(node.maps, state.inside);
+  return state.view === "vision" && node.vision && visionSheet(node.vision, state.inside);
+}
+
+function overlay(node) {
+  if (!node.overlay) {
+    const half = node.size / 2;
+    node.overlay = draw("svg", { class: "overlay", x: -half, y: -half, width: node.size, height: node.size });
+    const holder = draw("g", { "clip-path": `url(#${clip(node.size)})` }, node.overlay);
+    node.inside.insertBefore(holder, node.inside.querySelector("rect.circuit-rim"));
+  }
+  return node.overlay;
+}
+
+function showImages() {
+  for (const node of nodes) {
+    if (!node.drawn || node.folded) continue;
+    const sheet = sheetOf(node);
+    if (sheet) putTile(overlay(node), sheet);
+    if (node.overlay) node.overlay.parentNode.setAttribute("visibility", sheet ? "visible" : "hidden");
+  }
+  const inside = byId("inside");
+  if (inside) inside.disabled = state.image < 0 && state.view === "crop";
+  showFeature();
+  explainChosen();
+}
+
+function showFeature() {
+  if (!byId("feature")) return;
+  const maps = state.image >= 0;
+  byId("feature").hidden = !maps && !data.vision;
+  if (byId("feature").hidden) return;
+  byId("feature-title").textContent = maps ? `${data.target} on this image` : `made to excite ${data.target}`;
+  for (const inside of [0, 1]) {
+    putTile(byId(`feature-${inside}`), maps ? mapSheet(data.scenes.feature, inside) : visionSheet(data.vision, inside));
+  }
+  byId("feature-note").textContent = maps ? data.scenes.notes[state.image] : "";
+}

@@ -1,0 +1,138 @@
+// --- the circuit, and what of it is drawn ---
+
+const SVG = "http://www.w3.org/2000/svg";
+const byId = (id) => document.getElementById(id);
+const data = JSON.parse(byId("data").textContent);
+const drawing = byId("drawing"), stage = byId("stage"), card = byId("card"), status = byId("status");
+
+// Nodes are in the order of columns and from the top, edges in that in which the slider brings them in.
+const nodes = data.nodes.map((node, index) => ({ ...node, index, into: [], out: [], drawn: false }));
+const edges = data.edges.map((edge, index) => ({ ...edge, index, source: nodes[edge.from], target: nodes[edge.to] }));
+for (const edge of edges) {
+  edge.source.out.push(edge);
+  edge.target.into.push(edge);
+}
+for (const node of nodes) for (const list of [node.into, node.out]) list.sort((one, other) => other.influence - one.influence);
+// The edges of the first steps are whole paths: how many there are.
+const until = edges.reduce((ends, edge) => ((ends[edge.step] = edge.index + 1), ends), []);
+// More edges than this are no picture to begin with.
+const FIRST = 160;
+const opening = Math.max(1, edges.length <= 1.3 * FIRST ? until.length : until.filter((count) => count <= FIRST).length);
+
+const state = {
+  step: opening, depth: 0, image: -1, view: "crop", inside: 1, chosen: null, query: "", via: null,
+  folded: new Set(), passing: false,
+};
+
+/** Choose the edges and nodes that are drawn: those of the first steps, as far from the target as asked for. */
+function select() {
+  const level = state.depth ? levels() : null;
+  for (const node of nodes) node.drawn = node.isTarget;
+  for (const edge of edges) {
+    edge.drawn = edge.step < state.step && (!level || (level.has(edge.target) && level.get(edge.target) < state.depth));
+    if (edge.drawn) edge.source.drawn = edge.target.drawn = true;
+  }
+}
+
+/** The number of drawn edges from each node to the target. */
+function levels() {
+  const level = new Map(nodes.filter((node) => node.isTarget).map((node) => [node, 0]));
+  for (const node of level.keys()) {
+    for (const edge of node.into) {
+      if (edge.step < state.step && !level.has(edge.source)) level.set(edge.source, level.get(node) + 1);
+    }
+  }
+  return level;
+}
+
+const visible = (edge) => edge.drawn;
+
+/** The part of the influence that flows along drawn edges to where they begin. */
+function carried() {
+  const targets = nodes.filter((node) => node.isTarget), drawn = edges.filter(visible);
+  const inner = new Set(drawn.map((edge) => edge.to));
+  let step = new Float64Array(nodes.length), total = 0;
+  for (const node of targets) step[node.index] = 1 / targets.length;
+  for (let round = 0; round < 1000; round++) {
+    const next = new Float64Array(nodes.length);
+    for (const edge of drawn) next[edge.from] += step[edge.to] * edge.share;
+    let rest = 0;
+    for (let index = 0; index < next.length; index++) {
+      if (!inner.has(index)) {
+        total += next[index];
+        next[index] = 0;
+      }
+      rest += next[index];
+    }
+    if (rest < 1e-12) break;
+    step = next;
+  }
+  return Math.min(total, 1);
+}
+
+/** The kernels in drawn edges; edges that read a sum share theirs. */
+function kernels() {
+  if (!state.depth) return state.step ? edges[until[state.step - 1] - 1].shown : 0;
+  return edges.filter(visible).reduce((sum, edge) => sum + edge.kernels, 0);
+}
+
+/** The layers of which each drawn channel reads one channel and is read by one. */
+function passing() {
+  const found = new Set();
+  for (const node of nodes) if (node.drawn && !node.isImage && !node.isTarget) found.add(node.layer);
+  for (const node of nodes) {
+    if (node.drawn && (node.into.filter(visible).length !== 1 || node.out.filter(visible).length !== 1)) found.delete(node.layer);
+  }
+  return found;
+}
+
+/** The drawn edges and the nodes on any path through a node. */
+function through(start) {
+  const kept = new Set([start]);
+  for (const [list, end] of [["into", "source"], ["out", "target"]]) {
+    const seen = new Set([start]), waiting = [start];
+    while (waiting.length) {
+      for (const edge of waiting.pop()[list]) {
+        if (!visible(edge)) continue;
+        kept.add(edge);
+        const next = edge[end];
+        if (seen.has(next)) continue;
+        seen.add(next);
+        kept.add(next);
+        waiting.push(next);
+      }
+    }
+  }
+  return kept;
+}
+
+/** The channels that a name stands for, as people write it: `conv4:45`, `features.10.expand3x3:60`, a layer, a part. */
+function named(query) {
+  const words = query.trim().toLowerCase().replace(/\s*:\s*/g, ":");
+  if (!words) return [];
+  const names = (node) => [node.name, node.alias || ""].map((name) => name.toLowerCase());
+  const whole = (name) => name === words || name.startsWith(`${words}:`) || name.startsWith(`${words}.`);
+  const exact = nodes.filter((node) => names(node).some(whole));
+  return exact.length ? exact : nodes.filter((node) => names(node).some((name) => name.includes(words)));
+}
+
+// --- small builders; text is only ever set as text ---
+
+function make(tag, text, className) {
+  const element = document.createElement(tag);
+  if (text) element.textContent = text;
+  if (className) element.className = className;
+  return element;
+}
+
+function draw(tag, attributes, ...children) {
+  const element = document.createElementNS(SVG, tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+const number = (value) => value.toLocaleString("en");
+const count = (value, noun) => `${number(value)} ${noun}${value === 1 ? "" : "s"}`;
+const percent = (share) => (share >= 0.1 ? `${Math.round(100 * share)}%` : `${Number((100 * share).toPrecision(2))}%`);
+const place = () => (state.inside ? "circuit" : "network");
