@@ -33,7 +33,7 @@ COMMANDS = {
     "open": "Open the diagram of a circuit in the browser.",
     "plan": "Show what a SPEC would compute, what is finished, and the cost.",
     "run": "Compute the circuits of a SPEC or plan.yaml.",
-    "show": "Print the reports of the results in a FOLDER.",
+    "show": "Print the report of a result.",
 }
 
 

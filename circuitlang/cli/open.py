@@ -8,6 +8,7 @@ import click
 
 from circuitlang.cli.console import echo, exit_on_findings
 from circuitlang.cli.parameters import PATH
+from circuitlang.cli.result_folder import result_folder
 
 # Pages of a result, the first that is there is opened.
 _PAGES = ("diagram.html", "report.html", "index.html", "diagram.svg", "overlay.svg", "report.txt")
@@ -23,29 +24,11 @@ def open(name: str, out: Path) -> None:
     path of the page is printed.
     """
     with exit_on_findings():
-        page = _page(_place(name, out))
+        page = _page(result_folder(name, out))
         echo(str(page))
         import webbrowser
 
         webbrowser.open(page.resolve().as_uri())
-
-
-def _place(name: str, out: Path) -> Path:
-    """Return the folder of a name. Raises InputError unless it is one."""
-    from circuitlang.base.diagnostics import Finding, InputError, did_you_mean, listing
-    from circuitlang.base.source import unfit
-    from circuitlang.results.run_folders import result_names, results_named
-
-    if not unfit(name) and Path(name).is_dir():
-        return Path(name)
-    places = results_named(name, out)
-    if len(places) == 1:
-        return places[0]
-    if places:
-        cure = f"name its folder: {listing([str(place) for place in places], 'or')}"
-        raise InputError(Finding("E312", f"several results are named {name}", None, "", cure))
-    cure = did_you_mean(name, result_names(out), f"`circuitlang show {out}` lists runs")
-    raise InputError(Finding("E312", f"no result in {out} is named {name}", None, "", cure))
 
 
 def _page(folder: Path) -> Path:

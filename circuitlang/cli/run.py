@@ -74,7 +74,7 @@ class Output:
 )
 @click.option("--force", is_flag=True, help="Compute finished circuits again.")
 @click.option("-q", "--quiet", "detail", flag_value="quiet", help="Print findings alone.")
-@click.option("-v", "--verbose", "detail", flag_value="verbose", help="Print the report of every circuit, of many too.")
+@click.option("-v", "--verbose", "detail", flag_value="verbose", help="Print full reports, of many circuits too.")
 @allow_code
 def run(
     specs: tuple[Path, ...],
@@ -100,7 +100,7 @@ def run(
     """Compute the circuits of a SPEC or plan.yaml.
 
     A folder stands for all *.circuit in it. Finished circuits are skipped. A run of many circuits prints one line for
-    each instead of its report.
+    each instead of a short report; `circuitlang show --full` prints all there is to read.
     """
     files = _files(specs, text, single=bool(junit or summary))
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from circuitlang.base.diagnostics import Finding, listing
 from circuitlang.reporting.diagnostics import render as render_findings
-from circuitlang.reporting.terminal import circuit_report, comparison_report, split_report
+from circuitlang.reporting.terminal import circuit_report, comparison_report, short_report, split_report
 from circuitlang.reporting.terminal.sweep_report import sweep_report
 from circuitlang.results.outcomes import CircuitOutcome, ComparisonStatus, SplitOutcome
 from circuitlang.results.run_listener import RunListener, RunStart
@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from circuitlang.plan.compiled import CompiledPlan
     from circuitlang.plan.model import Circuit
     from circuitlang.reporting.terminal.console import Console
-    from circuitlang.results.types import Summary
+    from circuitlang.results.types import Result, Summary
 
+# The detail in which circuits are printed.
+Detail = Literal["full", "short", "line"]
 # A run of more circuits prints one line for each instead of its report.
 REPORTS_AT_MOST = 12
 _FINISHED_BEFORE = "finished before, and nothing has changed since"
@@ -41,12 +43,12 @@ class RunReport(RunListener):
     Args:
         console: Console to print to; None if the report is left out.
         compiled: Plan of the run.
-        in_full: Print the report of every circuit even if there are many.
+        in_full: Print the full report of every circuit, even if there are many.
     """
 
     def __init__(self, console: Console | None, compiled: CompiledPlan, in_full: bool = False) -> None:
         self._console, self._compiled = console, compiled
-        self._in_full = in_full or len(compiled.plan.circuits) <= REPORTS_AT_MOST
+        self._detail = detail_of(len(compiled.plan.circuits), in_full)
         self._circuits: dict[str, list[Summary]] = {}
         self._comparisons: list[ComparisonStatus] = []
         self._total: int | None = None
@@ -71,7 +73,7 @@ class RunReport(RunListener):
         if self._console and isinstance(outcome, SplitOutcome):
             print_split(self._console, outcome)
         elif self._console and isinstance(outcome, CircuitOutcome):
-            print_circuit(self._console, outcome, self._in_full)
+            print_circuit(self._console, outcome, self._detail)
 
     def compared(self, status: ComparisonStatus) -> None:
         self._comparisons.append(status)
@@ -94,16 +96,29 @@ class RunReport(RunListener):
         print_comparisons(self._console, self._comparisons)
 
 
-def print_circuit(console: Console, outcome: CircuitOutcome, in_full: bool) -> None:
+def detail_of(circuits: int, in_full: bool) -> Detail:
+    """Return the detail in which so many circuits are printed."""
+    return "full" if in_full else "short" if circuits <= REPORTS_AT_MOST else "line"
+
+
+def print_circuit(console: Console, outcome: CircuitOutcome, detail: Detail) -> None:
     """Print the report of a finished circuit, or one line about it."""
-    if in_full:
-        console.print(circuit_report.render(outcome.result, outcome.folder))
-    else:
+    if detail == "line":
         console.print(circuit_report.brief(outcome.result.summary, outcome.cached))
+    else:
+        print_report(console, outcome.result, outcome.folder, detail)
     if outcome.damage:
         console.print(f"made again: {listing(outcome.damage)}", style="dim", soft_wrap=True, markup=False)
-    if in_full:
+    if detail != "line":
         _end_report(console, outcome.cached)
+
+
+def print_report(console: Console, result: Result, folder: Path, detail: Literal["full", "short"]) -> None:
+    """Print the full or the short report of a circuit."""
+    if detail == "full":
+        console.print(circuit_report.render(result, folder))
+    else:
+        console.print(short_report.render(result.summary, folder))
 
 
 def print_split(console: Console, outcome: SplitOutcome) -> None:

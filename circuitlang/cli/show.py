@@ -11,24 +11,28 @@ import click
 from circuitlang.base.diagnostics import Finding, InputError
 from circuitlang.cli.console import exit_on_findings, print_listing, stdout
 from circuitlang.cli.parameters import PATH
+from circuitlang.cli.result_folder import result_folder
 
 T = TypeVar("T")
 
 
 @click.command()
-@click.argument("folder", type=PATH)
-def show(folder: Path) -> None:
-    """Print the reports of the results in a FOLDER.
+@click.argument("name")
+@click.option("--full", is_flag=True, help="Print full reports: all metrics, layers, strongest kernels, origin, files.")
+@click.option("--out", default="runs", show_default=True, type=PATH, help="Folder that has the results.")
+def show(name: str, full: bool, out: Path) -> None:
+    """Print the report of a result.
 
-    The folder is that of a circuit, a split, a comparison, or a run. A folder of runs is listed.
+    NAME is that of a circuit, split, comparison or run, or its folder. A folder of runs is listed.
     """
     with exit_on_findings():
-        from circuitlang.cli.run_output import REPORTS_AT_MOST, print_overview
-        from circuitlang.reporting.terminal import circuit_report, comparison_report, split_report, tables
+        from circuitlang.cli.run_output import detail_of, print_overview, print_report
+        from circuitlang.reporting.terminal import comparison_report, split_report, tables
         from circuitlang.results.comparison_folders import comparisons, read_comparison
         from circuitlang.results.reader import circuits, read, read_split, splits
         from circuitlang.results.run_folders import run_folders
 
+        folder = result_folder(name, out)
         if runs := run_folders(folder):
             print_listing(tables.runs(runs))
             return
@@ -40,9 +44,9 @@ def show(folder: Path) -> None:
         # A damaged circuit does not hide the others.
         damaged: list[Finding] = []
         results = _read_all(read, circuit_folders, damaged)
-        if len(results) <= REPORTS_AT_MOST:
+        if (detail := detail_of(len(results), full)) != "line":
             for result, place in results:
-                console.print(circuit_report.render(result, place))
+                print_report(console, result, place, detail)
                 console.print()
         for split, place in _read_all(read_split, split_folders, damaged):
             console.print(split_report.render(split, place))

@@ -82,12 +82,19 @@ def test_the_plan_a_run_leaves_runs_again_to_the_same_circuit(here, numbers_alon
 
 
 def test_show_prints_the_report_again(here, numbers_alone):
+    name = "conv5_34-snip-0.1"
     ran = call("run", "-e", LINE).stdout
-    assert call("show", "runs/inline/conv5_34-snip-0.1").stdout.split() == ran.split()
-    call("run", "-e", f"{LINE}\npreserve conv4:1 on images/dogs/* kernels<=20")
-    both = call("show", "runs/inline").stdout
-    assert "conv5_34-snip-0.1" in both
-    assert "conv4_1-annealed-20kernels" in both
+    short, full = call("show", name).stdout, call("show", name, "--full").stdout
+    assert call("show", f"runs/inline/{name}").stdout == short == ran
+    assert call("run", "-e", LINE, "--verbose").stdout.startswith(full.rstrip())
+    assert len(short.rstrip().splitlines()) <= 14
+    assert "spearman" in full
+    assert "spearman" not in short
+    assert f"circuitlang show --full runs/inline/{name}" in short
+    call("run", "-e", f"{LINE}\npreserve conv4:1 on images/dogs/* kernels<=20 criterion=magnitude")
+    both = call("show", "inline").stdout
+    assert name in both
+    assert "conv4_1-magnitude-20kernels" in both
     assert "2 of this run" in both
 
 
@@ -248,7 +255,7 @@ def test_everything_wrong_with_the_inputs_is_said_at_once(here):
         (["run", "images"], "give a file in it"),
         (["check", "images/dogs/0.png"], "is not text"),
         (["show", "images"], "holds no circuit"),
-        (["show", "nowhere"], "holds no circuit"),
+        (["show", "nowhere"], "no result in runs is named nowhere"),
         (["run", "bad.yaml"], "not a valid plan"),
     ],
 )

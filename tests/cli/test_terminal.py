@@ -19,6 +19,12 @@ PROGRAM = (sys.executable, "-m", "circuitlang")
 ENDLESS = (sys.executable, "-m", "tests.helpers.process_endings", "works:2:fifo")
 
 
+# Both sizes are in `make test` where the size has a say, for runs and for interrupts after a resize.
+both_sizes = pytest.mark.parametrize("size", [SIZES[0], pytest.param(SIZES[1], marks=pytest.mark.slow)], ids=str)
+
+pytestmark = pytest.mark.usefixtures("numbers_alone")
+
+
 @pytest.fixture
 def two(here: Path) -> Path:
     (here / "two.circuit").write_text(SPEC)
@@ -29,11 +35,11 @@ def run(size: tuple[int, int], *arguments: str) -> Session:
     return Terminal(*size, [*PROGRAM, "run", *arguments]).wait()
 
 
-def shown(size: tuple[int, int], name: str, folder: str = "runs/two") -> list[str]:
-    """The lines of a circuit's report, from `show` in a terminal of the same size."""
-    session = Terminal(*size, [*PROGRAM, "show", f"{folder}/{name}"]).wait()
-    assert session.code == 0, session.text
-    return session.lines
+def shown(size: tuple[int, int], name: str, *options: str) -> list[str]:
+    """The lines of a circuit's report, from `show` for as many columns."""
+    result = CliRunner(env={"COLUMNS": str(size[0])}).invoke(main, ["show", f"runs/two/{name}", *options])
+    assert result.exit_code == 0, result.output
+    return [line.rstrip() for line in result.stdout.rstrip().split("\n")]
 
 
 def times(block: list[str], lines: list[str]) -> int:
@@ -47,18 +53,28 @@ def has_no_status(lines: list[str]) -> bool:
 
 @pytest.mark.parametrize("size", SIZES, ids=str)
 def test_every_report_of_a_run_stays_on_a_terminal_once_and_whole(two, size):
-    session = run(size, "two.circuit")
+    session = run(size, "two.circuit", "--render", "diagram")
     assert session.code == 0, session.text
     for name in IDS:
         report = shown(size, name)
         assert times(report, session.lines) == 1, session.text
         assert session.text.count(f"╭─ {name}") == 1
-        assert any("module.pt2" in line for line in report), "with its files"
+        assert report[-2].split() == ["diagram", f"runs/two/{name}/diagram.svg"]
+        assert len(report) < SIZES[0][1], "readable at once"
     assert session.text.count("side by side in runs/two/index.html") == 1
     assert has_no_status(session.lines)
 
 
-@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_full_reports_of_a_run_stay_whole_where_they_are_longer_than_the_screen(two):
+    session = run(SIZES[0], "two.circuit", "--verbose")
+    assert session.code == 0, session.text
+    for name in IDS:
+        report = shown(SIZES[0], name, "--full")
+        assert len(report) > SIZES[0][1]
+        assert times(report, session.lines) == 1, session.text
+
+
+@both_sizes
 def test_every_report_of_several_processes_stays_once_and_whole(two, size):
     session = run(size, "two.circuit", "--jobs", "2")
     assert session.code == 0, session.text
@@ -76,7 +92,7 @@ def test_of_many_circuits_every_line_stays_once(here):
     assert has_no_status(session.lines)
 
 
-@pytest.mark.parametrize("size", SIZES, ids=str)
+@both_sizes
 def test_a_circuit_that_fails_leaves_the_reports_of_the_others(here, size):
     (here / "two.circuit").write_text(f"split conv5:34 on images/dogs/* into 5 kernels<=20\n{SPEC}")
     session = run(size, "two.circuit")
@@ -87,7 +103,7 @@ def test_a_circuit_that_fails_leaves_the_reports_of_the_others(here, size):
     assert has_no_status(session.lines)
 
 
-@pytest.mark.parametrize("size", SIZES, ids=str)
+@both_sizes
 def test_ctrl_c_says_what_is_finished_and_how_to_go_on(two, size):
     os.mkfifo("fifo")
     terminal = Terminal(*size, [*ENDLESS, "run", "two.circuit"])
@@ -98,7 +114,7 @@ def test_ctrl_c_says_what_is_finished_and_how_to_go_on(two, size):
     assert session.lines[-1] == "interrupted: 1 of 2 circuits are finished; the same command continues"
     assert times(shown(size, IDS[0]), session.lines) == 1, session.text
     assert has_no_status(session.lines)
-    assert "finished before" in run(size, "two.circuit").text
+    assert "finished before" in CliRunner().invoke(main, ["run", "two.circuit"]).stdout
 
 
 @pytest.mark.parametrize(("size", "other"), [(SIZES[0], SIZES[1]), (SIZES[1], SIZES[0])], ids=str)
@@ -110,6 +126,7 @@ def test_after_a_resize_nothing_is_lost_and_nothing_there_twice(two, size, other
     terminal.resize(*other)
     terminal.press_ctrl_c()
     session = terminal.wait()
+    assert session.lines[-1] == "interrupted: 1 of 2 circuits are finished; the same command continues"
     # A terminal of this kind loses what is to the right of its new edge.
     width = min(size[0], other[0])
     cut = [line[:width].rstrip() for line in session.lines]
@@ -117,11 +134,11 @@ def test_after_a_resize_nothing_is_lost_and_nothing_there_twice(two, size, other
     assert has_no_status(session.lines)
 
 
-def test_off_a_terminal_no_line_is_cut_and_no_column_left_out(two, numbers_alone, monkeypatch):
+def test_off_a_terminal_no_line_is_cut_and_no_column_left_out(two, monkeypatch):
     monkeypatch.delenv("COLUMNS", raising=False)
     statement = SPEC.replace("preserve", f"circuit {'long' * 25} = preserve")
     (two / "two.circuit").write_text(statement)
-    printed = CliRunner().invoke(main, ["run", "two.circuit"]).stdout
+    printed = CliRunner().invoke(main, ["run", "two.circuit", "--verbose"]).stdout
     assert printed.count(statement.strip()) == 2
     assert "in a wider terminal" not in printed
     (heading,) = re.findall(r"^ *circuit +kept.*$", printed, re.MULTILINE)

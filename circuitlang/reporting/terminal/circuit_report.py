@@ -31,8 +31,8 @@ _HEAT = ("#2166ac", "#4393c3", "#92c5de", "#888888", "#fdb863", "#e08214", "#b35
 
 
 def render(result: Result, folder: Path | None = None) -> RenderableType:
-    """Render the report of one circuit; `folder` is where its files are, if they were written."""
-    parts: list[RenderableType] = [_claim(result.summary), *_notes(result.summary), _fidelity(result.summary)]
+    """Render the full report of one circuit; `folder` is where its files are, if they were written."""
+    parts: list[RenderableType] = [claim(result.summary), *notes(result.summary), _fidelity(result.summary)]
     if result.summary.contrast:
         parts.append(_contrast(result.summary, result.summary.contrast))
     if result.summary.walk:
@@ -83,7 +83,8 @@ def _overview(summaries: Sequence[Summary], without: Collection[str]) -> Table:
     return table
 
 
-def _claim(summary: Summary) -> RenderableType:
+def claim(summary: Summary) -> RenderableType:
+    """Render the verdict and the claim about a circuit, in a box."""
     plan, fidelity = summary.plan, summary.judged
     pearson = fidelity.metrics.get("pearson", 0.0)
     text = _verdict(summary).append(": ")
@@ -93,8 +94,8 @@ def _claim(summary: Summary) -> RenderableType:
     text.append(f" ({circuit_sentences.share(summary):.1%})", "cyan")
     text.append(f" {verdict_sentences.verb(summary)} ")
     text.append(f"pearson {pearson:.3f}", f"bold {_grade(pearson)}")
-    for claim in claims(plan):
-        text.append(f", {claim}", "bold magenta")
+    for addition in claims(plan):
+        text.append(f", {addition}", "bold magenta")
     text.append(f" {circuit_sentences.where(summary)}")
     if summary.contrast and "pearson" in summary.contrast.metrics:
         text.append(", and at ")
@@ -108,7 +109,8 @@ def _verdict(summary: Summary) -> Text:
     return Text().append(verdict_sentences.title(summary), f"bold {colour}")
 
 
-def _notes(summary: Summary) -> Iterator[RenderableType]:
+def notes(summary: Summary) -> Iterator[RenderableType]:
+    """Render the caveats about a circuit."""
     for note in circuit_sentences.notes(summary):
         yield Text(f"! {note}", "yellow")
 

@@ -77,15 +77,20 @@ class ResponsiveTable:
             yield Text(f"{listing(self.spared[:number])}: in a wider terminal, and on the page", "dim")
 
 
+def aligned(rows: Mapping[str, str]) -> Table:
+    """Put texts below one another, each beside its label."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim", no_wrap=True)
+    grid.add_column(overflow="fold")
+    for label, text in rows.items():
+        grid.add_row(label, Text(text))
+    return grid
+
+
 def origin(statement: str, says: Mapping[str, str], folder: Path | None) -> Table:
     """List the statement of a result, its provenance, and its files where they were written."""
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="dim")
-    grid.add_column(overflow="fold")
-    if statement:
-        grid.add_row("spec", Text(" ".join(statement.split())))
-    for word, told in says.items():
-        grid.add_row(word, told)
+    spec = {"spec": " ".join(statement.split())} if statement else {}
+    grid = aligned({**spec, **says})
     if folder is not None:
         grid.add_row("files", Text(f"{folder}/", "bold"))
         names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []

@@ -150,10 +150,18 @@ def outcomes(summary: Summary) -> list[tuple[list[bool], str]]:
 
 def budget(summary: Summary) -> str:
     """State the requested size."""
-    size = str(summary.plan.size)
-    if summary.plan.size is None:
-        size = "the smallest that holds" if _holds(summary) else "the nearest, as none holds"
-    return f"asked for {summary.asked:,}: {size}; effective: kept and connected"
+    return f"asked for {summary.asked:,}: {_size(summary)}; effective: kept and connected"
+
+
+def counts(summary: Summary) -> str:
+    """State how many kernels were asked for, kept, and are connected."""
+    return f"{summary.asked:,} asked for ({_size(summary)}), {summary.kept:,} kept, {summary.effective:,} connected"
+
+
+def _size(summary: Summary) -> str:
+    if summary.plan.size is not None:
+        return str(summary.plan.size)
+    return "the smallest that holds" if _holds(summary) else "the nearest, as none holds"
 
 
 def precision(provenance: Provenance) -> str:

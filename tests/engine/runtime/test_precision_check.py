@@ -234,7 +234,7 @@ def test_plan_tells_them_apart(here, tf32):
     assert exact["cost"]["passes"] == 1
     assert fast["cost"]["passes"] == 3
     assert fast["cost"]["returned"] - exact["cost"]["returned"] == 8
-    assert CliRunner().invoke(main, ["run", "-e", LINE, "--fast"]).exit_code == 0
+    assert CliRunner().invoke(main, ["run", "-e", LINE, "--fast", "--verbose"]).exit_code == 0
     assert (planned()["state"], planned()["scored"]) == ("changed", "")
     assert (planned("--fast")["state"], planned("--fast")["scored"]) == ("finished", "cache")
 
@@ -253,7 +253,7 @@ def test_a_sweep_is_compared_once(here, tf32, monkeypatch):
 
 
 def test_it_is_said_wherever_the_circuit_is(here, tf32):
-    ran = CliRunner().invoke(main, ["run", "-e", LINE, "--fast"])
+    ran = CliRunner().invoke(main, ["run", "-e", LINE, "--fast", "--verbose"])
     assert ran.exit_code == 0
     folder = Path("runs/inline/conv5_34-snip-0.1")
     written = json.loads((folder / "circuit.json").read_text())
