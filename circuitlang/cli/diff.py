@@ -13,6 +13,7 @@ import msgspec
 from circuitlang.base.diagnostics import CircuitError, Finding, InputError
 from circuitlang.base.plain_files import is_there
 from circuitlang.cli.console import FINDINGS, exit_on_findings, stdout
+from circuitlang.cli.git_diff import git_diff
 from circuitlang.cli.parameters import PATH
 from circuitlang.compiler.sources import is_folder, open_source
 from circuitlang.pipeline import compile_source
@@ -23,15 +24,22 @@ from circuitlang.results.reader import read_summary
 
 
 @click.command()
-@click.argument("before", metavar="A", type=PATH)
-@click.argument("after", metavar="B", type=PATH)
+@click.argument("paths", nargs=-1, metavar="A B", type=PATH)
 @click.option("--json", "as_json", is_flag=True, help="Print the differences as JSON.")
-def diff(before: Path, after: Path, as_json: bool) -> None:
+@click.option("--git", "by_git", is_flag=True, help="Take the arguments that git gives to an external diff driver.")
+def diff(paths: tuple[Path, ...], as_json: bool, by_git: bool) -> None:
     """Show what differs in meaning between A and B.
 
     Each is a spec, a plan, or the folder of a run or circuit. For two runs the measurements, the kept kernels and the
     provenance are compared too. Exits with 1 if there is a difference.
     """
+    if by_git:
+        with exit_on_findings():
+            git_diff(paths)
+        return
+    if len(paths) != 2:
+        raise click.UsageError("give A and B")
+    before, after = paths
     with exit_on_findings():
         comparison = diff_paths(before, after)
         if as_json:

@@ -46,7 +46,7 @@ def _format(path: Path, only_check: bool, show_diff: bool) -> bool:
     original = source.text.encode() if path == STDIN else path.read_bytes()
     changed = formatted != original
     if show_diff:
-        _print_diff(source.name, original.decode(), formatted.decode())
+        print_diff(source.name, original.decode(), formatted.decode())
     elif only_check:
         if changed:
             echo(f"would format {source.name}")
@@ -66,7 +66,7 @@ def _rewrite(path: Path, content: bytes) -> None:
     write_file(path, content, "make it writable, or format a copy of it", path.stat().st_mode)
 
 
-def _print_diff(name: str, before: str, after: str) -> None:
+def print_diff(name: str, before: str, after: str) -> None:
     """Print a unified diff, coloured on a terminal."""
     # Not `splitlines`, for which more than line feeds end a line.
     old, new = (re.findall(r"[^\n]*\n|[^\n]+", text) for text in (before, after))

@@ -1,4 +1,4 @@
-"""`circuitlang lock`: the lock file of a spec."""
+"""`circuitlang lock`: the lock files of specs."""
 
 from __future__ import annotations
 
@@ -6,34 +6,45 @@ from pathlib import Path
 
 import click
 
+from circuitlang.base.plain_files import is_there
 from circuitlang.cli.console import display, echo, exit_on_findings
 from circuitlang.cli.parameters import PATH, allow_code, read_source, require_file, skip_unreadable
 
 
 @click.command()
-@click.argument("spec", type=PATH)
+@click.argument("specs", nargs=-1, required=True, metavar="SPEC...", type=PATH)
+@click.option("--existing", is_flag=True, help="Leave out specs that have no lock file yet.")
 @skip_unreadable
 @allow_code
-def lock(spec: Path, skip_unreadable: bool, allow_code: bool) -> None:
+def lock(specs: tuple[Path, ...], existing: bool, skip_unreadable: bool, allow_code: bool) -> None:
     """Record the content that the results of a SPEC depend on.
 
     The lock file lies beside the SPEC and has its meaning and hashes of the weights and of every image.
     `circuitlang run SPEC --locked` fails if anything differs from it.
     """
-    require_file(spec)
+    for spec in specs:
+        require_file(spec)
     with exit_on_findings():
-        from circuitlang import pipeline
-        from circuitlang.cli.run_output import NotePrinter
-        from circuitlang.engine.runtime.jobs import Options
-        from circuitlang.engine.runtime.lockfile import drifted, outdated
-        from circuitlang.results.run_listener import Listeners
+        from circuitlang.engine.runtime.lockfile import lock_path
 
-        with display() as shown:
-            listener = Listeners(shown.listener, NotePrinter(shown.stderr))
-            options = Options(skip_unreadable=skip_unreadable, allow_code=allow_code, listener=listener)
-            path, before, now = pipeline.lock(read_source(spec, None), options)
-        images = sum(map(len, now.images.values()))
-        weights = now.model.name or now.model.weights[:12]
-        echo(f"{path}: {images} image{'' if images == 1 else 's'}, weights {weights}")
-        for drift in [*drifted(before, now), *outdated(before.versions, now.versions)] if before else []:
-            echo(f"  {drift.message}" + (f": {drift.label}" if drift.label else ""))
+        for spec in specs:
+            if not existing or is_there(lock_path(spec)):
+                _lock(spec, skip_unreadable, allow_code)
+
+
+def _lock(spec: Path, skip_unreadable: bool, allow_code: bool) -> None:
+    from circuitlang import pipeline
+    from circuitlang.cli.run_output import NotePrinter
+    from circuitlang.engine.runtime.jobs import Options
+    from circuitlang.engine.runtime.lockfile import drifted, outdated
+    from circuitlang.results.run_listener import Listeners
+
+    with display() as shown:
+        listener = Listeners(shown.listener, NotePrinter(shown.stderr))
+        options = Options(skip_unreadable=skip_unreadable, allow_code=allow_code, listener=listener)
+        path, before, now = pipeline.lock(read_source(spec, None), options)
+    images = sum(map(len, now.images.values()))
+    weights = now.model.name or now.model.weights[:12]
+    echo(f"{path}: {images} image{'' if images == 1 else 's'}, weights {weights}")
+    for drift in [*drifted(before, now), *outdated(before.versions, now.versions)] if before else []:
+        echo(f"  {drift.message}" + (f": {drift.label}" if drift.label else ""))

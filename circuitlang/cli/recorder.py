@@ -1,4 +1,4 @@
-"""Record of a run for other programs: JUnit XML and a JSON summary."""
+"""Record of a run for other programs: JUnit XML, and a summary as JSON or Markdown."""
 
 from __future__ import annotations
 
@@ -90,10 +90,12 @@ def _write(recording: Recording, junit: Path | None, summary: Path | None) -> No
     if junit is None and summary is None:
         return
     from circuitlang.reporting.ci.junit import junit as as_junit
+    from circuitlang.reporting.ci.markdown import markdown
     from circuitlang.reporting.ci.run_summary import run_summary
     from circuitlang.results.writer import write_file
 
     record = recording.record()
-    for path, render in ((junit, as_junit), (summary, run_summary)):
+    as_summary = markdown if summary is not None and summary.suffix == ".md" else run_summary
+    for path, render in ((junit, as_junit), (summary, as_summary)):
         if path is not None:
             write_file(path, render(record), "give another place for it")

@@ -63,7 +63,9 @@ class Output:
 @click.option("--only", multiple=True, metavar="ID", help="Compute only the circuit with this id; repeatable.")
 @click.option("--shard", default="1/1", metavar="I/N", help="Compute only every N-th circuit, starting with the I-th.")
 @click.option("--junit", type=FILE, metavar="FILE", help="Write assertions and failures as JUnit XML, for CI.")
-@click.option("--summary", type=FILE, metavar="FILE", help="Write assertions, failures and measurements as JSON.")
+@click.option(
+    "--summary", type=FILE, metavar="FILE", help="Write the same, with measurements, as JSON or Markdown (FILE.md)."
+)
 @click.option(
     "--progress",
     default="auto",
