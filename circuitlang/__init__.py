@@ -15,6 +15,7 @@ from circuitlang.base.diagnostics import CircuitError, InputError, OutputError, 
 from circuitlang.base.source import Source
 
 if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
     from torch import nn
 
     from circuitlang.api import LoadedCircuit, LoadedComparison, Run
@@ -214,6 +215,13 @@ def compare(*circuits: str | Path | LoadedCircuit) -> LoadedComparison:
     from circuitlang import api
 
     return api.compare([Path(circuit) if isinstance(circuit, str | Path) else circuit.folder for circuit in circuits])
+
+
+def load_ipython_extension(shell: InteractiveShell) -> None:
+    """Add the cell magic `%%circuit` to IPython, which calls this for `%load_ext circuitlang`."""
+    from circuitlang.api.notebook import register
+
+    register(shell)
 
 
 def _notebook_lines(findings: Sequence[Finding]) -> list[str]:

@@ -4,6 +4,7 @@
 - `runs`: the circuits of a run.
 - `comparisons`: what circuits have in common.
 - `running`: a spec, or one circuit, run with objects of the program.
+- `notebook`: the cell magic `%%circuit`.
 - `tables`: results as pandas data frames.
 - `plots`: results as matplotlib axes.
 - `frames`: pages in a notebook.
