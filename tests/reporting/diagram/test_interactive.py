@@ -269,7 +269,7 @@ def test_it_opens_whole_with_words_that_can_be_read(show, width):
             slide(page, setting)
         assert inside(page, "#stage", ".circuit-node")
         assert page.locator(".circuit-target").is_visible()
-        sizes = page.evaluate("""[...document.querySelectorAll("#drawing text")]
+        sizes = page.evaluate("""[...document.querySelectorAll("#drawing text, #headings text")]
             .filter((one) => one.getBoundingClientRect().width)
             .map((one) => one.getScreenCTM().a * parseFloat(getComputedStyle(one).fontSize))""")
         assert min(sizes) >= 8.99

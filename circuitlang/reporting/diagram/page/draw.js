@@ -45,10 +45,9 @@ function render() {
     if (edge.dashed) edge.element.setAttribute("stroke-dasharray", `${round(6 + width)} ${round(3 + width)}`);
   }
   for (const node of nodes) put(node);
+  drawMap();
   if (!zoomed) fit();
   else look();
-  drawHeadings();
-  drawMap();
   showImages();
   refresh();
 }

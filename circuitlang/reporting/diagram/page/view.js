@@ -19,16 +19,31 @@ function fit() {
   look({ scale, x: EDGE + (room.width - plan.width * scale) / 2, y: HEAD + (room.height - plan.height * scale) / 2 });
 }
 
+// While the camera moves, what is painted already is moved as it is, which takes no time; it is painted anew at rest.
+const painted = { x: 0, y: 0, scale: 1 };
+const REST = 140;
+let moving = 0;
+
 /** Move the camera; some of the drawing always stays in sight. */
-function look(next = camera) {
-  const { clientWidth: width, clientHeight: height } = stage, sized = next.scale !== camera.scale;
+function look(next = camera, fluid = false) {
+  const { clientWidth: width, clientHeight: height } = stage;
   camera.scale = next.scale;
   const wide = plan.width * camera.scale, tall = plan.height * camera.scale;
   camera.x = Math.min(Math.max(next.x, 80 - wide), width - 80);
   camera.y = Math.min(Math.max(next.y, HEAD + 40 - tall), height - 60);
-  drawing.setAttribute("viewBox", `0 0 ${Math.max(width, 1)} ${Math.max(height, 1)}`);
-  view.setAttribute("transform", `translate(${camera.x.toFixed(2)} ${camera.y.toFixed(2)}) scale(${camera.scale.toFixed(4)})`);
-  if (sized || next !== camera) drawLabels();
+  clearTimeout(moving);
+  if (fluid) {
+    const grown = camera.scale / painted.scale;
+    drawing.style.willChange = "transform";
+    drawing.style.transform = `translate(${camera.x - painted.x * grown}px, ${camera.y - painted.y * grown}px) scale(${grown})`;
+    moving = setTimeout(() => look(), REST);
+  } else {
+    drawing.style.willChange = drawing.style.transform = "";
+    Object.assign(painted, camera);
+    drawing.setAttribute("viewBox", `0 0 ${Math.max(width, 1)} ${Math.max(height, 1)}`);
+    view.setAttribute("transform", `translate(${camera.x.toFixed(2)} ${camera.y.toFixed(2)}) scale(${camera.scale.toFixed(4)})`);
+    drawLabels();
+  }
   drawHeadings();
   frameMap();
 }
@@ -38,13 +53,13 @@ function zoom(times, x = stage.clientWidth / 2, y = stage.clientHeight / 2) {
   const grown = scale / camera.scale;
   zoomed = true;
   unpoint();
-  look({ scale, x: x - (x - camera.x) * grown, y: y - (y - camera.y) * grown });
+  look({ scale, x: x - (x - camera.x) * grown, y: y - (y - camera.y) * grown }, true);
   remember();
 }
 
 function pan(right, down) {
   zoomed = true;
-  look({ scale: camera.scale, x: camera.x + right, y: camera.y + down });
+  look({ scale: camera.scale, x: camera.x + right, y: camera.y + down }, true);
   remember();
 }
 
