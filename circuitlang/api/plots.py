@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from circuitlang.reporting.text.extension_calls import without_defaults
 from circuitlang.results.types import Result
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def run_axes(results: Sequence[Result], axes: Axes | None, metric: str) -> Axes:
     for result in results:
         summary = result.summary
         value = summary.flat().get(metric, float("nan"))
-        name = f"{summary.plan.target}, {summary.plan.criterion}"
+        name = f"{summary.plan.target}, {without_defaults(summary.plan.criterion)}"
         lines[name].append((100 * summary.kept / max(summary.relevant, 1), value))
     for name, points in lines.items():
         shares, values = zip(*sorted(points), strict=True)

@@ -27,6 +27,7 @@ from circuitlang.plan.model import Plan
 from circuitlang.plan.schema import FILE, schema
 from circuitlang.plan.yaml import read_plan
 from circuitlang.plugins.protocols import CRITERIA, passes_of
+from circuitlang.reporting.text.extension_calls import without_defaults
 from circuitlang.results.outputs import FORMATS
 from tests.conftest import draw_pictures
 from tests.helpers.outcomes import outcomes
@@ -376,8 +377,9 @@ def test_the_tree_says_what_the_json_says(here):
         assert f"found on {each['found_on']} of {each['images']}, measured on {each['measured_on']} held out" in part
         assert f"{each['cost']['passes']} pass" in part
         for setting in each["settings"]:
-            loud = rf"{setting['word']} +{re.escape(setting['value'])} +{re.escape(setting['origin'])}"
-            default = re.escape(f"{setting['word']}={setting['value']}")
+            value = without_defaults(setting["value"])
+            loud = rf"{setting['word']} +{re.escape(value)} +{re.escape(setting['origin'])}"
+            default = re.escape(f"{setting['word']}={value}")
             assert re.search(default if setting["origin"] == "default" else loud, part)
         assert each["cost"]["finding"] == pytest.approx(printed(part, f"{each['cost']['passes']:g} pass"), rel=0.005)
         assert each["cost"]["measuring"] == pytest.approx(printed(part, "measuring in 13"), rel=0.005)

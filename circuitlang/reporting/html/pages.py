@@ -14,6 +14,7 @@ from markupsafe import Markup
 from circuitlang.base.printable import lines
 from circuitlang.reporting.diagram.svg import FORBIDDEN
 from circuitlang.reporting.text import circuit_sentences
+from circuitlang.reporting.text.extension_calls import curve_label, without_defaults
 
 _FOLDER = Path(__file__).with_name("templates")
 
@@ -39,7 +40,8 @@ def _environment() -> Environment:
         finalize=shown,
     )
     environment.filters |= {"number": "{:,}".format, "percent": percent, "fixed": "{:.3f}".format, "signed": signed}
-    environment.filters["interval"] = circuit_sentences.interval
+    environment.filters |= {"interval": circuit_sentences.interval, "written": without_defaults}
+    environment.filters["curve_label"] = curve_label
     return environment
 
 

@@ -15,6 +15,7 @@ from circuitlang.plugins.protocols import METRICS
 from circuitlang.reporting.html.pages import render
 from circuitlang.reporting.terminal.comparison_report import claims, title
 from circuitlang.reporting.text import circuit_sentences, split_sentences, verdict_sentences
+from circuitlang.reporting.text.extension_calls import curve_label
 from circuitlang.results.assertions import assertions
 from circuitlang.results.comparison import Comparison
 from circuitlang.results.split import Split
@@ -132,7 +133,7 @@ def _series(curve: Curve, number: Callable[[Summary], float], metric: str = "") 
     whole = sorted(feature for feature in features if all(feature in point.found for point in curve.points))
     members = [[number(point.found[feature]) for point in curve.points] for feature in whole]
     return Series(
-        curve.label,
+        curve_label(curve),
         [point.size for point in curve.points],
         [spread.value for spread in spreads],
         [spread.low for spread in spreads],

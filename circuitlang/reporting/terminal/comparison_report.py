@@ -13,6 +13,7 @@ from rich.text import Text
 from circuitlang.base.diagnostics import listing
 from circuitlang.reporting.terminal.layout import Claim, empty_table, section, separated
 from circuitlang.reporting.text import circuit_sentences
+from circuitlang.reporting.text.extension_calls import without_defaults
 from circuitlang.results.comparison import Agreement, Comparison, Member, Pair, letter
 from circuitlang.results.overlap import Part
 
@@ -161,7 +162,7 @@ def _members(comparison: Comparison) -> RenderableType:
             each.images,
             count_of(each.kept, each),
             fidelity(each),
-            Text(each.how, "dim"),
+            Text(without_defaults(each.how), "dim"),
         )
     return section("circuits", f"of {comparison.model}; pearson with the network's map", table)
 

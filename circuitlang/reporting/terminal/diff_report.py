@@ -18,6 +18,7 @@ from circuitlang.base.diagnostics import Finding, InputError
 from circuitlang.base.plain_files import is_there
 from circuitlang.plan.diff import Change, Difference, Side, difference
 from circuitlang.plan.model import Circuit as CircuitPlan
+from circuitlang.reporting.text.extension_calls import without_defaults
 from circuitlang.results.reader import parts, read
 from circuitlang.results.types import Circuit, Result, Summary
 
@@ -222,7 +223,7 @@ def _asked(each: Difference) -> RenderableType:
 
 
 def _change(change: Change) -> Text:
-    before, after = (value or "nothing" for value in (change.before, change.after))
+    before, after = (without_defaults(value) or "nothing" for value in (change.before, change.after))
     values = f"  {change.name}: ", (before, "red"), " → ", (after, "green")
     return Text.assemble(*values, (_places(change.before_place, change.after_place), "dim"))
 

@@ -10,6 +10,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from circuitlang.base.diagnostics import listing
+from circuitlang.reporting.text.extension_calls import without_defaults
 
 if TYPE_CHECKING:
     from circuitlang.results.forecast import CircuitForecast, Forecast, ImageSet
@@ -83,15 +84,16 @@ def _circuit(tree: Tree, circuit: CircuitForecast) -> None:
     if circuit.refused:
         branch.add(Text.assemble(_word("because of"), (listing(circuit.refused), "red")))
     given = [each for each in circuit.settings if each.origin != "default"]
-    width = min(max((len(each.value) for each in given), default=0), _VALUE)
-    for each in given:
-        branch.add(Text.assemble(_word(each.word), f"{each.value:<{width}}", (f"  {each.origin}".rstrip(), "cyan")))
+    values = [without_defaults(each.value) for each in given]
+    width = min(max(map(len, values), default=0), _VALUE)
+    for each, value in zip(given, values, strict=True):
+        branch.add(Text.assemble(_word(each.word), f"{value:<{width}}", (f"  {each.origin}".rstrip(), "cyan")))
     branch.add(Text.assemble(_word("kernels"), *_kernels(circuit)))
     branch.add(Text.assemble(_word("images"), *_image_counts(circuit)))
     if circuit.cost is not None:
         branch.add(Text.assemble(_word("cost"), *_cost(circuit)))
     if defaults := [each for each in circuit.settings if each.origin == "default"]:
-        said = "  ".join(f"{each.word}={each.value}" for each in defaults)
+        said = "  ".join(f"{each.word}={without_defaults(each.value)}" for each in defaults)
         branch.add(Text.assemble(_word("default"), (said, "dim")))
 
 

@@ -12,10 +12,13 @@ from rich.table import Table
 from rich.text import Text
 
 from circuitlang.reporting.text import circuit_sentences
+from circuitlang.reporting.text.extension_calls import curve_label
 from circuitlang.results.sweep import Curve, Sweep
 
 # Columns between two cells of the table, and of what is left and right of all of them.
 _BETWEEN, _BESIDE = 2, 26
+# Columns of a label from which on it is folded.
+_LABEL = 24
 # Sizes of a plot: its rows, the columns of its axis, its least columns, and those between two plots.
 _ROWS, _AXIS, _PLOT, _GAP = 9, 5, 36, 2
 _MEDIAN, _INTERVAL, _BASELINE = "●", "│", "·"
@@ -49,7 +52,8 @@ class _Tables:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         curves = self.sweep.curves
         cells = [_cell(curve, size, self.sweep.metric) for curve in curves for size in self.sweep.sizes]
-        wide = max(len(each.plain) for each in cells)
+        labels = [min(len(curve_label(curve)), _LABEL) for curve in curves]
+        wide = max(*labels, *(len(each.plain) for each in cells))
         room = max(1, (options.max_width - _BESIDE) // (wide + _BETWEEN))
         # No last table of a single column, where that can be.
         each = math.ceil(len(curves) / math.ceil(len(curves) / room))
@@ -60,7 +64,7 @@ class _Tables:
 
 def _table(sweep: Sweep, curves: Sequence[Curve], wide: int) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for title in ("size", f"{sweep.noun}s", *(curve.label for curve in curves)):
+    for title in ("size", f"{sweep.noun}s", *map(curve_label, curves)):
         table.add_column(title, justify="right", overflow="fold", max_width=wide)
     table.add_column(sweep.baseline_name, justify="right", style="dim", overflow="fold", max_width=9)
     baselines = sweep.baselines(sweep.metric)
@@ -119,7 +123,8 @@ def _plot(sweep: Sweep, curve: Curve, wide: int) -> list[str]:
         for number in range(row(spread.high), row(spread.low) + 1):
             cells[number][column] = _INTERVAL
         cells[row(spread.value)][column] = _MEDIAN
-    title = curve.label if len(curve.label) <= wide else f"{curve.label[: wide - 1]}…"
+    label = curve_label(curve)
+    title = label if len(label) <= wide else f"{label[: wide - 1]}…"
     ticks = {row(1.0): "1.0", row(0.5): "0.5", row(0.0): "0.0"}
     lines = [f"{ticks.get(number, ''):>3} ┤" + "".join(line) for number, line in enumerate(cells)]
     return [title.ljust(wide), *lines, *_sizes(sweep, columns, wide)]

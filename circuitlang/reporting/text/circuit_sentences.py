@@ -5,6 +5,7 @@ from __future__ import annotations
 from circuitlang.base.diagnostics import listing
 from circuitlang.plan.clauses import claims
 from circuitlang.reporting.text import verdict_sentences
+from circuitlang.reporting.text.extension_calls import without_defaults
 from circuitlang.results.assertions import failed_bounds
 from circuitlang.results.types import Provenance, Summary
 from circuitlang.results.verdict import verdict
@@ -177,8 +178,8 @@ def origin(summary: Summary) -> dict[str, str]:
     if summary.parameters is not None and summary.rounding is not None:
         module = f"{summary.parameters:,} parameters, differs by at most {summary.rounding:g} of the largest value"
     return {
-        "criterion": f"{plan.criterion}{precision(provenance)}",
-        "ablation": str(plan.ablation),
+        "criterion": f"{without_defaults(plan.criterion)}{precision(provenance)}",
+        "ablation": without_defaults(plan.ablation),
         "weights": "as in the network" if plan.calibrate == "none" else f"refitted, calibrate={plan.calibrate}",
         "provenance": f"{hashes}, circuitlang {provenance.versions.get('circuitlang', '?')}",
         "module": f"module.pt2: {module}",

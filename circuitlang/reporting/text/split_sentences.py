@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from circuitlang.base.diagnostics import listing
 from circuitlang.reporting.text import circuit_sentences
+from circuitlang.reporting.text.extension_calls import without_defaults
 from circuitlang.results.split import SIGNIFICANT, ClusterTest, SpecificityTest, Split
 
 
@@ -53,9 +54,10 @@ def notes(split: Split) -> list[str]:
     """Return the caveats about a split."""
     notes = []
     if split.vectors != split.plan.criterion:
+        vectors, criterion = without_defaults(split.vectors), without_defaults(split.plan.criterion)
         notes.append(
-            f"Images are clustered by {split.vectors}: {split.plan.criterion}, which finds the circuits, has no "
-            "scores for a single image."
+            f"Images are clustered by {vectors}: {criterion}, which finds the circuits, has no scores for a single "
+            "image."
         )
     if unheld := [str(number) for number, kind in enumerate(split.kinds, 1) if not kind.test]:
         notes.append(f"No held-out image is nearest to part {listing(unheld)}.")
@@ -77,8 +79,9 @@ def origin(split: Split) -> dict[str, str]:
     images = f"images {provenance.train_images[:12]}"
     names = ("circuitlang", "scikit-learn")
     versions = ", ".join(f"{name} {provenance.versions.get(name, '?')}" for name in names)
+    vectors = without_defaults(split.vectors)
     return {
-        "clustered by": f"{split.vectors}, of {split.relevant:,} kernels, k-means, seed {split.plan.seed}",
-        "criterion": f"{split.plan.criterion}{circuit_sentences.precision(provenance)}",
+        "clustered by": f"{vectors}, of {split.relevant:,} kernels, k-means, seed {split.plan.seed}",
+        "criterion": f"{without_defaults(split.plan.criterion)}{circuit_sentences.precision(provenance)}",
         "provenance": f"weights {provenance.weights[:12]}, {images}, {versions}",
     }
