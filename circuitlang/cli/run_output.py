@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -134,25 +135,20 @@ def _end_report(console: Console, cached: bool) -> None:
 
 
 def print_overview(console: Console, circuits: list[Circuit], summaries: list[Summary]) -> None:
-    """Print one line for each circuit, and the sweeps.
-
-    In a run of many circuits the members of a sweep get no line of their own, and the others are sorted by fidelity.
-    """
-    swept = sweeps(circuits, {summary.plan.id: summary for summary in summaries})
+    """Print one line for each circuit, of many sorted by fidelity, and the sweeps."""
     if len(summaries) > REPORTS_AT_MOST:
         console.print()
-        members = {circuit.plan.id for sweep in swept for circuit in sweep.circuits}
-        summaries = [summary for summary in summaries if summary.plan.id not in members]
-        summaries.sort(key=_fidelity, reverse=True)
-    if summaries:
-        console.print(circuit_report.overview(summaries))
-    for sweep in swept:
+        summaries = sorted(summaries, key=_fidelity, reverse=True)
+    console.print(circuit_report.overview(summaries))
+    for sweep in sweeps(circuits, {summary.plan.id: summary for summary in summaries}):
         console.print(sweep_report(sweep))
         console.print()
 
 
 def _fidelity(summary: Summary) -> float:
-    return summary.judged.metrics.get("pearson", 0.0)
+    value = summary.judged.metrics.get("pearson", 0.0)
+    # A value that isn't a number has no order.
+    return -math.inf if math.isnan(value) else value
 
 
 def print_comparisons(console: Console, statuses: Sequence[ComparisonStatus]) -> None:

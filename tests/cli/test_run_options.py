@@ -13,7 +13,10 @@ from circuitlang.cli.main import main
 
 SPEC = "preserve conv5:[30, 32] on images/dogs/* kernels<=20 criterion=magnitude\n"
 IDS = [f"conv5_{channel}-magnitude-20kernels" for channel in (30, 32)]
-MANY = "preserve conv1:[0..12] on images/dogs/* kernels<=2 criterion=magnitude\n"
+# A sweep of twelve circuits, and one more.
+MANY = """preserve conv1:[0..5] on images/dogs/* kernels<=each(1, 2) criterion=magnitude
+preserve conv1:6 on images/dogs/* kernels<=2 criterion=magnitude
+"""
 
 pytestmark = pytest.mark.usefixtures("here", "numbers_alone")
 
@@ -67,6 +70,7 @@ def test_many_circuits_are_sorted_by_fidelity_and_verbose_reports_each():
     assert len(values) == 13
     assert values == sorted(values, reverse=True)
     assert len(set(values)) > 1
+    assert "medians of 6 features" in table
     assert run(MANY, "-v").stdout.count("╭─ conv1_") == 13
 
 
