@@ -10,7 +10,9 @@ Four kinds of text are made here, and compared by the tests with what stands in 
 A page's commands run one after the other in a copy of the project's examples and specs: those of the README at the
 top, those of `specs/` there, those of `docs/start/` in an empty folder, all others in `examples/`. A block with a
 `title="NAME"` is a file, which is there for the commands below it. The `python` blocks of a page are one program, which
-runs after the commands above it. `python docs/renew.py PAGE` renews single pages.
+runs after the commands above it. Commands of a `console` block with a title run where the network and the photographs
+of `../shared/real` are, and not in tests. A page's images `images/gallery/RUN.CIRCUIT.svg` are diagrams of its runs.
+`python docs/renew.py PAGE` renews single pages.
 """
 
 from __future__ import annotations
@@ -46,6 +48,8 @@ _FENCE = re.compile(
 )
 _PAGES = ("README.md", "CONTRIBUTING.md", "docs/**/*.md", "examples/*.md", "specs/*.md", "specs/*/*.md")
 _SEPARATOR = "===="
+_REAL = ROOT.parent / "shared" / "real"
+_DIAGRAM = re.compile(r"images/gallery/(?P<run>[\w-]+)\.(?P<circuit>[\w-]+)\.svg")
 
 
 @dataclass(frozen=True)
@@ -141,11 +145,15 @@ def sandbox(folder: Path, page: Path) -> Path:
     return folder / {".": "", "docs/start": "circuits"}.get(at, "specs" if at.split("/")[0] == "specs" else "examples")
 
 
-def transcript(found: list[Block], folder: Path, programs: Path = PROGRAMS) -> Iterator[tuple[Block, Step, str]]:
+def transcript(
+    found: list[Block], folder: Path, programs: Path = PROGRAMS, real: bool = False
+) -> Iterator[tuple[Block, Step, str]]:
     """Run a page's commands and its program; yield the block of an output, the command, and what it prints."""
     printed: Iterator[str] | None = None
     for block, following in zip(found, [*found[1:], None], strict=False):
-        if block.title:
+        if block.language == "console" and block.title and not real:
+            continue
+        if block.title and block.language != "console":
             folder.joinpath(block.title).parent.mkdir(parents=True, exist_ok=True)
             folder.joinpath(block.title).write_text(block.text, encoding="utf-8")
         elif block.language == "console":
@@ -172,6 +180,7 @@ def renewed(page: Path) -> str:
     with tempfile.TemporaryDirectory() as temporary:
         folder = sandbox(Path(temporary), page)
         changes = list(_changes(blocks(text), folder))
+        copy_diagrams(text, folder)
     for block, new in reversed(changes):
         text = text[: block.start] + new + text[block.end :]
     return text
@@ -179,7 +188,8 @@ def renewed(page: Path) -> str:
 
 def _changes(found: list[Block], folder: Path) -> Iterator[tuple[Block, str]]:
     outputs: dict[Block, list[str]] = {}
-    for block, step, printed in transcript(found, folder):
+    real = link_real(folder)
+    for block, step, printed in transcript(found, folder, real=real):
         lines = outputs.setdefault(block, [])
         lines += [f"$ {step.command}"] if block.language == "console" else []
         lines += [printed] if printed else []
@@ -188,6 +198,27 @@ def _changes(found: list[Block], folder: Path) -> Iterator[tuple[Block, str]]:
             yield block, "\n".join(outputs[block]) + "\n"
         elif block.language == "circuit-error" and following is not None:
             yield following, findings(block.text)
+
+
+def link_real(folder: Path) -> bool:
+    """Link a real network and photographs into a folder; return whether they are there."""
+    if _REAL.exists():
+        folder.joinpath("photos").symlink_to(_REAL / "images")
+        folder.joinpath("squeezenet1_0.safetensors").symlink_to(_REAL / "squeezenet1_0.safetensors")
+    return _REAL.exists()
+
+
+def copy_diagrams(page: str, folder: Path) -> None:
+    """Copy the diagrams that a page shows from the runs of its commands; those of photographs without their images."""
+    for match in _DIAGRAM.finditer(page):
+        drawn = folder / "runs" / match["run"] / match["circuit"] / "diagram.svg"
+        if drawn.exists():
+            svg = drawn.read_text(encoding="utf-8")
+            if "photos/" in folder.joinpath(f"{match['run']}.circuit").read_text(encoding="utf-8"):
+                svg = re.sub("<image[^>]*>", "", svg)
+            target = ROOT / "docs" / match[0]
+            target.parent.mkdir(exist_ok=True)
+            target.write_text(svg, encoding="utf-8")
 
 
 def criteria() -> str:

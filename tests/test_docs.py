@@ -193,6 +193,39 @@ def test_the_menu_has_every_page_once() -> None:
     assert sorted(menu) == sorted(str(path.relative_to(ROOT / "docs")) for path in ROOT.glob("docs/**/*.md"))
 
 
+def test_no_diagram_of_the_documentation_has_photographs() -> None:
+    """They belong to others."""
+    page = ROOT.joinpath("docs", "gallery.md").read_text(encoding="utf-8")
+    shown = {block.title.removesuffix(".circuit"): block.text for block in renew.blocks(page) if block.title}
+    diagrams = sorted(ROOT.glob("docs/images/gallery/*.svg"))
+    assert {path.name.split(".")[0] for path in diagrams} <= set(shown)
+    for path in diagrams:
+        photos = "photos/" in shown[path.name.split(".")[0]]
+        assert ("<image" in path.read_text(encoding="utf-8")) is not photos
+
+
+@pytest.mark.slow
+def test_the_gallery_is_what_its_specs_draw(tmp_path: Path, programs: Path) -> None:
+    page = ROOT / "docs" / "gallery.md"
+    text = page.read_text(encoding="utf-8")
+    folder = renew.sandbox(tmp_path, page)
+    list(renew.transcript(renew.blocks(text), folder, programs))
+    drawn = sorted(folder.glob("runs/*/*/diagram.svg"))
+    shown = {name: ROOT / "docs" / "images" / "gallery" / name for name in re.findall(r"gallery/([\w.-]+\.svg)", text)}
+    compared = 0
+    for path in drawn:
+        there = shown.get(f"{path.parents[1].name}.{path.parent.name}.svg")
+        if there is not None:
+            labels = [
+                tuple(re.findall(r"<text[^>]*>([^<]+)</text>", svg.read_text(encoding="utf-8")))
+                for svg in (there, path)
+            ]
+            assert labels[0]
+            assert difference(*labels) == "", f"{there.name}; `make renew` may be due"
+            compared += 1
+    assert compared == 3
+
+
 def test_no_link_of_a_page_leads_nowhere() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8")):
