@@ -100,7 +100,7 @@ MUTATIONS = (
     Mutation("scoring", _SCORER, "own[path] / numbers[0] - others[path] / numbers[1]",
              "own[path] / numbers[0] - others[path] / numbers[0]"),
     Mutation("scoring", _SCORER, "scores[path].cpu().double() * mask", "scores[path].cpu().double() * (mask | True)"),
-    Mutation("scoring", _SCORER, "if each.source == sources[number]:", "if each.source[1] == sources[number][1]:"),
+    Mutation("scoring", _SCORER, "if request.source == sources[number]:", "if request.source[1] == sources[number][1]:"),
     Mutation("scoring", _SCORER, "top, left = i * kernels.dilation[0], j * kernels.dilation[1]",
              "top, left = i * kernels.dilation[0], j"),
     # Windows, blocks, axes, neighbours; paths that forget or invent channels.
@@ -120,7 +120,7 @@ MUTATIONS = (
              "return same(call, steps, None, 1)"),
     Mutation("graph", _RULES, "return same(call, steps, windows_of(kernel, stride, padding, dilation))",
              "return same(call, steps, windows_of(kernel, stride, padding))"),
-    Mutation("graph", _RULES, "place = axis if kept else axis - sum(each < axis for each in over)", "place = axis"),
+    Mutation("graph", _RULES, "place = axis if kept else axis - sum(reduced < axis for reduced in over)", "place = axis"),
     Mutation("graph", _RULES, "return same(call, steps, ONE if axes == {axis} else None, int(axis in axes))",
              "return same(call, steps, ONE if axes == {axis} else None, 0)"),
     Mutation("graph", _PATHS, "values.scatter_reduce_(0, index, source, \"amin\")",
