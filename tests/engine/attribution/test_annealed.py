@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import operator
 from itertools import pairwise
 
 import pytest
@@ -38,6 +39,9 @@ def naive_annealed(module, path, unit, x, relevant, k, batch, scale, means, seed
     x = x[sorted(range(len(x)), key=lambda number: seeded(x[number], seed).initial_seed())]
     f = naive_trace(module, path, unit, x)[0].detach()
     few = f[0].numel() < 16
+    centred = [(own - f.mean()).flatten().tolist() for own in f]
+    products = [[sum(map(operator.mul, one, other)) for other in centred] for one in centred]
+    dimensions = sum(products[n][n] for n in range(len(x))) ** 2 / sum(each**2 for row in products for each in row)
     batches = math.ceil(len(x) / max(1, min(batch, len(x) // 12)))
     generator = torch.Generator().manual_seed(seed)
 
@@ -101,7 +105,7 @@ def naive_annealed(module, path, unit, x, relevant, k, batch, scale, means, seed
                 logit[kernel] -= 0.05 * phase * mean / (math.sqrt(square) + 1e-8)
             else:
                 side = 1 if kernel in kept else -1
-                change[kernel] = -mean + side * 50 * square / (4 * max(now, 0.02))
+                change[kernel] = -mean + side * 0.75 * dimensions * square / max(now, 0.02)
         rms = math.sqrt(sum(each**2 for each in change.values()) / size)
         share = min(0.04 * (0.01 * total / size) ** 1.3, 0.2)
         for kernel, each in change.items():

@@ -19,8 +19,9 @@ from circuitlang.plugins.protocols import Count, CriterionName, Edits, Scores, S
 _MOMENTUM, _SQUARES, _LOSSES = 0.9, 0.98, 0.9
 # The size of a step relative to the scale of log ranks: above `_FEW` of all kernels, and below.
 _FEW, _RATE_MANY, _RATE_FEW = 0.15, 0.05, 0.1
-# The weight of the curvature term, the farthest step of one kernel, and the least loss that curvature is divided by.
-_CURVATURE, _FARTHEST, _LEAST_LOSS = 50.0, 3.0, 0.02
+# The weight of the curvature term for each independent value of a map, the farthest step of one kernel, and the least
+# loss that curvature is divided by.
+_CURVATURE, _FARTHEST, _LEAST_LOSS = 0.75, 3.0, 0.02
 # The share of the logits that a step forgets at 1% of the kernels, its growth towards smaller circuits, its maximum.
 _FORGET, _FORGET_GROWTH, _FORGET_MOST = 0.04, 1.3, 0.2
 # Below this loss, the rate falls with it: what is left of the gradients is noise.
@@ -113,8 +114,10 @@ def annealed(
     With g the gradient, v and h the bias-corrected moving averages of g (0.9) and of its square (0.98), mu that of the
     loss (0.9), which all begin anew at each rung, and m the mask: while K >= 0.15 N, logits change by
     -0.05 v / sqrt(h). For smaller K they shrink by the share min(0.04 (0.01 N / K)^1.3, 0.2), and change by 0.1 S,
-    where S = -v + (2m - 1) 50 h / (4 max(mu, 0.02)) is divided by its root mean square per kept kernel and is 3 at
-    most. The curvature term, with h as Fisher information, holds what is kept and keeps out what is removed. While mu
+    where S = -v + (2m - 1) 0.75 d h / max(mu, 0.02) is divided by its root mean square per kept kernel and is 3 at
+    most. The curvature term, with h as Fisher information, holds what is kept and keeps out what is removed. It counts
+    the independent values of a map, d = trace(G)^2 / ||G||^2, with G the products of the centred maps of all images: 1
+    if a map is a single number or always looks the same, 10 to 20 in the middle of a network of photographs. While mu
     is below 0.1, what is left of the gradients is noise, and rates and share fall with it. What `base` gives zero stays
     out.
 
@@ -133,9 +136,10 @@ def annealed(
     """
     # A difference in the last bit of a map would grow with every step.
     with one_thread():
-        logits, samples = _Logits(scoring), _Samples(scoring, batch, images)
+        samples = _Samples(scoring, batch, images)
         if samples.constant:
             return scoring.score("greedy")
+        logits = _Logits(scoring, samples.dimensions)
         course = _course(logits.size, scoring.budget, passes)
         learning = _Learning(scoring, logits, samples, scale, base, course.between)
         start = learning.rung(course.rungs[:1])["logits"]
@@ -225,6 +229,7 @@ class _Samples:
         self.variance = float(self.wanted.double().var(unbiased=False))
         # A single number, or a feature that is the same everywhere: there is nothing to be correlated with.
         self.constant = self.variance <= 1e-12 * float(self.wanted.double().square().mean())
+        self.dimensions = _dimensions(self.wanted)
         # Maps of earlier steps are compared too where one has few values.
         self._few = self.wanted[0].numel() < _VALUES
 
@@ -265,6 +270,13 @@ class _Samples:
         return maps, self.wanted[[*chosen, *earlier]]
 
 
+def _dimensions(maps: Tensor) -> float:
+    """Return the effective number of dimensions, the participation ratio, of the maps of all images."""
+    centred = maps.double().flatten(1) - maps.double().mean()
+    products = centred @ centred.T
+    return float(products.trace().square() / products.square().sum())
+
+
 @dataclass
 class _Moments:
     """Moving averages, and their weights for the correction of their bias."""
@@ -293,9 +305,10 @@ class _Moments:
 class _Logits:
     """Logits of the relevant kernels, as one vector, and their optimiser."""
 
-    def __init__(self, scoring: Scoring) -> None:
+    def __init__(self, scoring: Scoring, dimensions: float) -> None:
         self._masks = scoring.relevant
         self._budget = scoring.budget
+        self._dimensions = dimensions
         self.size = sum(int(mask.sum()) for mask in self._masks.values())
 
     def flat(self, values: Scores) -> Tensor:
@@ -334,7 +347,7 @@ class _Logits:
         share = kept / self.size
         if share >= _FEW:
             return logits - v.div_(h.sqrt_().add_(1e-8)).mul_(_RATE_MANY * phase)
-        curvature = h.mul_(_CURVATURE / (4 * max(mu, _LEAST_LOSS)))
+        curvature = h.mul_(_CURVATURE * self._dimensions / max(mu, _LEAST_LOSS))
         change = torch.where(mask > 0, curvature, -curvature).sub_(v)
         size = math.sqrt(float(change @ change) / max(kept, 1))
         if not 0 < size < math.inf:
