@@ -10,12 +10,15 @@ from circuitlang.plugins.registry import Declaration, Value
 
 
 def contrastable(criterion: str, parameters: Mapping[str, Value], known: Mapping[str, Declaration]) -> bool:
-    """Return whether a criterion's scores are sums over images, or those of criteria it names that are."""
+    """Return whether a criterion can take account of images that a circuit is contrasted with.
+
+    It can if its scores are sums over images, or those of criteria it names that are, or if it does so itself.
+    """
     if criterion not in known:
         # A missing criterion was reported already.
         return True
     declaration = known[criterion]
-    if declaration.decorator == "criterion" or "sums" in declaration.options:
+    if declaration.decorator == "criterion" or {"sums", "own"} & {*declaration.options}:
         return True
     if "bases" not in declaration.options:
         return False
@@ -24,7 +27,7 @@ def contrastable(criterion: str, parameters: Mapping[str, Value], known: Mapping
 
 
 def uncontrasted(criterion: str, known: Mapping[str, Declaration], span: Span | None = None) -> Finding:
-    """Return the finding about a criterion whose scores can't be contrasted."""
-    fit = [name for name in sorted(known) if known[name].decorator == "criterion" or "sums" in known[name].options]
-    label, cure = "its scores are not sums over images", f"write criterion={fit[0]}, or take {listing(fit[1:], 'or')}"
+    """Return the finding about a criterion that can't be contrasted."""
+    fit = [name for name in sorted(known) if contrastable(name, {}, known)]
+    label, cure = "its scores know no other images", f"leave criterion out, or take {listing(fit, 'or')}"
     return Finding("E219", f"{criterion} can't be contrasted", span, label, cure)

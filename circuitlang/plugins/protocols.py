@@ -69,6 +69,8 @@ Masks = Mapping[str, "Tensor"]
 Edits = Mapping[str, "Edit"]
 
 
+# The ways in which a criterion takes account of images that a circuit is contrasted with; see `schedule`.
+Contrast = Literal["sums", "bases", "own", ""]
 # Types of parameters: the name of a registered criterion, and a whole number from 1.
 CriterionName = str
 Count = int
@@ -169,6 +171,10 @@ class Scoring(Protocol):
         They are None where constants make no difference: in the target's layer, and if the circuit is refitted.
         """
 
+    @property
+    def contrast(self) -> Batches | None:
+        """The images that the circuit is contrasted with, if there are any."""
+
     def score(self, criterion: str, edits: Edits | Masks | None = None, **parameters: Value) -> Scores:
         """Return the scores by another criterion, in the network with these edits."""
 
@@ -247,7 +253,7 @@ class Schedule:
     run: Procedure
     passes: Callable[..., float]
     nested: bool
-    contrast: Literal["sums", "bases", ""] = ""
+    contrast: Contrast = ""
     stages: Callable[..., Sequence[Stage]] | None = None
 
 
@@ -314,7 +320,7 @@ def criterion(cotangent: Cotangent = absolute, finish: Finish = as_they_are) -> 
 
 
 def schedule(
-    contrast: Literal["sums", "bases", ""] = "",
+    contrast: Contrast = "",
     *,
     passes: Callable[..., float],
     nested: bool = False,
@@ -326,8 +332,8 @@ def schedule(
     images, and `passes_of` returns that of another criterion. `nested` says that scores are the same for every budget.
 
     `contrast` says how scores are contrasted with other images: "sums" if scores are sums over images, so that scores
-    on the other images are subtracted; "bases" if other criteria compute them, which are contrasted then; "" if a
-    contrast is impossible.
+    on the other images are subtracted; "bases" if other criteria compute them, which are contrasted then; "own" if the
+    criterion takes the images of `Scoring.contrast` into account itself; "" if a contrast is impossible.
 
     `stages` computes from the number of relevant kernels, the budget and all parameters what circuits of several sizes
     share; see `Stage`.

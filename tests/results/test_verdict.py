@@ -106,9 +106,9 @@ NOTES = {
     f"{ANNEALED} or {CURVE}.",
     "as magnitude": "A circuit of the same size by another rule reaches as much: pearson of magnitude 0.940. Try a "
     f"smaller size (where criteria differ), {ANNEALED} or {CURVE}.",
-    # A criterion that can't be contrasted is no advice.
     "contrasted, partly": "Preserved would be pearson 0.9 or more, the threshold. Try a larger size (keep<=20%), "
-    f"calibrate=affine (which refits scales and offsets) or {CURVE}.",
+    "calibrate=affine (which refits scales and offsets), criterion=annealed (which keeps most at small sizes) or "
+    f"{CURVE}.",
     "constant": "Nothing to preserve: conv5:34 is constant on these images. Try other images, or another feature.",
 }
 

@@ -130,6 +130,11 @@ class Scorer:
         self.edits: Edits | Masks | None = None
 
     @property
+    def contrast(self) -> Batches | None:
+        """See `protocols.Scoring`."""
+        return self._contrast
+
+    @property
     def ablation_values(self) -> Mapping[str, Tensor | None]:
         """See `protocols.Scoring`."""
         builder, target = self._builder, self._subnetwork.target.step.layer

@@ -56,7 +56,7 @@ def advice(summary: Summary) -> str:
         steps.append(f"a larger size ({larger})")
     if word != "no better than a baseline" and plan.calibrate == "none":
         steps.append("calibrate=affine (which refits scales and offsets)")
-    if plan.criterion.name != "annealed" and plan.contrast is None:
+    if plan.criterion.name != "annealed":
         steps.append("criterion=annealed (which keeps most at small sizes)")
     if plan.size is not None:
         steps.append("a look at the curve (keep<=each(5%, 10%, 20%, 50%))")

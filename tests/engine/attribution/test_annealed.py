@@ -26,8 +26,9 @@ from tests.engine.attribution.test_criteria import naive_snip, subnetwork
 from tests.helpers.toy_networks import CASES, SIZE, Branches, Chain, Fixed, build, images, layers, naive_trace
 
 
-def naive_annealed(module, path, unit, x, relevant, k, batch, scale, means, seed=0) -> dict[str, Tensor]:
-    """Kernel by kernel, in plain numbers, with 8 passes; `means` is what stands in for each kernel."""
+def naive_annealed(module, path, unit, x, relevant, k, batch, scale, means, others=None, seed=0) -> dict[str, Tensor]:
+    """Kernel by kernel, in plain numbers, with 8 passes; `means` is what stands in for each kernel, and `others` are
+    images that the circuit is contrasted with."""
     scores = naive_snip(module, path, unit, x)
     kernels = [(name, o, i) for name, mask in relevant.items() for o, i in mask.nonzero().tolist()]
     base = {kernel: float(scores[kernel[0]][kernel[1:]]) for kernel in kernels}
@@ -39,13 +40,16 @@ def naive_annealed(module, path, unit, x, relevant, k, batch, scale, means, seed
     x = x[sorted(range(len(x)), key=lambda number: seeded(x[number], seed).initial_seed())]
     f = naive_trace(module, path, unit, x)[0].detach()
     few = f[0].numel() < 16
+    if others is not None:
+        others = others[sorted(range(len(others)), key=lambda number: seeded(others[number], seed).initial_seed())]
+        g = naive_trace(module, path, unit, others)[0].detach()
     centred = [(own - f.mean()).flatten().tolist() for own in f]
     products = [[sum(map(operator.mul, one, other)) for other in centred] for one in centred]
     dimensions = sum(products[n][n] for n in range(len(x))) ** 2 / sum(each**2 for row in products for each in row)
     batches = math.ceil(len(x) / max(1, min(batch, len(x) // 12)))
     generator = torch.Generator().manual_seed(seed)
 
-    def circuit(kept: list, part: list[int]) -> tuple[Tensor, nn.Module]:
+    def circuit(kept: list, images: Tensor) -> tuple[Tensor, nn.Module]:
         twin = copy.deepcopy(module)
         for name, layer in layers(twin).items():
             layer.bias = nn.Parameter(torch.zeros(len(layer.weight)).double() if layer.bias is None else layer.bias)
@@ -53,14 +57,17 @@ def naive_annealed(module, path, unit, x, relevant, k, batch, scale, means, seed
                 if (name, o, i) not in kept:
                     layer.weight.data[o, i] = 0
                     layer.bias.data[o] += means[name][o, i]
-        feature, twin, _ = naive_trace(twin, path, unit, x[part])
+        feature, twin, _ = naive_trace(twin, path, unit, images)
         return feature, twin
+
+    def correlation(c: Tensor, wanted: Tensor, every: Tensor) -> Tensor:
+        variance = wanted.var(unbiased=False) + 0.01 * every.var(unbiased=False)
+        covariance = (c * wanted).mean() - c.mean() * wanted.mean()
+        return covariance / ((c.var(unbiased=False) + 1e-6 * variance) * variance).sqrt()
 
     def lost(c: Tensor, wanted: Tensor) -> Tensor:
         variance = wanted.var(unbiased=False) + 0.01 * f.var(unbiased=False)
-        covariance = (c * wanted).mean() - c.mean() * wanted.mean()
-        own = c.var(unbiased=False) + 1e-6 * variance
-        return 1 - covariance / (own * variance).sqrt() + scale * (c - wanted).square().mean() / variance
+        return 1 - correlation(c, wanted, f) + scale * (c - wanted).square().mean() / variance
 
     def best(numbers: dict, size: int) -> list:
         return sorted((kernel for kernel in kernels if kernel in taking_part), key=lambda each: -numbers[each])[:size]
@@ -76,18 +83,32 @@ def naive_annealed(module, path, unit, x, relevant, k, batch, scale, means, seed
     # What leads to a rung is kept; the way from the last rung and the hold are one.
     parts = [*ways, hold] if ends == rungs else [*ways[:-1], ways[-1] + hold]
     order: list[list[int]] = []
+    orders: list[list[int]] = []
+    again = torch.Generator().manual_seed(seed)
     seen: dict[int, Tensor] = {}
+    apart: dict[int, Tensor] = {}
     for number, (size, rate) in ((step, each) for steps in parts for step, each in enumerate(steps)):
         if number == 0:
             v, h, mu = dict.fromkeys(kernels, 0.0), dict.fromkeys(kernels, 0.0), 0.0
-            seen = dict(sorted(seen.items()))
+            seen, apart = dict(sorted(seen.items())), dict(sorted(apart.items()))
         if not order:
             order = [part.tolist() for part in torch.randperm(len(x), generator=generator).tensor_split(batches)]
+            if others is not None:
+                permuted = torch.randperm(len(others), generator=again)
+                orders = [part.tolist() for part in permuted.tensor_split(batches)]
         part, size, phase, step = order.pop(0), round(size), rate, number
         kept = best(logit, size)
-        c, twin = circuit(kept, part)
+        other = orders.pop(0) if orders else []
+        c, twin = circuit(kept, torch.cat([x[part], others[other]]) if other else x[part])
+        c, against = c[: len(part)], c[len(part) :]
         earlier = [number for number in seen if number not in part] if few else []
         loss = lost(torch.cat([c, *(seen[number] for number in earlier)]), f[part + earlier])
+        if other:
+            earlier = [number for number in apart if number not in other] if few else []
+            maps = torch.cat([against, *(apart[number] for number in earlier)])
+            likeness = correlation(maps, g[other + earlier], g)
+            loss = loss + (likeness if likeness > 0 else 0)
+            apart |= dict(zip(other, against.detach().split(1), strict=True))
         loss.backward()
         seen |= dict(zip(part, c.detach().split(1), strict=True))
         mu = 0.9 * mu + 0.1 * loss.item()
@@ -110,8 +131,10 @@ def naive_annealed(module, path, unit, x, relevant, k, batch, scale, means, seed
         share = min(0.04 * (0.01 * total / size) ** 1.3, 0.2)
         for kernel, each in change.items():
             logit[kernel] = (1 - phase * share) * logit[kernel] + 0.1 * phase * max(-3, min(3, each / rms))
-    whole = list(range(len(x)))
-    losses = [lost(circuit(best(numbers, k), whole)[0], f).item() for numbers in (logit, first)]
+    losses = [lost(circuit(best(numbers, k), x)[0], f).item() for numbers in (logit, first)]
+    if others is not None:
+        for place, numbers in enumerate((logit, first)):
+            losses[place] += max(correlation(circuit(best(numbers, k), others)[0], g, g).item(), 0)
     found = {name: torch.zeros(mask.shape).double() for name, mask in relevant.items()}
     for kernel in taking_part:
         name, o, i = kernel
@@ -133,6 +156,21 @@ def test_against_a_naive_rewrite(net, path, unit, ablation, share):
         Builder(part, Fixed(x), Choice(ablation)), "annealed", {"passes": 8, "scale": 0.3, "base": "snip"}, k, 0
     )
     expected = naive_annealed(module, path, unit, x, part.relevant, k, 4, 0.3, means)
+    for name, mask in part.relevant.items():
+        torch.testing.assert_close(found[name], expected[name] * mask, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("number", [9, 30])
+@pytest.mark.parametrize(("net", "path", "unit"), [CASES[1], CASES[7], (Chain, "fc2", 1)])
+def test_a_contrast_against_a_naive_rewrite(net, path, unit, number):
+    """With fewer other images than a pass has steps, and with more; maps and single numbers."""
+    module, every = build(net), images(26 + number)
+    x, others = every[:26], every[26:]
+    part = subnetwork(module, path, unit)
+    zero = {name: torch.zeros(mask.shape).double() for name, mask in part.relevant.items()}
+    k = max(2, count(part.relevant) // 7)
+    found = score(Builder(part, Fixed(x)), "annealed", {"passes": 8, "base": "snip"}, k, 0, Fixed(others))
+    expected = naive_annealed(module, path, unit, x, part.relevant, k, 4, 0.1, zero, others)
     for name, mask in part.relevant.items():
         torch.testing.assert_close(found[name], expected[name] * mask, rtol=1e-6, atol=1e-9)
 

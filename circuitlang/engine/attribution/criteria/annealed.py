@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, repeat
 
 import torch
 from torch import Tensor
@@ -87,7 +87,7 @@ def _stages(relevant: int, budget: int, *, passes: int, images: int, base: str, 
     ]
 
 
-@schedule(passes=lambda passes, base, **_: passes + passes_of(base), stages=_stages)
+@schedule("own", passes=lambda passes, base, **_: passes + passes_of(base), stages=_stages)
 def annealed(
     scoring: Scoring,
     *,
@@ -102,7 +102,8 @@ def annealed(
     Each kernel has a logit, at first -ln(rank by `base`). Each step keeps the K kernels of the highest logits and
     takes, for a few images, the gradient of 1 - r + `scale` * (squared error / variance of the feature) with respect
     to the gains of all kernels, removed ones too; r is the correlation of the circuit's and the network's map over the
-    images and positions of the batch.
+    images and positions of the batch. With a contrast, r on a batch of the other images is added, unless it is
+    negative; they are divided into as many batches.
 
     K comes down a ladder from half of the N relevant kernels, by way of 20%, 10%, 5%, 2%, 1%, 0.5% and so on: from one
     rung to the next it falls exponentially in an eighth of `passes`. From the last rung that is not below the budget it
@@ -138,10 +139,13 @@ def annealed(
     with one_thread():
         samples = _Samples(scoring, batch, images)
         if samples.constant:
-            return scoring.score("greedy")
+            return scoring.score("greedy" if scoring.contrast is None else "gn")
+        others = _Samples(scoring.on(scoring.contrast), batch, images, samples.steps) if scoring.contrast else None
+        # Where the feature is the same everywhere, circuits can't be told from it by a correlation.
+        others = None if others is None or others.constant else others
         logits = _Logits(scoring, samples.dimensions)
         course = _course(logits.size, scoring.budget, passes)
-        learning = _Learning(scoring, logits, samples, scale, base, course.between)
+        learning = _Learning(scoring, logits, samples, others, scale, base, course.between)
         start = learning.rung(course.rungs[:1])["logits"]
         # The mask of the base instead, where that does better.
         return logits.scores(min(learning.circuit(course, scoring.budget), start, key=learning.loss))
@@ -151,12 +155,14 @@ def annealed(
 class _Learning:
     """The way down the ladder, and from it to circuits.
 
-    A state has `logits` of the relevant kernels. If maps of earlier steps are compared, it has these `maps` too.
+    A state has `logits` of the relevant kernels. If maps of earlier steps are compared, it has these `maps` too, and
+    those of the images that the circuit is contrasted with.
     """
 
     scoring: Scoring
     logits: _Logits
     samples: _Samples
+    others: _Samples | None
     scale: float
     base: str
     between: int
@@ -184,24 +190,38 @@ class _Learning:
         """Return the state after steps with budgets and rates; `passes` were made before."""
         logits, samples, scoring, flat = state["logits"], self.samples, self.scoring, self.logits.flat
         moments = _Moments(torch.zeros_like(logits), torch.zeros_like(logits))
-        seen = dict(enumerate(state["maps"].to(samples.wanted.device))) if "maps" in state else {}
-        batches = zip(samples.orders(passes), steps, strict=False)
-        for chosen, (kept, phase) in scoring.track(batches, "learning", len(steps)):
+        # Maps of earlier steps, of the images and of those that the circuit is contrasted with.
+        device = samples.wanted.device
+        seen, apart = (dict(enumerate(maps.to(device) for maps in state.get(name, ()))) for name in ("maps", "others"))
+        contrasted = self.others.orders(passes) if self.others else repeat([])
+        batches = zip(samples.orders(passes), contrasted, steps, strict=False)
+        for chosen, other, (kept, phase) in scoring.track(batches, "learning", len(steps)):
             mask = scoring.select(self.logits.scores(logits), kept)
             gains = {path: own.to(scoring.weights[path].dtype).requires_grad_() for path, own in mask.items()}
-            circuit = scoring.feature(samples.images[chosen], scoring.ablated(gains))
+            images = [samples.images[chosen], *([self.others.images[other]] if self.others else [])]
+            circuit = scoring.feature(torch.cat(images), scoring.ablated(gains))
+            circuit, against = circuit[: len(chosen)], circuit[len(chosen) :]
             loss = map_loss(*samples.compared(chosen, circuit, seen), self.scale, samples.variance)
+            if self.others and other:
+                loss = loss + _likeness(*self.others.compared(other, against, apart), self.others.variance)
             loss.backward()  # type: ignore[no-untyped-call]
             slopes = {path: torch.zeros_like(gain) if gain.grad is None else gain.grad for path, gain in gains.items()}
             logits = self.logits.step(logits, moments.add(flat(slopes), loss.item()), flat(mask), kept, phase)
-        maps = {"maps": torch.stack([seen[number].cpu() for number in sorted(seen)])} if seen else {}
+        earlier = {"maps": seen, "others": apart}.items()
+        maps = {name: torch.stack([own[number].cpu() for number in sorted(own)]) for name, own in earlier if own}
         return {"logits": logits, **maps}
 
     def loss(self, logits: Tensor) -> float:
         """Return the loss, over all images, of the circuit of some logits."""
         mask = self.scoring.select(self.logits.scores(logits), self.scoring.budget)
-        maps = self.samples.maps(self.scoring.ablated(mask))
-        return float(map_loss(maps, self.samples.wanted, self.scale, self.samples.variance))
+        edits, samples, others = self.scoring.ablated(mask), self.samples, self.others
+        loss = map_loss(samples.maps(edits), samples.wanted, self.scale, samples.variance)
+        return float(loss + _likeness(others.maps(edits), others.wanted, others.variance) if others else loss)
+
+
+def _likeness(circuit: Tensor, network: Tensor, variance: float) -> Tensor:
+    """Return the correlation of maps, 0 if it is negative."""
+    return (1 - map_loss(circuit, network, 0, variance)).relu()
 
 
 def _anneal(above: int, below: int, steps: int) -> list[tuple[int, float]]:
@@ -213,7 +233,7 @@ def _anneal(above: int, below: int, steps: int) -> list[tuple[int, float]]:
 class _Samples:
     """The images with the network's maps, drawn in small batches; implements `protocols.Batches`."""
 
-    def __init__(self, scoring: Scoring, batch: int, most: int) -> None:
+    def __init__(self, scoring: Scoring, batch: int, most: int, steps: int = 0) -> None:
         self._scoring = scoring
         self._seed = scoring.generator.initial_seed()
         images: list[tuple[int, Tensor]] = []
@@ -224,7 +244,7 @@ class _Samples:
         self.images = torch.stack([image for _, image in images])
         size = max(1, min(batch, len(images) // _STEPS))
         # The number of batches in a pass.
-        self.steps = -(-len(images) // size)
+        self.steps = steps or -(-len(images) // size)
         self.wanted = self.maps(None)
         self.variance = float(self.wanted.double().var(unbiased=False))
         # A single number, or a feature that is the same everywhere: there is nothing to be correlated with.
@@ -238,7 +258,7 @@ class _Samples:
 
     def batches(self, _label: str) -> Iterator[Tensor]:
         """Yield the images in batches that do not depend on the device; their size changes the last bits of a map."""
-        return iter(self.images.tensor_split(self.steps))
+        return (part for part in self.images.tensor_split(self.steps) if len(part))
 
     def maps(self, edits: Edits | None) -> Tensor:
         """Return the maps of all images in the network with some edits."""
