@@ -5,15 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from circuitlang.reporting.progress.status_line import StatusLine
-from circuitlang.results.run_listener import RunStart
+from circuitlang.reporting.progress.status_line import DrawnLine
 
 # Seconds between two updates, each of which is a message to the browser.
 _PAUSE = 0.25
 _WIDTH = 100
 
 
-class NotebookProgress(StatusLine):
+class NotebookProgress(DrawnLine):
     """One line that a notebook shows.
 
     Args:
@@ -25,22 +24,10 @@ class NotebookProgress(StatusLine):
         super().__init__(clock)
         self._show, self._clock, self._shown = show, clock, float("-inf")
 
-    def begun(self, run: RunStart) -> None:
-        super().begun(run)
-        self._draw()
-
-    def step(self, label: str, done: int, total: int) -> None:
-        super().step(label, done, total)
-        self._draw()
-
-    def circuit_begun(self, circuit: str) -> None:
-        super().circuit_begun(circuit)
-        self._draw()
-
     def ended(self) -> None:
         self._show(f"{self.done} of {self.total} circuits")
 
-    def _draw(self) -> None:
+    def draw(self) -> None:
         if self._clock() - self._shown >= _PAUSE:
             self._shown = self._clock()
             self._show(self.text(_WIDTH))

@@ -85,3 +85,23 @@ class StatusLine(RunListener):
         if self._processes > 1:
             return f"{self.done}/{self.total} circuits"
         return f"circuit {min(self.done + 1, self.total)}/{self.total}"
+
+
+class DrawnLine(StatusLine):
+    """State of a run in a line that is drawn again whenever the state changes."""
+
+    def draw(self) -> None:
+        """Show the line in place of the one before, unless that was a moment ago."""
+        raise NotImplementedError
+
+    def begun(self, run: RunStart) -> None:
+        super().begun(run)
+        self.draw()
+
+    def step(self, label: str, done: int, total: int) -> None:
+        super().step(label, done, total)
+        self.draw()
+
+    def circuit_begun(self, circuit: str) -> None:
+        super().circuit_begun(circuit)
+        self.draw()

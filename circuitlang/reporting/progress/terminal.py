@@ -11,8 +11,7 @@ from rich.live import Live
 from rich.text import Text
 
 from circuitlang.base.diagnostics import CircuitError
-from circuitlang.reporting.progress.status_line import StatusLine
-from circuitlang.results.run_listener import RunStart
+from circuitlang.reporting.progress.status_line import DrawnLine
 
 # Seconds between two updates of the line.
 _PAUSE = 0.1
@@ -20,7 +19,7 @@ _PAUSE = 0.1
 _TICKS = 1
 
 
-class TerminalProgress(StatusLine):
+class TerminalProgress(DrawnLine):
     """One line on a terminal, which is there inside a `with` block and leaves nothing behind.
 
     Text that is printed to the same console moves above it. The line is drawn at most ten times a second.
@@ -47,18 +46,6 @@ class TerminalProgress(StatusLine):
         # A line that fills the last column would wrap on some terminals.
         yield Text(self.text(options.max_width - 1), "dim", no_wrap=True, overflow="crop")
 
-    def begun(self, run: RunStart) -> None:
-        super().begun(run)
-        self._draw()
-
-    def step(self, label: str, done: int, total: int) -> None:
-        super().step(label, done, total)
-        self._draw()
-
-    def circuit_begun(self, circuit: str) -> None:
-        super().circuit_begun(circuit)
-        self._draw()
-
     def failed(self, error: CircuitError) -> None:
         super().failed(error)
         for finding in error.findings:
@@ -67,7 +54,7 @@ class TerminalProgress(StatusLine):
     def ended(self) -> None:
         self._live.stop()
 
-    def _draw(self) -> None:
+    def draw(self) -> None:
         if not self._live.is_started:
             self._live.start()
         elif self._clock() - self._drawn >= _PAUSE:
