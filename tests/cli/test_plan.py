@@ -112,7 +112,7 @@ def test_the_cost_of_a_circuit(here, target, operations, tried, monkeypatch):
     [
         (["conv5:[12, 34]"], "none"),
         (["conv2:8", "conv5:12", "conv4:3"], "none"),
-        (["conv5:12", "relu3:5"], "none"),
+        pytest.param(["conv5:12", "relu3:5"], "none", marks=pytest.mark.slow),
         (["conv5:12", "relu3:5"], "kernels(method=end_to_end, passes=2)"),
     ],
 )
@@ -120,14 +120,14 @@ def test_pictures_forward_and_backward_are_as_many_as_a_sweep_sends(here, with_p
     monkeypatch.setattr(feature_visualisation, "STEPS", 1)
     from circuitlang import pipeline
 
-    clauses = f"kernels<=each(10, 50, 500) criterion=each(actgrad, snip, force(steps=2)) calibrate={calibrate}"
+    clauses = f"kernels<=each(10, 500) criterion=each(actgrad, snip, force(steps=2)) calibrate={calibrate}"
     text = "\n".join(f"preserve {target} on images/dogs/* {clauses}" for target in targets)
     compiled = pipeline.compile_source(Source("sweep.circuit", text))
     total = pipeline.forecast(compiled, here / "runs").total
     with counted() as count:
         found = outcomes(compiled, here / "runs")
     features = {str(each.result.summary.plan.target) for each in found}
-    assert len(found) == 9 * len(features)
+    assert len(found) == 6 * len(features)
     # For each feature one picture is made in the network.
     made = len(features)
     assert (count.forward, count.backward) == (total.forwarded + made, total.returned + made)
