@@ -9,13 +9,14 @@ from pathlib import Path
 import click
 
 from circuitlang import pipeline
+from circuitlang.cli import completion
 from circuitlang.cli.console import FINDINGS, display, echo, exit_on_findings, print_findings
 from circuitlang.cli.parameters import PATH, allow_code
 from circuitlang.compiler.sources import spec_files
 
 
 @click.command()
-@click.argument("specs", nargs=-1, required=True, metavar="SPEC...", type=PATH)
+@click.argument("specs", nargs=-1, required=True, metavar="SPEC...", type=PATH, shell_complete=completion.specs)
 @click.option("--deep", is_flag=True, help="Also check the model, the weights and the images, as `run` does.")
 @click.option(
     "--format",

@@ -12,6 +12,7 @@ import msgspec
 
 from circuitlang.base.diagnostics import CircuitError, Finding, InputError
 from circuitlang.base.plain_files import is_there
+from circuitlang.cli import completion
 from circuitlang.cli.console import FINDINGS, exit_on_findings, stdout
 from circuitlang.cli.git_diff import git_diff
 from circuitlang.cli.parameters import PATH
@@ -24,7 +25,7 @@ from circuitlang.results.reader import read_summary
 
 
 @click.command()
-@click.argument("paths", nargs=-1, metavar="A B", type=PATH)
+@click.argument("paths", nargs=-1, metavar="A B", type=PATH, shell_complete=completion.specs)
 @click.option("--json", "as_json", is_flag=True, help="Print the differences as JSON.")
 @click.option("--git", "by_git", is_flag=True, help="Take the arguments that git gives to an external diff driver.")
 def diff(paths: tuple[Path, ...], as_json: bool, by_git: bool) -> None:

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from circuitlang.base.diagnostics import Finding, InputError, did_you_mean
 from circuitlang.base.error_codes import Page, codes, page
+from circuitlang.cli import completion
 from circuitlang.cli.console import exit_on_findings, stdout
 from circuitlang.compiler.clauses import ALIASES
 from circuitlang.compiler.words import Word, words
@@ -40,7 +41,7 @@ class Meaning:
 
 
 @click.command()
-@click.argument("word", metavar="CODE|NAME")
+@click.argument("word", metavar="CODE|NAME", shell_complete=completion.words)
 def explain(word: str) -> None:
     """Explain the CODE of a finding, or a NAME.
 

@@ -11,6 +11,7 @@ import click
 
 from circuitlang.base.diagnostics import CircuitError
 from circuitlang.base.printable import lines
+from circuitlang.cli import completion
 from circuitlang.cli.console import FINDINGS, echo, exit_on_findings, print_findings, stdout
 from circuitlang.cli.parameters import PATH
 from circuitlang.compiler.formatter import format_source
@@ -18,7 +19,7 @@ from circuitlang.compiler.sources import STDIN, open_source, spec_files
 
 
 @click.command()
-@click.argument("specs", nargs=-1, required=True, metavar="SPEC...", type=PATH)
+@click.argument("specs", nargs=-1, required=True, metavar="SPEC...", type=PATH, shell_complete=completion.specs)
 @click.option("--check", "only_check", is_flag=True, help="Write nothing; exit with 1 if a file would change.")
 @click.option("--diff", "show_diff", is_flag=True, help="Write nothing; print what would change.")
 def fmt(specs: tuple[Path, ...], only_check: bool, show_diff: bool) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import click
 
 from circuitlang import pipeline
+from circuitlang.cli import completion
 from circuitlang.cli.console import exit_on_findings, print_findings, print_listing
 from circuitlang.cli.parameters import allow_code
 from circuitlang.reporting.terminal import tables
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", shell_complete=completion.models)
 @allow_code
 def layers(model: str, allow_code: bool) -> None:
     """List what a target may name in a MODEL.

@@ -7,12 +7,13 @@ from pathlib import Path
 import click
 
 from circuitlang.base.plain_files import is_there
+from circuitlang.cli import completion
 from circuitlang.cli.console import display, echo, exit_on_findings
 from circuitlang.cli.parameters import PATH, allow_code, read_source, require_file, skip_unreadable
 
 
 @click.command()
-@click.argument("specs", nargs=-1, required=True, metavar="SPEC...", type=PATH)
+@click.argument("specs", nargs=-1, required=True, metavar="SPEC...", type=PATH, shell_complete=completion.specs)
 @click.option("--existing", is_flag=True, help="Leave out specs that have no lock file yet.")
 @skip_unreadable
 @allow_code

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from circuitlang.cli import completion
 from circuitlang.cli.console import echo, exit_on_findings
 from circuitlang.cli.parameters import PATH
 from circuitlang.cli.result_folder import result_folder
@@ -15,7 +16,7 @@ _PAGES = ("diagram.html", "report.html", "index.html", "diagram.svg", "overlay.s
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=completion.results)
 @click.option("--out", default="runs", show_default=True, type=PATH, help="Folder that has the results.")
 def open(name: str, out: Path) -> None:
     """Open the diagram of a circuit in the browser.

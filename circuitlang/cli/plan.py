@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from circuitlang.cli import completion
 from circuitlang.cli.console import display, exit_on_findings, print_findings, stdout
 from circuitlang.cli.parameters import PATH, allow_code, read_source
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("spec", required=False, type=PATH)
+@click.argument("spec", required=False, type=PATH, shell_complete=completion.specs)
 @click.option("-e", "text", metavar="TEXT", help="Plan this text instead of a file.")
 @click.option("--out", default="runs", show_default=True, type=PATH, help="Folder that has the results.")
 @click.option("--yaml", "style", flag_value="yaml", help="Print the plan itself, which `run` takes like a spec.")

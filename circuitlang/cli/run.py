@@ -12,6 +12,7 @@ import click
 from circuitlang import pipeline
 from circuitlang.base.diagnostics import CircuitError, Finding
 from circuitlang.base.source import Source
+from circuitlang.cli import completion
 from circuitlang.cli.console import STYLES, display, exit_on_findings, print_findings
 from circuitlang.cli.parameters import FILE, PATH, allow_code, read_source, require_file, skip_unreadable
 from circuitlang.cli.recorder import recorded
@@ -42,7 +43,7 @@ class Output:
 
 
 @click.command()
-@click.argument("specs", nargs=-1, metavar="[SPEC]...", type=PATH)
+@click.argument("specs", nargs=-1, metavar="[SPEC]...", type=PATH, shell_complete=completion.specs)
 @click.option("-e", "text", metavar="TEXT", help="Run this text instead of a file; its paths are relative to here.")
 @click.option("--out", default="runs", show_default=True, type=PATH, help="Folder for the results.")
 @skip_unreadable
@@ -60,7 +61,13 @@ class Output:
 @click.option("--device", default="auto", show_default=True, metavar="NAME", help="cpu, cuda, cuda:N or mps.")
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per batch; chosen for the device.")
 @click.option("--fast", is_flag=True, help="Score in TF32 on a GPU and report the difference to single precision.")
-@click.option("--only", multiple=True, metavar="ID", help="Compute only the circuit with this id; repeatable.")
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="ID",
+    help="Compute only the circuit with this id; repeatable.",
+    shell_complete=completion.circuits,
+)
 @click.option("--shard", default="1/1", metavar="I/N", help="Compute only every N-th circuit, starting with the I-th.")
 @click.option("--junit", type=FILE, metavar="FILE", help="Write assertions and failures as JUnit XML, for CI.")
 @click.option(

@@ -9,6 +9,7 @@ from typing import TypeVar
 import click
 
 from circuitlang.base.diagnostics import Finding, InputError
+from circuitlang.cli import completion
 from circuitlang.cli.console import exit_on_findings, print_listing, stdout
 from circuitlang.cli.parameters import PATH
 from circuitlang.cli.result_folder import result_folder
@@ -17,7 +18,7 @@ T = TypeVar("T")
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=completion.results)
 @click.option("--full", is_flag=True, help="Print full reports: all metrics, layers, strongest kernels, origin, files.")
 @click.option("--out", default="runs", show_default=True, type=PATH, help="Folder that has the results.")
 def show(name: str, full: bool, out: Path) -> None:
