@@ -98,6 +98,7 @@ def run_compiled(
     finally:
         overview.renew()
     failures += _compare(prepared, folder, overview, listener)
+    failures += overview.note_expectations()
     failures += overview.failures
     listener.ended()
     if failures:

@@ -10,6 +10,7 @@ from circuitlang.base.diagnostics import CircuitError, Finding, reason
 from circuitlang.base.source import resolved
 from circuitlang.plan.model import Plan
 from circuitlang.reporting.ci.sweep_json import sweep_data
+from circuitlang.reporting.failed_expectations import note_failed
 from circuitlang.reporting.html.run_index import index
 from circuitlang.results.comparison import Comparison
 from circuitlang.results.finished_run import FinishedRun, read_finished
@@ -61,6 +62,10 @@ class RunOverview(RunListener):
             self.failures = [*_write(files, self._makers(comparisons or {}))]
         self._outdated, self._written = False, time.monotonic()
         self._duration = self._written - begin
+
+    def note_expectations(self) -> list[CircuitError]:
+        """Put failed expectations onto the pages of circuits. Returns the errors about pages that can't be written."""
+        return note_failed(self._plan, self.results().circuits, self._folder)
 
     def _makers(self, comparisons: Mapping[str, Comparison]) -> dict[str, Callable[[], bytes | None]]:
         """Return by file the function that makes its content, or None where there is nothing to write."""

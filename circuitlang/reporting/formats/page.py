@@ -14,6 +14,7 @@ from PIL import Image
 
 from circuitlang.compiler.highlighter import highlight
 from circuitlang.plan.clauses import claims
+from circuitlang.reporting import failed_expectations
 from circuitlang.reporting.diagram import figure
 from circuitlang.reporting.diagram.thumbnails import embed
 from circuitlang.reporting.formats.diagram import diagram
@@ -64,6 +65,7 @@ def page(result: Result) -> dict[str, bytes]:
         "where": circuit_sentences.where(summary),
         "images": circuit_sentences.images(summary),
         "contrast": circuit_sentences.contrast(summary),
+        "expectations": failed_expectations.PLACE,
         "notes": circuit_sentences.notes(summary),
         "verdict": verdict_sentences.title(summary),
         "good": verdict(summary) == "preserved",
