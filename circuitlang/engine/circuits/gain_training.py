@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import torch
 from torch import Tensor
 
 from circuitlang.engine.circuits.map_loss import map_loss
-from circuitlang.engine.circuits.small_batches import SmallBatches
+from circuitlang.engine.circuits.small_batches import Earlier, SmallBatches
 from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
+from circuitlang.engine.graph.channel_nodes import Layer
 from circuitlang.plugins.progress import TrackProgress, no_progress
 from circuitlang.plugins.protocols import Batches, Edit, Edits, Masks
 
@@ -32,9 +34,30 @@ _LARGEST = 3.0
 def forwards(passes: int) -> int:
     """Return the number of forward passes beside those of the training itself.
 
-    They are of the network, for each pass and once more, of two starts, and of the trained circuit.
+    They are of the network, for each pass and twice more, of two starts, and of the trained circuit.
     """
-    return passes + 4
+    return passes + 5
+
+
+class _ChannelSums:
+    """Sums over images and positions of the outputs of every layer, float64."""
+
+    def __init__(self, subnetwork: TargetSubnetwork) -> None:
+        self._rows = {layer.path: subnetwork.rows(layer) for layer in subnetwork.layers}
+        # Numbers, sums and sums of squares [3, out].
+        self._sums = {layer.path: torch.zeros(3, layer.out_channels).double() for layer in subnetwork.layers}
+
+    def add(self, layer: Layer, _x: Tensor, y: Tensor) -> None:
+        """Add the output [N, O, H, W] of a layer."""
+        values, rows = y.double(), self._rows[layer.path]
+        number = torch.full((y.shape[1],), y.numel() / y.shape[1]).double()
+        sums = torch.stack([number, values.sum((0, 2, 3)).cpu(), values.square().sum((0, 2, 3)).cpu()])
+        self._sums[layer.path][:, slice(None) if rows is None else rows] += sums
+
+    def deviations(self) -> dict[str, Tensor]:
+        """Return the standard deviation of each channel [out], by layer; 0 for channels that aren't computed."""
+        means = {path: sums[1:] / sums[0].clamp_min(1) for path, sums in self._sums.items()}
+        return {path: (square - mean.square()).clamp_min(0).sqrt() for path, (mean, square) in means.items()}
 
 
 def train_gains(
@@ -47,7 +70,12 @@ def train_gains(
     and shifted by the least-squares line. If that, or the training, makes the loss over all images no smaller, it is
     undone. Images are mirrored and shifted at random all the while. Adam: Kingma and Ba, ICLR 2015.
     """
-    batches = SmallBatches(subnetwork, images, _BATCH, IMAGES, seed)
+
+    def feature(images: Tensor, edits: Edits | None) -> Tensor:
+        with subnetwork.edited(edits):
+            return subnetwork.feature(images)
+
+    batches = SmallBatches(feature, images.batches("images to learn from"), _BATCH, IMAGES, seed, augment=True)
 
     def ranked(edits: Edits) -> list[tuple[float, Edits]]:
         """Return the loss of a circuit, and that of the same circuit on the least-squares line."""
@@ -69,16 +97,20 @@ def _loss(batches: SmallBatches, maps: Tensor) -> float:
 def _train(
     subnetwork: TargetSubnetwork, images: Batches, batches: SmallBatches, masks: Masks, start: Edits, passes: int
 ) -> Edits:
-    training = _Training(subnetwork, masks, start, batches.deviations)
+    sums = _ChannelSums(subnetwork)
+    for part in batches.batches(""):
+        subnetwork.watch(part, sums.add)
+    training = _Training(subnetwork, masks, start, sums.deviations())
+    earlier: Earlier = {}
     # Image sets show progress; other images, such as tensors, need not.
     track: TrackProgress = getattr(images, "track", no_progress)
-    steps = passes * batches.count
-    for step, batch in enumerate(track(batches.passes(passes), "training", steps)):
+    steps = passes * batches.steps
+    for step, batch in enumerate(track(islice(batches.passes(), steps), "training", steps)):
         with torch.enable_grad():
             values = training.values.clone().requires_grad_()
             with subnetwork.edited(training.edits(values)):
                 circuit = subnetwork.feature(batch.images)
-            loss = map_loss(*batches.compared(batch, circuit), _SCALE, batches.variance)
+            loss = map_loss(*batches.compared(batch, circuit, earlier), _SCALE, batches.variance)
             # A circuit that is cut off depends on none of the values.
             (slope,) = torch.autograd.grad(loss, values) if loss.requires_grad else (torch.zeros_like(values),)
         training.step(slope, 1 + step / max(steps - 1, 1) * (_LAST_RATE - 1))

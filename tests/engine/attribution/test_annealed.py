@@ -23,12 +23,18 @@ from circuitlang.engine.graph.tracer import trace
 from circuitlang.plan.model import Choice
 from circuitlang.plugins.protocols import passes_of
 from tests.engine.attribution.test_criteria import naive_snip, subnetwork
+from tests.engine.circuits.test_gain_training import moved
 from tests.helpers.toy_networks import CASES, SIZE, Branches, Chain, Fixed, build, images, layers, naive_trace
 
 
-def naive_annealed(module, path, unit, x, relevant, k, batch, scale, means, others=None, seed=0) -> dict[str, Tensor]:
+def naive_annealed(
+    module, path, unit, x, relevant, k, batch, scale, means, others=None, augment=False, seed=0
+) -> dict[str, Tensor]:
     """Kernel by kernel, in plain numbers, with 8 passes; `means` is what stands in for each kernel, and `others` are
     images that the circuit is contrasted with."""
+    x = x[sorted(range(len(x)), key=lambda number: seeded(x[number], seed).initial_seed())]
+    generator = torch.Generator().manual_seed(seed)
+    plain, x = x, moved(x, generator) if augment else x
     scores = naive_snip(module, path, unit, x)
     kernels = [(name, o, i) for name, mask in relevant.items() for o, i in mask.nonzero().tolist()]
     base = {kernel: float(scores[kernel[0]][kernel[1:]]) for kernel in kernels}
@@ -37,7 +43,6 @@ def naive_annealed(module, path, unit, x, relevant, k, batch, scale, means, othe
     logit = dict(first)
     taking_part = {kernel for kernel in kernels if base[kernel] > 0}
     total = len(kernels)
-    x = x[sorted(range(len(x)), key=lambda number: seeded(x[number], seed).initial_seed())]
     f = naive_trace(module, path, unit, x)[0].detach()
     few = f[0].numel() < 16
     if others is not None:
@@ -47,7 +52,6 @@ def naive_annealed(module, path, unit, x, relevant, k, batch, scale, means, othe
     products = [[sum(map(operator.mul, one, other)) for other in centred] for one in centred]
     dimensions = sum(products[n][n] for n in range(len(x))) ** 2 / sum(each**2 for row in products for each in row)
     batches = math.ceil(len(x) / max(1, min(batch, len(x) // 12)))
-    generator = torch.Generator().manual_seed(seed)
 
     def circuit(kept: list, images: Tensor) -> tuple[Tensor, nn.Module]:
         twin = copy.deepcopy(module)
@@ -85,7 +89,7 @@ def naive_annealed(module, path, unit, x, relevant, k, batch, scale, means, othe
     order: list[list[int]] = []
     orders: list[list[int]] = []
     again = torch.Generator().manual_seed(seed)
-    seen: dict[int, Tensor] = {}
+    seen: dict[int, tuple[Tensor, Tensor]] = {}
     apart: dict[int, Tensor] = {}
     for number, (size, rate) in ((step, each) for steps in parts for step, each in enumerate(steps)):
         if number == 0:
@@ -99,10 +103,13 @@ def naive_annealed(module, path, unit, x, relevant, k, batch, scale, means, othe
         part, size, phase, step = order.pop(0), round(size), rate, number
         kept = best(logit, size)
         other = orders.pop(0) if orders else []
-        c, twin = circuit(kept, torch.cat([x[part], others[other]]) if other else x[part])
+        shown = moved(plain[part], generator) if augment else x[part]
+        wanted = naive_trace(module, path, unit, shown)[0].detach()
+        c, twin = circuit(kept, torch.cat([shown, others[other]]) if other else shown)
         c, against = c[: len(part)], c[len(part) :]
         earlier = [number for number in seen if number not in part] if few else []
-        loss = lost(torch.cat([c, *(seen[number] for number in earlier)]), f[part + earlier])
+        maps = torch.cat([c, *(seen[number][0] for number in earlier)])
+        loss = lost(maps, torch.cat([wanted, *(seen[number][1] for number in earlier)]))
         if other:
             earlier = [number for number in apart if number not in other] if few else []
             maps = torch.cat([against, *(apart[number] for number in earlier)])
@@ -110,7 +117,7 @@ def naive_annealed(module, path, unit, x, relevant, k, batch, scale, means, othe
             loss = loss + (likeness if likeness > 0 else 0)
             apart |= dict(zip(other, against.detach().split(1), strict=True))
         loss.backward()
-        seen |= dict(zip(part, c.detach().split(1), strict=True))
+        seen |= dict(zip(part, zip(c.detach().split(1), wanted.split(1), strict=True), strict=True))
         mu = 0.9 * mu + 0.1 * loss.item()
         now = mu / (1 - 0.9 ** (step + 1))
         phase *= min(1, now / 0.1)
@@ -171,6 +178,19 @@ def test_a_contrast_against_a_naive_rewrite(net, path, unit, number):
     k = max(2, count(part.relevant) // 7)
     found = score(Builder(part, Fixed(x)), "annealed", {"passes": 8, "base": "snip"}, k, 0, Fixed(others))
     expected = naive_annealed(module, path, unit, x, part.relevant, k, 4, 0.1, zero, others)
+    for name, mask in part.relevant.items():
+        torch.testing.assert_close(found[name], expected[name] * mask, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize(("net", "path", "unit"), [CASES[1], CASES[7]])
+def test_images_that_are_mirrored_against_a_naive_rewrite(net, path, unit):
+    module, x = build(net), images(26)
+    part = subnetwork(module, path, unit)
+    zero = {name: torch.zeros(mask.shape).double() for name, mask in part.relevant.items()}
+    k = max(2, count(part.relevant) // 7)
+    options = {"passes": 8, "base": "snip", "augment": True}
+    found = score(Builder(part, Fixed(x)), "annealed", options, k, 0)
+    expected = naive_annealed(module, path, unit, x, part.relevant, k, 4, 0.1, zero, augment=True)
     for name, mask in part.relevant.items():
         torch.testing.assert_close(found[name], expected[name] * mask, rtol=1e-6, atol=1e-9)
 

@@ -10,10 +10,10 @@ from itertools import count, repeat
 import torch
 from torch import Tensor
 
-from circuitlang.engine.circuits.image_seeds import seeded
 from circuitlang.engine.circuits.map_loss import map_loss
+from circuitlang.engine.circuits.small_batches import SmallBatches
 from circuitlang.engine.device import one_thread
-from circuitlang.plugins.protocols import Count, CriterionName, Edits, Scores, Scoring, Stage, passes_of, schedule
+from circuitlang.plugins.protocols import Count, CriterionName, Scores, Scoring, Stage, passes_of, schedule
 
 # Decay of the moving averages of gradients, of their squares and of the loss.
 _MOMENTUM, _SQUARES, _LOSSES = 0.9, 0.98, 0.9
@@ -28,10 +28,6 @@ _FORGET, _FORGET_GROWTH, _FORGET_MOST = 0.04, 1.3, 0.2
 _SMALL_LOSS = 0.1
 # The share of the rate that is left at the end of the hold.
 _LAST_RATE = 0.1
-# Maps with fewer values than this are compared together with those of earlier steps.
-_VALUES = 16
-# A batch is smaller than `batch` where that leaves fewer steps a pass than this.
-_STEPS = 12
 # Every circuit is reached by a ladder of sizes: these tenths of the relevant kernels, as many hundredths, and so on.
 _LADDER = (5, 2, 1)
 # An eighth of the passes leads from one rung to the next; a circuit of a hundredth takes five of them.
@@ -76,14 +72,17 @@ def _course(relevant: int, budget: int, passes: int) -> _Course:
     return _Course(rungs, between, anneal, max(1, passes - _RUNGS * between))
 
 
-def _stages(relevant: int, budget: int, *, passes: int, images: int, base: str, **_: object) -> list[Stage]:
+def _stages(
+    relevant: int, budget: int, *, passes: int, augment: bool, images: int, base: str, **_: object
+) -> list[Stage]:
     """Return the base and the ladder, which all budgets share, and what is learned for this budget alone."""
     course = _course(relevant, budget, passes)
     first, *others = course.rungs
+    own = course.anneal + course.hold
     return [
         Stage(first, passes_of(base), images),
-        *(Stage(rung, course.between, images) for rung in others),
-        Stage(budget, course.anneal + course.hold, images, forwards=3),
+        *(Stage(rung, course.between, images, forwards=augment * course.between) for rung in others),
+        Stage(budget, own, images, forwards=3 + augment * own),
     ]
 
 
@@ -94,6 +93,7 @@ def annealed(
     passes: Count = 16,
     batch: Count = 4,
     scale: float = 0.1,
+    augment: bool = False,
     images: Count = 1024,
     base: CriterionName = "gn",
 ) -> Scores:
@@ -123,13 +123,14 @@ def annealed(
     out.
 
     A batch has `batch` images, or fewer where that leaves fewer than 12 batches, in an order that follows from the
-    circuit's seed and the content of the images. Neither their order, nor the batch size of the device, nor the number
-    of threads matters: on a CPU, learning takes one. Of more than `images` images, so many are drawn by the seed, kept
-    in memory, and ranked by. If maps have fewer than 16 values, those of earlier steps for the other images are
-    compared as well. In the end the mask of `base` is taken instead if its loss over all images is smaller. A feature
-    that is the same everywhere, such as a single number, has no correlation, and is scored by `greedy`. The mask fits
-    the images it was learned from better than others: give it many. Cost: as above, the passes of `base`, and a forward
-    pass each of the network and of both masks.
+    circuit's seed and the content of the images. To `augment` is to mirror them and shift them by up to a sixteenth, at
+    random for each step; it takes another forward pass of the network for each pass. Neither their order, nor the batch
+    size of the device, nor the number of threads matters: on a CPU, learning takes one. Of more than `images` images,
+    so many are drawn by the seed, kept in memory, and ranked by. If maps have fewer than 16 values, those of earlier
+    steps for the other images are compared as well. In the end the mask of `base` is taken instead if its loss over all
+    images is smaller. A feature that is the same everywhere, such as a single number, has no correlation, and is scored
+    by `greedy`. The mask fits the images it was learned from better than others: give it many, and with 30 passes or
+    more, augment them. Cost: as above, the passes of `base`, and a forward pass each of the network and of both masks.
 
     Straight-through gradients: Bengio et al. 2013; for masks: Ramanujan et al., "edge-popup", CVPR 2020, and Sanh et
     al., "Movement Pruning", NeurIPS 2020; budgets that shrink: Zhu and Gupta, "To prune, or not to prune", 2017; Fisher
@@ -137,13 +138,17 @@ def annealed(
     """
     # A difference in the last bit of a map would grow with every step.
     with one_thread():
-        samples = _Samples(scoring, batch, images)
+        seed, ours = scoring.generator.initial_seed(), scoring.batches("images to learn from")
+        samples = SmallBatches(scoring.feature, ours, batch, images, seed, augment=augment)
         if samples.constant:
             return scoring.score("greedy" if scoring.contrast is None else "gn")
-        others = _Samples(scoring.on(scoring.contrast), batch, images, samples.steps) if scoring.contrast else None
-        # Where the feature is the same everywhere, circuits can't be told from it by a correlation.
-        others = None if others is None or others.constant else others
-        logits = _Logits(scoring, samples.dimensions)
+        others = None
+        if scoring.contrast is not None:
+            theirs = scoring.contrast.batches("images to tell apart")
+            others = SmallBatches(scoring.feature, theirs, batch, images, seed, augment=augment, steps=samples.steps)
+            # Where the feature is the same everywhere, circuits can't be told from it by a correlation.
+            others = None if others.constant else others
+        logits = _Logits(scoring, _dimensions(samples.wanted))
         course = _course(logits.size, scoring.budget, passes)
         learning = _Learning(scoring, logits, samples, others, scale, base, course.between)
         start = learning.rung(course.rungs[:1])["logits"]
@@ -161,8 +166,8 @@ class _Learning:
 
     scoring: Scoring
     logits: _Logits
-    samples: _Samples
-    others: _Samples | None
+    samples: SmallBatches
+    others: SmallBatches | None
     scale: float
     base: str
     between: int
@@ -193,22 +198,22 @@ class _Learning:
         # Maps of earlier steps, of the images and of those that the circuit is contrasted with.
         device = samples.wanted.device
         seen, apart = (dict(enumerate(maps.to(device) for maps in state.get(name, ()))) for name in ("maps", "others"))
-        contrasted = self.others.orders(passes) if self.others else repeat([])
-        batches = zip(samples.orders(passes), contrasted, steps, strict=False)
-        for chosen, other, (kept, phase) in scoring.track(batches, "learning", len(steps)):
+        contrasted = self.others.passes(passes) if self.others else repeat(None)
+        batches = zip(samples.passes(passes), contrasted, steps, strict=False)
+        for own, other, (kept, phase) in scoring.track(batches, "learning", len(steps)):
             mask = scoring.select(self.logits.scores(logits), kept)
-            gains = {path: own.to(scoring.weights[path].dtype).requires_grad_() for path, own in mask.items()}
-            images = [samples.images[chosen], *([self.others.images[other]] if self.others else [])]
-            circuit = scoring.feature(torch.cat(images), scoring.ablated(gains))
-            circuit, against = circuit[: len(chosen)], circuit[len(chosen) :]
-            loss = map_loss(*samples.compared(chosen, circuit, seen), self.scale, samples.variance)
-            if self.others and other:
+            gains = {path: kernels.to(scoring.weights[path].dtype).requires_grad_() for path, kernels in mask.items()}
+            images = torch.cat([own.images, other.images]) if other else own.images
+            circuit = scoring.feature(images, scoring.ablated(gains))
+            circuit, against = circuit[: len(own.numbers)], circuit[len(own.numbers) :]
+            loss = map_loss(*samples.compared(own, circuit, seen), self.scale, samples.variance)
+            if self.others and other and other.numbers:
                 loss = loss + _likeness(*self.others.compared(other, against, apart), self.others.variance)
             loss.backward()  # type: ignore[no-untyped-call]
             slopes = {path: torch.zeros_like(gain) if gain.grad is None else gain.grad for path, gain in gains.items()}
             logits = self.logits.step(logits, moments.add(flat(slopes), loss.item()), flat(mask), kept, phase)
         earlier = {"maps": seen, "others": apart}.items()
-        maps = {name: torch.stack([own[number].cpu() for number in sorted(own)]) for name, own in earlier if own}
+        maps = {name: torch.stack([both[number].cpu() for number in sorted(both)]) for name, both in earlier if both}
         return {"logits": logits, **maps}
 
     def loss(self, logits: Tensor) -> float:
@@ -228,66 +233,6 @@ def _anneal(above: int, below: int, steps: int) -> list[tuple[int, float]]:
     """Return the budgets of steps from one down to another, evenly spaced on a logarithmic scale, and their rate."""
     ratio = math.log(max(below, 1) / above)
     return [(round(above * math.exp((step + 1) / steps * ratio)), 1.0) for step in range(steps)]
-
-
-class _Samples:
-    """The images with the network's maps, drawn in small batches; implements `protocols.Batches`."""
-
-    def __init__(self, scoring: Scoring, batch: int, most: int, steps: int = 0) -> None:
-        self._scoring = scoring
-        self._seed = scoring.generator.initial_seed()
-        images: list[tuple[int, Tensor]] = []
-        for part in scoring.batches("images to learn from"):
-            images += [(seeded(image, self._seed).initial_seed(), image.clone()) for image in part]
-            # Sorted by content, so that the order of the images does not matter.
-            images = sorted(images, key=lambda entry: entry[0])[:most]
-        self.images = torch.stack([image for _, image in images])
-        size = max(1, min(batch, len(images) // _STEPS))
-        # The number of batches in a pass.
-        self.steps = steps or -(-len(images) // size)
-        self.wanted = self.maps(None)
-        self.variance = float(self.wanted.double().var(unbiased=False))
-        # A single number, or a feature that is the same everywhere: there is nothing to be correlated with.
-        self.constant = self.variance <= 1e-12 * float(self.wanted.double().square().mean())
-        self.dimensions = _dimensions(self.wanted)
-        # Maps of earlier steps are compared too where one has few values.
-        self._few = self.wanted[0].numel() < _VALUES
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def batches(self, _label: str) -> Iterator[Tensor]:
-        """Yield the images in batches that do not depend on the device; their size changes the last bits of a map."""
-        return (part for part in self.images.tensor_split(self.steps) if len(part))
-
-    def maps(self, edits: Edits | None) -> Tensor:
-        """Return the maps of all images in the network with some edits."""
-        with torch.no_grad():
-            return torch.cat([self._scoring.feature(part, edits) for part in self.batches("")])
-
-    def orders(self, passes: int) -> Iterator[list[int]]:
-        """Yield the numbers of the images of each batch, without end, after a number of passes.
-
-        Each pass has another order, by the seed.
-        """
-        generator = torch.Generator().manual_seed(self._seed)
-        for number in count():
-            order = torch.randperm(len(self.images), generator=generator)
-            if number >= passes:
-                yield from (part.tolist() for part in order.tensor_split(self.steps))
-
-    def compared(self, chosen: list[int], circuit: Tensor, seen: dict[int, Tensor]) -> tuple[Tensor, Tensor]:
-        """Return the maps to compare, of the circuit and of the network.
-
-        They are those of the batch. For maps of few positions, those that circuits of earlier steps gave for the other
-        images, which `seen` keeps, are added as constants: a correlation of a handful of values says little.
-        """
-        if not self._few:
-            return circuit, self.wanted[chosen]
-        earlier = [number for number in seen if number not in chosen]
-        maps = torch.cat([circuit, *(seen[number][None] for number in earlier)])
-        seen |= dict(zip(chosen, circuit.detach(), strict=True))
-        return maps, self.wanted[[*chosen, *earlier]]
 
 
 def _dimensions(maps: Tensor) -> float:
