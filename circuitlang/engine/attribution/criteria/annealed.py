@@ -146,7 +146,7 @@ def annealed(
         if scoring.contrast is not None:
             theirs = scoring.contrast.batches("images to tell apart")
             others = SmallBatches(scoring.feature, theirs, batch, images, seed, augment=augment, steps=samples.steps)
-            # Where the feature is the same everywhere, circuits can't be told from it by a correlation.
+            # Circuits can't be told by a correlation from a feature that is the same everywhere.
             others = None if others.constant else others
         logits = _Logits(scoring, _dimensions(samples.wanted))
         course = _course(logits.size, scoring.budget, passes)
