@@ -18,7 +18,8 @@ _PLAIN = re.compile(r"[\n -~]*")
 
 def visible(text: str) -> str:
     """The text with tabs as spaces, and with a sign for each character that would not be seen."""
-    return "".join(map(_seen, text))
+    # No character that is printable to Python is hidden, and most texts have no other.
+    return text if text.isprintable() else "".join(map(_seen, text))
 
 
 def one_line(text: str) -> str:

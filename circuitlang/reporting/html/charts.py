@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib import rc_context, rcdefaults, rcParams
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 # Stand-ins for the variables of the page's style sheet, which differ between light and dark.
 INK, FAINT, LINE, SURFACE, ACCENT, WARM = "#010101", "#020202", "#030303", "#040404", "#050505", "#060606"
 SERIES = tuple(f"#0700{number:02x}" for number in range(1, 9))
+_NO_METADATA = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 # Markers of the baselines, in their order: for matplotlib, and as the page shows them.
 MARKS = "osD^v"
 # The same as a page's text writes them, filled.
@@ -360,7 +362,8 @@ def _labels(axes: Axes, ends: Sequence[tuple[float, float, str, str]]) -> None:
 def as_svg(figure: Figure, name: str) -> str:
     """Return the figure as an element of a page, without a prologue, a size in points and names of groups."""
     content = io.StringIO()
-    figure.savefig(content, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    # `savefig` would draw everything twice, at first only to lay it out.
+    FigureCanvasSVG(figure).print_svg(content, metadata=_NO_METADATA)  # type: ignore[no-untyped-call]
     text = content.getvalue()
     text = text[text.index("<svg") :].strip()
     text = re.sub(r'(<svg[^>]*?) width="([\d.]+)pt" height="([\d.]+)pt"', r'\1 width="\2" height="\3"', text, count=1)
