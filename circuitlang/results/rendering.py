@@ -89,11 +89,11 @@ def missing_formats(name: str, missing: Mapping[str, str], kept: str, circuit: s
 
 
 def needs(formats: Collection[str], part: str) -> bool:
-    """Return whether one of some output formats needs a part of a result: the module, the exemplars that the diagram
-    shows, or other images, which are for pages."""
+    """Return whether one of some output formats needs a part of a result: the module, the exemplars and
+    contributions that the diagram shows, or other images, which are for pages."""
     if part == MODULE:
         return MODULE in formats
-    return not set(formats) <= DRAWINGS or (part == "exemplars" and "diagram" in formats)
+    return not set(formats) <= DRAWINGS or (part in ("exemplars", "contributions") and "diagram" in formats)
 
 
 def due(formats: Collection[str], missing: Mapping[str, str], unrendered: Collection[str]) -> set[str]:

@@ -310,8 +310,9 @@ class Result:
     """One finished circuit: what was asked, what was found, how good it is.
 
     `module` is the circuit as a network of its own, as torch.export.save writes it. `exemplars[layer, channel]` is the
-    part of an image that excites a channel most, uint8 `[h, w, 3]`. These, the fidelity examples, the activation maps
-    and the visualisations are for the pages that a run writes; a result that is read back has none.
+    part of an image that excites a channel most, uint8 `[h, w, 3]`. `contributions` are what the kept kernels of each
+    layer carry in each image that activation maps are shown of, [kernels, images]. These, the fidelity examples, the
+    activation maps and the visualisations are for the pages that a run writes; a result that is read back has none.
     """
 
     summary: Summary
@@ -321,3 +322,4 @@ class Result:
     fidelity_examples: FidelityExamples | None = None
     activation_maps: ActivationMaps | None = None
     visualisations: FeatureVisualisations | None = None
+    contributions: tuple[NDArray[np.float32], ...] = ()

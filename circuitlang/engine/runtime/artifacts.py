@@ -11,14 +11,16 @@ from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import fx
 
 from circuitlang.base.diagnostics import CircuitError, reason
 from circuitlang.engine.circuits.extraction.packing import pack
 from circuitlang.engine.circuits.extraction.verification import CHECKED, verify
 from circuitlang.engine.runtime.jobs import Job, PreparedRun
-from circuitlang.engine.visuals import activation_maps, exemplars
+from circuitlang.engine.visuals import activation_maps, contributions, exemplars
 from circuitlang.engine.visuals.feature_visualisation import visualise
 from circuitlang.plugins.protocols import Edits
 from circuitlang.results.outputs import MODULE
@@ -83,11 +85,9 @@ def complete(
 
     module = attempt(MODULE, packed, b"")
     crops: dict[Any, Any] = attempt("exemplars", partial(exemplars.collect, subnetwork, job.train, found.circuit), {})
-    maps = attempt(
-        "activation maps",
-        lambda: activation_maps.collect(subnetwork, job.test or job.train, found.strength, found.circuit, found.edits),
-        None,
-    )
+    shown = subnetwork, job.test or job.train, found.strength, found.circuit, found.edits
+    carried: tuple[NDArray[np.float32], ...] = attempt("contributions", partial(contributions.collect, *shown), ())
+    maps = attempt("activation maps", partial(activation_maps.collect, *shown), None)
     visualisations = attempt(
         "visualisations",
         lambda: visualise(
@@ -103,5 +103,6 @@ def complete(
         module=module,
         fidelity_examples=examples,
         activation_maps=maps,
+        contributions=carried,
         visualisations=visualisations,
     )

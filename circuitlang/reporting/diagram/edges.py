@@ -5,7 +5,9 @@ A linear layer may have millions of kernels, so that all are arrays here until t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +29,8 @@ class Connection:
 
     `summands` are the channels whose sum the kernels read, the source among them; where they read it alone, only it.
     `share` is the connection's part of all that its target reads, `influence` the part of the feature that flows along
-    it. All connections of the first steps together are whole paths.
+    it; `by_image` has both for single images, where these are known. All connections of the first steps together are
+    whole paths.
     """
 
     source: Channel
@@ -41,6 +44,7 @@ class Connection:
     share: float
     influence: float
     step: int
+    by_image: tuple[tuple[float, float], ...]
 
     @property
     def kernels(self) -> int:
@@ -71,10 +75,22 @@ class Connections:
     carried: float
 
 
+class _Carried(NamedTuple):
+    """What flows along a connection, and the step at which it is drawn."""
+
+    share: float
+    influence: float
+    step: int
+    by_image: tuple[tuple[float, float], ...]
+
+
 @dataclass(frozen=True)
 class _Bundles:
-    """The connections into one layer as columns; effective kernel `kernel[n]` is part of connection `member[n]`, and
-    rows `first[kernel]` and following, `count[kernel]` of them, of `feeders` are what it reads."""
+    """The connections into one layer as columns.
+
+    Effective kernel `kernel[n]` is part of connection `member[n]`; rows `first[kernel]` and following, `count[kernel]`
+    of them, of `feeders` are what it reads. `flow` [connections, images] is what connections carry in images.
+    """
 
     layer: int
     origin: Integers
@@ -83,6 +99,7 @@ class _Bundles:
     rank: Integers
     score: Floats
     weight: Floats
+    flow: Floats
     kernel: Integers
     member: Integers
     positions: Integers
@@ -91,21 +108,31 @@ class _Bundles:
     count: Integers
 
 
-def connections(circuit: Circuit, limit: int) -> Connections:
+def connections(circuit: Circuit, limit: int, contributions: Sequence[NDArray[np.float32]] = ()) -> Connections:
     """Return the effective circuit as at most `limit` connections between channels, which form whole paths.
 
-    A kernel whose input channel is a sum is in a connection from each summand that lives, with all its score.
+    A kernel whose input channel is a sum is in a connection from each summand that lives, with all that it carries.
+
+    Args:
+        circuit: The circuit.
+        limit: The most connections.
+        contributions: The contributions of the kept kernels of each layer in some images, [kernels, images]. Influence
+            is computed from their sums; from scores where there are none.
     """
     ranks = _ranks(circuit.kernels)
     alive = [np.flatnonzero(np.bincount(kernels.target[kernels.effective])) for kernels in circuit.kernels]
+    flows = contributions or [np.zeros((len(kernels.target), 0), np.float32) for kernels in circuit.kernels]
     layers = [
-        _bundles(layer, kernels, _feeders(wire, alive), rank)
-        for layer, (kernels, wire, rank) in enumerate(zip(circuit.kernels, circuit.wires, ranks, strict=True))
+        _bundles(layer, kernels, _feeders(wire, alive), rank, flow)
+        for layer, (kernels, wire, rank, flow) in enumerate(
+            zip(circuit.kernels, circuit.wires, ranks, flows, strict=True)
+        )
     ]
     # Every connection of the circuit by (layer, number in the layer).
     layer = np.concatenate([np.full(len(bundle.target), bundle.layer) for bundle in layers])
     number = np.concatenate([np.arange(len(bundle.target)) for bundle in layers])
-    table = _table(layers, circuit.target)
+    flow = np.concatenate([bundle.flow for bundle in layers])
+    table = _table(layers, circuit.target, flow)
     influences, _ = influence(table)
     chosen = whole_paths(table, limit)
     drawn = np.zeros(len(layer), bool)
@@ -115,39 +142,55 @@ def connections(circuit: Circuit, limit: int) -> Connections:
         shown = np.zeros(len(ranks[bundle.layer]), bool)
         shown[bundle.kernel[drawn[layer == bundle.layer][bundle.member]]] = True
         left_out += int((~shown).sum())
+    single = _by_image(table, flow, np.array(chosen.order, np.int64))
     strongest = [
         _connection(
             layers[layer[one]],
             int(number[one]),
             circuit.kernels,
-            float(table.share[one]),
-            min(float(influences[one]), 1.0),
-            step,
+            _Carried(float(table.share[one]), min(float(influences[one]), 1.0), step, single[place]),
         )
-        for one, step in zip(chosen.order, chosen.step, strict=True)
+        for place, (one, step) in enumerate(zip(chosen.order, chosen.step, strict=True))
     ]
     effective = sum(int(kernels.effective.sum()) for kernels in circuit.kernels)
     _, carried = influence(table.part(np.flatnonzero(drawn)))
     return Connections(strongest, effective, left_out, carried)
 
 
-def _table(layers: list[_Bundles], target: ChannelSources) -> EdgeTable:
+def _by_image(table: EdgeTable, flow: Floats, chosen: Integers) -> list[tuple[tuple[float, float], ...]]:
+    """Return the share and the influence of chosen edges in each image."""
+    columns = []
+    for strength in flow.T:
+        single = replace(table, share=shares(table.target, strength, table.channels, table.share))
+        columns.append((single.share[chosen], np.minimum(influence(single)[0][chosen], 1.0)))
+    return [
+        tuple((float(share[place]), float(influences[place])) for share, influences in columns)
+        for place in range(len(chosen))
+    ]
+
+
+def _table(layers: list[_Bundles], target: ChannelSources, flow: Floats) -> EdgeTable:
     """Number the channels of all layers, the image first."""
     ends = target.origin >= 0
     widths = [
         1 + max(int(ids.max(initial=-1)) for ids in _numbers(layers, target, place)) for place in range(len(layers))
     ]
     offset = np.concatenate([[0, 1], 1 + np.cumsum(widths)]).astype(np.int64)
-    score = np.concatenate([bundle.score for bundle in layers])
-    strength = np.maximum(np.nan_to_num(score, nan=0.0, posinf=0.0, neginf=0.0), 0.0)
+    channels = int(offset[-1])
     targets = np.concatenate([offset[bundle.layer + 1] + bundle.target for bundle in layers])
+    scores = shares(targets, _strength(np.concatenate([bundle.score for bundle in layers])), channels)
     return EdgeTable(
         source=np.concatenate([offset[bundle.origin + 1] + bundle.channel for bundle in layers]),
         target=targets,
-        share=shares(targets, strength, int(offset[-1])),
-        channels=int(offset[-1]),
+        # A channel that carries nothing in any image has the shares of the scores.
+        share=shares(targets, flow.sum(1), channels, scores),
+        channels=channels,
         ends=np.unique(offset[target.origin[ends] + 1] + target.channel[ends]),
     )
+
+
+def _strength(values: Floats) -> Floats:
+    return np.maximum(np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0), 0.0)
 
 
 def _numbers(layers: list[_Bundles], target: ChannelSources, place: int) -> list[Integers]:
@@ -183,7 +226,9 @@ def _feeders(wire: ChannelSources, alive: list[Integers]) -> Integers:
     return feeders
 
 
-def _bundles(layer: int, kernels: KeptKernels, feeders: Integers, rank: Integers) -> _Bundles:
+def _bundles(
+    layer: int, kernels: KeptKernels, feeders: Integers, rank: Integers, flow: NDArray[np.float32]
+) -> _Bundles:
     """Join each effective kernel with its feeders; kernels between the same two channels are one bundle."""
     numbers = np.flatnonzero(kernels.effective)
     source, target = kernels.source[numbers], kernels.target[numbers]
@@ -207,6 +252,7 @@ def _bundles(layer: int, kernels: KeptKernels, feeders: Integers, rank: Integers
         rank=best,
         score=np.bincount(member, kernels.score[numbers][kernel], len(pairs)).astype(np.float64),
         weight=np.bincount(member, weight[kernel], len(pairs)).astype(np.float64),
+        flow=_sums(member, _strength(flow[numbers].astype(np.float64)), kernel, len(pairs)),
         kernel=kernel[order],
         member=member[order],
         positions=numbers,
@@ -216,9 +262,15 @@ def _bundles(layer: int, kernels: KeptKernels, feeders: Integers, rank: Integers
     )
 
 
-def _connection(
-    bundle: _Bundles, number: int, layers: tuple[KeptKernels, ...], share: float, influence: float, step: int
-) -> Connection:
+def _sums(member: Integers, flow: Floats, kernel: Integers, count: int) -> Floats:
+    """Return the sums over the kernels of each of `count` bundles, [bundles, images]."""
+    sums = np.zeros((count, flow.shape[1]))
+    for image, values in enumerate(flow.T):
+        sums[:, image] = np.bincount(member, values[kernel], count)
+    return sums
+
+
+def _connection(bundle: _Bundles, number: int, layers: tuple[KeptKernels, ...], carried: _Carried) -> Connection:
     height, width = layers[bundle.layer].weight.shape[1:]
     begin, end = np.searchsorted(bundle.member, [number, number + 1])
     kernels = bundle.kernel[begin:end]
@@ -233,7 +285,8 @@ def _connection(
         weight=float(bundle.weight[number]),
         size=(int(height), int(width)),
         summands=tuple((int(layer), int(channel)) for layer, channel in summands),
-        share=share,
-        influence=influence,
-        step=step,
+        share=carried.share,
+        influence=carried.influence,
+        step=carried.step,
+        by_image=carried.by_image,
     )

@@ -6,10 +6,11 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 from xml.etree.ElementTree import Element
 
 from circuitlang.reporting.diagram import captions
-from circuitlang.reporting.diagram.edges import IMAGE, Channel, Connection, Connections
+from circuitlang.reporting.diagram.edges import IMAGE, Channel, Connection, Connections, connections
 from circuitlang.reporting.diagram.layout import Column, Layout, Node, Route, arrange
 from circuitlang.reporting.diagram.svg import add, number, text_width
 from circuitlang.reporting.diagram.thumbnails import embed, enlarge, filter_image
@@ -56,6 +57,17 @@ class Figure:
     @property
     def head(self) -> float:
         return 15.0 * max(len(self.headings[column.layer]) for column in self.layout.columns)
+
+
+# The drawing and the page of a circuit show the same.
+_SHOWN: WeakKeyDictionary[Result, Connections] = WeakKeyDictionary()
+
+
+def drawn_connections(result: Result) -> Connections:
+    """Return the connections of a result that its drawings show."""
+    if result not in _SHOWN:
+        _SHOWN[result] = connections(result.circuit, MOST, result.contributions)
+    return _SHOWN[result]
 
 
 def figure(result: Result, found: Connections) -> Figure:

@@ -57,10 +57,11 @@ class WholePaths:
     step: list[int]
 
 
-def shares(target: Integers, strength: Floats, channels: int) -> Floats:
-    """Return the share of each edge in the input of its target; equal ones where no edge of it has strength.
+def shares(target: Integers, strength: Floats, channels: int, otherwise: Floats | None = None) -> Floats:
+    """Return the share of each edge in the input of its target.
 
-    Strengths are finite and not negative.
+    Where no edge of a target has strength, the shares are those of `otherwise`, or equal. Strengths are finite and not
+    negative.
     """
     peak = np.zeros(channels)
     np.maximum.at(peak, target, strength)
@@ -68,7 +69,7 @@ def shares(target: Integers, strength: Floats, channels: int) -> Floats:
     relative = np.where(silent, 1.0, strength / np.where(silent, 1.0, peak[target]))
     total = np.bincount(target, relative, channels)
     divided: Floats = relative / total[target]
-    return divided
+    return divided if otherwise is None else np.where(silent, otherwise, divided)
 
 
 def influence(edges: EdgeTable) -> tuple[Floats, float]:

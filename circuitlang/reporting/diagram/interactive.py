@@ -12,8 +12,7 @@ import msgspec
 from markupsafe import Markup
 
 from circuitlang.reporting.diagram import captions
-from circuitlang.reporting.diagram.edges import connections
-from circuitlang.reporting.diagram.figure import MOST, figure
+from circuitlang.reporting.diagram.figure import drawn_connections, figure
 from circuitlang.reporting.diagram.page_data import PageData, page_data
 from circuitlang.reporting.diagram.sprites import photograph
 from circuitlang.reporting.diagram.svg import clean
@@ -26,7 +25,7 @@ _SCRIPTS = ("model", "arrange", "draw", "view", "images", "card", "channel", "co
 
 def interactive(result: Result) -> str:
     """Return the page, self-contained: nothing in it is fetched, and nothing of the result can be run."""
-    shown = connections(result.circuit, MOST)
+    shown = drawn_connections(result)
     drawn = figure(result, shown)
     scenes, visualisations = result.activation_maps, result.visualisations
     data = page_data(drawn)

@@ -8,16 +8,16 @@ from weakref import WeakKeyDictionary
 from xml.etree.ElementTree import Element
 
 from circuitlang.reporting.diagram import captions
-from circuitlang.reporting.diagram.edges import Connection, connections
+from circuitlang.reporting.diagram.edges import Connection
 from circuitlang.reporting.diagram.figure import (
     EXCITATORY,
     FAINT,
     INHIBITORY,
     INK,
-    MOST,
     NEUTRAL,
     SMALL,
     Pen,
+    drawn_connections,
     figure,
     sign,
     text,
@@ -44,7 +44,7 @@ def diagram(result: Result) -> dict[str, bytes]:
 
 
 def _draw(result: Result) -> bytes:
-    drawn = figure(result, connections(result.circuit, MOST))
+    drawn = figure(result, drawn_connections(result))
     shown = drawn.found
     notes = captions.subtitle(result, shown, {column.layer for column in drawn.layout.columns})
     legend = partial(_add_legend, drawn=shown.strongest) if shown.strongest else None

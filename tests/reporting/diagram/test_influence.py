@@ -151,3 +151,22 @@ def test_scores_that_are_no_numbers_are_none() -> None:
     shown = connections(made, 2000)
     assert shown.left_out == 0
     assert all(np.isfinite(one.influence) for one in shown.strongest)
+
+
+def test_influence_is_that_of_contributions_where_they_are_known() -> None:
+    made = circuit(60, 5, np.random.default_rng(4))
+    rng = np.random.default_rng(5)
+    flows = [rng.gamma(0.5, size=(len(kernels.target), 3)).astype(np.float32) for kernels in made.kernels]
+    flows[3][:] = 0.0  # a layer that carries nothing has the shares of its scores
+    shown = connections(made, 2000, flows).strongest
+    for one in shown:
+        layer, kernels = one.target[0], made.kernels[one.target[0]]
+        (member,) = one.members
+        mine = kernels.target == one.target[1]
+        strength = kernels.score if layer == 3 else flows[layer].sum(1, dtype=np.float64)
+        assert one.share == pytest.approx(strength[member] / strength[mine].sum(), rel=1e-6)
+    for image in range(3):
+        single = connections(made, 2000, [flow[:, image : image + 1] for flow in flows]).strongest
+        found = {(one.source, one.target): (one.share, one.influence) for one in single}
+        for one in shown:
+            assert one.by_image[image] == pytest.approx(found[one.source, one.target], rel=1e-5)

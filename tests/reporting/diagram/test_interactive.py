@@ -393,6 +393,24 @@ def test_a_channel_is_seen_large_and_the_circuit_is_walked(show):
     expect(panel).to_be_hidden()
 
 
+def test_edges_are_weighted_by_what_they_carry_in_an_image(show):
+    flows = [np.ones((len(kernels.target), 3), np.float32) for kernels in strands().circuit.kernels]
+    flows[2][0] = [1, 9, 0]  # what conv2:2 carries to the target
+    page = show(replace(seen(strands()), contributions=tuple(flows)))
+    edge = page.locator('.circuit-edge[data-from="conv2:2"][data-to="conv3:6"]')
+    width = "one => Number(one.getAttribute('stroke-width'))"
+    node(page, "conv3:6").click()
+    expect(page.locator("#channel")).to_contain_text("77% of input")  # 10 of 13
+    widths = []
+    for image, share in enumerate(("50%", "90%", "0%")):
+        page.locator(f"input[name=image][value='{image}']").check(force=True)
+        expect(page.locator("#channel")).to_contain_text(f"{share} of input")
+        widths.append(edge.evaluate(width))
+    assert widths[1] >= widths[0] > widths[2]
+    page.keyboard.press("Escape")
+    expect(page.locator("#status")).to_contain_text("edges by what they carry in it")
+
+
 def test_the_large_view_is_saved_for_a_paper(show):
     page = show(seen(strands()), color_scheme="dark")
     node(page, "conv2:3").click()

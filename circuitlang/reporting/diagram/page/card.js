@@ -38,10 +38,10 @@ function fill(one) {
   }
   if (tiles.children.length) card.append(tiles);
   if (state.image >= 0 && one.scale) card.append(make("p", one.scale));
-  const feeding = one.into.filter(visible), list = make("ul");
+  const feeding = ranked(one.into.filter(visible)), list = make("ul");
   for (const edge of feeding.slice(0, 5)) {
     const item = make("li", "");
-    item.append(make("i", "", edge.sign), make("b", edge.source.name), make("span", percent(edge.share)));
+    item.append(make("i", "", edge.sign), make("b", edge.source.name), make("span", percent(shareOf(edge))));
     list.append(item);
   }
   if (feeding.length) card.append(make("p", "reads most of"), list);

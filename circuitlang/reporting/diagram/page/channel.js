@@ -19,7 +19,7 @@ const PAPER = {
 const shortened = (name, letters) => (name.length <= letters ? name : `${name.slice(0, letters >> 1)}…${name.slice(1 - (letters >> 1))}`);
 
 function explain(node, paint) {
-  const inputs = node.into.slice(0, SHOWN), outputs = node.out.slice(0, SHOWN), own = state.image >= 0 && node.maps;
+  const inputs = ranked(node.into).slice(0, SHOWN), outputs = ranked(node.out).slice(0, SHOWN), own = state.image >= 0 && node.maps;
   const body = Math.max(inputs.length * ROW, 34 + MAIN + (own ? 62 : 16)), foot = body + (outputs.length ? 76 : 0);
   const tall = foot + 22, middle = 28 + MAIN / 2;
   // Few inputs are beside the middle of what reads them.
@@ -42,12 +42,12 @@ function explain(node, paint) {
     svg.append(step(edge.source, edge, THUMB, LEFT, y, paint));
     if (own) svg.append(edge.source.isImage ? draw("g", {}) : pictured(edge.source.maps && mapSheet(edge.source.maps, state.inside), THUMB, THUMB + 4, y, paint));
     label(shortened(edge.source.name, own ? 12 : 18), text, y + 14, 7.5, paint.ink, true);
-    label(`${percent(edge.share)} of input`, text, y + 24, 7, paint.faint);
+    label(`${percent(shareOf(edge))} of input`, text, y + 24, 7, paint.faint);
     svg.append(kernelAt(edge, paint, 130, y + 4, 26));
   });
   if (node.into.length > SHOWN) label(`and ${number(node.into.length - SHOWN)} more`, LEFT, body + 2, 7, paint.faint);
   svg.append(pictured(faceSheet(node), MAIN, AT, 28, paint));
-  const influence = node.isTarget ? 1 : node.out.reduce((sum, edge) => sum + edge.influence, 0);
+  const influence = node.isTarget ? 1 : node.out.reduce((sum, edge) => sum + influenceOf(edge), 0);
   label(node.isTarget ? "the target" : `${percent(Math.min(influence, 1))} of the influence`, AT, MAIN + 38, 7, paint.faint);
   if (own) {
     svg.append(pictured(single(data.scenes.sources[state.image], true), 40, AT, MAIN + 44, paint));
@@ -60,7 +60,7 @@ function explain(node, paint) {
     const x = LEFT + index * 50.5, y = body + 26;
     svg.append(kernelAt(edge, paint, x, y + 6, 16), step(edge.target, edge, 28, x + 19, y, paint));
     label(shortened(edge.target.name, 11), x, y + 37, 7, paint.ink);
-    label(`${percent(edge.share)} of it`, x, y + 46, 7, paint.faint);
+    label(`${percent(shareOf(edge))} of it`, x, y + 46, 7, paint.faint);
   });
   label("orange excites, blue inhibits; each kernel in its own scale", LEFT, tall - 4, 7, paint.faint);
   return svg;
@@ -77,7 +77,7 @@ function pictured(sheet, size, x, y, paint) {
 /** A channel beside the one that is explained: a button that goes there. */
 function step(node, edge, size, x, y, paint) {
   const group = pictured(faceSheet(node), size, x, y, paint);
-  const name = `${edge.source.name} ${edge.sign === "inhibitory" ? "inhibits" : "excites"} ${edge.target.name}, ${percent(edge.share)} of its input`;
+  const name = `${edge.source.name} ${edge.sign === "inhibitory" ? "inhibits" : "excites"} ${edge.target.name}, ${percent(shareOf(edge))} of its input`;
   for (const [key, value] of Object.entries({ class: "step", role: "button", tabindex: 0, "aria-label": `Go to ${node.name}: ${name}` })) group.setAttribute(key, value);
   group.dataset.channel = node.index;
   return group;
@@ -91,7 +91,7 @@ function kernelAt(edge, paint, x, y, size) {
 }
 
 function thread(svg, paint, edge, [x, y], [end, level]) {
-  const bend = (end - x) / 2, width = 0.6 + 2.4 * Math.sqrt(edge.share);
+  const bend = (end - x) / 2, width = 0.6 + 2.4 * Math.sqrt(shareOf(edge));
   const d = `M${x} ${y}C${x + bend} ${y} ${end - bend} ${level} ${end} ${level}`;
   svg.append(draw("path", { d, fill: "none", stroke: paint[edge.sign], "stroke-width": width.toFixed(2), "stroke-opacity": 0.85 }));
 }

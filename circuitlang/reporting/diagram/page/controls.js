@@ -158,6 +158,7 @@ for (const name of ["image", "view", "inside"]) {
   for (const input of document.querySelectorAll(`input[name="${name}"]`)) {
     input.addEventListener("change", () => {
       state[name] = name === "view" ? input.value : Number(input.value);
+      ink();
       showImages();
       refresh();
       remember();

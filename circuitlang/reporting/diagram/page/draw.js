@@ -34,16 +34,11 @@ function render() {
   folds = new Set([...state.folded, ...(state.passing ? passing() : [])]);
   const room = space();
   plan = arrange(room.width, room.height);
-  const pen = inks();
   for (const edge of edges) {
     edge.element.classList.toggle("hidden", !edge.drawn);
-    if (!edge.drawn) continue;
-    const [width, opacity] = pen(edge.influence);
-    edge.element.setAttribute("d", edge.path);
-    edge.element.setAttribute("stroke-width", round(width));
-    edge.element.setAttribute("stroke-opacity", opacity.toFixed(2));
-    if (edge.dashed) edge.element.setAttribute("stroke-dasharray", `${round(6 + width)} ${round(3 + width)}`);
+    if (edge.drawn) edge.element.setAttribute("d", edge.path);
   }
+  ink();
   for (const node of nodes) put(node);
   drawMap();
   if (!zoomed) fit();
@@ -52,9 +47,20 @@ function render() {
   refresh();
 }
 
+/** Draw edges as wide as their influence says, in all images or in the chosen one. */
+function ink() {
+  const pen = inks();
+  for (const edge of edges.filter(visible)) {
+    const [width, opacity] = pen(influenceOf(edge));
+    edge.element.setAttribute("stroke-width", round(width));
+    edge.element.setAttribute("stroke-opacity", opacity.toFixed(2));
+    if (edge.dashed) edge.element.setAttribute("stroke-dasharray", `${round(6 + width)} ${round(3 + width)}`);
+  }
+}
+
 /** Width and opacity of edges: thinner and fainter in a crowd, and by a root of the influence, as in figure.py. */
 function inks() {
-  const drawn = edges.filter(visible).map((edge) => edge.influence).sort((one, other) => one - other);
+  const drawn = edges.filter(visible).map(influenceOf).sort((one, other) => one - other);
   const strongest = drawn[drawn.length - 1] || 0, middle = drawn[drawn.length >> 1] || 0;
   const power = middle > 0 && middle < strongest ? Math.min(Math.max(Math.log(0.4) / Math.log(middle / strongest), 0.2), 0.5) : 0.5;
   const crowd = Math.min(Math.max(drawn.length, 20) / 20, 25) ** 0.25;
@@ -215,7 +221,7 @@ function say(kept, found) {
     const image = [...feeding].some((node) => node.isImage) ? " and the image" : "";
     const channels = [...feeding].filter((node) => !node.isImage).length;
     text = `${state.chosen.name}: fed by ${count(channels, "channel")}${image}, feeds ${count(fed.size, "channel")}. Escape shows all.`;
-  } else if (state.image >= 0) text = `${data.scenes.names[state.image]}, as it excites each channel in the ${place()}`;
+  } else if (state.image >= 0) text = `${data.scenes.names[state.image]}, as it excites each channel in the ${place()}${edges.some((edge) => edge.images.length) ? "; edges by what they carry in it" : ""}`;
   status.textContent = text;
 }
 

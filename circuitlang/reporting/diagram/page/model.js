@@ -9,6 +9,11 @@ const drawing = byId("drawing"), stage = byId("stage"), card = byId("card"), sta
 const nodes = data.nodes.map((node, index) => ({ ...node, index, into: [], out: [], drawn: false }));
 const edges = data.edges.map((edge, index) => ({ ...edge, index, source: nodes[edge.from], target: nodes[edge.to] }));
 for (const edge of edges) {
+  // Share and influence in each image are square roots of 16 bits, the low byte first.
+  const bytes = atob(edge.byImage || "");
+  edge.images = Array.from({ length: bytes.length / 2 }, (_, index) => (
+    ((bytes.charCodeAt(2 * index) + 256 * bytes.charCodeAt(2 * index + 1)) / 65535) ** 2
+  ));
   edge.source.out.push(edge);
   edge.target.into.push(edge);
 }
@@ -23,6 +28,11 @@ const state = {
   step: opening, depth: 0, image: -1, view: "crop", inside: 1, chosen: null, query: "", via: null,
   folded: new Set(), passing: false,
 };
+
+// In the chosen image, where one is chosen and contributions are known.
+const shareOf = (edge) => (state.image >= 0 && edge.images.length ? edge.images[2 * state.image] : edge.share);
+const influenceOf = (edge) => (state.image >= 0 && edge.images.length ? edge.images[2 * state.image + 1] : edge.influence);
+const ranked = (list) => [...list].sort((one, other) => influenceOf(other) - influenceOf(one));
 
 /** Choose the edges and nodes that are drawn: those of the first steps, as far from the target as asked for. */
 function select() {
@@ -55,7 +65,7 @@ function carried() {
   for (const node of targets) step[node.index] = 1 / targets.length;
   for (let round = 0; round < 1000; round++) {
     const next = new Float64Array(nodes.length);
-    for (const edge of drawn) next[edge.from] += step[edge.to] * edge.share;
+    for (const edge of drawn) next[edge.from] += step[edge.to] * shareOf(edge);
     let rest = 0;
     for (let index = 0; index < next.length; index++) {
       if (!inner.has(index)) {
