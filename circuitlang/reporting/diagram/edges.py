@@ -76,7 +76,7 @@ class Connections:
 
 
 class _Carried(NamedTuple):
-    """What flows along a connection, and the step at which it is drawn."""
+    """The flow along a connection, and the step at which it is drawn."""
 
     share: float
     influence: float
