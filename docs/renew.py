@@ -188,7 +188,7 @@ def renewed(page: Path) -> str:
 
 def _changes(found: list[Block], folder: Path) -> Iterator[tuple[Block, str]]:
     outputs: dict[Block, list[str]] = {}
-    real = link_real(folder)
+    real = any(block.language == "console" and block.title for block in found) and link_real(folder)
     for block, step, printed in transcript(found, folder, real=real):
         lines = outputs.setdefault(block, [])
         lines += [f"$ {step.command}"] if block.language == "console" else []
