@@ -21,6 +21,10 @@ STATEMENTS = 200
 BARE = "python -c pass"
 REFERENCE = "import click, lark"
 ONE = "preserve conv5:34 on bundled.dogs sparsity<=0.1 criterion=snip\n"
+TWO = """circuit a = preserve conv5:34 on bundled.dogs sparsity<=0.1 criterion=snip
+circuit b = preserve conv5:34 on bundled.dogs sparsity<=0.2 criterion=snip
+compare a, b
+"""
 
 
 def spec() -> str:
@@ -36,6 +40,7 @@ def spec() -> str:
 def commands(folder: Path) -> dict[str, list[str]]:
     """What is timed, the reference first."""
     folder.joinpath("one.circuit").write_text(ONE, encoding="utf-8")
+    folder.joinpath("two.circuit").write_text(TWO, encoding="utf-8")
     folder.joinpath("many.circuit").write_text(spec(), encoding="utf-8")
     python, program = sys.executable, [sys.executable, "-m", "circuitlang"]
     return {
@@ -48,7 +53,8 @@ def commands(folder: Path) -> dict[str, list[str]]:
         "circuitlang cache": [*program, "cache"],
         "circuitlang models": [*program, "models"],
         "circuitlang layers, a known model": [*program, "layers", "alexnet"],
-        "circuitlang show, a circuit": [*program, "show", "runs/one"],
+        "circuitlang show, a circuit": [*program, "show", "runs/two/a"],
+        "circuitlang compare, of a run": [*program, "compare", "runs/two/a", "runs/two/b"],
     }
 
 
@@ -71,7 +77,7 @@ def main() -> None:
         os.environ["PYTHONPYCACHEPREFIX"] = str(folder / "bytecode")
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         timed = commands(folder)
-        seconds([sys.executable, "-m", "circuitlang", "run", "one.circuit"], folder)  # for `show`
+        seconds([sys.executable, "-m", "circuitlang", "run", "two.circuit"], folder)  # for `show` and `compare`
         for command in timed.values():
             seconds(command, folder)  # once untimed: files and caches are warm afterwards
         taken = [{name: seconds(command, folder) for name, command in timed.items()} for _ in range(rounds)]

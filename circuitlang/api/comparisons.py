@@ -133,8 +133,8 @@ def compare(paths: Sequence[Path], damaged: list[Finding] | None = None) -> Load
     With a list `damaged`, circuits that can't be read are left out if two others remain, and findings about them are
     added to the list. Raises InputError, without the list also about these.
     """
-    from circuitlang.engine.runtime.comparisons import compare_folders
-    from circuitlang.results.reader import circuits, read_summary
+    from circuitlang.results.comparison_folders import stored_comparison
+    from circuitlang.results.reader import circuits, read, read_summary
 
     # A path without circuits is kept, to be rejected.
     folders = [folder for path in paths for folder in circuits(path) or [path]]
@@ -148,6 +148,11 @@ def compare(paths: Sequence[Path], damaged: list[Finding] | None = None) -> Load
         raise InputError(findings)
     if damaged is not None:
         damaged += findings
+    if stored := stored_comparison(readable):
+        return LoadedComparison(stored, tuple(map(read, readable)))
+    # It imports torch.
+    from circuitlang.engine.runtime.comparisons import compare_folders
+
     comparison, results = compare_folders([_with_plan(folder) for folder in readable])
     return LoadedComparison(comparison, tuple(results))
 

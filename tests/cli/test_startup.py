@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -69,6 +71,24 @@ def test_layers_of_a_model_that_was_looked_at_import_no_torch(tmp_path: Path) ->
     assert CliRunner().invoke(main, ["layers", "squeezenet1_1(weights=none)"]).exit_code == 0
     assert "torch" in imported(["layers", "squeezenet1_1"], tmp_path)
     assert imported(["layers", "squeezenet1_1"], tmp_path) == []
+
+
+def test_what_is_finished_is_read_without_torch(here: Path, numbers_alone: None) -> None:
+    two = "circuit {} = preserve conv5:34 on images/dogs/* kernels<={} criterion=magnitude\n"
+    here.joinpath("a.circuit").write_text(f"{two.format('one', 20)}{two.format('two', 40)}compare one, two\n")
+    for out in ("runs", "other"):
+        assert CliRunner().invoke(main, ["run", "a.circuit", "--out", out]).exit_code == 0
+    pair = ["runs/a/one", "runs/a/two"]
+    for arguments in (["show", "a"], ["show", "one", "--full"], ["diff", "runs/a", "other/a"], ["show", "runs"]):
+        assert imported(arguments, here) == []
+    for arguments in (["compare", *pair], ["compare", "runs/a"], ["compare", *pair, "--json"]):
+        assert imported(arguments, here) == []
+    stored = CliRunner().invoke(main, ["compare", *pair, "--json"]).stdout
+    # A comparison that no run has made is computed, and is the same.
+    shutil.rmtree("runs/a/compare-one-two")
+    assert CliRunner().invoke(main, ["compare", *pair, "--json"]).stdout == stored
+    other = CliRunner().invoke(main, ["compare", *reversed(pair), "--json"]).stdout
+    assert [each["name"] for each in json.loads(other)["members"]] == ["two", "one"]
 
 
 def test_a_clean_check_imports_only_what_it_needs(tmp_path: Path) -> None:

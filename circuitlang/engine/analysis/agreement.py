@@ -14,8 +14,8 @@ from circuitlang.base.diagnostics import Finding, InputError
 from circuitlang.engine.evaluation.fidelity import measure
 from circuitlang.engine.images.image_set import ImageSet
 from circuitlang.plan.clauses import claims, details
-from circuitlang.plan.model import digest
 from circuitlang.results.comparison import Agreement, Comparison, Member, Pair
+from circuitlang.results.comparison_folders import identity
 from circuitlang.results.overlap import kept, merged, overlap
 from circuitlang.results.types import Result, Summary
 
@@ -39,13 +39,6 @@ class Side:
     def module(self) -> nn.Module:
         """The circuit as a network of its own."""
         return self.read()
-
-
-def identity(names: Sequence[str], summaries: Sequence[Summary]) -> str:
-    """A hash of what a comparison follows from."""
-    version = [summary.provenance.versions.get("circuitlang", "") for summary in summaries]
-    parts = zip(names, (summary.provenance.identity for summary in summaries), version, strict=True)
-    return digest("\n".join("\t".join(part) for part in parts).encode())
 
 
 def compare(sides: Sequence[Side]) -> Comparison:

@@ -10,7 +10,7 @@ from torch import nn
 
 from circuitlang.base.diagnostics import CircuitError, Finding, InputError, reason
 from circuitlang.base.source import resolved
-from circuitlang.engine.analysis.agreement import Side, compare, identity
+from circuitlang.engine.analysis.agreement import Side, compare
 from circuitlang.engine.device import arithmetic
 from circuitlang.engine.images.file_patterns import find
 from circuitlang.engine.images.image_set import ImageSet, load
@@ -19,7 +19,7 @@ from circuitlang.plan.model import Plan
 from circuitlang.plugins.loaded_model import LoadedModel, PathResolver
 from circuitlang.plugins.protocols import MODELS
 from circuitlang.results.comparison import FILE, Comparison
-from circuitlang.results.comparison_folders import folder_names, read_comparison
+from circuitlang.results.comparison_folders import folder_names, identity, read_comparison
 from circuitlang.results.manifest import damage
 from circuitlang.results.outcomes import ComparisonStatus
 from circuitlang.results.outputs import ComparisonResult, asked_formats
