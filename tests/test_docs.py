@@ -217,7 +217,7 @@ def test_the_gallery_is_what_its_specs_draw(tmp_path: Path, programs: Path) -> N
         there = shown.get(f"{path.parents[1].name}.{path.parent.name}.svg")
         if there is not None:
             labels = [
-                tuple(re.findall(r"<text[^>]*>([^<]+)</text>", svg.read_text(encoding="utf-8")))
+                tuple(sorted(re.findall(r"<text[^>]*>([^<]+)</text>", svg.read_text(encoding="utf-8"))))
                 for svg in (there, path)
             ]
             assert labels[0]
