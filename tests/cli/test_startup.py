@@ -73,6 +73,14 @@ def test_layers_of_a_model_that_was_looked_at_import_no_torch(tmp_path: Path) ->
     assert imported(["layers", "squeezenet1_1"], tmp_path) == []
 
 
+@pytest.mark.parametrize(
+    "arguments", [["models"], ["criteria"], ["cache"], ["layers", "bundled.doodle"], ["plan", "--yaml", "good.circuit"]]
+)
+def test_lists_of_what_there_is_import_no_numpy(tmp_path: Path, arguments: list[str]) -> None:
+    tmp_path.joinpath("good.circuit").write_text(SPEC)
+    assert imported(arguments, tmp_path, {"numpy"}) == []
+
+
 def test_what_is_finished_is_read_without_torch(here: Path, numbers_alone: None) -> None:
     two = "circuit {} = preserve conv5:34 on images/dogs/* kernels<={} criterion=magnitude\n"
     here.joinpath("a.circuit").write_text(f"{two.format('one', 20)}{two.format('two', 40)}compare one, two\n")
@@ -80,7 +88,7 @@ def test_what_is_finished_is_read_without_torch(here: Path, numbers_alone: None)
         assert CliRunner().invoke(main, ["run", "a.circuit", "--out", out]).exit_code == 0
     pair = ["runs/a/one", "runs/a/two"]
     for arguments in (["show", "a"], ["show", "one", "--full"], ["diff", "runs/a", "other/a"], ["show", "runs"]):
-        assert imported(arguments, here) == []
+        assert imported(arguments, here, HEAVY | {"importlib.metadata"}) == []
     for arguments in (["compare", *pair], ["compare", "runs/a"], ["compare", *pair, "--json"]):
         assert imported(arguments, here) == []
     stored = CliRunner().invoke(main, ["compare", *pair, "--json"]).stdout

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.metadata import version
 from json import dumps
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,9 @@ def sarif(findings: Sequence[Finding]) -> str:
 
     https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html
     """
+    # Every command that prints findings imports this file, and few write a log.
+    from importlib.metadata import version
+
     codes = sorted({finding.code for finding in findings})
     severities = {finding.code: finding.severity.value for finding in findings}
     driver = {

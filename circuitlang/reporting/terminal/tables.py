@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rich.columns import Columns
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from circuitlang.plan.layers import NamedModule
-from circuitlang.plugins.registry import Declaration
-from circuitlang.results.run_folders import RunFolder
+# Lists of models and layers need none of what reads results.
+if TYPE_CHECKING:
+    from circuitlang.plan.layers import NamedModule
+    from circuitlang.plugins.registry import Declaration
+    from circuitlang.results.run_folders import RunFolder
 
 
 @dataclass(frozen=True)
