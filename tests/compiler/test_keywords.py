@@ -15,6 +15,7 @@ from pygments.lexers import get_lexer_by_name
 from pygments.token import Error, Token
 from pygments.util import ClassNotFound
 
+import circuitlang
 from circuitlang.base.source import Source
 from circuitlang.compiler.clauses import ALIASES
 from circuitlang.compiler.grammar import parser
@@ -126,6 +127,19 @@ def test_the_grammar_of_editors_is_fresh() -> None:
     written = textmate.GRAMMAR.read_text(encoding="utf-8")
     assert written == textmate.grammar(), "`make renew` writes it"
     assert [pattern["match"] for pattern in json.loads(written)["patterns"]] == [rule.pattern for rule in rules()]
+
+
+def test_the_extension_names_files_that_are_there() -> None:
+    folder = ROOT / "editors" / "vscode"
+    manifest = json.loads(folder.joinpath("package.json").read_text(encoding="utf-8"))
+    (language,), (grammar,) = manifest["contributes"]["languages"], manifest["contributes"]["grammars"]
+    assert manifest["version"] == circuitlang.__version__
+    assert language["id"] == grammar["language"]
+    assert language["extensions"] == [".circuit"]
+    content = json.loads(folder.joinpath(grammar["path"]).read_text(encoding="utf-8"))
+    assert content["scopeName"] == grammar["scopeName"]
+    pairs = json.loads(folder.joinpath(language["configuration"]).read_text(encoding="utf-8"))["brackets"]
+    assert {sign for pair in pairs for sign in pair} == set("{}[]()")
 
 
 def test_pygments_finds_the_lexer_once_the_package_is_installed(tmp_path: Path) -> None:
