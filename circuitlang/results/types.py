@@ -305,14 +305,25 @@ class FeatureVisualisations:
     channels: dict[tuple[int, int], NDArray[np.uint8]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class PathFidelity:
+    """The fidelity of the strongest paths alone: those of the first `steps` of `results.connections`, which have
+    `kernels` kernels."""
+
+    steps: int
+    kernels: int
+    metrics: dict[str, float]
+
+
 @dataclass(frozen=True, eq=False)
 class Result:
     """One finished circuit: what was asked, what was found, how good it is.
 
     `module` is the circuit as a network of its own, as torch.export.save writes it. `exemplars[layer, channel]` is the
     part of an image that excites a channel most, uint8 `[h, w, 3]`. `contributions` are what the kept kernels of each
-    layer carry in each image that activation maps are shown of, [kernels, images]. These, the fidelity examples, the
-    activation maps and the visualisations are for the pages that a run writes; a result that is read back has none.
+    layer carry in each image that activation maps are shown of, [kernels, images]. These, the fidelity of paths and of
+    examples, the activation maps and the visualisations are for the pages that a run writes; a result that is read back
+    has none.
     """
 
     summary: Summary
@@ -323,3 +334,4 @@ class Result:
     activation_maps: ActivationMaps | None = None
     visualisations: FeatureVisualisations | None = None
     contributions: tuple[NDArray[np.float32], ...] = ()
+    path_fidelity: tuple[PathFidelity, ...] = ()

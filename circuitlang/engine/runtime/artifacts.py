@@ -17,15 +17,16 @@ from numpy.typing import NDArray
 from torch import fx
 
 from circuitlang.base.diagnostics import CircuitError, reason
+from circuitlang.engine.circuits.builder import Builder
 from circuitlang.engine.circuits.extraction.packing import pack
 from circuitlang.engine.circuits.extraction.verification import CHECKED, verify
 from circuitlang.engine.runtime.jobs import Job, PreparedRun
-from circuitlang.engine.visuals import activation_maps, contributions, exemplars
+from circuitlang.engine.visuals import activation_maps, contributions, exemplars, path_fidelity
 from circuitlang.engine.visuals.feature_visualisation import visualise
-from circuitlang.plugins.protocols import Edits
+from circuitlang.plugins.protocols import Edits, Masks
 from circuitlang.results.outputs import MODULE
 from circuitlang.results.rendering import needs
-from circuitlang.results.types import Circuit, FidelityExamples, Result, Summary
+from circuitlang.results.types import Circuit, Fidelity, FidelityExamples, PathFidelity, Result, Summary
 
 T = TypeVar("T")
 # A module that computes something else is a mistake that the numbers may have too.
@@ -34,13 +35,15 @@ _WRONG = "E350"
 
 @dataclass(frozen=True)
 class MeasuredCircuit:
-    """A circuit that has been measured: `module` cuts it out, `fidelity_examples` collects what its images show."""
+    """A circuit that has been measured: `module` cuts it out, `fidelity_examples` collects what its images show,
+    `judge` returns the fidelity of other circuits on the same images."""
 
     edits: Edits
     circuit: Circuit
     strength: torch.Tensor
     module: Callable[[], fx.GraphModule]
     fidelity_examples: Callable[[], FidelityExamples]
+    judge: Callable[[Masks, Edits], Fidelity]
 
 
 @dataclass
@@ -95,6 +98,9 @@ def complete(
         ),
         None,
     )
+    builder = Builder.of(plan, subnetwork, job.train)
+    paths = partial(path_fidelity.collect, builder, found.circuit, found.edits, carried, found.judge)
+    alone: tuple[PathFidelity, ...] = attempt("path fidelity", paths, ())
     examples = attempt("examples", found.fidelity_examples, None)
     summary = msgspec.structs.replace(summary, missing=attempt.missing, **numbers)
     return replace(
@@ -104,5 +110,6 @@ def complete(
         fidelity_examples=examples,
         activation_maps=maps,
         contributions=carried,
+        path_fidelity=alone,
         visualisations=visualisations,
     )

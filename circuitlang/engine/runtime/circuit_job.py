@@ -112,7 +112,11 @@ def execute(prepared: PreparedRun, job: Job) -> Result:
 
 
 def _measured(found: _Found, circuit: Circuit, judge: FidelityEvaluator) -> MeasuredCircuit:
-    return MeasuredCircuit(found.edits, circuit, judge.strength, lambda: found.module, lambda: judge.examples(found))
+    def fidelity(masks: Masks, edits: Edits) -> Fidelity:
+        return judge(_Found(found.subnetwork, {}, masks, masks, edits), intervals=False)
+
+    examples = partial(judge.examples, found)
+    return MeasuredCircuit(found.edits, circuit, judge.strength, lambda: found.module, examples, fidelity)
 
 
 def finish(prepared: PreparedRun, job: Job, result: Result, formats: Collection[str]) -> Result:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
 from circuitlang.plan.clauses import claims
-from circuitlang.reporting.diagram.edges import IMAGE, Channel, Connection, Connections
 from circuitlang.reporting.diagram.svg import shorten
 from circuitlang.reporting.text import circuit_sentences, verdict_sentences
+from circuitlang.results.connections import IMAGE, Channel, Connection, Connections
 from circuitlang.results.types import LayerSummary, Result
 
 
@@ -20,11 +20,18 @@ def title(result: Result) -> str:
     share = f" ({percent(summary.kept / summary.relevant)} of {summary.relevant:,})" if summary.relevant else ""
     parts = [shorten(str(summary.plan.target), 48), _count(summary.kept, summary.noun) + share]
     fidelity, where = (summary.test, "held-out") if summary.test else (summary.train, "on its own images")
-    finite = {name: value for name, value in fidelity.metrics.items() if math.isfinite(value)}
-    if finite:
-        name = "pearson" if "pearson" in finite else min(finite)
-        parts.append(f"{name} {finite[name]:.2f} {where}")
+    if headlined := headline(fidelity.metrics):
+        parts.append(f"{headlined} {where}")
     return " · ".join(parts)
+
+
+def headline(metrics: Mapping[str, float]) -> str:
+    """Return the first metric of a fidelity with its value, or nothing if none is a number."""
+    finite = {name: value for name, value in metrics.items() if math.isfinite(value)}
+    if not finite:
+        return ""
+    name = "pearson" if "pearson" in finite else min(finite)
+    return f"{name} {finite[name]:.2f}"
 
 
 def subtitle(result: Result, found: Connections, columns: Collection[int]) -> list[str]:

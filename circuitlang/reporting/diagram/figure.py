@@ -10,14 +10,13 @@ from weakref import WeakKeyDictionary
 from xml.etree.ElementTree import Element
 
 from circuitlang.reporting.diagram import captions
-from circuitlang.reporting.diagram.edges import IMAGE, Channel, Connection, Connections, connections
 from circuitlang.reporting.diagram.layout import Column, Layout, Node, Route, arrange
 from circuitlang.reporting.diagram.svg import add, number, text_width
 from circuitlang.reporting.diagram.thumbnails import embed, enlarge, filter_image
+from circuitlang.results.connections import DRAWN, IMAGE, Channel, Connection, Connections, connections
 from circuitlang.results.types import Result
 
 _ARC = 18.0  # how far a connection that turns back reaches beyond its column, in pixels
-MOST = 2000  # edges; beyond, a drawing says less, not more
 # Told apart with every common colour blindness, and equally dark, so that neither looks stronger.
 EXCITATORY, INHIBITORY, NEUTRAL = "#d95f0e", "#2166ac", "#8b929c"
 INK, FAINT, LINE, DISC, PAPER = "#1b1f24", "#667080", "#ccd2da", "#e9edf2", "#ffffff"
@@ -66,7 +65,7 @@ _SHOWN: WeakKeyDictionary[Result, Connections] = WeakKeyDictionary()
 def drawn_connections(result: Result) -> Connections:
     """Return the connections of a result that its drawings show."""
     if result not in _SHOWN:
-        _SHOWN[result] = connections(result.circuit, MOST, result.contributions)
+        _SHOWN[result] = connections(result.circuit, DRAWN, result.contributions)
     return _SHOWN[result]
 
 

@@ -39,6 +39,7 @@ def interactive(result: Result) -> str:
         description=clean(captions.description(result, shown.strongest)),
         edges=len(shown.strongest),
         steps=1 + shown.strongest[-1].step if shown.strongest else 0,
+        measured=list(data.alone),
         example=channels[-1][0] if channels else "",
         names=channels,
         sums=any(len(one.summands) > 1 for one in shown.strongest),

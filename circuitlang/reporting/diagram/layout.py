@@ -11,8 +11,8 @@ from functools import lru_cache
 from itertools import pairwise
 from statistics import fmean
 
-from circuitlang.reporting.diagram.edges import IMAGE, Channel, Connection
 from circuitlang.reporting.diagram.ordering import Slot, ordered, way
+from circuitlang.results.connections import IMAGE, Channel, Connection
 
 HEIGHT = 860.0  # what columns try to fit in, in pixels
 ROWS = 14  # beyond, nodes stand side by side

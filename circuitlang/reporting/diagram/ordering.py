@@ -14,7 +14,7 @@ import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
-from circuitlang.reporting.diagram.edges import Channel, Connection
+from circuitlang.results.connections import Channel, Connection
 
 SWEEPS = 24
 

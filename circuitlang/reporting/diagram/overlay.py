@@ -13,11 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from circuitlang.reporting.diagram.captions import percent
-from circuitlang.reporting.diagram.edges import IMAGE, Channel, Connection, Connections, connections
 from circuitlang.reporting.diagram.figure import (
     FAINT,
     INK,
-    MOST,
     SMALL,
     Figure,
     Look,
@@ -31,6 +29,7 @@ from circuitlang.reporting.diagram.sheet import sheet
 from circuitlang.reporting.diagram.svg import add, number, shorten, text_width
 from circuitlang.reporting.terminal.comparison_report import columns
 from circuitlang.results.comparison import Comparison, Pair, letter
+from circuitlang.results.connections import DRAWN, IMAGE, Channel, Connection, Connections, connections
 from circuitlang.results.types import ChannelSources, Circuit, KeptKernels, LayerSummary, Result
 
 FIRST, SECOND, BOTH = 1, 2, 3
@@ -61,7 +60,7 @@ def overlay(comparison: Comparison, pair: Pair, first: Result, second: Result) -
     """
     order = list(comparison.layers)
     whole, owners = _merge(order, first, second)
-    shown = connections(whole.circuit, MOST)
+    shown = connections(whole.circuit, DRAWN)
     owned = [_owned(one, owners) for one in shown.strongest]
     drawn = _figure(whole, replace(shown, strongest=list(owned)), owners, pair)
     names = [f"{letter(each)} {shorten(comparison.members[each].name, 34)}" for each in (pair.first, pair.second)]

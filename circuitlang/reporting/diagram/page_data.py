@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from circuitlang.reporting.diagram import captions
-from circuitlang.reporting.diagram.edges import IMAGE, Channel, Connection
 from circuitlang.reporting.diagram.figure import Figure, sign, targets
 from circuitlang.reporting.diagram.sprites import map_sheet, photograph, photograph_sheet, side
 from circuitlang.reporting.diagram.svg import clean, shorten
 from circuitlang.reporting.diagram.thumbnails import embed, enlarge, filter_image
+from circuitlang.results.connections import IMAGE, Channel, Connection, opening
 from circuitlang.results.types import ActivationMaps, KeptKernels, Result
 
 # Weights of one edge that are shown; a linear layer may have thousands between two channels.
@@ -77,9 +77,11 @@ class Scenes(msgspec.Struct, frozen=True):
 
 
 class PageData(msgspec.Struct, frozen=True):
-    """All that the script reads."""
+    """All that the script reads; `alone` is the fidelity of the paths of some settings of the slider."""
 
     target: str
+    opening: int
+    alone: dict[int, str]
     layers: list[Layer]
     nodes: list[Node]
     edges: list[Edge]
@@ -101,6 +103,8 @@ def page_data(drawn: Figure) -> PageData:
     tooltips = captions.node_tooltips(result)
     return PageData(
         target=clean(shorten(str(result.summary.plan.target), 40)),
+        opening=opening(drawn.found),
+        alone={one.steps: captions.headline(one.metrics) for one in result.path_fidelity},
         layers=[
             Layer(clean(name), clean(path[0]) if layer.path != layer.name else "", clean(counts))
             for layer in result.summary.layers

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from circuitlang.reporting.diagram.edges import Channel
 from circuitlang.reporting.diagram.thumbnails import Pixels
+from circuitlang.results.connections import Channel
 from circuitlang.results.types import ActivationMaps
 
 # Pixels that all maps of a page may have together: of circuits with very many channels maps are reduced.

@@ -8,7 +8,6 @@ from weakref import WeakKeyDictionary
 from xml.etree.ElementTree import Element
 
 from circuitlang.reporting.diagram import captions
-from circuitlang.reporting.diagram.edges import Connection
 from circuitlang.reporting.diagram.figure import (
     EXCITATORY,
     FAINT,
@@ -24,6 +23,7 @@ from circuitlang.reporting.diagram.figure import (
 )
 from circuitlang.reporting.diagram.sheet import sheet
 from circuitlang.reporting.diagram.svg import add, text_width
+from circuitlang.results.connections import Connection
 from circuitlang.results.outputs import output_format
 from circuitlang.results.types import Result
 

@@ -15,9 +15,9 @@ from PIL import Image
 
 from circuitlang.plan import model as plan
 from circuitlang.reporting.diagram.captions import channel_name
-from circuitlang.reporting.diagram.edges import connections
 from circuitlang.reporting.diagram.layout import arrange
 from circuitlang.reporting.formats.diagram import EXCITATORY, INHIBITORY, NEUTRAL, diagram
+from circuitlang.results.connections import connections
 from circuitlang.results.types import (
     ChannelSources,
     Circuit,

@@ -18,9 +18,9 @@ from playwright.sync_api import Browser, Page, expect
 
 from circuitlang.reporting.diagram import captions
 from circuitlang.reporting.diagram.captions import channel_name
-from circuitlang.reporting.diagram.edges import connections
 from circuitlang.reporting.formats.diagram_html import diagram_html
-from circuitlang.results.types import ActivationMaps, FeatureVisualisations, Result
+from circuitlang.results.connections import connections
+from circuitlang.results.types import ActivationMaps, FeatureVisualisations, PathFidelity, Result
 from tests.reporting.diagram.test_diagram import (
     Made,
     chain,
@@ -409,6 +409,16 @@ def test_edges_are_weighted_by_what_they_carry_in_an_image(show):
     assert widths[1] >= widths[0] > widths[2]
     page.keyboard.press("Escape")
     expect(page.locator("#status")).to_contain_text("edges by what they carry in it")
+
+
+def test_the_fidelity_of_drawn_paths_alone_is_said_where_it_was_measured(show):
+    page = show(replace(strands(), path_fidelity=(PathFidelity(1, 3, {"pearson": 0.731}),)))
+    expect(page.locator("#status")).to_have_text("")
+    slide(page, 1)
+    expect(page.locator("#status")).to_have_text("Alone, these paths keep conv3:6 at pearson 0.73.")
+    assert page.locator("#measured option").evaluate_all("all => all.map(one => one.value)") == ["1"]
+    slide(page, 2)
+    expect(page.locator("#status")).to_have_text("")
 
 
 def test_the_large_view_is_saved_for_a_paper(show):

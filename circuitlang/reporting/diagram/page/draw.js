@@ -222,6 +222,7 @@ function say(kept, found) {
     const channels = [...feeding].filter((node) => !node.isImage).length;
     text = `${state.chosen.name}: fed by ${count(channels, "channel")}${image}, feeds ${count(fed.size, "channel")}. Escape shows all.`;
   } else if (state.image >= 0) text = `${data.scenes.names[state.image]}, as it excites each channel in the ${place()}${edges.some((edge) => edge.images.length) ? "; edges by what they carry in it" : ""}`;
+  else if (!state.depth && data.alone[state.step]) text = `Alone, these paths keep ${data.target} at ${data.alone[state.step]}.`;
   status.textContent = text;
 }
 

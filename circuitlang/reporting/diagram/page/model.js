@@ -20,9 +20,7 @@ for (const edge of edges) {
 for (const node of nodes) for (const list of [node.into, node.out]) list.sort((one, other) => other.influence - one.influence);
 // The edges of the first steps are whole paths: how many there are.
 const until = edges.reduce((ends, edge) => ((ends[edge.step] = edge.index + 1), ends), []);
-// More edges than this are no picture to begin with.
-const FIRST = 160;
-const opening = Math.max(1, edges.length <= 1.3 * FIRST ? until.length : until.filter((count) => count <= FIRST).length);
+const { opening } = data;
 
 const state = {
   step: opening, depth: 0, image: -1, view: "crop", inside: 1, chosen: null, query: "", via: null,

@@ -8,8 +8,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from circuitlang.reporting.diagram.edges import IMAGE, Channel, Connection, Connections, connections
-from circuitlang.reporting.diagram.influence import EdgeTable, influence, shares, whole_paths
+from circuitlang.results.connections import IMAGE, Channel, Connection, Connections, connections, opening
+from circuitlang.results.influence import EdgeTable, influence, shares, whole_paths
 from circuitlang.results.types import ChannelSources, Circuit, KeptKernels
 
 
@@ -170,3 +170,12 @@ def test_influence_is_that_of_contributions_where_they_are_known() -> None:
         found = {(one.source, one.target): (one.share, one.influence) for one in single}
         for one in shown:
             assert one.by_image[image] == pytest.approx(found[one.source, one.target], rel=1e-5)
+
+
+@pytest.mark.parametrize(("kernels", "layers"), [(50, 4), (3000, 12)])
+def test_a_page_opens_with_a_picture(kernels: int, layers: int) -> None:
+    shown = connections(circuit(kernels, layers, np.random.default_rng(3)), 2000)
+    ends = [len(drawn) for drawn in by_step(shown)]
+    assert shown.until == ends
+    drawn = ends[opening(shown) - 1]
+    assert drawn == len(shown.strongest) if kernels == 50 else 140 < drawn <= 160

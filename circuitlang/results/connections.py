@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from circuitlang.reporting.diagram.influence import EdgeTable, influence, shares, whole_paths
+from circuitlang.results.influence import EdgeTable, influence, shares, whole_paths
 from circuitlang.results.types import ChannelSources, Circuit, KeptKernels
 
 # A channel of a layer, by position. The image is one channel of its own, whatever its colours.
@@ -21,6 +21,11 @@ IMAGE: Channel = (-1, 0)
 
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
+
+
+# The most connections that drawings show; beyond, they say less, not more. Pages open with about `_FIRST` of them.
+DRAWN = 2000
+_FIRST = 160
 
 
 @dataclass(frozen=True)
@@ -73,6 +78,14 @@ class Connections:
     effective: int
     left_out: int
     carried: float
+
+    @property
+    def until(self) -> list[int]:
+        """The number of connections of the first steps, by number of steps less one."""
+        steps = [one.step for one in self.strongest]
+        return [
+            number for number in range(1, len(steps) + 1) if number == len(steps) or steps[number] > steps[number - 1]
+        ]
 
 
 class _Carried(NamedTuple):
@@ -155,6 +168,13 @@ def connections(circuit: Circuit, limit: int, contributions: Sequence[NDArray[np
     effective = sum(int(kernels.effective.sum()) for kernels in circuit.kernels)
     _, carried = influence(table.part(np.flatnonzero(drawn)))
     return Connections(strongest, effective, left_out, carried)
+
+
+def opening(shown: Connections) -> int:
+    """Return the number of steps that a page opens with: all of a small circuit, else as many as are a picture."""
+    until = shown.until
+    few = sum(end <= _FIRST for end in until)
+    return len(until) if len(shown.strongest) <= 1.3 * _FIRST else max(few, 1)
 
 
 def _by_image(table: EdgeTable, flow: Floats, chosen: Integers) -> list[tuple[tuple[float, float], ...]]:
