@@ -17,7 +17,7 @@ from circuitlang.compiler.scope import Scope
 from circuitlang.plan.model import Images
 
 # File endings of images, and of files of images.
-_ENDINGS = ("bmp", "gif", "jpeg", "jpg", "png", "ppm", "tar", "tgz", "tif", "tiff", "txt", "webp", "zip")
+_ENDINGS = ("bmp", "gif", "jpeg", "jpg", "parquet", "png", "ppm", "tar", "tgz", "tif", "tiff", "txt", "webp", "zip")
 
 
 def selection(node: syntax.Selection, scope: Scope) -> PlacedImages | None:

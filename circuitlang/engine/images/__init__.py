@@ -1,7 +1,7 @@
 """Image sets: files found, decoded and batched.
 
 - `file_patterns`: from patterns of the language to files.
-- `archives`: images in zip and tar files.
+- `archives`: images in zip, tar and Parquet files; `parquet_files`: those of a Parquet file.
 - `list_files`: files that a text file lists.
 - `memory`: images that are objects of a Python program.
 - `decoding`: from the content of a file to bands.

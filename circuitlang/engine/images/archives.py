@@ -1,4 +1,4 @@
-"""Images in zip and tar files, unpacked into the user's cache folder once for each content of an archive.
+"""Images in zip, tar and Parquet files, unpacked into the user's cache folder once for each content of an archive.
 
 An archive may come from a stranger. Names that lead out of it, links, devices, encrypted members, members of one name
 and archives that unpack to much more than images do are refused. Nothing in an archive is run, and only files whose
@@ -25,8 +25,9 @@ from typing import IO, cast
 
 from circuitlang.base.cache_folder import cache_folder
 from circuitlang.base.diagnostics import Finding, InputError
+from circuitlang.engine.images import parquet_files
 
-ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", parquet_files.ENDING)
 # Endings of the files in an archive that are unpacked; others, such as notes, are left out.
 _IMAGES = frozenset(
     {".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".npy", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp"}
@@ -111,7 +112,10 @@ def _unpack(path: Path, folder: Path) -> None:
 
 def _members(path: Path, limit: int) -> Iterator[tuple[str, IO[bytes]]]:
     """Yield the name and the content of each file, folders left out. Raises ValueError for links and devices."""
-    return _zipped(path) if path.name.lower().endswith(".zip") else _tarred(path, limit)
+    name = path.name.lower()
+    if name.endswith(parquet_files.ENDING):
+        return parquet_files.members(path)
+    return _zipped(path) if name.endswith(".zip") else _tarred(path, limit)
 
 
 def _zipped(path: Path) -> Iterator[tuple[str, IO[bytes]]]:
