@@ -260,7 +260,7 @@ def inside(page: Page, outer: str, inner: str) -> bool:
     )
 
 
-@pytest.mark.parametrize("width", [1024, pytest.param(1440, marks=pytest.mark.slow), 2560])
+@pytest.mark.parametrize("width", [1024, *(pytest.param(width, marks=pytest.mark.slow) for width in (1440, 2560))])
 def test_it_opens_whole_with_words_that_can_be_read(show, width):
     made = crowd(2000, 90)
     page = show(made, viewport={"width": width, "height": 800})
@@ -631,7 +631,7 @@ def test_what_is_written_in_it_and_no_more_may_run(chromium, tmp_path):
     page.close()
 
 
-@pytest.mark.parametrize("kernels", [10, 100, 2000])
+@pytest.mark.parametrize("kernels", [*(pytest.param(count, marks=pytest.mark.slow) for count in (10, 100)), 2000])
 def test_nothing_overlaps_the_window(show, kernels):
     made = crowd(kernels, min(90, max(kernels // 5, 1)))
     page = show(seen(made), viewport={"width": 1280, "height": 800})

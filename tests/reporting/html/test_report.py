@@ -239,6 +239,35 @@ def test_a_map_of_one_position_is_told_by_its_values(made, visit):
     assert re.match(r"-?[\d.]+ in the network, -?[\d.]+ in the circuit;", said), said
 
 
+def test_the_table_is_filtered_by_words_and_bounds(made, visit):
+    page = visit(made.folder / "index.html").page
+
+    def shown() -> list[str]:
+        return [row.get_attribute("data-id") for row in page.locator("table.sortable tbody tr:visible").all()]
+
+    numbers = {name: json.loads((made.folder / name / "metrics.json").read_text()) for name in NAMES}
+    values = {name: each.get("test.pearson", each["train.pearson"]) for name, each in numbers.items()}
+    page.fill("#filter", NAMES[0])
+    assert shown() == [name for name in NAMES if NAMES[0] in name]
+    assert page.locator("#filtered").inner_text() == f"{len(shown())} of {len(NAMES)}"
+    bound = sorted(values.values())[len(values) // 2]
+    page.fill("#filter", f"Pearson>={bound}")
+    assert shown() == [name for name in NAMES if values[name] >= bound]
+    page.fill("#filter", f"pearson<{bound} share<=100%")
+    assert shown() == [name for name in NAMES if values[name] < bound]
+    page.fill("#filter", "no such circuit")
+    assert shown() == []
+    page.fill("#filter", f"pearson>={bound}")
+    page.get_by_role("button", name="pearson", exact=True).click()
+    order = shown()
+    # The address brings back filter and order.
+    page.reload()
+    assert shown() == order
+    assert page.locator("#filter").input_value() == f"pearson>={bound}"
+    page.fill("#filter", "")
+    assert len(shown()) == len(NAMES)
+
+
 def test_the_table_sorts_by_its_headings(made, visit):
     page = visit(made.folder / "index.html").page
     assert rows(page) == list(NAMES)

@@ -27,10 +27,33 @@ for (const copy of document.querySelectorAll("[data-copy]")) {
   });
 }
 
+// The address keeps the order and the filter of the table, so that a view can be sent to somebody.
+const words = new URLSearchParams(location.hash.slice(1));
+function remember(name, value) {
+  if (value) words.set(name, value);
+  else words.delete(name);
+  try {
+    history.replaceState(null, "", words.size ? `#${words}` : location.pathname + location.search);
+  } catch { /* pages in a frame may not */ }
+}
+
 // A column's heading sorts by it; again, the other way. What has no value stays last.
 for (const table of document.querySelectorAll("table.sortable")) {
   const body = table.tBodies[0];
   const headings = [...table.tHead.rows[0].cells];
+  function sort(column, order) {
+    const heading = headings[column], sign = order === "ascending" ? 1 : -1;
+    headings.forEach((each) => each.removeAttribute("aria-sort"));
+    heading.setAttribute("aria-sort", order);
+    const value = (row) => row.cells[column].dataset.value;
+    const compare = (a, b) => {
+      const [x, y] = [value(a), value(b)];
+      if (x === "" || y === "") return (x === "") - (y === "");
+      const difference = heading.dataset.kind === "number" ? Number(x) - Number(y) : x.localeCompare(y, undefined, { numeric: true });
+      return sign * difference;
+    };
+    body.append(...[...body.rows].sort(compare));
+  }
   headings.forEach((heading, column) => {
     const press = heading.querySelector("button");
     if (!press) return;
@@ -38,17 +61,38 @@ for (const table of document.querySelectorAll("table.sortable")) {
       const first = heading.dataset.first || "ascending";
       const other = first === "ascending" ? "descending" : "ascending";
       const order = heading.getAttribute("aria-sort") === first ? other : first;
-      headings.forEach((each) => each.removeAttribute("aria-sort"));
-      heading.setAttribute("aria-sort", order);
-      const sign = order === "ascending" ? 1 : -1;
-      const value = (row) => row.cells[column].dataset.value;
-      const compare = (a, b) => {
-        const [x, y] = [value(a), value(b)];
-        if (x === "" || y === "") return (x === "") - (y === "");
-        const difference = heading.dataset.kind === "number" ? Number(x) - Number(y) : x.localeCompare(y, undefined, { numeric: true });
-        return sign * difference;
-      };
-      body.append(...[...body.rows].sort(compare));
+      sort(column, order);
+      remember("sort", `${heading.textContent.trim()} ${order}`);
     });
   });
+  const [name, order] = (words.get("sort") || "").split(" ");
+  const column = headings.findIndex((heading) => heading.textContent.trim() === name && heading.querySelector("button"));
+  if (column >= 0 && (order === "ascending" || order === "descending")) sort(column, order);
+
+  // Rows that have all words, and values within all bounds such as `pearson>0.9`.
+  const input = document.querySelector("#filter"), output = document.querySelector("#filtered");
+  const hint = output.textContent, texts = new Map([...body.rows].map((row) => [row, row.textContent.toLowerCase()]));
+  const HOLDS = { "<": (a, b) => a < b, "<=": (a, b) => a <= b, ">": (a, b) => a > b, ">=": (a, b) => a >= b, "=": (a, b) => a === b };
+  function test(word) {
+    const [, name, sign, bound] = word.match(/^([\w.]+)(<=|>=|<|>|=)(-?[\d.]+%?)$/) || [];
+    const column = headings.findIndex((heading) => heading.dataset.kind === "number" && heading.textContent.trim().toLowerCase() === name);
+    if (column < 0) return (row) => texts.get(row).includes(word);
+    const limit = parseFloat(bound) / (bound.endsWith("%") ? 100 : 1);
+    return (row) => row.cells[column] && row.cells[column].dataset.value !== "" && HOLDS[sign](Number(row.cells[column].dataset.value), limit);
+  }
+  function filter() {
+    const tests = input.value.toLowerCase().split(/\s+/).filter(Boolean).map(test);
+    let shown = 0;
+    for (const row of body.rows) {
+      row.hidden = !tests.every((holds) => holds(row));
+      shown += !row.hidden;
+    }
+    output.textContent = tests.length ? `${shown} of ${body.rows.length}` : hint;
+  }
+  input.addEventListener("input", () => {
+    filter();
+    remember("filter", input.value.trim());
+  });
+  input.value = words.get("filter") || "";
+  filter();
 }
