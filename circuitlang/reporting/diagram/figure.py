@@ -6,14 +6,13 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
 from xml.etree.ElementTree import Element
 
 from circuitlang.reporting.diagram import captions
 from circuitlang.reporting.diagram.layout import Column, Layout, Node, Route, arrange
 from circuitlang.reporting.diagram.svg import add, number, text_width
 from circuitlang.reporting.diagram.thumbnails import embed, enlarge, filter_image
-from circuitlang.results.connections import DRAWN, IMAGE, Channel, Connection, Connections, connections
+from circuitlang.results.connections import IMAGE, Channel, Connection, Connections
 from circuitlang.results.types import Result
 
 _ARC = 18.0  # how far a connection that turns back reaches beyond its column, in pixels
@@ -56,17 +55,6 @@ class Figure:
     @property
     def head(self) -> float:
         return 15.0 * max(len(self.headings[column.layer]) for column in self.layout.columns)
-
-
-# The drawing and the page of a circuit show the same.
-_SHOWN: WeakKeyDictionary[Result, Connections] = WeakKeyDictionary()
-
-
-def drawn_connections(result: Result) -> Connections:
-    """Return the connections of a result that its drawings show."""
-    if result not in _SHOWN:
-        _SHOWN[result] = connections(result.circuit, DRAWN, result.contributions)
-    return _SHOWN[result]
 
 
 def figure(result: Result, found: Connections) -> Figure:

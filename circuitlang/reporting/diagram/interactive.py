@@ -12,10 +12,11 @@ import msgspec
 from markupsafe import Markup
 
 from circuitlang.reporting.diagram import captions
-from circuitlang.reporting.diagram.figure import drawn_connections, figure
+from circuitlang.reporting.diagram.figure import figure
 from circuitlang.reporting.diagram.page_data import PageData, page_data
 from circuitlang.reporting.diagram.sprites import photograph
 from circuitlang.reporting.diagram.svg import clean
+from circuitlang.results.connections import DRAWN, connections
 from circuitlang.results.types import Result
 
 _FOLDER = Path(__file__).with_name("page")
@@ -25,7 +26,7 @@ _SCRIPTS = ("model", "arrange", "draw", "view", "images", "card", "channel", "co
 
 def interactive(result: Result) -> str:
     """Return the page, self-contained: nothing in it is fetched, and nothing of the result can be run."""
-    shown = drawn_connections(result)
+    shown = connections(result.circuit, DRAWN, result.contributions)
     drawn = figure(result, shown)
     scenes, visualisations = result.activation_maps, result.visualisations
     data = page_data(drawn)

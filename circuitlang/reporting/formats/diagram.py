@@ -16,17 +16,18 @@ from circuitlang.reporting.diagram.figure import (
     NEUTRAL,
     SMALL,
     Pen,
-    drawn_connections,
     figure,
     sign,
     text,
 )
 from circuitlang.reporting.diagram.sheet import sheet
 from circuitlang.reporting.diagram.svg import add, text_width
-from circuitlang.results.connections import Connection
+from circuitlang.results.connections import Connection, connections
 from circuitlang.results.outputs import output_format
 from circuitlang.results.types import Result
 
+# Edges; more are no picture that can be printed. The page has more.
+MOST = 400
 # It is a file of its own and part of a page.
 _DRAWN: WeakKeyDictionary[Result, bytes] = WeakKeyDictionary()
 
@@ -35,7 +36,7 @@ _DRAWN: WeakKeyDictionary[Result, bytes] = WeakKeyDictionary()
 def diagram(result: Result) -> dict[str, bytes]:
     """The effective circuit as `diagram.svg`: layers from left to right, channels as nodes, kernels as edges.
 
-    Width says how much influence flows along a kernel, colour whether it excites or inhibits. Of more than 2,000 edges
+    Width says how much influence flows along a kernel, colour whether it excites or inhibits. Of more than 400 edges
     those are drawn whose paths carry most.
     """
     if result not in _DRAWN:
@@ -44,7 +45,7 @@ def diagram(result: Result) -> dict[str, bytes]:
 
 
 def _draw(result: Result) -> bytes:
-    drawn = figure(result, drawn_connections(result))
+    drawn = figure(result, connections(result.circuit, MOST, result.contributions))
     shown = drawn.found
     notes = captions.subtitle(result, shown, {column.layer for column in drawn.layout.columns})
     legend = partial(_add_legend, drawn=shown.strongest) if shown.strongest else None

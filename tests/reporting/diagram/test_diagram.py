@@ -371,18 +371,18 @@ def test_few_crossings() -> None:
 
 def test_what_is_left_out_is_counted() -> None:
     drawn = Drawn(EVERY["3000"]())
-    assert len(drawn.edges) == 2000
+    assert 380 < len(drawn.edges) <= 400
     (note,) = (text for text in drawn.texts if text.startswith("Drawn: "))
     assert note.startswith(
-        "Drawn: 2,000 edges of the strongest paths, with 2,000 of 3,000 effective kernels. They carry "
+        f"Drawn: {len(drawn.edges)} edges of the strongest paths, with {len(drawn.edges)} of 3,000 effective kernels. "
     )
-    assert 50 < int(note.removesuffix("% of the influence.").split()[-1]) < 100
+    assert 10 < int(note.removesuffix("% of the influence.").split()[-1]) < 30
 
 
-def test_nothing_is_left_out_of_500() -> None:
-    made = EVERY["500"]()
+def test_nothing_is_left_out_of_300() -> None:
+    made = crowd(300, 30, skipping=5)
     drawn = Drawn(made)
-    assert not any("left out" in text for text in drawn.texts)
+    assert not any(text.startswith("Drawn: ") for text in drawn.texts)
     single = sum(len(made.circuit.kernels[layer].target) for layer in (0, 1, 3, 4))
     assert len(drawn.edges) >= single + len(made.circuit.kernels[2].target)
 
