@@ -272,7 +272,7 @@ def _bundles(
         rank=best,
         score=np.bincount(member, kernels.score[numbers][kernel], len(pairs)).astype(np.float64),
         weight=np.bincount(member, weight[kernel], len(pairs)).astype(np.float64),
-        flow=_sums(member, _strength(flow[numbers].astype(np.float64)), kernel, len(pairs)),
+        flow=_sums(member, flow[numbers], kernel, len(pairs)),
         kernel=kernel[order],
         member=member[order],
         positions=numbers,
@@ -282,11 +282,11 @@ def _bundles(
     )
 
 
-def _sums(member: Integers, flow: Floats, kernel: Integers, count: int) -> Floats:
+def _sums(member: Integers, flow: NDArray[np.float32], kernel: Integers, count: int) -> Floats:
     """Return the sums over the kernels of each of `count` bundles, [bundles, images]."""
     sums = np.zeros((count, flow.shape[1]))
     for image, values in enumerate(flow.T):
-        sums[:, image] = np.bincount(member, values[kernel], count)
+        sums[:, image] = np.bincount(member, _strength(values.astype(np.float64))[kernel], count)
     return sums
 
 

@@ -321,9 +321,9 @@ class Result:
 
     `module` is the circuit as a network of its own, as torch.export.save writes it. `exemplars[layer, channel]` is the
     part of an image that excites a channel most, uint8 `[h, w, 3]`. `contributions` are what the kept kernels of each
-    layer carry in each image that activation maps are shown of, [kernels, images]. These, the fidelity of paths and of
-    examples, the activation maps and the visualisations are for the pages that a run writes; a result that is read back
-    has none.
+    layer carry in each image that activation maps are shown of, [kernels, images]; of very many kernels in all of these
+    images, [kernels, 1]. These, the fidelity of paths and of examples, the activation maps and the visualisations are
+    for the pages that a run writes; a result that is read back has none.
     """
 
     summary: Summary

@@ -17,19 +17,23 @@ from circuitlang.engine.visuals.activation_maps import choose
 from circuitlang.plugins.protocols import Edits, LayerSignals
 from circuitlang.results.types import Circuit
 
+# Kernels; the contributions of more in each image would take more memory than the circuit.
+MANY = 1_000_000
+
 
 def collect(
     subnetwork: TargetSubnetwork, images: ImageSet, strength: Tensor, circuit: Circuit, edits: Edits
 ) -> tuple[NDArray[np.float32], ...]:
     """Return the contribution of each kept kernel in each of the images that activation maps are shown of, [kernels,
-    images] by layer.
+    images] by layer; their sum over images, [kernels, 1], in a circuit of very many kernels.
 
     It is the sum over positions of |a dL/da| in the circuit, with a the kernel's own output map and L the sum of the
     feature's absolute values: the criterion `actgrad`, but within the circuit, and of single images. Cost: one pass
     over these images.
     """
     few = images.take(choose(strength))
-    found = [np.zeros((len(kernels.target), len(few)), np.float32) for kernels in circuit.kernels]
+    single = sum(len(kernels.target) for kernels in circuit.kernels) <= MANY
+    found = [np.zeros((len(kernels.target), len(few) if single else 1), np.float32) for kernels in circuit.kernels]
     numbers = {layer.path: number for number, layer in enumerate(subnetwork.layers)}
     gains = {path: subnetwork.keeping(path, edit).gain for path, edit in edits.items()}
     image = 0
@@ -41,7 +45,9 @@ def collect(
         own = flows(replace(signals, weight=weight)).cpu()
         carried = own if rows is None else own.new_zeros(layer.out_channels, own.shape[1]).index_copy(0, rows, own)
         kernels = circuit.kernels[number]
-        found[number][:, image] += carried.numpy()[kernels.target, kernels.source % layer.in_channels_per_group]
+        found[number][:, image if single else 0] += carried.numpy()[
+            kernels.target, kernels.source % layer.in_channels_per_group
+        ]
 
     with subnetwork.edited(edits):
         for batch in few.batches("images to look at"):

@@ -178,6 +178,8 @@ def _alike(correlation: float, maps: NDArray[np.float64]) -> str:
 def _edges(drawn: Figure, place: dict[Channel, int]) -> list[Edge]:
     """Return the connections in the order of drawing."""
     result, seen = drawn.result, set[tuple[int, int]]()
+    scenes, known = result.activation_maps, result.contributions
+    single = scenes is not None and len(known) > 0 and known[0].shape[1] == len(scenes.names)
     edges = []
     for one in drawn.found.strongest:
         layer = one.target[0]
@@ -201,7 +203,7 @@ def _edges(drawn: Figure, place: dict[Channel, int]) -> list[Edge]:
                 shown=len(seen),
                 sum=len(one.summands) > 1,
                 dashed=one.shortcut,
-                by_image=_packed(one),
+                by_image=_packed(one) if single else "",
             )
         )
     return edges

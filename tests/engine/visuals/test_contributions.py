@@ -45,6 +45,18 @@ def test_a_contribution_is_that_of_the_kernels_own_map(net, path, unit):
             assert np.allclose(values[number], expected, rtol=1e-4, atol=1e-6 * float(expected.max()) + 1e-12)
 
 
+def test_of_very_many_kernels_the_images_are_added_up(monkeypatch):
+    module, shown = build(Chain, torch.float32), pictures(3)
+    subnetwork = TargetSubnetwork(graph := trace(module, (SIZE, SIZE)), Target(graph.find("conv2"), (2,)))
+    made = subnetwork, shown, torch.arange(3.0), circuit(subnetwork)
+    edits = {name: Edit(mask.double()) for name, mask in subnetwork.relevant.items()}
+    each = contributions.collect(*made, edits)
+    monkeypatch.setattr(contributions, "MANY", 5)
+    for single, added in zip(each, contributions.collect(*made, edits), strict=True):
+        assert added.shape == (len(single), 1)
+        assert np.allclose(added[:, 0], single.sum(1), rtol=1e-5)
+
+
 def test_gains_count_and_removed_kernels_carry_nothing():
     module, shown = build(Chain, torch.float32), pictures(3)
     graph = trace(module, (SIZE, SIZE))

@@ -229,6 +229,9 @@ function recall() {
 
 window.addEventListener("hashchange", () => location.hash.slice(1) !== last && recall());
 
+// In a frame there is nothing beside the page that a link could lead to.
+if (window.parent !== window) document.documentElement.classList.add("framed");
+
 // --- light and dark ---
 
 const theme = byId("theme"), wish = matchMedia("(prefers-color-scheme: dark)");

@@ -209,6 +209,7 @@ function say(kept, found) {
   if (byId("count")) {
     const shown = kernels(), all = edges[edges.length - 1].shown;
     byId("count").textContent = `${number(shown)} of ${count(all, "kernel")}, ${percent(carried())} of the influence`;
+    byId("shown").setAttribute("aria-valuetext", byId("count").textContent);
   }
   let text = "";
   if (state.query) {
