@@ -31,7 +31,10 @@ class Layer(msgspec.Struct, frozen=True):
 
 
 class Node(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
-    """A channel, its texts, and its images as data URIs; `alias` is its name by the layer's path."""
+    """A channel, its texts, and its images as data URIs.
+
+    `alias` is its name by the layer's path, `peak` the value that full colour in its maps stands for.
+    """
 
     name: str
     number: str
@@ -44,6 +47,7 @@ class Node(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     thumb: str = ""
     maps: str = ""
     scale: str = ""
+    peak: float = 0.0
     vision: str = ""
 
 
@@ -149,6 +153,7 @@ def _node(result: Result, channel: Channel, tooltips: dict[Channel, str], larges
         thumb=thumb,
         maps=maps,
         scale=scale,
+        peak=scenes.scales[channel] if scenes and channel in scenes.maps else 0.0,
         vision=vision,
     )
 

@@ -541,6 +541,20 @@ def test_a_picture_shows_every_channels_maps(show):
     assert page.locator(".circuit-node g[visibility=visible]").count() == 0
 
 
+def test_maps_of_a_layer_have_one_scale_if_asked_for(show):
+    made = seen(strands())
+    assert made.activation_maps is not None
+    scales = {**made.activation_maps.scales, (1, 3): 0.4}  # of conv2:3; of conv2:2 it is 2.5
+    page = show(replace(made, activation_maps=replace(made.activation_maps, scales=scales)))
+    page.locator("input[name=image][value='1']").check(force=True)
+    shown = {name: node(page, name).locator(".overlay image") for name in ("conv2:2", "conv2:3", "conv1:0")}
+    assert [one.get_attribute("opacity") for one in shown.values()] == ["1.000"] * 3
+    page.locator("#common").check()
+    # Colours are by the square root of values.
+    assert [one.get_attribute("opacity") for one in shown.values()] == ["1.000", "0.400", "1.000"]
+    wait(page, "location.hash.includes('scale=layer')")
+
+
 def test_made_pictures_are_shown_through_the_network_and_the_circuit(show):
     page = show(seen(strands()))
     expect(page.locator("#feature-title")).to_have_text("made to excite conv3:6")

@@ -33,7 +33,7 @@ function fill(one) {
   if (one.thumb) tiles.append(figure(one.isFilter ? "its filter" : "excites it most", putTile(tile(), single(one.thumb, !one.isFilter))));
   for (const inside of [0, 1]) {
     const where = inside ? "circuit" : "network";
-    if (state.image >= 0 && one.maps) tiles.append(figure(`in ${where}`, putTile(tile(), mapSheet(one.maps, inside))));
+    if (state.image >= 0 && one.maps) tiles.append(figure(`in ${where}`, putTile(tile(), nodeMap(one, inside))));
     else if (one.vision) tiles.append(figure(`made: ${where}`, putTile(tile(), visionSheet(one.vision, inside))));
   }
   if (tiles.children.length) card.append(tiles);

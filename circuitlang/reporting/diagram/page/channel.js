@@ -40,7 +40,7 @@ function explain(node, paint) {
     const y = start + index * ROW, text = own ? 2 * THUMB + 8 : THUMB + 6;
     thread(svg, paint, edge, [156, y + THUMB / 2], [AT, middle]);
     svg.append(step(edge.source, edge, THUMB, LEFT, y, paint));
-    if (own) svg.append(edge.source.isImage ? draw("g", {}) : pictured(edge.source.maps && mapSheet(edge.source.maps, state.inside), THUMB, THUMB + 4, y, paint));
+    if (own) svg.append(edge.source.isImage ? draw("g", {}) : pictured(nodeMap(edge.source, state.inside), THUMB, THUMB + 4, y, paint));
     label(shortened(edge.source.name, own ? 12 : 18), text, y + 14, 7.5, paint.ink, true);
     label(`${percent(shareOf(edge))} of input`, text, y + 24, 7, paint.faint);
     svg.append(kernelAt(edge, paint, 130, y + 4, 26));
@@ -51,7 +51,7 @@ function explain(node, paint) {
   label(node.isTarget ? "the target" : `${percent(Math.min(influence, 1))} of the influence`, AT, MAIN + 38, 7, paint.faint);
   if (own) {
     svg.append(pictured(single(data.scenes.sources[state.image], true), 40, AT, MAIN + 44, paint));
-    svg.append(pictured(mapSheet(node.maps, state.inside), 40, AT + 44, MAIN + 44, paint));
+    svg.append(pictured(nodeMap(node, state.inside), 40, AT + 44, MAIN + 44, paint));
     label("image", AT, MAIN + 92, 7, paint.faint);
     label(place(), AT + 44, MAIN + 92, 7, paint.faint);
   }
@@ -68,7 +68,8 @@ function explain(node, paint) {
 
 function pictured(sheet, size, x, y, paint) {
   const group = draw("g", { transform: `translate(${x} ${y})` });
-  group.append(draw("rect", { width: size, height: size, rx: 3, fill: paint.disc }));
+  const blended = sheet && sheet.strength !== undefined;
+  group.append(draw("rect", { width: size, height: size, rx: 3, fill: blended ? "#f7f7f5" : paint.disc }));
   if (sheet) group.append(putTile(draw("svg", { width: size, height: size }), sheet));
   group.append(draw("rect", { width: size, height: size, rx: 1.5, fill: "none", stroke: paint.line, "stroke-width": 0.75 }));
   return group;

@@ -26,6 +26,7 @@ function show() {
   if (byId("shown")) byId("shown").value = state.step;
   if (byId("depth")) byId("depth").value = state.depth;
   if (byId("passing")) byId("passing").checked = state.passing;
+  if (byId("common")) byId("common").checked = state.common;
   for (const name of ["image", "view", "inside"]) {
     for (const input of document.querySelectorAll(`input[name="${name}"]`)) input.checked = input.value === String(state[name]);
   }
@@ -142,6 +143,11 @@ on("passing", "change", (event) => {
   render();
   remember();
 });
+on("common", "change", (event) => {
+  state.common = event.target.checked;
+  showImages();
+  remember();
+});
 on("search", "input", (event) => {
   state.query = event.target.value.trim();
   refresh();
@@ -187,6 +193,7 @@ function remember() {
     if (state.image >= 0) words.set("image", state.image + 1);
     if (state.view !== "crop") words.set("view", state.view);
     if (state.inside !== 1) words.set("in", "network");
+    if (state.common) words.set("scale", "layer");
     if (state.step !== opening) words.set("paths", state.step);
     if (state.depth) words.set("depth", state.depth);
     if (state.passing) words.set("fold", "passing");
@@ -211,6 +218,7 @@ function recall() {
   state.image = whole("image", 1, data.scenes ? data.scenes.names.length : 0, 0) - 1;
   state.view = words.get("view") === "vision" && byId("views") ? "vision" : "crop";
   state.inside = words.get("in") === "network" ? 0 : 1;
+  state.common = words.get("scale") === "layer";
   state.passing = words.get("fold") === "passing";
   const folded = (words.get("fold") || "").split(",");
   state.folded = new Set(data.layers.flatMap((layer, index) => (folded.includes(layer.name) ? [index] : [])));

@@ -8,6 +8,8 @@ function putTile(svg, sheet) {
   image.setAttribute("width", sheet.columns);
   image.setAttribute("height", sheet.rows);
   image.setAttribute("image-rendering", sheet.smooth ? "auto" : "pixelated");
+  image.setAttribute("opacity", (sheet.strength === undefined ? 1 : sheet.strength).toFixed(3));
+  svg.classList.toggle("map", sheet.strength !== undefined);
   svg.setAttribute("viewBox", `${sheet.column} ${sheet.row} 1 1`);
   svg.setAttribute("preserveAspectRatio", "none");
   return svg;
@@ -24,6 +26,15 @@ const single = (source, smooth) => ({ source, columns: 1, rows: 1, column: 0, ro
 const mapSheet = (source, inside) => (
   { source, columns: data.scenes.names.length, rows: 2, column: state.image, row: inside, smooth: false }
 );
+
+const peaks = new Map();
+for (const node of nodes) peaks.set(node.layer, Math.max(peaks.get(node.layer) || 0, node.peak || 0));
+
+/** A channel's map of the chosen image. Colours are linear in the square root of values, from white: to show them on the
+    scale of the layer is to blend them with white. */
+const nodeMap = (node, inside) => node.maps && {
+  ...mapSheet(node.maps, inside), strength: state.common && node.peak ? Math.sqrt(node.peak / peaks.get(node.layer)) : 1,
+};
 const visionSheet = (source, inside) => ({ source, columns: 2, rows: 1, column: inside, row: 0, smooth: true });
 
 /** What a channel looks like: its feature visualisation where these are shown, else its filter or crop. */
@@ -35,7 +46,7 @@ function faceSheet(node) {
 
 /** What is shown in a node instead of its filter or crop, if anything is. */
 function sheetOf(node) {
-  if (state.image >= 0) return node.isImage ? faceSheet(node) : node.maps && mapSheet(node.maps, state.inside);
+  if (state.image >= 0) return node.isImage ? faceSheet(node) : nodeMap(node, state.inside);
   return state.view === "vision" && node.vision && visionSheet(node.vision, state.inside);
 }
 
@@ -43,7 +54,7 @@ function overlay(node) {
   if (!node.overlay) {
     const half = node.size / 2;
     node.overlay = draw("svg", { class: "overlay", x: -half, y: -half, width: node.size, height: node.size });
-    const holder = draw("g", { "clip-path": `url(#${clip(node.size)})` }, node.overlay);
+    const holder = draw("g", { "clip-path": `url(#${clip(node.size)})` }, square(node.size, { class: "zero" }), node.overlay);
     node.inside.insertBefore(holder, node.inside.querySelector("rect.circuit-rim"));
   }
   return node.overlay;

@@ -24,7 +24,7 @@ const { opening } = data;
 
 const state = {
   step: opening, depth: 0, image: -1, view: "crop", inside: 1, chosen: null, query: "", via: null,
-  folded: new Set(), passing: false,
+  folded: new Set(), passing: false, common: false,
 };
 
 // In the chosen image, where one is chosen and contributions are known.
