@@ -29,7 +29,7 @@ from circuitlang.engine.runtime.plan_checks import check_criterion, collect, col
 from circuitlang.engine.runtime.refit_cost import refit_cost
 from circuitlang.engine.runtime.scoring_cost import PASS, checked, scoring_cost, tries
 from circuitlang.engine.runtime.work_sharing import MOST
-from circuitlang.engine.visuals import feature_visualisation
+from circuitlang.engine.visuals import feature_visualisation, path_fidelity
 from circuitlang.engine.visuals.activation_maps import PICTURES
 from circuitlang.plan.clauses import PRESERVE, building
 from circuitlang.plan.model import Circuit as CircuitPlan
@@ -267,6 +267,11 @@ def _forwards(operations: int, *runs: tuple[int, int]) -> Cost:
     return Cost(forwards=number, measuring=operations * pictures, forwarded=pictures)
 
 
+def _contributions(operations: int, images: int) -> Cost:
+    """Return the cost of what kernels carry to the feature: a pass over a few images."""
+    return Cost(forwards=1, measuring=PASS * operations * images, forwarded=images, returned=images)
+
+
 def _network(asked: CircuitPlan, contrast: str | None = None) -> str:
     """Return the key of the network's responses to a circuit's images, or to those that it is contrasted with."""
     feature = f"{asked.target}|{_on(asked)}"
@@ -305,7 +310,10 @@ def _cost(
         (_CHECKED, min(judged_on, CHECKED)),
         (_SHOWN, min(judged_on, PICTURES)),
         (_CIRCUIT, against),
+        # Of parts of the diagram, as many as there may be.
+        (path_fidelity.MOST, judged_on),
     )
+    measured += _contributions(operations, min(judged_on, PICTURES))
     measured += refit_cost(asked, operations, found_on, 1 + tried)
     # And an image that excites the feature is made, step by step.
     return measured + Cost(forwarded=feature_visualisation.STEPS, returned=feature_visualisation.STEPS)

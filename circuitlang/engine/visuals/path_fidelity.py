@@ -16,6 +16,8 @@ from circuitlang.results.types import Circuit, Fidelity, PathFidelity
 
 # The most edges of the settings that are measured, besides half of them and those which the page opens with.
 _EDGES = (40, 500, DRAWN)
+# The most circuits that are measured.
+MOST = len(_EDGES) + 2
 
 
 def collect(
@@ -27,7 +29,7 @@ def collect(
 ) -> tuple[PathFidelity, ...]:
     """Measure some of the circuits that the diagram's slider shows: kept kernels that are not drawn are ablated.
 
-    `judge` returns the fidelity of a circuit. The whole circuit is not among them. Cost: up to five evaluations.
+    `judge` returns the fidelity of a circuit. The whole circuit is not among them. Cost: up to `MOST` evaluations.
     """
     shown = connections(circuit, DRAWN, contributions)
     until = shown.until

@@ -19,9 +19,9 @@ from circuitlang.plugins.protocols import Count, CriterionName, Scores, Scoring,
 _MOMENTUM, _SQUARES, _LOSSES = 0.9, 0.98, 0.9
 # The size of a step relative to the scale of log ranks: above `_FEW` of all kernels, and below.
 _FEW, _RATE_MANY, _RATE_FEW = 0.15, 0.05, 0.1
-# The weight of the curvature term for each independent value of a map, the farthest step of one kernel, and the least
-# loss that curvature is divided by.
-_CURVATURE, _FARTHEST, _LEAST_LOSS = 0.75, 3.0, 0.02
+# The weight of the curvature term for each independent value of a map, the most such values, the farthest step of one
+# kernel, and the least loss that curvature is divided by.
+_CURVATURE, _DIMENSIONS, _FARTHEST, _LEAST_LOSS = 0.625, 18.0, 3.0, 0.02
 # The share of the logits that a step forgets at 1% of the kernels, its growth towards smaller circuits, its maximum.
 _FORGET, _FORGET_GROWTH, _FORGET_MOST = 0.04, 1.3, 0.2
 # Below this loss, the rate falls with it: what is left of the gradients is noise.
@@ -115,12 +115,12 @@ def annealed(
     With g the gradient, v and h the bias-corrected moving averages of g (0.9) and of its square (0.98), mu that of the
     loss (0.9), which all begin anew at each rung, and m the mask: while K >= 0.15 N, logits change by
     -0.05 v / sqrt(h). For smaller K they shrink by the share min(0.04 (0.01 N / K)^1.3, 0.2), and change by 0.1 S,
-    where S = -v + (2m - 1) 0.75 d h / max(mu, 0.02) is divided by its root mean square per kept kernel and is 3 at
+    where S = -v + (2m - 1) 0.625 d h / max(mu, 0.02) is divided by its root mean square per kept kernel and is 3 at
     most. The curvature term, with h as Fisher information, holds what is kept and keeps out what is removed. It counts
-    the independent values of a map, d = trace(G)^2 / ||G||^2, with G the products of the centred maps of all images: 1
-    if a map is a single number or always looks the same, 10 to 20 in the middle of a network of photographs. While mu
-    is below 0.1, what is left of the gradients is noise, and rates and share fall with it. What `base` gives zero stays
-    out.
+    the independent values of a map, d = min(18, trace(G)^2 / ||G||^2), with G the products of the centred maps of all
+    images: 1 if a map is a single number or always looks the same, 10 and more in the middle of a network of
+    photographs. While mu is below 0.1, what is left of the gradients is noise, and rates and share fall with it. What
+    `base` gives zero stays out.
 
     A batch has `batch` images, or fewer where that leaves fewer than 12 batches, in an order that follows from the
     circuit's seed and the content of the images. To `augment` is to mirror them and shift them by up to a sixteenth, at
@@ -236,10 +236,10 @@ def _anneal(above: int, below: int, steps: int) -> list[tuple[int, float]]:
 
 
 def _dimensions(maps: Tensor) -> float:
-    """Return the effective number of dimensions, the participation ratio, of the maps of all images."""
+    """Return the effective number of dimensions, the participation ratio, of the maps of all images; 18 at most."""
     centred = maps.double().flatten(1) - maps.double().mean()
     products = centred @ centred.T
-    return float(products.trace().square() / products.square().sum())
+    return min(float(products.trace().square() / products.square().sum()), _DIMENSIONS)
 
 
 @dataclass
