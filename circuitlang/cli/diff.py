@@ -91,7 +91,7 @@ def _read_circuit(folder: Path) -> DiffInput:
         run = compile_source(open_source(folder.parent / "plan.yaml"))
         # The circuit of a part has another id than its split has in the plan.
         requested = msgspec.structs.replace(circuit, id=summary.asked_as)
-        if any(each == requested for each in run.plan.circuits):
+        if any(circuit == requested for circuit in run.plan.circuits):
             images, origins, base = run.plan.images, run.origins, run.folder
     plan = Plan(model=summary.model, images=images, circuits=[circuit])
     return DiffInput(Side(plan, origins, base), {circuit.id: folder})

@@ -56,7 +56,7 @@ def _look_up(word: str) -> Page | list[Entry | Meaning]:
     """Return the page of a code, or all that has a name. Raises InputError with a suggestion if there is none."""
     if (code_page := page(word.upper())) is not None:
         return code_page
-    entries: list[Entry | Meaning] = [Meaning(word, each) for each in words().get(word, ())]
+    entries: list[Entry | Meaning] = [Meaning(word, meaning) for meaning in words().get(word, ())]
     word = ALIASES.get(word, word)
     entries += [
         Entry(registry.kind, registry.declarations[word]) for registry in _REGISTRIES if word in registry.declarations

@@ -34,9 +34,9 @@ def note_failed(plan: Plan, finished: Mapping[str, Summary], folder: Path) -> li
     Returns the errors about pages that can't be written. A page that says the same already is left alone.
     """
     failed: dict[str, list[str]] = {}
-    for each in assertions(plan, finished):
-        if each.kind == "expectation" and each.computed and not each.holds:
-            failed.setdefault(each.circuit, []).append(each.says)
+    for assertion in assertions(plan, finished):
+        if assertion.kind == "expectation" and assertion.computed and not assertion.holds:
+            failed.setdefault(assertion.circuit, []).append(assertion.says)
     errors = []
     for name in finished:
         try:

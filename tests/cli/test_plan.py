@@ -113,8 +113,8 @@ def test_the_cost_of_a_circuit(here, target, operations, tried, monkeypatch):
         "forwards": 19,
         "finding": 3 * operations * 4,
         "measuring": operations * (2 * 4 + 7 * 1 + 4 * 1 + 3 * 1 + 5 * 1),
-        # A pass for what kernels carry, five parts of the diagram, and the steps of the image that excites the feature; where it sees a part of an image, whether that comes to
-        # the same is tried with both.
+        # A pass for what kernels carry, five parts of the diagram, and the steps of the image that excites the feature;
+        # where it sees a part of an image, whether that comes to the same is tried with both.
         "forwarded": 4 + (2 * 4 + 7 * 1 + 4 * 1 + 1 + 5) + 1 + tried,
         "returned": 4 + 1 + 1,
     }

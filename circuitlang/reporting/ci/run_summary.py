@@ -22,7 +22,7 @@ def run_summary(record: Record) -> bytes:
         "name": record.name,
         "passed": record.passed,
         "circuits": [_circuit(record, name) for name in record.circuits],
-        "promises": [_promise(*each) for each in zip(record.promises, record.places, strict=True)],
+        "promises": [_promise(*pair) for pair in zip(record.promises, record.places, strict=True)],
         "findings": [{**plain(finding), "circuit": finding.circuit or None} for finding in record.failures],
     }
     # Characters that are no text, such as a lone surrogate in a file's name, are escaped.

@@ -91,12 +91,12 @@ def page(result: Result) -> dict[str, bytes]:
         "uncounted": summary.judged.images - correlated,
         # If nothing of the images is kept, none is kept better than another.
         "collapsed": not summary.effective,
-        "best": [_example(each, examples.correlations) for each in examples.most] if examples else [],
-        "worst": [_example(each, examples.correlations) for each in examples.least]
+        "best": [_example(image, examples.correlations) for image in examples.most] if examples else [],
+        "worst": [_example(image, examples.correlations) for image in examples.least]
         if examples and summary.effective
         else [],
         "paths": any(layer.path != layer.name for layer in summary.layers),
-        "strongest": [_kernel(result, *each) for each in strongest(result)],
+        "strongest": [_kernel(result, *kernel) for kernel in strongest(result)],
         "files": [*_FILES, *(["module.pt2"] if result.module else [])],
     }
     return {"report.html": render("report.html", **values)}
@@ -133,10 +133,10 @@ def _prose(lines: list[str]) -> str:
 
 def _example(shown: ExampleImage, apart: bool) -> _Example:
     """Maps on scales of their own where they are told by r, which forgives scale."""
-    most = [float(np.abs(each).max()) for each in (shown.network, shown.circuit)]
+    most = [float(np.abs(maps).max()) for maps in (shown.network, shown.circuit)]
     scales = most if apart else [max(most)] * 2
     network, circuit = (
-        _heat(tiled(each), scale) for each, scale in zip((shown.network, shown.circuit), scales, strict=True)
+        _heat(tiled(maps), scale) for maps, scale in zip((shown.network, shown.circuit), scales, strict=True)
     )
     return _Example(shown.name, embed(shown.picture, 160), network, circuit, shown.kept)
 

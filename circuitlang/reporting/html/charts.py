@@ -127,8 +127,8 @@ def metrics(summary: Summary, wide: float = 520) -> str:
     ends = [
         end
         for name in names
-        for each in (summary.judged, *baselines.values())
-        for end in (each.metrics[name], *each.intervals.get(name, ()))
+        for end in (summary.judged, *baselines.values())
+        for end in (end.metrics[name], *end.intervals.get(name, ()))
     ]
     # One that is far off leaves no room for the others.
     low, high = max(min(0.0, *ends), _FAR[0]), min(max(1.0, *ends), _FAR[1])
@@ -157,15 +157,15 @@ def metrics(summary: Summary, wide: float = 520) -> str:
 def walk(summary: Summary, wide: float = 520, high: float = 360) -> str:
     """Plot the sizes that were tried against the metric of each bound, with the chosen one."""
     with _figure(wide, high) as (figure, axes):
-        sizes = [max(each.kernels, 1) for each in summary.walk]
+        sizes = [max(trial.kernels, 1) for trial in summary.walk]
         for number, bound in enumerate(summary.plan.bounds):
-            values = [each.values[number] for each in summary.walk]
+            values = [trial.values[number] for trial in summary.walk]
             colour = SERIES[number % len(SERIES)]
             axes.axhline(bound.value, color=colour, linewidth=1.2, dashes=(4, 3))
             axes.plot(sizes, values, "-o", color=colour, linewidth=2, markersize=4.5, markeredgecolor=SURFACE)
             name = f"{bound.sample}.{bound.metric}"
             _at_the_end(axes, sizes[-1], values[-1], f"{name} {bound.relation} {bound.value:g}", colour)
-            chosen = next(place for place, each in enumerate(summary.walk) if each.kernels == summary.asked)
+            chosen = next(place for place, trial in enumerate(summary.walk) if trial.kernels == summary.asked)
             axes.plot(sizes[chosen], values[chosen], "o", color=WARM, markersize=10, markeredgecolor=SURFACE, zorder=5)
         axes.axvline(max(summary.asked, 1), color=WARM, linewidth=1, zorder=0)
         label = f"{summary.asked:,}"
@@ -200,7 +200,7 @@ def effective(series: Sequence[Series], sizes: Sizes, wide: float = 1000) -> str
         axes.plot(places, places, color=FAINT, linewidth=1.4, dashes=(4, 3))
         # A collapsed circuit has none, which no logarithm shows; it is drawn at the lower border.
         floor = places[0] / 8
-        ends = _curves(axes, [_above(each, floor) for each in series])
+        ends = _curves(axes, [_above(curve, floor) for curve in series])
         axes.set_yscale("log")
         _log_sizes(axes, sizes.names, sizes.label)
         shown = _apart(sizes.names, 2.2)
@@ -215,7 +215,7 @@ def effective(series: Sequence[Series], sizes: Sizes, wide: float = 1000) -> str
 def _above(series: Series, floor: float) -> Series:
     """Clip the series at a floor."""
     values, low, high, *members = (
-        [max(value, floor) for value in each] for each in (series.values, series.low, series.high, *series.members)
+        [max(value, floor) for value in column] for column in (series.values, series.low, series.high, *series.members)
     )
     return replace(series, values=values, low=low, high=high, members=members)
 
@@ -223,16 +223,18 @@ def _above(series: Series, floor: float) -> Series:
 def _curves(axes: Axes, series: Sequence[Series]) -> list[tuple[float, float, str, str]]:
     """Draw every series with its band and faint members; return the ends of those that get a label."""
     ends = []
-    for number, each in enumerate(series):
+    for number, curve in enumerate(series):
         distinct = len(series) <= len(SERIES)
         colour = SERIES[number] if distinct else ACCENT
-        for member in each.members:
-            axes.plot(each.sizes, member, color=colour, linewidth=0.9, alpha=0.22, zorder=1.5)
-        axes.fill_between(each.sizes, each.low, each.high, color=colour, alpha=0.14 if distinct else 0.04, linewidth=0)
-        axes.plot(each.sizes, each.values, "-o", color=colour, linewidth=2 if distinct else 1, markersize=5,
+        for member in curve.members:
+            axes.plot(curve.sizes, member, color=colour, linewidth=0.9, alpha=0.22, zorder=1.5)
+        axes.fill_between(
+            curve.sizes, curve.low, curve.high, color=colour, alpha=0.14 if distinct else 0.04, linewidth=0
+        )
+        axes.plot(curve.sizes, curve.values, "-o", color=colour, linewidth=2 if distinct else 1, markersize=5,
                   markeredgecolor=SURFACE, alpha=1 if distinct else 0.5)  # fmt: skip
         if distinct:
-            ends.append((each.sizes[-1], each.values[-1], each.name, colour))
+            ends.append((curve.sizes[-1], curve.values[-1], curve.name, colour))
     return ends
 
 

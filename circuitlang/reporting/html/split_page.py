@@ -59,7 +59,7 @@ def _parts(divided: SplitResult) -> list[_Shown]:
             shown = min(limit, len(names))
             # Evenly through all of them, as those of one folder stand together.
             chosen = [index * len(names) // shown for index in range(shown)]
-            samples.append([(names[each], embed(divided.pictures[start + each], 88)) for each in chosen])
+            samples.append([(names[index], embed(divided.pictures[start + index], 88)) for index in chosen])
             start += len(names)
         parts.append(_Shown(number, kind, *samples))
     return parts

@@ -131,17 +131,17 @@ def _metrics(summary: Summary, without: Collection[str]) -> Table:
     if summary.test and "in-sample" in without:
         del own["in-sample"]
     baselines = summary.baselines | {"without": summary.without}
-    others = {name: each for name, each in baselines.items() if name not in without}
+    others = {name: baseline for name, baseline in baselines.items() if name not in without}
     for title in (*own, "95%"):
         table.add_column(title, justify="right", no_wrap=True)
     for title in others:
         table.add_column(title, justify="right", style="dim", no_wrap=True)
-    table.add_row("images", *(str(each.images) for each in own.values()), style="dim")
+    table.add_row("images", *(str(fidelity.images) for fidelity in own.values()), style="dim")
     for name in sorted(summary.train.metrics):
         style = "bold" if name == "pearson" else ""
-        cells = [Text(f"{each.metrics[name]:.3f}", style) for each in own.values()]
+        cells = [Text(f"{fidelity.metrics[name]:.3f}", style) for fidelity in own.values()]
         interval = Text(circuit_sentences.interval(summary.judged.intervals.get(name)), "dim")
-        table.add_row(Text(name, style), *cells, interval, *(f"{each.metrics[name]:.3f}" for each in others.values()))
+        table.add_row(Text(name, style), *cells, interval, *(f"{other.metrics[name]:.3f}" for other in others.values()))
     return table
 
 
@@ -159,13 +159,17 @@ def _side_by_side(both: Mapping[str, Fidelity], without: Collection[str]) -> Tab
         table.add_column(title, justify="right", no_wrap=True)
         if not without:
             table.add_column("95%", justify="right", no_wrap=True, style="dim")
-    counts = [cell for each in both.values() for cell in ([str(each.images)] if without else [str(each.images), ""])]
+    counts = [
+        cell
+        for fidelity in both.values()
+        for cell in ([str(fidelity.images)] if without else [str(fidelity.images), ""])
+    ]
     table.add_row("images", *counts, style="dim")
     for name in sorted(both["contrast"].metrics):
         cells = []
-        for each in both.values():
-            cells.append(f"{each.metrics[name]:.3f}")
-            cells += [] if without else [circuit_sentences.interval(each.intervals.get(name))]
+        for fidelity in both.values():
+            cells.append(f"{fidelity.metrics[name]:.3f}")
+            cells += [] if without else [circuit_sentences.interval(fidelity.intervals.get(name))]
         table.add_row(Text(name, "bold" if name == "pearson" else ""), *cells)
     return table
 
@@ -174,7 +178,7 @@ def _walk(summary: Summary) -> RenderableType:
     """Tabulate the sizes that were tried, largest first, with the chosen one in bold."""
     bounds = summary.plan.bounds
     table = empty_table()
-    for title in ("allowed", "share", *(f"{each.sample}.{each.metric}" for each in bounds), ""):
+    for title in ("allowed", "share", *(f"{bound.sample}.{bound.metric}" for bound in bounds), ""):
         table.add_column(title, justify="right" if title else "left")
     for tried, (held, says) in reversed(list(zip(summary.walk, circuit_sentences.outcomes(summary), strict=True))):
         values = [Text(f"{value:.3f}", "green" if ok else "red") for value, ok in zip(tried.values, held, strict=True)]

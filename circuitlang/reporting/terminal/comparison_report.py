@@ -66,7 +66,7 @@ def title(comparison: Comparison) -> str:
 
 def shared(comparison: Comparison, pair: Pair) -> str:
     """State how much two circuits share, against chance."""
-    names = [comparison.members[each].name for each in (pair.first, pair.second)]
+    names = [comparison.members[index].name for index in (pair.first, pair.second)]
     total = pair.overlap.total
     if total.iou is None:
         return f"{names[0]} and {names[1]} keep nothing."
@@ -154,15 +154,15 @@ def _members(comparison: Comparison) -> RenderableType:
     for name in ("circuit", "target", "on", "kept", "pearson", "found by"):
         right = name in ("kept", "pearson")
         table.add_column(name, justify="right" if right else "left", no_wrap=right, overflow="fold")
-    for number, each in enumerate(comparison.members):
+    for number, member in enumerate(comparison.members):
         table.add_row(
             letter(number),
-            each.name,
-            each.target,
-            each.images,
-            count_of(each.kept, each),
-            fidelity(each),
-            Text(without_defaults(each.how), "dim"),
+            member.name,
+            member.target,
+            member.images,
+            count_of(member.kept, member),
+            fidelity(member),
+            Text(without_defaults(member.how), "dim"),
         )
     return section("circuits", f"of {comparison.model}; pearson with the network's map", table)
 

@@ -46,7 +46,9 @@ def as_text(renderable: RenderableType) -> bytes:
 
 def json_text(text: str) -> str:
     """JSON that says the same, with what can't be seen written by its number."""
-    return "".join(_escaped(each) if each != "\n" and is_hidden(each) else each for each in text)
+    return "".join(
+        _escaped(character) if character != "\n" and is_hidden(character) else character for character in text
+    )
 
 
 def _escaped(character: str) -> str:

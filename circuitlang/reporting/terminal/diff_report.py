@@ -95,7 +95,7 @@ class Comparison:
 
     @property
     def same(self) -> bool:
-        return not self.meaning and not self.damaged and all(each.same for each in self.found)
+        return not self.meaning and not self.damaged and all(change.same for change in self.found)
 
 
 def compare(before: DiffInput, after: DiffInput) -> Comparison:
@@ -116,7 +116,7 @@ def compare(before: DiffInput, after: DiffInput) -> Comparison:
                     damaged.update(dict.fromkeys(error.findings))
             if len(results) < 2:
                 continue
-            names = [each.name for each in (one, other) if each]
+            names = [side.name for side in (one, other) if side]
             if results != [None, None]:
                 found.append(_found(names[0], names[-1], *results))
     return Comparison(meaning, tuple(found), tuple(damaged))
@@ -145,7 +145,7 @@ def _found(before: str, after: str, ours: Result | None, theirs: Result | None) 
     numbers = tuple(Number(name, a.get(name), b.get(name)) for name in {**a, **b})
     if ours is None or theirs is None:
         return Found(before, after, numbers, None, ())
-    networks = [(each.summary.model.source, each.summary.model.name) for each in (ours, theirs)]
+    networks = [(circuit.summary.model.source, circuit.summary.model.name) for circuit in (ours, theirs)]
     overlap = _overlap(ours, theirs) if networks[0] == networks[1] else None
     return Found(before, after, numbers, overlap, tuple(_provenance(ours.summary, theirs.summary)))
 
@@ -166,14 +166,14 @@ def _kept(summary: Summary, circuit: Circuit) -> set[tuple[str, int, int]]:
 def _provenance(ours: Summary, theirs: Summary) -> Iterator[Change]:
     a, b = (
         {
-            "weights": each.weights,
-            "train images": each.train_images,
-            "test images": each.test_images,
-            "precision of scores": each.precision,
-            **{f"version of {name}": version for name, version in sorted(each.versions.items())},
-            "unreadable": ", ".join(each.unreadable),
+            "weights": circuit.weights,
+            "train images": circuit.train_images,
+            "test images": circuit.test_images,
+            "precision of scores": circuit.precision,
+            **{f"version of {name}": version for name, version in sorted(circuit.versions.items())},
+            "unreadable": ", ".join(circuit.unreadable),
         }
-        for each in (ours.provenance, theirs.provenance)
+        for circuit in (ours.provenance, theirs.provenance)
     )
     for name in {**a, **b}:
         if a.get(name, "") != b.get(name, ""):
@@ -184,19 +184,19 @@ def plain(comparison: Comparison) -> dict[str, Any]:
     """Return the comparison as data for `--json`, with derived values: kinds, differences, intersection over union."""
     return {
         "same": comparison.same,
-        "meaning": [{"kind": each.kind, **asdict(each)} for each in comparison.meaning],
+        "meaning": [{"kind": difference.kind, **asdict(difference)} for difference in comparison.meaning],
         "found": [
             {
-                "before": each.before,
-                "after": each.after,
-                "same": each.same,
-                "numbers": [{**asdict(number), "difference": number.difference} for number in each.numbers],
-                "kernels": {**asdict(each.overlap), "iou": each.overlap.iou} if each.overlap else None,
-                "provenance": [asdict(change) for change in each.provenance],
+                "before": change.before,
+                "after": change.after,
+                "same": change.same,
+                "numbers": [{**asdict(number), "difference": number.difference} for number in change.numbers],
+                "kernels": {**asdict(change.overlap), "iou": change.overlap.iou} if change.overlap else None,
+                "provenance": [asdict(origin) for origin in change.provenance],
             }
-            for each in comparison.found
+            for change in comparison.found
         ],
-        "damaged": [each.message for each in comparison.damaged],
+        "damaged": [finding.message for finding in comparison.damaged],
     }
 
 
@@ -204,20 +204,20 @@ def render(comparison: Comparison) -> RenderableType:
     """Render the comparison for a terminal: differences of the specs, then of the results."""
     if comparison.same:
         return Text("no difference in meaning")
-    parts = [*map(_asked, comparison.meaning), *(_measured(each) for each in comparison.found if not each.same)]
+    parts = [*map(_asked, comparison.meaning), *(_measured(change) for change in comparison.found if not change.same)]
     return Group(*parts)
 
 
-def _asked(each: Difference) -> RenderableType:
-    name = each.before or each.after
-    if each.before and each.after and each.before != each.after:
-        name = f"{each.before} → {each.after}"
-    text = Text.assemble((each.part, "dim"), " ", (name, "bold"))
-    if each.kind != "changed":
-        style = {"added": "green", "removed": "red"}.get(each.kind, "yellow")
-        text.append(f": {each.kind}", style)
-        text.append(_places(each.before_place, each.after_place), "dim")
-    for change in each.changes:
+def _asked(difference: Difference) -> RenderableType:
+    name = difference.before or difference.after
+    if difference.before and difference.after and difference.before != difference.after:
+        name = f"{difference.before} → {difference.after}"
+    text = Text.assemble((difference.part, "dim"), " ", (name, "bold"))
+    if difference.kind != "changed":
+        style = {"added": "green", "removed": "red"}.get(difference.kind, "yellow")
+        text.append(f": {difference.kind}", style)
+        text.append(_places(difference.before_place, difference.after_place), "dim")
+    for change in difference.changes:
         text.append("\n").append_text(_change(change))
     return text
 
@@ -235,14 +235,16 @@ def _places(before: str, after: str) -> str:
     return f"  ({' → '.join(known)})" if known else ""
 
 
-def _measured(each: Found) -> RenderableType:
-    name = each.before if each.before == each.after else f"{each.before} → {each.after}"
+def _measured(change: Found) -> RenderableType:
+    name = change.before if change.before == change.after else f"{change.before} → {change.after}"
     parts: list[RenderableType] = [Text.assemble(("result", "dim"), " ", (name, "bold"))]
-    if each.overlap is not None:
-        both = f"{each.overlap.common:,} of {each.overlap.before:,} and {each.overlap.after:,}"
-        parts.append(Text(f"  kernels in common: {both}, intersection over union {each.overlap.iou:.3f}"))
-    parts += [_change(Change(change.name, change.before[:_SHOWN], change.after[:_SHOWN])) for change in each.provenance]
-    if not (numbers := each.numbers) or all(number.difference == 0 for number in numbers):
+    if change.overlap is not None:
+        both = f"{change.overlap.common:,} of {change.overlap.before:,} and {change.overlap.after:,}"
+        parts.append(Text(f"  kernels in common: {both}, intersection over union {change.overlap.iou:.3f}"))
+    parts += [
+        _change(Change(origin.name, origin.before[:_SHOWN], origin.after[:_SHOWN])) for origin in change.provenance
+    ]
+    if not (numbers := change.numbers) or all(number.difference == 0 for number in numbers):
         return Group(*parts)
     table = Table(box=None, padding=(0, 3, 0, 0), header_style="dim")
     for number, title in enumerate(("  number", "before", "after", "difference")):

@@ -36,8 +36,8 @@ def draw(forecast: Forecast) -> Tree:
     for note in forecast.weights_notes:
         tree.add(Text.assemble(_word("weights"), (f"not a plain state dict: {note}", "yellow")))
     images = tree.add(Text("images"))
-    for each in forecast.images:
-        images.add(_image_set(each))
+    for image in forecast.images:
+        images.add(_image_set(image))
     circuits = tree.add(Text("circuits"))
     for circuit in forecast.circuits[:_MOST]:
         _circuit(circuits, circuit)
@@ -61,7 +61,7 @@ def as_json(forecast: Forecast) -> str:
             del circuit[word]
     content = {
         **whole,
-        "due": [each.id for each in forecast.due],
+        "due": [circuit.id for circuit in forecast.due],
         "total": msgspec.to_builtins(forecast.total),
     }
     return msgspec.json.format(msgspec.json.encode(content)).decode() + "\n"
@@ -83,17 +83,17 @@ def _circuit(tree: Tree, circuit: CircuitForecast) -> None:
     branch = tree.add(Text.assemble((circuit.id, "bold"), "  ", (label, style)))
     if circuit.refused:
         branch.add(Text.assemble(_word("because of"), (listing(circuit.refused), "red")))
-    given = [each for each in circuit.settings if each.origin != "default"]
-    values = [without_defaults(each.value) for each in given]
+    given = [setting for setting in circuit.settings if setting.origin != "default"]
+    values = [without_defaults(setting.value) for setting in given]
     width = min(max(map(len, values), default=0), _VALUE)
-    for each, value in zip(given, values, strict=True):
-        branch.add(Text.assemble(_word(each.word), f"{value:<{width}}", (f"  {each.origin}".rstrip(), "cyan")))
+    for setting, value in zip(given, values, strict=True):
+        branch.add(Text.assemble(_word(setting.word), f"{value:<{width}}", (f"  {setting.origin}".rstrip(), "cyan")))
     branch.add(Text.assemble(_word("kernels"), *_kernels(circuit)))
     branch.add(Text.assemble(_word("images"), *_image_counts(circuit)))
     if circuit.cost is not None:
         branch.add(Text.assemble(_word("cost"), *_cost(circuit)))
-    if defaults := [each for each in circuit.settings if each.origin == "default"]:
-        said = "  ".join(f"{each.word}={without_defaults(each.value)}" for each in defaults)
+    if defaults := [setting for setting in circuit.settings if setting.origin == "default"]:
+        said = "  ".join(f"{default.word}={without_defaults(default.value)}" for default in defaults)
         branch.add(Text.assemble(_word("default"), (said, "dim")))
 
 
@@ -135,9 +135,9 @@ def _cost(circuit: CircuitForecast) -> Iterable[str | tuple[str, str]]:
 def _total(forecast: Forecast) -> Text:
     due, total = len(forecast.due), forecast.total
     text = Text.assemble(_word("total"), (f"{_number(due, 'circuit')} to compute", "bold"))
-    finished = sum(not each.refused and each.state == "finished" for each in forecast.circuits)
-    refused = sum(bool(each.refused) for each in forecast.circuits)
-    incomplete = sum(not each.refused and each.state == "incomplete" for each in forecast.circuits)
+    finished = sum(not circuit.refused and circuit.state == "finished" for circuit in forecast.circuits)
+    refused = sum(bool(circuit.refused) for circuit in forecast.circuits)
+    incomplete = sum(not circuit.refused and circuit.state == "incomplete" for circuit in forecast.circuits)
     if incomplete:
         text.append(f", {incomplete:,} with files to make", "yellow")
     if finished:

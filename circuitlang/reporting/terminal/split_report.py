@@ -60,9 +60,9 @@ def _number(value: float | None, style: str) -> Text:
 
 
 def _overlaps(split: Split) -> RenderableType:
-    pairs = list(dict.fromkeys(each.parts for each in split.overlaps))
-    layers = list(dict.fromkeys(each.layer for each in split.overlaps))
-    found = {(each.parts, each.layer): (each.iou, each.chance) for each in split.overlaps}
+    pairs = list(dict.fromkeys(overlap.parts for overlap in split.overlaps))
+    layers = list(dict.fromkeys(overlap.layer for overlap in split.overlaps))
+    found = {(overlap.parts, overlap.layer): (overlap.iou, overlap.chance) for overlap in split.overlaps}
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("layer")
     shown = [[pair] for pair in pairs] if len(pairs) <= _PAIRS else [pairs]

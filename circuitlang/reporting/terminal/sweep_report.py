@@ -53,7 +53,7 @@ class _Tables:
         curves = self.sweep.curves
         cells = [_cell(curve, size, self.sweep.metric) for curve in curves for size in self.sweep.sizes]
         labels = [min(len(curve_label(curve)), _LABEL) for curve in curves]
-        wide = max(*labels, *(len(each.plain) for each in cells))
+        wide = max(*labels, *(len(cell.plain) for cell in cells))
         room = max(1, (options.max_width - _BESIDE) // (wide + _BETWEEN))
         # No last table of a single column, where that can be.
         each = math.ceil(len(curves) / math.ceil(len(curves) / room))
@@ -70,7 +70,7 @@ def _table(sweep: Sweep, curves: Sequence[Curve], wide: int) -> Table:
     baselines = sweep.baselines(sweep.metric)
     for size in sweep.sizes:
         points = [point for curve in sweep.curves for point in curve.points if point.size == size]
-        asked = sorted({each.asked for point in points for each in point.found.values()})
+        asked = sorted({summary.asked for point in points for summary in point.found.values()})
         number = f"{asked[0]:,}" if len(asked) == 1 else f"~{asked[len(asked) // 2]:,}"
         cells = [_cell(curve, size, sweep.metric) for curve in curves]
         baseline = f"{baselines[size]:.3f}" if size in baselines else "-"

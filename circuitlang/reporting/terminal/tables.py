@@ -64,7 +64,7 @@ def runs(folders: Iterable[RunFolder]) -> Listing:
 
 def extensions(kind: str, declarations: Mapping[str, Declaration]) -> Listing:
     """List the extensions of one kind, with the first sentence and the parameters of each."""
-    return Listing((kind, "parameters", "what it is"), [_row(each) for each in declarations.values()])
+    return Listing((kind, "parameters", "what it is"), [_row(declaration) for declaration in declarations.values()])
 
 
 def columns(words: Sequence[str], terminal: bool) -> RenderableType:
@@ -92,5 +92,5 @@ def layers(modules: Iterable[NamedModule]) -> Listing:
 
 
 def _row(about: Declaration) -> tuple[str, ...]:
-    given = ", ".join(f"{each.name}={each.default}" for each in about.parameters)
+    given = ", ".join(f"{parameter.name}={parameter.default}" for parameter in about.parameters)
     return about.name, given, re.split(r"(?<=\.)\s", about.summary)[0]

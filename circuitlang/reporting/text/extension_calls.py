@@ -41,4 +41,4 @@ def _defaults(name: str) -> frozenset[str]:
     """Return the arguments of an extension that say what holds anyway, such as `passes=16`."""
     declaration = CRITERIA.declarations.get(name) or ABLATIONS.declarations.get(name)
     parameters = declaration.parameters if declaration else ()
-    return frozenset(as_call("", {each.name: each.default})[1:-1] for each in parameters)
+    return frozenset(as_call("", {parameter.name: parameter.default})[1:-1] for parameter in parameters)
