@@ -131,6 +131,8 @@ def node_tooltips(result: Result) -> dict[Channel, str]:
 
 def percent(share: float) -> str:
     """Format a share with as many digits as it needs."""
+    if 0 < share < 1e-5:
+        return "<0.001%"
     return f"{100 * share:.0f}%" if share >= 0.1 else f"{100 * share:.2g}%"
 
 

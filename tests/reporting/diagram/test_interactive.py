@@ -22,6 +22,7 @@ from circuitlang.reporting.formats.diagram_html import diagram_html
 from circuitlang.results.connections import connections
 from circuitlang.results.types import ActivationMaps, FeatureVisualisations, PathFidelity, Result
 from tests.reporting.diagram.test_diagram import (
+    RGB,
     Made,
     chain,
     concatenated,
@@ -196,6 +197,20 @@ def test_at_every_setting_what_is_drawn_are_whole_paths(show):
             share = captions.percent(connections(made.circuit, len(until)).carried)
             assert said.endswith(f", {share} of the influence")
     assert len(settings) > 40
+
+
+def test_the_little_that_flows_through_many_layers_is_not_nothing(show):
+    """Of 24 layers of four channels a path carries a millionth of a millionth."""
+    kernels = [(target, source, 1.0, 1.0, True) for target in range(4) for source in range(4)]
+    layers = [Made([(channel, 0, 1.0, 1.0, True) for channel in range(4)], RGB)]
+    layers += [Made(kernels, fed_by(number, 4)) for number in range(24)]
+    page = show(result([*layers, Made(kernels[:4], fed_by(24, 4))], unit=0))
+    slide(page, 1)
+    expect(page.locator("#count")).to_contain_text("<0.001% of the influence")
+    assert inside(page, "#stage", ".circuit-node")
+    width = page.evaluate("""Math.min(...[...document.querySelectorAll(".circuit-edge:not(.hidden)")]
+        .map((one) => one.getAttribute("stroke-width") * document.getElementById("view").getScreenCTM().a))""")
+    assert width >= 0.3
 
 
 def test_kernels_are_counted_where_an_edge_is_several_and_where_several_edges_are_one(show):

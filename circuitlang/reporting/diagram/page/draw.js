@@ -49,9 +49,10 @@ function render() {
 
 /** Draw edges as wide as their influence says, in all images or in the chosen one. */
 function ink() {
-  const pen = inks();
+  // In a drawing that is small when it is fitted, lines are still seen.
+  const pen = inks(), grown = Math.max(1, 0.6 / fitted());
   for (const edge of edges.filter(visible)) {
-    const [width, opacity] = pen(influenceOf(edge));
+    const [thin, opacity] = pen(influenceOf(edge)), width = thin * grown;
     edge.element.setAttribute("stroke-width", round(width));
     edge.element.setAttribute("stroke-opacity", opacity.toFixed(2));
     if (edge.dashed) edge.element.setAttribute("stroke-dasharray", `${round(6 + width)} ${round(3 + width)}`);

@@ -61,7 +61,7 @@ function carried() {
   const inner = new Set(drawn.map((edge) => edge.to));
   let step = new Float64Array(nodes.length), total = 0;
   for (const node of targets) step[node.index] = 1 / targets.length;
-  for (let round = 0; round < 1000; round++) {
+  for (let round = 0; round < 10000; round++) {
     const next = new Float64Array(nodes.length);
     for (const edge of drawn) next[edge.from] += step[edge.to] * shareOf(edge);
     let rest = 0;
@@ -72,7 +72,8 @@ function carried() {
       }
       rest += next[index];
     }
-    if (rest < 1e-12) break;
+    // Without a loop nothing is left after as many rounds as there are layers.
+    if (!rest || (round > nodes.length && rest < 1e-12)) break;
     step = next;
   }
   return Math.min(total, 1);
@@ -142,5 +143,5 @@ function draw(tag, attributes, ...children) {
 
 const number = (value) => value.toLocaleString("en");
 const count = (value, noun) => `${number(value)} ${noun}${value === 1 ? "" : "s"}`;
-const percent = (share) => (share >= 0.1 ? `${Math.round(100 * share)}%` : `${Number((100 * share).toPrecision(2))}%`);
+const percent = (share) => share > 0 && share < 1e-5 ? "<0.001%" : (share >= 0.1 ? `${Math.round(100 * share)}%` : `${Number((100 * share).toPrecision(2))}%`);
 const place = () => (state.inside ? "circuit" : "network");
