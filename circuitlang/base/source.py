@@ -49,6 +49,10 @@ class Source:
         end = starts[number] - 1 if number < len(starts) else len(self.text)
         return self.text[starts[number - 1] : end].rstrip("\r\n")
 
+    def start(self, number: int) -> int:
+        """Return the offset at which line `number` (from 1) begins; past the last line, that of the end."""
+        return self._line_starts[number - 1] if number <= len(self._line_starts) else len(self.text)
+
     @cached_property
     def _line_starts(self) -> list[int]:
         return [0, *(i + 1 for i, character in enumerate(self.text) if character == "\n")]

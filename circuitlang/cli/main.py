@@ -29,6 +29,7 @@ COMMANDS = {
     "init": "Write a first spec with its images into a FOLDER.",
     "layers": "List what a target may name in a MODEL.",
     "lock": "Record the content that the results of a SPEC depend on.",
+    "lsp": "Serve an editor with mistakes, completion and more.",
     "models": "List the model sources and the names of known models.",
     "open": "Open the diagram of a circuit in the browser.",
     "plan": "Show what a SPEC would compute, what is finished, and the cost.",

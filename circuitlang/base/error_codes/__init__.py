@@ -30,7 +30,11 @@ def codes() -> list[str]:
     return sorted(path.stem for path in _FOLDER.glob("*.md"))
 
 
+def path(code: str) -> Path:
+    """Return the file that the page of a code is in."""
+    return _FOLDER / f"{code}.md"
+
+
 def page(code: str) -> Page | None:
     """The page of a code, if there is one."""
-    path = _FOLDER / f"{code}.md"
-    return Page(code, path.read_text(encoding="utf-8")) if code in codes() else None
+    return Page(code, path(code).read_text(encoding="utf-8")) if code in codes() else None

@@ -1,0 +1,7 @@
+"""The language server: what editors show while a spec is written. It never imports torch.
+
+- `server`: the server, which calls a function of the other files for each request.
+- `documents`: open buffers, the files they include, and their analysis.
+- `positions`: places in a text as editors count them.
+- `diagnostics`: the findings of the compiler.
+"""
