@@ -237,6 +237,9 @@ class Criterion:
 class Stage:
     """A part of a schedule's work: its passes and forward passes, over `images` images at most unless that is None.
 
+    A pass sees `least` images at least, so that fewer than those come several times in it, and has `beside` forward
+    passes beside its own.
+
     All but the last are the same for circuits of every size that have a stage of this budget; see `Scoring.stage`.
     """
 
@@ -244,6 +247,8 @@ class Stage:
     passes: float
     images: int | None = None
     forwards: int = 0
+    least: int = 1
+    beside: int = 0
 
 
 @dataclass(frozen=True)

@@ -240,14 +240,16 @@ SHARED = "preserve {} on images/dogs/* kernels<=each({}) criterion=annealed(pass
 
 @pytest.mark.parametrize("sizes", ["500, 40, 33", "33, 500, 40"])
 def test_passes_of_circuits_that_share_stages_are_counted_once(here, with_pages, monkeypatch, sizes):
-    """Of 6,768 kernels: three passes for each size, one more from the last rung, and one for each rung."""
+    """Of 6,768 kernels: three passes for each size, one more from the last rung, and one for each rung.
+
+    The four images come three times in each but the base's."""
     monkeypatch.setattr(feature_visualisation, "STEPS", 1)
     from circuitlang import pipeline
 
     compiled = pipeline.compile_source(Source("sweep.circuit", SHARED.format("conv5:34", sizes, 1024)))
     planned = pipeline.forecast(compiled, here / "runs")
     # The base; 20%, 10%, 5%, 2%, 1% and then 0.5% (33 kernels, itself a rung).
-    assert planned.total.passes == 1 + 3 * 3 + 2 + 6
+    assert planned.total.passes == 1 + 3 * (3 * 3 + 2 + 6)
     spared = unmeasured_parts(monkeypatch)
     with counted() as count:
         pipeline.run_compiled(compiled, here / "runs")
@@ -258,21 +260,24 @@ def test_passes_of_circuits_that_share_stages_are_counted_once(here, with_pages,
     large, small = pipeline.forecast(more, here / "elsewhere").circuits
     assert large.cost
     assert small.cost
-    assert (large.continues, large.cost.passes) == ("cache", 3 + 1)
-    assert (small.continues, small.cost.passes) == ("cache", 3 + 1)
+    assert (large.continues, large.cost.passes) == ("cache", 3 * (3 + 1))
+    assert (small.continues, small.cost.passes) == ("cache", 3 * (3 + 1))
 
 
 def test_passes_over_some_of_the_images_are_parts_of_passes(here):
-    """Of four images two are drawn."""
+    """Two of four images are drawn, which come six times in a pass of learning."""
     found = numbers(SHARED.format("conv5:34", "676", 2))["circuits"][0]
-    assert found["cost"]["passes"] == (1 + 3 + 2) / 2
-    assert found["cost"]["finding"] == naive("conv5", 1) * (3 * 2 * (1 + 3 + 2) + 3 * 2)
+    passes = 1 + 6 * (3 + 2)
+    assert found["cost"]["passes"] == passes / 2
+    assert found["cost"]["finding"] == naive("conv5", 1) * (3 * 2 * passes + 3 * 2)
 
 
 def test_a_plan_says_what_is_shared(here):
     text = SHARED.format("conv5:34", "500, 40", 1024)
     tree = call("plan", "-e", text).stdout
-    assert tree.count("7 passes") == 2
+    # The four images come three times in a pass.
+    assert tree.count("19 passes") == 1
+    assert tree.count("21 passes") == 1
     assert "continues the learning of conv5_34-annealed-500kernels" in tree
     assert [each["continues"] for each in numbers(text)["circuits"]] == ["", "conv5_34-annealed-500kernels-refill_none"]
 

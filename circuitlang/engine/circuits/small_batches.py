@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count
@@ -12,8 +13,8 @@ from torch import Tensor
 from circuitlang.engine.circuits.image_seeds import seeded
 from circuitlang.plugins.protocols import Edits
 
-# A batch is smaller than it was asked to be where that leaves fewer batches a pass than this.
-_BATCHES = 12
+# The fewest batches of a pass: batches are smaller than they were asked to be, or images come several times.
+BATCHES = 12
 # Maps with fewer values than this are compared together with those of earlier steps.
 _VALUES = 16
 # The farthest that an image is shifted, as a share of its sides: one in so many.
@@ -34,13 +35,19 @@ class Batch:
     wanted: Tensor
 
 
+def rounds(images: int) -> int:
+    """Return how often each of some images comes in a pass."""
+    return max(1, math.ceil(BATCHES / images))
+
+
 class SmallBatches:
     """Images in small batches, in an order that follows from their content and a seed alone.
 
     Of more than `most` images, as many are drawn by the seed; all of them are in memory at once. A batch has `size`
-    images, or fewer where a pass would have fewer than 12 batches; or a pass has as many batches as `steps` says. To
-    `augment` is to mirror and to shift images at random for each step, and once more for `wanted`, the network's maps
-    [images, maps, H, W] that whole circuits are compared with: masks fit the images that they were found on.
+    images, or fewer where a pass would have fewer than 12 batches; fewer than 12 images come several times in a pass.
+    Or a pass has as many batches as `steps` says. To `augment` is to mirror and to shift images at random for each
+    step, and once more for `wanted`, the network's maps [images, maps, H, W] that whole circuits are compared with:
+    masks fit the images that they were found on.
     """
 
     def __init__(
@@ -61,8 +68,9 @@ class SmallBatches:
             # Sorted by content, so that the order of the images does not matter.
             drawn = sorted(drawn, key=lambda entry: entry[0])[:most]
         self._images = torch.stack([image for _, image in drawn])
+        self._rounds = 1 if steps else rounds(len(drawn))
         # The number of batches in a pass.
-        self.steps = steps or -(-len(drawn) // max(1, min(size, len(drawn) // _BATCHES)))
+        self.steps = steps or self._rounds * -(-len(drawn) // max(1, min(size, len(drawn) // BATCHES)))
         generator = torch.Generator().manual_seed(seed)
         # Circuits are judged by images that neither their mask nor any step has seen, if there are such.
         self.images = self._moved(list(range(len(drawn))), generator)
@@ -90,8 +98,8 @@ class SmallBatches:
         generator = torch.Generator()
         generator.set_state(self._start)
         for number in count():
-            order = torch.randperm(len(self.images), generator=generator)
-            for part in order.tensor_split(self.steps):
+            orders = [torch.randperm(len(self.images), generator=generator) for _ in range(self._rounds)]
+            for part in torch.cat(orders).tensor_split(self.steps):
                 numbers = part.tolist()
                 images = self._moved(numbers, generator)
                 if number >= first:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from circuitlang.engine.circuits import builder, gain_training
+from circuitlang.engine.circuits import builder, gain_training, small_batches
 from circuitlang.engine.runtime.scoring_cost import PASS
 from circuitlang.plan.clauses import Circuit, EndToEnd
 from circuitlang.results.forecast import Cost
@@ -19,9 +19,10 @@ def refit_cost(asked: Circuit, operations: int, found_on: int, circuits: int) ->
     if not isinstance(asked.calibrate, EndToEnd):
         return cost
     images, passes = min(found_on, gain_training.IMAGES), asked.calibrate.passes
-    trained = circuits * passes * images
+    again = small_batches.rounds(images)
+    trained = circuits * passes * again * images
     cost += Cost(trained / found_on, finding=trained * PASS * operations, forwarded=trained, returned=trained)
-    return cost + _forwards(operations, circuits * gain_training.forwards(passes), images)
+    return cost + _forwards(operations, circuits * gain_training.forwards(passes * again), images)
 
 
 def _forwards(operations: int, number: int, images: int) -> Cost:

@@ -28,13 +28,13 @@ def scoring_cost(
     entry = CRITERIA.load(criterion.name)
     if not (isinstance(entry, Schedule) and entry.stages):
         passes = passes_of(criterion.name, criterion.parameters)
-        return _cost(Stage(0, passes if entry.nested else passes * max(number, 1)), images, operations), ()
+        return _cost(Stage(0, passes if entry.nested else passes * max(number, 1)), images, found_on, operations), ()
     own, shared = Cost(), dict[int, Cost]()
     sizes = [relevant >> step for step in range(number)] if asked.size is None else [budget(asked.size, relevant)]
     for size in sizes:
         *first, last = entry.stages(relevant, size, **complete(criterion.name, criterion.parameters))
-        own += _cost(last, images, operations)
-        shared |= {stage.budget: _cost(stage, images, operations) for stage in first}
+        own += _cost(last, images, found_on, operations)
+        shared |= {stage.budget: _cost(stage, images, found_on, operations) for stage in first}
     if asked.into is not None:
         # Each part has images of its own.
         return sum(shared.values(), own), ()
@@ -52,15 +52,21 @@ def checked(circuit: CircuitForecast, asked: Circuit, plan: Plan) -> CircuitFore
     return replace(circuit, cost=sum((stage.cost for stage in few), circuit.cost), common=(*circuit.common, *few))
 
 
-def _cost(stage: Stage, images: int, operations: int) -> Cost:
-    """Return the cost of a stage; passes over a part of the images count as parts of passes."""
-    share = 1 if stage.images is None or images <= stage.images else stage.images / images
-    scored, forwarded = stage.passes * share * images, stage.forwards * share * images
+def _cost(stage: Stage, images: int, own: int, operations: int) -> Cost:
+    """Return the cost of a stage on images, of which `own` are not those of a contrast.
+
+    Passes over a part of the images count as parts of passes, and passes in which they come several times as several.
+    """
+    most = images if stage.images is None else stage.images
+    drawn, others = min(own, most), min(images - own, most)
+    # The images of a contrast come once in a pass, however often the others do.
+    seen = stage.passes * (drawn * max(1, math.ceil(stage.least / max(drawn, 1))) + others)
+    forwarded = stage.forwards * (drawn + others) + stage.beside * seen
     return Cost(
-        passes=stage.passes * share,
-        finding=round((scored * PASS + forwarded) * operations),
-        forwarded=scored + forwarded,
-        returned=scored,
+        passes=seen // images if images and seen % images == 0 else seen / max(images, 1),
+        finding=round((seen * PASS + forwarded) * operations),
+        forwarded=seen + forwarded,
+        returned=seen,
     )
 
 

@@ -51,7 +51,8 @@ def naive_annealed(
     centred = [(own - f.mean()).flatten().tolist() for own in f]
     products = [[sum(map(operator.mul, one, other)) for other in centred] for one in centred]
     dimensions = sum(products[n][n] for n in range(len(x))) ** 2 / sum(each**2 for row in products for each in row)
-    batches = math.ceil(len(x) / max(1, min(batch, len(x) // 12)))
+    times = math.ceil(12 / min(len(x), 12))
+    batches = times * math.ceil(len(x) / max(1, min(batch, len(x) // 12)))
 
     def circuit(kept: list, images: Tensor) -> tuple[Tensor, nn.Module]:
         twin = copy.deepcopy(module)
@@ -96,7 +97,8 @@ def naive_annealed(
             v, h, mu = dict.fromkeys(kernels, 0.0), dict.fromkeys(kernels, 0.0), 0.0
             seen, apart = dict(sorted(seen.items())), dict(sorted(apart.items()))
         if not order:
-            order = [part.tolist() for part in torch.randperm(len(x), generator=generator).tensor_split(batches)]
+            permuted = torch.cat([torch.randperm(len(x), generator=generator) for _ in range(times)])
+            order = [part.tolist() for part in permuted.tensor_split(batches)]
             if others is not None:
                 permuted = torch.randperm(len(others), generator=again)
                 orders = [part.tolist() for part in permuted.tensor_split(batches)]
@@ -163,6 +165,18 @@ def test_against_a_naive_rewrite(net, path, unit, ablation, share):
         Builder(part, Fixed(x), Choice(ablation)), "annealed", {"passes": 8, "scale": 0.3, "base": "snip"}, k, 0
     )
     expected = naive_annealed(module, path, unit, x, part.relevant, k, 4, 0.3, means)
+    for name, mask in part.relevant.items():
+        torch.testing.assert_close(found[name], expected[name] * mask, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize(("net", "path", "unit", "number"), [(*CASES[1], 1), (*CASES[1], 5), (Chain, "fc2", 1, 5)])
+def test_few_images_come_several_times_in_a_pass(net, path, unit, number):
+    module, x = build(net), images(number)
+    part = subnetwork(module, path, unit)
+    zero = {name: torch.zeros(mask.shape).double() for name, mask in part.relevant.items()}
+    k = max(2, count(part.relevant) // 7)
+    found = score(Builder(part, Fixed(x)), "annealed", {"passes": 8, "base": "snip"}, k, 0)
+    expected = naive_annealed(module, path, unit, x, part.relevant, k, 4, 0.1, zero)
     for name, mask in part.relevant.items():
         torch.testing.assert_close(found[name], expected[name] * mask, rtol=1e-6, atol=1e-9)
 

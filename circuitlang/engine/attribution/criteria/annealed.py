@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import count, repeat
 
 import torch
 from torch import Tensor
 
 from circuitlang.engine.circuits.map_loss import map_loss
-from circuitlang.engine.circuits.small_batches import SmallBatches
+from circuitlang.engine.circuits.small_batches import BATCHES, SmallBatches
 from circuitlang.engine.device import one_thread
 from circuitlang.plugins.protocols import Count, CriterionName, Scores, Scoring, Stage, passes_of, schedule
 
@@ -78,11 +79,11 @@ def _stages(
     """Return the base and the ladder, which all budgets share, and what is learned for this budget alone."""
     course = _course(relevant, budget, passes)
     first, *others = course.rungs
-    own = course.anneal + course.hold
+    steps = partial(Stage, images=images, least=BATCHES, beside=int(augment))
     return [
         Stage(first, passes_of(base), images),
-        *(Stage(rung, course.between, images, forwards=augment * course.between) for rung in others),
-        Stage(budget, own, images, forwards=3 + augment * own),
+        *(steps(rung, course.between) for rung in others),
+        steps(budget, course.anneal + course.hold, forwards=3),
     ]
 
 
@@ -122,15 +123,16 @@ def annealed(
     photographs. While mu is below 0.1, what is left of the gradients is noise, and rates and share fall with it. What
     `base` gives zero stays out.
 
-    A batch has `batch` images, or fewer where that leaves fewer than 12 batches, in an order that follows from the
-    circuit's seed and the content of the images. To `augment` is to mirror them and shift them by up to a sixteenth, at
-    random for each step; it takes another forward pass of the network for each pass. Neither their order, nor the batch
-    size of the device, nor the number of threads matters: on a CPU, learning takes one. Of more than `images` images,
-    so many are drawn by the seed, kept in memory, and ranked by. If maps have fewer than 16 values, those of earlier
-    steps for the other images are compared as well. In the end the mask of `base` is taken instead if its loss over all
-    images is smaller. A feature that is the same everywhere, such as a single number, has no correlation, and is scored
-    by `greedy`. The mask fits the images it was learned from better than others: give it many, and with 30 passes or
-    more, augment them. Cost: as above, the passes of `base`, and a forward pass each of the network and of both masks.
+    A batch has `batch` images, or fewer where that leaves fewer than 12 batches to a pass, in which fewer than 12
+    images come several times, in an order that follows from the circuit's seed and the content of the images. To
+    `augment` is to mirror them and shift them by up to a sixteenth, at random for each step; it takes another forward
+    pass of the network for each pass. Neither their order, nor the batch size of the device, nor the number of threads
+    matters: on a CPU, learning takes one. Of more than `images` images, so many are drawn by the seed, kept in memory,
+    and ranked by. If maps have fewer than 16 values, those of earlier steps for the other images are compared as well.
+    In the end the mask of `base` is taken instead if its loss over all images is smaller. A feature that is the same
+    everywhere, such as a single number, has no correlation, and is scored by `greedy`. The mask fits the images it was
+    learned from better than others: give it many, and with 30 passes or more, augment them. Cost: as above, the passes
+    of `base`, and a forward pass each of the network and of both masks.
 
     Straight-through gradients: Bengio et al. 2013; for masks: Ramanujan et al., "edge-popup", CVPR 2020, and Sanh et
     al., "Movement Pruning", NeurIPS 2020; budgets that shrink: Zhu and Gupta, "To prune, or not to prune", 2017; Fisher
