@@ -17,7 +17,7 @@ from circuitlang.compiler.scope import Scope
 from circuitlang.plan.model import Images
 
 # File endings of images, and of files of images.
-_ENDINGS = ("bmp", "gif", "jpeg", "jpg", "parquet", "png", "ppm", "tar", "tgz", "tif", "tiff", "txt", "webp", "zip")
+ENDINGS = ("bmp", "gif", "jpeg", "jpg", "parquet", "png", "ppm", "tar", "tgz", "tif", "tiff", "txt", "webp", "zip")
 
 
 def selection(node: syntax.Selection, scope: Scope) -> PlacedImages | None:
@@ -75,7 +75,7 @@ def image_set(node: syntax.Value, scope: Scope) -> PlacedImages | None:
 
 def _a_file(name: str) -> bool:
     """Return whether a word looks like the name of an image: `one.jpg` is a word, and `./one.jpg` a path."""
-    return name.rpartition(".")[2].lower() in _ENDINGS and "." in name
+    return name.rpartition(".")[2].lower() in ENDINGS and "." in name
 
 
 def _union(node: syntax.List, scope: Scope) -> PlacedImages | None:

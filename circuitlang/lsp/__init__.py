@@ -4,4 +4,6 @@
 - `documents`: open buffers, the files they include, and their analysis.
 - `positions`: places in a text as editors count them.
 - `diagnostics`: the findings of the compiler.
+- `context`: the statement before the cursor; `names`: the names that a file defines and includes.
+- `completion`: words that may stand at the cursor; `file_completion`: paths.
 """

@@ -16,8 +16,10 @@ from pygls.lsp.server import LanguageServer
 from pygls.protocol import LanguageServerProtocol, lsp_method
 
 from circuitlang.base.diagnostics import CircuitError
+from circuitlang.lsp.completion import TRIGGERS, complete
 from circuitlang.lsp.diagnostics import diagnostics
 from circuitlang.lsp.documents import Documents
+from circuitlang.lsp.positions import offset
 
 # Seconds without a keystroke after which mistakes are shown.
 _PAUSE = 0.1
@@ -87,6 +89,14 @@ def files_changed(ls: Server, _params: types.DidChangeWatchedFilesParams) -> Non
     ls.renew(0)
 
 
+def completion(ls: Server, params: types.CompletionParams) -> types.CompletionList | None:
+    """Answer with the words that may stand at the cursor."""
+    with suppress(CircuitError):
+        analysis = ls.documents.analysis(params.text_document.uri)
+        return types.CompletionList(False, complete(analysis, offset(analysis.source, params.position)))
+    return None
+
+
 # The functions that answer, and the options of their features.
 HANDLERS: dict[str, tuple[Callable[..., Any], Any]] = {
     types.TEXT_DOCUMENT_DID_OPEN: (opened, None),
@@ -94,4 +104,5 @@ HANDLERS: dict[str, tuple[Callable[..., Any], Any]] = {
     types.TEXT_DOCUMENT_DID_SAVE: (saved, None),
     types.TEXT_DOCUMENT_DID_CLOSE: (closed, None),
     types.WORKSPACE_DID_CHANGE_WATCHED_FILES: (files_changed, None),
+    types.TEXT_DOCUMENT_COMPLETION: (completion, types.CompletionOptions(trigger_characters=list(TRIGGERS))),
 }

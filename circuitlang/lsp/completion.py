@@ -1,0 +1,250 @@
+"""Completion: the words that may stand at the cursor, by the statement before it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from lsprotocol import types
+
+from circuitlang.compiler import syntax
+from circuitlang.compiler.parser import STATEMENTS
+from circuitlang.compiler.references import COUNTS, ENDS, IMAGES, SAMPLES
+from circuitlang.compiler.words import words
+from circuitlang.lsp.context import Context, context
+from circuitlang.lsp.documents import Analysis
+from circuitlang.lsp.file_completion import files
+from circuitlang.lsp.names import definitions, layers
+from circuitlang.lsp.positions import position
+from circuitlang.pipeline import vocabulary
+from circuitlang.plan import clauses
+from circuitlang.plugins.registry import Declaration
+
+TRIGGERS = (" ", "=", ":", ".", "/", "(", "[", ",", "@", '"')
+
+_VALUE = r'(?:\[[^\]]*\]|"[^"]*"|[^\s\["]+)'
+_ASK = r"(?:circuit\s+\w+\s*=\s*)?(?:preserve|split)\s"
+_TARGET_PART = re.compile(r'(?P<layer>[\w.]+|"[^"]*"):(?:(?:joint\(|\[)[^)\]]*)?\w*$')
+_ARGUMENT = re.compile(r"(?P<clause>criterion|ablation)=(?:each\((?:[^()]|\([^()]*\))*)?(?P<name>\w+)\([^()]*$")
+_EXTENSION = re.compile(r"(?P<clause>criterion|ablation)=(?:each\((?:[^()]|\([^()]*\))*)?\w*$")
+_CHANNELS = 512
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word to offer: its kind, a few words beside it, and a sentence or more below."""
+
+    text: str
+    kind: types.CompletionItemKind = types.CompletionItemKind.Keyword
+    detail: str = ""
+    doc: str = ""
+
+
+def complete(analysis: Analysis, offset: int) -> list[types.CompletionItem]:
+    """Return the words that may stand at a position; the editor filters them by what is typed already."""
+    here = context(analysis.source.text, offset)
+    if here.comment:
+        return []
+    if here.string is not None:
+        ending = ("circuit",) if here.head.startswith("include") else None
+        written, offered = here.string, files(analysis.source.folder, here.string, ending)
+        return _items([Word(name, types.CompletionItemKind.File) for name in offered], analysis, offset, written)
+    written = here.token(r'[^\s"#;,\[\](){}<>=]') if _wants_images(here) else here.token(r"\w")
+    return _items(_words(analysis, here, written), analysis, offset, written)
+
+
+def _items(offered: Iterable[Word], analysis: Analysis, offset: int, written: str) -> list[types.CompletionItem]:
+    source = analysis.source
+    place = types.Range(position(source, offset - len(written)), position(source, offset))
+    return [
+        types.CompletionItem(
+            label=word.text,
+            kind=word.kind,
+            detail=word.detail or None,
+            documentation=types.MarkupContent(types.MarkupKind.Markdown, word.doc) if word.doc else None,
+            text_edit=types.TextEdit(place, word.text),
+            filter_text=word.text.removeprefix("./"),
+            sort_text=f"{number:04}",
+        )
+        for number, word in enumerate({word.text: word for word in offered}.values())
+    ]
+
+
+def _words(analysis: Analysis, here: Context, written: str) -> Iterator[Word]:
+    head = here.head
+    statement = re.match(r"\w*", head)
+    if re.fullmatch(r"\w*", head):
+        yield from _explained(STATEMENTS)
+    elif re.fullmatch(r"circuit\s+\w+\s*=\s*\w*", head):
+        yield from _explained(("preserve", "split"))
+    elif statement and statement[0] == "model":
+        yield from _models(head)
+    elif statement and statement[0] in ("compare", "expect"):
+        yield from _circuits(analysis, head)
+    elif (inside := _ARGUMENT.search(head)) is not None:
+        yield from _parameters(inside["clause"], inside["name"], head)
+    elif (extension := _EXTENSION.search(head)) is not None:
+        yield from _extensions(extension["clause"])
+    elif (clause := re.search(r"\b(\w+)=(?:each\([^()]*)?\w*$", head)) and clause[1] in clauses.PRESERVE:
+        if clauses.PRESERVE[clause[1]].kind == "images":
+            yield from _images(analysis, written)
+        else:
+            yield from _explained(clauses.PRESERVE[clause[1]].words)
+    elif _wants_images(here):
+        yield from _images(analysis, written)
+    elif _wants_target(head):
+        yield from _targets(analysis, head)
+    elif re.match(r"(?:images|defaults|preserve|split|circuit)\b", head) and re.search(r"[\s{)\]]\w*$", head):
+        yield from _clauses(head)
+
+
+def _wants_images(here: Context) -> bool:
+    """Return whether images come next: behind `on`, `except`, `images NAME =`, or in a list of them."""
+    head = here.head
+    if re.search(r"\b(?:test|contrast)=(?:\[[^\]]*)?[^\s\[\]]*$", head):
+        return True
+    start = r"(?:images\s+\w+\s*=|" + _ASK + r".*?\son\b)"
+    return re.match(rf"{start}\s*(?:{_VALUE}\s+except\s+)?(?:\[[^\]]*|[^\s\[]*)$", head) is not None and (
+        re.search(r"\bon$", head) is None
+    )
+
+
+def _wants_target(head: str) -> bool:
+    return re.match(rf"(?:{_ASK}|target\s+\w+\s*=)", head) is not None and not re.search(r"\son\s", head)
+
+
+def _explained(
+    names: Iterable[str], kind: types.CompletionItemKind = types.CompletionItemKind.Keyword
+) -> Iterator[Word]:
+    known = words()
+    for name in names:
+        meaning = known.get(name)
+        yield Word(name, kind, "", f"{meaning[0].meaning}\n\n    {meaning[0].example}" if meaning else "")
+
+
+def _models(head: str) -> Iterator[Word]:
+    from circuitlang.engine.models.catalog import known_models
+
+    if "(" in head:
+        yield from (Word(f"{name}=", types.CompletionItemKind.Property) for name in ("weights", "output", "state"))
+        return
+    kind = types.CompletionItemKind.Module
+    yield from (Word(known.name, kind, "has attention" if known.attention else "") for known in known_models())
+    sources = vocabulary().models
+    yield from (Word(name, kind, "source of models", sources[name].summary) for name in sorted(sources))
+
+
+def _circuits(analysis: Analysis, head: str) -> Iterator[Word]:
+    named = {known.name: known for known in definitions(analysis.file) if known.kind == "circuit"}
+    kind = types.CompletionItemKind.Variable
+    if member := re.search(r"(\w+)\[[^\]]*$", head):
+        asked = named[member[1]].node if member[1] in named else None
+        if isinstance(asked, syntax.Circuit):
+            own = [clause.name.text for clause in asked.asked.clauses if "each(" in clause.value.span.text]
+            yield from (Word(f"{name}=", kind) for name in [*own, "unit"])
+    elif re.search(r"[\w\]]\.[\w.]*$", head):
+        metrics = vocabulary().metrics
+        yield from (_extension(metrics[name]) for name in sorted(metrics))
+        yield from (Word(name, types.CompletionItemKind.Property) for name in (*COUNTS, *SAMPLES, IMAGES, *ENDS))
+    elif re.search(r"(?:compare|expect|,)\s*\w*$", head):
+        yield from (Word(name, kind, _line(named[name].node)) for name in named)
+
+
+def _line(node: syntax.Node) -> str:
+    return node.span.text.partition("\n")[0]
+
+
+def _declared(clause: str) -> Mapping[str, Declaration]:
+    known = vocabulary()
+    return known.criteria if clause == "criterion" else known.ablations
+
+
+def _extension(declaration: Declaration) -> Word:
+    default = ", ".join(f"{parameter.name}={parameter.default}" for parameter in declaration.parameters)
+    return Word(declaration.name, types.CompletionItemKind.Function, f"({default})" if default else "", declaration.doc)
+
+
+def _extensions(clause: str) -> Iterator[Word]:
+    declared = _declared(clause)
+    yield from (_extension(declared[name]) for name in sorted(declared))
+    yield from _explained(["each"])
+
+
+def _parameters(clause: str, name: str, head: str) -> Iterator[Word]:
+    declared = _declared(clause)
+    if name == "each" or name not in declared:
+        yield from _extensions(clause)
+    elif value := re.search(r"(\w+)=\w*$", head):
+        parameter = declared[name].parameter(value[1])
+        if parameter is not None and parameter.type == "bool":
+            yield from (Word(word, types.CompletionItemKind.Value) for word in ("true", "false"))
+        elif parameter is not None and parameter.type == "CriterionName":
+            yield from (_extension(declared[known]) for known in sorted(declared))
+        elif parameter is not None:
+            yield Word(str(parameter.default), types.CompletionItemKind.Value, "default")
+    else:
+        for parameter in declared[name].parameters:
+            yield Word(
+                f"{parameter.name}=", types.CompletionItemKind.Property, f"{parameter.type}, {parameter.default}"
+            )
+
+
+def _images(analysis: Analysis, written: str) -> Iterator[Word]:
+    kind = types.CompletionItemKind.Variable
+    if "/" not in written:
+        own = (known for known in definitions(analysis.file) if known.kind == "images")
+        yield from (Word(known.name, kind, _line(known.node)) for known in own)
+    for name in files(analysis.source.folder, written):
+        yield Word(name, types.CompletionItemKind.Folder if name[-1] in "/*" else types.CompletionItemKind.File)
+    if "/" not in written:
+        yield from (Word(name, kind, "bundled drawings") for name in vocabulary().images)
+
+
+def _targets(analysis: Analysis, head: str) -> Iterator[Word]:
+    known = layers(analysis.file)
+    unit = _TARGET_PART.search(head)
+    if unit is not None:
+        yield from _units((known.widths if known else {}).get(unit["layer"].strip('"'), 0), head)
+    elif re.search(r"@\w*$", head):
+        yield from _explained(("center", "max"), types.CompletionItemKind.Value)
+    elif re.search(r":\S+\s+\w*$|\)\s+\w*$", head) and not re.search(r"[-+]\s*$", head):
+        yield from _explained(["on"])
+    else:
+        for name in known.short if known else ():
+            width = known.widths.get(name) if known else None
+            yield Word(f"{name}:", types.CompletionItemKind.Field, f"{width:,} channels" if width else "")
+        own = (target for target in definitions(analysis.file) if target.kind == "target")
+        yield from (Word(target.name, types.CompletionItemKind.Variable, _line(target.node)) for target in own)
+        yield from _explained(["class"], types.CompletionItemKind.Function)
+
+
+def _units(width: int, head: str) -> Iterator[Word]:
+    """Offer the channels of a layer: all, a range, and each by its number."""
+    kind = types.CompletionItemKind.Value
+    if not re.search(r":(?:joint\(|\[)[^:]*$", head):
+        yield Word("*", kind, f"all {width:,} channels" if width else "all channels")
+        if width:
+            yield Word(f"[0..{width - 1}]", kind, "one circuit for each")
+        yield from _explained(["joint"], types.CompletionItemKind.Function)
+    yield from (Word(str(number), kind) for number in range(min(width, _CHANNELS)))
+
+
+def _clauses(head: str) -> Iterator[Word]:
+    """Offer the clauses that a statement doesn't have, and metrics as bounds."""
+    kind = types.CompletionItemKind.Property
+    of_images = head.startswith("images")
+    table = clauses.IMAGES if of_images else clauses.PRESERVE
+    if not head.startswith("defaults"):
+        yield from _explained(["except", *(["into"] if re.match(r".*?\bsplit\b", head) else [])])
+    meanings = words()
+    for clause in table.values():
+        name = clause.alias or clause.name
+        if not re.search(rf"\b(?:{clause.name}|{name})\s*[<=]", head):
+            meaning = next(word for word in meanings[name] if word.kind == "clause")
+            yield Word(f"{name}{clause.relation}", kind, clause.example, meaning.meaning)
+    if not of_images:
+        metrics = vocabulary().metrics
+        for name in sorted(metrics):
+            sign = "<=" if "lower" in metrics[name].options else ">="
+            yield Word(f"{name}{sign}", kind, "", metrics[name].doc)
