@@ -5,5 +5,7 @@
 - `positions`: places in a text as editors count them.
 - `diagnostics`: the findings of the compiler.
 - `context`: the statement before the cursor; `names`: the names that a file defines and includes.
+- `tree`: the nodes of the syntax at a place.
+- `hover`: what a word stands for; `last_results`: results of earlier runs.
 - `completion`: words that may stand at the cursor; `file_completion`: paths.
 """

@@ -13,7 +13,7 @@ _SCAN = re.compile(r'(?P<string>"[^"\n]*"?)|(?P<comment>#[^\n]*)|(?P<open>[(\[{]
 
 @dataclass(frozen=True)
 class Context:
-    """What stands before the cursor.
+    """The statement before the cursor, as far as it is written.
 
     Attributes:
         head: The statement up to the cursor, on one line.

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from lsprotocol import types
@@ -18,7 +19,8 @@ from pygls.protocol import LanguageServerProtocol, lsp_method
 from circuitlang.base.diagnostics import CircuitError
 from circuitlang.lsp.completion import TRIGGERS, complete
 from circuitlang.lsp.diagnostics import diagnostics
-from circuitlang.lsp.documents import Documents
+from circuitlang.lsp.documents import Documents, to_path
+from circuitlang.lsp.hover import hover
 from circuitlang.lsp.positions import offset
 
 # Seconds without a keystroke after which mistakes are shown.
@@ -43,7 +45,13 @@ class Server(LanguageServer):
         self.documents = Documents()
         self._waiting: asyncio.TimerHandle | None = None
         for method, (handler, options) in HANDLERS.items():
-            self.feature(method, options)(handler)
+            self.feature(method, options)(self.thread()(handler) if handler in _SLOW else handler)
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """The folders that the editor has open."""
+        paths = (to_path(folder.uri) for folder in self.workspace.folders.values())
+        return tuple(path for path in paths if path is not None)
 
     def renew(self, pause: float = _PAUSE) -> None:
         """Publish the diagnostics of all buffers once there was no other call for a while."""
@@ -97,6 +105,14 @@ def completion(ls: Server, params: types.CompletionParams) -> types.CompletionLi
     return None
 
 
+def hovered(ls: Server, params: types.HoverParams) -> types.Hover | None:
+    """Answer with what the word at the cursor stands for. In a thread of its own: image sets may be large."""
+    with suppress(CircuitError):
+        analysis = ls.documents.analysis(params.text_document.uri)
+        return hover(analysis, offset(analysis.source, params.position), ls.folders)
+    return None
+
+
 # The functions that answer, and the options of their features.
 HANDLERS: dict[str, tuple[Callable[..., Any], Any]] = {
     types.TEXT_DOCUMENT_DID_OPEN: (opened, None),
@@ -104,5 +120,8 @@ HANDLERS: dict[str, tuple[Callable[..., Any], Any]] = {
     types.TEXT_DOCUMENT_DID_SAVE: (saved, None),
     types.TEXT_DOCUMENT_DID_CLOSE: (closed, None),
     types.WORKSPACE_DID_CHANGE_WATCHED_FILES: (files_changed, None),
+    types.TEXT_DOCUMENT_HOVER: (hovered, None),
     types.TEXT_DOCUMENT_COMPLETION: (completion, types.CompletionOptions(trigger_characters=list(TRIGGERS))),
 }
+# Those that may take long, and run beside the others.
+_SLOW = (hovered,)

@@ -11,7 +11,10 @@ from circuitlang.compiler.parser import STATEMENTS
 from circuitlang.lsp.completion import complete
 from circuitlang.lsp.documents import Documents
 
-BEFORE = "images puppies = images/dogs/*\ntarget ear = conv5:3\ncircuit face = preserve conv5:34 on puppies keep<=each(1%, 5%)\n"
+BEFORE = """images puppies = images/dogs/*
+target ear = conv5:3
+circuit face = preserve conv5:34 on puppies keep<=each(1%, 5%)
+"""
 
 
 def offered(tmp_path: Path, text: str) -> dict[str, types.CompletionItem]:

@@ -11,6 +11,7 @@ import pytest
 from circuitlang.lsp.completion import complete
 from circuitlang.lsp.diagnostics import diagnostics
 from circuitlang.lsp.documents import Analysis, Documents
+from circuitlang.lsp.hover import hover
 from tests.conftest import ROOT
 from tests.helpers.language_client import LanguageClient
 
@@ -18,6 +19,7 @@ SPECS = sorted(path for folder in ("specs", "examples") for path in ROOT.joinpat
 WHOLE = {"dogs.circuit", "compare.circuit"}
 FEATURES: list[Callable[[Analysis, int], object]] = [
     complete,
+    hover,
     lambda analysis, _: diagnostics(analysis),
 ]
 
