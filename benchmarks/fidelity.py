@@ -222,7 +222,7 @@ def table(title: str, metric: str, found: Mapping[str, Sequence[Curve]], sizes: 
     escaped = title.replace("|", r"\|")
     lines = [f"| {escaped} | " + " | ".join(f"{size:g}" for size in sizes) + " |", "|---|" + "---|" * len(sizes)]
     for name, curves in found.items():
-        low, middle, high = np.quantile([[at[metric] for at in each] for each in curves], (0.25, 0.5, 0.75), axis=0)
+        low, middle, high = np.quantile([[at[metric] for at in curve] for curve in curves], (0.25, 0.5, 0.75), axis=0)
         cells = (f"**{m:.2f}** {a:.2f}–{b:.2f}" for a, m, b in zip(low, middle, high, strict=True))
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -235,10 +235,10 @@ def costs(found: Mapping[str, Sequence[Curve]], sizes: Sequence[float]) -> str:
     lines = [f"| passes, seconds | all | {columns} |", "|---|---|" + "---|" * len(sizes)]
     for name, curves in found.items():
         alone, together, seconds = (
-            np.median([[at[number] for at in each] for each in curves], axis=0)
+            np.median([[at[number] for at in curve] for curve in curves], axis=0)
             for number in ("passes", "together", "seconds")
         )
-        cells = " | ".join(f"{each:g}, {taken:.1f}" for each, taken in zip(alone, seconds, strict=True))
+        cells = " | ".join(f"{number:g}, {taken:.1f}" for number, taken in zip(alone, seconds, strict=True))
         lines.append(f"| {name} | {together.sum():g}, {seconds.sum():.1f} | {cells} |")
     return "\n".join(lines)
 
@@ -263,7 +263,7 @@ def passes(plan: Circuit, relevant: int, budgets: Sequence[int]) -> Iterator[dic
 def best(found: Mapping[str, Sequence[Curve]]) -> list[Curve]:
     """Of several variants the best of each channel, size and metric."""
     return [
-        [{name: max(each[name] for each in at) for name in MEASURES} for at in zip(*curves, strict=True)]
+        [{name: max(curve[name] for curve in at) for name in MEASURES} for at in zip(*curves, strict=True)]
         for curves in zip(*found.values(), strict=True)
     ]
 
@@ -300,7 +300,7 @@ def main() -> None:
         print("interrupted: tables of the channels so far", file=sys.stderr)
     if not measured:
         sys.exit(130)
-    found = {name: [each[name] for each in measured] for name in plans}
+    found = {name: [channel[name] for channel in measured] for name in plans}
     if set(PAPER) <= found.keys():
         found["paper"] = best({name: found[name] for name in PAPER})
     print(f"{options.net}, {len(measured)} channels, {len(ground.train)} + {len(ground.test)} images", end="")

@@ -80,15 +80,15 @@ def main() -> None:
         print("interrupted: tables of the features so far", file=sys.stderr)
     if not measured:
         sys.exit(130)
-    found = {name: [each[name] for each in measured] for name in plans}
+    found = {name: [channel[name] for channel in measured] for name in plans}
     print(f"{options.net}, {len(measured)} features of {', '.join(layers)}, {len(ground.train)} + ", end="")
     print(f"{len(ground.test)} images of {ground.train.preprocess.crop} pixels, seed {options.seed}\n")
     places = [SIZES.index(size) for size in options.sizes]
     published = {name: [f"{values[place]:.2f}" for place in places] for name, values in PUBLISHED.items()}
-    own = {name: medians(each, "pearson") for name, each in found.items()}
+    own = {name: medians(own, "pearson") for name, own in found.items()}
     print(table("AlexNet, published: median |r|", published, options.sizes), end="\n\n")
     print(table("here: median |r| and 95% interval", own, options.sizes), end="\n\n")
-    alive = {name: medians(each, "effective") for name, each in found.items()}
+    alive = {name: medians(own, "effective") for name, own in found.items()}
     print(table("of what is kept, effective", alive, options.sizes))
 
 

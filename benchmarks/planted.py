@@ -227,7 +227,9 @@ class Planted:
 def _drawn(seed: int, *colours: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Pictures to score on and others; for each of some palettes equally many."""
     made = [
-        torch.cat([pictures(24 // len(colours), 1000 * seed + 10 * half + n, each) for n, each in enumerate(colours)])
+        torch.cat(
+            [pictures(24 // len(colours), 1000 * seed + 10 * half + n, colour) for n, colour in enumerate(colours)]
+        )
         for half in range(2)
     ]
     return made[0], made[1]
@@ -394,7 +396,7 @@ def parted(
         masks.append(builder.select(score(builder, criterion, {}, size, seed), size))
     whole = Builder(part, Still(seen), refill="live")
     masks.append(whole.select(score(whole, criterion, {}, size, seed), size))
-    original, *made = (responses(part, judged, "", each) for each in (None, *masks))
+    original, *made = (responses(part, judged, "", mask) for mask in (None, *masks))
     nearest = found.nearest(test[heard_test])
     said = distinction(original, made[:2], made[2], nearest, seed)
     null = clouds(train[heard], test[heard_test], 2, seed)
@@ -425,7 +427,7 @@ Grounds = Mapping[str, Sequence[tuple[Planted, TargetSubnetwork]]]
 def grounds(seeds: int) -> Grounds:
     """The networks of each scenario, one for each seed."""
     planted = {name: [build(seed) for seed in range(seeds)] for name, build in SCENARIOS.items()}
-    return {name: [(each, subnetwork(each)) for each in some] for name, some in planted.items()}
+    return {name: [(network, subnetwork(network)) for network in some] for name, some in planted.items()}
 
 
 def sizes(grounds: Grounds) -> str:
@@ -440,7 +442,7 @@ def row(criterion: str, grounds: Grounds, refill: Refill = "live") -> str:
     cells = [criterion]
     for some in grounds.values():
         found = [find(part, planted, criterion, seed, refill) for seed, (planted, part) in enumerate(some)]
-        means = np.mean([(each.precision, each.recall, each.pearson) for each in found], axis=0)
+        means = np.mean([(outcome.precision, outcome.recall, outcome.pearson) for outcome in found], axis=0)
         # No minus before nothing.
         cells.append(" / ".join(f"{round(mean, 2) + 0.0:.2f}" for mean in means.tolist()))
     return f"| {' | '.join(cells)} |"
@@ -456,11 +458,11 @@ def split_row(name: str, seeds: int) -> str:
         found.append(parted(subnetwork(planted), planted, size, seed))
         scores += _scores(found[-1].kernels, truths)
     precision, recall = np.mean(scores, axis=0)
-    own, other = (np.nanmean([getattr(each, word) for each in found]) for word in ("own", "other"))
+    own, other = (np.nanmean([getattr(outcome, word) for outcome in found]) for word in ("own", "other"))
     cells = [name, f"{precision:.2f} / {recall:.2f}", f"{own:.2f}", f"{other + 0.0:.2f}"]
-    for values in ([each.circuits for each in found], [each.kinds for each in found]):
+    for values in ([outcome.circuits for outcome in found], [outcome.kinds for outcome in found]):
         cells.append(f"{min(values):.2g} to {max(values):.2g}")
-    return f"| {' | '.join([*cells, f'{sum(each.splits for each in found)} of {seeds}'])} |"
+    return f"| {' | '.join([*cells, f'{sum(outcome.splits for outcome in found)} of {seeds}'])} |"
 
 
 def _scores(found: tuple[Circuit, Circuit], truths: Sequence[Circuit]) -> list[tuple[float, float]]:

@@ -193,7 +193,7 @@ def scored(graph: Graph, name: str, word: str, images: Tensor) -> None:
     """Score by one criterion, or by several at once, from the network on."""
     builder = Builder(subnetwork(graph, name), Fixed(images))
     size = sum(int(mask.sum()) for mask in builder.relevant.values()) // 10
-    score_all(builder, [Choice(each) for each in word.split("+")], size, 0)
+    score_all(builder, [Choice(name) for name in word.split("+")], size, 0)
 
 
 def steps(graph: Graph, name: str) -> list[ChannelNode]:
@@ -204,14 +204,14 @@ def steps(graph: Graph, name: str) -> list[ChannelNode]:
 
 def scored_together(graph: Graph, targets: Sequence[Target], word: str, images: Tensor) -> None:
     """Score several channels by one criterion."""
-    builders = [Builder(TargetSubnetwork(graph, each), Fixed(images)) for each in targets]
+    builders = [Builder(TargetSubnetwork(graph, target), Fixed(images)) for target in targets]
     score_together([(builder, Choice(word)) for builder in builders], 0)
 
 
 def scored_apart(graph: Graph, targets: Sequence[Target], word: str, images: Tensor) -> None:
     """The same, each by itself."""
-    for each in targets:
-        scored_together(graph, [each], word, images)
+    for target in targets:
+        scored_together(graph, [target], word, images)
 
 
 def theirs(model: nn.Module, name: str, images: Tensor, checkout: Path) -> dict[str, Callable[[], object]]:
@@ -327,7 +327,7 @@ def timed(tasks: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, f
     taken = []
     for _ in range(rounds):
         taken.append({name: seconds(task) for name, task in tasks.items()})
-    return {name: median(each[name] / each[first] for each in taken) for name in tasks}
+    return {name: median(times[name] / times[first] for times in taken) for name in tasks}
 
 
 def memory(name: str, word: str) -> tuple[float, float]:
@@ -351,7 +351,7 @@ def measuring(name: str, images: Tensor, rounds: int) -> dict[str, float]:
     """The forward passes of circuits, and a sweep's, in F of the network on the same images."""
     graph = trace(graph_model(name), (SIDE, SIDE))
     builder = Builder(subnetwork(graph, name), Fixed(images[:4]), refill="live")
-    everything = score_all(builder, [Choice(each) for each in SWEPT_BY], 0, 0)
+    everything = score_all(builder, [Choice(name) for name in SWEPT_BY], 0, 0)
     tasks = circuits(graph, name, images)
     tasks["8 sizes by 4 criteria, measured"] = partial(swept, builder, everything, images)
     for task in tasks.values():

@@ -84,8 +84,8 @@ def main() -> None:
     reference = next(iter(timed))
     print(f"medians of {rounds} rounds; ratios to the first line, beyond the interpreter's start, within each round")
     for name in timed:
-        milliseconds = 1000 * median(each[name] for each in taken)
-        ratio = median((each[name] - each[BARE]) / (each[reference] - each[BARE]) for each in taken)
+        milliseconds = 1000 * median(times[name] for times in taken)
+        ratio = median((times[name] - times[BARE]) / (times[reference] - times[BARE]) for times in taken)
         print(f"{name:34}{milliseconds:6.0f} ms{ratio:7.2f} x")
 
 

@@ -241,7 +241,7 @@ def criteria() -> str:
         for name, declaration in declarations.items():
             lines += [f"### {name}", ""]
             if declaration.parameters:
-                defaults = ", ".join(f"{each.name}={each.default}" for each in declaration.parameters)
+                defaults = ", ".join(f"{parameter.name}={parameter.default}" for parameter in declaration.parameters)
                 lines += [f"`{name}({defaults})`", ""]
             lines += [declaration.doc, ""]
     return "\n".join(lines)

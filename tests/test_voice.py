@@ -64,6 +64,14 @@ def test_comments_open_plainly(name: str) -> None:
     assert [text for text in comments(ROOT / name) if text.split(maxsplit=1)[0].rstrip(",.:") in openings] == []
 
 
+@pytest.mark.parametrize("name", FILES)
+def test_variables_are_called_by_nouns(name: str) -> None:
+    tree = ast.parse(ROOT.joinpath(name).read_text(encoding="utf-8"))
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    names |= {node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)}
+    assert not names & {"each", "told"}
+
+
 @pytest.mark.parametrize("word", OLD_WORDS)
 def test_old_words_do_not_come_back(word: str) -> None:
     pattern = re.compile(rf"(?<![\w]){re.escape(word)}(?![\w])")

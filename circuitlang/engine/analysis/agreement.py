@@ -149,7 +149,7 @@ class _Answers:
 def _pictures(first: Side, second: Side) -> tuple[ImageSet | None, bool]:
     """Return the images that two circuits are compared on: those that one is judged by and neither was found on; where
     there are none, all that they are judged by. None where the two look at images differently."""
-    judged = [each for side in (first, second) if (each := side.test or side.train)]
+    judged = [images for side in (first, second) if (images := side.test or side.train)]
     seen = {image for side in (first, second) if side.train for image in side.train.digests}
     if judged[0].preprocess != judged[-1].preprocess:
         return None, False

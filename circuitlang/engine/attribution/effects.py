@@ -56,20 +56,20 @@ def flows(kernels: LayerSignals) -> Tensor:
                 found[rows] += traffic.flows()
         return found
     out, inner = kernels.weight.shape[:2]
-    each, taps, positions = out // kernels.groups, _taps(kernels), _positions(kernels)
-    found = kernels.weight.new_zeros(kernels.groups, inner, each)
+    outputs_per_group, taps, positions = out // kernels.groups, _taps(kernels), _positions(kernels)
+    found = kernels.weight.new_zeros(kernels.groups, inner, outputs_per_group)
     # One matrix product for each input channel gives the output maps of its kernels.
-    weight = kernels.weight.reshape(kernels.groups, each, inner, taps).transpose(1, 2).contiguous()
-    rows = min(each, max(1, _BLOCK // positions))
+    weight = kernels.weight.reshape(kernels.groups, outputs_per_group, inner, taps).transpose(1, 2).contiguous()
+    rows = min(outputs_per_group, max(1, _BLOCK // positions))
     channels = max(1, _BLOCK // (rows * positions))
     block = kernels.weight.new_empty(min(channels, inner) * rows * positions)
     for image in range(len(kernels.input)):
         x = kernels.input[image].contiguous().reshape(kernels.groups, inner, *kernels.input.shape[2:])
-        strength = kernels.gradient[image].abs().reshape(kernels.groups, each, positions)
+        strength = kernels.gradient[image].abs().reshape(kernels.groups, outputs_per_group, positions)
         for group in range(kernels.groups):
             for i in range(0, inner, channels):
                 patches = _windows(x[group, i : i + channels], kernels).reshape(-1, taps, positions)
-                for o in range(0, each, rows):
+                for o in range(0, outputs_per_group, rows):
                     some = weight[group, i : i + channels, o : o + rows]
                     output = block[: some.shape[0] * some.shape[1] * positions].view(*some.shape[:2], positions)
                     torch.bmm(some, patches, out=output)
@@ -154,9 +154,9 @@ def _weight_gradients(kernels: LayerSignals, image: int) -> Iterator[tuple[slice
     Each item is a slice of output channels and their gradient [rows, taps, I / groups].
     """
     out, inner, height, width = kernels.weight.shape
-    each, positions = out // kernels.groups, _positions(kernels)
+    outputs_per_group, positions = out // kernels.groups, _positions(kernels)
     x, gradient = kernels.input[image : image + 1], kernels.gradient[image : image + 1]
-    if each <= positions:
+    if outputs_per_group <= positions:
         _, found, _ = torch.ops.aten.convolution_backward(
             gradient, x, kernels.weight, None, kernels.stride, (0, 0), kernels.dilation, False, (0, 0), kernels.groups,
             (False, True, False),
@@ -169,8 +169,8 @@ def _weight_gradients(kernels: LayerSignals, image: int) -> Iterator[tuple[slice
     for group in range(kernels.groups):
         seen = x[0, group * inner : (group + 1) * inner]
         patches = _windows(seen, kernels).permute(3, 4, 1, 2, 0).reshape(positions, -1)
-        for start in range(group * each, (group + 1) * each, step):
-            rows = slice(start, min(start + step, (group + 1) * each))
+        for start in range(group * outputs_per_group, (group + 1) * outputs_per_group, step):
+            rows = slice(start, min(start + step, (group + 1) * outputs_per_group))
             yield rows, (given[rows] @ patches).reshape(-1, height * width, inner)
 
 

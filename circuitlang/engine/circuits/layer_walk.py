@@ -115,12 +115,12 @@ def _activations(
 ) -> LayerActivations:
     """Sample about `places` positions of a layer, as many of each image, drawn by a generator for each."""
     patches, wanted = [], []
-    each = max(1, places // sum(map(len, outputs)))
+    most = max(1, places // sum(map(len, outputs)))
     for xs, ys, generators in zip(inputs, outputs, draws, strict=True):
         for x, y, generator in zip(torch.split(xs, 1), torch.split(ys, 1), generators, strict=True):
             maps = layer.maps(y)
             flat = maps.flatten(2)
-            chosen = torch.randperm(flat.shape[-1], generator=generator)[:each].to(y.device)
+            chosen = torch.randperm(flat.shape[-1], generator=generator)[:most].to(y.device)
             patches.append(layer.patches(x, chosen, maps.shape[3]))
             wanted.append(flat[..., chosen].permute(0, 2, 1).flatten(0, 1))
     rows = torch.arange(len(layer.weight)) if layer.rows is None else layer.rows

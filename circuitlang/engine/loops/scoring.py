@@ -104,10 +104,13 @@ def groups(kernels: LayerSignals, image: int) -> list[tuple[slice, Traffic]]:
     """Return each group's output channels and traffic, laid out once for all callers."""
     found: dict[int, list[tuple[slice, Traffic]]] = kernels.shared.setdefault("traffic", {})
     if image not in found:
-        each, inner = len(kernels.weight) // kernels.groups, kernels.weight.shape[1]
+        outputs_per_group, inner = len(kernels.weight) // kernels.groups, kernels.weight.shape[1]
         found[image] = []
         for group in range(kernels.groups):
-            rows, columns = slice(group * each, (group + 1) * each), slice(group * inner, (group + 1) * inner)
+            rows, columns = (
+                slice(group * outputs_per_group, (group + 1) * outputs_per_group),
+                slice(group * inner, (group + 1) * inner),
+            )
             parts = kernels.weight[rows], kernels.input[image, columns], kernels.gradient[image, rows]
             found[image].append((rows, Traffic(*parts, kernels.stride, kernels.dilation)))
     return found[image]

@@ -339,8 +339,8 @@ def _tensors(arguments: Arguments) -> list[str]:
     for value in arguments.values():
         for kind, content in value.items():
             if kind in ("as_tensor", "as_tensors", "as_optional_tensor", "as_optional_tensors"):
-                each = content if isinstance(content, list) else [content]
-                names += [str(one.get("name") or one.get("as_tensor", {}).get("name") or "") for one in each]
+                parts = content if isinstance(content, list) else [content]
+                names += [str(one.get("name") or one.get("as_tensor", {}).get("name") or "") for one in parts]
     return list(filter(None, names))
 
 

@@ -376,8 +376,8 @@ class _Network:
         key = step.name, units, weights
         if key not in self._relevant:
             live = on_path(self.graph, step.name, torch.tensor(units))
-            each = {layer.path: math.prod(layer.size) if weights else 1 for layer in self.graph.layers}
-            self._relevant[key] = sum(int(mask.sum()) * each[path] for path, mask in live.items())
+            weights_per_kernel = {layer.path: math.prod(layer.size) if weights else 1 for layer in self.graph.layers}
+            self._relevant[key] = sum(int(mask.sum()) * weights_per_kernel[path] for path, mask in live.items())
         return self._relevant[key]
 
     def forward(self, step: ChannelNode, units: tuple[int, ...]) -> Forward:

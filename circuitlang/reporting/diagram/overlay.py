@@ -63,8 +63,8 @@ def overlay(comparison: Comparison, pair: Pair, first: Result, second: Result) -
     shown = connections(whole.circuit, DRAWN)
     owned = [_owned(one, owners) for one in shown.strongest]
     drawn = _figure(whole, replace(shown, strongest=list(owned)), owners, pair)
-    names = [f"{letter(each)} {shorten(comparison.members[each].name, 34)}" for each in (pair.first, pair.second)]
-    title = " and ".join(shorten(comparison.members[each].name, 34) for each in (pair.first, pair.second))
+    names = [f"{letter(index)} {shorten(comparison.members[index].name, 34)}" for index in (pair.first, pair.second)]
+    title = " and ".join(shorten(comparison.members[index].name, 34) for index in (pair.first, pair.second))
     notes = [_claim(comparison, pair), *_drawn(shown, owners)]
     description = f"Two circuits overlaid, {title}: layers from the image on the left to the features on the right."
     legend = partial(_add_legend, names=names)
@@ -73,7 +73,9 @@ def overlay(comparison: Comparison, pair: Pair, first: Result, second: Result) -
 
 def _merge(order: Sequence[str], first: Result, second: Result) -> tuple[Result, list[NDArray[np.int64]]]:
     """Merge the effective kernels of both circuits into one, with the owner of each kernel by layer."""
-    known: dict[str, LayerSummary] = {each.path: each for result in (second, first) for each in result.summary.layers}
+    known: dict[str, LayerSummary] = {
+        layer.path: layer for result in (second, first) for layer in result.summary.layers
+    }
     place = {path: number for number, path in enumerate(order)}
     kernels, wires, owners = [], [], []
     parts = [_parts(result) for result in (first, second)]
@@ -89,8 +91,8 @@ def _merge(order: Sequence[str], first: Result, second: Result) -> tuple[Result,
 
 def _parts(result: Result) -> dict[str, tuple[KeptKernels, NDArray[np.float64]]]:
     """Return the kernels of each layer, with scores as shares of the circuit's highest."""
-    scores = [np.maximum(np.nan_to_num(each.score, posinf=0.0), 0.0) for each in result.circuit.kernels]
-    largest = max((float(each.max(initial=0.0)) for each in scores), default=0.0) or 1.0
+    scores = [np.maximum(np.nan_to_num(kernels.score, posinf=0.0), 0.0) for kernels in result.circuit.kernels]
+    largest = max((float(values.max(initial=0.0)) for values in scores), default=0.0) or 1.0
     layers = zip(result.summary.layers, result.circuit.kernels, scores, strict=True)
     return {layer.path: (kernels, score / largest) for layer, kernels, score in layers}
 

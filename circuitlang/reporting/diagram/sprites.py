@@ -24,7 +24,7 @@ _NEGATIVE, _ZERO, _POSITIVE = (0x21, 0x66, 0xAC), (0xF7, 0xF7, 0xF5), (0xD9, 0x5
 
 def side(maps: Mapping[Channel, NDArray[np.uint8]]) -> int:
     """Return the side that maps may have on a page that holds all of these."""
-    count = sum(each.shape[0] * each.shape[1] for each in maps.values())
+    count = sum(image.shape[0] * image.shape[1] for image in maps.values())
     return max(4, int((_PIXELS / max(count, 1)) ** 0.5))
 
 
@@ -58,7 +58,7 @@ def _palette() -> list[int]:
     share = np.linspace(-1, 1, _LEVELS)[:, None]
     end = np.where(share < 0, np.array(_NEGATIVE), np.array(_POSITIVE))
     colours = np.array(_ZERO) + (end - np.array(_ZERO)) * np.abs(share)
-    return [int(each) for each in np.rint(colours).flatten()]
+    return [int(number) for number in np.rint(colours).flatten()]
 
 
 def _resized(maps: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:

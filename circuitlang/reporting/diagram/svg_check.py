@@ -85,7 +85,7 @@ def trusted(content: bytes) -> Drawing:
     _demand(root is not None and root.tag == _SVG + "svg", "it is no SVG")
     assert root is not None
     size = [root.get(name, "") for name in ("width", "height")]
-    _demand(all(_NUMBER.fullmatch(each) and float(each) > 0 for each in size), "it has no size")
+    _demand(all(_NUMBER.fullmatch(side) and float(side) > 0 for side in size), "it has no size")
     return Drawing(body, float(size[0]), float(size[1]))
 
 

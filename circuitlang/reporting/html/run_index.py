@@ -65,8 +65,8 @@ def index(
     splits = splits or {}
     rows: list[tuple[Circuit, Summary | None]] = []
     for circuit in plan.circuits:
-        mine = [each for each in finished.values() if each.asked_as == circuit.id]
-        rows += [(each.plan, each) for each in mine]
+        mine = [summary for summary in finished.values() if summary.asked_as == circuit.id]
+        rows += [(summary.plan, summary) for summary in mine]
         # The number of parts is not known before the split.
         if not mine or (circuit.into is not None and circuit.id not in splits):
             rows.append((circuit, None))
@@ -82,14 +82,16 @@ def index(
         remarks=[circuit_sentences.circumstances(summary) if summary else "" for _, summary in rows],
         verdicts=[verdict_sentences.title(summary) if summary else "" for _, summary in rows],
         counts=Counter(map(verdict_sentences.title, summaries)).most_common(),
-        failed=[each for each in assertions(plan, finished) if each.computed and not each.holds],
-        notes=list(dict.fromkeys(note for each in known for note in circuit_sentences.weights_notes(each.provenance))),
+        failed=[assertion for assertion in assertions(plan, finished) if assertion.computed and not assertion.holds],
+        notes=list(
+            dict.fromkeys(note for summary in known for note in circuit_sentences.weights_notes(summary.provenance))
+        ),
         splits=[(circuit, splits[circuit.id]) for circuit in plan.circuits if circuit.id in splits],
         verdict=split_sentences.verdict,
         evidence=split_sentences.evidence,
         done=len(summaries),
         # A column that says the same of every circuit says nothing.
-        differs=[word for word in _COLUMNS if len({str(getattr(each, word)) for each in plan.circuits}) > 1],
+        differs=[word for word in _COLUMNS if len({str(getattr(circuit, word)) for circuit in plan.circuits}) > 1],
         names=names,
         metric=metric,
         lower={

@@ -50,11 +50,11 @@ def claims(comparison: Comparison) -> list[str]:
     if len(comparison.members) == 2:
         (pair,) = comparison.pairs
         return [shared(comparison, pair), agreement(pair)]
-    told = [pair for pair in comparison.pairs if pair.overlap.total.iou is not None]
-    if not told:
+    overlapping = [pair for pair in comparison.pairs if pair.overlap.total.iou is not None]
+    if not overlapping:
         return ["None of these circuits keeps anything."]
-    ranked = sorted(told, key=lambda pair: -(pair.overlap.total.iou or 0))
-    if len(told) == 1:
+    ranked = sorted(overlapping, key=lambda pair: -(pair.overlap.total.iou or 0))
+    if len(overlapping) == 1:
         return [shared(comparison, ranked[0])]
     return [f"Most alike: {shared(comparison, ranked[0])}", f"Least alike: {shared(comparison, ranked[-1])}"]
 

@@ -56,10 +56,10 @@ class _Tables:
         wide = max(*labels, *(len(cell.plain) for cell in cells))
         room = max(1, (options.max_width - _BESIDE) // (wide + _BETWEEN))
         # No last table of a single column, where that can be.
-        each = math.ceil(len(curves) / math.ceil(len(curves) / room))
-        for start in range(0, len(curves), each):
+        curves_per_row = math.ceil(len(curves) / math.ceil(len(curves) / room))
+        for start in range(0, len(curves), curves_per_row):
             yield from [Text()] if start else []
-            yield _table(self.sweep, curves[start : start + each], wide)
+            yield _table(self.sweep, curves[start : start + curves_per_row], wide)
 
 
 def _table(sweep: Sweep, curves: Sequence[Curve], wide: int) -> Table:

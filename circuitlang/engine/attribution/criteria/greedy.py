@@ -49,8 +49,8 @@ def greedy(scoring: Scoring) -> Scores:
 def _costs(activations: LayerActivations, relevant: Tensor, ablation_values: Tensor | None) -> Tensor:
     """Return the cost of removing each kernel, or each weight, in the shape of `relevant` [O, inner, ...]."""
     positions, groups, inner, taps = activations.patches.shape
-    features, each = (inner * taps, 1) if relevant.dim() > 2 else (inner, taps)
-    weights = activations.weight.double().reshape(-1, features, each)
+    features, per_kernel = (inner * taps, 1) if relevant.dim() > 2 else (inner, taps)
+    weights = activations.weight.double().reshape(-1, features, per_kernel)
     alive = relevant.reshape(len(weights), features).to(weights.device)
     costs = torch.zeros(len(weights), features).to(weights)
     if ablation_values is not None:
@@ -58,7 +58,7 @@ def _costs(activations: LayerActivations, relevant: Tensor, ablation_values: Ten
     rows = len(weights) // groups
     for group in range(groups):
         own = slice(group * rows, (group + 1) * rows)
-        patches = activations.patches[:, group].reshape(positions, features, each).double()
+        patches = activations.patches[:, group].reshape(positions, features, per_kernel).double()
         wanted = (activations.wanted[:, own] - activations.bias[own]).double()
         missing = wanted - patches.flatten(1) @ (weights[own] * alive[own, :, None]).flatten(1).T
         for first in range(0, features, _TOGETHER):

@@ -148,9 +148,9 @@ def grows(node: fx.Node) -> bool:
     """Return whether a value that is the same for all images may grow with their number."""
     waiting, seen = [node], set()
     while waiting:
-        each = waiting.pop()
-        if each.op == "placeholder" or "value" not in each.meta:
+        value = waiting.pop()
+        if value.op == "placeholder" or "value" not in value.meta:
             return True
-        waiting += [used for used in each.all_input_nodes if used not in seen]
-        seen.update(each.all_input_nodes)
+        waiting += [used for used in value.all_input_nodes if used not in seen]
+        seen.update(value.all_input_nodes)
     return False

@@ -272,10 +272,10 @@ class ModuleExtractor:
             return tuple(self._sized(one, other) for one, other in zip(value, larger, strict=True))
         if not isinstance(value, int) or value == larger:
             return value
-        each = larger - value
+        per_image = larger - value
         count = self._out.count
-        found = count if each == 1 else self._out.emit("call_function", operator.mul, count, each)
-        rest = value - each * BATCH
+        found = count if per_image == 1 else self._out.emit("call_function", operator.mul, count, per_image)
+        rest = value - per_image * BATCH
         return found if rest == 0 else self._out.emit("call_function", operator.add, found, rest)
 
     def _narrowed(self, module: nn.Module, step: ChannelNode, channels: Tensor | None = None) -> nn.Module:
