@@ -61,6 +61,7 @@ _SELECTION = "circuits/selection.py"
 _EFFECTS = "attribution/effects.py"
 _SCORER = "attribution/scorer.py"
 _ANNEALED = "attribution/criteria/annealed.py"
+_BATCHES = "circuits/small_batches.py"
 _RULES = "graph/channel_rules.py"
 _PATHS = "graph/reachability.py"
 _LIVENESS = "circuits/extraction/liveness.py"
@@ -113,9 +114,10 @@ MUTATIONS = (
     Mutation("scoring", _ANNEALED, "min(1.0, mu / _SMALL_LOSS)", "1.0"),
     Mutation("scoring", _ANNEALED, "_CURVATURE * self._dimensions / max", "_CURVATURE / max"),
     Mutation("scoring", _ANNEALED, "network, 0, variance)).relu()", "network, 0, variance))"),
-    Mutation("scoring", _ANNEALED, "if self.others and other:", "if False:"),
-    Mutation("scoring", _ANNEALED, "return circuit, self.wanted[chosen]",
-             "return circuit, self.wanted[: len(chosen)]"),
+    Mutation("scoring", _ANNEALED, "if self.others and other and other.numbers:", "if False:"),
+    Mutation("scoring", _BATCHES, "return circuit, batch.wanted\n", "return circuit, batch.wanted.flip(0)\n"),
+    Mutation("scoring", _BATCHES, "max(1, math.ceil(BATCHES / images))", "1"),
+    Mutation("scoring", _BATCHES, "images = self._moved(numbers, generator)", "images = self._images[numbers]"),
     Mutation("scoring", _ANNEALED, "-ranks.log(), -math.inf)", "-ranks.log(), -ranks.log())"),
     Mutation("scoring", _ANNEALED, "math.pow(0.01 / share, _FORGET_GROWTH)", "(0.01 / share)"),
     Mutation("scoring", _ANNEALED, "(len(above) - 1) * self.between)", "0)"),

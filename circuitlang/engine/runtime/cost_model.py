@@ -310,7 +310,7 @@ def _cost(
         (_CHECKED, min(judged_on, CHECKED)),
         (_SHOWN, min(judged_on, PICTURES)),
         (_CIRCUIT, against),
-        # Of parts of the diagram, as many as there may be.
+        # Parts of the diagram, as many as there may be.
         (path_fidelity.MOST, judged_on),
     )
     measured += _contributions(operations, min(judged_on, PICTURES))
