@@ -83,7 +83,7 @@ def _words(analysis: Analysis, here: Context, written: str) -> Iterator[Word]:
     elif statement and statement[0] in ("compare", "expect"):
         yield from _circuits(analysis, head)
     elif (inside := _ARGUMENT.search(head)) is not None:
-        yield from _parameters(inside["clause"], inside["name"], head)
+        yield from _arguments(inside["clause"], inside["name"], head)
     elif (extension := _EXTENSION.search(head)) is not None:
         yield from _extensions(extension["clause"])
     elif (clause := re.search(r"\b(\w+)=(?:each\([^()]*)?\w*$", head)) and clause[1] in clauses.PRESERVE:
@@ -171,7 +171,7 @@ def _extensions(clause: str) -> Iterator[Word]:
     yield from _explained(["each"])
 
 
-def _parameters(clause: str, name: str, head: str) -> Iterator[Word]:
+def _arguments(clause: str, name: str, head: str) -> Iterator[Word]:
     declared = _declared(clause)
     if name == "each" or name not in declared:
         yield from _extensions(clause)
