@@ -7,5 +7,7 @@
 - `context`: the statement before the cursor; `names`: the names that a file defines and includes.
 - `tree`: the nodes of the syntax at a place.
 - `hover`: what a word stands for; `last_results`: results of earlier runs.
+- `formatting`: the one style, and folding.
+- `navigation`: definitions, references, renaming, symbols and links; `occurrences`: where names are used.
 - `completion`: words that may stand at the cursor; `file_completion`: paths.
 """

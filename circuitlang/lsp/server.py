@@ -13,18 +13,32 @@ from pathlib import Path
 from typing import Any
 
 from lsprotocol import types
+from pygls.exceptions import JsonRpcInvalidParams
 from pygls.lsp.server import LanguageServer
 from pygls.protocol import LanguageServerProtocol, lsp_method
 
-from circuitlang.base.diagnostics import CircuitError
+from circuitlang.base.diagnostics import CircuitError, reason
+from circuitlang.lsp import navigation
 from circuitlang.lsp.completion import TRIGGERS, complete
 from circuitlang.lsp.diagnostics import diagnostics
-from circuitlang.lsp.documents import Documents, to_path
+from circuitlang.lsp.documents import Analysis, Documents, to_path
+from circuitlang.lsp.formatting import folding_ranges, format_edits
 from circuitlang.lsp.hover import hover
 from circuitlang.lsp.positions import offset
 
 # Seconds without a keystroke after which mistakes are shown.
 _PAUSE = 0.1
+
+
+# Requests about a place.
+_Placed = (
+    types.CompletionParams
+    | types.DefinitionParams
+    | types.HoverParams
+    | types.PrepareRenameParams
+    | types.ReferenceParams
+    | types.RenameParams
+)
 
 
 class _Protocol(LanguageServerProtocol):
@@ -52,6 +66,11 @@ class Server(LanguageServer):
         """The folders that the editor has open."""
         paths = (to_path(folder.uri) for folder in self.workspace.folders.values())
         return tuple(path for path in paths if path is not None)
+
+    def at(self, params: _Placed) -> tuple[Analysis, int]:
+        """Return the analysis of the buffer of a request, and the place in it. Raises InputError."""
+        analysis = self.documents.analysis(params.text_document.uri)
+        return analysis, offset(analysis.source, params.position)
 
     def renew(self, pause: float = _PAUSE) -> None:
         """Publish the diagnostics of all buffers once there was no other call for a while."""
@@ -100,16 +119,78 @@ def files_changed(ls: Server, _params: types.DidChangeWatchedFilesParams) -> Non
 def completion(ls: Server, params: types.CompletionParams) -> types.CompletionList | None:
     """Answer with the words that may stand at the cursor."""
     with suppress(CircuitError):
-        analysis = ls.documents.analysis(params.text_document.uri)
-        return types.CompletionList(False, complete(analysis, offset(analysis.source, params.position)))
+        return types.CompletionList(False, complete(*ls.at(params)))
     return None
 
 
 def hovered(ls: Server, params: types.HoverParams) -> types.Hover | None:
-    """Answer with what the word at the cursor stands for. In a thread of its own: image sets may be large."""
+    """Answer with what the word at the cursor stands for."""
     with suppress(CircuitError):
-        analysis = ls.documents.analysis(params.text_document.uri)
-        return hover(analysis, offset(analysis.source, params.position), ls.folders)
+        return hover(*ls.at(params), ls.folders)
+    return None
+
+
+def formatted(ls: Server, params: types.DocumentFormattingParams) -> list[types.TextEdit] | None:
+    """Answer with the edit that formats the buffer."""
+    with suppress(CircuitError):
+        return format_edits(ls.documents.source(params.text_document.uri))
+    return None
+
+
+def folded(ls: Server, params: types.FoldingRangeParams) -> list[types.FoldingRange] | None:
+    """Answer with what can be folded."""
+    with suppress(CircuitError):
+        return folding_ranges(ls.documents.analysis(params.text_document.uri))
+    return None
+
+
+def symbols(ls: Server, params: types.DocumentSymbolParams) -> list[types.DocumentSymbol] | None:
+    """Answer with the statements of the buffer."""
+    with suppress(CircuitError):
+        return navigation.symbols(ls.documents.analysis(params.text_document.uri))
+    return None
+
+
+def workspace_symbols(ls: Server, params: types.WorkspaceSymbolParams) -> list[types.WorkspaceSymbol]:
+    """Answer with the names that are defined in the editor's folders."""
+    return navigation.workspace_symbols(ls.documents, params.query, ls.folders)
+
+
+def definition(ls: Server, params: types.DefinitionParams) -> types.Location | None:
+    """Answer with the place where the name at the cursor is defined."""
+    with suppress(CircuitError):
+        return navigation.definition(ls.documents, params.text_document.uri, ls.at(params)[1])
+    return None
+
+
+def references(ls: Server, params: types.ReferenceParams) -> list[types.Location] | None:
+    """Answer with the places where the name at the cursor is used."""
+    with suppress(CircuitError):
+        declared = params.context.include_declaration
+        return navigation.references(ls.documents, params.text_document.uri, ls.at(params)[1], ls.folders, declared)
+    return None
+
+
+def renameable(ls: Server, params: types.PrepareRenameParams) -> types.Range | None:
+    """Answer with the extent of the name at the cursor."""
+    with suppress(CircuitError):
+        return navigation.renameable(*ls.at(params))
+    return None
+
+
+def rename(ls: Server, params: types.RenameParams) -> types.WorkspaceEdit | None:
+    """Answer with the edits that rename what is at the cursor, or with the reason why it can't be."""
+    try:
+        uri = params.text_document.uri
+        return navigation.rename(ls.documents, uri, ls.at(params)[1], params.new_name, ls.folders)
+    except CircuitError as error:
+        raise JsonRpcInvalidParams(reason(error)) from None
+
+
+def links(ls: Server, params: types.DocumentLinkParams) -> list[types.DocumentLink] | None:
+    """Answer with links to files."""
+    with suppress(CircuitError):
+        return navigation.links(ls.documents.analysis(params.text_document.uri), ls.documents, ls.folders)
     return None
 
 
@@ -121,7 +202,16 @@ HANDLERS: dict[str, tuple[Callable[..., Any], Any]] = {
     types.TEXT_DOCUMENT_DID_CLOSE: (closed, None),
     types.WORKSPACE_DID_CHANGE_WATCHED_FILES: (files_changed, None),
     types.TEXT_DOCUMENT_HOVER: (hovered, None),
+    types.TEXT_DOCUMENT_FORMATTING: (formatted, None),
+    types.TEXT_DOCUMENT_FOLDING_RANGE: (folded, None),
+    types.TEXT_DOCUMENT_DOCUMENT_SYMBOL: (symbols, None),
+    types.WORKSPACE_SYMBOL: (workspace_symbols, None),
+    types.TEXT_DOCUMENT_DEFINITION: (definition, None),
+    types.TEXT_DOCUMENT_REFERENCES: (references, None),
+    types.TEXT_DOCUMENT_PREPARE_RENAME: (renameable, None),
+    types.TEXT_DOCUMENT_RENAME: (rename, types.RenameOptions(prepare_provider=True)),
+    types.TEXT_DOCUMENT_DOCUMENT_LINK: (links, None),
     types.TEXT_DOCUMENT_COMPLETION: (completion, types.CompletionOptions(trigger_characters=list(TRIGGERS))),
 }
 # Those that may take long, and run beside the others.
-_SLOW = (hovered,)
+_SLOW = (hovered, references, rename, workspace_symbols)

@@ -8,6 +8,7 @@ import select
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 # Seconds after which a server that says nothing is taken to hang.
 _PATIENCE = 120
@@ -44,15 +45,23 @@ class LanguageClient:
         for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
             stream.close()
 
-    def request(self, method: str, parameters: object) -> object:
+    def request(self, method: str, parameters: object) -> Any:
         """Return the answer to a request; other messages are kept."""
+        answer = self._answer(method, parameters)
+        assert "error" not in answer, answer
+        return answer["result"]
+
+    def error(self, method: str, parameters: object) -> str:
+        """Return the error that a request is answered with."""
+        return self._answer(method, parameters)["error"]["message"]
+
+    def _answer(self, method: str, parameters: object) -> dict:
         self._number += 1
         self._write({"id": self._number, "method": method, "params": parameters})
         while True:
             message = self._read()
             if message.get("id") == self._number and "method" not in message:
-                assert "error" not in message, message
-                return message["result"]
+                return message
             self.notifications.append(message)
 
     def notify(self, method: str, parameters: object) -> None:

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from circuitlang.lsp import navigation
 from circuitlang.lsp.completion import complete
 from circuitlang.lsp.diagnostics import diagnostics
 from circuitlang.lsp.documents import Analysis, Documents
+from circuitlang.lsp.formatting import folding_ranges, format_edits
 from circuitlang.lsp.hover import hover
 from tests.conftest import ROOT
 from tests.helpers.language_client import LanguageClient
@@ -20,7 +22,12 @@ WHOLE = {"dogs.circuit", "compare.circuit"}
 FEATURES: list[Callable[[Analysis, int], object]] = [
     complete,
     hover,
+    navigation.renameable,
     lambda analysis, _: diagnostics(analysis),
+    lambda analysis, _: folding_ranges(analysis),
+    lambda analysis, _: format_edits(analysis.source),
+    lambda analysis, _: navigation.symbols(analysis),
+    lambda analysis, _: navigation.links(analysis, Documents()),
 ]
 
 

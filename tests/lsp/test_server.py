@@ -89,3 +89,26 @@ def test_without_pygls_the_error_says_what_to_install() -> None:
     assert done.returncode == 1
     assert "E361" in done.stderr
     assert "pip install 'circuitlang[lsp]'" in done.stderr
+
+
+def test_each_request_is_answered(client: LanguageClient, tmp_path: Path) -> None:
+    uri = tmp_path.joinpath("a.circuit").as_uri()
+    client.open(uri, "images dogs = images/dogs/*\ncircuit face = preserve conv5:34 on dogs  keep<=5%\n")
+    document = {"textDocument": {"uri": uri}}
+    at = {**document, "position": place(1, 37)}
+    definition = {"uri": uri, "range": extent(0, 7, 11)}
+    assert client.request("textDocument/definition", at) == definition
+    uses = client.request("textDocument/references", {**at, "context": {"includeDeclaration": True}})
+    assert uses == [definition, {"uri": uri, "range": extent(1, 36, 40)}]
+    assert client.request("textDocument/prepareRename", at) == extent(1, 36, 40)
+    edit = client.request("textDocument/rename", {**at, "newName": "puppies"})
+    assert [each["newText"] for each in edit["changes"][uri]] == ["puppies", "puppies"]
+    assert "images dogs" in client.request("textDocument/hover", at)["contents"]["value"]
+    assert client.request("textDocument/completion", at)["items"][0]["label"] == "dogs"
+    formatting = {**document, "options": {"tabSize": 4, "insertSpaces": True}}
+    assert len(client.request("textDocument/formatting", formatting)) == 1
+    assert [symbol["name"] for symbol in client.request("textDocument/documentSymbol", document)] == ["dogs", "face"]
+    assert [symbol["name"] for symbol in client.request("workspace/symbol", {"query": "face"})] == ["face"]
+    assert client.request("textDocument/foldingRange", document) == []
+    assert client.request("textDocument/documentLink", document) == []
+    assert client.error("textDocument/rename", {**at, "newName": "a b"}).startswith("'a b' is not a name")
