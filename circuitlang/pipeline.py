@@ -188,6 +188,24 @@ def check_file(path: Path, deep: Options | None = None) -> CheckReport:
         return CheckReport(path, 0, error.findings)
 
 
+def fix_file(path: Path) -> tuple[Source, int]:
+    """Return the text of a spec with its certain mistakes corrected, and their number; 0 if it can't be read."""
+    from circuitlang.compiler.fixes import fix_source
+
+    try:
+        source = open_source(path)
+    except CircuitError:
+        return Source(str(path), ""), 0
+    return (source, 0) if compile.is_plan(source) else fix_source(source, _findings)
+
+
+def _findings(source: Source) -> tuple[Finding, ...]:
+    try:
+        return compile_source(source).warnings
+    except CircuitError as error:
+        return error.findings
+
+
 def _check_deep(path: Path, compiled: CompiledPlan, options: Options) -> CheckReport:
     from circuitlang.engine.runtime.jobs import survey
     from circuitlang.results.run_listener import Listeners, OutcomeList

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar
 
 from circuitlang.base.source import Span
+
+_MEANT = "did you mean '{}'?"
 
 
 class Severity(Enum):
@@ -16,10 +19,18 @@ class Severity(Enum):
 
 
 @dataclass(frozen=True)
+class Fix:
+    """An edit that may remove a mistake: the text to write in place of a stretch."""
+
+    span: Span
+    text: str
+
+
+@dataclass(frozen=True)
 class Finding:
     """One mistake: its code, what is wrong, where, what was expected there, and the cure.
 
-    `circuit` is the id of that one of a run which it is about.
+    `circuit` is the id of that one of a run which it is about. `edit` is the cure as an edit, if it is one.
     """
 
     code: str
@@ -28,6 +39,20 @@ class Finding:
     label: str = ""
     help: str = ""
     circuit: str = ""
+    edit: Fix | None = None
+
+    @property
+    def fix(self) -> Fix | None:
+        """The cure as an edit: `edit`, or the word that was meant in place of the one that the message quotes."""
+        meant = re.fullmatch(_MEANT.format("(.+)").replace("?", r"\?"), self.help)
+        quoted = re.search("'([^']+)'", self.message)
+        if self.edit is not None or self.span is None or meant is None or quoted is None:
+            return self.edit
+        before, word, after = self.span.text.partition(quoted[1])
+        if not word or quoted[1] in after:
+            return None
+        start = self.span.start + len(before)
+        return Fix(Span(self.span.source, start, start + len(word)), meant[1])
 
     @property
     def severity(self) -> Severity:
@@ -90,7 +115,7 @@ def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:
         return otherwise
     names = {name.lower(): name for name in known}
     close = difflib.get_close_matches(word.lower(), names, n=1, cutoff=0.6)
-    return f"did you mean '{names[close[0]]}'?" if close else otherwise
+    return _MEANT.format(names[close[0]]) if close else otherwise
 
 
 def listing(words: Sequence[str], joint: str = "and", limit: int = 12) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
 
-from circuitlang.base.diagnostics import Finding, SpecError, did_you_mean, listing
+from circuitlang.base.diagnostics import Finding, Fix, SpecError, did_you_mean, listing
 from circuitlang.base.source import Span
 from circuitlang.compiler import syntax, values
 from circuitlang.compiler.clause_cures import clause_cure, value_cure
@@ -64,8 +65,10 @@ def read_value(rule: Clause, node: syntax.Value, scope: Scope) -> Any:
 def _word(node: syntax.Value, name: str, options: tuple[str, ...]) -> str:
     if not isinstance(node, syntax.Name) or node.text not in options:
         cure = value_cure(name, node.span.text)
+        edit = Fix(node.span, cure.partition("=")[2]) if cure else None
         cure = cure or did_you_mean(node.span.text, options, f"as {name}={options[-1]}")
-        raise SpecError(Finding("E212", f"unknown value '{node.span.text}'", node.span, listing(options, "or"), cure))
+        message = f"unknown value '{node.span.text}'"
+        raise SpecError(Finding("E212", message, node.span, listing(options, "or"), cure, edit=edit))
     return node.text
 
 
@@ -119,8 +122,13 @@ def _clause(clause: syntax.Clause, rules: Mapping[str, Clause], scope: Scope, re
         known = [*rules, *(sorted(scope.vocabulary.metrics) if rules is PRESERVE else ())]
         taught = [rule.alias or rule.name for rule in rules.values()]
         label = f"expected {listing(taught, 'or')}" + (", or a metric" if rules is PRESERVE else "")
-        cure = _elsewhere(clause, rules) or clause_cure(clause, rules) or did_you_mean(name, [*known, *ALIASES])
-        raise SpecError(Finding("E106", f"unknown clause '{clause.name.text}'", clause.name.span, label, cure))
+        other = "" if _elsewhere(clause, rules) else clause_cure(clause, rules)
+        edit = (
+            Fix(clause.span, other.removeprefix("write ")) if re.match(r"write [a-z]+(?:=|<=|>=)\S+$", other) else None
+        )
+        cure = _elsewhere(clause, rules) or other or did_you_mean(name, [*known, *ALIASES])
+        message = f"unknown clause '{clause.name.text}'"
+        raise SpecError(Finding("E106", message, clause.name.span, label, cure, edit=edit))
     relation(clause.relation, (rule.relation,), clause, rule.example)
     if isinstance(clause.value, syntax.List) and rule.kind != "images":
         items = [item.span.text for item in clause.value.items]
@@ -172,5 +180,7 @@ def relation(written: str, right: tuple[str, ...], clause: syntax.Clause | synta
     if written not in right:
         name = clause.name.text if isinstance(clause, syntax.Clause) else clause.measure.span.text
         message = f"'{name}' is written with {listing([f'{symbol!r}' for symbol in right], 'or')}, not '{written}'"
-        cure = f"write {name}{right[0]}{clause.value.span.text}"
-        raise SpecError(Finding("E201", message, clause.span, f"as in {example}", cure))
+        written = f"{name}{right[0]}{clause.value.span.text}"
+        start = clause.span.start if isinstance(clause, syntax.Clause) else clause.measure.span.start
+        edit = Fix(Span(clause.span.source, start, clause.span.end), written)
+        raise SpecError(Finding("E201", message, clause.span, f"as in {example}", f"write {written}", edit=edit))

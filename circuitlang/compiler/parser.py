@@ -10,13 +10,13 @@ from typing import Any
 from lark import TextSlice, Token, Tree, UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 from msgspec.structs import replace
 
-from circuitlang.base.diagnostics import Finding, did_you_mean, listing
+from circuitlang.base.diagnostics import Finding, Fix, did_you_mean, listing
 from circuitlang.base.source import Source, Span
 from circuitlang.compiler import syntax
 from circuitlang.compiler.grammar import parser
 from circuitlang.compiler.limits import MOST_MISTAKES
 from circuitlang.compiler.recovery import broken_clause
-from circuitlang.compiler.syntax_cures import statement_cure, syntax_cure
+from circuitlang.compiler.syntax_cures import statement_cure, syntax_cure, syntax_edit
 
 STATEMENTS = (
     "model",
@@ -184,6 +184,7 @@ def _explain(source: Source, start: int, end: int, error: UnexpectedInput) -> Fi
             Span(source, at, at + 1),
             "",
             syntax_cure(text, start, at, stop),
+            edit=_edit(source, start, at, stop),
         )
     assert isinstance(error, UnexpectedToken)
     token: Token = error.token
@@ -194,6 +195,7 @@ def _explain(source: Source, start: int, end: int, error: UnexpectedInput) -> Fi
             Span(source, stop, stop),
             _expected(error.accepts),
             syntax_cure(text, start, stop, stop),
+            edit=_edit(source, start, stop, stop),
         )
     at = token.start_pos if token.start_pos is not None else start
     word = re.compile(r'[^\s"#;,\[\](){}<>=]*').match(text, at)
@@ -211,11 +213,19 @@ def _explain(source: Source, start: int, end: int, error: UnexpectedInput) -> Fi
             clause,
             "this runs on from the path",
             f"write {pattern} {text[clause.start : stop].split()[0]}",
+            edit=Fix(Span(source, clause.start, clause.start), " "),
         )
     cure = syntax_cure(text, start, at, stop)
     if not cure and "INTO" in error.accepts:
         cure = "write into 2, or into auto, after the images"
-    return Finding("E005", f"'{span.text}' is not expected here", span, _expected(error.accepts), cure)
+    message, edit = f"'{span.text}' is not expected here", _edit(source, start, at, stop)
+    return Finding("E005", message, span, _expected(error.accepts), cure, edit=edit)
+
+
+def _edit(source: Source, start: int, at: int, stop: int) -> Fix | None:
+    """Return the cure of a syntax error as an edit, if it is one."""
+    edit = syntax_edit(source.text, start, at, stop)
+    return Fix(Span(source, *edit[:2]), edit[2]) if edit else None
 
 
 def _back(text: str, start: int, end: int, belongs: Callable[[str], bool]) -> int:
@@ -257,8 +267,9 @@ def _spaces(statement: syntax.Statement) -> Iterator[Finding]:
         between = Span(target.span.source, target.layer.span.end, target.unit.span.start)
         if between.text != ":":
             span = Span(target.span.source, target.layer.span.start, target.unit.span.end)
-            cure = f"write {target.layer.span.text}:{target.unit.span.text}"
-            yield Finding("E007", "a target is written without spaces", span, "LAYER:CHANNEL", cure)
+            written = f"{target.layer.span.text}:{target.unit.span.text}"
+            cure, edit = f"write {written}", Fix(span, written)
+            yield Finding("E007", "a target is written without spaces", span, "LAYER:CHANNEL", cure, edit=edit)
 
 
 def _node(source: Source, tree: Tree[Token]) -> Any:

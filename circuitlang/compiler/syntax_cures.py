@@ -15,6 +15,8 @@ from circuitlang.plan.clauses import IMAGES, PRESERVE
 # Letters on either side of an error that are looked at: patterns must not take long, whatever the text.
 _REACH = 200
 _RELATION = r"(?:<=|>=|==|=<|=>|=|<|>|≤|≥)"
+# Words of help lines that stand for others.
+_INCOMPLETE = re.compile(r"\b[A-Z]{4,}\b|\.\.\.|, | or ")
 _TARGET = r'(?P<layer>[\w.]+|"[^"\n]*")'
 _VALUE = r"(?P<value>\"[^\"\n]*\"|[^\s\[\](){}<>=,;]+(?:\([^)\n]*\))?)"
 _PRESERVE = "write preserve LAYER:CHANNEL on IMAGES keep<=10%"
@@ -215,9 +217,29 @@ def statement_cure(word: str, text: str) -> str:
 
 def syntax_cure(text: str, start: int, at: int, stop: int) -> str:
     """Return the help line for a statement, `text[start:stop]`, that can't be read from `at` on; empty if unknown."""
-    before, rest = text[max(start, at - _REACH) : at], text[at : min(stop, at + _REACH)]
+    return _cure(text, start, at, stop)[0]
+
+
+def syntax_edit(text: str, start: int, at: int, stop: int) -> tuple[int, int, str] | None:
+    """Return the edit that the help line asks for: the ends of what is replaced, and the text to write there.
+
+    It is that of a line `write TEXT` whose text is complete. What the cure takes up of the statement is replaced.
+    """
+    cure, first, end = _cure(text, start, at, stop)
+    written = cure.removeprefix("write ")
+    return None if written == cure or _INCOMPLETE.search(written) else (first, end, written)
+
+
+def _cure(text: str, start: int, at: int, stop: int) -> tuple[str, int, int]:
+    """Return the help line, and the ends of the part of the statement that it takes up."""
+    origin = max(start, at - _REACH)
+    before, rest = text[origin:at], text[at : min(stop, at + _REACH)]
     for pattern, following, cure in _COMPILED:
         if (first := pattern.search(before)) and (second := following.match(rest)):
             groups = first.groupdict() | second.groupdict()
-            return cure.format(**groups) if isinstance(cure, str) else cure(groups)
-    return ""
+            beginning = min((origin + first.start(name) for name in first.groupdict()), default=at)
+            end = max((second.end(name) for name in second.groupdict()), default=second.end())
+            # A closing bracket belongs to what is replaced, a word behind it doesn't.
+            end = second.end() if re.fullmatch(r"[])}\"'\s]*", second[0][end:]) else end
+            return (cure.format(**groups) if isinstance(cure, str) else cure(groups)), beginning, at + end
+    return "", at, at

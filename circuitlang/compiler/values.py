@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 
-from circuitlang.base.diagnostics import Finding, SpecError, did_you_mean, listing
+from circuitlang.base.diagnostics import Finding, Fix, SpecError, did_you_mean, listing
 from circuitlang.compiler import syntax
 from circuitlang.plan.model import Choice
 from circuitlang.plugins.registry import Declaration, Value
@@ -45,7 +45,8 @@ def number(node: syntax.Value) -> float:
     digits = node.text.rstrip("%")
     if digits.lstrip("+-").startswith("."):
         written = node.text.replace(".", "0.", 1)
-        raise SpecError(Finding("E207", f"'{node.text}' lacks a digit", node.span, "", f"write {written}"))
+        edit = Fix(node.span, written)
+        raise SpecError(Finding("E207", f"'{node.text}' lacks a digit", node.span, "", f"write {written}", edit=edit))
     value = float(digits)
     if node.text.endswith("%"):
         # As a power of ten, which is exact where a division isn't.
@@ -82,9 +83,11 @@ def fraction(node: syntax.Value, lowest: float, highest: float) -> float:
     value = number(node)
     if not lowest <= value <= highest:
         plain = not node.span.text.endswith("%")
-        percent = f"did you mean {node.span.text}%?" if highest < value <= 100 and plain else ""
+        likely = highest < value <= 100 and plain
+        percent = f"did you mean {node.span.text}%?" if likely else ""
+        edit = Fix(node.span, f"{node.span.text}%") if likely else None
         allowed = f"a fraction from {lowest:g} to {highest:g}, or a percentage"
-        raise SpecError(Finding("E203", f"{node.span.text} is out of range", node.span, allowed, percent))
+        raise SpecError(Finding("E203", f"{node.span.text} is out of range", node.span, allowed, percent, edit=edit))
     return value
 
 
@@ -143,8 +146,10 @@ def _argument(
     words = [parameter.name for parameter in declaration.parameters]
     takes = f"{declaration.name} takes {listing(words) if words else 'no parameters'}"
     if not isinstance(argument, syntax.Keyword):
-        cure = f"write {words[0]}={argument.span.text}" if words else ""
-        raise SpecError(Finding("E202", "a parameter needs its name", argument.span, takes, cure))
+        written = f"{words[0]}={argument.span.text}" if words else ""
+        edit = Fix(argument.span, written) if words else None
+        cure = f"write {written}" if words else ""
+        raise SpecError(Finding("E202", "a parameter needs its name", argument.span, takes, cure, edit=edit))
     parameter = declaration.parameter(argument.name.text)
     if parameter is None:
         message = f"{declaration.name} has no parameter '{argument.name.text}'"

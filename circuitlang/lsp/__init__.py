@@ -4,6 +4,7 @@
 - `documents`: open buffers, the files they include, and their analysis.
 - `positions`: places in a text as editors count them.
 - `diagnostics`: the findings of the compiler.
+- `actions`: edits that correct mistakes.
 - `context`: the statement before the cursor; `names`: the names that a file defines and includes.
 - `tree`: the nodes of the syntax at a place.
 - `hover`: what a word stands for; `last_results`: results of earlier runs.

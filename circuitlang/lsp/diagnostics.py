@@ -20,10 +20,11 @@ _SEVERITIES = {Severity.ERROR: types.DiagnosticSeverity.Error, Severity.WARNING:
 
 def diagnostics(analysis: Analysis) -> list[types.Diagnostic]:
     """Return the diagnostics of a text. Mistakes of an included file stand at the statement that includes it."""
-    return [_diagnostic(finding, analysis) for finding in analysis.findings]
+    return [diagnostic(finding, analysis) for finding in analysis.findings]
 
 
-def _diagnostic(finding: Finding, analysis: Analysis) -> types.Diagnostic:
+def diagnostic(finding: Finding, analysis: Analysis) -> types.Diagnostic:
+    """Return the diagnostic of a finding about a text or about a file that it includes."""
     span = finding.span or Span(analysis.source, 0, 0)
     related: list[types.DiagnosticRelatedInformation] = []
     message = f"{finding.message}: {finding.label}" if finding.label else finding.message

@@ -123,6 +123,10 @@ class Documents:
         self._analyses[uri] = analysis, states
         return analysis
 
+    def findings(self, source: Source) -> Sequence[Finding]:
+        """Return the findings of a text that is in no buffer, with the files that it includes as they are open."""
+        return Analysis(source, include(parse(source), self.read)).findings
+
     def _state(self, path: Path) -> str | _Stamp:
         """Return what changes when an included file does."""
         uri = self.uri(path)

@@ -19,6 +19,7 @@ from pygls.protocol import LanguageServerProtocol, lsp_method
 
 from circuitlang.base.diagnostics import CircuitError, reason
 from circuitlang.lsp import navigation
+from circuitlang.lsp.actions import code_actions
 from circuitlang.lsp.completion import TRIGGERS, complete
 from circuitlang.lsp.diagnostics import diagnostics
 from circuitlang.lsp.documents import Analysis, Documents, to_path
@@ -194,6 +195,13 @@ def links(ls: Server, params: types.DocumentLinkParams) -> list[types.DocumentLi
     return None
 
 
+def quick_fixes(ls: Server, params: types.CodeActionParams) -> list[types.CodeAction] | None:
+    """Answer with the edits that correct mistakes in a stretch of the buffer."""
+    with suppress(CircuitError):
+        return code_actions(ls.documents, params.text_document.uri, params.range)
+    return None
+
+
 # The functions that answer, and the options of their features.
 HANDLERS: dict[str, tuple[Callable[..., Any], Any]] = {
     types.TEXT_DOCUMENT_DID_OPEN: (opened, None),
@@ -211,6 +219,10 @@ HANDLERS: dict[str, tuple[Callable[..., Any], Any]] = {
     types.TEXT_DOCUMENT_PREPARE_RENAME: (renameable, None),
     types.TEXT_DOCUMENT_RENAME: (rename, types.RenameOptions(prepare_provider=True)),
     types.TEXT_DOCUMENT_DOCUMENT_LINK: (links, None),
+    types.TEXT_DOCUMENT_CODE_ACTION: (
+        quick_fixes,
+        types.CodeActionOptions([types.CodeActionKind.QuickFix, types.CodeActionKind.SourceFixAll]),
+    ),
     types.TEXT_DOCUMENT_COMPLETION: (completion, types.CompletionOptions(trigger_characters=list(TRIGGERS))),
 }
 # Those that may take long, and run beside the others.

@@ -7,13 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from lsprotocol import types
 
 from circuitlang.lsp import navigation
+from circuitlang.lsp.actions import code_actions
 from circuitlang.lsp.completion import complete
 from circuitlang.lsp.diagnostics import diagnostics
 from circuitlang.lsp.documents import Analysis, Documents
 from circuitlang.lsp.formatting import folding_ranges, format_edits
 from circuitlang.lsp.hover import hover
+from circuitlang.lsp.positions import position
 from tests.conftest import ROOT
 from tests.helpers.language_client import LanguageClient
 
@@ -24,11 +27,19 @@ FEATURES: list[Callable[[Analysis, int], object]] = [
     hover,
     navigation.renameable,
     lambda analysis, _: diagnostics(analysis),
+    lambda analysis, offset: actions(analysis, offset),
     lambda analysis, _: folding_ranges(analysis),
     lambda analysis, _: format_edits(analysis.source),
     lambda analysis, _: navigation.symbols(analysis),
     lambda analysis, _: navigation.links(analysis, Documents()),
 ]
+
+
+def actions(analysis: Analysis, offset: int) -> None:
+    place, documents, uri = position(analysis.source, offset), Documents(), "untitled:a"
+    documents.open(uri, analysis.source.text)
+    if offset % 5 == 0:
+        code_actions(documents, uri, types.Range(place, place))
 
 
 @pytest.mark.parametrize("path", SPECS, ids=[str(path.relative_to(ROOT)) for path in SPECS])
