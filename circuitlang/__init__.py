@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from circuitlang.base.diagnostics import CircuitError, InputError, OutputError, SpecError
 from circuitlang.base.source import Source
@@ -54,7 +54,7 @@ def run(
     spec: str | Path,
     out: str | Path = "runs",
     allow_code: bool = False,
-    visualise: bool = False,
+    visualise: bool | int | Literal["none", "all"] = False,
     *,
     model: nn.Module | None = None,
     images: Mapping[str, object] | None = None,
@@ -74,7 +74,8 @@ def run(
         spec: A spec or plan file (a Path, or a string that ends in .circuit or .yaml), or the text of a spec.
         out: Folder for the results.
         allow_code: Run the Python file of a `model python(...)`.
-        visualise: Visualise every channel of a circuit, not only the feature.
+        visualise: Channels to visualise: "all" (or True), a number of those of the strongest paths, or "none", not even
+            the feature. By default the feature alone.
         model: A module in place of the model that a spec names. It is left as it is.
         images: Image sets by the names that the spec has for them: float tensors or arrays [N, C, H, W], which are
             network inputs; lists of PIL images or paths; data sets or loaders of any of these, with or without labels.
@@ -166,7 +167,12 @@ def preserve(
 
 
 def _options(
-    allow_code: bool, visualise: bool, device: str, batch_size: int | None, fast: bool, render: Rendering | None
+    allow_code: bool,
+    visualise: bool | int | str,
+    device: str,
+    batch_size: int | None,
+    fast: bool,
+    render: Rendering | None,
 ) -> Options:
     from circuitlang.engine.runtime.jobs import Options
 

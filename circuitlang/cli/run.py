@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from circuitlang.plan.compiled import CompiledPlan
     from circuitlang.results.types import Summary
 
+# The values of --visualise.
+_COUNT = re.compile(r"none|all|\d+")
+
 
 @dataclass(frozen=True)
 class Output:
@@ -42,13 +46,28 @@ class Output:
         return self.progress != "json" and self.detail != "quiet"
 
 
-@click.command()
+class _Run(click.Command):
+    """The command, in which `--visualise` without a value stands for all."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        pairs = zip(args, [*args[1:], ""], strict=True)
+        bare = [word == "--visualise" and not _COUNT.fullmatch(following) for word, following in pairs]
+        return super().parse_args(
+            ctx, [f"{word}=all" if alone else word for word, alone in zip(args, bare, strict=True)]
+        )
+
+
+@click.command(cls=_Run)
 @click.argument("specs", nargs=-1, metavar="[SPEC]...", type=PATH, shell_complete=completion.specs)
 @click.option("-e", "text", metavar="TEXT", help="Run this text instead of a file; its paths are relative to here.")
 @click.option("--out", default="runs", show_default=True, type=PATH, help="Folder for the results.")
 @skip_unreadable
 @click.option("--locked", is_flag=True, help="Fail if spec, weights or images differ from the lock file.")
-@click.option("--visualise", is_flag=True, help="Visualise every channel of a circuit, not only the feature.")
+@click.option(
+    "--visualise",
+    metavar="[none|all|N]",
+    help="Visualise every channel, those of the N strongest paths, or nothing; by default the feature alone.",
+)
 @click.option(
     "--render",
     type=click.Choice(["none", "diagram", "all"]),
@@ -91,7 +110,7 @@ def run(
     out: Path,
     skip_unreadable: bool,
     locked: bool,
-    visualise: bool,
+    visualise: str | None,
     render: str,
     jobs: int,
     device: str,
@@ -128,7 +147,7 @@ def run(
             work = WorkSelection(only, shard, jobs)
             recording.start(compiled, work)
             options = Options(
-                skip_unreadable, allow_code, visualise, device, batch_size, fast, render, recording, force
+                skip_unreadable, allow_code, visualise or False, device, batch_size, fast, render, recording, force
             )
             output = Output(progress, detail or "")
             _run(compiled, out / recording.name, options, lock, work, output)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +24,7 @@ from circuitlang.results.manifest import SUMS, written
 from circuitlang.results.split import Split
 from circuitlang.results.types import ChannelSources, Circuit, KeptKernels, LayerEdit, Result, Summary
 from circuitlang.results.validation import sound_circuit, sound_split, sound_summary
+from circuitlang.results.visualised_channels import FEATURE, channel_budget
 
 _KERNEL = ("target", "source", "score", "weight", "effective")
 _CHANGE = ("rows", "gain", "offset")
@@ -123,11 +125,12 @@ def _unchanged(folder: Path, name: str, content: bytes) -> None:
         raise InputError(Finding("E312", f"{folder / name} was changed", None, label, _AGAIN))
 
 
-def visualised(folder: Path) -> bool:
-    """Return whether the diagram of a finished circuit has a feature visualisation of each channel."""
+def visualised(folder: Path) -> int:
+    """Return the number of channels of which the diagram of a finished circuit has feature visualisations."""
     with suppress(OSError):
-        return b'data-visualised="all"' in read_plain(folder / "diagram.html")[:200]
-    return False
+        match = re.search(rb'data-visualised="(all|\d+)"', read_plain(folder / "diagram.html")[:200])
+        return channel_budget(match[1].decode()) if match else FEATURE
+    return FEATURE
 
 
 def circuits(folder: Path) -> list[Path]:

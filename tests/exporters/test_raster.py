@@ -99,8 +99,23 @@ def test_a_finished_circuit_is_done_again_where_only_its_channels_are_missing(tm
     assert cached == [False, True, False, True, True]
 
 
-def test_the_command_line_asks(here):
+@pytest.mark.parametrize(
+    ("words", "word"),
+    [
+        (["tiny.circuit", "--visualise"], "all"),
+        (["--visualise", "tiny.circuit"], "all"),
+        (["--visualise", "2", "tiny.circuit"], "2"),
+        (["tiny.circuit", "--visualise", "999"], "all"),
+        (["tiny.circuit", "--visualise", "0"], "feature"),
+        (["tiny.circuit", "--visualise=none"], "none"),
+    ],
+)
+def test_the_command_line_asks(here, monkeypatch, words, word):
+    monkeypatch.setattr("circuitlang.engine.visuals.feature_visualisation.STEPS", 1)
     (here / "tiny.circuit").write_text(SPEC)
-    done = CliRunner().invoke(main, ["run", "tiny.circuit", "--visualise"])
+    done = CliRunner().invoke(main, ["run", *words])
     assert done.exit_code == 0, done.output
-    assert 'data-visualised="all"' in (here / "runs" / "tiny" / "tiny" / "diagram.html").read_text()
+    page = (here / "runs" / "tiny" / "tiny" / "diagram.html").read_text()
+    assert f'data-visualised="{word}"' in page
+    assert ("feature visualisation (of 2)" in page) is (word == "2")
+    assert ('name="view"' in page) is (word in ("all", "2"))

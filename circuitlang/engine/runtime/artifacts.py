@@ -17,16 +17,29 @@ from numpy.typing import NDArray
 from torch import fx
 
 from circuitlang.base.diagnostics import CircuitError, reason
+from circuitlang.engine.cache import tensor_cache
+from circuitlang.engine.cache.tensor_cache import ScoreCache
 from circuitlang.engine.circuits.builder import Builder
 from circuitlang.engine.circuits.extraction.packing import pack
 from circuitlang.engine.circuits.extraction.verification import CHECKED, verify
 from circuitlang.engine.runtime.jobs import Job, PreparedRun
 from circuitlang.engine.visuals import activation_maps, contributions, exemplars, path_fidelity
 from circuitlang.engine.visuals.feature_visualisation import visualise
+from circuitlang.engine.visuals.stored_images import StoredImages
+from circuitlang.plan.model import digest
 from circuitlang.plugins.protocols import Edits, Masks
 from circuitlang.results.outputs import MODULE
 from circuitlang.results.rendering import needs
-from circuitlang.results.types import Circuit, Fidelity, FidelityExamples, PathFidelity, Result, Summary
+from circuitlang.results.types import (
+    Circuit,
+    FeatureVisualisations,
+    Fidelity,
+    FidelityExamples,
+    PathFidelity,
+    Result,
+    Summary,
+)
+from circuitlang.results.visualised_channels import NOTHING, channel_budget, strongest_channels
 
 T = TypeVar("T")
 # A module that computes something else is a mistake that the numbers may have too.
@@ -91,13 +104,16 @@ def complete(
     shown = subnetwork, job.test or job.train, found.strength, found.circuit, found.edits
     carried: tuple[NDArray[np.float32], ...] = attempt("contributions", partial(contributions.collect, *shown), ())
     maps = attempt("activation maps", partial(activation_maps.collect, *shown), None)
-    visualisations = attempt(
-        "visualisations",
-        lambda: visualise(
-            subnetwork, found.edits, found.circuit, preprocess, plan.seed, options.visualise, options.track
-        ),
-        None,
-    )
+    count = channel_budget(options.visualise)
+    stored = StoredImages(_cache(prepared, job))
+
+    def visualised() -> FeatureVisualisations | None:
+        if count == NOTHING:
+            return None
+        channels = strongest_channels(found.circuit, carried, count)
+        return visualise(subnetwork, found.edits, channels, preprocess, plan.seed, options.track, stored)
+
+    visualisations = attempt("visualisations", visualised, None)
     builder = Builder.of(plan, subnetwork, job.train)
     paths = partial(path_fidelity.collect, builder, found.circuit, found.edits, carried, found.judge)
     alone: tuple[PathFidelity, ...] = attempt("path fidelity", paths, ())
@@ -112,4 +128,12 @@ def complete(
         contributions=carried,
         path_fidelity=alone,
         visualisations=visualisations,
+    )
+
+
+def _cache(prepared: PreparedRun, job: Job) -> ScoreCache:
+    """Return where images that were made in the network are stored, for all of its circuits."""
+    made_by = *job.provenance.versions.values(), job.provenance.precision
+    return tensor_cache.responses(
+        digest(f"visualised {prepared.plan.model}".encode()), prepared.weights, prepared.structure, *made_by
     )

@@ -44,6 +44,7 @@ from circuitlang.plugins.protocols import CRITERIA
 from circuitlang.results.outputs import MODULE, asked_formats
 from circuitlang.results.run_listener import SILENT, RunListener, tracker
 from circuitlang.results.types import Part, Provenance
+from circuitlang.results.visualised_channels import FEATURE, channel_budget
 
 # The images of each set, and the problems of those that were left out.
 Sets = dict[str, tuple[ImageSet, list[str]]]
@@ -58,7 +59,7 @@ class Options:
     Attributes:
         skip_unreadable: Skip broken images; otherwise they stop the run.
         allow_code: Run the Python file that a model statement names.
-        visualise: Visualise every channel of a circuit, not only the feature.
+        visualise: Channels to visualise beside the feature: a number, "all" (or True), or "none", with no feature.
         device: cpu, cuda, cuda:N, mps or auto.
         batch_size: Images per batch; None for as many as suit the device.
         fast: Score in TF32.
@@ -69,7 +70,7 @@ class Options:
 
     skip_unreadable: bool = False
     allow_code: bool = False
-    visualise: bool = False
+    visualise: bool | int | str = False
     device: str = "auto"
     batch_size: int | None = None
     fast: bool = False
@@ -87,6 +88,7 @@ class Options:
     def __post_init__(self) -> None:
         # A word from Python or from the environment is checked before anything is computed. Raises InputError.
         asked_formats(self.render)
+        channel_budget(self.visualise)
 
 
 @dataclass(frozen=True)
@@ -157,9 +159,9 @@ class PreparedRun:
         compared = any(name in circuits for circuits in self.plan.comparisons)
         return asked | {MODULE} if compared else asked
 
-    def visualises(self, job: Job) -> bool:
-        """Return whether every channel of a circuit is to be visualised, on the page that shows it."""
-        return self.options.visualise and "diagram_html" in self.formats(job)
+    def visualises(self, job: Job) -> int:
+        """Return the number of channels to visualise on the page of a circuit."""
+        return channel_budget(self.options.visualise) if "diagram_html" in self.formats(job) else FEATURE
 
 
 @dataclass(frozen=True)

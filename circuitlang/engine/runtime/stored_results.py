@@ -14,20 +14,21 @@ from circuitlang.results.outcomes import CircuitOutcome, SplitOutcome
 from circuitlang.results.reader import read, read_split, read_summary, visualised
 from circuitlang.results.rendering import due, missing_formats
 from circuitlang.results.split import SplitResult
+from circuitlang.results.visualised_channels import FEATURE
 
 
-def stored(job: Job, folder: Path, visualise: bool = False) -> list[CircuitOutcome | SplitOutcome]:
+def stored(job: Job, folder: Path, channels: int = FEATURE) -> list[CircuitOutcome | SplitOutcome]:
     """Return the stored outcomes of a job if they are those that would be computed, else none.
 
-    A split has outcomes if all of its circuits have. With `visualise`, circuits count whose channels were visualised.
+    A split has outcomes if all of its circuits have. Circuits count if as many `channels` were visualised.
     """
     place, identity = folder / job.plan.id, job.provenance.identity
     with suppress(InputError):
         if job.plan.into is None or job.part:
-            return [_circuit(place, identity, visualise)]
+            return [_circuit(place, identity, channels)]
         split = read_split(place)
         if split.provenance.identity == identity and not damage(place):
-            circuits = [_circuit(folder / kind.id, kind.identity, visualise) for kind in split.kinds]
+            circuits = [_circuit(folder / kind.id, kind.identity, channels) for kind in split.kinds]
             return [*circuits, SplitOutcome(SplitResult(split), place, cached=True)]
     return []
 
@@ -74,9 +75,9 @@ def lacking(outcomes: Sequence[CircuitOutcome | SplitOutcome]) -> list[Finding]:
     return found
 
 
-def _circuit(place: Path, identity: str, visualise: bool) -> CircuitOutcome:
+def _circuit(place: Path, identity: str, channels: int) -> CircuitOutcome:
     """Return a stored circuit. Raises InputError if it is missing, damaged, or another one."""
-    if not is_stored(place, identity) or (visualise and not visualised(place)) or damage(place):
+    if not is_stored(place, identity) or visualised(place) < channels or damage(place):
         raise InputError(Finding("E312", f"{place} holds another circuit"))
     return CircuitOutcome(read(place), place, cached=True)
 

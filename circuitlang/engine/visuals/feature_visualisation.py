@@ -8,7 +8,10 @@ its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import groupby
+from operator import itemgetter
 
 import numpy as np
 import torch
@@ -22,10 +25,12 @@ from circuitlang.engine.graph.channel_nodes import ChannelNode
 from circuitlang.engine.graph.receptive_field import Box, aligned_crop, receptive_field
 from circuitlang.engine.graph.targets import Target
 from circuitlang.engine.images.preprocessing import shown, shown_range
+from circuitlang.engine.visuals.stored_images import NOT_STORED, StoredImages
 from circuitlang.plugins.preprocess import Preprocess
 from circuitlang.plugins.progress import TrackProgress
 from circuitlang.plugins.protocols import Edits
-from circuitlang.results.types import Circuit, FeatureVisualisations
+from circuitlang.results.connections import Channel
+from circuitlang.results.types import FeatureVisualisations
 
 STEPS = 32
 RATE = 0.045  # of Adam, in spectrum coefficients
@@ -46,16 +51,17 @@ Objective = Callable[[Tensor], Tensor]
 def visualise(
     subnetwork: TargetSubnetwork,
     edits: Edits,
-    circuit: Circuit,
+    channels: Sequence[Channel],
     preprocess: Preprocess,
     seed: int,
-    channels: bool,
     track: TrackProgress,
+    stored: StoredImages = NOT_STORED,
 ) -> FeatureVisualisations:
-    """Images for the feature, and, if asked for, for every channel with an effective kernel.
+    """Images for the feature, and for some channels, which are layer by layer.
 
     A unit is excited at one position, the middle of its map where the target names none, and the part of the image
     that this position sees is shown. The same `seed` makes the same images.
+    Those of channels in the network are `stored`.
     """
     pictures = [
         _in_network(subnetwork, preprocess, seed),
@@ -63,12 +69,19 @@ def visualise(
     ]
     feature = _cuts(subnetwork, preprocess, pictures, subnetwork.target.step.name, position(subnetwork.target))
     images: dict[tuple[int, int], NDArray[np.uint8]] = {}
-    batches = list(_batches(circuit)) if channels else []
+    settings = f"{preprocess} {seed} {STEPS} {RATE} {SIZE}"
+    batches = list(_batches(channels))
     for number, batch in track(iter(batches), "visualising channels", len(batches)):
         node = subnetwork.nodes[subnetwork.layers[number].path]
-        objective = of_channels(subnetwork, node, batch)
-        pictures = [_made(subnetwork, version, preprocess, seed, objective, len(batch)) for version in (None, edits)]
-        both = _cuts(subnetwork, preprocess, pictures, node, _middle(subnetwork.graph.steps[node]))
+
+        def cuts(version: Edits | None, members: Sequence[int], node: str = node) -> NDArray[np.uint8]:
+            objective = of_channels(subnetwork, node, members)
+            pictures = _made(subnetwork, version, preprocess, seed, objective, len(members))
+            both = _cuts(subnetwork, preprocess, [pictures], node, _middle(subnetwork.graph.steps[node]))
+            return np.concatenate(both)
+
+        network = stored.of(node, settings, batch, partial(cuts, None))
+        both = np.stack([network, cuts(edits, batch)])
         images |= {(number, channel): both[:, place] for place, channel in enumerate(batch)}
     return FeatureVisualisations(feature[:, 0], images)
 
@@ -171,14 +184,14 @@ def of_feature(subnetwork: TargetSubnetwork) -> Objective:
     return lambda images: strong(images).mean(1)
 
 
-def of_channels(subnetwork: TargetSubnetwork, node: str, channels: list[int]) -> Objective:
+def of_channels(subnetwork: TargetSubnetwork, node: str, channels: Sequence[int]) -> Objective:
     """Return the objective of one channel of a step for each image."""
 
     def maps(images: Tensor) -> Tensor:
         return as_maps(subnetwork.differentiable_values(images, {node})[node], subnetwork.graph.steps[node])
 
     strong = _excited(subnetwork, node, _middle(subnetwork.graph.steps[node]), maps)
-    return lambda images: strong(images)[torch.arange(len(channels)), channels]
+    return lambda images: strong(images)[torch.arange(len(channels)), list(channels)]
 
 
 def _excited(
@@ -214,9 +227,9 @@ def same(seen: Callable[[Tensor], Tensor], whole: Callable[[Tensor], Tensor], su
     return bool(torch.allclose(one, other, rtol=1e-3, atol=1e-4 * float(other.abs().max())))
 
 
-def _batches(circuit: Circuit) -> Iterator[tuple[int, list[int]]]:
-    """The channels with an effective kernel, layer by layer, a few at a time."""
-    for number, kernels in enumerate(circuit.kernels):
-        channels = np.unique(kernels.target[kernels.effective]).tolist()
-        for start in range(0, len(channels), BATCH):
-            yield number, channels[start : start + BATCH]
+def _batches(channels: Sequence[Channel]) -> Iterator[tuple[int, list[int]]]:
+    """The channels of a layer, a few at a time, by the layer's number."""
+    for layer, members in groupby(channels, key=itemgetter(0)):
+        numbers = [channel for _, channel in members]
+        for start in range(0, len(numbers), BATCH):
+            yield layer, numbers[start : start + BATCH]

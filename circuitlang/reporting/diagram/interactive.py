@@ -18,6 +18,7 @@ from circuitlang.reporting.diagram.sprites import photograph
 from circuitlang.reporting.diagram.svg import clean
 from circuitlang.results.connections import DRAWN, connections
 from circuitlang.results.types import Result
+from circuitlang.results.visualised_channels import visualised_word
 
 _FOLDER = Path(__file__).with_name("page")
 # The parts of the script, in the order in which they run.
@@ -51,20 +52,13 @@ def interactive(result: Result) -> str:
         if scenes
         else [],
         vision=visualisations is not None,
-        visualised=_visualised(result),
+        visualised=visualised_word(result),
         data=Markup(_json(data)),
         script=Markup(script),
         style=Markup(style),
         script_hash=_hash(script),
         style_hash=_hash(style),
     )
-
-
-def _visualised(result: Result) -> str:
-    """Return what has been visualised: every channel (`all`), the feature alone (`feature`), or nothing (`none`)."""
-    if result.visualisations is None:
-        return "none"
-    return "all" if result.visualisations.channels or not result.summary.effective else "feature"
 
 
 def _json(data: PageData) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +32,7 @@ from circuitlang.engine.visuals.feature_visualisation import ascend, of_feature,
 from circuitlang.plan.model import Model
 from circuitlang.plugins.preprocess import Preprocess
 from circuitlang.plugins.progress import no_progress
+from circuitlang.results.visualised_channels import strongest_channels
 from tests.engine.attribution.test_criteria import assert_scores, naive_actgrad, naive_snip
 from tests.engine.visuals.test_activation_maps import thinned
 from tests.engine.visuals.test_exemplars import circuit
@@ -342,9 +342,7 @@ def test_crops_and_made_pictures_are_in_colour_for_a_person(inner: int) -> None:
     found = circuit(subnetwork)
     crops = collect(subnetwork, pictures, found)
     assert {crop.shape for crop in crops.values()} == {(64, 64, 3)}
-    visions = partial(visualise, subnetwork, thinned(subnetwork), found, preprocess, channels=True, track=no_progress)(
-        seed=0
-    )
+    visions = visualise(subnetwork, thinned(subnetwork), strongest_channels(found, ()), preprocess, 0, no_progress)
     assert visions.target.shape == (2, SHOWN, SHOWN, 3)
     with subnetwork.edited(None):
         before, after = (ascend(of_feature(subnetwork), preprocess, 1, 0, steps) for steps in (0, 30))

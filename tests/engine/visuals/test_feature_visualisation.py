@@ -21,6 +21,7 @@ from circuitlang.engine.visuals.feature_visualisation import (
 )
 from circuitlang.plugins.preprocess import Preprocess
 from circuitlang.plugins.progress import no_progress
+from circuitlang.results.visualised_channels import strongest_channels as every
 from tests.engine.visuals.test_activation_maps import thinned
 from tests.engine.visuals.test_exemplars import PREPROCESS, circuit
 from tests.helpers.toy_networks import SIZE as SIDE
@@ -72,7 +73,7 @@ def test_what_one_picture_is_does_not_depend_on_the_others():
 def test_the_same_seed_makes_the_same_pictures():
     _, subnetwork = made(Residual, "head", 2)
     found = partial(
-        visualise, subnetwork, thinned(subnetwork), circuit(subnetwork), PREPROCESS, channels=True, track=no_progress
+        visualise, subnetwork, thinned(subnetwork), every(circuit(subnetwork), ()), PREPROCESS, track=no_progress
     )
     one, same, other = found(seed=1), found(seed=1), found(seed=2)
     assert np.array_equal(one.target, same.target)
@@ -84,14 +85,14 @@ def test_the_same_seed_makes_the_same_pictures():
 def test_every_channel_is_drawn_when_asked_for():
     _, subnetwork = made(Branches, "head", 4)
     whole = circuit(subnetwork)
-    asked = visualise(subnetwork, thinned(subnetwork), whole, PREPROCESS, 0, True, no_progress)
+    asked = visualise(subnetwork, thinned(subnetwork), every(whole, ()), PREPROCESS, 0, no_progress)
     assert set(asked.channels) == {
         (number, channel) for number, kernels in enumerate(whole.kernels) for channel in kernels.target.tolist()
     }
     assert {pictures.shape for pictures in asked.channels.values()} == {(2, SIZE, SIZE, 3)}
     assert asked.target.shape == (2, SIZE, SIZE, 3)
     assert not np.array_equal(asked.target[0], asked.target[1])
-    assert visualise(subnetwork, thinned(subnetwork), whole, PREPROCESS, 0, False, no_progress).channels == {}
+    assert visualise(subnetwork, thinned(subnetwork), [], PREPROCESS, 0, no_progress).channels == {}
 
 
 def test_a_position_is_excited_where_it_is():
@@ -106,7 +107,7 @@ def test_the_network_is_left_as_it_was():
     module, subnetwork = made(Residual, "head", 2)
     x = torch.randn(2, 3, SIDE, SIDE)
     before = subnetwork.feature(x)
-    visualise(subnetwork, thinned(subnetwork), circuit(subnetwork), PREPROCESS, 0, True, no_progress)
+    visualise(subnetwork, thinned(subnetwork), every(circuit(subnetwork), ()), PREPROCESS, 0, no_progress)
     assert torch.equal(subnetwork.feature(x), before)
     assert all(parameter.grad is None for parameter in module.parameters())
 

@@ -1,0 +1,62 @@
+"""The channels that a run visualises."""
+
+from dataclasses import replace
+
+import pytest
+
+from circuitlang.base.diagnostics import InputError
+from circuitlang.results.connections import DRAWN, connections
+from circuitlang.results.types import FeatureVisualisations
+from circuitlang.results.visualised_channels import (
+    EVERY,
+    FEATURE,
+    NOTHING,
+    channel_budget,
+    strongest_channels,
+    visualised_word,
+)
+from tests.reporting.diagram.test_interactive import seen, strands
+
+
+@pytest.mark.parametrize(
+    ("asked", "count"),
+    [(False, FEATURE), (True, EVERY), ("all", EVERY), ("none", NOTHING), (0, 0), (1, 1), ("12", 12), (10**30, EVERY)],
+)
+def test_words_and_numbers(asked, count):
+    assert channel_budget(asked) == count
+
+
+@pytest.mark.parametrize("asked", ["some", -1, "-3", "1.5", ""])
+def test_other_words_are_refused(asked):
+    with pytest.raises(InputError) as caught:
+        channel_budget(asked)
+    (finding,) = caught.value.findings
+    assert finding.code == "E367"
+
+
+def test_the_target_is_first_and_then_the_channels_of_the_most_influence():
+    circuit = strands().circuit
+    every = strongest_channels(circuit, ())
+    assert every == sorted({(layer, each) for layer, kept in enumerate(circuit.kernels) for each in kept.target})
+    shown = connections(circuit, DRAWN).strongest
+    through = {channel: sum(one.influence for one in shown if one.source == channel) for channel in every}
+    order = []
+    for count in range(len(every) + 1):
+        chosen = strongest_channels(circuit, (), count)
+        assert chosen == sorted(chosen)
+        assert set(order) < set(chosen) or not chosen
+        order += set(chosen) - set(order)
+    assert set(order) == set(every)
+    assert order[0] == (2, 6)
+    influences = [through[channel] for channel in order[1:]]
+    assert influences == sorted(influences, reverse=True)
+    assert strongest_channels(circuit, (), len(every) + 5) == every
+
+
+def test_a_page_says_how_many_there_are():
+    made = seen(strands())
+    visions = made.visualisations.channels
+    for count, word in ((0, "feature"), (2, "2"), (len(visions), "all")):
+        some = FeatureVisualisations(made.visualisations.target, dict(list(visions.items())[:count]))
+        assert visualised_word(replace(made, visualisations=some)) == word
+    assert visualised_word(strands()) == "none"
