@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from itertools import pairwise
 from typing import Any
 
@@ -17,6 +17,9 @@ from circuitlang.compiler.grammar import parser
 from circuitlang.compiler.limits import MOST_MISTAKES
 from circuitlang.compiler.recovery import broken_clause
 from circuitlang.compiler.syntax_cures import statement_cure, syntax_cure, syntax_edit
+
+# Trees of statements by their text, each with the place at which it was read.
+Trees = MutableMapping[str, tuple[int, Tree[Token]]]
 
 STATEMENTS = (
     "model",
@@ -74,13 +77,17 @@ _SCAN = re.compile(
 )
 
 
-def parse(source: Source) -> syntax.File:
-    """Read every statement of a source; never raises for what the text says, mistakes are findings."""
+def parse(source: Source, trees: Trees | None = None) -> syntax.File:
+    """Read every statement of a source; never raises for what the text says, mistakes are findings.
+
+    `trees` holds statements that were read before, and receives those of this source: the text of an editor, which
+    changes in one statement at a time, is read faster with them.
+    """
     statements: list[syntax.Statement] = []
     findings: list[Finding] = []
     broken: set[str] = set()
     for start, end, mistake in _split(source):
-        statement, mistakes = (None, [mistake]) if mistake else _statement(source, start, end)
+        statement, mistakes = (None, [mistake]) if mistake else _statement(source, start, end, trees)
         findings.extend(mistakes)
         if statement is None:
             broken.add(_about(source.text[start:end]))
@@ -133,18 +140,24 @@ def _stretch(text: str, start: int, end: int, mistake: Finding | None) -> Iterat
         yield start, end, mistake
 
 
-def _statement(source: Source, start: int, end: int) -> tuple[syntax.Statement | None, list[Finding]]:
+def _statement(
+    source: Source, start: int, end: int, trees: Trees | None
+) -> tuple[syntax.Statement | None, list[Finding]]:
     """Read a statement; where clauses can't be read, the statement without them, and a mistake for each of them."""
     word = _FIRST.match(source.text, start, end)
     if word and word[1] not in STATEMENTS:
         return None, [_unknown(source, word.start(1), word[1], end)]
     text, mistakes = source.text, list[Finding]()
+    if trees is not None and (known := trees.get(text[start:end])) is not None:
+        return _node(source, known[1], start - known[0]), []
     while len(mistakes) < _MOST_OF_A_STATEMENT:
         try:
             tree = parser().parse(TextSlice(text, start, end))
         except UnexpectedInput as error:
             mistakes.append(_explain(source, start, end, error))
         else:
+            if trees is not None and not mistakes:
+                trees[text[start:end]] = start, tree
             node: syntax.Statement = _node(source, tree)
             return (_incomplete(node) if mistakes else node), mistakes
         # Spaces in place of a clause keep the places of all others.
@@ -272,10 +285,13 @@ def _spaces(statement: syntax.Statement) -> Iterator[Finding]:
             yield Finding("E007", "a target is written without spaces", span, "LAYER:CHANNEL", cure, edit=edit)
 
 
-def _node(source: Source, tree: Tree[Token]) -> Any:
-    """Build the node of a tree from the nodes in it, or from its word where its rule is one word."""
-    nodes = [_node(source, child) if isinstance(child, Tree) else child for child in tree.children]
-    span = Span(source, _start(nodes[0]), _end(nodes[-1]))
+def _node(source: Source, tree: Tree[Token], shift: int = 0) -> Any:
+    """Build the node of a tree from the nodes in it, or from its word where its rule is one word.
+
+    `shift` is the distance to the place at which the tree was read.
+    """
+    nodes = [_node(source, child, shift) if isinstance(child, Tree) else child for child in tree.children]
+    span = Span(source, _start(nodes[0], shift), _end(nodes[-1], shift))
     if tree.data in _WORDS:
         return _WORDS[tree.data](span, nodes[0])
     # Tokens that are left in the tree are keywords or punctuation.
@@ -283,12 +299,12 @@ def _node(source: Source, tree: Tree[Token]) -> Any:
     return _NODES[tree.data](span, *parts)
 
 
-def _start(node: syntax.Node | Token) -> int:
-    return node.start_pos or 0 if isinstance(node, Token) else node.span.start
+def _start(node: syntax.Node | Token, shift: int) -> int:
+    return (node.start_pos or 0) + shift if isinstance(node, Token) else node.span.start
 
 
-def _end(node: syntax.Node | Token) -> int:
-    return node.end_pos or 0 if isinstance(node, Token) else node.span.end
+def _end(node: syntax.Node | Token, shift: int) -> int:
+    return (node.end_pos or 0) + shift if isinstance(node, Token) else node.span.end
 
 
 def _feature(span: Span, *nodes: syntax.Term | Token) -> syntax.Feature:

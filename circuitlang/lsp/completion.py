@@ -54,6 +54,13 @@ def complete(analysis: Analysis, offset: int) -> list[types.CompletionItem]:
     return _items(_words(analysis, here, written), analysis, offset, written)
 
 
+def warm_up() -> None:
+    """Read the declarations of all extensions, so that no keystroke waits for them."""
+    known = vocabulary()
+    for declarations in (known.criteria, known.ablations, known.metrics, known.models):
+        list(declarations.values())
+
+
 def _items(offered: Iterable[Word], analysis: Analysis, offset: int, written: str) -> list[types.CompletionItem]:
     source = analysis.source
     place = types.Range(position(source, offset - len(written)), position(source, offset))

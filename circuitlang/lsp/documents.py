@@ -16,12 +16,14 @@ from circuitlang.base.source import Source, resolved
 from circuitlang.compiler import syntax
 from circuitlang.compiler.checker import check
 from circuitlang.compiler.includes import include
-from circuitlang.compiler.parser import parse
+from circuitlang.compiler.parser import Trees, parse
 from circuitlang.compiler.sources import open_included
 from circuitlang.lsp.positions import offset
 from circuitlang.pipeline import vocabulary
 from circuitlang.plan.compiled import CompiledPlan
 
+# Statements that are kept to be read faster.
+_TREES = 20_000
 # Modification time and size of a file; None for one that can't be looked at.
 _Stamp = tuple[int, int] | None
 
@@ -53,6 +55,7 @@ class Documents:
     """The buffers of an editor by URI; a file that isn't open is read from the disk."""
 
     _texts: dict[str, str] = field(default_factory=dict)
+    _trees: Trees = field(default_factory=dict)
     _analyses: dict[str, tuple[Analysis, dict[Path, str | _Stamp]]] = field(default_factory=dict)
 
     @property
@@ -119,13 +122,15 @@ class Documents:
             states[path] = self._state(path)
             return self.read(path)
 
-        analysis = Analysis(source, include(parse(source), opened))
+        if len(self._trees) > _TREES:
+            self._trees.clear()
+        analysis = Analysis(source, include(parse(source, self._trees), opened))
         self._analyses[uri] = analysis, states
         return analysis
 
     def findings(self, source: Source) -> Sequence[Finding]:
         """Return the findings of a text that is in no buffer, with the files that it includes as they are open."""
-        return Analysis(source, include(parse(source), self.read)).findings
+        return Analysis(source, include(parse(source, self._trees), self.read)).findings
 
     def _state(self, path: Path) -> str | _Stamp:
         """Return what changes when an included file does."""

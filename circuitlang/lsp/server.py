@@ -20,7 +20,7 @@ from pygls.protocol import LanguageServerProtocol, lsp_method
 from circuitlang.base.diagnostics import CircuitError, reason
 from circuitlang.lsp import navigation
 from circuitlang.lsp.actions import code_actions
-from circuitlang.lsp.completion import TRIGGERS, complete
+from circuitlang.lsp.completion import TRIGGERS, complete, warm_up
 from circuitlang.lsp.diagnostics import diagnostics
 from circuitlang.lsp.documents import Analysis, Documents, to_path
 from circuitlang.lsp.formatting import folding_ranges, format_edits
@@ -85,6 +85,11 @@ class Server(LanguageServer):
             with suppress(CircuitError):
                 found = diagnostics(self.documents.analysis(uri))
                 self.text_document_publish_diagnostics(types.PublishDiagnosticsParams(uri, found))
+
+
+def started(_ls: Server, _params: types.InitializedParams) -> None:
+    """Read what the first keystroke would wait for."""
+    warm_up()
 
 
 def opened(ls: Server, params: types.DidOpenTextDocumentParams) -> None:
@@ -204,6 +209,7 @@ def quick_fixes(ls: Server, params: types.CodeActionParams) -> list[types.CodeAc
 
 # The functions that answer, and the options of their features.
 HANDLERS: dict[str, tuple[Callable[..., Any], Any]] = {
+    types.INITIALIZED: (started, None),
     types.TEXT_DOCUMENT_DID_OPEN: (opened, None),
     types.TEXT_DOCUMENT_DID_CHANGE: (changed, None),
     types.TEXT_DOCUMENT_DID_SAVE: (saved, None),
@@ -226,4 +232,4 @@ HANDLERS: dict[str, tuple[Callable[..., Any], Any]] = {
     types.TEXT_DOCUMENT_COMPLETION: (completion, types.CompletionOptions(trigger_characters=list(TRIGGERS))),
 }
 # Those that may take long, and run beside the others.
-_SLOW = (hovered, references, rename, workspace_symbols)
+_SLOW = (hovered, quick_fixes, references, rename, workspace_symbols)

@@ -1,0 +1,76 @@
+"""What a keystroke costs the language server in a file of 500 statements: `python benchmarks/lsp.py`.
+
+Letters of a clause are typed at places all over the file. A keystroke is the change of the buffer, its analysis, and
+the completion that an editor asks for; the mistakes of the buffer are computed when typing pauses, and are timed apart.
+Each time is a ratio to that of parsing the file once, taken right before, so that whatever else the machine does slows
+both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from statistics import median
+
+from lsprotocol import types
+
+from circuitlang.base.source import Source
+from circuitlang.compiler.parser import parse
+from circuitlang.lsp.completion import complete, warm_up
+from circuitlang.lsp.documents import Documents
+from circuitlang.lsp.positions import position
+
+STATEMENTS = 500
+TYPED = " refill=none"
+URI = "file:///nowhere/many.circuit"
+
+
+def spec() -> str:
+    """A file of 500 statements, no two alike."""
+    circuits = (
+        f"circuit c{number} = preserve conv5:{number % 64} on dogs keep<={1 + number % 40}% "
+        f"criterion=force(steps={5 + number % 3}) seed={number}"
+        for number in range(STATEMENTS - 1)
+    )
+    return "\n".join(["images dogs = images/dogs/*", *circuits, ""])
+
+
+def seconds(action: Callable[[], object]) -> float:
+    """Return how long an action takes."""
+    before = time.perf_counter()
+    action()
+    return time.perf_counter() - before
+
+
+def typed(documents: Documents, line: int, count: int) -> None:
+    """Type the next letter of the clause at the end of a line, of which `count` letters are there, and complete."""
+    source = documents.source(URI)
+    place = position(source, source.start(line + 1) + len(source.line(line + 1)))
+    change = types.TextDocumentContentChangePartial(types.Range(place, place), TYPED[count])
+    documents.change(URI, [change])
+    analysis = documents.analysis(URI)
+    complete(analysis, analysis.source.start(line + 1) + len(analysis.source.line(line + 1)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--lines", type=int, default=10, help="lines that are typed in")
+    options = parser.parse_args()
+    warm_up()
+    documents = Documents()
+    documents.open(URI, spec())
+    documents.analysis(URI)
+    keystrokes, mistakes = [], []
+    for line in range(1, STATEMENTS, STATEMENTS // options.lines):
+        for count in range(len(TYPED)):
+            once = seconds(lambda: parse(Source("many.circuit", documents.source(URI).text)))
+            keystrokes.append(seconds(lambda line=line, count=count: typed(documents, line, count)) / once)
+        mistakes.append(seconds(lambda: documents.analysis(URI).findings) / once)
+    print(f"relative to parsing {STATEMENTS} statements  median   worst")
+    for name, ratios in (("a keystroke", keystrokes), ("the mistakes, in a pause", mistakes)):
+        print(f"{name:<36}{median(ratios):>6.2f}{max(ratios):>8.2f}")
+
+
+if __name__ == "__main__":
+    main()
