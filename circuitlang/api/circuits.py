@@ -17,6 +17,7 @@ from circuitlang.api.frames import framed
 from circuitlang.base.diagnostics import Finding, InputError, listing
 from circuitlang.compiler.sources import open_source
 from circuitlang.results.types import ChannelSources, Circuit, KeptKernels, Result, Summary
+from circuitlang.results.verdict import Verdict, verdict
 
 if TYPE_CHECKING:
     import networkx
@@ -94,6 +95,16 @@ class LoadedCircuit:
         from circuitlang.api.plots import circuit_axes
 
         return circuit_axes(self.result, axes)
+
+    @property
+    def verdict(self) -> Verdict:
+        """The verdict on the circuit in a word, as in the headline of its report.
+
+        Examples:
+            >>> circuit.verdict
+            'preserved'
+        """
+        return verdict(self.summary)
 
     @property
     def notes(self) -> list[str]:

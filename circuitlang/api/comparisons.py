@@ -61,7 +61,7 @@ class LoadedComparison:
 
         Examples:
             >>> comparison.pearson.round(2).tolist()
-            [[1.0, 0.98], [0.98, 1.0]]
+            [[1.0, 0.99], [0.99, 1.0]]
         """
         pearson = np.full((len(self.circuits),) * 2, np.nan)
         np.fill_diagonal(pearson, 1.0)
@@ -78,7 +78,7 @@ class LoadedComparison:
 
         Examples:
             >>> comparison.to_frame().round(2).values.tolist()
-            [['conv5_34-annealed-0.05', 'sketch', 0.4, 0.98]]
+            [['conv5_34-annealed-0.05', 'sketch', 0.4, 0.99]]
         """
         from circuitlang.api.tables import comparison_frame
 

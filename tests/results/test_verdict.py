@@ -63,6 +63,11 @@ CASES = {
     "a lower bound": (summary(measured(0.4), clauses=" pearson>=0.3"), "preserved"),
     "a bound of another metric": (summary(measured(0.95), clauses=" r2>=0.97"), "preserved"),
     "constant": (replace(summary(measured(0.0, error=0.0, r2=0.0)), unheard=True), "constant"),
+    "one number": (replace(summary(measured(0.0, error=0.05, r2=-1.0)), responses=1), "preserved"),
+    "two numbers, no better": (replace(summary(measured(1.0, error=0.4)), responses=2), "no better than a baseline"),
+    "one number, in part": (replace(summary(measured(0.0, error=0.2, r2=-1.0)), responses=1), "partly"),
+    "one number, little": (replace(summary(measured(1.0, error=0.6)), responses=1), "not preserved"),
+    "three numbers": (replace(summary(measured(0.0, error=0.05)), responses=3), "not preserved"),
     "contrasted": (
         summary(measured(0.95), magnitude=0.94, criterion="taylor", clauses=" contrast=images/cats/*"),
         "preserved",

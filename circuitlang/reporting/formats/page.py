@@ -24,7 +24,7 @@ from circuitlang.reporting.terminal.circuit_report import strongest
 from circuitlang.reporting.text import circuit_sentences, verdict_sentences
 from circuitlang.results.outputs import output_format
 from circuitlang.results.types import ExampleImage, Result
-from circuitlang.results.verdict import verdict
+from circuitlang.results.verdict import decisive, verdict
 
 # Above and below zero, as in the diagram; how strong is how opaque, so that zero is neutral on light and dark.
 _ABOVE, _BELOW = (217, 95, 14), (44, 118, 190)
@@ -48,7 +48,7 @@ def page(result: Result) -> dict[str, bytes]:
     """The report as a page, `report.html`: fidelity, search, layers and provenance with charts, the diagram, and the
     images that are preserved best and worst. It needs no other file and no network."""
     summary, examples = result.summary, result.fidelity_examples
-    metric = "pearson" if "pearson" in summary.judged.metrics else min(summary.judged.metrics)
+    metric = decisive(summary) if decisive(summary) in summary.judged.metrics else min(summary.judged.metrics)
     svg = diagram(result)["diagram.svg"].decode()
     correlated = int(np.isfinite(examples.pictures).sum()) if examples else 0
     baselines = (*summary.baselines, "without")

@@ -17,7 +17,7 @@ from circuitlang.reporting.terminal.layout import Claim, ResponsiveTable, empty_
 from circuitlang.reporting.text import circuit_sentences, verdict_sentences
 from circuitlang.results.sweep import shared_metrics
 from circuitlang.results.types import Fidelity, LayerSummary, Result, Summary
-from circuitlang.results.verdict import verdict
+from circuitlang.results.verdict import decisive, merit, verdict
 
 _BAR, _NARROW = 24, 8  # of a table without and with the paths of modules
 _STRONGEST = 8
@@ -46,9 +46,9 @@ def render(result: Result, folder: Path | None = None) -> RenderableType:
 
 def brief(summary: Summary, cached: bool) -> Text:
     """Summarise a circuit in one line, marked `cached` if it was finished before."""
-    pearson = summary.judged.metrics.get("pearson", 0.0)
+    metric, value, style = _decisive(summary)
     text = Text.assemble((summary.plan.id, "bold"), "  ", _verdict(summary))
-    text.append(f", {summary.kept:,} {summary.noun}s, pearson ").append(f"{pearson:.3f}", _grade(pearson))
+    text.append(f", {summary.kept:,} {summary.noun}s, {metric} ").append(f"{value:.3f}", style)
     if not summary.effective and not summary.unheard:
         text.append(", collapsed", "yellow")
     if cached:
@@ -85,15 +85,15 @@ def _overview(summaries: Sequence[Summary], without: Collection[str]) -> Table:
 
 def claim(summary: Summary) -> RenderableType:
     """Render the verdict and the claim about a circuit, in a box."""
-    plan, fidelity = summary.plan, summary.judged
-    pearson = fidelity.metrics.get("pearson", 0.0)
+    plan = summary.plan
+    metric, value, style = _decisive(summary)
     text = _verdict(summary).append(": ")
     text.append(f"{plan.target}", "bold")
     text.append(f" of {summary.model.name}, on {circuit_sentences.images(summary)}\n", "dim")
     text.append(f"{summary.kept:,} of {summary.relevant:,} {summary.noun}s", "bold cyan")
     text.append(f" ({circuit_sentences.share(summary):.1%})", "cyan")
     text.append(f" {verdict_sentences.verb(summary)} ")
-    text.append(f"pearson {pearson:.3f}", f"bold {_grade(pearson)}")
+    text.append(f"{metric} {value:.3f}", f"bold {style}")
     for addition in claims(plan):
         text.append(f", {addition}", "bold magenta")
     text.append(f" {circuit_sentences.where(summary)}")
@@ -274,6 +274,12 @@ def _heat(weight: np.ndarray, sign: str) -> Text:
     if not len(rows):
         text.append(f"{weight.shape[0]}x{weight.shape[1]}", "dim")
     return text
+
+
+def _decisive(summary: Summary) -> tuple[str, float, str]:
+    """Return the name and the value of the metric that decides on a circuit, and the colour of its merit."""
+    name = decisive(summary)
+    return name, summary.judged.metrics.get(name, 0.0), _grade(merit(summary, summary.judged))
 
 
 def _grade(value: float) -> str:

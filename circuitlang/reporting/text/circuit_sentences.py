@@ -8,10 +8,7 @@ from circuitlang.reporting.text import verdict_sentences
 from circuitlang.reporting.text.extension_calls import without_defaults
 from circuitlang.results.assertions import failed_bounds
 from circuitlang.results.types import Provenance, Summary
-from circuitlang.results.verdict import verdict
-
-# Any two points lie on a line: with so few responses a correlation is 1 or -1.
-_FEW = 2
+from circuitlang.results.verdict import FEW, verdict
 
 
 def where(summary: Summary) -> str:
@@ -72,9 +69,9 @@ def notes(summary: Summary) -> list[str]:
         notes.append("Nothing was held out: the circuit was found and measured on one image, so others may differ.")
     elif summary.test is None:
         notes.append("Nothing was held out: fidelity is measured on the images the circuit was found on.")
-    if 0 < summary.responses <= _FEW:
+    if 0 < summary.responses <= FEW:
         numbers = "one number" if summary.responses == 1 else f"{summary.responses} numbers"
-        notes.append(f"Fidelity is measured on {numbers}: too few for a correlation, so compare the error.")
+        notes.append(f"Fidelity is measured on {numbers}: too few for a correlation, so the error decides.")
     elif summary.judged.images == 1 and "pearson_demeaned" in summary.judged.metrics:
         notes.append("pearson_demeaned is 0: of a single image nothing is left without the mean over images.")
     if summary.contrast and not summary.contrast_held_out:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from circuitlang.base.diagnostics import listing
 from circuitlang.plan.clauses import Kernels, Sparsity
 from circuitlang.results.types import Summary
-from circuitlang.results.verdict import METRIC, PRESERVED, equal_baselines, threshold, verdict
+from circuitlang.results.verdict import METRIC, PRESERVED, decisive, equal_baselines, threshold, verdict
 
 _TITLES = {"partly": "partly preserved"}
 _VERBS = {"preserved": "keep it at", "partly": "keep it in part, at", "no better than a baseline": "reach"}
@@ -33,11 +33,14 @@ def reason(summary: Summary) -> str:
             return f"No output at all, or the feature's mean, would be nearer to the feature: {numbers}."
         case "no better than a baseline":
             names = equal_baselines(summary)
-            values = listing([f"{name} {summary.baselines[name].metrics[METRIC]:.3f}" for name in names])
-            return f"A circuit of the same size by another rule reaches as much: {METRIC} of {values}."
+            metric = decisive(summary)
+            values = listing([f"{name} {summary.baselines[name].metrics[metric]:.3f}" for name in names])
+            return f"A circuit of the same size by another rule reaches as much: {metric} of {values}."
         case "partly" | "not preserved":
             least = threshold(summary.plan)
             whose = "the bound of its statement" if least != PRESERVED else "the threshold"
+            if decisive(summary) != METRIC:
+                return f"Preserved would be {decisive(summary)} {1 - least:g} or less, {whose}."
             return f"Preserved would be {METRIC} {least:g} or more, {whose}."
     return ""
 
