@@ -4,6 +4,7 @@
 - `documents`: open buffers, the files they include, and their analysis.
 - `positions`: places in a text as editors count them.
 - `diagnostics`: the findings of the compiler.
+- `lenses`: commands and results above circuits, and hints for what defaults decide; `commands`: these commands.
 - `actions`: edits that correct mistakes.
 - `context`: the statement before the cursor; `names`: the names that a file defines and includes.
 - `tree`: the nodes of the syntax at a place.

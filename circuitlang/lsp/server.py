@@ -18,13 +18,14 @@ from pygls.lsp.server import LanguageServer
 from pygls.protocol import LanguageServerProtocol, lsp_method
 
 from circuitlang.base.diagnostics import CircuitError, reason
-from circuitlang.lsp import navigation
+from circuitlang.lsp import commands, navigation
 from circuitlang.lsp.actions import code_actions
 from circuitlang.lsp.completion import TRIGGERS, complete, warm_up
 from circuitlang.lsp.diagnostics import diagnostics
 from circuitlang.lsp.documents import Analysis, Documents, to_path
 from circuitlang.lsp.formatting import folding_ranges, format_edits
 from circuitlang.lsp.hover import hover
+from circuitlang.lsp.lenses import OPEN, PLAN, RUN, hints, lenses
 from circuitlang.lsp.positions import offset
 
 # Seconds without a keystroke after which mistakes are shown.
@@ -62,6 +63,9 @@ class Server(LanguageServer):
         for method, (handler, options) in HANDLERS.items():
             self.feature(method, options)(self.thread()(handler) if handler in _SLOW else handler)
 
+        for name, command in COMMANDS.items():
+            self.command(name)(command)
+
     @property
     def folders(self) -> tuple[Path, ...]:
         """The folders that the editor has open."""
@@ -72,6 +76,11 @@ class Server(LanguageServer):
         """Return the analysis of the buffer of a request, and the place in it. Raises InputError."""
         analysis = self.documents.analysis(params.text_document.uri)
         return analysis, offset(analysis.source, params.position)
+
+    def show(self, success: bool, text: str) -> None:
+        """Show a message."""
+        kind = types.MessageType.Info if success else types.MessageType.Error
+        self.window_show_message(types.ShowMessageParams(kind, text))
 
     def renew(self, pause: float = _PAUSE) -> None:
         """Publish the diagnostics of all buffers once there was no other call for a while."""
@@ -207,6 +216,40 @@ def quick_fixes(ls: Server, params: types.CodeActionParams) -> list[types.CodeAc
     return None
 
 
+def code_lenses(ls: Server, params: types.CodeLensParams) -> list[types.CodeLens] | None:
+    """Answer with the commands and results above circuits, to editors that know the commands."""
+    with suppress(CircuitError):
+        return lenses(ls.documents.analysis(params.text_document.uri), ls.folders)
+    return None
+
+
+async def run(ls: Server, spec: str, *ids: str) -> None:
+    """Run circuits of a saved spec, and show how it ended."""
+    ls.show(*await commands.run(spec, *ids))
+    workspace = ls.client_capabilities.workspace
+    if workspace is not None and workspace.code_lens is not None and workspace.code_lens.refresh_support:
+        ls.workspace_code_lens_refresh(None)
+
+
+async def plan(ls: Server, spec: str) -> None:
+    """Show what a saved spec would compute, and the cost."""
+    ls.show(*await commands.plan(spec))
+
+
+def open_page(ls: Server, uri: str) -> None:
+    """Open the diagram of a circuit in the browser."""
+    ls.window_show_document(types.ShowDocumentParams(uri, external=True))
+
+
+def inlay_hints(ls: Server, params: types.InlayHintParams) -> list[types.InlayHint] | None:
+    """Answer with what defaults decide."""
+    with suppress(CircuitError):
+        analysis = ls.documents.analysis(params.text_document.uri)
+        start, end = (offset(analysis.source, place) for place in (params.range.start, params.range.end))
+        return hints(analysis, start, end)
+    return None
+
+
 # The functions that answer, and the options of their features.
 HANDLERS: dict[str, tuple[Callable[..., Any], Any]] = {
     types.INITIALIZED: (started, None),
@@ -225,11 +268,14 @@ HANDLERS: dict[str, tuple[Callable[..., Any], Any]] = {
     types.TEXT_DOCUMENT_PREPARE_RENAME: (renameable, None),
     types.TEXT_DOCUMENT_RENAME: (rename, types.RenameOptions(prepare_provider=True)),
     types.TEXT_DOCUMENT_DOCUMENT_LINK: (links, None),
+    types.TEXT_DOCUMENT_CODE_LENS: (code_lenses, None),
+    types.TEXT_DOCUMENT_INLAY_HINT: (inlay_hints, None),
     types.TEXT_DOCUMENT_CODE_ACTION: (
         quick_fixes,
         types.CodeActionOptions([types.CodeActionKind.QuickFix, types.CodeActionKind.SourceFixAll]),
     ),
     types.TEXT_DOCUMENT_COMPLETION: (completion, types.CompletionOptions(trigger_characters=list(TRIGGERS))),
 }
+COMMANDS: dict[str, Callable[..., Any]] = {RUN: run, PLAN: plan, OPEN: open_page}
 # Those that may take long, and run beside the others.
 _SLOW = (hovered, quick_fixes, references, rename, workspace_symbols)

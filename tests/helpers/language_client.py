@@ -85,6 +85,17 @@ class LanguageClient:
             if message.get("method") == "textDocument/publishDiagnostics" and message["params"]["uri"] == uri:
                 return message["params"]["diagnostics"]
 
+    def execute(self, command: dict) -> None:
+        """Execute a command of the server."""
+        self.request("workspace/executeCommand", {name: command[name] for name in ("command", "arguments")})
+
+    def message(self) -> str:
+        """Return the next message that the server shows."""
+        while True:
+            message = self.notifications.pop(0) if self.notifications else self._read()
+            if message.get("method") == "window/showMessage":
+                return message["params"]["message"]
+
     def _write(self, message: dict) -> None:
         content = json.dumps({"jsonrpc": "2.0", **message}).encode()
         self._process.stdin.write(b"Content-Length: %d\r\n\r\n" % len(content) + content)

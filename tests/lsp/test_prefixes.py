@@ -16,6 +16,7 @@ from circuitlang.lsp.diagnostics import diagnostics
 from circuitlang.lsp.documents import Analysis, Documents
 from circuitlang.lsp.formatting import folding_ranges, format_edits
 from circuitlang.lsp.hover import hover
+from circuitlang.lsp.lenses import hints, lenses
 from circuitlang.lsp.positions import position
 from tests.conftest import ROOT
 from tests.helpers.language_client import LanguageClient
@@ -27,6 +28,8 @@ FEATURES: list[Callable[[Analysis, int], object]] = [
     hover,
     navigation.renameable,
     lambda analysis, _: diagnostics(analysis),
+    lambda analysis, _: lenses(analysis),
+    lambda analysis, offset: hints(analysis, 0, offset),
     lambda analysis, offset: actions(analysis, offset),
     lambda analysis, _: folding_ranges(analysis),
     lambda analysis, _: format_edits(analysis.source),
