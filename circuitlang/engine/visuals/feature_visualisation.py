@@ -33,6 +33,8 @@ from circuitlang.results.connections import Channel
 from circuitlang.results.types import FeatureVisualisations
 
 STEPS = 32
+# The steps of channels, in times of these: small images need contrast.
+LONGER = 3
 RATE = 0.045  # of Adam, in spectrum coefficients
 SIZE = 64  # side of the finished images
 # Channels whose images are made at once: as many as fit in the memory of a small machine.
@@ -69,14 +71,14 @@ def visualise(
     ]
     feature = _cuts(subnetwork, preprocess, pictures, subnetwork.target.step.name, position(subnetwork.target))
     images: dict[tuple[int, int], NDArray[np.uint8]] = {}
-    settings = f"{preprocess} {seed} {STEPS} {RATE} {SIZE}"
+    settings = f"{preprocess} {seed} {LONGER * STEPS} {RATE} {SIZE}"
     batches = list(_batches(channels))
     for number, batch in track(iter(batches), "visualising channels", len(batches)):
         node = subnetwork.nodes[subnetwork.layers[number].path]
 
         def cuts(version: Edits | None, members: Sequence[int], node: str = node) -> NDArray[np.uint8]:
             objective = of_channels(subnetwork, node, members)
-            pictures = _made(subnetwork, version, preprocess, seed, objective, len(members))
+            pictures = _made(subnetwork, version, preprocess, seed, objective, len(members), LONGER)
             both = _cuts(subnetwork, preprocess, [pictures], node, _middle(subnetwork.graph.steps[node]))
             return np.concatenate(both)
 
@@ -132,10 +134,12 @@ def _made(
     seed: int,
     objective: Objective,
     count: int,
+    longer: int = 1,
 ) -> Tensor:
-    """Return images that excite an objective in the network as it is edited [count, C, H, W]."""
+    """Return images that excite an objective in the network as it is edited [count, C, H, W], in so many times the
+    usual steps."""
     with subnetwork.edited(edits):
-        return ascend(objective, preprocess, count, seed, STEPS)
+        return ascend(objective, preprocess, count, seed, longer * STEPS)
 
 
 def _cuts(
