@@ -209,12 +209,14 @@ def link_real(folder: Path) -> bool:
 
 
 def copy_diagrams(page: str, folder: Path) -> None:
-    """Copy the diagrams that a page shows from the runs of its commands; those of photographs without their images."""
+    """Copy the diagrams that a page shows from the runs of its commands; those with pieces of photographs without their
+    images."""
     for match in _DIAGRAM.finditer(page):
         drawn = folder / "runs" / match["run"] / match["circuit"] / "diagram.svg"
         if drawn.exists():
             svg = drawn.read_text(encoding="utf-8")
-            if "photos/" in folder.joinpath(f"{match['run']}.circuit").read_text(encoding="utf-8"):
+            photos = "photos/" in folder.joinpath(f"{match['run']}.circuit").read_text(encoding="utf-8")
+            if photos and 'data-visualised="all"' not in drawn.with_suffix(".html").read_text(encoding="utf-8"):
                 svg = re.sub("<image[^>]*>", "", svg)
             target = ROOT / "docs" / match[0]
             target.parent.mkdir(exist_ok=True)
