@@ -6,10 +6,15 @@ from lsprotocol import types
 
 from circuitlang.base.diagnostics import Finding, Fix
 from circuitlang.base.source import Span
+from circuitlang.compiler import syntax
 from circuitlang.compiler.fixes import fix_source, improves
 from circuitlang.lsp.diagnostics import diagnostic
 from circuitlang.lsp.documents import Analysis, Documents
+from circuitlang.lsp.names import layers, model
 from circuitlang.lsp.positions import offset, position, span_range
+
+# A command of the server.
+LOOK = "circuitlang.lookAtModel"
 
 
 def code_actions(documents: Documents, uri: str, stretch: types.Range) -> list[types.CodeAction]:
@@ -26,7 +31,19 @@ def code_actions(documents: Documents, uri: str, stretch: types.Range) -> list[t
     ]
     if any(finding.fix for finding in analysis.findings):
         actions += _fix_all(analysis, documents, uri)
-    return actions
+    return actions + _looks(analysis, start, end)
+
+
+def _looks(analysis: Analysis, start: int, end: int) -> list[types.CodeAction]:
+    """Offer to load the model of a statement whose layers are not known."""
+    statements = (node for node in analysis.file.statements if isinstance(node, syntax.Model))
+    statement = next((node for node in statements if _touches(node.span, analysis, start, end)), None)
+    named = model(analysis.file)
+    if statement is None or named is None or layers(analysis.file) is not None:
+        return []
+    title, written = f"Look at {named.name} once, so that its layers are known", statement.call.span.text
+    command = types.Command(title, LOOK, arguments=[analysis.source.name, written])
+    return [types.CodeAction(title, command=command)]
 
 
 def _touches(span: Span | None, analysis: Analysis, start: int, end: int) -> bool:

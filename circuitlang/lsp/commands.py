@@ -1,4 +1,4 @@
-"""Commands of code lenses: a run or a forecast of a saved spec, in a process of its own."""
+"""Commands that need torch or take long, in a process of their own: a run, its forecast, a look at a model."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ async def run(spec: str, *ids: str) -> tuple[bool, str]:
 async def plan(spec: str) -> tuple[bool, str]:
     """Forecast the run of a spec; return whether it can be run and the end of what is said."""
     return await _call(Path(spec), "plan", Path(spec).name)
+
+
+async def look_at(spec: str, model: str) -> tuple[bool, str]:
+    """Load a model once, so that its layers are known; return whether it could be, and the end of what is said."""
+    return await _call(Path(spec), "layers", model)
 
 
 async def _call(spec: Path, *arguments: str) -> tuple[bool, str]:

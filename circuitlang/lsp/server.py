@@ -19,7 +19,7 @@ from pygls.protocol import LanguageServerProtocol, lsp_method
 
 from circuitlang.base.diagnostics import CircuitError, reason
 from circuitlang.lsp import commands, navigation
-from circuitlang.lsp.actions import code_actions
+from circuitlang.lsp.actions import LOOK, code_actions
 from circuitlang.lsp.completion import TRIGGERS, complete, warm_up
 from circuitlang.lsp.diagnostics import diagnostics
 from circuitlang.lsp.documents import Analysis, Documents, to_path
@@ -236,6 +236,14 @@ async def plan(ls: Server, spec: str) -> None:
     ls.show(*await commands.plan(spec))
 
 
+async def look_at(ls: Server, spec: str, model: str) -> None:
+    """Load a model once, and renew what depends on its layers."""
+    success, text = await commands.look_at(spec, model)
+    ls.show(success, f"the layers of {model} are known" if success else text)
+    ls.documents.forget()
+    ls.renew(0)
+
+
 def open_page(ls: Server, uri: str) -> None:
     """Open the diagram of a circuit in the browser."""
     ls.window_show_document(types.ShowDocumentParams(uri, external=True))
@@ -276,6 +284,6 @@ HANDLERS: dict[str, tuple[Callable[..., Any], Any]] = {
     ),
     types.TEXT_DOCUMENT_COMPLETION: (completion, types.CompletionOptions(trigger_characters=list(TRIGGERS))),
 }
-COMMANDS: dict[str, Callable[..., Any]] = {RUN: run, PLAN: plan, OPEN: open_page}
+COMMANDS: dict[str, Callable[..., Any]] = {RUN: run, PLAN: plan, OPEN: open_page, LOOK: look_at}
 # Those that may take long, and run beside the others.
 _SLOW = (hovered, quick_fixes, references, rename, workspace_symbols)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from lsprotocol import types
 
 from circuitlang.lsp.actions import code_actions
 from circuitlang.lsp.documents import Documents
+from tests.helpers.language_client import LanguageClient
 
 WRONG = "# \U0001f415\npreserve conv9:34 on images/dogs/* keep=5% criterion=snpi\n"
 
@@ -46,3 +48,27 @@ def test_no_fix_where_none_is_known() -> None:
 def test_a_mistake_of_an_included_file_is_fixed_there(tmp_path: Path) -> None:
     tmp_path.joinpath("shared.circuit").write_text("images dogs = images/dogs/* limt=3\n")
     assert actions('include "shared.circuit"\npreserve conv5:34 on dogs keep<=5%\n', 0, 0, 20, tmp_path) == []
+
+
+MODEL = "model squeezenet1_1(num_classes=7, weights=none)\npreserve features.0:99 on images/dogs/* keep<=5%\n"
+
+
+def test_an_unknown_model_can_be_looked_at() -> None:
+    (look,) = actions(MODEL, 0, 3, 3)
+    assert look.title == "Look at squeezenet1_1 once, so that its layers are known"
+    assert actions(MODEL, 1, 3, 3) == []
+    assert actions("model bundled.doodle\n", 0, 3, 3) == []
+
+
+@pytest.mark.slow
+def test_a_look_at_a_model_finds_mistakes_in_its_layers(here: Path) -> None:
+    uri = here.joinpath("a.circuit").as_uri()
+    with LanguageClient(here, CIRCUITLANG_CACHE=str(here)) as client:
+        client.open(uri, MODEL)
+        assert client.diagnostics(uri) == []
+        start = {"line": 0, "character": 0}
+        asked = {"textDocument": {"uri": uri}, "range": {"start": start, "end": start}, "context": {"diagnostics": []}}
+        (look,) = client.request("textDocument/codeAction", asked)
+        client.execute(look["command"])
+        assert client.message() == "the layers of squeezenet1_1(num_classes=7, weights=none) are known"
+        assert [mistake["code"] for mistake in client.diagnostics(uri)] != []
