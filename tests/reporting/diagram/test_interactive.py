@@ -584,6 +584,21 @@ def test_made_pictures_are_shown_through_the_network_and_the_circuit(show):
     assert page.locator(".circuit-node g[visibility=visible]").count() == 0
 
 
+def test_channels_that_are_not_visualised_keep_their_crops(show):
+    made = seen(strands())
+    assert made.visualisations is not None
+    some = replace(made.visualisations, channels={(1, 3): made.visualisations.channels[1, 3]})
+    page = show(replace(made, visualisations=some))
+    views = page.locator("#views")
+    expect(views).to_contain_text("feature visualisation (of 1)")
+    page.locator("input[name=view][value='vision']").check(force=True)
+    covered = "g[visibility=visible] .overlay image"
+    assert node(page, "conv2:3").locator(covered).count() == 1
+    assert node(page, "conv2:2").locator(covered).count() == 0
+    page = show(replace(made, visualisations=replace(some, channels={})))
+    assert page.locator("#views").count() == 0
+
+
 def test_without_pictures_nothing_speaks_of_them(show):
     page = show(strands())
     for absent in ("#images", "#inside", "#views", "#feature"):
