@@ -17,7 +17,7 @@ from circuitlang.results.reader import read_summary
 from circuitlang.results.types import Summary
 from circuitlang.results.verdict import METRIC, verdict
 
-# The folder of results, where the command line is not told another.
+# The default of `--out`.
 _RUNS = "runs"
 
 

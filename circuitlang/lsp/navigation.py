@@ -82,7 +82,7 @@ def rename(
     for place, use in everywhere(name.key, documents, folders):
         spans.setdefault(place, []).append(use.span)
     _verify(documents, spans, new)
-    edits = {place: [types.TextEdit(span_range(span), new) for span in found] for place, found in spans.items()}
+    edits = {place: [types.TextEdit(span_range(span), new) for span in uses] for place, uses in spans.items()}
     return types.WorkspaceEdit(changes=edits)
 
 
@@ -118,7 +118,7 @@ def _symbol(node: syntax.Statement) -> types.DocumentSymbol:
 
 def workspace_symbols(documents: Documents, query: str, folders: tuple[Path, ...]) -> list[types.WorkspaceSymbol]:
     """Return the names that are defined in the specs of the folders and contain the letters of a query."""
-    found: list[types.WorkspaceSymbol] = []
+    named: list[types.WorkspaceSymbol] = []
     for uri in spec_uris(documents, folders):
         try:
             file = documents.analysis(uri).file
@@ -128,8 +128,8 @@ def workspace_symbols(documents: Documents, query: str, folders: tuple[Path, ...
             if known.file is file and query.lower() in known.name.lower():
                 kind = _KINDS.get(type(known.node), types.SymbolKind.Function)
                 place = types.Location(uri, span_range(known.node.name.span))
-                found.append(types.WorkspaceSymbol(location=place, name=known.name, kind=kind))
-    return found
+                named.append(types.WorkspaceSymbol(location=place, name=known.name, kind=kind))
+    return named
 
 
 def links(analysis: Analysis, documents: Documents, folders: tuple[Path, ...] = ()) -> list[types.DocumentLink]:

@@ -91,7 +91,7 @@ def _names(value: syntax.Value) -> Iterator[syntax.Name]:
 
 def occurrence_at(file: syntax.File, offset: int) -> Occurrence | None:
     """Return the name at a place of a file."""
-    return next((found for found in occurrences(file) if found.span.start <= offset <= found.span.end), None)
+    return next((name for name in occurrences(file) if name.span.start <= offset <= name.span.end), None)
 
 
 def everywhere(key: Key, documents: Documents, folders: tuple[Path, ...]) -> Iterator[tuple[str, Occurrence]]:
@@ -100,7 +100,7 @@ def everywhere(key: Key, documents: Documents, folders: tuple[Path, ...]) -> Ite
     for uri in spec_uris(documents, (*beside, *folders)):
         with suppress(CircuitError):
             file = documents.analysis(uri).file
-            yield from ((uri, found) for found in occurrences(file) if found.key == key)
+            yield from ((uri, name) for name in occurrences(file) if name.key == key)
 
 
 def spec_uris(documents: Documents, folders: tuple[Path, ...]) -> list[str]:

@@ -92,8 +92,8 @@ class Server(LanguageServer):
         """Publish the diagnostics of all buffers: one may include another."""
         for uri in self.documents.uris:
             with suppress(CircuitError):
-                found = diagnostics(self.documents.analysis(uri))
-                self.text_document_publish_diagnostics(types.PublishDiagnosticsParams(uri, found))
+                mistakes = diagnostics(self.documents.analysis(uri))
+                self.text_document_publish_diagnostics(types.PublishDiagnosticsParams(uri, mistakes))
 
 
 def started(_ls: Server, _params: types.InitializedParams) -> None:

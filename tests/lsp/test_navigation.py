@@ -60,9 +60,9 @@ def words(documents: Documents, locations: list[types.Location]) -> list[tuple[s
 )
 def test_definition(folder: Path, text: str, expected: tuple[str, int, str]) -> None:
     documents = Documents()
-    found = navigation.definition(documents, *place(folder, text))
-    assert found is not None
-    assert words(documents, [found]) == [expected]
+    location = navigation.definition(documents, *place(folder, text))
+    assert location is not None
+    assert words(documents, [location]) == [expected]
 
 
 def test_words_without_a_definition(folder: Path) -> None:
@@ -87,8 +87,8 @@ def test_references_across_files(folder: Path, text: str) -> None:
 def test_circuits_of_other_files_have_nothing_to_do_with_one(folder: Path) -> None:
     folder.joinpath("other.circuit").write_text(SPEC)
     documents = Documents()
-    found = words(documents, navigation.references(documents, *place(folder, "circuit f|ace"), (folder,)))
-    assert found == [("spec.circuit", line, "face") for line in (2, 3, 3, 4)]
+    uses = words(documents, navigation.references(documents, *place(folder, "circuit f|ace"), (folder,)))
+    assert uses == [("spec.circuit", line, "face") for line in (2, 3, 3, 4)]
 
 
 def renamed(documents: Documents, edit: types.WorkspaceEdit | None) -> dict[str, str]:
@@ -135,8 +135,8 @@ def test_symbols(folder: Path) -> None:
         ('include "shared.circuit" as shared', 0), ("own", 1), ("face", 2),
         ("compare face[keep=0.01], face[keep=0.05]", 3), ("expect face.train.pearson >= 0.9", 4),
     ]  # fmt: skip
-    found = navigation.workspace_symbols(documents, "O", (folder,))
-    assert sorted(symbol.name for symbol in found) == ["dogs", "most", "own"]
+    named = navigation.workspace_symbols(documents, "O", (folder,))
+    assert sorted(symbol.name for symbol in named) == ["dogs", "most", "own"]
 
 
 def test_links(folder: Path) -> None:

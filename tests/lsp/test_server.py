@@ -102,7 +102,7 @@ def test_each_request_is_answered(client: LanguageClient, tmp_path: Path) -> Non
     assert uses == [definition, {"uri": uri, "range": extent(1, 36, 40)}]
     assert client.request("textDocument/prepareRename", at) == extent(1, 36, 40)
     edit = client.request("textDocument/rename", {**at, "newName": "puppies"})
-    assert [each["newText"] for each in edit["changes"][uri]] == ["puppies", "puppies"]
+    assert [change["newText"] for change in edit["changes"][uri]] == ["puppies", "puppies"]
     assert "images dogs" in client.request("textDocument/hover", at)["contents"]["value"]
     assert client.request("textDocument/completion", at)["items"][0]["label"] == "dogs"
     formatting = {**document, "options": {"tabSize": 4, "insertSpaces": True}}
