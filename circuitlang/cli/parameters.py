@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,9 @@ import click
 
 from circuitlang.base.source import Source, unfit
 from circuitlang.compiler.sources import open_source
+
+# The values of --visualise.
+_COUNT = re.compile(r"none|all|\d+")
 
 
 class SafePath(click.Path):
@@ -20,10 +25,26 @@ class SafePath(click.Path):
         return super().convert(value, param, ctx)
 
 
+class VisualisingCommand(click.Command):
+    """A command in which `--visualise` without a value stands for all."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        pairs = itertools.zip_longest(args, args[1:], fillvalue="")
+        bare = [word == "--visualise" and not _COUNT.fullmatch(following) for word, following in pairs]
+        return super().parse_args(
+            ctx, [f"{word}=all" if alone else word for word, alone in zip(args, bare, strict=True)]
+        )
+
+
 PATH = SafePath(path_type=Path)
 FILE = SafePath(path_type=Path, dir_okay=False)
 
 allow_code = click.option("--allow-code", is_flag=True, help="Run the Python file that a model statement names.")
+visualise = click.option(
+    "--visualise",
+    metavar="[none|all|N]",
+    help="Visualise every channel, N of those of the strongest paths, or nothing; by default the feature alone.",
+)
 skip_unreadable = click.option("--skip-unreadable", is_flag=True, help="Skip unreadable images.")
 
 

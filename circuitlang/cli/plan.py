@@ -10,14 +10,14 @@ import click
 
 from circuitlang.cli import completion
 from circuitlang.cli.console import display, exit_on_findings, print_findings, stdout
-from circuitlang.cli.parameters import PATH, allow_code, read_source
+from circuitlang.cli.parameters import PATH, VisualisingCommand, allow_code, read_source, visualise
 
 if TYPE_CHECKING:
     from circuitlang.plan.compiled import CompiledPlan
     from circuitlang.results.forecast import Forecast
 
 
-@click.command()
+@click.command(cls=VisualisingCommand)
 @click.argument("spec", required=False, type=PATH, shell_complete=completion.specs)
 @click.option("-e", "text", metavar="TEXT", help="Plan this text instead of a file.")
 @click.option("--out", default="runs", show_default=True, type=PATH, help="Folder that has the results.")
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @click.option("--schema", "style", flag_value="schema", help="Print the JSON Schema of the YAML; no SPEC is needed.")
 @click.option("-o", "output", type=PATH, help="Write the plan's YAML to this file.")
 @click.option("--fast", is_flag=True, help="Forecast `run --fast`.")
+@visualise
 @allow_code
 def plan(
     spec: Path | None,
@@ -34,6 +35,7 @@ def plan(
     style: str | None,
     output: Path | None,
     fast: bool,
+    visualise: str | None,
     allow_code: bool,
 ) -> None:
     """Show what a SPEC would compute, what is finished, and the cost."""
@@ -56,7 +58,7 @@ def plan(
         from circuitlang.engine.runtime.jobs import Options
 
         with display() as shown:
-            options = Options(allow_code=allow_code, fast=fast, listener=shown.listener)
+            options = Options(allow_code=allow_code, visualise=visualise or False, fast=fast, listener=shown.listener)
             forecast = pipeline.forecast(compiled, out / pipeline.run_name(source), options)
         _print_forecast(forecast, as_json=style == "json")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,16 @@ from circuitlang.base.diagnostics import CircuitError, Finding
 from circuitlang.base.source import Source
 from circuitlang.cli import completion
 from circuitlang.cli.console import STYLES, display, exit_on_findings, print_findings
-from circuitlang.cli.parameters import FILE, PATH, allow_code, read_source, require_file, skip_unreadable
+from circuitlang.cli.parameters import (
+    FILE,
+    PATH,
+    VisualisingCommand,
+    allow_code,
+    read_source,
+    require_file,
+    skip_unreadable,
+    visualise,
+)
 from circuitlang.cli.recorder import recorded
 from circuitlang.compiler.sources import spec_files
 
@@ -25,9 +33,6 @@ if TYPE_CHECKING:
     from circuitlang.engine.runtime.work_selection import WorkSelection
     from circuitlang.plan.compiled import CompiledPlan
     from circuitlang.results.types import Summary
-
-# The values of --visualise.
-_COUNT = re.compile(r"none|all|\d+")
 
 
 @dataclass(frozen=True)
@@ -46,28 +51,13 @@ class Output:
         return self.progress != "json" and self.detail != "quiet"
 
 
-class _Run(click.Command):
-    """The command, in which `--visualise` without a value stands for all."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        pairs = zip(args, [*args[1:], ""], strict=True)
-        bare = [word == "--visualise" and not _COUNT.fullmatch(following) for word, following in pairs]
-        return super().parse_args(
-            ctx, [f"{word}=all" if alone else word for word, alone in zip(args, bare, strict=True)]
-        )
-
-
-@click.command(cls=_Run)
+@click.command(cls=VisualisingCommand)
 @click.argument("specs", nargs=-1, metavar="[SPEC]...", type=PATH, shell_complete=completion.specs)
 @click.option("-e", "text", metavar="TEXT", help="Run this text instead of a file; its paths are relative to here.")
 @click.option("--out", default="runs", show_default=True, type=PATH, help="Folder for the results.")
 @skip_unreadable
 @click.option("--locked", is_flag=True, help="Fail if spec, weights or images differ from the lock file.")
-@click.option(
-    "--visualise",
-    metavar="[none|all|N]",
-    help="Visualise every channel, those of the N strongest paths, or nothing; by default the feature alone.",
-)
+@visualise
 @click.option(
     "--render",
     type=click.Choice(["none", "diagram", "all"]),

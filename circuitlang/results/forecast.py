@@ -19,7 +19,7 @@ class Cost:
 
     `forwarded` and `returned` are how many images go forward and backward in all: for that, and to make one that
     excites the feature in the circuit, which the operations are without. The one that excites it in the network is made
-    once for all circuits of a feature, and not counted.
+    once for all circuits of a feature, and not counted. It is the same with images of channels, where these are made.
     """
 
     passes: float = 0

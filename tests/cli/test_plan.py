@@ -147,6 +147,50 @@ def test_pictures_forward_and_backward_are_as_many_as_a_sweep_sends(here, with_p
     assert (count.forward + sum(spared), count.backward) == (total.forwarded + made, total.returned + made)
 
 
+def test_images_of_channels_are_counted(here, with_pages, monkeypatch):
+    monkeypatch.setattr(feature_visualisation, "STEPS", 1)
+    from circuitlang import pipeline
+    from circuitlang.engine.runtime.jobs import Options
+
+    text = "preserve conv5:34 on images/dogs/* kernels<=each(60, 90) criterion=snip"
+    compiled = pipeline.compile_source(Source("two.circuit", text))
+    options = Options(visualise=4)
+    total = pipeline.forecast(compiled, here / "runs", options).total
+    plain = pipeline.forecast(compiled, here / "runs").total
+    assert total.forwarded - plain.forwarded == total.returned - plain.returned == 2 * 4 * 3
+    spared, layers, networks = unmeasured_parts(monkeypatch), [], []
+    same, made = feature_visualisation.same, feature_visualisation.visualise
+
+    def tried(seen, whole, subnetwork):
+        layers.append(seen)
+        return same(seen, whole, subnetwork)
+
+    def stored(subnetwork, edits, channels, *rest):
+        networks.append(channels)
+        return made(subnetwork, edits, channels, *rest)
+
+    monkeypatch.setattr(feature_visualisation, "same", tried)
+    monkeypatch.setattr("circuitlang.engine.runtime.artifacts.visualise", stored)
+    with counted() as count:
+        pipeline.run_compiled(compiled, here / "runs", options)
+    # In the network, the feature once and each channel of the two once; and for each layer two forward passes, to
+    # compare a part of an image with the whole.
+    once = 1 + 3 * len({*networks[0], *networks[1]})
+    assert [len(channels) for channels in networks] == [4, 4]
+    forward = count.forward + sum(spared)
+    assert (forward, count.backward) == (total.forwarded + once + 2 * len(layers), total.returned + once)
+
+
+@pytest.mark.parametrize(("asked", "count"), [("none", -1), ("0", 0), ("5", 15), ("all", 90), ("999", 90)])
+def test_a_plan_counts_no_more_channels_than_kernels(here, monkeypatch, asked, count):
+    monkeypatch.setattr(feature_visualisation, "STEPS", 1)
+    text = "preserve conv5:34 on images/dogs/* kernels<=30 criterion=snip"
+    plain, visualised = (
+        json.loads(call("plan", "-e", text, "--json", *words).stdout)["total"] for words in ([], ["--visualise", asked])
+    )
+    assert visualised["returned"] - plain["returned"] == visualised["forwarded"] - plain["forwarded"] == count
+
+
 def test_a_plan_says_what_is_scored_together(here):
     text = "preserve conv5:[12, 34] on images/dogs/* kernels<=each(10, 50) criterion=each(snip, gn, greedy)\n"
     text += "preserve relu3:5 on images/dogs/* kernels<=10 criterion=actgrad\n"

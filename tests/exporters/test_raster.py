@@ -99,6 +99,13 @@ def test_a_finished_circuit_is_done_again_where_only_its_channels_are_missing(tm
     assert cached == [False, True, False, True, True]
 
 
+def test_without_words_the_command_says_what_to_give():
+    for words in (["run"], ["run", "--visualise"]):
+        done = CliRunner().invoke(main, words)
+        assert done.exit_code == 2
+        assert "give a SPEC file" in done.output
+
+
 @pytest.mark.parametrize(
     ("words", "word"),
     [

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
 from circuitlang.base.diagnostics import InputError
+from circuitlang.engine.analysis.split.clustering import numbers as parts_of
 from circuitlang.engine.attribution.scorer import stage_cache
 from circuitlang.engine.cache import tensor_cache
 from circuitlang.engine.runtime.circuit_job import answered
@@ -17,12 +18,14 @@ from circuitlang.engine.runtime.jobs import Job, Options, PreparedRun, prepare
 from circuitlang.engine.runtime.model_loading import read_model
 from circuitlang.engine.runtime.stored_results import state_of
 from circuitlang.engine.runtime.work_selection import part_of
+from circuitlang.engine.visuals import feature_visualisation
 from circuitlang.plan.compiled import CompiledPlan
-from circuitlang.plan.model import Circuit
+from circuitlang.plan.model import Circuit, Plan
 from circuitlang.plugins.protocols import CRITERIA
 from circuitlang.results.forecast import CircuitForecast, Cost, Forecast, SharedStage, State
 from circuitlang.results.reader import read_split, read_summary
 from circuitlang.results.run_listener import ExpectedWork
+from circuitlang.results.visualised_channels import FEATURE, NOTHING, channel_budget
 
 # Work for a circuit beside its passes, such as its pages: about a second of one CPU core, in floating-point operations.
 _FIXED_WORK = 2e10
@@ -53,6 +56,7 @@ def forecast_run(compiled: CompiledPlan, folder: Path, options: Options) -> Fore
     plan = compiled.plan
     read = partial(read_model, plan.model, compiled.folder, options.allow_code)
     estimated = estimate(plan, compiled.folder, compiled.origins, read, options.fast)
+    estimated = replace(estimated, circuits=tuple(_visualised(estimated.circuits, plan, options)))
     possible = {circuit.id: circuit for circuit in estimated.circuits if not circuit.refused}
     existing = _existing(compiled, folder, possible, options)
     circuits = (replace(forecast, state=existing.states.get(forecast.id, "new")) for forecast in estimated.circuits)
@@ -82,6 +86,24 @@ def expected_work(prepared: PreparedRun, jobs: Sequence[Job], folder: Path) -> d
         name: ExpectedWork(cost.finding + cost.measuring + _FIXED_WORK, cost.forwarded / size)
         for name, cost in costs.items()
     }
+
+
+def _visualised(circuits: Iterable[CircuitForecast], plan: Plan, options: Options) -> Iterator[CircuitForecast]:
+    """Yield circuits with the cost of the images that are made of channels, in each circuit or part of a split.
+
+    There are at most as many channels as kernels. The images that are made in the network are stored, and not counted.
+    """
+    count = channel_budget(options.visualise)
+    for circuit, asked in zip(circuits, plan.circuits, strict=True):
+        if circuit.cost is None or count == FEATURE:
+            yield circuit
+            continue
+        parts = parts_of(None, circuit.found_on)[-1] if asked.into == "auto" else asked.into or 1
+        steps = feature_visualisation.STEPS
+        images = min(count, circuit.asked or circuit.relevant or 0) * feature_visualisation.LONGER * steps
+        # Without the feature's own where nothing is visualised.
+        images = parts * (-steps if count == NOTHING else images)
+        yield replace(circuit, cost=circuit.cost + Cost(forwarded=images, returned=images))
 
 
 def _has_result(job: Job, folder: Path) -> bool:
