@@ -181,6 +181,18 @@ def test_images_of_channels_are_counted(here, with_pages, monkeypatch):
     assert (forward, count.backward) == (total.forwarded + once + 2 * len(layers), total.returned + once)
 
 
+def test_a_finished_circuit_lacks_the_images_of_channels(here, with_pages, monkeypatch):
+    monkeypatch.setattr(feature_visualisation, "STEPS", 1)
+    text = "preserve conv5:34 on images/dogs/* kernels<=30 criterion=snip"
+    call("run", "-e", text, "--visualise", "2")
+
+    def state(*words):
+        return json.loads(call("plan", "-e", text, "--json", *words).stdout)["circuits"][0]["state"]
+
+    assert [state(), state("--visualise", "2"), state("--visualise=none")] == ["finished"] * 3
+    assert [state("--visualise", "3"), state("--visualise", "all")] == ["incomplete"] * 2
+
+
 @pytest.mark.parametrize(("asked", "count"), [("none", -1), ("0", 0), ("5", 15), ("all", 90), ("999", 90)])
 def test_a_plan_counts_no_more_channels_than_kernels(here, monkeypatch, asked, count):
     monkeypatch.setattr(feature_visualisation, "STEPS", 1)

@@ -130,7 +130,7 @@ def _existing(
     prepared = prepare(part_of(plan, circuits), compiled.folder, compiled.origins, options)
     jobs = prepared.jobs
     return _Existing(
-        states={job.plan.id: state_of(job, folder, prepared.formats(job)) for job in jobs},
+        states={job.plan.id: state_of(job, folder, prepared.formats(job), prepared.visualises(job)) for job in jobs},
         # Scores of a split are those of its parts, which aren't known before the split is.
         scored={job.plan.id for job in jobs if job.plan.into is None and _is_scored(job, possible[job.plan.id].asked)},
         responses={job.plan.id: [*answered(job)] for job in jobs},

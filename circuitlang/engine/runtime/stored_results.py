@@ -38,13 +38,15 @@ def usable(prepared: PreparedRun, job: Job, folder: Path) -> list[CircuitOutcome
     return [] if prepared.options.force else stored(job, folder, prepared.visualises(job))
 
 
-def state_of(job: Job, folder: Path, formats: Collection[str]) -> State:
-    """Compare what is in a job's folder below this one with what a run of these output formats would leave there."""
+def state_of(job: Job, folder: Path, formats: Collection[str], channels: int = FEATURE) -> State:
+    """Compare what is in a job's folder below this one with what a run of these output formats would leave there, with
+    so many `channels` visualised."""
     place = folder / job.plan.id
     if not place.is_dir():
         return "new"
     if before := stored(job, folder):
-        return "incomplete" if incomplete(before, formats) else "finished"
+        lacks = incomplete(before, formats) or not stored(job, folder, channels)
+        return "incomplete" if lacks else "finished"
     try:
         found = read_split(place) if job.plan.into is not None else read_summary(place)
     except InputError:
