@@ -321,8 +321,7 @@ def _cost(
 
 def _more_of_a_split(asked: CircuitPlan, operations: int, found_on: int, measured_on: int) -> Cost:
     """Return the extra cost of a split over a circuit: its parts share the images, so that their circuits cost together
-    what one does, but for the images that are shown of each. Where their number is open, as if there were the
-    most."""
+    what one does, but for the images that are shown of each. Where their number is open, there are the most."""
     parts = numbers(None, found_on)[-1] if asked.into == "auto" else asked.into or 1
     # Every image is scored by itself, and the circuit of all images is found.
     passes = passes_of(asked.criterion.name, asked.criterion.parameters)
@@ -381,8 +380,7 @@ class _Network:
         return self._relevant[key]
 
     def forward(self, step: ChannelNode, units: tuple[int, ...]) -> Forward:
-        """Return the operations of one image up to these channels of a step; where they are a layer's own, of this last
-        layer their rows alone are computed."""
+        """Return the operations of one image up to these channels of a step, whose layer computes only them."""
         layers = [ancestor for ancestor in self.graph.ancestors(step.name) if ancestor.layer]
         steps = {layer.name: self._row[layer.name] * layer.layer.out_channels for layer in layers if layer.layer}
         if step.layer is None:
