@@ -38,6 +38,12 @@ class Session:
         return "\n".join(self.lines)
 
 
+def _at_a_terminal() -> None:
+    """Let the terminal on standard input send signals to this process, also where tests run in the background."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 class Terminal:
     """A terminal of a size, in which a command of the project's Python runs."""
 
@@ -55,7 +61,7 @@ class Terminal:
             stderr=slave,
             env={**inherited, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TERM": "xterm-256color"},
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=_at_a_terminal,
         )
         os.close(slave)
 
