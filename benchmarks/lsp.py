@@ -1,4 +1,4 @@
-"""What a keystroke costs the language server in a file of 500 statements: `python benchmarks/lsp.py`.
+"""The cost of a keystroke to the language server in a file of 500 statements: `python benchmarks/lsp.py`.
 
 Letters of a clause are typed at places all over the file. A keystroke is the change of the buffer, its analysis, and
 the completion that an editor asks for; the mistakes of the buffer are computed when typing pauses, and are timed apart.

@@ -232,7 +232,13 @@ def _explain(source: Source, start: int, end: int, error: UnexpectedInput) -> Fi
     if not cure and "INTO" in error.accepts:
         cure = "write into 2, or into auto, after the images"
     message, edit = f"'{span.text}' is not expected here", _edit(source, start, at, stop)
+    cure = cure or did_you_mean(span.text, _keywords(error.accepts))
     return Finding("E005", message, span, _expected(error.accepts), cure, edit=edit)
+
+
+def _keywords(terminals: set[str] | None) -> list[str]:
+    """Return the words of the language among terminals of the grammar."""
+    return sorted(name.lower() for name in terminals or () if name not in _ENGLISH and not name.startswith("__"))
 
 
 def _edit(source: Source, start: int, at: int, stop: int) -> Fix | None:

@@ -296,7 +296,7 @@ SHARED = "preserve {} on images/dogs/* kernels<=each({}) criterion=annealed(pass
 
 @pytest.mark.parametrize("sizes", ["500, 40, 33", "33, 500, 40"])
 def test_passes_of_circuits_that_share_stages_are_counted_once(here, with_pages, monkeypatch, sizes):
-    """Of 6,768 kernels: three passes for each size, one more from the last rung, and one for each rung.
+    """Three passes for each size of 6,768 kernels, one more from the last rung, and one for each rung.
 
     The four images come three times in each but the base's."""
     monkeypatch.setattr(feature_visualisation, "STEPS", 1)

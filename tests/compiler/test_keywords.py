@@ -90,7 +90,7 @@ def test_pygments_and_editors_find_the_same_tokens(path: Path) -> None:
 
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
 def test_tokens_are_those_of_the_grammar(path: Path) -> None:
-    """Of every statement, apart from commas of kinds: the parser has the same words, numbers and paths."""
+    """The parser has the same words, numbers and paths of every statement, apart from commas of kinds."""
     for statement in parse(Source(path.name, path.read_text(encoding="utf-8"))).statements:
         text = statement.span.text
         parsed = [part for kind, part in highlight(text) if part.strip() and kind != "comment"]

@@ -114,10 +114,15 @@ def _file_of_files(start: Path, parts: tuple[str, ...]) -> Path | None:
 
 def _inside_archive(pattern: str, archive: Path, inside: tuple[str, ...]) -> list[Path]:
     """Return the images of an archive that the rest of a pattern names, all of them if nothing is left of it."""
-    paths = set(_walk(unpacked(archive), inside or ("**", "*")))
+    root = unpacked(archive)
+    paths = set(_walk(root, inside or ("**", "*")))
     if ".." in inside or not paths:
         label = f"{archive.name} has no such image"
-        cure = f"write {pattern}/* for its images" if inside and not _is_wild(inside[-1]) else ""
+        folders = [name for name, is_folder in _inside(root, "*") if is_folder]
+        if inside and not _is_wild(inside[-1]):
+            cure = f"write {pattern}/* for its images"
+        else:
+            cure = did_you_mean(inside[0], folders, f"it has {listing(folders)}" if folders else "")
         raise InputError(Finding("E301", f"nothing matches '{pattern}'", None, label, cure))
     return sorted(paths, key=bytes)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from rich.cells import cell_len, set_cell_size
@@ -87,12 +88,12 @@ class StatusLine(RunListener):
         return f"circuit {min(self.done + 1, self.total)}/{self.total}"
 
 
-class DrawnLine(StatusLine):
+class DrawnLine(StatusLine, ABC):
     """State of a run in a line that is drawn again whenever the state changes."""
 
+    @abstractmethod
     def draw(self) -> None:
         """Show the line in place of the one before, unless that was a moment ago."""
-        raise NotImplementedError
 
     def begun(self, run: RunStart) -> None:
         super().begun(run)

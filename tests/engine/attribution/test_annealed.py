@@ -184,7 +184,7 @@ def test_few_images_come_several_times_in_a_pass(net, path, unit, number):
 @pytest.mark.parametrize("number", [9, 30])
 @pytest.mark.parametrize(("net", "path", "unit"), [CASES[1], CASES[7], (Chain, "fc2", 1)])
 def test_a_contrast_against_a_naive_rewrite(net, path, unit, number):
-    """With fewer other images than a pass has steps, and with more; maps and single numbers."""
+    """Fewer other images than a pass has steps, and more; maps and single numbers."""
     module, every = build(net), images(26 + number)
     x, others = every[:26], every[26:]
     part = subnetwork(module, path, unit)

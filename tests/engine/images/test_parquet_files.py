@@ -89,6 +89,14 @@ def test_files_without_images_are_refused(tmp_path: Path, columns: dict[str, Any
     assert reason in refused.value.findings[0].label
 
 
+def test_a_class_that_is_not_there_is_answered_with_those_that_are(tmp_path: Path) -> None:
+    write(tmp_path / "pets.parquet", {"image": DOGS, "label": ["dogs", "cats", "dogs", "cats", "cats"]})
+    for pattern, cure in (("cat", "did you mean 'cats'?"), ("ships", "it has cats and dogs")):
+        with pytest.raises(InputError, match="E301") as refused:
+            matches(f"pets.parquet/{pattern}/*", tmp_path)
+        assert refused.value.findings[0].help == cure
+
+
 def test_damaged_files_are_refused(tmp_path: Path) -> None:
     write(tmp_path / "whole.parquet", {"image": DOGS})
     content = (tmp_path / "whole.parquet").read_bytes()

@@ -159,7 +159,7 @@ def test_the_slider_hides_the_weakest_paths_and_counts(show):
     slide(page, 1)
     # 0.6 of the target's input, and of that all but what comes from elsewhere.
     expect(page.locator("#count")).to_have_text("3 of 7 kernels, 60% of the influence")
-    # What is left is the path of the first strand.
+    # The path of the first strand is left.
     assert drawn_edges(page) == {("image", "conv1:0"), ("conv1:0", "conv2:2"), ("conv2:2", "conv3:6")}
     assert channels(page, ".hidden") == {"conv1:1", "conv2:3"}
     page.locator("#shown").focus()
@@ -200,7 +200,7 @@ def test_at_every_setting_what_is_drawn_are_whole_paths(show):
 
 
 def test_the_little_that_flows_through_many_layers_is_not_nothing(show):
-    """Of 24 layers of four channels a path carries a millionth of a millionth."""
+    """A path through 24 layers of four channels carries a millionth of a millionth."""
     kernels = [(target, source, 1.0, 1.0, True) for target in range(4) for source in range(4)]
     layers = [Made([(channel, 0, 1.0, 1.0, True) for channel in range(4)], RGB)]
     layers += [Made(kernels, fed_by(number, 4)) for number in range(24)]
@@ -260,7 +260,7 @@ def test_what_was_enlarged_stays_so_when_the_window_changes(show):
 
 
 def inside(page: Page, outer: str, inner: str) -> bool:
-    """Whether all drawn elements of a kind are within another's borders."""
+    """Return whether all drawn elements of a kind are within another's borders."""
     return page.evaluate(
         """([outer, inner]) => {
             const room = document.querySelector(outer).getBoundingClientRect();
@@ -303,7 +303,7 @@ def test_wheel_drag_and_double_click(show):
     page.mouse.move(x, y)
     page.mouse.wheel(0, -400)
     wait(page, f"document.getElementById('view').getScreenCTM().a > {1.5 * fitted}")
-    # What is under the pointer stays there.
+    # The channel under the pointer stays there.
     assert target.evaluate(middle) == pytest.approx([x, y], abs=1)
     expect(page.locator("#minimap")).to_be_visible()
     page.mouse.down()

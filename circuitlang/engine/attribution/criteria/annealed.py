@@ -144,18 +144,25 @@ def annealed(
         samples = SmallBatches(scoring.feature, ours, batch, images, seed, augment=augment)
         if samples.constant:
             return scoring.score("greedy" if scoring.contrast is None else "gn")
-        others = None
-        if scoring.contrast is not None:
-            theirs = scoring.contrast.batches("images to tell apart")
-            others = SmallBatches(scoring.feature, theirs, batch, images, seed, augment=augment, steps=samples.steps)
-            # Circuits can't be told by a correlation from a feature that is the same everywhere.
-            others = None if others.constant else others
+        others = _others(scoring, samples.steps, images, augment)
         logits = _Logits(scoring, _dimensions(samples.wanted))
         course = _course(logits.size, scoring.budget, passes)
         learning = _Learning(scoring, logits, samples, others, scale, base, course.between)
         start = learning.rung(course.rungs[:1])["logits"]
         # The mask of the base instead, where that does better.
         return logits.scores(min(learning.circuit(course, scoring.budget), start, key=learning.loss))
+
+
+def _others(scoring: Scoring, steps: int, most: int, augment: bool) -> SmallBatches | None:
+    """Return the images that the circuit is contrasted with, in so many batches, if a correlation can tell them apart.
+
+    It can't where the feature is the same everywhere.
+    """
+    if scoring.contrast is None:
+        return None
+    images, seed = scoring.contrast.batches("images to tell apart"), scoring.generator.initial_seed()
+    others = SmallBatches(scoring.feature, images, 1, most, seed, augment=augment, steps=steps)
+    return None if others.constant else others
 
 
 @dataclass(frozen=True)
