@@ -26,7 +26,7 @@ RENDER = "CIRCUITLANG_RENDER"
 # Modules that make something costly once for many tests.
 SHARING = (
     "test_api", "test_artifacts", "test_bundled", "test_comparisons", "test_docs", "test_exporters",
-    "test_extending", "test_first_session", "test_fuzz_results", "test_interactive", "test_networks",
+    "test_extending", "test_first_session", "test_fuzz_results", "test_networks",
     "test_packaging", "test_process_pool", "test_raster", "test_real", "test_report", "test_split_job",
 )  # fmt: skip
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]

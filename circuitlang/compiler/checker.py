@@ -14,6 +14,7 @@ from circuitlang.compiler import syntax, values
 from circuitlang.compiler.clauses import Clauses, read_clauses, read_value, word
 from circuitlang.compiler.expand import Variant, expand
 from circuitlang.compiler.image_sets import selection
+from circuitlang.compiler.labels import read_labels
 from circuitlang.compiler.limits import MOST, MOST_COMPARED, MOST_LETTERS, MOST_MENTIONED, MOST_OF_A_FILE, too_many
 from circuitlang.compiler.models import read_model
 from circuitlang.compiler.naming import LONGEST, ids, image_set_name
@@ -71,6 +72,7 @@ class _Check:
         self._repeats()
         circuits = self._identified()
         comparisons, expectations = self._references(scope)
+        labels = read_labels(self._file, scope)
         if self._findings.errors:
             raise SpecError((*self._findings.errors, *self._findings.warnings))
         source = self._file.source
@@ -81,6 +83,7 @@ class _Check:
             circuits=circuits,
             comparisons=comparisons,
             expectations=expectations,
+            labels=labels,
         )
         return CompiledPlan(plan, self._origins, self._findings.warnings, source.folder, source.name)
 

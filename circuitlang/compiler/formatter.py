@@ -263,6 +263,10 @@ class _Builder:
                 return ("expect ", *self.parts(measure), f" {relation} ", *self.parts(value))
             case syntax.Include(path=path, namespace=namespace):
                 return (f"include {path.span.text}" + (f" as {namespace.text}" if namespace else ""),)
+            case syntax.Label(target=target, text=text):
+                return ("label ", *self.parts(target), f" {text.span.text}")
+            case syntax.Group(text=text, target=target):
+                return (f"group {text.span.text} = ", *self.parts(target))
         return self._phrase(node)
 
     def _phrase(self, node: syntax.Node) -> Parts:

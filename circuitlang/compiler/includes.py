@@ -13,11 +13,19 @@ from circuitlang.base.source import LARGEST, Source, resolved
 from circuitlang.compiler import syntax
 from circuitlang.compiler.limits import DEEPEST_INCLUDED, MOST_INCLUDED
 from circuitlang.compiler.parser import parse
+from circuitlang.compiler.sources import LABELS, is_file
+
+# The statements of a file of labels.
+_LABELS = (syntax.Label, syntax.Group)
 
 
 def include(file: syntax.File, open_source: Callable[[Path], Source]) -> syntax.File:
-    """The file with everything it includes, directly or not; what can't be read is a finding at the include."""
+    """The file with its labels and everything it includes, directly or not; what can't be read is a finding there."""
     return _Include(open_source).all_of(file, ())
+
+
+def _stray(node: syntax.Statement) -> Finding:
+    return Finding("E128", "a file of labels has labels and groups alone", node.span, "this belongs in the spec")
 
 
 class _Include:
@@ -37,7 +45,21 @@ class _Include:
                     included[statement] = self.all_of(parse(self._source(statement, file, here)), here)
                 except CircuitError as error:
                     findings.extend(replace(finding, span=statement.path.span) for finding in error.findings)
-        return msgspec.structs.replace(file, findings=tuple(findings), included=included)
+        beside = self._labels(file)
+        if beside is not None:
+            findings += beside.findings
+            findings += (_stray(node) for node in beside.statements if not isinstance(node, _LABELS))
+        return msgspec.structs.replace(file, findings=tuple(findings), included=included, beside=beside)
+
+    def _labels(self, file: syntax.File) -> syntax.File | None:
+        """Read the file of labels of a spec: `face.labels` beside `face.circuit`."""
+        spec = Path(file.source.name)
+        if spec.suffix != ".circuit" or not is_file(path := spec.with_suffix(LABELS)):
+            return None
+        try:
+            return parse(self._open(path))
+        except CircuitError as error:
+            return syntax.File(file.source, (), tuple(error.findings))
 
     def _source(self, statement: syntax.Include, file: syntax.File, here: tuple[Path, ...]) -> Source:
         path, span = file.source.folder / statement.path.text, statement.path.span

@@ -32,6 +32,8 @@ STATEMENTS = (
     "compare",
     "expect",
     "include",
+    "label",
+    "group",
 )
 
 # Names of terminals for readers.
@@ -280,9 +282,12 @@ def _about(text: str) -> str:
 def _spaces(statement: syntax.Statement) -> Iterator[Finding]:
     """Spaces where a target must have none: around its ':'."""
     asked = statement.asked if isinstance(statement, syntax.Circuit) else statement
-    if not isinstance(asked, (syntax.Preserve, syntax.Split, syntax.Direction)):
-        return
-    for target in (term.of for term in asked.feature.terms if isinstance(term.of, syntax.Target)):
+    named: list[syntax.Target] = []
+    if isinstance(asked, (syntax.Preserve, syntax.Split, syntax.Direction)):
+        named = [term.of for term in asked.feature.terms if isinstance(term.of, syntax.Target)]
+    elif isinstance(asked, (syntax.Label, syntax.Group)):
+        named = [asked.target]
+    for target in named:
         between = Span(target.span.source, target.layer.span.end, target.unit.span.start)
         if between.text != ":":
             span = Span(target.span.source, target.layer.span.start, target.unit.span.end)
@@ -363,4 +368,6 @@ _NODES: Mapping[str, Callable[..., syntax.Node]] = {
     "compare": lambda span, *members: syntax.Compare(span, members),
     "expect": lambda span, measure, relation, value: syntax.Expect(span, measure, str(relation), value),
     "include": lambda span, path, namespace=None: syntax.Include(span, path, namespace),
+    "label": syntax.Label,
+    "group": syntax.Group,
 }

@@ -12,6 +12,8 @@ from circuitlang.base.diagnostics import Finding, InputError
 from circuitlang.base.source import LARGEST, Source, Span, decode, read
 
 STDIN = Path("-")
+# The ending of files that have the labels of the spec beside them.
+LABELS = ".labels"
 
 
 def spec_files(paths: Iterable[Path]) -> list[Path]:
@@ -43,12 +45,12 @@ def open_source(path: Path) -> Source:
 
 
 def open_included(path: Path) -> Source:
-    """Read a spec that another one includes.
+    """Read a spec that another one includes, or a file of labels.
 
-    Only files named `.circuit` are read: findings quote lines, and a spec must not disclose those of other files.
-    Raises InputError if the file can't be read or has another name.
+    Only files named `.circuit` and `.labels` are read: findings quote lines, and a spec must not disclose those of
+    other files. Raises InputError if the file can't be read or has another name.
     """
-    if path.suffix == ".circuit":
+    if path.suffix in (".circuit", LABELS):
         return open_source(path)
     place, cure = Span(Source(str(path), ""), 0, 0), "included files end in .circuit"
     raise InputError(Finding("E310", f"{path} is not a spec", place, "", cure))
@@ -58,6 +60,13 @@ def is_folder(path: Path) -> bool:
     """Return whether a path is a folder; one that can't be looked up is none."""
     with suppress(OSError, ValueError):
         return path.is_dir()
+    return False
+
+
+def is_file(path: Path) -> bool:
+    """Return whether a path is a file; one that can't be looked up is none."""
+    with suppress(OSError, ValueError):
+        return path.is_file()
     return False
 
 

@@ -175,14 +175,27 @@ class Include(Node, frozen=True):
     namespace: Name | None
 
 
-Statement = Model | Images | Direction | Defaults | Preserve | Split | Circuit | Compare | Expect | Include
+class Label(Node, frozen=True):
+    target: Target
+    text: String
+
+
+class Group(Node, frozen=True):
+    text: String
+    target: Target
+
+
+Statement = (
+    Model | Images | Direction | Defaults | Preserve | Split | Circuit | Compare | Expect | Include | Label | Group
+)
 
 
 class File(msgspec.Struct, frozen=True):
     """The statements that could be read, the mistakes in the others, and what those would have defined.
 
     `broken` holds `model`, `defaults` or `images NAME`, so that what depends on them isn't reported as well.
-    `included` holds the files that include statements name, by the statement.
+    `included` holds the files that include statements name, by the statement, `beside` the file of labels, if there is
+    one.
     """
 
     source: Source
@@ -190,3 +203,4 @@ class File(msgspec.Struct, frozen=True):
     findings: tuple[Finding, ...] = ()
     broken: frozenset[str] = frozenset()
     included: Mapping[Include, File] = {}
+    beside: File | None = None

@@ -77,6 +77,10 @@ def _model(groups: Mapping[str, str]) -> str:
     return f'write model file("{name}")' if name.endswith(".pt2") else f"write model {name}"
 
 
+def _label(groups: Mapping[str, str]) -> str:
+    return f'write label {groups["target"]} "{groups["text"].strip(chr(34))}"'
+
+
 def _comparison(groups: Mapping[str, str]) -> str:
     flipped = {"<=": ">=", "<": ">=", ">=": "<=", ">": "<="}[groups["relation"]]
     return f"the measurement comes first: write {groups['measure']} {flipped} {groups['value']}"
@@ -104,6 +108,9 @@ _CURES = (
     _Cure(r"circuit\s+(?P<name>\w+)\s*", r":?\s*(?P<verb>preserve|split)\b", "write circuit {name} = {verb} ..."),
     _Cure(r"circuit\s+(?P<name>\w+)\s*", r"\[", "name it without brackets; several sizes are keep<=each(1%, 5%)"),
     _Cure(r"defaults\s*", r"[:=]", "write defaults keep<=10%, without a sign after 'defaults'"),
+    _Cure(r"label\s+(?P<target>[\w.]+:\d+)\s*", r"[:=]?\s*(?P<text>\"[^\"\n]*\"|\w+)", _label),
+    _Cure(r"group\s+", r"(?P<name>\w+)", 'write group "{name}" = LAYER:[3, 8]'),
+    _Cure(r"group\s+(?P<name>\"[^\"\n]*\")\s*", r":?\s*(?P<target>[\w.]+:\S+)", "write group {name} = {target}"),
     # Comparisons and expectations.
     _Cure(r"(?:compare|expect)\b[^\n]*?(?P<name>\w+)\[", r"(?P<value>[\d.]+%?)", "write {name}[keep={value}]"),
     _Cure(r"compare\s*", r"[\[(](?P<inside>[^\])\n]*)", "write compare {inside}"),

@@ -47,6 +47,12 @@ def targets(feature: syntax.Feature, scope: Scope) -> list[PlacedTarget] | None:
             return None if target_of is None else [target_of]
 
 
+def units(node: syntax.Target, scope: Scope) -> tuple[str, list[int]]:
+    """Return the layer and the channels that a target stands for. Raises SpecError."""
+    layer = _layer(node, scope)
+    return layer, list(_selected(node.unit, layer, scope))
+
+
 def _channels(node: syntax.Target, scope: Scope) -> Iterator[PlacedTarget]:
     layer, position = _layer(node, scope), _position(node.position)
     unit = node.unit

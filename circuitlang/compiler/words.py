@@ -30,6 +30,9 @@ _STATEMENTS = {
     "compare": ("Compare the kernels and maps of circuits.", "compare face, ear"),
     "expect": ("Fail the run if a measurement doesn't hold.", "expect face.pearson >= 0.9"),
     "include": ("Use the image sets and targets of another file.", 'include "shared.circuit" as shared'),
+    "label": ("Name a channel in diagrams and reports; nothing that is computed depends on it.",
+              'label conv4:3 "snout"'),
+    "group": ("Draw several channels of a layer as one node, which opens.", 'group "dog face" = conv4:[3, 8]'),
 }  # fmt: skip
 _CLAUSES = {
     "sparsity": "Keep at most this share of the relevant kernels. `keep` and `sparsity` mean the same.",

@@ -118,7 +118,8 @@ def _wants_images(here: Context) -> bool:
 
 
 def _wants_target(head: str) -> bool:
-    return re.match(rf"(?:{_ASK}|target\s+\w+\s*=)", head) is not None and not re.search(r"\son\s", head)
+    begins = rf'(?:{_ASK}|target\s+\w+\s*=|label\s|group\s+"[^"]*"\s*=)'
+    return re.match(begins, head) is not None and not re.search(r"\son\s", head)
 
 
 def _explained(

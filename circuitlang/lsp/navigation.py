@@ -28,6 +28,8 @@ _KINDS = {
     syntax.Include: types.SymbolKind.File,
     syntax.Compare: types.SymbolKind.Operator,
     syntax.Expect: types.SymbolKind.Boolean,
+    syntax.Label: types.SymbolKind.String,
+    syntax.Group: types.SymbolKind.String,
 }
 _PAGE = "report.html"
 

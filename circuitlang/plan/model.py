@@ -10,6 +10,7 @@ import msgspec
 
 from circuitlang.base.source import Span
 from circuitlang.plan.clauses import PRESERVE, Bound, Choice, Circuit, Kernels, Sparsity, as_call
+from circuitlang.plan.labels import Labels
 from circuitlang.plan.layers import model_key
 from circuitlang.plan.targets import Channel, ClassOutput, Direction, Joint, Position, Target, Term
 from circuitlang.plugins.registry import Value
@@ -107,7 +108,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     """Everything a run needs, independent of comments, the order of clauses and the machine.
 
     `base` is the folder the patterns are relative to, itself relative to the plan's file. `comparisons` are lists of
-    circuits by id.
+    circuits by id. `labels` have no say in any result.
     """
 
     version: Literal[1] = 1
@@ -117,6 +118,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     circuits: list[Circuit]
     comparisons: list[list[str]] = []
     expectations: list[Expectation] = []
+    labels: Labels | None = None
 
     def identity(self, circuit: Circuit) -> str:
         """A hash of everything in the plan that has a say in this circuit's result, but not of its name.

@@ -13,6 +13,7 @@ import msgspec
 
 from circuitlang.base.diagnostics import Finding, reason
 from circuitlang.plugins.registry import Registry
+from circuitlang.results.labelling import labelled
 from circuitlang.results.outputs import (
     COMPARISON_FORMATS,
     DRAWINGS,
@@ -49,7 +50,7 @@ def rendered(
         result.summary, missing={**result.summary.missing, **missing}, unrendered=_unasked(names, asked)
     )
     result = replace(result, summary=summary)
-    return {**files, **FORMATS.load(_CIRCUIT)(result)}, result
+    return labelled({**files, **FORMATS.load(_CIRCUIT)(result)}, summary), result
 
 
 def rendered_split(result: SplitResult, asked: Collection[str] | None = None) -> tuple[dict[str, bytes], SplitResult]:

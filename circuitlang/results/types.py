@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from circuitlang.plan.labels import Labels
 from circuitlang.plan.model import Circuit as CircuitPlan
 from circuitlang.plan.model import Model
 
@@ -131,6 +132,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     # Output formats that were not asked for.
     unrendered: list[str] = []
     constant: int = 0
+    # Nothing else depends on them, so that they change without the circuit.
+    labels: Labels | None = None
 
     def has(self, name: str) -> bool:
         """Return whether its folder has the files of an output format."""

@@ -15,14 +15,17 @@ from circuitlang.base.diagnostics import Finding, InputError, OutputError
 from circuitlang.base.plain_files import read_plain
 from circuitlang.plan.model import is_folder_name
 from circuitlang.results.folder_lock import NEW, OLD, bring_over, folder_lock, staged
+from circuitlang.results.labelling import labelled
 from circuitlang.results.manifest import SUMS, manifest, written
-from circuitlang.results.outputs import ComparisonResult
+from circuitlang.results.outputs import FORMATS, ComparisonResult
 from circuitlang.results.ownership import RUN_FILES, is_lock, refuse_file, refuse_folder
 from circuitlang.results.reader import parts, read_summary
 from circuitlang.results.rendering import rendered, rendered_comparison, rendered_split
 from circuitlang.results.split import SplitResult
 from circuitlang.results.types import Result
 
+# The format whose texts have labels in their midst.
+_REPORT = "report"
 _ELSEWHERE = "choose another folder with --out"
 
 
@@ -41,6 +44,17 @@ def write(
         files = {**there, **files}
     write_files(files, folder)
     return result
+
+
+def relabel(result: Result, folder: Path) -> None:
+    """Write a finished circuit's labels into its files, of which only those with texts are made anew. Raises
+    OutputError."""
+    summary = result.summary
+    formats = FORMATS.declarations.keys() - set(summary.unrendered) - summary.missing.keys()
+    files, _ = rendered(result, formats, [_REPORT])
+    with _errors(folder):
+        there = {name: read_plain(folder / name) for name in written(folder)}
+    write_files({**labelled(there, summary), **files}, folder)
 
 
 def write_files(files: Mapping[str, bytes], folder: Path) -> None:

@@ -15,7 +15,7 @@ from circuitlang.results.visualised_channels import (
     strongest_channels,
     visualised_word,
 )
-from tests.reporting.diagram.test_interactive import seen, strands
+from tests.helpers.diagram_page import seen, strands
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,7 @@ def execute(prepared: PreparedRun, job: Job) -> Result:
         reduced=reduced(job, asked) if job.fast and score_cache else None,
         unheard=train.constant,
         responses=judge.responses,
+        labels=prepared.plan.labels,
     )
     measured = _measured(found, _circuit(subnetwork, found), judge)
     return complete(prepared, job, summary, measured, prepared.formats(job))

@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
+
 from circuitlang.base.diagnostics import CircuitError
 from circuitlang.engine.device import arithmetic
 from circuitlang.engine.runtime.batch_fitting import BatchFitting
@@ -17,7 +19,7 @@ from circuitlang.engine.runtime.job_errors import job_error
 from circuitlang.engine.runtime.jobs import Job, PreparedRun
 from circuitlang.engine.runtime.precomputation import Precomputation
 from circuitlang.engine.runtime.split_job import SplitJobs, divide, evaluate_split
-from circuitlang.engine.runtime.stored_results import incomplete, lost_files, usable
+from circuitlang.engine.runtime.stored_results import incomplete, lost_files, renamed, usable
 from circuitlang.results.outcomes import CircuitOutcome, SplitOutcome
 from circuitlang.results.outputs import FORMATS, MODULE
 from circuitlang.results.reader import read
@@ -51,7 +53,7 @@ class JobRunner:
         before = usable(self._prepared, job, self._folder)
         single = job.plan.into is None or job.part
         if before and not incomplete(before, self._prepared.formats(job)):
-            yield from before
+            yield from (self._renamed(job, outcome) for outcome in before)
         elif before and single:
             yield self._attempt(job, self._finish)
         elif single:
@@ -73,6 +75,13 @@ class JobRunner:
                 yield outcome
         if len(results) == len(division.jobs):
             yield self._attempt(job, partial(self._evaluate, division, results))
+
+    def _renamed(self, job: Job, outcome: CircuitOutcome | SplitOutcome) -> JobResult:
+        """Return a stored outcome with the labels of the plan."""
+        labels = self._prepared.plan.labels
+        if isinstance(outcome, SplitOutcome) or outcome.result.summary.labels == labels:
+            return outcome
+        return self._attempt(job, lambda _: renamed(outcome, labels))
 
     def _attempt(self, job: Job, compute: Callable[[Job], T]) -> T | CircuitError:
         """Return the result of a job, or the error that prevented it."""
@@ -97,6 +106,7 @@ class JobRunner:
         begin = time.perf_counter()
         place = self._folder / job.plan.id
         before = read(place)
+        before = replace(before, summary=msgspec.structs.replace(before.summary, labels=self._prepared.plan.labels))
         summary, asked = before.summary, self._prepared.formats(job)
         # The folder keeps what it has.
         formats = asked | FORMATS.declarations.keys() - set(summary.unrendered)

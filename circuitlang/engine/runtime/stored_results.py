@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+
+import msgspec
 
 from circuitlang.base.diagnostics import Finding, InputError
 from circuitlang.engine.runtime.jobs import Job, PreparedRun
+from circuitlang.plan.labels import Labels
 from circuitlang.results.forecast import State
 from circuitlang.results.manifest import damage
 from circuitlang.results.outcomes import CircuitOutcome, SplitOutcome
@@ -15,6 +19,7 @@ from circuitlang.results.reader import read, read_split, read_summary, visualise
 from circuitlang.results.rendering import due, missing_formats
 from circuitlang.results.split import SplitResult
 from circuitlang.results.visualised_channels import FEATURE
+from circuitlang.results.writer import relabel
 
 
 def stored(job: Job, folder: Path, channels: int = FEATURE) -> list[CircuitOutcome | SplitOutcome]:
@@ -61,6 +66,13 @@ def incomplete(outcomes: Sequence[CircuitOutcome | SplitOutcome], formats: Colle
         outcome.result.summary if isinstance(outcome, CircuitOutcome) else outcome.result.split for outcome in outcomes
     ]
     return any(due(formats, result.missing, result.unrendered) for result in results)
+
+
+def renamed(outcome: CircuitOutcome, labels: Labels | None) -> CircuitOutcome:
+    """Return a stored circuit with other labels, which are put into its files. Raises OutputError."""
+    result = replace(outcome.result, summary=msgspec.structs.replace(outcome.result.summary, labels=labels))
+    relabel(result, outcome.folder)
+    return replace(outcome, result=result)
 
 
 def lacking(outcomes: Sequence[CircuitOutcome | SplitOutcome]) -> list[Finding]:

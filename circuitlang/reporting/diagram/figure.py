@@ -13,6 +13,7 @@ from circuitlang.reporting.diagram.layout import Column, Layout, Node, Route, ar
 from circuitlang.reporting.diagram.svg import add, number, text_width
 from circuitlang.reporting.diagram.thumbnails import embed, enlarge, filter_image
 from circuitlang.results.connections import IMAGE, Channel, Connection, Connections
+from circuitlang.results.labelling import place
 from circuitlang.results.types import Result
 
 _ARC = 18.0  # how far a connection that turns back reaches beyond its column, in pixels
@@ -209,6 +210,7 @@ def _add_nodes(parent: Element, layout: Layout, result: Result, style: Style) ->
                 anchor="middle",
             )
             # A halo keeps a number legible where an edge passes below it.
+            label.set("data-label", place(result.summary, layers[channel[0]].path, channel[1]))
             label.attrib |= {"paint-order": "stroke", "stroke": PAPER, "stroke-width": "2.5"}
 
 

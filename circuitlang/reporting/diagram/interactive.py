@@ -22,7 +22,7 @@ from circuitlang.results.visualised_channels import visualised_word
 
 _FOLDER = Path(__file__).with_name("page")
 # The parts of the script, in the order in which they run.
-_SCRIPTS = ("model", "arrange", "draw", "view", "images", "card", "channel", "controls")
+_SCRIPTS = ("model", "groups", "arrange", "draw", "view", "images", "card", "channel", "controls", "naming", "start")
 
 
 def interactive(result: Result) -> str:

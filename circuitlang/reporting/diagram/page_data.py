@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from pathlib import PurePath
 
 import msgspec
 import numpy as np
@@ -81,9 +82,12 @@ class Scenes(msgspec.Struct, frozen=True):
 
 
 class PageData(msgspec.Struct, frozen=True):
-    """All that the script reads; `alone` is the fidelity of the paths of some settings of the slider."""
+    """All that the script reads; `alone` is the fidelity of the paths of some settings of the slider, `spec` the name
+    of the circuit's spec without its ending, empty where it is in no file."""
 
     target: str
+    network: str
+    spec: str
     opening: int
     alone: dict[int, str]
     layers: list[Layer]
@@ -107,6 +111,8 @@ def page_data(drawn: Figure) -> PageData:
     tooltips = captions.node_tooltips(result)
     return PageData(
         target=clean(shorten(str(result.summary.plan.target), 40)),
+        network=clean(str(result.summary.model)),
+        spec=clean(_spec(result)),
         opening=opening(drawn.found),
         alone={one.steps: captions.headline(one.metrics) for one in result.path_fidelity},
         layers=[
@@ -119,6 +125,12 @@ def page_data(drawn: Figure) -> PageData:
         scenes=_scenes(scenes, largest) if scenes else None,
         vision=photograph_sheet(visualisations.target) if visualisations else None,
     )
+
+
+def _spec(result: Result) -> str:
+    """Return the name of the spec that a circuit was asked for in, by the place of its statement."""
+    file = PurePath(result.summary.plan.origin.get("circuit", "").rpartition(":")[0])
+    return file.stem if file.suffix == ".circuit" else ""
 
 
 def _node(result: Result, channel: Channel, tooltips: dict[Channel, str], largest: int) -> Node:

@@ -37,6 +37,7 @@ _VALUES = {
     "paint-order": _WORD, "stroke-linejoin": _WORD, "stroke-linecap": _WORD,
     # Names of channels, which nothing is done with.
     "data-from": re.compile(".{0,1000}"), "data-to": re.compile(".{0,1000}"), "data-channel": re.compile(".{0,1000}"),
+    "data-label": re.compile(".{0,1000}"),
 }  # fmt: skip
 _PLAIN = (
     "x", "y", "x1", "x2", "y1", "y2", "cx", "cy", "r", "rx", "font-size", "font-weight", "stroke-width",

@@ -22,6 +22,7 @@ from circuitlang.reporting.html import charts
 from circuitlang.reporting.html.pages import render
 from circuitlang.reporting.terminal.circuit_report import strongest
 from circuitlang.reporting.text import circuit_sentences, verdict_sentences
+from circuitlang.results.labelling import place, target_place
 from circuitlang.results.outputs import output_format
 from circuitlang.results.types import ExampleImage, Result
 from circuitlang.results.verdict import decisive, verdict
@@ -55,6 +56,7 @@ def page(result: Result) -> dict[str, bytes]:
     values = {
         "result": result,
         "examples": examples,
+        "labelled": target_place(summary),
         "metric": metric,
         "value": summary.judged.metrics[metric],
         "interval": summary.judged.intervals.get(metric),
@@ -120,6 +122,7 @@ class _Kernel:
     layer: str
     source: int
     target: int
+    place: str
     picture: str
     size: str
     sum: float
@@ -148,6 +151,7 @@ def _kernel(result: Result, share: float, number: int, index: int) -> _Kernel:
         layer=result.summary.layers[number].name,
         source=int(kernels.source[index]),
         target=int(kernels.target[index]),
+        place=place(result.summary, result.summary.layers[number].path, int(kernels.target[index])),
         picture=_heat(weight, float(np.abs(weight).max())),
         size=f"{weight.shape[0]}×{weight.shape[1]}",
         sum=float(weight.sum()),

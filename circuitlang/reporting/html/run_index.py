@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from circuitlang.plan.clauses import PRESERVE
+from circuitlang.plan.labels import Labels
 from circuitlang.plan.model import Circuit, Plan
 from circuitlang.plugins.protocols import METRICS
 from circuitlang.reporting.html.pages import render
@@ -18,6 +19,7 @@ from circuitlang.reporting.text import circuit_sentences, split_sentences, verdi
 from circuitlang.reporting.text.extension_calls import curve_label
 from circuitlang.results.assertions import assertions
 from circuitlang.results.comparison import Comparison
+from circuitlang.results.labelling import target_label
 from circuitlang.results.split import Split
 from circuitlang.results.sweep import Curve, Sweep, effective
 from circuitlang.results.sweep_grouping import sweeps
@@ -74,11 +76,14 @@ def index(
     known: list[Summary | Split] = [*summaries, *splits.values()]
     names = list(dict.fromkeys(name for summary in summaries for name in summary.train.metrics))
     metric = "pearson" if "pearson" in names or not names else names[0]
+    texts = (plan.labels or Labels()).texts()
     return render(
         "index.html",
         name=name,
         model=str(plan.model),
         rows=rows,
+        # The labels of the plan, as finished circuits may still have other labels.
+        called=[target_label(summary, texts) if summary else "" for _, summary in rows],
         remarks=[circuit_sentences.circumstances(summary) if summary else "" for _, summary in rows],
         verdicts=[verdict_sentences.title(summary) if summary else "" for _, summary in rows],
         counts=Counter(map(verdict_sentences.title, summaries)).most_common(),

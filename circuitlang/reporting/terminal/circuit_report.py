@@ -13,8 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from circuitlang.plan.clauses import claims
+from circuitlang.plan.labels import Labels
 from circuitlang.reporting.terminal.layout import Claim, ResponsiveTable, empty_table, origin, section, separated
 from circuitlang.reporting.text import circuit_sentences, verdict_sentences
+from circuitlang.results.labelling import named, target_label
 from circuitlang.results.sweep import shared_metrics
 from circuitlang.results.types import Fidelity, LayerSummary, Result, Summary
 from circuitlang.results.verdict import decisive, merit, verdict
@@ -40,6 +42,8 @@ def render(result: Result, folder: Path | None = None) -> RenderableType:
     parts.append(_layers(result.summary))
     if result.summary.kept:
         parts.append(_strongest(result))
+    if called := named(result.summary):
+        parts.append(_labels(called))
     parts.append(origin(result.summary.plan.statement, circuit_sentences.origin(result.summary), folder))
     return separated(parts)
 
@@ -89,6 +93,8 @@ def claim(summary: Summary) -> RenderableType:
     metric, value, style = _decisive(summary)
     text = _verdict(summary).append(": ")
     text.append(f"{plan.target}", "bold")
+    if label := target_label(summary, (summary.labels or Labels()).texts()):
+        text.append(f" “{label}”", "bold")
     text.append(f" of {summary.model.name}, on {circuit_sentences.images(summary)}\n", "dim")
     text.append(f"{summary.kept:,} of {summary.relevant:,} {summary.noun}s", "bold cyan")
     text.append(f" ({circuit_sentences.share(summary):.1%})", "cyan")
@@ -233,6 +239,15 @@ def _strongest(result: Result) -> RenderableType:
             Text.assemble(" ", _filled(share, 16), f" {share:.2f}"),
         )
     return section("strongest kernels", "score of the strongest is 1; + excites, - inhibits", table)
+
+
+def _labels(called: Sequence[tuple[str, str]]) -> RenderableType:
+    table = empty_table()
+    for title in ("channels", ""):
+        table.add_column(title, overflow="fold")
+    for row in called:
+        table.add_row(*row)
+    return section("labels", "names that people gave to channels and groups of them", table)
 
 
 def strongest(result: Result) -> list[tuple[float, int, int]]:

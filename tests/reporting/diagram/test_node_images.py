@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from circuitlang.reporting.formats.diagram import diagram
 from circuitlang.results.types import FeatureVisualisations
-from tests.reporting.diagram.test_interactive import seen, strands
+from tests.helpers.diagram_page import seen, strands
 
 
 def test_images_that_were_made_take_the_place_of_crops():

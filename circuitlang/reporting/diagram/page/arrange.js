@@ -28,7 +28,7 @@ function arrange(width, height) {
     column.right = left += column.width;
     for (const slot of column.slots) {
       slot.y -= top;
-      if (slot.node) Object.assign(slot.node, { x: column.left + slot.x, y: slot.y, size: slot.size, pitch: column.pitch, folded: column.folded });
+      if (slot.node) Object.assign(slot.node, { x: column.left + slot.x, y: slot.y, size: slot.size, pitch: column.pitch, folded: column.folded, alone: column.wrap === 1 });
     }
   });
   routes(columns, at);
@@ -54,7 +54,7 @@ function ordered(shown, layers, at) {
   for (const column of order) column.forEach((slot, index) => (slot.start = (index + 0.5) / column.length));
   const lanes = new Map();
   const slotOf = (column, edge) => {
-    const key = `${column}/${edge.from}/${edge.sign}`;
+    const key = `${column}/${edge.source.index}/${edge.sign}`;
     if (!lanes.has(key)) {
       const slot = { column, node: null, left: new Map(), right: new Map(), start: edge.source.slot.start };
       lanes.set(key, slot);

@@ -19,7 +19,7 @@ function heat(edge, paint) {
 }
 
 function fill(one) {
-  card.replaceChildren(make("h2", one.source ? `${one.source.name} → ${one.target.name}` : one.name));
+  card.replaceChildren(make("h2", one.source ? `${one.source.called} → ${one.target.called}` : one.called));
   if (one.source) {
     const svg = heat(one, SCREEN);
     svg.setAttribute("class", "kernel");
@@ -27,6 +27,7 @@ function fill(one) {
     card.append(svg, ...one.text.map((line) => make("p", line)), make("p", one.largest));
     return;
   }
+  if (one.called !== one.name) card.append(make("p", one.name));
   if (one.alias) card.append(make("p", one.alias));
   card.append(...one.text.map((line) => make("p", line)));
   const tiles = make("div", "", "tiles");
@@ -41,7 +42,7 @@ function fill(one) {
   const feeding = ranked(one.into.filter(visible)), list = make("ul");
   for (const edge of feeding.slice(0, 5)) {
     const item = make("li", "");
-    item.append(make("i", "", edge.sign), make("b", edge.source.name), make("span", percent(shareOf(edge))));
+    item.append(make("i", "", edge.sign), make("b", edge.source.called), make("span", percent(shareOf(edge))));
     list.append(item);
   }
   if (feeding.length) card.append(make("p", "reads most of"), list);

@@ -25,7 +25,7 @@ function explain(node, paint) {
   // Few inputs are beside the middle of what reads them.
   const start = Math.max(2, middle - (inputs.length * ROW - ROW + THUMB) / 2);
   const svg = draw("svg", {
-    viewBox: `0 0 ${WIDE} ${tall}`, role: "group", "aria-label": `${node.name}: what it reads and where it goes`,
+    viewBox: `0 0 ${WIDE} ${tall}`, role: "group", "aria-label": `${node.called}: what it reads and where it goes`,
     "font-family": "Helvetica, Arial, sans-serif",
   });
   if (paint.paper !== "none") svg.append(draw("rect", { width: WIDE, height: tall, fill: paint.paper }));
@@ -34,24 +34,25 @@ function explain(node, paint) {
     line.textContent = text;
     svg.append(line);
   };
-  label(shortened(node.name, 18), AT, 10, 9, paint.ink, true);
-  if (node.alias) label(shortened(node.alias, 23), AT, 20, 7, paint.faint);
+  label(shortened(node.called, 18), AT, 10, 9, paint.ink, true);
+  const under = node.members ? `${node.members.length} channels of ${node.members[0].at.layer}` : node.called !== node.name ? node.name : node.alias;
+  if (under) label(shortened(under, 23), AT, 20, 7, paint.faint);
   inputs.forEach((edge, index) => {
     const y = start + index * ROW, text = own ? 2 * THUMB + 8 : THUMB + 6;
     thread(svg, paint, edge, [156, y + THUMB / 2], [AT, middle]);
     svg.append(step(edge.source, edge, THUMB, LEFT, y, paint));
-    if (own) svg.append(edge.source.isImage ? draw("g", {}) : pictured(nodeMap(edge.source, state.inside), THUMB, THUMB + 4, y, paint));
-    label(shortened(edge.source.name, own ? 12 : 18), text, y + 14, 7.5, paint.ink, true);
+    if (own) svg.append(edge.source.isImage ? draw("g", {}) : pictured(each(edge.source, (one) => nodeMap(one, state.inside)), THUMB, THUMB + 4, y, paint));
+    label(shortened(edge.source.called, own ? 12 : 18), text, y + 14, 7.5, paint.ink, true);
     label(`${percent(shareOf(edge))} of input`, text, y + 24, 7, paint.faint);
     svg.append(kernelAt(edge, paint, 130, y + 4, 26));
   });
   if (node.into.length > SHOWN) label(`and ${number(node.into.length - SHOWN)} more`, LEFT, body + 2, 7, paint.faint);
-  svg.append(pictured(faceSheet(node), MAIN, AT, 28, paint));
+  svg.append(pictured(each(node, faceSheet), MAIN, AT, 28, paint));
   const influence = node.isTarget ? 1 : node.out.reduce((sum, edge) => sum + influenceOf(edge), 0);
   label(node.isTarget ? "the target" : `${percent(Math.min(influence, 1))} of the influence`, AT, MAIN + 38, 7, paint.faint);
   if (own) {
-    svg.append(pictured(single(data.scenes.sources[state.image], true), 40, AT, MAIN + 44, paint));
-    svg.append(pictured(nodeMap(node, state.inside), 40, AT + 44, MAIN + 44, paint));
+    svg.append(pictured([single(data.scenes.sources[state.image], true)], 40, AT, MAIN + 44, paint));
+    svg.append(pictured([nodeMap(node, state.inside)], 40, AT + 44, MAIN + 44, paint));
     label("image", AT, MAIN + 92, 7, paint.faint);
     label(place(), AT + 44, MAIN + 92, 7, paint.faint);
   }
@@ -59,27 +60,29 @@ function explain(node, paint) {
   outputs.forEach((edge, index) => {
     const x = LEFT + index * 50.5, y = body + 26;
     svg.append(kernelAt(edge, paint, x, y + 6, 16), step(edge.target, edge, 28, x + 19, y, paint));
-    label(shortened(edge.target.name, 11), x, y + 37, 7, paint.ink);
+    label(shortened(edge.target.called, 11), x, y + 37, 7, paint.ink);
     label(`${percent(shareOf(edge))} of it`, x, y + 46, 7, paint.faint);
   });
   label("orange excites, blue inhibits; each kernel in its own scale", LEFT, tall - 4, 7, paint.faint);
   return svg;
 }
 
-function pictured(sheet, size, x, y, paint) {
+function pictured(sheets, size, x, y, paint) {
   const group = draw("g", { transform: `translate(${x} ${y})` });
-  const blended = sheet && sheet.strength !== undefined;
+  const blended = sheets.some((sheet) => sheet && sheet.strength !== undefined);
   group.append(draw("rect", { width: size, height: size, rx: 3, fill: blended ? "#f7f7f5" : paint.disc }));
-  if (sheet) group.append(putTile(draw("svg", { width: size, height: size }), sheet));
+  cells(sheets.length, size).forEach((cell, index) => {
+    if (sheets[index]) group.append(putTile(draw("svg", { ...cell, x: cell.x + size / 2, y: cell.y + size / 2 }), sheets[index]));
+  });
   group.append(draw("rect", { width: size, height: size, rx: 1.5, fill: "none", stroke: paint.line, "stroke-width": 0.75 }));
   return group;
 }
 
 /** A channel beside the one that is explained: a button that goes there. */
 function step(node, edge, size, x, y, paint) {
-  const group = pictured(faceSheet(node), size, x, y, paint);
-  const name = `${edge.source.name} ${edge.sign === "inhibitory" ? "inhibits" : "excites"} ${edge.target.name}, ${percent(shareOf(edge))} of its input`;
-  for (const [key, value] of Object.entries({ class: "step", role: "button", tabindex: 0, "aria-label": `Go to ${node.name}: ${name}` })) group.setAttribute(key, value);
+  const group = pictured(each(node, faceSheet), size, x, y, paint);
+  const name = `${edge.source.called} ${edge.sign === "inhibitory" ? "inhibits" : "excites"} ${edge.target.called}, ${percent(shareOf(edge))} of its input`;
+  for (const [key, value] of Object.entries({ class: "step", role: "button", tabindex: 0, "aria-label": `Go to ${node.called}: ${name}` })) group.setAttribute(key, value);
   group.dataset.channel = node.index;
   return group;
 }
@@ -102,9 +105,10 @@ function explainChosen() {
   const node = state.chosen;
   panel.hidden = !node;
   if (!node) return;
-  byId("channel-name").textContent = node.name;
+  byId("channel-name").textContent = node.called;
   const within = panel.contains(document.activeElement) && document.activeElement.matches(".step");
   byId("channel-figure").replaceChildren(explain(node, SCREEN));
+  showNames();
   if (within) (panel.querySelector(".step") || byId("close")).focus();
 }
 
@@ -127,22 +131,23 @@ function standalone() {
   return { text: new XMLSerializer().serializeToString(svg), width, height };
 }
 
-function offer(blob, ending) {
+function offer(blob, name) {
   const link = make("a");
   link.href = URL.createObjectURL(blob);
-  link.download = `${state.chosen.name.replace(/[^\w.-]+/g, "_")}.${ending}`;
+  link.download = name;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
 
-const saveSvg = () => offer(new Blob([standalone().text], { type: "image/svg+xml" }), "svg");
+const fileName = (ending) => `${state.chosen.name.replace(/[^\w.-]+/g, "_")}.${ending}`;
+const saveSvg = () => offer(new Blob([standalone().text], { type: "image/svg+xml" }), fileName("svg"));
 
 function savePng() {
   const { text, width, height } = standalone(), canvas = make("canvas"), image = new Image(), scale = 600 / 72;
   image.onload = () => {
     [canvas.width, canvas.height] = [Math.round(width * scale), Math.round(height * scale)];
     canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
-    canvas.toBlob((blob) => offer(blob, "png"));
+    canvas.toBlob((blob) => offer(blob, fileName("png")));
   };
   image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(text)}`;
 }

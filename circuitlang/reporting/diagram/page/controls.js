@@ -44,15 +44,21 @@ function clear() {
 }
 
 let stop = null;
-function focus(one, via) {
-  if (!one) return;
+
+/** Let the tab key lead to a node or an edge. */
+function rest(one) {
   if (stop) stop.element.setAttribute("tabindex", "-1");
   stop = one;
-  state.via = via || null;
   one.element.setAttribute("tabindex", "0");
+}
+
+function focus(one, via) {
+  if (!one) return;
+  rest(one);
+  state.via = via || null;
   if (one.source) {
     one.element.setAttribute("role", "img");
-    one.element.setAttribute("aria-label", [`${one.source.name} to ${one.target.name}`, ...one.text].join(". "));
+    one.element.setAttribute("aria-label", [`${one.source.called} to ${one.target.called}`, ...one.text].join(". "));
   }
   reveal(one.source ? one.target : one);
   one.element.focus({ preventScroll: true });
@@ -106,6 +112,7 @@ stage.addEventListener("keydown", (event) => {
   if (one && event.key in MOVES) walk(one, event.key);
   else if (event.key in MOVES) pan(...MOVES[event.key]);
   else if (one && (event.key === "Enter" || event.key === " ")) choose(one.source ? one.target : one);
+  else if (one && event.key === "g" && !one.source) toggle(groupOf(one));
   else if (one && event.key === "f" && !one.source && !one.isTarget && !one.isImage) fold(one.layer);
   else if (event.key === "+" || event.key === "=") zoom(1.25);
   else if (event.key === "-") zoom(1 / 1.25);
@@ -180,85 +187,3 @@ on("larger", "click", () => zoom(1.25));
 on("close", "click", clear);
 on("svg", "click", saveSvg);
 on("png", "click", savePng);
-
-// --- links: the state is in the address, so that a view can be sent to somebody ---
-
-let last = "", waiting = 0;
-
-function remember() {
-  clearTimeout(waiting);
-  waiting = setTimeout(() => {
-    const words = new URLSearchParams();
-    if (state.chosen) words.set("channel", state.chosen.name);
-    if (state.image >= 0) words.set("image", state.image + 1);
-    if (state.view !== "crop") words.set("view", state.view);
-    if (state.inside !== 1) words.set("in", "network");
-    if (state.common) words.set("scale", "layer");
-    if (state.step !== opening) words.set("paths", state.step);
-    if (state.depth) words.set("depth", state.depth);
-    if (state.passing) words.set("fold", "passing");
-    else if (state.folded.size) words.set("fold", [...state.folded].map((layer) => data.layers[layer].name).join(","));
-    if (zoomed) words.set("at", [camera.x / stage.clientWidth, camera.y / stage.clientHeight, camera.scale].map((value) => value.toFixed(3)).join(","));
-    last = words.toString();
-    try {
-      history.replaceState(null, "", last ? `#${last}` : location.pathname + location.search);
-    } catch { /* pages in a frame may not */ }
-  }, 60);
-}
-
-/** The state in the address; words that say nothing are ignored. */
-function recall() {
-  const words = new URLSearchParams(location.hash.slice(1)), whole = (name, least, most, otherwise) => {
-    const value = Number(words.get(name));
-    return words.has(name) && Number.isInteger(value) && value >= least && value <= most ? value : otherwise;
-  };
-  last = location.hash.slice(1);
-  state.step = whole("paths", 1, until.length, opening);
-  state.depth = whole("depth", 1, 3, 0);
-  state.image = whole("image", 1, data.scenes ? data.scenes.names.length : 0, 0) - 1;
-  state.view = words.get("view") === "vision" && byId("views") ? "vision" : "crop";
-  state.inside = words.get("in") === "network" ? 0 : 1;
-  state.common = words.get("scale") === "layer";
-  state.passing = words.get("fold") === "passing";
-  const folded = (words.get("fold") || "").split(",");
-  state.folded = new Set(data.layers.flatMap((layer, index) => (folded.includes(layer.name) ? [index] : [])));
-  state.chosen = nodes.find((node) => node.name === words.get("channel")) || null;
-  zoomed = false;
-  explainChosen();
-  measured = [stage.clientWidth, stage.clientHeight];
-  show();
-  bring(state.chosen);
-  const at = (words.get("at") || "").split(",").map(Number);
-  if (at.length === 3 && at.every(Number.isFinite) && at[2] > 0 && at[2] <= 8) {
-    zoomed = true;
-    look({ x: at[0] * stage.clientWidth, y: at[1] * stage.clientHeight, scale: at[2] });
-  }
-}
-
-window.addEventListener("hashchange", () => location.hash.slice(1) !== last && recall());
-
-// In a frame there is nothing beside the page that a link could lead to.
-if (window.parent !== window) document.documentElement.classList.add("framed");
-
-// --- light and dark ---
-
-const theme = byId("theme"), wish = matchMedia("(prefers-color-scheme: dark)");
-const isDark = () => (document.documentElement.dataset.theme || (wish.matches ? "dark" : "light")) === "dark";
-const nameTheme = () => (theme.textContent = isDark() ? "Light" : "Dark");
-// All pages of circuits remember it alike.
-const THEME = "circuitlang-theme";
-try {
-  const kept = localStorage.getItem(THEME);
-  if (kept === "dark" || kept === "light") document.documentElement.dataset.theme = kept;
-} catch { /* pages in a frame may not remember */ }
-theme.addEventListener("click", () => {
-  document.documentElement.dataset.theme = isDark() ? "light" : "dark";
-  try { localStorage.setItem(THEME, document.documentElement.dataset.theme); } catch { /* the same */ }
-  nameTheme();
-});
-wish.addEventListener("change", nameTheme);
-
-stop = nodes.find((node) => node.isTarget) || nodes[0];
-if (stop) stop.element.setAttribute("tabindex", "0");
-nameTheme();
-recall();

@@ -6,27 +6,53 @@ view.append(layers.edges, layers.sums, layers.nodes);
 const of = new Map();
 let plan = { columns: [], width: 1, height: 1 };
 
-for (const edge of [...edges].sort((one, other) => one.influence - other.influence)) {
+/** Add an edge or a node to the drawing. */
+function mount(one) {
+  if (one.parts || one.to) mountEdge(one);
+  else mountNode(one);
+}
+
+function unmount(one) {
+  for (const element of [one.element, one.sum]) if (element instanceof Element) element.remove();
+  of.delete(one.element);
+}
+
+function mountEdge(edge) {
+  const source = edge.source || edge.from, target = edge.target || edge.to;
   edge.element = draw("path", { class: `circuit-edge ${edge.sign}`, tabindex: -1 });
-  Object.assign(edge.element.dataset, { from: edge.source.name, to: edge.target.name });
+  Object.assign(edge.element.dataset, { from: source.name, to: target.name });
   layers.edges.append(edge.element);
   of.set(edge.element, edge);
 }
-for (const node of nodes) {
-  const kind = node.isTarget ? "circuit-node circuit-target" : "circuit-node";
-  node.element = draw("g", { class: kind, tabindex: -1, role: "button", "aria-label": node.name, "aria-pressed": "false" });
+
+function mountNode(node) {
+  const kind = `circuit-node${node.isTarget ? " circuit-target" : ""}${node.members ? " circuit-group" : ""}`;
+  node.element = draw("g", { class: kind, tabindex: -1, role: "button", "aria-pressed": "false" });
   node.element.dataset.channel = node.name;
   node.inside = draw("g", {});
   node.label = node.isImage ? null : draw("text", { "text-anchor": "middle" });
-  if (node.label) node.label.textContent = node.number;
   node.element.append(node.inside, ...(node.label ? [node.label] : []));
   layers.nodes.append(node.element);
   of.set(node.element, node);
-  if (node.into.some((edge) => edge.sum)) {
-    node.sum = draw("g", { class: "circuit-sum" }, draw("circle", {}), draw("path", {}));
-    layers.sums.append(node.sum);
+}
+
+/** Call every channel by its label, and draw groups as one. */
+function rename() {
+  for (const node of base.nodes) {
+    const label = names.labels.get(node.name);
+    node.called = label ? label.text : node.name;
+  }
+  wire();
+  for (const node of [...base.nodes, ...nodes]) {
+    const called = node.called === node.name ? node.name : `${node.called}, ${node.name}`;
+    node.element.setAttribute("aria-label", node.members ? `${node.name}, a group of ${node.members.length} channels` : called);
+    node.element.classList.toggle("grouped", Boolean(!node.members && groupOf(node)));
   }
 }
+
+for (const edge of [...base.edges].sort((one, other) => one.influence - other.influence)) mountEdge(edge);
+for (const node of base.nodes) mountNode(node);
+recallNames();
 
 /** Lay out what is drawn anew and put it there. */
 function render() {
@@ -34,17 +60,24 @@ function render() {
   folds = new Set([...state.folded, ...(state.passing ? passing() : [])]);
   const room = space();
   plan = arrange(room.width, room.height);
+  for (const edge of base.edges) if (edge.stands !== edge) edge.element.classList.add("hidden");
   for (const edge of edges) {
     edge.element.classList.toggle("hidden", !edge.drawn);
     if (edge.drawn) edge.element.setAttribute("d", edge.path);
   }
   ink();
+  for (const node of base.nodes) if (nodes[node.index] !== node) hide(node);
   for (const node of nodes) put(node);
   drawMap();
   if (!zoomed) fit();
   else look();
   showImages();
   refresh();
+}
+
+function hide(node) {
+  node.drawn = false;
+  put(node);
 }
 
 /** Draw edges as wide as their influence says, in all images or in the chosen one. */
@@ -73,17 +106,19 @@ function inks() {
 
 function put(node) {
   node.element.classList.toggle("hidden", !node.drawn);
-  if (node.sum) node.sum.classList.toggle("hidden", !node.drawn || node.folded || !node.into.some((edge) => edge.drawn && edge.sum));
+  const sums = node.drawn && !node.folded && node.into.some((edge) => edge.drawn && edge.sum);
+  if (sums && !node.sum) layers.sums.append((node.sum = draw("g", { class: "circuit-sum" }, draw("circle", {}), draw("path", {}))));
+  if (node.sum) node.sum.classList.toggle("hidden", !sums);
   if (!node.drawn) return;
   node.element.setAttribute("transform", `translate(${round(node.x)} ${round(node.y)})`);
   node.element.classList.toggle("folded", node.folded);
   const { size } = node, half = size / 2;
   if (node.drawnSize !== size) {
     node.drawnSize = size;
-    node.overlay = null;
+    node.overlays = null;
     node.inside.replaceChildren(...(node.folded ? [draw("circle", { class: "circuit-rim circuit-dot", r: half })] : face(node, size)));
   }
-  if (node.sum) {
+  if (sums) {
     const ring = Math.min(Math.max(0.09 * size, 3.2), 6), arm = 0.55 * ring;
     node.sum.setAttribute("transform", `translate(${round(node.x - half - ring - 3)} ${round(node.y)})`);
     node.sum.firstChild.setAttribute("r", round(ring));
@@ -104,10 +139,25 @@ function face(node, size) {
       draw("polygon", { class: "circuit-hills", points }), rim,
     ];
   }
-  if (!node.thumb) return [draw("circle", { class: "circuit-rim", r: size / 2 })];
-  const image = draw("image", { x: -size / 2, y: -size / 2, width: size, height: size, href: node.thumb, "clip-path": `url(#${clip(size)})` });
-  if (node.isFilter) image.setAttribute("class", "crisp");
-  return [square(size + 3, { class: "circuit-paper" }), image, rim];
+  const shown = (node.members || [node]).slice(0, TILES);
+  if (!node.members && !node.thumb) return [draw("circle", { class: "circuit-rim", r: size / 2 })];
+  const images = cells(shown.length, size).map((cell, index) => {
+    const one = shown[index], image = draw(one.thumb ? "image" : "rect", { ...cell, class: one.isFilter ? "crisp" : "circuit-blank" });
+    if (one.thumb) image.setAttribute("href", one.thumb);
+    return image;
+  });
+  const paper = square(size + 3, { class: "circuit-paper" }), behind = square(size, { class: "circuit-rim circuit-stack", fill: "none", transform: "translate(3 -3)" });
+  return [...(node.members ? [behind] : []), paper, draw("g", { "clip-path": `url(#${clip(size)})` }, ...images), rim];
+}
+
+// A group shows as many of its channels, in squares of its own.
+const TILES = 4;
+
+function cells(many, size) {
+  const across = Math.ceil(Math.sqrt(many)), side = size / across, down = Math.ceil(many / across), top = (size - down * side) / 2;
+  return Array.from({ length: many }, (_, index) => (
+    { x: (index % across) * side - size / 2, y: top + Math.floor(index / across) * side - size / 2, width: side, height: side }
+  ));
 }
 
 // Sizes are few, and a tile of a sheet reaches beyond its svg, so that it can't be clipped by share of its own box.
@@ -127,12 +177,22 @@ function drawLabels() {
   for (const node of nodes) {
     if (!node.drawn || !node.label) continue;
     const wish = node.isTarget ? 13 : Math.min(Math.max(0.22 * node.size, 7), 11);
-    const size = Math.max(wish, (node.isTarget ? 11 : SMALLEST) / scale);
-    const fits = node.isTarget || (!node.folded && node.pitch - node.size >= 1.15 * size && node.size * 1.35 >= 0.58 * size * node.number.length);
-    node.label.classList.toggle("hidden", !fits);
+    const size = Math.max(wish, (node.isTarget ? 11 : SMALLEST) / scale), tall = !node.folded && node.pitch - node.size >= 1.15 * size;
+    // A label takes the room between columns too, where nothing is beside the node.
+    const room = node.size * 1.35 + (node.alone ? 44 : 0), fits = (text, wide) => tall && wide >= 0.58 * size * text.length;
+    const label = node.called === node.name && !node.members ? "" : shortened(node.called, 16);
+    const text = label && fits(label, room) ? label : !node.members && (node.isTarget || fits(node.number, node.size * 1.35)) ? node.number : "";
+    node.label.textContent = node.isTarget && label ? aimed(node, label, size * scale) : text;
+    node.label.classList.toggle("hidden", !node.label.textContent);
     node.label.setAttribute("font-size", size.toFixed(2));
     node.label.setAttribute("y", (node.size / 2 + 0.95 * size).toFixed(2));
   }
+}
+
+/** The number of a target and its label, or as much of them as is not cut off. */
+function aimed(node, label, size) {
+  const x = camera.x + node.x * camera.scale, room = 2 * Math.min(x, stage.clientWidth - x) / (0.62 * size);
+  return [`${node.number} ${label}`, label].find((text) => text.length <= room) || node.number;
 }
 
 /** The names of layers above their columns, which stay in sight: in two rows where one is too narrow, and those that
@@ -208,7 +268,7 @@ function refresh() {
 
 function say(kept, found) {
   if (byId("count")) {
-    const shown = kernels(), all = edges[edges.length - 1].shown;
+    const shown = kernels(), all = base.edges[base.edges.length - 1].shown;
     byId("count").textContent = `${number(shown)} of ${count(all, "kernel")}, ${percent(carried())} of the influence`;
     byId("shown").setAttribute("aria-valuetext", byId("count").textContent);
   }
@@ -222,7 +282,7 @@ function say(kept, found) {
     collect(state.chosen, "out", "target", fed);
     const image = [...feeding].some((node) => node.isImage) ? " and the image" : "";
     const channels = [...feeding].filter((node) => !node.isImage).length;
-    text = `${state.chosen.name}: fed by ${count(channels, "channel")}${image}, feeds ${count(fed.size, "channel")}. Escape shows all.`;
+    text = `${state.chosen.called}: fed by ${count(channels, "channel")}${image}, feeds ${count(fed.size, "channel")}. Escape shows all.`;
   } else if (state.image >= 0) text = `${data.scenes.names[state.image]}, as it excites each channel in the ${place()}${edges.some((edge) => edge.images.length) ? "; edges by what they carry in it" : ""}`;
   else if (!state.depth && data.alone[state.step]) text = `Alone, these paths keep ${data.target} at ${data.alone[state.step]}.`;
   status.textContent = text;

@@ -28,7 +28,7 @@ const mapSheet = (source, inside) => (
 );
 
 const peaks = new Map();
-for (const node of nodes) peaks.set(node.layer, Math.max(peaks.get(node.layer) || 0, node.peak || 0));
+for (const node of base.nodes) peaks.set(node.layer, Math.max(peaks.get(node.layer) || 0, node.peak || 0));
 
 /** A channel's map of the chosen image. Colours are linear in the square root of values, from white: to show them on the
     scale of the layer is to blend them with white. */
@@ -50,22 +50,27 @@ function sheetOf(node) {
   return state.view === "vision" && node.vision && visionSheet(node.vision, state.inside);
 }
 
-function overlay(node) {
-  if (!node.overlay) {
-    const half = node.size / 2;
-    node.overlay = draw("svg", { class: "overlay", x: -half, y: -half, width: node.size, height: node.size });
-    const holder = draw("g", { "clip-path": `url(#${clip(node.size)})` }, square(node.size, { class: "zero" }), node.overlay);
-    node.inside.insertBefore(holder, node.inside.querySelector("rect.circuit-rim"));
+/** A sheet of a channel, or those of some channels of a group. */
+const each = (node, sheet) => (node.members ? node.members.slice(0, TILES) : [node]).map(sheet);
+
+function overlays(node, many) {
+  if (!node.overlays) {
+    node.overlays = cells(many, node.size).map((cell) => draw("svg", { class: "overlay", ...cell }));
+    const holder = draw("g", { "clip-path": `url(#${clip(node.size)})` }, square(node.size, { class: "zero" }), ...node.overlays);
+    node.inside.insertBefore(holder, node.inside.querySelector("rect.circuit-rim:not(.circuit-stack)"));
   }
-  return node.overlay;
+  return node.overlays;
 }
 
 function showImages() {
   for (const node of nodes) {
     if (!node.drawn || node.folded) continue;
-    const sheet = sheetOf(node);
-    if (sheet) putTile(overlay(node), sheet);
-    if (node.overlay) node.overlay.parentNode.setAttribute("visibility", sheet ? "visible" : "hidden");
+    const sheets = each(node, sheetOf), any = sheets.some(Boolean);
+    if (any) overlays(node, sheets.length).forEach((svg, index) => {
+      if (sheets[index]) putTile(svg, sheets[index]);
+      svg.setAttribute("visibility", sheets[index] ? "inherit" : "hidden");
+    });
+    if (node.overlays) node.overlays[0].parentNode.setAttribute("visibility", any ? "visible" : "hidden");
   }
   const inside = byId("inside");
   if (inside) inside.disabled = state.image < 0 && state.view === "crop";

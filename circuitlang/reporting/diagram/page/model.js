@@ -5,26 +5,29 @@ const byId = (id) => document.getElementById(id);
 const data = JSON.parse(byId("data").textContent);
 const drawing = byId("drawing"), stage = byId("stage"), card = byId("card"), status = byId("status");
 
-// Nodes are in the order of columns and from the top, edges in that in which the slider brings them in.
-const nodes = data.nodes.map((node, index) => ({ ...node, index, into: [], out: [], drawn: false }));
-const edges = data.edges.map((edge, index) => ({ ...edge, index, source: nodes[edge.from], target: nodes[edge.to] }));
-for (const edge of edges) {
+// Channels are in the order of columns and from the top, edges in that in which the slider brings them in. `base` has
+// those of the circuit, `nodes` and `edges` those of the drawing, where a closed group is one node.
+const base = { nodes: data.nodes.map((node, index) => ({ ...node, index, called: node.name, into: [], out: [], drawn: false })) };
+base.edges = data.edges.map((edge) => ({ ...edge, from: base.nodes[edge.from], to: base.nodes[edge.to], drawn: false }));
+base.nodes.forEach((node, index) => {
+  node.place = index;
+  if (!node.isImage) node.at = { layer: data.layers[node.layer].name, unit: Number(node.number) };
+});
+const nodes = [], edges = [];
+for (const edge of base.edges) {
   // Share and influence in each image are square roots of 16 bits, the low byte first.
   const bytes = atob(edge.byImage || "");
   edge.images = Array.from({ length: bytes.length / 2 }, (_, index) => (
     ((bytes.charCodeAt(2 * index) + 256 * bytes.charCodeAt(2 * index + 1)) / 65535) ** 2
   ));
-  edge.source.out.push(edge);
-  edge.target.into.push(edge);
 }
-for (const node of nodes) for (const list of [node.into, node.out]) list.sort((one, other) => other.influence - one.influence);
 // The edges of the first steps are whole paths: how many there are.
-const until = edges.reduce((ends, edge) => ((ends[edge.step] = edge.index + 1), ends), []);
+const until = base.edges.reduce((ends, edge, index) => ((ends[edge.step] = index + 1), ends), []);
 const { opening } = data;
 
 const state = {
   step: opening, depth: 0, image: -1, view: "crop", inside: 1, chosen: null, query: "", via: null,
-  folded: new Set(), passing: false, common: false,
+  folded: new Set(), passing: false, common: false, opened: new Set(),
 };
 
 // In the chosen image, where one is chosen and contributions are known.
@@ -40,6 +43,7 @@ function select() {
     edge.drawn = edge.step < state.step && (!level || (level.has(edge.target) && level.get(edge.target) < state.depth));
     if (edge.drawn) edge.source.drawn = edge.target.drawn = true;
   }
+  for (const edge of base.edges) if (edge.stands !== edge) edge.drawn = edge.step < state.step && edge.stands.drawn;
 }
 
 /** The number of drawn edges from each node to the target. */
@@ -57,13 +61,13 @@ const visible = (edge) => edge.drawn;
 
 /** The part of the influence that flows along drawn edges to where they begin. */
 function carried() {
-  const targets = nodes.filter((node) => node.isTarget), drawn = edges.filter(visible);
-  const inner = new Set(drawn.map((edge) => edge.to));
-  let step = new Float64Array(nodes.length), total = 0;
-  for (const node of targets) step[node.index] = 1 / targets.length;
+  const targets = base.nodes.filter((node) => node.isTarget), drawn = base.edges.filter(visible);
+  const inner = new Set(drawn.map((edge) => edge.to.place));
+  let step = new Float64Array(base.nodes.length), total = 0;
+  for (const node of targets) step[node.place] = 1 / targets.length;
   for (let round = 0; round < 10000; round++) {
-    const next = new Float64Array(nodes.length);
-    for (const edge of drawn) next[edge.from] += step[edge.to] * shareOf(edge);
+    const next = new Float64Array(base.nodes.length);
+    for (const edge of drawn) next[edge.from.place] += step[edge.to.place] * shareOf(edge);
     let rest = 0;
     for (let index = 0; index < next.length; index++) {
       if (!inner.has(index)) {
@@ -73,7 +77,7 @@ function carried() {
       rest += next[index];
     }
     // Without a loop nothing is left after as many rounds as there are layers.
-    if (!rest || (round > nodes.length && rest < 1e-12)) break;
+    if (!rest || (round > next.length && rest < 1e-12)) break;
     step = next;
   }
   return Math.min(total, 1);
@@ -81,8 +85,8 @@ function carried() {
 
 /** The kernels in drawn edges; edges that read a sum share theirs. */
 function kernels() {
-  if (!state.depth) return state.step ? edges[until[state.step - 1] - 1].shown : 0;
-  return edges.filter(visible).reduce((sum, edge) => sum + edge.kernels, 0);
+  if (!state.depth) return state.step ? base.edges[until[state.step - 1] - 1].shown : 0;
+  return base.edges.filter(visible).reduce((sum, edge) => sum + edge.kernels, 0);
 }
 
 /** The layers of which each drawn channel reads one channel and is read by one. */
@@ -115,14 +119,16 @@ function through(start) {
   return kept;
 }
 
-/** The channels that a name stands for, as people write it: `conv4:45`, `features.10.expand3x3:60`, a layer, a part. */
+/** The channels that a name stands for, as people write it: `conv4:45`, `features.10.expand3x3:60`, a label, a group, a
+    layer, a part. */
 function named(query) {
   const words = query.trim().toLowerCase().replace(/\s*:\s*/g, ":");
   if (!words) return [];
-  const names = (node) => [node.name, node.alias || ""].map((name) => name.toLowerCase());
+  const own = (node) => [node.name, node.alias || "", node.called, groupOf(node) || "", ...(node.members || []).flatMap((one) => [one.name, one.alias || "", one.called])];
+  const known = (node) => own(node).map((name) => name.toLowerCase());
   const whole = (name) => name === words || name.startsWith(`${words}:`) || name.startsWith(`${words}.`);
-  const exact = nodes.filter((node) => names(node).some(whole));
-  return exact.length ? exact : nodes.filter((node) => names(node).some((name) => name.includes(words)));
+  const exact = nodes.filter((node) => known(node).some(whole));
+  return exact.length ? exact : nodes.filter((node) => known(node).some((name) => name.includes(words)));
 }
 
 // --- small builders; text is only ever set as text ---
