@@ -7,9 +7,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
-
 from circuitlang.base.diagnostics import Finding, InputError
+from circuitlang.engine.deferred import torch
 
 # Images at a time, unless the user says otherwise. On a GPU it is a beginning: it is halved until it fits.
 _BATCH = {"cpu": 16}

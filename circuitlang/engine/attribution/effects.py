@@ -6,13 +6,14 @@ They are exact for groups, strides, dilation and every padding.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import torch
-from torch import Tensor
-
+from circuitlang.engine.deferred import torch
 from circuitlang.engine.loops import backend
 from circuitlang.plugins.protocols import LayerSignals
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # The elements of a block that is computed at once: it fits in the CPU's cache and keeps a core busy.
 _BLOCK = 1 << 18

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
+from circuitlang.engine.deferred import torch
 from circuitlang.engine.loops import backend
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # The least number of rows of a symmetric matrix that is worth a matrix product of its own.
 STRIP = 128

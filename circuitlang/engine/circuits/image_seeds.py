@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from hashlib import blake2b
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+from circuitlang.engine.deferred import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def seeded(image: Tensor, seed: int) -> torch.Generator:

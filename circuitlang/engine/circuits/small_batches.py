@@ -6,12 +6,14 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import count
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from circuitlang.engine.circuits.image_seeds import seeded
+from circuitlang.engine.deferred import torch
 from circuitlang.plugins.protocols import Edits
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # The fewest batches of a pass: batches are smaller than they were asked to be, or images come several times.
 BATCHES = 12
@@ -21,9 +23,9 @@ _VALUES = 16
 _SHIFT = 16
 
 # The target's maps [N, maps, H, W] of images [N, C, H, W], in the network with some edits.
-Feature = Callable[[Tensor, Edits | None], Tensor]
+Feature = Callable[["Tensor", Edits | None], "Tensor"]
 # The circuit's and the network's maps [2, maps, H, W] as of the last step with each image, by the image's number.
-Earlier = dict[int, Tensor]
+Earlier = dict[int, "Tensor"]
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count, repeat
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from circuitlang.engine.circuits.map_loss import map_loss
 from circuitlang.engine.circuits.small_batches import BATCHES, SmallBatches
+from circuitlang.engine.deferred import torch
 from circuitlang.engine.device import one_thread
 from circuitlang.plugins.protocols import Count, CriterionName, Scores, Scoring, Stage, passes_of, schedule
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # Decay of the moving averages of gradients, of their squares and of the loss.
 _MOMENTUM, _SQUARES, _LOSSES = 0.9, 0.98, 0.9
@@ -42,7 +44,7 @@ def _ladder(relevant: int) -> Iterator[int]:
 
 
 # Tensors by name.
-State = Mapping[str, Tensor]
+State = Mapping[str, "Tensor"]
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,12 @@
-from torch import Tensor
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from circuitlang.engine.attribution.effects import centred, centred_moments
 from circuitlang.plugins.protocols import LayerSignals, criterion, signs
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @criterion(signs, finish=centred)

@@ -1,9 +1,14 @@
-import torch
-from torch import Tensor
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from circuitlang.engine.circuits.covariance import covariance_of
+from circuitlang.engine.deferred import torch
 from circuitlang.engine.loops import backend
 from circuitlang.plugins.protocols import LayerActivations, Scores, Scoring, schedule
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # The most kernels of an output channel that are compared with one another.
 _TOGETHER = 1024

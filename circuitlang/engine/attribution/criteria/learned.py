@@ -1,10 +1,14 @@
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
+from circuitlang.engine.deferred import torch
 from circuitlang.plugins.protocols import Count, CriterionName, Scores, Scoring, passes_of, schedule
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # The part of a direction that is kept from step to step, and how far one kernel may go, in typical steps.
 _MOMENTUM = 0.9

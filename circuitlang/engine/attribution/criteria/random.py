@@ -1,5 +1,4 @@
-import torch
-
+from circuitlang.engine.deferred import torch
 from circuitlang.plugins.protocols import Scores, Scoring, schedule
 
 
