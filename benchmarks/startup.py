@@ -54,6 +54,8 @@ def commands(folder: Path) -> dict[str, list[str]]:
         "circuitlang models": [*program, "models"],
         "circuitlang layers, a known model": [*program, "layers", "alexnet"],
         "circuitlang show, a circuit": [*program, "show", "runs/two/a"],
+        "circuitlang plan, a known model": [*program, "plan", "two.circuit"],
+        "circuitlang run, all finished": [*program, "run", "two.circuit", "-q"],
         "circuitlang compare, of a run": [*program, "compare", "runs/two/a", "runs/two/b"],
     }
 
@@ -69,7 +71,9 @@ def main() -> None:
     """Print each command's median time, and the median of its ratios to the reference."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--rounds", type=int, default=9)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--only", default="", metavar="TEXT", help="time only commands with this in their names")
+    options = parser.parse_args()
+    rounds = options.rounds
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         os.environ["CIRCUITLANG_CACHE"] = str(folder / "cache")
@@ -78,10 +82,11 @@ def main() -> None:
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
         timed = commands(folder)
         seconds([sys.executable, "-m", "circuitlang", "run", "two.circuit"], folder)  # for `show` and `compare`
+        reference = next(iter(timed))
+        timed = {name: timed[name] for name in timed if name in (reference, BARE) or options.only in name}
         for command in timed.values():
             seconds(command, folder)  # once untimed: files and caches are warm afterwards
         taken = [{name: seconds(command, folder) for name, command in timed.items()} for _ in range(rounds)]
-    reference = next(iter(timed))
     print(f"medians of {rounds} rounds; ratios to the first line, beyond the interpreter's start, within each round")
     for name in timed:
         milliseconds = 1000 * median(times[name] for times in taken)

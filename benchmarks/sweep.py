@@ -34,7 +34,8 @@ from circuitlang.engine.circuits.builder import Builder
 from circuitlang.engine.circuits.masked_layer import MaskedLayer
 from circuitlang.engine.evaluation.fidelity import responses
 from circuitlang.engine.runtime import artifacts, circuit_job
-from circuitlang.engine.runtime.jobs import Options, prepare
+from circuitlang.engine.runtime.jobs import prepare
+from circuitlang.engine.runtime.options import Options
 
 # Model, pictures, and channels that aren't constant on them.
 NETS = {

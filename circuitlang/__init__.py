@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from circuitlang.api import LoadedCircuit, LoadedComparison, Run
     from circuitlang.base.diagnostics import Finding
-    from circuitlang.engine.runtime.jobs import Options
+    from circuitlang.engine.runtime.options import Options
     from circuitlang.engine.runtime.work_selection import WorkSelection
     from circuitlang.plan.model import Plan
     from circuitlang.results.outputs import Rendering
@@ -174,7 +174,7 @@ def _options(
     fast: bool,
     render: Rendering | None,
 ) -> Options:
-    from circuitlang.engine.runtime.jobs import Options
+    from circuitlang.engine.runtime.options import Options
 
     options = Options(False, allow_code, visualise, device, batch_size, fast)
     return options if render is None else replace(options, render=render)

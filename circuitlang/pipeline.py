@@ -28,8 +28,10 @@ from circuitlang.plan.model import Images
 from circuitlang.plugins.protocols import ABLATIONS, CRITERIA, METRICS, MODELS
 
 if TYPE_CHECKING:
-    from circuitlang.engine.runtime.jobs import Options, PreparedRun
+    from circuitlang.engine.runtime.jobs import PreparedRun
+    from circuitlang.engine.runtime.known_inputs import KnownInputs
     from circuitlang.engine.runtime.lockfile import Lock
+    from circuitlang.engine.runtime.options import Options
     from circuitlang.engine.runtime.work_selection import WorkSelection
     from circuitlang.plan.layers import NamedModule
     from circuitlang.plan.model import Plan
@@ -80,7 +82,7 @@ def run_compiled(
     """
     _require_circuits(compiled.plan)
     from circuitlang.engine.runtime.forecast import expected_work
-    from circuitlang.engine.runtime.jobs import Options
+    from circuitlang.engine.runtime.options import Options
     from circuitlang.engine.runtime.runner import run_jobs
     from circuitlang.engine.runtime.start import start_run
     from circuitlang.engine.runtime.work_selection import WorkSelection
@@ -88,13 +90,12 @@ def run_compiled(
     from circuitlang.results.run_listener import Listeners, RunStart
 
     work, options = work or WorkSelection(), options or Options()
-    prepared, jobs = start_run(compiled, folder, options, work, locked)
+    prepared, ids = start_run(compiled, folder, options, work, locked)
     identities = {job.plan.id: job.provenance.identity for job in prepared.jobs}
     overview, listener = RunOverview(prepared.plan, identities, folder), options.listener
-    ids = tuple(job.plan.id for job in jobs)
-    listener.begun(RunStart(folder, ids, expected_work(prepared, jobs, folder), work.jobs))
+    listener.begun(RunStart(folder, tuple(ids), expected_work(prepared, ids, folder), work.jobs))
     try:
-        failures = run_jobs(prepared, jobs, folder, work.jobs, Listeners(overview, listener))
+        failures = run_jobs(prepared, ids, folder, work.jobs, Listeners(overview, listener))
     finally:
         overview.renew()
     failures += _compare(prepared, folder, overview, listener)
@@ -105,11 +106,13 @@ def run_compiled(
         raise failures[0] if len(failures) == 1 else CircuitError(f for error in failures for f in error.findings)
 
 
-def _compare(prepared: PreparedRun, folder: Path, overview: RunOverview, listener: RunListener) -> list[CircuitError]:
+def _compare(
+    prepared: PreparedRun | KnownInputs, folder: Path, overview: RunOverview, listener: RunListener
+) -> list[CircuitError]:
     """Compute the comparisons of a plan whose circuits are finished, write the overview, and return the errors."""
     if not prepared.plan.comparisons:
         return []
-    from circuitlang.engine.runtime.comparisons import compare_run
+    from circuitlang.engine.runtime.run_comparisons import compare_run
 
     finished = overview.results()
     statuses = list(compare_run(prepared, finished.circuits, finished.splits, folder))
@@ -129,7 +132,7 @@ def forecast(compiled: CompiledPlan, folder: Path, options: Options | None = Non
     """Return the work that `run_compiled` would do in this folder, and its cost. Raises CircuitError."""
     _require_circuits(compiled.plan)
     from circuitlang.engine.runtime.forecast import forecast_run
-    from circuitlang.engine.runtime.jobs import Options
+    from circuitlang.engine.runtime.options import Options
 
     return forecast_run(compiled, folder, options or Options())
 
@@ -140,7 +143,8 @@ def lock(source: Source, options: Options | None = None) -> tuple[Path, Lock | N
     Returns its path, the earlier lock if there was a valid one, and the new lock. Raises CircuitError.
     """
     from circuitlang.engine.runtime import lockfile
-    from circuitlang.engine.runtime.jobs import Options, prepare
+    from circuitlang.engine.runtime.jobs import prepare
+    from circuitlang.engine.runtime.options import Options
     from circuitlang.results.writer import claim_lock, write_file
 
     spec, compiled = Path(source.name), compile_source(source)
@@ -242,10 +246,11 @@ def list_layers(model: str, allow_code: bool = False) -> tuple[Sequence[NamedMod
     if not has_own_shapes(asked.arguments) and asked.key in words.layers and words.layers[asked.key].modules:
         return words.layers[asked.key].modules, []
     from circuitlang.engine.graph.named_modules import named_modules
-    from circuitlang.engine.runtime.model_loading import read_model, weights_notes
+    from circuitlang.engine.runtime.model_loading import read_model
+    from circuitlang.engine.runtime.plan_checks import weights_notes
 
     try:
         loaded, graph = read_model(asked, compiled.folder, allow_code)
-        return named_modules(graph), weights_notes(loaded, place)
+        return named_modules(graph), weights_notes(loaded.notes, place)
     except InputError as error:
         raise InputError(replace(finding, span=finding.span or place) for finding in error.findings) from None

@@ -54,7 +54,7 @@ def _parser() -> _Parser:
 
 def _run(shell: InteractiveShell, arguments: Sequence[str], cell: str) -> Run:
     """Run the spec of a cell with progress, assign the run to its variable, and return it. Raises CircuitError."""
-    from circuitlang.engine.runtime.jobs import Options
+    from circuitlang.engine.runtime.options import Options
     from circuitlang.engine.runtime.work_selection import WorkSelection
 
     parser = _parser()

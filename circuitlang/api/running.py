@@ -20,8 +20,8 @@ from circuitlang.plan.compiled import CompiledPlan
 from circuitlang.plan.model import MEMORY, Images
 
 if TYPE_CHECKING:
-    from circuitlang.engine.runtime.jobs import Options
     from circuitlang.engine.runtime.memory import MemoryObjects
+    from circuitlang.engine.runtime.options import Options
     from circuitlang.engine.runtime.work_selection import WorkSelection
     from circuitlang.results.run_listener import RunListener
 

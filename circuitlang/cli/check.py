@@ -67,7 +67,7 @@ def _reports(paths: tuple[Path, ...], deep: bool, allow_code: bool) -> Iterator[
     if not deep:
         yield from map(pipeline.check_file, spec_files(paths))
         return
-    from circuitlang.engine.runtime.jobs import Options
+    from circuitlang.engine.runtime.options import Options
 
     for path in spec_files(paths):
         with display() as shown:

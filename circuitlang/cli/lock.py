@@ -36,8 +36,8 @@ def lock(specs: tuple[Path, ...], existing: bool, skip_unreadable: bool, allow_c
 def _lock(spec: Path, skip_unreadable: bool, allow_code: bool) -> None:
     from circuitlang import pipeline
     from circuitlang.cli.run_output import NotePrinter
-    from circuitlang.engine.runtime.jobs import Options
     from circuitlang.engine.runtime.lockfile import drifted, outdated
+    from circuitlang.engine.runtime.options import Options
     from circuitlang.results.run_listener import Listeners
 
     with display() as shown:

@@ -55,7 +55,7 @@ def plan(
         if output is not None or style == "yaml":
             _write_yaml(compiled, output)
             return
-        from circuitlang.engine.runtime.jobs import Options
+        from circuitlang.engine.runtime.options import Options
 
         with display() as shown:
             options = Options(allow_code=allow_code, visualise=visualise or False, fast=fast, listener=shown.listener)

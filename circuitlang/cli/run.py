@@ -28,8 +28,8 @@ from circuitlang.cli.recorder import recorded
 from circuitlang.compiler.sources import spec_files
 
 if TYPE_CHECKING:
-    from circuitlang.engine.runtime.jobs import Options
     from circuitlang.engine.runtime.lockfile import Lock
+    from circuitlang.engine.runtime.options import Options
     from circuitlang.engine.runtime.work_selection import WorkSelection
     from circuitlang.plan.compiled import CompiledPlan
     from circuitlang.results.types import Summary
@@ -131,7 +131,7 @@ def run(
             compiled = pipeline.compile_source(source)
             print_findings(compiled.warnings)
             lock = _read_lock(spec) if locked else None
-            from circuitlang.engine.runtime.jobs import Options
+            from circuitlang.engine.runtime.options import Options
             from circuitlang.engine.runtime.work_selection import WorkSelection
 
             work = WorkSelection(only, shard, jobs)

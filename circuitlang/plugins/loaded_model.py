@@ -34,7 +34,8 @@ class LoadedModel:
 
     `weights` is the name of its weights: a file name, or the name of published weights if the spec says DEFAULT.
     `classes` are the class names of these weights, and `output` is the number or name of the output that has them, if
-    there are several. `notes` tell the user about choices that were made in loading.
+    there are several. `notes` tell the user about choices that were made in loading. `files` are those that all of it
+    follows from, beside the code of the source's package, also if they are not there yet; None if that is not known.
     """
 
     module: nn.Module
@@ -43,3 +44,4 @@ class LoadedModel:
     weights: str = ""
     output: int | str | None = None
     notes: tuple[str, ...] = ()
+    files: tuple[Path, ...] | None = None

@@ -10,11 +10,12 @@ import ast
 import importlib
 import importlib.util
 import os
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from circuitlang.base.diagnostics import CircuitError, Finding
 
@@ -124,16 +125,18 @@ class _Declarations(Mapping[str, Declaration]):
         if name not in self._read:
             path = self._folder / f"{name}.py"
             # `Path.is_file` raises if a name is too long for a file name.
-            if not (name.isidentifier() and name != "__init__" and os.path.isfile(path)):  # noqa: PTH113
-                return self._all[name]
-            self._read[name] = _declaration(name, f"{self.package}.{name}", path)
+            if name.isidentifier() and name != "__init__" and os.path.isfile(path):  # noqa: PTH113
+                self._read[name] = _declaration(name, f"{self.package}.{name}", path)
+            else:
+                point = self._points[name]
+                self._read[name] = _declaration(point.name, point.module, _entry_point_file(point))
         return self._read[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._all)
+        return iter((*self._own, *self._points))
 
     def __len__(self) -> int:
-        return len(self._all)
+        return len(self._own) + len(self._points)
 
     @cached_property
     def _folder(self) -> Path:
@@ -143,17 +146,35 @@ class _Declarations(Mapping[str, Declaration]):
         return Path(next(iter(spec.submodule_search_locations)))
 
     @cached_property
-    def _all(self) -> Mapping[str, Declaration]:
-        from importlib.metadata import entry_points
+    def _own(self) -> list[str]:
+        """The built-in names, sorted."""
+        return sorted(path.stem for path in self._folder.glob("*.py") if path.stem != "__init__")
 
-        names = sorted(path.stem for path in self._folder.glob("*.py") if path.stem != "__init__")
-        table = {name: self[name] for name in names}
-        for point in entry_points(group=self.group):
-            if point.name in table:
-                both = f"{table[point.name].module} and {point.module} register it"
+    @cached_property
+    def _points(self) -> Mapping[str, EntryPoint]:
+        """The entry points of other packages, by name."""
+        points: dict[str, EntryPoint] = {}
+        for point in _entry_points(tuple(sys.path)).select(group=self.group):
+            if point.name in self._own or point.name in points:
+                other = points[point.name].module if point.name in points else self[point.name].module
+                both = f"{other} and {point.module} register it"
                 raise CircuitError(Finding("E121", f"{self.kind} '{point.name}' is defined twice: {both}"))
-            table[point.name] = _declaration(point.name, point.module, _entry_point_file(point))
-        return table
+            points[point.name] = point
+        return points
+
+
+class _Points(Protocol):
+    """Entry points, whatever class Python has for them."""
+
+    def select(self, *, group: str) -> Iterable[EntryPoint]: ...
+
+
+@cache
+def _entry_points(_path: tuple[str, ...]) -> _Points:
+    """Return all entry points of the packages on a path; all registries need them, and looking takes long."""
+    from importlib.metadata import entry_points
+
+    return entry_points()
 
 
 def _entry_point_file(point: EntryPoint) -> Path:

@@ -46,3 +46,7 @@ class ComparisonStatus:
     comparison: Comparison | None = None
     missing: tuple[str, ...] = ()
     failure: CircuitError | None = None
+
+
+# The result of a job: its circuit; for a split the circuits of the parts and then the split; or an error.
+JobResult = CircuitOutcome | SplitOutcome | CircuitError

@@ -19,10 +19,10 @@ from circuitlang.base.source import Source
 from circuitlang.bundled import network
 from circuitlang.bundled.doodles import draw
 from circuitlang.cli.main import main
-from circuitlang.engine.images.image_set import held_out
+from circuitlang.engine.images.hashed_images import held_out
 from circuitlang.engine.loops import backend
 from circuitlang.engine.runtime import forecast, model_loading
-from circuitlang.engine.visuals import contributions, feature_visualisation, path_fidelity
+from circuitlang.engine.visuals import amounts, contributions, feature_visualisation, path_fidelity
 from circuitlang.plan.model import Plan
 from circuitlang.plan.schema import FILE, schema
 from circuitlang.plan.yaml import read_plan
@@ -105,7 +105,7 @@ def test_operations_are_those_of_every_convolution_on_the_way():
     ],
 )
 def test_the_cost_of_a_circuit(here, target, operations, tried, monkeypatch):
-    monkeypatch.setattr(feature_visualisation, "STEPS", 1)
+    monkeypatch.setattr(amounts, "STEPS", 1)
     (circuit,) = numbers(f"preserve {target} on images/dogs/* kernels<=3 criterion=actgrad")["circuits"]
     assert (circuit["found_on"], circuit["measured_on"]) == (4, 1)
     assert circuit["cost"] == {
@@ -130,7 +130,7 @@ def test_the_cost_of_a_circuit(here, target, operations, tried, monkeypatch):
     ],
 )
 def test_pictures_forward_and_backward_are_as_many_as_a_sweep_sends(here, with_pages, targets, calibrate, monkeypatch):
-    monkeypatch.setattr(feature_visualisation, "STEPS", 1)
+    monkeypatch.setattr(amounts, "STEPS", 1)
     from circuitlang import pipeline
 
     clauses = f"kernels<=each(10, 500) criterion=each(actgrad, snip, force(steps=2)) calibrate={calibrate}"
@@ -148,9 +148,9 @@ def test_pictures_forward_and_backward_are_as_many_as_a_sweep_sends(here, with_p
 
 
 def test_images_of_channels_are_counted(here, with_pages, monkeypatch):
-    monkeypatch.setattr(feature_visualisation, "STEPS", 1)
+    monkeypatch.setattr(amounts, "STEPS", 1)
     from circuitlang import pipeline
-    from circuitlang.engine.runtime.jobs import Options
+    from circuitlang.engine.runtime.options import Options
 
     text = "preserve conv5:34 on images/dogs/* kernels<=each(60, 90) criterion=snip"
     compiled = pipeline.compile_source(Source("two.circuit", text))
@@ -182,7 +182,7 @@ def test_images_of_channels_are_counted(here, with_pages, monkeypatch):
 
 
 def test_a_finished_circuit_lacks_the_images_of_channels(here, with_pages, monkeypatch):
-    monkeypatch.setattr(feature_visualisation, "STEPS", 1)
+    monkeypatch.setattr(amounts, "STEPS", 1)
     text = "preserve conv5:34 on images/dogs/* kernels<=30 criterion=snip"
     call("run", "-e", text, "--visualise", "2")
 
@@ -195,7 +195,7 @@ def test_a_finished_circuit_lacks_the_images_of_channels(here, with_pages, monke
 
 @pytest.mark.parametrize(("asked", "count"), [("none", -1), ("0", 0), ("5", 15), ("all", 90), ("999", 90)])
 def test_a_plan_counts_no_more_channels_than_kernels(here, monkeypatch, asked, count):
-    monkeypatch.setattr(feature_visualisation, "STEPS", 1)
+    monkeypatch.setattr(amounts, "STEPS", 1)
     text = "preserve conv5:34 on images/dogs/* kernels<=30 criterion=snip"
     plain, visualised = (
         json.loads(call("plan", "-e", text, "--json", *words).stdout)["total"] for words in ([], ["--visualise", asked])
@@ -299,7 +299,7 @@ def test_passes_of_circuits_that_share_stages_are_counted_once(here, with_pages,
     """Three passes for each size of 6,768 kernels, one more from the last rung, and one for each rung.
 
     The four images come three times in each but the base's."""
-    monkeypatch.setattr(feature_visualisation, "STEPS", 1)
+    monkeypatch.setattr(amounts, "STEPS", 1)
     from circuitlang import pipeline
 
     compiled = pipeline.compile_source(Source("sweep.circuit", SHARED.format("conv5:34", sizes, 1024)))
@@ -426,8 +426,8 @@ def plan_of_line() -> str:
 
 def test_weights_and_pictures_are_read_only_where_there_is_a_result(here, monkeypatch, numbers_alone, standard_run):
     read = []
-    original = forecast.prepare
-    monkeypatch.setattr(forecast, "prepare", lambda plan, *rest: read.append(plan) or original(plan, *rest))
+    original = forecast.inputs_of
+    monkeypatch.setattr(forecast, "inputs_of", lambda plan, *rest: read.append(plan) or original(plan, *rest))
     numbers(LINE)
     assert read == []
     standard_run(LINE)

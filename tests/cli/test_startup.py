@@ -99,6 +99,21 @@ def test_what_is_finished_is_read_without_torch(here: Path, numbers_alone: None)
     assert [each["name"] for each in json.loads(other)["members"]] == ["two", "one"]
 
 
+def test_a_finished_run_and_the_plan_of_a_known_model_import_no_torch(tmp_path: Path, numbers_alone: None) -> None:
+    text = "circuit {} = preserve conv5:34 on bundled.dogs kernels<={} criterion=magnitude\n"
+    tmp_path.joinpath("two.circuit").write_text(f"{text.format('one', 20)}{text.format('two', 40)}compare one, two\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        assert CliRunner().invoke(main, ["run", "two.circuit"]).exit_code == 0
+    # A run writes its index.
+    assert imported(["run", "two.circuit"], tmp_path, HEAVY - {"jinja2"}) == []
+    # Those that are there, and others of the same network.
+    assert imported(["plan", "two.circuit"], tmp_path) == []
+    criteria = "criterion=each(annealed, force, gn, greedy, learned, path, random, snip, taylor)"
+    tmp_path.joinpath("new.circuit").write_text(f"preserve conv3:each(1, 2) on bundled.cats keep<=0.1 {criteria}\n")
+    assert imported(["plan", "new.circuit"], tmp_path) == []
+
+
 def test_a_clean_check_imports_only_what_it_needs(tmp_path: Path) -> None:
     tmp_path.joinpath("good.circuit").write_text(SPEC)
     assert imported(["check", "good.circuit"], tmp_path, SPARED | HEAVY) == []

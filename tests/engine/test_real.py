@@ -3,7 +3,7 @@
 import pytest
 
 from circuitlang.base.source import Source
-from circuitlang.engine.runtime.jobs import Options
+from circuitlang.engine.runtime.options import Options
 from circuitlang.plugins.protocols import CRITERIA
 from circuitlang.results.types import Summary
 from tests.helpers.outcomes import outcomes

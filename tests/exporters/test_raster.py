@@ -13,7 +13,7 @@ from circuitlang.api import load
 from circuitlang.base.diagnostics import InputError
 from circuitlang.base.source import Source
 from circuitlang.cli.main import main
-from circuitlang.engine.runtime.jobs import Options
+from circuitlang.engine.runtime.options import Options
 from tests.conftest import draw_pictures
 from tests.helpers.outcomes import outcomes
 
@@ -118,7 +118,7 @@ def test_without_words_the_command_says_what_to_give():
     ],
 )
 def test_the_command_line_asks(here, monkeypatch, words, word):
-    monkeypatch.setattr("circuitlang.engine.visuals.feature_visualisation.STEPS", 1)
+    monkeypatch.setattr("circuitlang.engine.visuals.amounts.STEPS", 1)
     (here / "tiny.circuit").write_text(SPEC)
     done = CliRunner().invoke(main, ["run", *words])
     assert done.exit_code == 0, done.output

@@ -13,7 +13,7 @@ from circuitlang.plan.compiled import CompiledPlan
 
 def outcomes(spec: Source | CompiledPlan, out: Path, options: Any = None) -> list[Any]:
     """Run a spec, or a compiled one into its folder, and return the outcomes in their order."""
-    from circuitlang.engine.runtime.jobs import Options
+    from circuitlang.engine.runtime.options import Options
     from circuitlang.results.run_listener import OutcomeList
 
     results = OutcomeList()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from circuitlang.base.source import Source
-from circuitlang.engine.runtime.jobs import Options
+from circuitlang.engine.runtime.options import Options
 from circuitlang.pipeline import compile_source
 from circuitlang.results.overlap import Kept, kept, merged, overlap
 from circuitlang.results.types import Result

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from circuitlang.base.diagnostics import Finding, SpecError
 from circuitlang.engine.attribution.multi_target import MultiTargetPass
-from circuitlang.engine.cache.tensor_cache import ScoreCache
+from circuitlang.engine.cache.tensor_cache import ScoreCache, stage_cache
 from circuitlang.engine.circuits.builder import Builder
 from circuitlang.engine.circuits.image_seeds import seeded
 from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
@@ -80,11 +80,6 @@ def score_together(requests: Sequence[tuple[Builder, Choice]], seed: int) -> lis
     All share a forward pass; each target and cotangent takes a backward pass.
     """
     return Scorer(requests[0][0], 0, seed).score_together(requests)
-
-
-def stage_cache(cache: ScoreCache, choice: Choice) -> ScoreCache:
-    """Return the cache of the stages of a schedule, by their budgets; see `protocols.Scoring.stage`."""
-    return cache.derived(f"stages of {choice}")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from circuitlang.base.atomic_files import PARTIAL
 from circuitlang.base.cache_folder import cache_folder
 from circuitlang.base.diagnostics import Finding, OutputError
+from circuitlang.engine.cache import receipts
 
 ENDING = ".safetensors"
 
@@ -31,6 +32,7 @@ def clear() -> None:
     """Remove all files. Raises OutputError if that fails."""
     try:
         shrink(0)
+        receipts.clear()
         for path in _cached_files(f"{PARTIAL}*"):
             path.unlink(missing_ok=True)
     except OSError as error:

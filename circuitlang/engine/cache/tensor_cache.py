@@ -2,7 +2,7 @@
 
 A file is named by a hash of all that its content follows from: the network, the images, the target, the criterion with
 its parameters (for scores), and the code of the engine. Beyond `LIMIT` bytes, the least recently used files are
-removed.
+removed. Torch is not imported before one is read or written.
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import load, save
 
 from circuitlang.base.atomic_files import write_atomically
 from circuitlang.base.checksummed import BLANK, intact, report, seal
 from circuitlang.engine.cache.cache_files import ENDING, clear, folder, held, responses_folder, shrink
-from circuitlang.plan.model import digest
+from circuitlang.plan.model import Choice, digest
 from circuitlang.plugins.protocols import ABLATIONS, CRITERIA, Scores
 
 __all__ = [
@@ -36,6 +35,7 @@ __all__ = [
     "outside",
     "responses",
     "score_cache",
+    "stage_cache",
 ]
 
 LIMIT = 2 << 30
@@ -73,6 +73,8 @@ class ScoreCache:
 
     def put(self, size: int | None, scores: Scores) -> None:
         """Store scores, or do nothing if the folder can't be written; `size` is as for `has`."""
+        from safetensors.torch import save
+
         with suppress(OSError):
             path, tensors = self.path(size), {name: score.contiguous() for name, score in scores.items()}
             write_atomically(path, seal(save(tensors, {"sha256": BLANK}), path.name))
@@ -85,6 +87,8 @@ class ScoreCache:
 
     def read(self, size: int | None = None) -> Scores | None:
         """Return stored scores, or None; a file that is damaged is removed and counts as missing."""
+        from safetensors.torch import load
+
         path = self.path(size)
         with suppress(OSError):
             content = path.read_bytes()
@@ -113,6 +117,11 @@ def score_cache(basis: str, extensions: Collection[str], *contents: str) -> Scor
     """
     code = engine_version(), outside(extensions)
     return ScoreCache(folder() / basis[:24], digest("\n".join((basis, *contents, *code)).encode())[:40])
+
+
+def stage_cache(cache: ScoreCache, choice: Choice) -> ScoreCache:
+    """Return the cache of the stages of a schedule, by their budgets; see `protocols.Scoring.stage`."""
+    return cache.derived(f"stages of {choice}")
 
 
 def responses(basis: str, *contents: str) -> ScoreCache:

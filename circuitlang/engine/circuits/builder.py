@@ -13,6 +13,7 @@ from circuitlang.engine import device
 from circuitlang.engine.circuits.gain_training import train_gains
 from circuitlang.engine.circuits.layer_walk import refit_layers
 from circuitlang.engine.circuits.refit import refit
+from circuitlang.engine.circuits.refit_amounts import REFITTED
 from circuitlang.engine.circuits.selection import channels, ranks, refill, select
 from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
 from circuitlang.engine.graph.channel_nodes import Layer
@@ -21,8 +22,6 @@ from circuitlang.engine.graph.reachability import strongest_path
 from circuitlang.plan.clauses import Calibrate, Choice, Circuit, EndToEnd, Refill, Structure
 from circuitlang.plugins.protocols import ABLATIONS, Batches, Edit, LayerActivations, Masks, Scores
 
-# The most images that layers are refitted on; all of them are in memory at once.
-IMAGES = 64
 # The approximate number of output positions, over all images, that a layer is refitted on.
 PLACES = 4096
 _ZERO = Choice("zero")
@@ -176,7 +175,7 @@ class Builder:
         self, fit: Callable[[Layer, LayerActivations], Edit | None], label: str, images: Batches
     ) -> dict[str, Edit]:
         """Edit the layers one after the other by their inputs on some images; see `layer_walk.refit_layers`."""
-        batches, step = [], max(1, -(-len(images) // IMAGES))
+        batches, step = [], max(1, -(-len(images) // REFITTED))
         start = 0
         for batch in images.batches(label):
             batches.append(batch[-start % step :: step])

@@ -10,14 +10,13 @@ import torch
 from torch import Tensor
 
 from circuitlang.engine.circuits.map_loss import map_loss
+from circuitlang.engine.circuits.refit_amounts import TRAINED
 from circuitlang.engine.circuits.small_batches import Earlier, SmallBatches
 from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
 from circuitlang.engine.graph.channel_nodes import Layer
 from circuitlang.plugins.progress import TrackProgress, no_progress
 from circuitlang.plugins.protocols import Batches, Edit, Edits, Masks
 
-# The most images that are trained on; all of them are in memory at once.
-IMAGES = 1024
 # Images of a step.
 _BATCH = 4
 # The weight of the squared error in the loss.
@@ -29,14 +28,6 @@ _MOMENTUM, _SQUARES = 0.9, 0.99
 _GAIN_RATE, _CONSTANT_RATE, _LAST_RATE = 0.02, 0.01, 0.2
 # The largest gain that training gives a kernel.
 _LARGEST = 3.0
-
-
-def forwards(passes: int) -> int:
-    """Return the number of forward passes beside those of the training itself.
-
-    They are of the network, for each pass and twice more, of two starts, and of the trained circuit.
-    """
-    return passes + 5
 
 
 class _ChannelSums:
@@ -75,7 +66,7 @@ def train_gains(
         with subnetwork.edited(edits):
             return subnetwork.feature(images)
 
-    batches = SmallBatches(feature, images.batches("images to learn from"), _BATCH, IMAGES, seed, augment=True)
+    batches = SmallBatches(feature, images.batches("images to learn from"), _BATCH, TRAINED, seed, augment=True)
 
     def ranked(edits: Edits) -> list[tuple[float, Edits]]:
         """Return the loss of a circuit, and that of the same circuit on the least-squares line."""

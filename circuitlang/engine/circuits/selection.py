@@ -8,9 +8,9 @@ from fractions import Fraction
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from circuitlang.engine.deferred import torch
 from circuitlang.plan.model import Kernels, Sparsity
 from circuitlang.plugins.protocols import Masks, Scores
 

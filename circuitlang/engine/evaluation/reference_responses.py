@@ -13,23 +13,24 @@ from torch import Tensor
 
 from circuitlang.engine.attribution.multi_target import MultiTargetPass
 from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
+from circuitlang.engine.evaluation.response_keys import responses_key, strongest_key
 from circuitlang.engine.images.image_set import ImageSet
 
 
 def responses(subnetwork: TargetSubnetwork, images: ImageSet, label: str) -> Tensor:
     """The feature of every image, float64 [images, maps and positions]."""
-    return _found(subnetwork, images, label, _responses(images))["responses"]
+    return _found(subnetwork, images, label, responses_key(images))["responses"]
 
 
 def strongest(subnetwork: TargetSubnetwork, images: ImageSet, label: str) -> Mapping[str, Tensor]:
     """Return where the channels of each layer respond most: image, row and column, int64 [out, 3]; for the target's
     layer as many rows as are computed."""
-    return _found(subnetwork, images, label, _strongest(images))
+    return _found(subnetwork, images, label, strongest_key(images))
 
 
 def there(subnetwork: TargetSubnetwork, images: ImageSet, look: bool = False) -> bool:
     """Return whether responses were stored before; `look`, also where channels respond most."""
-    return subnetwork.memo.has(_responses(images)) and (not look or subnetwork.memo.has(_strongest(images)))
+    return subnetwork.memo.has(responses_key(images)) and (not look or subnetwork.memo.has(strongest_key(images)))
 
 
 def size(subnetwork: TargetSubnetwork, images: ImageSet) -> int:
@@ -51,26 +52,18 @@ def collect(subnetworks: Collection[TargetSubnetwork], images: ImageSet, label: 
             responses[subnetwork].append(maps.flatten(1).double().cpu())
         most.start += len(batch)
     for subnetwork, parts in responses.items():
-        subnetwork.memo.store(_responses(images), {"responses": torch.cat(parts)})
+        subnetwork.memo.store(responses_key(images), {"responses": torch.cat(parts)})
         if look:
-            subnetwork.memo.store(_strongest(images), most.of(subnetwork))
+            subnetwork.memo.store(strongest_key(images), most.of(subnetwork))
 
 
 def _found(subnetwork: TargetSubnetwork, images: ImageSet, label: str, what: str) -> Mapping[str, Tensor]:
     found = subnetwork.memo.read(what)
     if found is None:
-        collect([subnetwork], images, label, look=what == _strongest(images))
+        collect([subnetwork], images, label, look=what == strongest_key(images))
         found = subnetwork.memo.read(what)
     assert found is not None
     return found
-
-
-def _responses(images: ImageSet) -> str:
-    return f"responses, {images.digest}"
-
-
-def _strongest(images: ImageSet) -> str:
-    return f"strongest responses, {images.digest}"
 
 
 class _Most:

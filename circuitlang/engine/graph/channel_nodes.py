@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import torch
-from torch import Tensor
+from circuitlang.engine.deferred import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Windows = tuple["ReceptiveWindow", "ReceptiveWindow"]
 Kind = Literal["image", "layer", "each", "cat", "copy", "flat", "mix"]

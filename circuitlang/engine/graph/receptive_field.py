@@ -2,14 +2,44 @@
 
 from __future__ import annotations
 
-from circuitlang.engine.graph.channel_graph import Graph
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
 from circuitlang.engine.graph.channel_nodes import Windows
 
 # Top, left, bottom, right; bottom and right are exclusive.
 Box = tuple[int, int, int, int]
 
 
-def receptive_field(graph: Graph, node: str, row: int, column: int) -> Box | None:
+class _Edge(Protocol):
+    @property
+    def node(self) -> str: ...
+
+
+class Node(Protocol):
+    """A node of a graph of channels, as far as receptive fields follow from it."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def edges(self) -> Sequence[_Edge]: ...
+    @property
+    def windows(self) -> Windows | None: ...
+    @property
+    def positions(self) -> tuple[int, ...]: ...
+
+
+class Nodes(Protocol):
+    """A graph of channels, as far as receptive fields follow from it: see `channel_graph.Graph`."""
+
+    @property
+    def steps(self) -> Mapping[str, Node]: ...
+    @property
+    def image(self) -> str: ...
+    def ancestors(self, name: str, /) -> Sequence[Node]: ...
+
+
+def receptive_field(graph: Nodes, node: str, row: int, column: int) -> Box | None:
     """Return the pixels that a position of a node can see, unclipped: they may lie beyond the image.
 
     None stands for the whole image, as behind a global pool.
@@ -25,7 +55,7 @@ def receptive_field(graph: Graph, node: str, row: int, column: int) -> Box | Non
     return boxes.get(graph.image)
 
 
-def aligned_crop(graph: Graph, node: str, row: int, column: int) -> tuple[Box, tuple[int, int]] | None:
+def aligned_crop(graph: Nodes, node: str, row: int, column: int) -> tuple[Box, tuple[int, int]] | None:
     """Return a crop of the image that is enough to compute one position of a node, and the position in its map.
 
     The crop's own padding spoils only what the position doesn't see. The crop begins where all strides do, so that its

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from circuitlang.base.diagnostics import Finding, InputError, did_you_mean, listing
-from circuitlang.engine.graph.channel_graph import Graph
 from circuitlang.engine.graph.channel_nodes import ChannelNode
 from circuitlang.plan import targets as plan
+
+if TYPE_CHECKING:
+    from circuitlang.engine.graph.channel_graph import Graph
+
+Place = tuple[int, int] | Literal["max"] | None
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,7 @@ class Target:
     step: ChannelNode
     units: tuple[int, ...]
     coefficients: tuple[float, ...] = ()
-    at: tuple[int, int] | Literal["max"] | None = None
+    at: Place = None
 
 
 def resolve(target: plan.Target, graph: Graph, classes: Sequence[str], output: int | str | None = None) -> Target:
@@ -30,16 +34,31 @@ def resolve(target: plan.Target, graph: Graph, classes: Sequence[str], output: i
 
     Raises InputError where it has no such layer, channel, position or class, or it can't be told which output is meant.
     """
+    step = graph.output(output) if isinstance(target, plan.ClassOutput) else graph.find(target.layer)
+    return Target(step, *units_of(target, step.width, step.positions, classes))
+
+
+class Units(NamedTuple):
+    """Channels of a node, their coefficients and a place in their maps, as in a `Target`."""
+
+    units: tuple[int, ...]
+    coefficients: tuple[float, ...] = ()
+    at: Place = None
+
+
+def units_of(target: plan.Target, width: int, positions: tuple[int, ...], classes: Sequence[str]) -> Units:
+    """Find a target in a node of so many channels, whose maps have this shape.
+
+    Raises InputError where there is no such channel, position or class.
+    """
     if isinstance(target, plan.ClassOutput):
-        step = graph.output(output)
-        return Target(step, (_class(target.label, step, classes),))
-    step = graph.find(target.layer)
+        return Units((_class(target.label, width, classes),))
     units, coefficients = _units(target)
     for unit in units:
-        if not 0 <= unit < step.width:
-            label = f"its channels are 0 to {step.width - 1}"
+        if not 0 <= unit < width:
+            label = f"its channels are 0 to {width - 1}"
             raise InputError(Finding("E111", f"{target.layer} has no channel {unit}", None, label))
-    return Target(step, units, coefficients, _place(target, step.positions))
+    return Units(units, coefficients, _place(target, positions))
 
 
 def _units(target: plan.InLayer) -> tuple[tuple[int, ...], tuple[float, ...]]:
@@ -53,7 +72,7 @@ def _units(target: plan.InLayer) -> tuple[tuple[int, ...], tuple[float, ...]]:
             return tuple(term.unit for term in target.terms), tuple(term.times for term in target.terms)
 
 
-def _place(target: plan.InLayer, positions: tuple[int, ...]) -> tuple[int, int] | Literal["max"] | None:
+def _place(target: plan.InLayer, positions: tuple[int, ...]) -> Place:
     size = (*positions, 1, 1)[:2]
     if target.at is None or target.at == "max":
         return target.at
@@ -64,15 +83,15 @@ def _place(target: plan.InLayer, positions: tuple[int, ...]) -> tuple[int, int] 
     return place
 
 
-def _class(label: int | str, step: ChannelNode, classes: Sequence[str]) -> int:
+def _class(label: int | str, width: int, classes: Sequence[str]) -> int:
     """Return the number of a class from its number or name; case and underscores are ignored."""
-    numbers = f"0 to {step.width - 1}"
+    numbers = f"0 to {width - 1}"
     if isinstance(label, int):
-        if not 0 <= label < step.width:
+        if not 0 <= label < width:
             raise InputError(Finding("E126", f"there is no class {label}", None, f"they are {numbers}"))
         return label
-    if len(classes) != step.width:
-        message = f"class names are not known for a head of {step.width} outputs"
+    if len(classes) != width:
+        message = f"class names are not known for a head of {width} outputs"
         reason = f"the weights name {len(classes)} classes" if classes else "the weights do not name their classes"
         raise InputError(Finding("E126", message, None, reason, f"give the class by its number, {numbers}"))
     matching = [number for number, name in enumerate(classes) if _plain(name) == _plain(label)]

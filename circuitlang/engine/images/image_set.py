@@ -10,7 +10,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from random import Random
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,6 +20,7 @@ from torch import Tensor
 from circuitlang.base.diagnostics import Finding, InputError, listing
 from circuitlang.base.source import read_bytes
 from circuitlang.engine.images import preprocessing
+from circuitlang.engine.images.hashed_images import HashedImages
 from circuitlang.plan.model import digest
 from circuitlang.plugins.preprocess import Preprocess
 from circuitlang.plugins.progress import TrackProgress, no_progress
@@ -35,24 +35,14 @@ LARGEST = 1 << 29
 
 
 @dataclass(frozen=True)
-class ImageSet:
-    """A set of readable images; `digests[i]` is the hash of the file at `paths[i]`."""
+class ImageSet(HashedImages):
+    """A set of readable images, prepared for a network."""
 
-    paths: tuple[Path, ...]
-    digests: tuple[str, ...]
     preprocess: Preprocess
     prepared: tuple[NDArray[Any], ...] = ()
     batch_size: int = 16
     device: torch.device = _CPU
     track: TrackProgress = no_progress
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    @property
-    def digest(self) -> str:
-        """A hash of the contents of the images, in order and with repetitions, wherever their files are."""
-        return digest("\n".join(self.digests).encode())
 
     def rgb(self, index: int) -> NDArray[np.uint8]:
         """Return one image as a person is shown it, resized and cropped, uint8 [H, W, 3]."""
@@ -89,36 +79,13 @@ class ImageSet:
 
     def take(self, indices: Sequence[int]) -> ImageSet:
         """Return the images at some indices as a set."""
-        return replace(
-            self,
-            paths=tuple(self.paths[i] for i in indices),
-            digests=tuple(self.digests[i] for i in indices),
-            prepared=tuple(self.prepared[i] for i in indices) if self.prepared else (),
-        )
-
-    def split(self, share: float, seed: int) -> tuple[ImageSet, ImageSet | None]:
-        """Return the set without a share that is held out, and that share, drawn by `seed`; at least one image each.
-
-        Copies of one image stay together, or the held-out part would hold nothing out.
-        """
-        groups = sorted(set(self.digests))
-        count = held_out(share, len(groups))
-        if count == 0:
-            return self, None
-        out = set(Random(seed).sample(groups, count))
-        held = [index for index, content in enumerate(self.digests) if content in out]
-        kept = [index for index, content in enumerate(self.digests) if content not in out]
-        return self.take(kept), self.take(held)
+        prepared = tuple(self.prepared[i] for i in indices) if self.prepared else ()
+        return replace(super().take(indices), prepared=prepared)
 
 
 def _stack(images: Iterable[NDArray[Any]]) -> Tensor:
     """Stack images of 8 bits, of floats, or of both as floats [N, H, W, C]."""
     return torch.stack([preprocessing.as_floats(torch.from_numpy(image)) for image in images])
-
-
-def held_out(share: float, count: int) -> int:
-    """Return how many of `count` different images are held out: a share, but at least one on each side if possible."""
-    return max(min(max(round(share * count), 1), count - 1), 0) if share else 0
 
 
 def load(paths: Iterable[Path], preprocess: Preprocess, skip_unreadable: bool = False) -> tuple[ImageSet, list[str]]:

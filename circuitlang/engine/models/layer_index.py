@@ -17,6 +17,7 @@ import msgspec
 from circuitlang.base.atomic_files import write_atomically
 from circuitlang.base.cache_folder import cache_folder
 from circuitlang.base.checksummed import BLANK, intact, report, seal
+from circuitlang.base.versions import version
 from circuitlang.plan.layers import Layers, NamedModule, has_own_shapes, model_key
 from circuitlang.plan.model import IN_MEMORY
 
@@ -116,9 +117,4 @@ def _version(source: str) -> str | None:
     """Return the version of the package that a source is named after; None if there is none."""
     if source in _UNVERSIONED:
         return None
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version(source)
-    except PackageNotFoundError:
-        return None
+    return version(source) or None

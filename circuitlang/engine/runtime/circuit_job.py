@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -141,17 +141,6 @@ def _mask(layer: LayerResult, kernels: KeptKernels, chosen: NDArray[np.bool_]) -
     mask = np.zeros((layer.out_channels, inner), np.bool_)
     mask[kernels.target[chosen], kernels.source[chosen] % inner] = True
     return mask
-
-
-def answered(job: Job) -> Iterator[str]:
-    """Yield the image sets of a circuit for which the network's responses are stored: the name of what it is contrasted
-    with, and no name for its own."""
-    if reference_responses.there(job.subnetwork, job.train, look=True) and (
-        not job.test or reference_responses.there(job.subnetwork, job.test)
-    ):
-        yield ""
-    if job.against and job.plan.contrast and reference_responses.there(job.subnetwork, job.against):
-        yield job.plan.contrast
 
 
 def _baseline(builder: Builder, criterion: Choice, seed: int, size: int, judge: FidelityEvaluator) -> Fidelity:

@@ -6,35 +6,26 @@ images it is found on, and in floating-point operations: two for each multiply-a
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
-
-import torch
 
 from circuitlang.base.diagnostics import Finding, InputError, listing
 from circuitlang.engine.analysis.split.clustering import numbers
 from circuitlang.engine.circuits.extraction.verification import CHECKED
 from circuitlang.engine.circuits.selection import budget
-from circuitlang.engine.graph.channel_graph import Graph
-from circuitlang.engine.graph.channel_nodes import ChannelNode
-from circuitlang.engine.graph.reachability import on_path
-from circuitlang.engine.graph.targets import resolve
 from circuitlang.engine.images.file_patterns import find
-from circuitlang.engine.images.image_set import held_out
+from circuitlang.engine.images.hashed_images import held_out
+from circuitlang.engine.runtime.amounts import TOGETHER
+from circuitlang.engine.runtime.network_costs import NetworkCosts
 from circuitlang.engine.runtime.plan_checks import check_criterion, collect, collect_target, refusals
 from circuitlang.engine.runtime.refit_cost import refit_cost
 from circuitlang.engine.runtime.scoring_cost import PASS, checked, scoring_cost, tries
-from circuitlang.engine.runtime.work_sharing import MOST
-from circuitlang.engine.visuals import feature_visualisation, path_fidelity
-from circuitlang.engine.visuals.activation_maps import PICTURES
+from circuitlang.engine.visuals import amounts, path_fidelity
 from circuitlang.plan.clauses import PRESERVE, building
 from circuitlang.plan.model import Circuit as CircuitPlan
 from circuitlang.plan.model import Key, Origins, Plan
-from circuitlang.plugins.loaded_model import LoadedModel
 from circuitlang.plugins.protocols import CRITERIA, Criterion, passes_of
 from circuitlang.results.forecast import (
     FOUND,
@@ -48,7 +39,6 @@ from circuitlang.results.forecast import (
     SharedStage,
 )
 
-NetworkReader = Callable[[], tuple[LoadedModel, Graph]]
 # On the images it was found on and on the held-out ones, the network and the circuit.
 _NETWORK, _CIRCUIT = 1, 1
 # Circuits that are measured besides: two baselines, and the network without the circuit.
@@ -57,15 +47,17 @@ _BASELINES, _WITHOUT = 2, 1
 _CHECKED, _SHOWN = 2, 4
 
 
-def estimate(plan: Plan, folder: Path, origins: Origins, read: NetworkReader, fast: bool = False) -> Forecast:
+def estimate(
+    plan: Plan, folder: Path, origins: Origins, read: Callable[[], NetworkCosts], fast: bool = False
+) -> Forecast:
     """Estimate the cost of a plan as if every circuit were new; `fast`, with scores in TF32. `read` gives the network.
 
     Raises InputError with everything wrong with the model, the patterns and the targets, each at the words it is about.
     """
     findings: list[Finding] = []
-    network: _Network | None = None
+    network: NetworkCosts | None = None
     with collect(findings, origins, ("model",)):
-        network = _Network(*read())
+        network = read()
     sets: dict[str, ImageSet] = {}
     for name, images in plan.images.items():
         with collect(findings, origins, ("images", name)):
@@ -78,7 +70,7 @@ def estimate(plan: Plan, folder: Path, origins: Origins, read: NetworkReader, fa
         circuits = [checked(circuit, asked, plan) for circuit, asked in zip(circuits, plan.circuits, strict=True)]
     return Forecast(
         model=str(plan.model),
-        size=network.loaded.preprocess.crop,
+        size=network.crop,
         images=tuple(sets.values()),
         circuits=tuple(circuits),
         comparisons=tuple(tuple(names) for names in plan.comparisons),
@@ -86,7 +78,7 @@ def estimate(plan: Plan, folder: Path, origins: Origins, read: NetworkReader, fa
             f"{expectation.measure} {expectation.relation} {expectation.value:g} of {listing(expectation.circuits)}"
             for expectation in plan.expectations
         ),
-        weights_notes=network.loaded.notes,
+        weights_notes=network.notes,
     )
 
 
@@ -100,7 +92,7 @@ def scored_before(
     """Yield circuits without what is there when their turn comes, or what those before them leave.
 
     That is scores and stages of scores in the cache, and what the network makes of the images (see
-    `circuit_job.answered`).
+    `known_inputs.answered`).
     """
     plans = {entry.id: entry for entry in plan.circuits}
     scores: dict[str, str] = {}
@@ -159,7 +151,7 @@ class _Company:
         """Return what a target's forward passes save beside those of the targets before it, which it joins."""
         if target in self._targets:
             return cost
-        if len(self._targets) % MOST == 0:
+        if len(self._targets) % TOGETHER == 0:
             self._there.clear()
         self._targets[target] = circuit
         others = forward.steps.keys() - {forward.own}
@@ -173,7 +165,7 @@ class _Company:
         """With which circuit one is scored, if it isn't the first of them, and what that spares: of criteria of one
         target that begin with the same gradient the backward pass too."""
         before = list(self._targets.values())
-        first = circuit.id if len(before) % MOST == 0 else before[-1]
+        first = circuit.id if len(before) % TOGETHER == 0 else before[-1]
         first = self._targets.get(target, first)
         known = (target, cotangent) in self._sources
         self._sources.add((target, cotangent))
@@ -193,7 +185,7 @@ def _on(asked: CircuitPlan) -> str:
 def _circuit(
     asked: CircuitPlan,
     plan: Plan,
-    network: _Network | None,
+    network: NetworkCosts | None,
     sets: dict[str, ImageSet],
     origins: Origins,
     findings: list[Finding],
@@ -208,20 +200,14 @@ def _circuit(
         check_criterion(asked.criterion)
     if network is not None:
         with collect_target(findings, origins, asked.id):
-            target = resolve(asked.target, network.graph, network.loaded.classes, network.loaded.output)
-            relevant = network.relevant(target.step, target.units, asked.structure == "weight")
+            target = network.find(asked.target)
+            relevant = network.relevant(target, asked.structure == "weight")
             if len(findings) == before:
-                forward = network.forward(target.step, target.units)
+                forward = network.forward(target)
                 operations = forward.operations
                 scoring, stages = scoring_cost(asked, plan.basis(asked), relevant, operations, *pictures[::2])
                 # A part of an image and the whole are both run, to compare them.
-                tried = (
-                    2
-                    if feature_visualisation.part(
-                        network.graph, target.step.name, feature_visualisation.position(target)
-                    )
-                    else 0
-                )
+                tried = 2 if network.in_part(target) else 0
                 common = (*_common(asked, operations, *pictures), Common(f"{asked.target}|part", Cost(forwarded=tried)))
                 cost = _cost(asked, relevant, operations, *pictures)
                 shared = (*(stage.cost for stage in stages), *(work.cost for work in common))
@@ -308,15 +294,15 @@ def _cost(
         (_WITHOUT + tried, judged_on),
         (1 if asked.ablation.name == "mean" else 0, found_on),
         (_CHECKED, min(judged_on, CHECKED)),
-        (_SHOWN, min(judged_on, PICTURES)),
+        (_SHOWN, min(judged_on, amounts.SHOWN)),
         (_CIRCUIT, against),
         # Parts of the diagram, as many as there may be.
         (path_fidelity.MOST, judged_on),
     )
-    measured += _contributions(operations, min(judged_on, PICTURES))
+    measured += _contributions(operations, min(judged_on, amounts.SHOWN))
     measured += refit_cost(asked, operations, found_on, 1 + tried)
     # And an image that excites the feature is made, step by step.
-    return measured + Cost(forwarded=feature_visualisation.STEPS, returned=feature_visualisation.STEPS)
+    return measured + Cost(forwarded=amounts.STEPS, returned=amounts.STEPS)
 
 
 def _more_of_a_split(asked: CircuitPlan, operations: int, found_on: int, measured_on: int) -> Cost:
@@ -329,11 +315,11 @@ def _more_of_a_split(asked: CircuitPlan, operations: int, found_on: int, measure
     measured = _forwards(
         operations,
         (1 if asked.ablation.name == "mean" else 0, found_on),
-        (_SHOWN * (parts - 1), min((measured_on or found_on) // parts, PICTURES)),
+        (_SHOWN * (parts - 1), min((measured_on or found_on) // parts, amounts.SHOWN)),
         # The network and all circuits on the images of all parts.
         (parts + 2, measured_on),
     )
-    made = feature_visualisation.STEPS * (parts - 1)
+    made = amounts.STEPS * (parts - 1)
     measured += refit_cost(asked, operations, found_on, 1)
     finding = round(scored * PASS * operations)
     return measured + Cost(passes=passes + 1, finding=finding, forwarded=scored + made, returned=scored + made)
@@ -360,41 +346,3 @@ def _settings(asked: CircuitPlan) -> list[Setting]:
             if not (clause.excludes and getattr(asked, clause.excludes))
         ),
     ]
-
-
-class _Network:
-    """A traced network, and what circuits of one target share."""
-
-    def __init__(self, loaded: LoadedModel, graph: Graph) -> None:
-        self.loaded = loaded
-        self.graph = graph
-        self._relevant: dict[tuple[str, tuple[int, ...], bool], int] = {}
-
-    def relevant(self, step: ChannelNode, units: tuple[int, ...], weights: bool) -> int:
-        """The number of kernels, or of weights, on a path from the image to these channels."""
-        key = step.name, units, weights
-        if key not in self._relevant:
-            live = on_path(self.graph, step.name, torch.tensor(units))
-            weights_per_kernel = {layer.path: math.prod(layer.size) if weights else 1 for layer in self.graph.layers}
-            self._relevant[key] = sum(int(mask.sum()) * weights_per_kernel[path] for path, mask in live.items())
-        return self._relevant[key]
-
-    def forward(self, step: ChannelNode, units: tuple[int, ...]) -> Forward:
-        """Return the operations of one image up to these channels of a step, whose layer computes only them."""
-        layers = [ancestor for ancestor in self.graph.ancestors(step.name) if ancestor.layer]
-        steps = {layer.name: self._row[layer.name] * layer.layer.out_channels for layer in layers if layer.layer}
-        if step.layer is None:
-            return Forward(steps, "")
-        return Forward({**steps, step.name: self._row[step.name] * len(set(units))}, step.name)
-
-    @cached_property
-    def _row(self) -> dict[str, int]:
-        """The operations of one output channel of a layer, by step: at each position a multiply-add for each weight."""
-        found = {}
-        for node in self.graph.module.graph.nodes:
-            step = self.graph.steps.get(node.name)
-            if step is not None and step.layer is not None:
-                positions = math.prod(step.positions)
-                height, width = step.layer.size
-                found[node.name] = 2 * positions * step.layer.in_channels_per_group * height * width
-        return found

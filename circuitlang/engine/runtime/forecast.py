@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from circuitlang.base.diagnostics import InputError
 from circuitlang.engine.analysis.split.clustering import numbers as parts_of
-from circuitlang.engine.attribution.scorer import stage_cache
 from circuitlang.engine.cache import tensor_cache
-from circuitlang.engine.runtime.circuit_job import answered
+from circuitlang.engine.cache.tensor_cache import stage_cache
 from circuitlang.engine.runtime.cost_model import estimate, scored_before
-from circuitlang.engine.runtime.jobs import Job, Options, PreparedRun, prepare
-from circuitlang.engine.runtime.model_loading import read_model
+from circuitlang.engine.runtime.known_inputs import KnownInputs, KnownJob, answered, inputs_of
+from circuitlang.engine.runtime.model_receipts import UnknownTargetError, known_model
+from circuitlang.engine.runtime.network_costs import NetworkCosts
+from circuitlang.engine.runtime.options import Options
 from circuitlang.engine.runtime.stored_results import state_of
 from circuitlang.engine.runtime.work_selection import part_of
-from circuitlang.engine.visuals import feature_visualisation
+from circuitlang.engine.visuals import amounts
 from circuitlang.plan.compiled import CompiledPlan
 from circuitlang.plan.model import Circuit, Plan
 from circuitlang.plugins.protocols import CRITERIA
@@ -26,6 +27,9 @@ from circuitlang.results.forecast import CircuitForecast, Cost, Forecast, Shared
 from circuitlang.results.reader import read_split, read_summary
 from circuitlang.results.run_listener import ExpectedWork
 from circuitlang.results.visualised_channels import FEATURE, NOTHING, channel_budget
+
+if TYPE_CHECKING:
+    from circuitlang.engine.runtime.jobs import Job, PreparedRun
 
 # Work for a circuit beside its passes, such as its pages: about a second of one CPU core, in floating-point operations.
 _FIXED_WORK = 2e10
@@ -54,8 +58,7 @@ def forecast_run(compiled: CompiledPlan, folder: Path, options: Options) -> Fore
     Weights and images are read only if the folder or the cache has something of a circuit. Raises CircuitError.
     """
     plan = compiled.plan
-    read = partial(read_model, plan.model, compiled.folder, options.allow_code)
-    estimated = estimate(plan, compiled.folder, compiled.origins, read, options.fast)
+    estimated = _estimated(compiled, options)
     estimated = replace(estimated, circuits=tuple(_visualised(estimated.circuits, plan, options)))
     possible = {circuit.id: circuit for circuit in estimated.circuits if not circuit.refused}
     existing = _existing(compiled, folder, possible, options)
@@ -64,17 +67,38 @@ def forecast_run(compiled: CompiledPlan, folder: Path, options: Options) -> Fore
     return replace(estimated, circuits=tuple(remaining))
 
 
-def expected_work(prepared: PreparedRun, jobs: Sequence[Job], folder: Path) -> dict[str, ExpectedWork]:
-    """Return the work for each job whose result is not in its folder, by id.
+def _estimated(compiled: CompiledPlan, options: Options) -> Forecast:
+    """Return the cost of a plan; torch is imported for a model or a target that is not known. Raises CircuitError."""
+    plan = compiled.plan
+
+    def read() -> NetworkCosts:
+        from circuitlang.engine.runtime.model_loading import read_model
+
+        return NetworkCosts.of(*read_model(plan.model, compiled.folder, options.allow_code))
+
+    receipt = known_model(plan.model, compiled.folder)
+    costs = receipt.costs() if receipt else None
+    if costs is not None:
+        with suppress(UnknownTargetError):
+            return estimate(plan, compiled.folder, compiled.origins, lambda: costs, options.fast)
+    return estimate(plan, compiled.folder, compiled.origins, read, options.fast)
+
+
+def expected_work(prepared: PreparedRun | KnownInputs, ids: Collection[str], folder: Path) -> dict[str, ExpectedWork]:
+    """Return the work for each job of these ids whose result is not in its folder, by id.
 
     It is meant for displays: the files of finished circuits are not checked, and the result is empty if there is no
     forecast.
     """
+    if isinstance(prepared, KnownInputs):
+        # All of it seems to be finished.
+        return {}
+    jobs = [job for job in prepared.jobs if job.plan.id in ids]
     due = [job for job in jobs if prepared.options.force or not _has_result(job, folder)]
     if not due:
         return {}
     plan = part_of(prepared.plan, [job.plan for job in due])
-    network = prepared.model, due[0].subnetwork.graph
+    network = NetworkCosts.of(prepared.model, due[0].subnetwork.graph)
     try:
         estimated = estimate(plan, prepared.folder, prepared.origins, lambda: network, prepared.options.fast)
     except InputError:
@@ -99,10 +123,9 @@ def _visualised(circuits: Iterable[CircuitForecast], plan: Plan, options: Option
             yield circuit
             continue
         parts = parts_of(None, circuit.found_on)[-1] if asked.into == "auto" else asked.into or 1
-        steps = feature_visualisation.STEPS
-        images = min(count, circuit.asked or circuit.relevant or 0) * feature_visualisation.LONGER * steps
+        images = min(count, circuit.asked or circuit.relevant or 0) * amounts.LONGER * amounts.STEPS
         # Without the feature's own where nothing is visualised.
-        images = parts * (-steps if count == NOTHING else images)
+        images = parts * (-amounts.STEPS if count == NOTHING else images)
         yield replace(circuit, cost=circuit.cost + Cost(forwarded=images, returned=images))
 
 
@@ -127,7 +150,7 @@ def _existing(
         return _Existing()
     # Prepared like a run that skips unreadable images; the images tell its results from those of a run that doesn't.
     options = replace(options, skip_unreadable=True)
-    prepared = prepare(part_of(plan, circuits), compiled.folder, compiled.origins, options)
+    prepared = inputs_of(part_of(plan, circuits), compiled.folder, compiled.origins, options)
     jobs = prepared.jobs
     return _Existing(
         states={job.plan.id: state_of(job, folder, prepared.formats(job), prepared.visualises(job)) for job in jobs},
@@ -138,11 +161,11 @@ def _existing(
     )
 
 
-def _is_scored(job: Job, size: int | None) -> bool:
+def _is_scored(job: Job | KnownJob, size: int | None) -> bool:
     if CRITERIA.load(job.plan.criterion.name).nested:
         return job.score_cache.has(None)
     return size is not None and job.score_cache.has(size)
 
 
-def _has_stage(job: Job, stage: SharedStage) -> bool:
+def _has_stage(job: Job | KnownJob, stage: SharedStage) -> bool:
     return stage_cache(job.score_cache, job.plan.criterion).has(stage.budget)

@@ -20,7 +20,7 @@ from circuitlang.engine.runtime.jobs import Job, PreparedRun
 from circuitlang.engine.runtime.precomputation import Precomputation
 from circuitlang.engine.runtime.split_job import SplitJobs, divide, evaluate_split
 from circuitlang.engine.runtime.stored_results import incomplete, lost_files, renamed, usable
-from circuitlang.results.outcomes import CircuitOutcome, SplitOutcome
+from circuitlang.results.outcomes import CircuitOutcome, JobResult, SplitOutcome
 from circuitlang.results.outputs import FORMATS, MODULE
 from circuitlang.results.reader import read
 from circuitlang.results.rendering import due
@@ -28,8 +28,6 @@ from circuitlang.results.types import Result
 from circuitlang.results.writer import write, write_split
 
 T = TypeVar("T")
-# The result of a job: its circuit; for a split the circuits of the parts and then the split; or an error.
-JobResult = CircuitOutcome | SplitOutcome | CircuitError
 
 
 class JobRunner:
@@ -53,7 +51,7 @@ class JobRunner:
         before = usable(self._prepared, job, self._folder)
         single = job.plan.into is None or job.part
         if before and not incomplete(before, self._prepared.formats(job)):
-            yield from (self._renamed(job, outcome) for outcome in before)
+            yield from renamed(self._prepared, job, before)
         elif before and single:
             yield self._attempt(job, self._finish)
         elif single:
@@ -75,13 +73,6 @@ class JobRunner:
                 yield outcome
         if len(results) == len(division.jobs):
             yield self._attempt(job, partial(self._evaluate, division, results))
-
-    def _renamed(self, job: Job, outcome: CircuitOutcome | SplitOutcome) -> JobResult:
-        """Return a stored outcome with the labels of the plan."""
-        labels = self._prepared.plan.labels
-        if isinstance(outcome, SplitOutcome) or outcome.result.summary.labels == labels:
-            return outcome
-        return self._attempt(job, lambda _: renamed(outcome, labels))
 
     def _attempt(self, job: Job, compute: Callable[[Job], T]) -> T | CircuitError:
         """Return the result of a job, or the error that prevented it."""

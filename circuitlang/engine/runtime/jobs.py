@@ -3,10 +3,9 @@ begins. `survey` finds the same mistakes without the weights."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch import Tensor
 from circuitlang.base.diagnostics import Finding, InputError
 from circuitlang.engine import device
 from circuitlang.engine.cache import tensor_cache
+from circuitlang.engine.cache.receipts import now
 from circuitlang.engine.cache.tensor_cache import ScoreCache
 from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
 from circuitlang.engine.graph.channel_graph import Graph
@@ -26,69 +26,35 @@ from circuitlang.engine.graph.trace_verification import IMAGES, Verified, as_bat
 from circuitlang.engine.graph.tracer import trace, trace_with
 from circuitlang.engine.graph.tracing_methods import tracing_methods
 from circuitlang.engine.images.file_patterns import find
+from circuitlang.engine.images.image_receipts import remember_images
 from circuitlang.engine.images.image_set import ImageSet, load
 from circuitlang.engine.images.memory import memory_set
 from circuitlang.engine.models.outputs import choose, outputs
 from circuitlang.engine.models.weights import fingerprint, structure
-from circuitlang.engine.runtime.memory import MemoryObjects
-from circuitlang.engine.runtime.model_loading import drawn_model, load_model, outline, remember_graph, weights_notes
-from circuitlang.engine.runtime.plan_checks import check_criterion, collect, collect_target, refused_findings
-from circuitlang.engine.runtime.provenance import extension_names, images_digest, provenance_of
-from circuitlang.plan.contrast import contrastable, uncontrasted
+from circuitlang.engine.runtime.circuit_images import check_contrast, circuit_images
+from circuitlang.engine.runtime.model_loading import drawn_model, load_model, outline, remember_graph
+from circuitlang.engine.runtime.model_receipts import remember_model
+from circuitlang.engine.runtime.options import Options
+from circuitlang.engine.runtime.plan_checks import (
+    check_criterion,
+    collect,
+    collect_target,
+    refused_findings,
+    weights_notes,
+)
+from circuitlang.engine.runtime.provenance import caches_of, provenance_of
+from circuitlang.engine.runtime.work_request import WorkRequest
 from circuitlang.plan.model import IN_MEMORY, MEMORY, ClassOutput, Model, Origins, Plan, digest
 from circuitlang.plan.model import Circuit as CircuitPlan
 from circuitlang.plugins.loaded_model import LoadedModel
 from circuitlang.plugins.preprocess import Preprocess
-from circuitlang.plugins.progress import TrackProgress, no_progress
-from circuitlang.plugins.protocols import CRITERIA
-from circuitlang.results.outputs import MODULE, asked_formats
-from circuitlang.results.run_listener import SILENT, RunListener, tracker
+from circuitlang.plugins.progress import no_progress
 from circuitlang.results.types import Part, Provenance
-from circuitlang.results.visualised_channels import FEATURE, channel_budget
 
 # The images of each set, and the problems of those that were left out.
 Sets = dict[str, tuple[ImageSet, list[str]]]
 # Images are looked at even where there is no model to say how to prepare them.
 _ANY = Preprocess(1, 1, (), ())
-
-
-@dataclass(frozen=True)
-class Options:
-    """Options of a run. Only `fast` changes its numbers.
-
-    Attributes:
-        skip_unreadable: Skip broken images; otherwise they stop the run.
-        allow_code: Run the Python file that a model statement names.
-        visualise: Channels to visualise beside the feature: a number, "all" (or True), or "none", with no feature.
-        device: cpu, cuda, cuda:N, mps or auto.
-        batch_size: Images per batch; None for as many as suit the device.
-        fast: Score in TF32.
-        render: Output formats, a `Rendering`; by default CIRCUITLANG_RENDER, or all.
-        listener: Receiver of the run's events.
-        force: Compute circuits again that are finished.
-    """
-
-    skip_unreadable: bool = False
-    allow_code: bool = False
-    visualise: bool | int | str = False
-    device: str = "auto"
-    batch_size: int | None = None
-    fast: bool = False
-    render: str = field(default_factory=lambda: os.environ.get("CIRCUITLANG_RENDER", "all"))
-    listener: RunListener = SILENT
-    force: bool = False
-    # The module and the images that a Python program gave.
-    memory: MemoryObjects = field(default_factory=MemoryObjects)
-
-    @property
-    def track(self) -> TrackProgress:
-        """A function that passes items on and tells the listener of each."""
-        return tracker(self.listener)
-
-    def __post_init__(self) -> None:
-        # A word from Python or from the environment is checked before anything is computed. Raises InputError.
-        asked_formats(self.render)
-        channel_budget(self.visualise)
 
 
 @dataclass(frozen=True)
@@ -102,6 +68,8 @@ class Job:
     test: ImageSet | None
     provenance: Provenance
     score_cache: ScoreCache
+    # The network's own responses, stored.
+    responses: ScoreCache
     # The contrast images for scoring, and those of them that are held out.
     contrast: ImageSet | None = None
     contrast_test: ImageSet | None = None
@@ -132,15 +100,11 @@ class Job:
 
 
 @dataclass(frozen=True)
-class PreparedRun:
+class PreparedRun(WorkRequest):
     """A plan with its model, its images and its targets found and sound; `weights` is the model's fingerprint,
     `structure` that of what is computed with them. The plan, what its paths are relative to, where its values came
     from, and the options are what `prepare` was given."""
 
-    plan: Plan
-    folder: Path
-    origins: Origins
-    options: Options
     model: LoadedModel
     jobs: list[Job]
     sets: Sets
@@ -152,17 +116,6 @@ class PreparedRun:
         """The device that computes."""
         return self.jobs[0].train.device
 
-    def formats(self, job: Job) -> frozenset[str]:
-        """Return the output formats that a job's folder is to have. A comparison runs the modules of its circuits."""
-        asked = asked_formats(self.options.render)
-        name = job.part.of if job.part else job.plan.id
-        compared = any(name in circuits for circuits in self.plan.comparisons)
-        return asked | {MODULE} if compared else asked
-
-    def visualises(self, job: Job) -> int:
-        """Return the number of channels to visualise on the page of a circuit."""
-        return channel_budget(self.options.visualise) if "diagram_html" in self.formats(job) else FEATURE
-
 
 @dataclass(frozen=True)
 class ResolvedInputs:
@@ -172,6 +125,8 @@ class ResolvedInputs:
     graph: Graph
     sets: Sets
     targets: dict[str, Target]
+    # Something in the network was found to be in doubt, of which no target of the plan is.
+    doubtful: bool = False
 
 
 def prepare(plan: Plan, folder: Path, origins: Origins, options: Options) -> PreparedRun:
@@ -181,60 +136,32 @@ def prepare(plan: Plan, folder: Path, origins: Origins, options: Options) -> Pre
         raise InputError(refused)
     place = device.find(options.device)
     load: Callable[..., LoadedModel] = partial(load_model, place=place)
-    if plan.model.source == IN_MEMORY and options.memory.model is not None:
+    if plan.model.source == IN_MEMORY and options.memory and options.memory.model is not None:
         load = partial(options.memory.load, place)
+    begin = now()
     ground = _ground(plan, folder, origins, options, load, lambda loaded: loaded)
     weights = fingerprint(ground.model.module)
     # Some models' files, not the plan, say how images are prepared.
     network = weights, structure(ground.graph.module, place), str(ground.model.preprocess)
+    if options.memory is None and not ground.doubtful:
+        remember_model(plan.model, folder, ground.model, ground.graph, network[:2], begin)
     # Circuits of one target share a subnetwork; what is edited in it is undone after each use.
     subnetworks: dict[str, TargetSubnetwork] = {}
     jobs = []
     for circuit in plan.circuits:
         target = ground.targets[circuit.id]
-        train, unreadable = ground.sets[circuit.images]
-        test: ImageSet | None
-        if circuit.test is None:
-            train, test = train.split(circuit.holdout, circuit.seed)
-        else:
-            test, more = ground.sets[circuit.test]
-            test, unreadable = _held_out(test, train), [*unreadable, *more]
-        contrast, contrast_test = _contrast(circuit, ground.sets)
-        shown = train, test, contrast, contrast_test
-        provenance = provenance_of(plan, circuit, network, shown, unreadable, options.fast, ground.model.notes)
+        images = circuit_images(circuit, ground.sets)
+        provenance = provenance_of(
+            plan, circuit, network, images.sets, images.unreadable, options.fast, ground.model.notes
+        )
+        scores, responses = caches_of(plan, circuit, network, provenance, images.train, images.contrast)
         # Targets that are written alike may differ: a class by its number, and by a name of digits.
         key = repr(circuit.target)
-        by = *network, *provenance.versions.values()
         if key not in subnetworks:
-            subnetworks[key] = TargetSubnetwork(
-                ground.graph, target, tensor_cache.responses(plan.network(circuit), *by)
-            )
-        contents = *by, train.digest, images_digest(contrast), provenance.precision
-        score_cache = tensor_cache.score_cache(plan.basis(circuit), extension_names(circuit), *contents)
-        jobs.append(Job(circuit, subnetworks[key], train, test, provenance, score_cache, contrast, contrast_test))
+            subnetworks[key] = TargetSubnetwork(ground.graph, target, responses)
+        of_job = circuit, subnetworks[key], images.train, images.test, provenance, scores, responses
+        jobs.append(Job(*of_job, images.contrast, images.contrast_test))
     return PreparedRun(plan, folder, origins, options, ground.model, jobs, ground.sets, weights, network[1])
-
-
-def _held_out(test: ImageSet, own: ImageSet) -> ImageSet | None:
-    """The images that a circuit is to be judged by, less those it is found on; if there are any."""
-    mine = set(own.digests)
-    others = [number for number, digest in enumerate(test.digests) if digest not in mine]
-    return test.take(others) if others else None
-
-
-def _contrast(circuit: CircuitPlan, sets: Sets) -> tuple[ImageSet | None, ImageSet | None]:
-    """Return the images a circuit is contrasted with, less its own, and the share of them that is held out."""
-    if circuit.contrast is None:
-        return None, None
-    return _others(circuit, circuit.contrast, sets).split(circuit.holdout, circuit.seed)
-
-
-def _others(circuit: CircuitPlan, contrast: str, sets: Sets) -> ImageSet:
-    """Return the images of a set that are not a circuit's own."""
-    names = [name for name in (circuit.images, circuit.test) if name is not None]
-    own = {image for name in names for image in sets[name][0].digests}
-    every, _ = sets[contrast]
-    return every.take([number for number, image in enumerate(every.digests) if image not in own])
 
 
 def survey(plan: Plan, folder: Path, origins: Origins, options: Options) -> None:
@@ -258,7 +185,7 @@ def _ground(
     given: LoadedModel | None = None
     with collect(findings, origins, ("model",)):
         loaded = load(plan.model, folder, allow_code=options.allow_code)
-        for note in weights_notes(loaded, origins.get(("model",))):
+        for note in weights_notes(loaded.notes, origins.get(("model",))):
             options.listener.noted(note)
     sets = _sets(plan, folder, loaded.preprocess if loaded else _ANY, origins, options, findings)
     few = _few(sets) if loaded else None
@@ -275,7 +202,7 @@ def _ground(
         _check_targets(plan, targets, network.graph, given, few, origins, findings)
     for circuit in plan.circuits:
         with collect(findings, origins, ("circuits", circuit.id, "contrast")):
-            _check_contrast(circuit, sets)
+            check_contrast(circuit, sets)
     if network and network.doubt:
         doubts = [network.doubt.about(target.step, network.graph.module) for target in targets.values()]
         with collect(findings, origins, ("model",)):
@@ -283,7 +210,7 @@ def _ground(
                 raise InputError(found)
     if findings or loaded is None or network is None:
         raise InputError(findings)
-    return ResolvedInputs(loaded, network.graph, sets, targets)
+    return ResolvedInputs(loaded, network.graph, sets, targets, bool(network.doubt))
 
 
 def _verified(model: Model, loaded: LoadedModel, given: LoadedModel | None, images: Tensor | None) -> Verified:
@@ -367,20 +294,6 @@ def _targets(
     return targets
 
 
-def _check_contrast(circuit: CircuitPlan, sets: Sets) -> None:
-    """Raises InputError where nothing is left to contrast with, or a plan was written by hand and its criterion can't
-    be contrasted."""
-    if circuit.contrast is None:
-        return
-    criterion = circuit.criterion
-    if not contrastable(criterion.name, criterion.parameters, CRITERIA.declarations):
-        raise InputError(uncontrasted(criterion.name, CRITERIA.declarations))
-    names = {circuit.images, circuit.test or circuit.images, circuit.contrast}
-    if names <= sets.keys() and not _others(circuit, circuit.contrast, sets):
-        message = f"nothing is left to contrast {circuit.images} with"
-        raise InputError(Finding("E301", message, None, f"every image of {circuit.contrast} is one of its own"))
-
-
 def _sets(
     plan: Plan, folder: Path, preprocess: Preprocess, origins: Origins, options: Options, findings: list[Finding]
 ) -> Sets:
@@ -388,12 +301,15 @@ def _sets(
     for name, images in plan.images.items():
         with collect(findings, origins, ("images", name)):
             bad: list[str] = []
-            if options.memory.images and any(pattern.startswith(MEMORY) for pattern in images.include):
-                pictures = memory_set(images, options.memory.images, preprocess)
+            held = options.memory.images if options.memory else {}
+            if held and any(pattern.startswith(MEMORY) for pattern in images.include):
+                pictures = memory_set(images, held, preprocess)
             else:
                 paths = find(images, folder)
                 shown = options.track(iter(paths), f"reading {name}", len(paths))
+                begin = now()
                 pictures, bad = load(shown, preprocess, options.skip_unreadable)
+                remember_images(paths, str(preprocess), pictures, bad, begin)
             place = device.find(options.device)
             size = options.batch_size or device.batch_size(place)
             sets[name] = replace(pictures, batch_size=size, device=place, track=options.track), bad

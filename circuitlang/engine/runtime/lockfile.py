@@ -24,6 +24,7 @@ from circuitlang.plan.model import Origins, digest
 
 if TYPE_CHECKING:
     from circuitlang.engine.runtime.jobs import PreparedRun
+    from circuitlang.engine.runtime.known_inputs import KnownInputs
 
 _PACKAGES = ("circuitlang", "torch", "torchvision", "pillow")
 _HEADER = "# What a spec stood on when it was locked. `circuitlang run SPEC --locked` refuses anything else.\n"
@@ -72,7 +73,7 @@ class Drift:
     key: Key = ()
 
 
-def lock(prepared: PreparedRun, folder: Path) -> Lock:
+def lock(prepared: PreparedRun | KnownInputs, folder: Path) -> Lock:
     """The lock of a plan whose patterns are relative to this folder."""
     plan = prepared.plan
     images = {
@@ -89,7 +90,7 @@ def lock(prepared: PreparedRun, folder: Path) -> Lock:
     )
 
 
-def _code(prepared: PreparedRun) -> str:
+def _code(prepared: PreparedRun | KnownInputs) -> str:
     # A library's follows from its version.
     return prepared.structure if prepared.plan.model.source in _OWN else ""
 
@@ -158,7 +159,7 @@ def drifted(locked: Lock, now: Lock) -> list[Drift]:
     return [*_spec(locked, now), *_weights(locked, now), *_codes(locked, now), *_images(locked, now)]
 
 
-def check_locked(locked: Lock, prepared: PreparedRun, compiled: CompiledPlan) -> None:
+def check_locked(locked: Lock, prepared: PreparedRun | KnownInputs, compiled: CompiledPlan) -> None:
     """Raise InputError with everything that differs from the lock, but for versions of packages."""
     if drifts := drifted(locked, lock(prepared, compiled.folder)):
         raise InputError(findings(drifts, compiled.origins))

@@ -11,7 +11,7 @@ import msgspec
 import torch
 
 from circuitlang.base.diagnostics import Finding, InputError
-from circuitlang.base.source import Span
+from circuitlang.engine.cache.receipts import now
 from circuitlang.engine.graph.channel_graph import Graph
 from circuitlang.engine.graph.named_modules import named_modules
 from circuitlang.engine.graph.tracer import trace
@@ -21,6 +21,7 @@ from circuitlang.engine.models.outputs import choose, outputs
 from circuitlang.engine.models.preprocess_arguments import apart, overridden
 from circuitlang.engine.models.sandbox import private_copy, quiet, untouched
 from circuitlang.engine.models.weights import require_finite, single
+from circuitlang.engine.runtime.model_receipts import remember_outline
 from circuitlang.plan.model import IN_MEMORY, Model
 from circuitlang.plugins.loaded_model import LoadedModel, PathResolver
 from circuitlang.plugins.protocols import MODELS
@@ -71,6 +72,7 @@ def outline(model: Model, folder: Path, allow_code: bool = False) -> LoadedModel
 def read_model(model: Model, folder: Path, allow_code: bool = False) -> tuple[LoadedModel, Graph]:
     """The network without its weights and what was found by tracing it, which is remembered for the compiler. Raises
     InputError."""
+    begin = now()
     loaded = outline(model, folder, allow_code)
     size = loaded.preprocess.crop, loaded.preprocess.crop
     try:
@@ -84,17 +86,13 @@ def read_model(model: Model, folder: Path, allow_code: bool = False) -> tuple[Lo
     if loaded.output is not None:
         choose(outputs(graph.module), loaded.output)
     remember_graph(model, graph)
+    remember_outline(model, folder, loaded, graph, begin)
     return loaded, graph
 
 
 def remember_graph(model: Model, graph: Graph) -> None:
     """Note the names that targets may use in a model, for the compiler and `circuitlang layers`."""
     remember(model, graph.widths(), [layer.name for layer in graph.layers], named_modules(graph))
-
-
-def weights_notes(loaded: LoadedModel, place: Span | None) -> list[Finding]:
-    """Return the warnings about weights that are not a plain state dict."""
-    return [Finding("W305", "the weights are not a plain state dict", place, note) for note in loaded.notes]
 
 
 def drawn_model(model: Model, folder: Path, allow_code: bool, _loaded: LoadedModel) -> LoadedModel | None:

@@ -12,11 +12,12 @@ import torch
 
 from circuitlang.base.diagnostics import CircuitError
 from circuitlang.engine.runtime.job_errors import process_error
-from circuitlang.engine.runtime.job_runner import JobResult, JobRunner
+from circuitlang.engine.runtime.job_runner import JobRunner
 from circuitlang.engine.runtime.jobs import Job, PreparedRun, prepare
 from circuitlang.engine.runtime.precomputation import predecessors
 from circuitlang.engine.runtime.process_pool import Died, spread
 from circuitlang.engine.runtime.work_selection import part_of
+from circuitlang.results.outcomes import JobResult
 from circuitlang.results.run_listener import SILENT, RunListener
 
 

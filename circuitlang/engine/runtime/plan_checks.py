@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
 from circuitlang.base.diagnostics import Finding, InputError, did_you_mean, listing
+from circuitlang.base.source import Span
 from circuitlang.plan.model import Choice, Key, Origins, Plan
 from circuitlang.plan.model import Circuit as CircuitPlan
-from circuitlang.plugins.protocols import (
-    CRITERIA,
-)
+from circuitlang.plugins.protocols import CRITERIA
 
 # Codes of findings about a unit of a target rather than its layer.
 _OF_A_UNIT = ("E111", "E125", "E126")
@@ -80,3 +79,8 @@ def collect_target(findings: list[Finding], origins: Origins, circuit: str) -> I
         for finding in error.findings:
             with collect(findings, origins, (*key, "unit" if finding.code in _OF_A_UNIT else "layer")):
                 raise InputError(finding) from None
+
+
+def weights_notes(notes: Iterable[str], place: Span | None) -> list[Finding]:
+    """Return the warnings about weights that are not a plain state dict."""
+    return [Finding("W305", "the weights are not a plain state dict", place, note) for note in notes]

@@ -12,12 +12,10 @@ from circuitlang.engine.circuits.builder import Builder
 from circuitlang.engine.circuits.selection import count
 from circuitlang.engine.evaluation.fidelity import measure
 from circuitlang.engine.images.image_set import ImageSet
+from circuitlang.engine.runtime.amounts import COMPARED
 from circuitlang.engine.runtime.jobs import Job
 from circuitlang.plugins.protocols import CRITERIA, Scores
 from circuitlang.results.types import PrecisionCheck
-
-# Images that are scored twice more, at most, spread over the set.
-IMAGES = 16
 
 
 def reduced(job: Job, size: int) -> PrecisionCheck:
@@ -55,4 +53,4 @@ def reduced(job: Job, size: int) -> PrecisionCheck:
 
 
 def _few(images: ImageSet) -> ImageSet:
-    return images.take(range(0, len(images), -(-len(images) // IMAGES)))
+    return images.take(range(0, len(images), -(-len(images) // COMPARED)))

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Literal
 
+from circuitlang.base.versions import version
 from circuitlang.engine.cache import tensor_cache
-from circuitlang.engine.images.image_set import ImageSet
+from circuitlang.engine.cache.tensor_cache import ScoreCache
+from circuitlang.engine.images.hashed_images import HashedImages
 from circuitlang.plan.model import Circuit as CircuitPlan
 from circuitlang.plan.model import Plan, digest
-from circuitlang.plugins.protocols import (
-    passes_of,
-)
+from circuitlang.plugins.protocols import passes_of
 from circuitlang.results.types import Provenance
 
 
@@ -21,7 +20,7 @@ def provenance_of(
     plan: Plan,
     circuit: CircuitPlan,
     network: tuple[str, str, str],
-    pictures: Sequence[ImageSet | None],
+    pictures: Sequence[HashedImages | None],
     unreadable: list[str],
     fast: bool,
     notes: tuple[str, ...],
@@ -50,6 +49,22 @@ def provenance_of(
     )
 
 
+def caches_of(
+    plan: Plan,
+    circuit: CircuitPlan,
+    network: tuple[str, str, str],
+    provenance: Provenance,
+    train: HashedImages,
+    contrast: HashedImages | None,
+) -> tuple[ScoreCache, ScoreCache]:
+    """Return the cache of a circuit's scores and that of the network's responses; `network` is as in `provenance_of`,
+    and images are those that the circuit is scored on."""
+    by = *network, *provenance.versions.values()
+    contents = *by, train.digest, images_digest(contrast), provenance.precision
+    scores = tensor_cache.score_cache(plan.basis(circuit), extension_names(circuit), *contents)
+    return scores, tensor_cache.responses(plan.network(circuit), *by)
+
+
 def extension_names(circuit: CircuitPlan) -> set[str]:
     """The names of what has a say in a circuit and may lie outside the engine."""
     choices = circuit.criterion, circuit.ablation
@@ -57,5 +72,5 @@ def extension_names(circuit: CircuitPlan) -> set[str]:
     return {*words, *(choice.name for choice in choices)}
 
 
-def images_digest(pictures: ImageSet | None) -> str:
+def images_digest(pictures: HashedImages | None) -> str:
     return pictures.digest if pictures else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from circuitlang.engine.circuits import builder, gain_training, small_batches
+from circuitlang.engine.circuits import refit_amounts, small_batches
 from circuitlang.engine.runtime.scoring_cost import PASS
 from circuitlang.plan.clauses import Circuit, EndToEnd
 from circuitlang.results.forecast import Cost
@@ -15,14 +15,14 @@ def refit_cost(asked: Circuit, operations: int, found_on: int, circuits: int) ->
     """Return the cost of so many refits; `operations` are those of one image's forward pass."""
     if asked.calibrate == "none" or not found_on:
         return Cost()
-    cost = _forwards(operations, _LAYERWISE * circuits, min(found_on, builder.IMAGES))
+    cost = _forwards(operations, _LAYERWISE * circuits, min(found_on, refit_amounts.REFITTED))
     if not isinstance(asked.calibrate, EndToEnd):
         return cost
-    images, passes = min(found_on, gain_training.IMAGES), asked.calibrate.passes
+    images, passes = min(found_on, refit_amounts.TRAINED), asked.calibrate.passes
     again = small_batches.rounds(images)
     trained = circuits * passes * again * images
     cost += Cost(trained / found_on, finding=trained * PASS * operations, forwarded=trained, returned=trained)
-    return cost + _forwards(operations, circuits * gain_training.forwards(passes * again), images)
+    return cost + _forwards(operations, circuits * refit_amounts.training_forwards(passes * again), images)
 
 
 def _forwards(operations: int, number: int, images: int) -> Cost:

@@ -5,20 +5,26 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 from circuitlang.base.diagnostics import CircuitError, Finding, OutputError
-from circuitlang.engine.runtime.job_runner import JobResult, JobRunner
-from circuitlang.engine.runtime.jobs import Job, PreparedRun
-from circuitlang.engine.runtime.parallel_runner import run_in_processes
-from circuitlang.engine.runtime.stored_results import incomplete, lacking, usable
+from circuitlang.engine.runtime.known_inputs import KnownInputs, prepared_inputs
+from circuitlang.engine.runtime.stored_results import incomplete, lacking, renamed, usable
+from circuitlang.engine.runtime.work_request import RequestedJob, WorkRequest
+from circuitlang.results.outcomes import JobResult
 from circuitlang.results.run_listener import RunListener
 from circuitlang.results.writer import claim
 
+if TYPE_CHECKING:
+    from circuitlang.engine.runtime.jobs import Job, PreparedRun
+
+J = TypeVar("J", bound=RequestedJob)
+
 
 def run_jobs(
-    prepared: PreparedRun, jobs: Sequence[Job], folder: Path, processes: int, listener: RunListener
+    prepared: PreparedRun | KnownInputs, ids: Sequence[str], folder: Path, processes: int, listener: RunListener
 ) -> list[CircuitError]:
-    """Compute jobs into their folders below `folder`, and send the results to a listener.
+    """Compute the jobs of these ids into their folders below `folder`, and send the results to a listener.
 
     One process keeps the order of the jobs; several send results as they finish. Nothing is computed if a folder is
     somebody else's.
@@ -27,10 +33,10 @@ def run_jobs(
         The errors about jobs that failed and about missing files. There are no more results after an OutputError: if
         one can't be written, no other can.
     """
-    if foreign := [finding for job in jobs for finding in _unclaimed(folder / job.plan.id)]:
+    if foreign := [finding for name in ids for finding in _unclaimed(folder / name)]:
         return [OutputError(foreign)]
     failures: list[CircuitError] = []
-    with closing(_results(prepared, jobs, folder, processes, listener)) as results:
+    with closing(_results(prepared, ids, folder, processes, listener)) as results:
         for result in results:
             if not isinstance(result, CircuitError):
                 listener.finished(result)
@@ -53,11 +59,26 @@ def _unclaimed(place: Path) -> tuple[Finding, ...]:
 
 
 def _results(
-    prepared: PreparedRun, jobs: Sequence[Job], folder: Path, processes: int, listener: RunListener
+    prepared: PreparedRun | KnownInputs, ids: Sequence[str], folder: Path, processes: int, listener: RunListener
 ) -> Generator[JobResult, None, None]:
+    if isinstance(prepared, KnownInputs):
+        due = yield from _stored(prepared, [job for job in prepared.jobs if job.plan.id in ids], folder, listener)
+        if not due:
+            return
+        # They seemed to be finished, and are damaged.
+        prepared, ids = prepared_inputs(prepared), [job.plan.id for job in due]
+    jobs = [job for job in prepared.jobs if job.plan.id in ids]
     if processes > 1:
         yield from _parallel(prepared, jobs, folder, processes, listener)
-        return
+    else:
+        yield from _one_by_one(prepared, jobs, folder, listener)
+
+
+def _one_by_one(
+    prepared: PreparedRun, jobs: Sequence[Job], folder: Path, listener: RunListener
+) -> Generator[JobResult, None, None]:
+    from circuitlang.engine.runtime.job_runner import JobRunner
+
     run = JobRunner(prepared, folder, jobs)
     last = {job.subnetwork: job for job in jobs}
     for job in jobs:
@@ -73,14 +94,24 @@ def _parallel(
     prepared: PreparedRun, jobs: Sequence[Job], folder: Path, processes: int, listener: RunListener
 ) -> Generator[JobResult, None, None]:
     """Yield what is stored, then what several processes compute."""
+    due = yield from _stored(prepared, jobs, folder, listener)
+    if due:
+        from circuitlang.engine.runtime.parallel_runner import run_in_processes
+
+        yield from run_in_processes(prepared, due, folder, min(processes, len(due)), listener)
+
+
+def _stored(
+    request: WorkRequest, jobs: Sequence[J], folder: Path, listener: RunListener
+) -> Generator[JobResult, None, list[J]]:
+    """Yield the results that are stored, and return the other jobs."""
     due = []
     for job in jobs:
-        outcomes = usable(prepared, job, folder)
-        if not outcomes or incomplete(outcomes, prepared.formats(job)):
+        outcomes = usable(request, job, folder)
+        if not outcomes or incomplete(outcomes, request.formats(job)):
             due.append(job)
             continue
         listener.circuit_begun(job.plan.id)
-        yield from outcomes
+        yield from renamed(request, job, outcomes)
         listener.circuit_ended(job.plan.id)
-    if due:
-        yield from run_in_processes(prepared, due, folder, min(processes, len(due)), listener)
+    return due

@@ -6,8 +6,8 @@ import math
 from dataclasses import replace
 
 from circuitlang.engine.circuits.selection import budget
-from circuitlang.engine.images.image_set import held_out
-from circuitlang.engine.runtime.precision_check import IMAGES as FEW
+from circuitlang.engine.images.hashed_images import held_out
+from circuitlang.engine.runtime.amounts import COMPARED
 from circuitlang.plan.model import Circuit, Plan
 from circuitlang.plugins.protocols import CRITERIA, Schedule, Stage, complete, passes_of
 from circuitlang.results.forecast import CircuitForecast, Common, Cost, SharedStage
@@ -45,7 +45,7 @@ def checked(circuit: CircuitForecast, asked: Circuit, plan: Plan) -> CircuitFore
     """Add the cost of scoring a few images in either precision, once for all sizes if scores do not depend on them."""
     if circuit.cost is None or not circuit.found_on:
         return circuit
-    basis, share = plan.basis(asked), 2 * min(circuit.found_on, FEW) / circuit.found_on
+    basis, share = plan.basis(asked), 2 * min(circuit.found_on, COMPARED) / circuit.found_on
     size = "" if CRITERIA.load(asked.criterion.name).nested else circuit.asked
     few = [Common(f"{basis}|{size}", circuit.scoring * share)]
     few += [Common(f"{basis}|stage {stage.budget}", stage.cost * share) for stage in circuit.stages]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +10,12 @@ from pathlib import Path
 import msgspec
 
 from circuitlang.base.diagnostics import Finding, InputError
-from circuitlang.engine.runtime.jobs import Job, PreparedRun
+from circuitlang.engine.runtime.job_errors import job_error
+from circuitlang.engine.runtime.work_request import RequestedJob, WorkRequest
 from circuitlang.plan.labels import Labels
 from circuitlang.results.forecast import State
 from circuitlang.results.manifest import damage
-from circuitlang.results.outcomes import CircuitOutcome, SplitOutcome
+from circuitlang.results.outcomes import CircuitOutcome, JobResult, SplitOutcome
 from circuitlang.results.reader import read, read_split, read_summary, visualised
 from circuitlang.results.rendering import due, missing_formats
 from circuitlang.results.split import SplitResult
@@ -22,7 +23,7 @@ from circuitlang.results.visualised_channels import FEATURE
 from circuitlang.results.writer import relabel
 
 
-def stored(job: Job, folder: Path, channels: int = FEATURE) -> list[CircuitOutcome | SplitOutcome]:
+def stored(job: RequestedJob, folder: Path, channels: int = FEATURE) -> list[CircuitOutcome | SplitOutcome]:
     """Return the stored outcomes of a job if they are those that would be computed, else none.
 
     A split has outcomes if all of its circuits have. Circuits count if as many `channels` were visualised.
@@ -38,12 +39,12 @@ def stored(job: Job, folder: Path, channels: int = FEATURE) -> list[CircuitOutco
     return []
 
 
-def usable(prepared: PreparedRun, job: Job, folder: Path) -> list[CircuitOutcome | SplitOutcome]:
+def usable(request: WorkRequest, job: RequestedJob, folder: Path) -> list[CircuitOutcome | SplitOutcome]:
     """Return the stored outcomes of a job that a run uses instead of computing it."""
-    return [] if prepared.options.force else stored(job, folder, prepared.visualises(job))
+    return [] if request.options.force else stored(job, folder, request.visualises(job))
 
 
-def state_of(job: Job, folder: Path, formats: Collection[str], channels: int = FEATURE) -> State:
+def state_of(job: RequestedJob, folder: Path, formats: Collection[str], channels: int = FEATURE) -> State:
     """Compare what is in a job's folder below this one with what a run of these output formats would leave there, with
     so many `channels` visualised."""
     place = folder / job.plan.id
@@ -68,8 +69,24 @@ def incomplete(outcomes: Sequence[CircuitOutcome | SplitOutcome], formats: Colle
     return any(due(formats, result.missing, result.unrendered) for result in results)
 
 
-def renamed(outcome: CircuitOutcome, labels: Labels | None) -> CircuitOutcome:
-    """Return a stored circuit with other labels, which are put into its files. Raises OutputError."""
+def renamed(
+    request: WorkRequest, job: RequestedJob, outcomes: Sequence[CircuitOutcome | SplitOutcome]
+) -> Iterator[JobResult]:
+    """Yield the stored outcomes of a job with the labels of the plan, which are put into the files of its circuits, or
+    the error that prevented it."""
+    labels = request.plan.labels
+    for outcome in outcomes:
+        if isinstance(outcome, SplitOutcome) or outcome.result.summary.labels == labels:
+            yield outcome
+            continue
+        try:
+            yield _renamed(outcome, labels)
+        except Exception as error:  # a failing circuit does not stop the run
+            span = request.origins.get(("circuits", job.part.of if job.part else job.plan.id))
+            yield job_error(job.plan.id, error, span)
+
+
+def _renamed(outcome: CircuitOutcome, labels: Labels | None) -> CircuitOutcome:
     result = replace(outcome.result, summary=msgspec.structs.replace(outcome.result.summary, labels=labels))
     relabel(result, outcome.folder)
     return replace(outcome, result=result)
@@ -105,4 +122,16 @@ def is_stored(place: Path, identity: str) -> bool:
     """Return whether a folder holds the circuit of this identity."""
     with suppress(InputError):
         return read_summary(place).provenance.identity == identity
+    return False
+
+
+def seems_stored(request: WorkRequest, job: RequestedJob, folder: Path) -> bool:
+    """Return whether a job seems to be finished; its files are not checked, unlike by `usable`."""
+    place, formats = folder / job.plan.id, request.formats(job)
+    if request.options.force:
+        return False
+    with suppress(InputError):
+        result = read_summary(place) if job.plan.into is None else read_split(place)
+        whole = result.provenance.identity == job.provenance.identity
+        return whole and not due(formats, result.missing, result.unrendered)
     return False

@@ -15,11 +15,10 @@ from circuitlang.engine.circuits.selection import budget, count
 from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
 from circuitlang.engine.evaluation import reference_responses
 from circuitlang.engine.images.image_set import ImageSet
+from circuitlang.engine.runtime.amounts import TOGETHER
 from circuitlang.engine.runtime.jobs import Job
 from circuitlang.plugins.protocols import CRITERIA, Criterion, Schedule, as_they_are
 
-# Targets that are taken together: more would take much memory for their scores and save little.
-MOST = 16
 # The bytes that sums over images of several targets may take together, and how many sums are taken of what isn't
 # finished as it is.
 SCORES, _MOMENTS = 1 << 30, 5
@@ -118,7 +117,7 @@ def _answer(job: Job, due: Sequence[Job]) -> None:
 
 
 def _first(subnetworks: Iterable[TargetSubnetwork]) -> list[TargetSubnetwork]:
-    return list(dict.fromkeys(subnetworks))[:MOST]
+    return list(dict.fromkeys(subnetworks))[:TOGETHER]
 
 
 def _single(job: Job) -> bool:

@@ -12,14 +12,12 @@ from torch.nn import functional
 from circuitlang.engine.circuits.subnetwork import TargetSubnetwork, as_maps
 from circuitlang.engine.evaluation.statistics import image_correlations
 from circuitlang.engine.images.image_set import ImageSet
+from circuitlang.engine.visuals.amounts import MIDDLE, SHOWN, STRONGEST, WEAKEST
 from circuitlang.plugins.protocols import Edits
 from circuitlang.results.types import ActivationMaps, Circuit
 
 # Sides in pixels that maps and images are reduced to, where they are larger.
 MAP, THUMBNAIL = 28, 96
-# Images of the strongest, of middling and of the weakest response.
-STRONGEST, MIDDLE, WEAKEST = 4, 2, 2
-PICTURES = STRONGEST + MIDDLE + WEAKEST
 
 
 def collect(
@@ -60,7 +58,7 @@ def collect(
 def choose(strength: Tensor) -> list[int]:
     """The numbers of the images to show, the strongest response first; all of them where there are few."""
     order = torch.sort(strength.nan_to_num(), descending=True, stable=True).indices.tolist()
-    if len(order) <= PICTURES:
+    if len(order) <= SHOWN:
         return order
     middle = (len(order) - MIDDLE) // 2
     # Never one of the others: of nine images, the middle ones are the fifth and the sixth.

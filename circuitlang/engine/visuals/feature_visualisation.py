@@ -20,27 +20,22 @@ from PIL import Image
 from torch import Tensor
 
 from circuitlang.engine.circuits.subnetwork import TargetSubnetwork, as_maps
-from circuitlang.engine.graph.channel_graph import Graph
-from circuitlang.engine.graph.channel_nodes import ChannelNode
-from circuitlang.engine.graph.receptive_field import Box, aligned_crop, receptive_field
+from circuitlang.engine.graph.receptive_field import receptive_field
 from circuitlang.engine.graph.targets import Target
 from circuitlang.engine.images.preprocessing import shown, shown_range
+from circuitlang.engine.visuals import amounts
 from circuitlang.engine.visuals.stored_images import NOT_STORED, StoredImages
+from circuitlang.engine.visuals.visualised_part import middle, part
 from circuitlang.plugins.preprocess import Preprocess
 from circuitlang.plugins.progress import TrackProgress
 from circuitlang.plugins.protocols import Edits
 from circuitlang.results.connections import Channel
 from circuitlang.results.types import FeatureVisualisations
 
-STEPS = 32
-# The steps of channels, in times of these: small images need contrast.
-LONGER = 3
 RATE = 0.045  # of Adam, in spectrum coefficients
 SIZE = 64  # side of the finished images
 # Channels whose images are made at once: as many as fit in the memory of a small machine.
 BATCH = 16
-# For a larger share of the pixels, computing the whole takes no longer.
-_SMALL = 0.75
 # The largest logit of a colour: 0.04 and 0.96 of full brightness.
 _CONTRAST = 3.2
 # Brightness, red against blue, green against both, by how much of each natural images have.
@@ -69,17 +64,17 @@ def visualise(
         _in_network(subnetwork, preprocess, seed),
         _made(subnetwork, edits, preprocess, seed, of_feature(subnetwork), 1),
     ]
-    feature = _cuts(subnetwork, preprocess, pictures, subnetwork.target.step.name, position(subnetwork.target))
+    feature = _cuts(subnetwork, preprocess, pictures, subnetwork.target.step.name, _position(subnetwork.target))
     images: dict[tuple[int, int], NDArray[np.uint8]] = {}
-    settings = f"{preprocess} {seed} {LONGER * STEPS} {RATE} {SIZE}"
+    settings = f"{preprocess} {seed} {amounts.LONGER * amounts.STEPS} {RATE} {SIZE}"
     batches = list(_batches(channels))
     for number, batch in track(iter(batches), "visualising channels", len(batches)):
         node = subnetwork.nodes[subnetwork.layers[number].path]
 
         def cuts(version: Edits | None, members: Sequence[int], node: str = node) -> NDArray[np.uint8]:
             objective = of_channels(subnetwork, node, members)
-            pictures = _made(subnetwork, version, preprocess, seed, objective, len(members), LONGER)
-            both = _cuts(subnetwork, preprocess, [pictures], node, _middle(subnetwork.graph.steps[node]))
+            pictures = _made(subnetwork, version, preprocess, seed, objective, len(members), amounts.LONGER)
+            both = _cuts(subnetwork, preprocess, [pictures], node, middle(subnetwork.graph.steps[node].positions))
             return np.concatenate(both)
 
         network = stored.of(node, settings, batch, partial(cuts, None))
@@ -88,7 +83,7 @@ def visualise(
     return FeatureVisualisations(feature[:, 0], images)
 
 
-def ascend(objective: Objective, preprocess: Preprocess, count: int, seed: int, steps: int = STEPS) -> Tensor:
+def ascend(objective: Objective, preprocess: Preprocess, count: int, seed: int, steps: int) -> Tensor:
     """Images [count, C, size, size] that excite an objective, between the values that are shown black and white; with
     no steps, those it begins with."""
     size = preprocess.crop
@@ -123,7 +118,7 @@ def as_pictures(spectrum: Tensor, size: int) -> Tensor:
 
 def _in_network(subnetwork: TargetSubnetwork, preprocess: Preprocess, seed: int) -> Tensor:
     """Return the image that excites the feature in the network, made once for all its circuits."""
-    key = "visualised", preprocess, seed, STEPS
+    key = "visualised", preprocess, seed, amounts.STEPS
     return subnetwork.memo.once(key, lambda: _made(subnetwork, None, preprocess, seed, of_feature(subnetwork), 1))
 
 
@@ -139,7 +134,7 @@ def _made(
     """Return images that excite an objective in the network as it is edited [count, C, H, W], in so many times the
     usual steps."""
     with subnetwork.edited(edits):
-        return ascend(objective, preprocess, count, seed, longer * STEPS)
+        return ascend(objective, preprocess, count, seed, longer * amounts.STEPS)
 
 
 def _cuts(
@@ -160,31 +155,14 @@ def _cut(picture: NDArray[np.uint8], box: tuple[int, int, int, int] | None) -> N
     return np.asarray(Image.fromarray(part).resize((SIZE, SIZE), resample))
 
 
-def part(graph: Graph, node: str, place: tuple[int, int]) -> tuple[Box, tuple[int, int]] | None:
-    """The part of an image that a place in a step's map sees, and the place in the part's map; None where the whole
-    takes no longer."""
-    crop = aligned_crop(graph, node, *place)
-    height, width = graph.steps[graph.image].positions
-    if crop is None:
-        return None
-    top, left, bottom, right = crop[0]
-    return crop if (bottom - top) * (right - left) <= _SMALL * height * width else None
-
-
-def position(target: Target) -> tuple[int, int]:
-    """The feature's position, or the middle of its map."""
-    return target.at if isinstance(target.at, tuple) else _middle(target.step)
-
-
-def _middle(step: ChannelNode) -> tuple[int, int]:
-    """The middle of a step's map."""
-    row, column, *_ = (*step.positions, 1, 1)
-    return row // 2, column // 2
+def _position(target: Target) -> tuple[int, int]:
+    """Return the feature's position, or the middle of its map."""
+    return target.at if isinstance(target.at, tuple) else middle(target.step.positions)
 
 
 def of_feature(subnetwork: TargetSubnetwork) -> Objective:
     """The feature of each image."""
-    strong = _excited(subnetwork, subnetwork.target.step.name, position(subnetwork.target), subnetwork.full_maps)
+    strong = _excited(subnetwork, subnetwork.target.step.name, _position(subnetwork.target), subnetwork.full_maps)
     return lambda images: strong(images).mean(1)
 
 
@@ -194,7 +172,7 @@ def of_channels(subnetwork: TargetSubnetwork, node: str, channels: Sequence[int]
     def maps(images: Tensor) -> Tensor:
         return as_maps(subnetwork.differentiable_values(images, {node})[node], subnetwork.graph.steps[node])
 
-    strong = _excited(subnetwork, node, _middle(subnetwork.graph.steps[node]), maps)
+    strong = _excited(subnetwork, node, middle(subnetwork.graph.steps[node].positions), maps)
     return lambda images: strong(images)[torch.arange(len(channels)), list(channels)]
 
 

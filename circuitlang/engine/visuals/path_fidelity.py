@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from circuitlang.engine.circuits.builder import Builder
+from circuitlang.engine.deferred import torch
 from circuitlang.plugins.protocols import Edit, Edits, Masks
 from circuitlang.results.connections import DRAWN, Connection, connections, opening
 from circuitlang.results.types import Circuit, Fidelity, PathFidelity
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from circuitlang.engine.circuits.builder import Builder
 
 # The most edges of the settings that are measured, besides half of them and those which the page opens with.
 _EDGES = (40, 500, DRAWN)

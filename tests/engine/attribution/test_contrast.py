@@ -16,7 +16,8 @@ from circuitlang.cli.main import main
 from circuitlang.engine.attribution.scorer import score
 from circuitlang.engine.circuits.builder import Builder
 from circuitlang.engine.circuits.selection import count
-from circuitlang.engine.runtime.jobs import Options, prepare
+from circuitlang.engine.runtime.jobs import prepare
+from circuitlang.engine.runtime.options import Options
 from circuitlang.pipeline import compile_source, forecast
 from circuitlang.plan.model import Choice
 from circuitlang.plan.yaml import write_plan

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from circuitlang.engine.circuits.builder import Builder
 from circuitlang.engine.circuits.extraction.extractor import extract
-from circuitlang.engine.circuits.gain_training import forwards, train_gains
+from circuitlang.engine.circuits.gain_training import train_gains
 from circuitlang.engine.circuits.image_seeds import seeded
+from circuitlang.engine.circuits.refit_amounts import training_forwards
 from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
 from circuitlang.engine.graph.targets import Target
 from circuitlang.engine.graph.tracer import trace
@@ -337,4 +338,4 @@ def test_what_is_run_is_what_the_forecast_counts(monkeypatch):
     builder = Builder(part, Fixed(x))
     masks = random_masks(builder, 0.5)
     train_gains(part, builder.images, masks, [builder.ablated(masks)] * 2, passes=3, seed=0)
-    assert sum(run) == (3 + forwards(3)) * 30
+    assert sum(run) == (3 + training_forwards(3)) * 30

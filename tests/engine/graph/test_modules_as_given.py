@@ -14,7 +14,7 @@ from PIL import Image
 import circuitlang
 from circuitlang import pipeline
 from circuitlang.base.diagnostics import InputError
-from circuitlang.engine.runtime.jobs import Options
+from circuitlang.engine.runtime.options import Options
 
 NETS = '''
 import random

@@ -16,7 +16,7 @@ from circuitlang import pipeline
 from circuitlang.base.diagnostics import InputError
 from circuitlang.engine.graph.target_verification import wrong_targets
 from circuitlang.engine.graph.trace_verification import verified
-from circuitlang.engine.runtime.jobs import Options
+from circuitlang.engine.runtime.options import Options
 
 IMAGES = torch.randn(4, 3, 12, 12, generator=torch.Generator().manual_seed(3))
 

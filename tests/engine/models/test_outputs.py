@@ -17,8 +17,8 @@ from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
 from circuitlang.engine.graph.targets import resolve
 from circuitlang.engine.graph.tracer import trace
 from circuitlang.engine.programs.result_tree import result_tree
-from circuitlang.engine.runtime.jobs import Options
 from circuitlang.engine.runtime.model_loading import load_model, outline, read_model
+from circuitlang.engine.runtime.options import Options
 from circuitlang.pipeline import check_file, compile_source
 from circuitlang.plan.model import ClassOutput, Model
 from tests.conftest import draw_pictures

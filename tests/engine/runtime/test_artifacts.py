@@ -13,7 +13,7 @@ from circuitlang.base.diagnostics import CircuitError
 from circuitlang.base.source import Source
 from circuitlang.engine.circuits.extraction import extractor
 from circuitlang.engine.runtime import artifacts, job_runner
-from circuitlang.engine.runtime.jobs import Options
+from circuitlang.engine.runtime.options import Options
 from circuitlang.results.outputs import COMPARISON_FORMATS, FORMATS, SPLIT_FORMATS
 from circuitlang.results.run_listener import OutcomeList
 from tests.conftest import draw_pictures

@@ -23,7 +23,7 @@ from circuitlang.engine.images.file_patterns import find
 from circuitlang.engine.images.image_set import ImageSet, load
 from circuitlang.engine.models.sources.bundled import bundled
 from circuitlang.engine.runtime import comparisons
-from circuitlang.engine.runtime.jobs import Options
+from circuitlang.engine.runtime.options import Options
 from circuitlang.pipeline import compile_source, run_compiled
 from circuitlang.reporting.diagram.overlay import COLOURS
 from circuitlang.reporting.terminal.comparison_report import claims, render

@@ -27,7 +27,8 @@ from circuitlang.cli.main import main
 from circuitlang.engine import device
 from circuitlang.engine.loops import backend
 from circuitlang.engine.runtime import circuit_job, precision_check
-from circuitlang.engine.runtime.jobs import Options, prepare
+from circuitlang.engine.runtime.jobs import prepare
+from circuitlang.engine.runtime.options import Options
 from tests.conftest import draw_pictures
 from tests.engine.attribution.test_criteria import best, naive_snip
 from tests.helpers.outcomes import outcomes

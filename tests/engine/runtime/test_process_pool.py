@@ -16,7 +16,7 @@ from circuitlang.base.diagnostics import CircuitError, Finding, InputError
 from circuitlang.base.source import Source
 from circuitlang.cli.main import main
 from circuitlang.engine.runtime import job_runner, parallel_runner
-from circuitlang.engine.runtime.jobs import Options
+from circuitlang.engine.runtime.options import Options
 from circuitlang.engine.runtime.process_pool import Died, spread
 from circuitlang.results.run_listener import OutcomeList
 from tests.helpers import process_endings

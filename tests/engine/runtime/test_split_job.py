@@ -31,7 +31,8 @@ from circuitlang.engine.evaluation.fidelity import responses
 from circuitlang.engine.graph.targets import Target
 from circuitlang.engine.graph.tracer import trace
 from circuitlang.engine.runtime import job_runner
-from circuitlang.engine.runtime.jobs import Options, prepare
+from circuitlang.engine.runtime.jobs import prepare
+from circuitlang.engine.runtime.options import Options
 from circuitlang.plan.model import Choice
 from circuitlang.reporting.text.split_sentences import evidence, notes, verdict
 from circuitlang.results.manifest import SUMS
@@ -275,7 +276,7 @@ def folder(tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(place)
         patch.setenv("CIRCUITLANG_CACHE", str(place / "cache"))
-        patch.setattr("circuitlang.engine.visuals.feature_visualisation.STEPS", 1)
+        patch.setattr("circuitlang.engine.visuals.amounts.STEPS", 1)
         (place / "said.txt").write_text(call("run", "-e", SPEC.format(into=2)).stdout)
     return place
 

@@ -18,7 +18,8 @@ from circuitlang.engine.evaluation import reference_responses
 from circuitlang.engine.graph.targets import Target
 from circuitlang.engine.graph.tracer import trace
 from circuitlang.engine.runtime.job_runner import JobRunner
-from circuitlang.engine.runtime.jobs import Options, prepare
+from circuitlang.engine.runtime.jobs import prepare
+from circuitlang.engine.runtime.options import Options
 from circuitlang.engine.runtime.precomputation import predecessors
 from circuitlang.engine.runtime.work_sharing import precompute_shared
 from circuitlang.pipeline import compile_source, run_compiled
@@ -222,7 +223,7 @@ def test_what_is_done_is_not_done_again_for_those_that_come_later(here, numbers_
         collect(subnetworks, images, label, look)
 
     monkeypatch.setattr(reference_responses, "collect", counted)
-    monkeypatch.setattr("circuitlang.engine.runtime.work_sharing.MOST", 2)
+    monkeypatch.setattr("circuitlang.engine.runtime.work_sharing.TOGETHER", 2)
     spec("preserve conv4:[1, 2, 3, 4, 5] on images/dogs/* sparsity<=0.1 criterion=snip", here)
     assert len(found) == len(set(found)) == 5 * 2
 

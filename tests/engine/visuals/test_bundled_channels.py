@@ -8,8 +8,10 @@ import torch
 from circuitlang import pipeline
 from circuitlang.base.source import Source
 from circuitlang.engine.circuits.subnetwork import as_maps
-from circuitlang.engine.runtime.jobs import Options, prepare
-from circuitlang.engine.visuals.feature_visualisation import LONGER, STEPS, ascend, of_channels
+from circuitlang.engine.runtime.jobs import prepare
+from circuitlang.engine.runtime.options import Options
+from circuitlang.engine.visuals.amounts import LONGER, STEPS
+from circuitlang.engine.visuals.feature_visualisation import ascend, of_channels
 
 
 @pytest.mark.parametrize("layer", ["conv2", "conv3", "conv4"])

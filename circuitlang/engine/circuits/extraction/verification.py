@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import torch
-from torch import nn
+from typing import TYPE_CHECKING
 
 from circuitlang.base.diagnostics import CircuitError, Finding
-from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
+from circuitlang.engine.deferred import torch
 from circuitlang.plugins.protocols import Batches, Edits
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
 
 # The number of images that a module is compared on.
 CHECKED = 16

@@ -29,4 +29,5 @@ def bundled(name: str, arguments: Mapping[str, Any], locate: Callable[[str], Pat
     module = network.build()
     checkpoint, notes = filled(module, path, arguments)
     preprocess = Preprocess(network.SIZE, network.SIZE, network.MEAN, network.STD)
-    return LoadedModel(module, preprocess, class_names(checkpoint), path.name, notes=notes)
+    files = path, Path(network.__file__)
+    return LoadedModel(module, preprocess, class_names(checkpoint), path.name, notes=notes, files=files)

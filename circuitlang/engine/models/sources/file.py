@@ -25,7 +25,8 @@ def file(name: str, arguments: Mapping[str, Any], locate: Callable[[str], Path])
     if arguments:
         label = "weights and graph are in the file; it takes resize, crop, mean and std"
         raise InputError(Finding("E105", f"file has no parameter '{min(arguments)}'", None, label))
-    program = read_program(locate(name))
+    path = locate(name)
+    program = read_program(path)
     module = network(program)
     channels, height, width = program.sizes[program.image][1:]
     size = height if isinstance(height, int) else 224
@@ -35,7 +36,8 @@ def file(name: str, arguments: Mapping[str, Any], locate: Callable[[str], Path])
     count = channels if isinstance(channels, int) else 3
     mean, std = (IMAGENET_MEAN, IMAGENET_STD) if count == 3 else ((0.0,) * count, (1.0,) * count)
     usual = Preprocess(size, size, mean, std)
-    return LoadedModel(module, _stored(program.preprocess, usual, name) if program.preprocess else usual)
+    preprocess = _stored(program.preprocess, usual, name) if program.preprocess else usual
+    return LoadedModel(module, preprocess, files=(path,))
 
 
 def _stored(content: bytes, usual: Preprocess, name: str) -> Preprocess:

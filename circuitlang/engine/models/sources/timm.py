@@ -3,6 +3,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from pickle import UnpicklingError
 from types import ModuleType
 from typing import Any
@@ -50,11 +51,13 @@ def timm(name: str, arguments: Mapping[str, Any], locate: PathResolver) -> Loade
     make = _published if published and not on_meta_device() else _build
     module = make(library, name, options)
     used, classes, notes = "none" if wanted == "none" and not published else "", tuple[str, ...](), tuple[str, ...]()
+    # The hub's library knows where it keeps published weights.
+    files: tuple[Path, ...] | None = None if published else ()
     if wanted != "none":
         checkpoint, notes = filled(module, path, arguments)
-        used, classes = path.name, class_names(checkpoint)
+        used, classes, files = path.name, class_names(checkpoint), (path,)
     preprocess = _preprocess(library.data.resolve_model_data_config(module), options.get("in_chans", 3))
-    return LoadedModel(module, preprocess, classes, used, notes=notes)
+    return LoadedModel(module, preprocess, classes, used, notes=notes, files=files)
 
 
 def _library() -> ModuleType:

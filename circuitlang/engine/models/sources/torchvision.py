@@ -73,7 +73,21 @@ def torchvision(name: str, arguments: Mapping[str, Any], locate: PathResolver) -
         state = {key: tensor for key, tensor in state.items() if not key.startswith(left_out)}
         fill(module, Checkpoint(str(chosen), state, {}))
     used = file.name if file else chosen.name if chosen else "none"
-    return LoadedModel(module, _preprocess_of(name, published, chosen), classes, used, notes=notes)
+    return LoadedModel(
+        module, _preprocess_of(name, published, chosen), classes, used, notes=notes, files=_files(file, chosen, options)
+    )
+
+
+def _files(file: Path | None, chosen: models.WeightsEnum | None, options: Mapping[str, Any]) -> tuple[Path, ...] | None:
+    """Return the files that a network's weights come from; None where the builder chooses some."""
+    if options.get("weights_backbone"):
+        return None
+    return (file,) if file else (_target(chosen),) if chosen else ()
+
+
+def _target(weights: models.WeightsEnum) -> Path:
+    """Return where torch's hub puts published weights."""
+    return Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
 
 
 def _known(name: str) -> None:
@@ -159,7 +173,7 @@ def _published(
 
 def _download(weights: models.WeightsEnum) -> Mapping[str, torch.Tensor]:
     """From torch's hub cache, or the network; read as tensors alone and checked against the name's hash."""
-    target = Path(torch.hub.get_dir()) / "checkpoints" / Path(weights.url).name
+    target = _target(weights)
     try:
         # The keyword reaches torch.load through load_state_dict_from_url.
         state: Mapping[str, torch.Tensor] = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)

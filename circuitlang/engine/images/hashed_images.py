@@ -1,0 +1,59 @@
+"""Sets of images as far as identities follow from them: their files and hashes, without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+from typing import TypeVar
+
+from circuitlang.plan.model import digest
+
+I = TypeVar("I", bound="HashedImages")  # noqa: E741
+
+
+@dataclass(frozen=True)
+class HashedImages:
+    """A set of readable images; `digests[i]` is the hash of the file at `paths[i]`."""
+
+    paths: tuple[Path, ...]
+    digests: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def digest(self) -> str:
+        """A hash of the contents of the images, in order and with repetitions, wherever their files are."""
+        return digest("\n".join(self.digests).encode())
+
+    def take(self: I, indices: Sequence[int]) -> I:
+        """Return the images at some indices as a set."""
+        return replace(
+            self, paths=tuple(self.paths[i] for i in indices), digests=tuple(self.digests[i] for i in indices)
+        )
+
+    def split(self: I, share: float, seed: int) -> tuple[I, I | None]:
+        """Return the set without a share that is held out, and that share, drawn by `seed`; at least one image each.
+
+        Copies of one image stay together, or the held-out part would hold nothing out.
+        """
+        groups = sorted(set(self.digests))
+        count = held_out(share, len(groups))
+        if count == 0:
+            return self, None
+        out = set(Random(seed).sample(groups, count))
+        held = [index for index, content in enumerate(self.digests) if content in out]
+        kept = [index for index, content in enumerate(self.digests) if content not in out]
+        return self.take(kept), self.take(held)
+
+    def without(self: I, digests: Sequence[str]) -> I:
+        """Return the images whose hashes are not among some."""
+        own = set(digests)
+        return self.take([number for number, content in enumerate(self.digests) if content not in own])
+
+
+def held_out(share: float, count: int) -> int:
+    """Return how many of `count` different images are held out: a share, but at least one on each side if possible."""
+    return max(min(max(round(share * count), 1), count - 1), 0) if share else 0

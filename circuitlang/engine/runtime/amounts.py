@@ -1,0 +1,8 @@
+"""Amounts of work of a run, which its forecast asks for without torch."""
+
+from __future__ import annotations
+
+# Targets that are taken together: more would take much memory for their scores and save little.
+TOGETHER = 16
+# Images that are scored twice more to check reduced precision, at most, spread over the set.
+COMPARED = 16
