@@ -13,6 +13,15 @@ MOST = 1 << 31
 
 def read_plain(path: Path, most: int = MOST) -> bytes:
     """The content of an ordinary file. Raises OSError, also for a link, a device, and a file of more bytes."""
+    return _read(path, most, whole=True)
+
+
+def read_beginning(path: Path, count: int) -> bytes:
+    """Return the first bytes of an ordinary file. Raises OSError, also for a link and a device."""
+    return _read(path, count, whole=False)
+
+
+def _read(path: Path, most: int, whole: bool) -> bytes:
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     except ValueError as error:
@@ -25,7 +34,7 @@ def read_plain(path: Path, most: int = MOST) -> bytes:
         about = os.fstat(descriptor)
         if not stat.S_ISREG(about.st_mode):
             raise OSError(errno.EINVAL, "it is not an ordinary file")
-        if about.st_size > most:
+        if whole and about.st_size > most:
             raise OSError(errno.EFBIG, f"it has more than {most:,} bytes")
         file = os.fdopen(descriptor, "rb", closefd=False)
         return file.read(most)

@@ -12,6 +12,7 @@ from circuitlang.plan.model import Plan
 from circuitlang.reporting.ci.sweep_json import sweep_data
 from circuitlang.reporting.failed_expectations import note_failed
 from circuitlang.reporting.html.run_index import index
+from circuitlang.reporting.thumbnail import stored_thumbnail
 from circuitlang.results.comparison import Comparison
 from circuitlang.results.finished_run import FinishedRun, read_finished
 from circuitlang.results.outcomes import CircuitOutcome, SplitOutcome
@@ -72,7 +73,11 @@ class RunOverview(RunListener):
         finished = self.results()
 
         def page() -> bytes:
-            return index(resolved(self._folder).name, self._plan, finished.circuits, finished.splits, comparisons)
+            name, images = resolved(self._folder).name, {}
+            for circuit in finished.circuits:
+                if image := stored_thumbnail(self._folder / circuit):
+                    images[circuit] = image
+            return index(name, self._plan, finished.circuits, finished.splits, comparisons, images)
 
         def data() -> bytes | None:
             swept = sweeps(self._plan.circuits, finished.circuits)

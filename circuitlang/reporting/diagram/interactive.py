@@ -16,6 +16,7 @@ from circuitlang.reporting.diagram.figure import figure
 from circuitlang.reporting.diagram.page_data import PageData, page_data
 from circuitlang.reporting.diagram.sprites import photograph
 from circuitlang.reporting.diagram.svg import clean
+from circuitlang.reporting.thumbnail import thumbnail
 from circuitlang.results.connections import DRAWN, connections
 from circuitlang.results.types import Result
 from circuitlang.results.visualised_channels import visualised_word
@@ -34,6 +35,7 @@ def interactive(result: Result) -> str:
     script, style = _script(), _read("page.css")
     channels = [(node.name, node.alias) for node in data.nodes if not node.is_image]
     return _template().render(
+        icon=thumbnail(result),
         title=clean(captions.title(result)),
         notes=[
             clean(note) for note in captions.subtitle(result, shown, {column.layer for column in drawn.layout.columns})

@@ -58,8 +58,9 @@ def overlay(comparison: Comparison, pair: Pair, first: Result, second: Result) -
     The wider an edge, the more influence flows along it, by scores as shares of the highest of their own circuit. Of
     more than 2,000 edges those are drawn whose paths carry most.
     """
-    order = list(comparison.layers)
-    whole, owners = _merge(order, first, second)
+    # Others of the comparison may have more layers.
+    theirs = {layer.path for result in (first, second) for layer in result.summary.layers}
+    whole, owners = _merge([path for path in comparison.layers if path in theirs], first, second)
     shown = connections(whole.circuit, DRAWN)
     owned = [_owned(one, owners) for one in shown.strongest]
     drawn = _figure(whole, replace(shown, strongest=list(owned)), owners, pair)

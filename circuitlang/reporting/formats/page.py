@@ -22,6 +22,7 @@ from circuitlang.reporting.html import charts
 from circuitlang.reporting.html.pages import render
 from circuitlang.reporting.terminal.circuit_report import strongest
 from circuitlang.reporting.text import circuit_sentences, verdict_sentences
+from circuitlang.reporting.thumbnail import thumbnail
 from circuitlang.results.labelling import place, target_place
 from circuitlang.results.outputs import output_format
 from circuitlang.results.types import ExampleImage, Result
@@ -55,6 +56,7 @@ def page(result: Result) -> dict[str, bytes]:
     baselines = (*summary.baselines, "without")
     values = {
         "result": result,
+        "icon": thumbnail(result),
         "examples": examples,
         "labelled": target_place(summary),
         "metric": metric,

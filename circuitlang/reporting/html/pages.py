@@ -41,7 +41,7 @@ def _environment() -> Environment:
     )
     environment.filters |= {"number": "{:,}".format, "percent": percent, "fixed": "{:.3f}".format, "signed": signed}
     environment.filters |= {"interval": circuit_sentences.interval, "written": without_defaults}
-    environment.filters["curve_label"] = curve_label
+    environment.filters |= {"curve_label": curve_label, "raw": Markup}
     return environment
 
 

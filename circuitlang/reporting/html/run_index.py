@@ -12,14 +12,13 @@ from markupsafe import Markup
 from circuitlang.plan.clauses import PRESERVE
 from circuitlang.plan.labels import Labels
 from circuitlang.plan.model import Circuit, Plan
-from circuitlang.plugins.protocols import METRICS
+from circuitlang.reporting.html.circuit_table import STEP, circuit_table
 from circuitlang.reporting.html.pages import render
 from circuitlang.reporting.terminal.comparison_report import claims, title
 from circuitlang.reporting.text import circuit_sentences, split_sentences, verdict_sentences
 from circuitlang.reporting.text.extension_calls import curve_label
 from circuitlang.results.assertions import assertions
 from circuitlang.results.comparison import Comparison
-from circuitlang.results.labelling import target_label
 from circuitlang.results.split import Split
 from circuitlang.results.sweep import Curve, Sweep, effective
 from circuitlang.results.sweep_grouping import sweeps
@@ -59,33 +58,28 @@ def index(
     finished: Mapping[str, Summary],
     splits: Mapping[str, Split] | None = None,
     compared: Mapping[str, Comparison] | None = None,
+    thumbnails: Mapping[str, str] | None = None,
 ) -> bytes:
     """Return the page of a run: all circuits of its plan, with the parts of its splits.
 
-    Summaries of finished circuits and splits are by id, comparisons by folder.
+    Summaries of finished circuits and splits are by id, comparisons by folder, data URIs of thumbnails by circuit.
     """
     splits = splits or {}
-    rows: list[tuple[Circuit, Summary | None]] = []
-    for circuit in plan.circuits:
-        mine = [summary for summary in finished.values() if summary.asked_as == circuit.id]
-        rows += [(summary.plan, summary) for summary in mine]
-        # The number of parts is not known before the split.
-        if not mine or (circuit.into is not None and circuit.id not in splits):
-            rows.append((circuit, None))
+    rows = _rows(plan, finished, splits)
     summaries = [summary for _, summary in rows if summary]
     known: list[Summary | Split] = [*summaries, *splits.values()]
-    names = list(dict.fromkeys(name for summary in summaries for name in summary.train.metrics))
-    metric = "pearson" if "pearson" in names or not names else names[0]
-    texts = (plan.labels or Labels()).texts()
+    names = {name: None for summary in summaries for name in summary.train.metrics}
+    metric = "pearson" if "pearson" in names or not names else next(iter(names))
+    # A column that says the same of every circuit says nothing.
+    differs = [word for word in _COLUMNS if len({str(getattr(circuit, word)) for circuit in plan.circuits}) > 1]
+    # The labels of the plan, as finished circuits may still have other labels.
+    labels = (plan.labels or Labels()).texts()
     return render(
         "index.html",
         name=name,
         model=str(plan.model),
-        rows=rows,
-        # The labels of the plan, as finished circuits may still have other labels.
-        called=[target_label(summary, texts) if summary else "" for _, summary in rows],
-        remarks=[circuit_sentences.circumstances(summary) if summary else "" for _, summary in rows],
-        verdicts=[verdict_sentences.title(summary) if summary else "" for _, summary in rows],
+        table=circuit_table(rows, differs, metric, labels, thumbnails or {}),
+        step=STEP,
         counts=Counter(map(verdict_sentences.title, summaries)).most_common(),
         failed=[assertion for assertion in assertions(plan, finished) if assertion.computed and not assertion.holds],
         notes=list(
@@ -95,13 +89,7 @@ def index(
         verdict=split_sentences.verdict,
         evidence=split_sentences.evidence,
         done=len(summaries),
-        # A column that says the same of every circuit says nothing.
-        differs=[word for word in _COLUMNS if len({str(getattr(circuit, word)) for circuit in plan.circuits}) > 1],
-        names=names,
         metric=metric,
-        lower={
-            name for name in names if name in METRICS.declarations and "lower" in METRICS.declarations[name].options
-        },
         held_out=all(summary.test for summary in summaries),
         sweeps=[_draw(sweep) for sweep in sweeps(plan.circuits, finished)],
         comparisons=[
@@ -109,6 +97,23 @@ def index(
             for folder, comparison in (compared or {}).items()
         ],
     )
+
+
+def _rows(
+    plan: Plan, finished: Mapping[str, Summary], splits: Mapping[str, Split]
+) -> list[tuple[Circuit, Summary | None]]:
+    """Return the circuits of a plan in its order, finished or not, with the parts of its splits."""
+    by_circuit: dict[str, list[Summary]] = {}
+    for summary in finished.values():
+        by_circuit.setdefault(summary.asked_as, []).append(summary)
+    rows: list[tuple[Circuit, Summary | None]] = []
+    for circuit in plan.circuits:
+        mine = by_circuit.get(circuit.id, [])
+        rows += [(summary.plan, summary) for summary in mine]
+        # The number of parts is not known before the split.
+        if not mine or (circuit.into is not None and circuit.id not in splits):
+            rows.append((circuit, None))
+    return rows
 
 
 def _draw(sweep: Sweep) -> _Drawn:
