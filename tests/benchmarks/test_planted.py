@@ -193,6 +193,7 @@ def cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
+@pytest.mark.slow
 def test_the_page_has_every_criterion_and_the_numbers_of_the_default():
     _, printed = PAGE.read_text(encoding="utf-8").split("`python benchmarks/planted.py`\n\n")
     title, _, counted, *rows = (cells(line) for line in printed.split("\n\n")[0].split("\n"))

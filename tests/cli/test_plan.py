@@ -124,9 +124,9 @@ def test_the_cost_of_a_circuit(here, target, operations, tried, monkeypatch):
     ("targets", "calibrate"),
     [
         (["conv5:[12, 34]"], "none"),
-        (["conv2:8", "conv5:12", "conv4:3"], "none"),
+        pytest.param(["conv2:8", "conv5:12", "conv4:3"], "none", marks=pytest.mark.slow),
         pytest.param(["conv5:12", "relu3:5"], "none", marks=pytest.mark.slow),
-        (["conv5:12", "relu3:5"], "kernels(method=end_to_end, passes=2)"),
+        pytest.param(["conv5:12", "relu3:5"], "kernels(method=end_to_end, passes=2)", marks=pytest.mark.slow),
     ],
 )
 def test_pictures_forward_and_backward_are_as_many_as_a_sweep_sends(here, with_pages, targets, calibrate, monkeypatch):

@@ -51,7 +51,7 @@ def has_no_status(lines: list[str]) -> bool:
     return not any(re.match(r"circuit \d|\d+/\d+ circuits|reading ", line) for line in lines)
 
 
-@pytest.mark.parametrize("size", SIZES, ids=str)
+@both_sizes
 def test_every_report_of_a_run_stays_on_a_terminal_once_and_whole(two, size):
     session = run(size, "two.circuit")
     assert session.code == 0, session.text
@@ -110,7 +110,7 @@ def test_ctrl_c_says_what_is_finished_and_how_to_go_on(two, size):
     assert "finished before" in CliRunner().invoke(main, ["run", "two.circuit"]).stdout
 
 
-@pytest.mark.parametrize(("size", "other"), [(SIZES[0], SIZES[1]), (SIZES[1], SIZES[0])], ids=str)
+@pytest.mark.parametrize(("size", "other"), [SIZES, pytest.param(*reversed(SIZES), marks=pytest.mark.slow)], ids=str)
 def test_after_a_resize_nothing_is_lost_and_nothing_there_twice(two, size, other):
     os.mkfifo("fifo")
     terminal = Terminal(*size, [*ENDLESS, "run", "two.circuit"])

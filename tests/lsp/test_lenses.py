@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from circuitlang.lsp.documents import Analysis, Documents
 from circuitlang.lsp.lenses import hints, lenses
 from tests.helpers.language_client import LanguageClient
@@ -54,6 +56,7 @@ def test_a_file_with_mistakes_has_none() -> None:
     assert lenses(analysis(f"{RUN}preserve conv9:3\n")) == []
 
 
+@pytest.mark.slow
 def test_the_commands_of_a_lens(here: Path) -> None:
     path = here / "spec.circuit"
     path.write_text(RUN)

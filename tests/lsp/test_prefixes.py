@@ -45,7 +45,13 @@ def actions(analysis: Analysis, offset: int) -> None:
         code_actions(documents, uri, types.Range(place, place))
 
 
-@pytest.mark.parametrize("path", SPECS, ids=[str(path.relative_to(ROOT)) for path in SPECS])
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, id=str(path.relative_to(ROOT)), marks=() if path.stat().st_size < 450 else pytest.mark.slow)
+        for path in SPECS
+    ],
+)
 def test_each_feature_answers_for_each_prefix(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     step = 1 if path.name in WHOLE else max(7, len(text) // 40)

@@ -135,7 +135,7 @@ def naive_annealed(
                 logit[kernel] -= 0.05 * phase * mean / (math.sqrt(square) + 1e-8)
             else:
                 side = 1 if kernel in kept else -1
-                change[kernel] = -mean + side * 0.625 * min(dimensions, 18) * square / max(now, 0.02)
+                change[kernel] = -mean + side * 0.625 * min(max(dimensions, 2), 18) * square / max(now, 0.02)
         rms = math.sqrt(sum(each**2 for each in change.values()) / size)
         share = min(0.04 * (0.01 * total / size) ** 1.3, 0.2)
         for kernel, each in change.items():

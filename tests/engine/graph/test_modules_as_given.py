@@ -246,6 +246,7 @@ def test_layers_that_wait_for_images_get_their_weights(place):
     assert one.summary.provenance.weights == other.summary.provenance.weights
 
 
+@pytest.mark.slow
 def test_a_run_that_ends_well_prints_nothing_of_a_librarys_or_the_networks(place):
     Path("a.circuit").write_text(spec("Grid", "b:1", "sparsity<=40%"))
     words = [sys.executable, "-m", "circuitlang", "run", "a.circuit", "--allow-code", "--progress", "none"]

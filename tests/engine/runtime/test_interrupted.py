@@ -54,7 +54,8 @@ def whole(circuits: int = 4) -> None:
     assert all(each in page for each in IDS[:circuits])
 
 
-@pytest.mark.parametrize("points", [(3, 1, 60), pytest.param((60, 45, 5), marks=pytest.mark.slow)], ids=str)
+@pytest.mark.parametrize("points", [(3, 1, 60), (60, 45, 5)], ids=str)
+@pytest.mark.slow
 def test_runs_that_are_killed_again_and_again_do_no_circuit_twice(four, points):
     """SIGKILL before the n-th change of a file; a circuit that is there is never written again."""
     seen = dict[str, int]()

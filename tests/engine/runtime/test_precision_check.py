@@ -210,6 +210,7 @@ def test_neither_is_taken_for_the_other(here, tf32, monkeypatch, rest):
     assert not any(scored[6:])
 
 
+@pytest.mark.slow
 def test_circuits_scored_together_are_scored_in_tf32(here, tf32):
     lines = "\n".join(f"preserve conv5:{unit} on images/dogs/* sparsity<=0.1 criterion=snip" for unit in (33, 34))
     together = circuitlang.run(lines, "together", fast=True)
@@ -274,6 +275,7 @@ def test_what_costs_no_pass_is_the_same(here, tf32):
     assert fast[0].summary == exact[0].summary
 
 
+@pytest.mark.slow
 def test_a_split_is_scored_fast_and_its_circuits_are_compared(here, tf32):
     draw_pictures(here, "cats", 5)
     source = Source("s", "split conv5:34 on images/*/* into 2 sparsity<=0.1 criterion=snip")
@@ -292,6 +294,7 @@ def test_it_can_be_expected(here, tf32):
     assert CliRunner().invoke(main, ["run", "-e", text.format(limit="1e-9")]).exit_code == 0
 
 
+@pytest.mark.slow
 def test_two_runs_differ_in_precision(here, tf32):
     folders = [str(circuitlang.run(LINE, name, fast=name == "fast").folder) for name in ("exact", "fast")]
     ran = CliRunner().invoke(main, ["diff", *folders])

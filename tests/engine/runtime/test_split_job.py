@@ -401,6 +401,7 @@ def test_parts_that_an_earlier_split_had_more_go(run):
     assert [place.name for place in parts(PLACE, "parts")] == ["parts-part1", "parts-part2"]
 
 
+@pytest.mark.slow
 def test_several_processes_find_the_same(run):
     more = "circuit small = preserve conv5:34 on images/dogs/* kernels<=20 criterion=magnitude\n"
     call("run", "-e", SPEC.format(into=2) + more, "--jobs", "2", "--out", "several")

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 _MOMENTUM, _SQUARES, _LOSSES = 0.9, 0.98, 0.9
 # The size of a step relative to the scale of log ranks: above `_FEW` of all kernels, and below.
 _FEW, _RATE_MANY, _RATE_FEW = 0.15, 0.05, 0.1
-# The weight of the curvature term for each independent value of a map, the most such values, the farthest step of one
-# kernel, and the least loss that curvature is divided by.
-_CURVATURE, _DIMENSIONS, _FARTHEST, _LEAST_LOSS = 0.625, 18.0, 3.0, 0.02
+# The weight of the curvature term for each independent value of a map, the fewest and the most such values, the
+# farthest step of one kernel, and the least loss that curvature is divided by.
+_CURVATURE, _DIMENSIONS, _FARTHEST, _LEAST_LOSS = 0.625, (2.0, 18.0), 3.0, 0.02
 # The share of the logits that a step forgets at 1% of the kernels, its growth towards smaller circuits, its maximum.
 _FORGET, _FORGET_GROWTH, _FORGET_MOST = 0.04, 1.3, 0.2
 # Below this loss, the rate falls with it: what is left of the gradients is noise.
@@ -120,10 +120,10 @@ def annealed(
     -0.05 v / sqrt(h). For smaller K they shrink by the share min(0.04 (0.01 N / K)^1.3, 0.2), and change by 0.1 S,
     where S = -v + (2m - 1) 0.625 d h / max(mu, 0.02) is divided by its root mean square per kept kernel and is 3 at
     most. The curvature term, with h as Fisher information, holds what is kept and keeps out what is removed. It counts
-    the independent values of a map, d = min(18, trace(G)^2 / ||G||^2), with G the products of the centred maps of all
-    images: 1 if a map is a single number or always looks the same, 10 and more in the middle of a network of
-    photographs. While mu is below 0.1, what is left of the gradients is noise, and rates and share fall with it. What
-    `base` gives zero stays out.
+    the independent values of a map, d = trace(G)^2 / ||G||^2, but at least 2 and at most 18, with G the products of
+    the centred maps of all images. The ratio is 1 if a map is a single number or always looks the same, and 10 and
+    more in the middle of a network of photographs. While mu is below 0.1, what is left of the gradients is noise, and
+    rates and share fall with it. What `base` gives zero stays out.
 
     A batch has `batch` images, or fewer where that leaves fewer than 12 batches to a pass, in which fewer than 12
     images come several times, in an order that follows from the circuit's seed and the content of the images. To
@@ -247,10 +247,11 @@ def _anneal(above: int, below: int, steps: int) -> list[tuple[int, float]]:
 
 
 def _dimensions(maps: Tensor) -> float:
-    """Return the effective number of dimensions, the participation ratio, of the maps of all images; 18 at most."""
+    """Return the effective number of dimensions, the participation ratio, of the maps of all images; 2 to 18."""
     centred = maps.double().flatten(1) - maps.double().mean()
     products = centred @ centred.T
-    return min(float(products.trace().square() / products.square().sum()), _DIMENSIONS)
+    fewest, most = _DIMENSIONS
+    return min(max(float(products.trace().square() / products.square().sum()), fewest), most)
 
 
 @dataclass
