@@ -84,13 +84,13 @@ def counted() -> Iterator[Count]:
             runner.register_forward_pre_hook(lambda _, given: _through(count, len(given[0])))
         return runner
 
-    compute = circuit_job._Found.sparse_runner
+    compute = circuit_job._BuiltCircuit.sparse_runner
     quickly = cached_property(sparse_runner)
-    quickly.__set_name__(circuit_job._Found, "sparse_runner")
+    quickly.__set_name__(circuit_job._BuiltCircuit, "sparse_runner")
     with (
         patch.object(MaskedLayer, "forward", forward),
         patch.object(artifacts, "verify", checked),
-        patch.object(circuit_job._Found, "sparse_runner", quickly),
+        patch.object(circuit_job._BuiltCircuit, "sparse_runner", quickly),
     ):
         yield count
     count.forward += count.modules

@@ -25,8 +25,8 @@ _ENTRIES = 5000
 def specs(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Complete a spec by its path, also in folders below; anything else as the shell completes files."""
     folder, name = os.path.split(incomplete)
-    found = islice(_below(Path(folder or "."), name), _ENTRIES)
-    paths = sorted(path for path in found if path.endswith(".circuit"))
+    entries = islice(_below(Path(folder or "."), name), _ENTRIES)
+    paths = sorted(path for path in entries if path.endswith(".circuit"))
     if not paths:
         return [CompletionItem(incomplete, type="file")]
     # The text that is there already stays as it is written, `./specs` too.

@@ -74,8 +74,8 @@ def keywords() -> Keywords:
 def terminals() -> Mapping[str, str]:
     """Return the regular expressions of the grammar's terminals, without groups."""
     text = grammar_file().read_text(encoding="utf-8")
-    found = re.findall(r"^([A-Z]+)(?:\.\d+)?:\s+/(.*)/$", text, flags=re.MULTILINE)
-    return {name: _ungrouped(pattern) for name, pattern in found}
+    patterns = re.findall(r"^([A-Z]+)(?:\.\d+)?:\s+/(.*)/$", text, flags=re.MULTILINE)
+    return {name: _ungrouped(pattern) for name, pattern in patterns}
 
 
 def rules() -> tuple[Rule, ...]:

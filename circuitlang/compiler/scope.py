@@ -21,7 +21,7 @@ T = TypeVar("T")
 class Findings:
     """Mistakes, each said once however often it is met."""
 
-    found: dict[tuple[str, str, Span | None], Finding] = field(default_factory=dict)
+    unique: dict[tuple[str, str, Span | None], Finding] = field(default_factory=dict)
     # The number of errors among them.
     count: int = 0
 
@@ -31,8 +31,8 @@ class Findings:
     def extend(self, findings: list[Finding] | tuple[Finding, ...]) -> None:
         for finding in findings:
             key = finding.code, finding.message, finding.span
-            if key not in self.found:
-                self.found[key] = finding
+            if key not in self.unique:
+                self.unique[key] = finding
                 self.count += finding.severity is Severity.ERROR
 
     def attempt(self, read: Callable[[], T]) -> T | None:
@@ -45,11 +45,11 @@ class Findings:
 
     @property
     def errors(self) -> tuple[Finding, ...]:
-        return tuple(finding for finding in self.found.values() if finding.severity is Severity.ERROR)
+        return tuple(finding for finding in self.unique.values() if finding.severity is Severity.ERROR)
 
     @property
     def warnings(self) -> tuple[Finding, ...]:
-        return tuple(finding for finding in self.found.values() if finding.severity is Severity.WARNING)
+        return tuple(finding for finding in self.unique.values() if finding.severity is Severity.WARNING)
 
 
 @dataclass

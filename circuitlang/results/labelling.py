@@ -58,10 +58,10 @@ def named(summary: Summary) -> list[tuple[str, str]]:
     """
     labels = summary.labels or Labels()
     order = {name: number for number, layer in enumerate(summary.layers) for name in (layer.name, layer.path)}
-    found = [(label.layer, [label.unit], label.text) for label in labels.channels]
-    found += [(group.layer, group.units, f"group {group.name}") for group in labels.groups]
-    found = sorted((one for one in found if one[0] in order), key=lambda one: (order[one[0]], one[1]))
-    return [(f"{layer}:{', '.join(map(str, units))}", text) for layer, units, text in found]
+    labelled = [(label.layer, [label.unit], label.text) for label in labels.channels]
+    labelled += [(group.layer, group.units, f"group {group.name}") for group in labels.groups]
+    labelled = sorted((one for one in labelled if one[0] in order), key=lambda one: (order[one[0]], one[1]))
+    return [(f"{layer}:{', '.join(map(str, units))}", text) for layer, units, text in labelled]
 
 
 def labelled(files: Mapping[str, bytes], summary: Summary) -> dict[str, bytes]:

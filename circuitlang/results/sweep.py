@@ -35,19 +35,19 @@ class Point:
     """One size of a curve, as it was asked for, and the circuits of this size, by feature."""
 
     size: float
-    found: Mapping[str, Summary]
+    summaries: Mapping[str, Summary]
 
     def fidelity(self, metric: str) -> Spread:
         """The median over features; of one feature its own value, whose interval is over images."""
-        if len(self.found) == 1:
-            (summary,) = self.found.values()
+        if len(self.summaries) == 1:
+            (summary,) = self.summaries.values()
             value = summary.judged.metrics[metric]
             return Spread(value, *summary.judged.intervals.get(metric, (value, value)))
         return self.over(lambda summary: summary.judged.metrics[metric])
 
     def over(self, number: Callable[[Summary], float]) -> Spread:
         """The median over features of any number of a circuit."""
-        return Spread(*median([number(summary) for summary in self.found.values()]))
+        return Spread(*median([number(summary) for summary in self.summaries.values()]))
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Sweep:
     @property
     def circuits(self) -> tuple[Summary, ...]:
         """Its members."""
-        return tuple(summary for curve in self.curves for point in curve.points for summary in point.found.values())
+        return tuple(summary for curve in self.curves for point in curve.points for summary in point.summaries.values())
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -109,7 +109,7 @@ class Sweep:
         by_size: dict[float, list[float]] = {}
         for curve in self.curves:
             for point in curve.points:
-                for summary in point.found.values():
+                for summary in point.summaries.values():
                     if baseline in summary.baselines:
                         by_size.setdefault(point.size, []).append(summary.baselines[baseline].metrics[metric])
         return {size: median(values)[0] for size, values in sorted(by_size.items())}

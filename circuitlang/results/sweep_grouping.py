@@ -18,8 +18,8 @@ def sweeps(circuits: Sequence[Circuit], finished: Mapping[str, Summary]) -> list
     for circuit in circuits:
         if circuit.size is not None and {"sparsity", "kernels"} & circuit.values.keys():
             statements.setdefault((circuit.name, circuit.statement), []).append(circuit)
-    found = (_sweep(name, statement, members, finished) for (name, statement), members in statements.items())
-    return [sweep for sweep in found if sweep.curves]
+    groups = (_sweep(name, statement, members, finished) for (name, statement), members in statements.items())
+    return [sweep for sweep in groups if sweep.curves]
 
 
 def _sweep(name: str, statement: str, members: Sequence[Circuit], finished: Mapping[str, Summary]) -> Sweep:

@@ -78,7 +78,7 @@ def test_a_sweep_has_its_members_by_curve_size_and_feature():
     assert sweep.sizes == (0.01, 0.1, 0.5)
     assert len(sweep.circuits) == 5 * 3 * 5
     point = sweep.curves[2].points[1]
-    assert {name: each.plan.id for name, each in point.found.items()} == {
+    assert {name: each.plan.id for name, each in point.summaries.items()} == {
         f"conv5:{unit}": f"paper-{unit}-0.1-force_steps_5" for unit in range(1, 6)
     }
     assert point.fidelity("pearson").value == 0.3
@@ -165,7 +165,7 @@ def test_the_data_has_every_number_of_every_circuit():
     curve = data["curves"][2]
     assert curve["values"] == {"criterion": "force(steps=5)"}
     numbers = curve["points"][1]["numbers"]
-    flat = next(iter(sweep.curves[2].points[1].found.values())).flat()
+    flat = next(iter(sweep.curves[2].points[1].summaries.values())).flat()
     assert numbers.keys() == {name for name in flat if not name.endswith((".low", ".high"))}
     assert numbers["test.pearson"] == {"value": 0.3, "low": 0.1, "high": 0.5}
     assert numbers["effective"]["value"] == 0.1 * RELEVANT / 2

@@ -51,14 +51,14 @@ def flows(kernels: LayerSignals) -> Tensor:
         passed = _products(kernels.gradient.abs(), kernels.input.abs(), kernels).sum(0)
         return kernels.weight[..., 0, 0].abs() * passed
     if (native := backend.compiled("scoring")) and native.suits(kernels):
-        found = kernels.weight.new_zeros(kernels.weight.shape[:2])
+        sums = kernels.weight.new_zeros(kernels.weight.shape[:2])
         for image in range(len(kernels.input)):
             for rows, traffic in native.groups(kernels, image):
-                found[rows] += traffic.flows()
-        return found
+                sums[rows] += traffic.flows()
+        return sums
     out, inner = kernels.weight.shape[:2]
     outputs_per_group, taps, positions = out // kernels.groups, _taps(kernels), _positions(kernels)
-    found = kernels.weight.new_zeros(kernels.groups, inner, outputs_per_group)
+    sums = kernels.weight.new_zeros(kernels.groups, inner, outputs_per_group)
     # One matrix product for each input channel gives the output maps of its kernels.
     weight = kernels.weight.reshape(kernels.groups, outputs_per_group, inner, taps).transpose(1, 2).contiguous()
     rows = min(outputs_per_group, max(1, _BLOCK // positions))
@@ -75,8 +75,8 @@ def flows(kernels: LayerSignals) -> Tensor:
                     output = block[: some.shape[0] * some.shape[1] * positions].view(*some.shape[:2], positions)
                     torch.bmm(some, patches, out=output)
                     output *= strength[group, o : o + rows]
-                    found[group, i : i + channels, o : o + rows] += output.abs_().sum(-1)
-    return found.transpose(1, 2).reshape(out, inner)
+                    sums[group, i : i + channels, o : o + rows] += output.abs_().sum(-1)
+    return sums.transpose(1, 2).reshape(out, inner)
 
 
 def centred_moments(kernels: LayerSignals) -> Tensor:
@@ -88,13 +88,13 @@ def centred_moments(kernels: LayerSignals) -> Tensor:
     """
     effect = effects(kernels).signed.double()
     shift = kernels.gradient.sum((2, 3), dtype=torch.float64)[..., None]
-    found = effect.new_empty(5, *effect.shape[1:])
-    torch.sum(effect.square(), 0, out=found[0])
-    torch.sum(effect * shift, 0, out=found[1])
-    found[2] = shift.square().sum(0)
-    found[3] = _mean_outputs(kernels)
-    found[4] = len(effect)
-    return found
+    moments = effect.new_empty(5, *effect.shape[1:])
+    torch.sum(effect.square(), 0, out=moments[0])
+    torch.sum(effect * shift, 0, out=moments[1])
+    moments[2] = shift.square().sum(0)
+    moments[3] = _mean_outputs(kernels)
+    moments[4] = len(effect)
+    return moments
 
 
 def centred(moments: Tensor) -> Tensor:
@@ -158,11 +158,11 @@ def _weight_gradients(kernels: LayerSignals, image: int) -> Iterator[tuple[slice
     outputs_per_group, positions = out // kernels.groups, _positions(kernels)
     x, gradient = kernels.input[image : image + 1], kernels.gradient[image : image + 1]
     if outputs_per_group <= positions:
-        _, found, _ = torch.ops.aten.convolution_backward(
+        _, slopes, _ = torch.ops.aten.convolution_backward(
             gradient, x, kernels.weight, None, kernels.stride, (0, 0), kernels.dilation, False, (0, 0), kernels.groups,
             (False, True, False),
         )  # fmt: skip
-        yield slice(0, out), found.flatten(2).transpose(1, 2)
+        yield slice(0, out), slopes.flatten(2).transpose(1, 2)
         return
     # There are more weights than positions: computed in blocks, their gradient stays in the CPU's cache.
     step = max(1, _BLOCK // (inner * height * width))
@@ -190,10 +190,10 @@ def _mean_outputs(kernels: LayerSignals) -> Tensor:
     means = means.reshape(height * width, kernels.groups, 1, inner)
     # The weights lie channels last in memory.
     weight = kernels.weight.permute(2, 3, 0, 1).reshape(height * width, kernels.groups, -1, inner)
-    found = weight[0] * means[0]
+    outputs = weight[0] * means[0]
     for tap in range(1, height * width):
-        found.addcmul_(weight[tap], means[tap])
-    return found.reshape(out, inner)
+        outputs.addcmul_(weight[tap], means[tap])
+    return outputs.reshape(out, inner)
 
 
 def window_sums(kernels: LayerSignals) -> Tensor:

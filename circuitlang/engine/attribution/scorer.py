@@ -133,13 +133,13 @@ class Scorer:
     def ablation_values(self) -> Mapping[str, Tensor | None]:
         """See `protocols.Scoring`."""
         builder, target = self._builder, self._subnetwork.target.step.layer
-        found: Mapping[str, Tensor] = builder.ablation_values
+        values: Mapping[str, Tensor] = builder.ablation_values
         if builder.structure == "weight":
             # Single weights have no ablation value.
-            found = {path: torch.zeros(mask.shape).double() for path, mask in self.relevant.items()}
+            values = {path: torch.zeros(mask.shape).double() for path, mask in self.relevant.items()}
         return {
             path: None if builder.calibrate != "none" or (target and path == target.path) else constants
-            for path, constants in found.items()
+            for path, constants in values.items()
         }
 
     def score(self, criterion: str, edits: Edits | Masks | None = None, **parameters: Value) -> Scores:
@@ -182,10 +182,10 @@ class Scorer:
             if isinstance(entry, Criterion)
         }
         label = ", ".join(choices[number].name for number in requests)
-        found = dict(zip(requests, self._pass(label, list(requests.values()), None), strict=True)) if requests else {}
+        scores = dict(zip(requests, self._pass(label, list(requests.values()), None), strict=True)) if requests else {}
         return [
-            found[number]
-            if number in found
+            scores[number]
+            if number in scores
             # It has a generator of its own, as if it were the only criterion.
             else score(self._builder, choice.name, choice.parameters, self.budget, self.generator.initial_seed())
             for number, choice in enumerate(choices)
@@ -329,18 +329,18 @@ def _relevant(builder: Builder, scores: Scores) -> Scores:
     return {path: scores[path].cpu().double() * mask for path, mask in builder.relevant.items()}
 
 
-def _add(builder: Builder, sums: dict[str, Tensor], layer: Layer, place: tuple[Any, ...], found: Tensor) -> None:
+def _add(builder: Builder, sums: dict[str, Tensor], layer: Layer, place: tuple[Any, ...], part: Tensor) -> None:
     """Add a contribution to the sums of a layer, at the index that `_parts` yielded."""
-    found = found.cpu()
+    part = part.cpu()
     if layer.path not in sums:
-        shape = (*found.shape[:-2], *builder.relevant[layer.path].shape)
+        shape = (*part.shape[:-2], *builder.relevant[layer.path].shape)
         sums[layer.path] = torch.zeros(shape, dtype=torch.float64)
     rows = builder.subnetwork.rows(layer)
     own = sums[layer.path][place]
     if rows is None:
-        own += found
+        own += part
     else:
-        own.index_add_(-2, rows, found.double())
+        own.index_add_(-2, rows, part.double())
 
 
 def _complete(mask: Tensor) -> bool:

@@ -101,8 +101,8 @@ class Builder:
 
     def would_be_connected(self, masks: Masks) -> Masks:
         """Return the kernels or weights that are, or would be if they were added alone, on a path within a mask."""
-        found = self.subnetwork.would_be_connected(_kernels(masks))
-        return {path: kept & self.relevant[path] for path, kept in self._alike(self.relevant, found).items()}
+        kernels = self.subnetwork.would_be_connected(_kernels(masks))
+        return {path: kept & self.relevant[path] for path, kept in self._alike(self.relevant, kernels).items()}
 
     def activation_rank(self, ranks: Masks) -> Masks:
         """Return the smallest rank at which a path from the image to the target through each kernel or weight is
@@ -123,11 +123,11 @@ class Builder:
         best = {name: values.amax(-1) for name, values in ranked.items()}
         finite = {name: values.clamp_max(torch.finfo(values.dtype).max / 4) for name, values in best.items()}
         kernels = strongest_path(subnetwork.graph, step, units, finite, _kernels(masks), _kernels(through))
-        found = {}
+        masks_by_path = {}
         for name, values in ranked.items():
             strongest = nn.functional.one_hot(values.argmax(-1), values.shape[-1]).bool()
-            found[name] = (strongest & kernels[name][..., None]).reshape(masks[name].shape)
-        return found
+            masks_by_path[name] = (strongest & kernels[name][..., None]).reshape(masks[name].shape)
+        return masks_by_path
 
     def _alike(self, masks: Masks, kernels: Masks) -> Masks:
         """Return the part of a mask that belongs to some kernels."""
@@ -201,11 +201,11 @@ class Builder:
         graph, target = self.subnetwork.graph, self.subnetwork.target
         unit, origin, channel = channel_origins(graph, target.step.name)
         mine = torch.isin(unit, torch.tensor(target.units))
-        found = {layer.path: torch.zeros(layer.out_channels, dtype=torch.bool) for layer in graph.layers}
+        ends = {layer.path: torch.zeros(layer.out_channels, dtype=torch.bool) for layer in graph.layers}
         for layer, row in zip(origin[mine].tolist(), channel[mine].tolist(), strict=True):
             if layer >= 0:
-                found[graph.layers[layer].path][row] = True
-        return found
+                ends[graph.layers[layer].path][row] = True
+        return ends
 
     @cached_property
     def ablation_values(self) -> Mapping[str, Tensor]:

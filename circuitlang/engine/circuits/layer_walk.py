@@ -82,11 +82,11 @@ def _outputs(
     if node.op == "placeholder":
         return list(batches)
     runner = fx.Interpreter(module)
-    found = []
+    outputs = []
     for number in range(len(batches)):
         args, kwargs = fx.map_arg((node.args, node.kwargs), partial(_value, values, number))
-        found.append(getattr(runner, node.op)(node.target, args, kwargs))
-    return found
+        outputs.append(getattr(runner, node.op)(node.target, args, kwargs))
+    return outputs
 
 
 def _value(values: Mapping[fx.Node, list[Any]], batch: int, node: fx.Node) -> Any:
@@ -100,10 +100,10 @@ def _last_uses(graph: fx.Graph) -> dict[fx.Node, list[fx.Node]]:
         last[node] = node
         for used in node.all_input_nodes:
             last[used] = node
-    found: dict[fx.Node, list[fx.Node]] = {}
+    uses: dict[fx.Node, list[fx.Node]] = {}
     for node, user in last.items():
-        found.setdefault(user, []).append(node)
-    return found
+        uses.setdefault(user, []).append(node)
+    return uses
 
 
 def _activations(

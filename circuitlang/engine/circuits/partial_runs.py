@@ -30,13 +30,13 @@ class Recorder(fx.Interpreter):
 
     def __init__(self, module: fx.GraphModule, names: Collection[str]) -> None:
         super().__init__(module)
-        self.found: dict[str, Tensor] = {}
+        self.values: dict[str, Tensor] = {}
         self._names = names
 
     def run_node(self, n: fx.Node) -> Any:
-        if len(self.found) == len(self._names):
+        if len(self.values) == len(self._names):
             return None
         value = super().run_node(n)
         if n.name in self._names:
-            self.found[n.name] = value
+            self.values[n.name] = value
         return value

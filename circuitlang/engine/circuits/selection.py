@@ -63,10 +63,10 @@ def ranks(scores: Scores, relevant: Masks) -> Masks:
 def _values(scores: Scores, relevant: Masks) -> NDArray[np.float64]:
     """Return the scores in order of layer, output and input channel, 0 if a kernel is irrelevant or not positive."""
     own = [(scores[path].cpu().flatten(), mask.flatten()) for path, mask in relevant.items()]
-    found: NDArray[np.float64] = torch.cat(
+    values: NDArray[np.float64] = torch.cat(
         [torch.where(mask & (part > 0), part, 0).double() for part, mask in own]
     ).numpy()
-    return found
+    return values
 
 
 def _split(values: NDArray[Any], relevant: Masks) -> Masks:
@@ -84,8 +84,8 @@ def _descending(values: NDArray[np.float64]) -> NDArray[np.int64]:
     keys = (~values.view(np.int64) >> digits << digits) | np.arange(len(values))
     keys.sort()
     order = keys & ((1 << digits) - 1)
-    found: NDArray[np.int64] = order[np.argsort(-values[order], kind="stable")]
-    return found
+    sorted_again: NDArray[np.int64] = order[np.argsort(-values[order], kind="stable")]
+    return sorted_again
 
 
 def best(ranks: Masks, number: int) -> Masks:

@@ -32,7 +32,7 @@ class SizeSearch(Generic[T]):
     """The sizes that were tried, smallest first, and the answer; if none holds, the one with the largest margin."""
 
     tried: tuple[SizeTrial[T], ...]
-    found: SizeTrial[T]
+    answer: SizeTrial[T]
 
 
 def smallest(most: int, attempt: Callable[[int], tuple[T, float]]) -> SizeSearch[T]:

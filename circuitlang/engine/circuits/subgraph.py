@@ -62,10 +62,10 @@ _RESHAPES: dict[Any, Any] = {
 
 
 def _upstream(node: fx.Node) -> set[fx.Node]:
-    found, waiting = {node}, [node]
+    nodes, waiting = {node}, [node]
     while waiting:
         for source in waiting.pop().all_input_nodes:
-            if source not in found:
-                found.add(source)
+            if source not in nodes:
+                nodes.add(source)
                 waiting.append(source)
-    return found
+    return nodes

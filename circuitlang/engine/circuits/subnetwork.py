@@ -83,13 +83,13 @@ class TargetSubnetwork:
     @property
     def weights(self) -> Mapping[str, Tensor]:
         """The original weights [out, in / groups, h, w] of every layer, by path."""
-        found = {}
+        weights = {}
         for layer in self.layers:
             module = self.graph.module.get_submodule(layer.path)
             assert isinstance(module.weight, Tensor)
             weight = module.weight.detach()
-            found[layer.path] = weight.reshape(*weight.shape[:2], *layer.size)
-        return found
+            weights[layer.path] = weight.reshape(*weight.shape[:2], *layer.size)
+        return weights
 
     def feature(self, images: Tensor) -> Tensor:
         """The target's maps [N, maps, H, W] of images [N, C, H, W], as the network is edited; 1 x 1 for a linear layer
@@ -135,13 +135,13 @@ class TargetSubnetwork:
         """`values`, differentiable with respect to the images; what lies behind the last of the steps isn't run."""
         runner = Recorder(self.module, names)
         runner.run(images)
-        found, step = runner.found, self.target.step
-        if step.name in found and step.layer is not None and (rows := self.rows(step.layer)) is not None:
+        values, step = runner.values, self.target.step
+        if step.name in values and step.layer is not None and (rows := self.rows(step.layer)) is not None:
             axis = step.axis % (len(step.shape) + 1)
-            own = found[step.name]
+            own = values[step.name]
             whole = own.new_zeros(*own.shape[:axis], step.width, *own.shape[axis + 1 :])
-            found[step.name] = whole.index_copy(axis, rows.to(whole.device), own)
-        return found
+            values[step.name] = whole.index_copy(axis, rows.to(whole.device), own)
+        return values
 
     @contextmanager
     def edited(self, edits: Edits | Masks | None) -> Iterator[None]:
@@ -226,12 +226,12 @@ class TargetSubnetwork:
 
         for batch in batches:
             self.watch(batch, watcher)
-        found = {}
+        means = {}
         for layer in self.layers:
-            found[layer.path] = torch.zeros(layer.out_channels, layer.in_channels_per_group).double()
+            means[layer.path] = torch.zeros(layer.out_channels, layer.in_channels_per_group).double()
             rows = self.rows(layer)
-            found[layer.path][slice(None) if rows is None else rows] = sums[layer.path] / max(seen[layer.path], 1)
-        return found
+            means[layer.path][slice(None) if rows is None else rows] = sums[layer.path] / max(seen[layer.path], 1)
+        return means
 
     def connected(self, masks: Masks) -> dict[str, Tensor]:
         """Return the kernels [out, in / groups] of a mask that are on a path from the image to the target within it."""

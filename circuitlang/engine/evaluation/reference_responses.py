@@ -19,13 +19,13 @@ from circuitlang.engine.images.image_set import ImageSet
 
 def responses(subnetwork: TargetSubnetwork, images: ImageSet, label: str) -> Tensor:
     """The feature of every image, float64 [images, maps and positions]."""
-    return _found(subnetwork, images, label, responses_key(images))["responses"]
+    return _read_or_collected(subnetwork, images, label, responses_key(images))["responses"]
 
 
 def strongest(subnetwork: TargetSubnetwork, images: ImageSet, label: str) -> Mapping[str, Tensor]:
     """Return where the channels of each layer respond most: image, row and column, int64 [out, 3]; for the target's
     layer as many rows as are computed."""
-    return _found(subnetwork, images, label, strongest_key(images))
+    return _read_or_collected(subnetwork, images, label, strongest_key(images))
 
 
 def there(subnetwork: TargetSubnetwork, images: ImageSet, look: bool = False) -> bool:
@@ -57,13 +57,13 @@ def collect(subnetworks: Collection[TargetSubnetwork], images: ImageSet, label: 
             subnetwork.memo.store(strongest_key(images), most.of(subnetwork))
 
 
-def _found(subnetwork: TargetSubnetwork, images: ImageSet, label: str, what: str) -> Mapping[str, Tensor]:
-    found = subnetwork.memo.read(what)
-    if found is None:
+def _read_or_collected(subnetwork: TargetSubnetwork, images: ImageSet, label: str, what: str) -> Mapping[str, Tensor]:
+    entry = subnetwork.memo.read(what)
+    if entry is None:
         collect([subnetwork], images, label, look=what == strongest_key(images))
-        found = subnetwork.memo.read(what)
-    assert found is not None
-    return found
+        entry = subnetwork.memo.read(what)
+    assert entry is not None
+    return entry
 
 
 class _Most:

@@ -15,40 +15,40 @@ TOLERANCE = 1e-4
 _OF_ALL = 1e-6
 
 
-def difference(found: Tensor, wanted: Tensor) -> float:
+def difference(actual: Tensor, wanted: Tensor) -> float:
     """Return the largest relative difference of any channel [N, C, ...]; infinite for other shapes.
 
     It is relative to the largest value of the channel, but at least to 1 % of the largest of all channels.
     """
-    if found.shape != wanted.shape:
+    if actual.shape != wanted.shape:
         return float("inf")
-    if found.numel() == 0 or torch.equal(found, wanted):
+    if actual.numel() == 0 or torch.equal(actual, wanted):
         return 0.0
-    found, wanted = (x.detach().cpu().double() for x in (found, wanted))
+    actual, wanted = (x.detach().cpu().double() for x in (actual, wanted))
     if wanted.dim() > 1:
-        found, wanted = (x.movedim(1, 0).flatten(1) for x in (found, wanted))
+        actual, wanted = (x.movedim(1, 0).flatten(1) for x in (actual, wanted))
     else:
-        found, wanted = found.reshape(1, -1), wanted.reshape(1, -1)
-    apart = (found - wanted).abs()
+        actual, wanted = actual.reshape(1, -1), wanted.reshape(1, -1)
+    apart = (actual - wanted).abs()
     # Infinities and NaNs are equal where both have them.
-    apart[(found == wanted) | (found.isnan() & wanted.isnan())] = 0
+    apart[(actual == wanted) | (actual.isnan() & wanted.isnan())] = 0
     own = wanted.nan_to_num(0, 0, 0).abs().amax(1, keepdim=True)
     scale = own.maximum(_OF_ALL / TOLERANCE * own.amax())
     return float((apart / scale.clamp_min(torch.finfo(torch.float64).tiny)).nan_to_num(float("inf")).amax())
 
 
-def agree(found: Sequence[Tensor], wanted: Sequence[Tensor], tolerance: float) -> bool:
+def agree(actual: Sequence[Tensor], wanted: Sequence[Tensor], tolerance: float) -> bool:
     """Return whether outputs agree; a traced network may have fewer, if each is one of the module's."""
-    if len(found) == len(wanted):
-        return all(difference(a, b) <= tolerance for a, b in zip(found, wanted, strict=True))
-    return bool(found) and all(any(difference(a, b) <= tolerance for b in wanted) for a in found)
+    if len(actual) == len(wanted):
+        return all(difference(a, b) <= tolerance for a, b in zip(actual, wanted, strict=True))
+    return bool(actual) and all(any(difference(a, b) <= tolerance for b in wanted) for a in actual)
 
 
-def worst_difference(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
+def worst_difference(actual: Sequence[Tensor], wanted: Sequence[Tensor]) -> float:
     """Return the largest difference of any output; infinite for another number of them."""
-    if len(found) != len(wanted):
+    if len(actual) != len(wanted):
         return float("inf")
-    return max(map(difference, found, wanted), default=0.0)
+    return max(map(difference, actual, wanted), default=0.0)
 
 
 def reverse(outputs: Sequence[Tensor]) -> list[Tensor]:

@@ -150,9 +150,9 @@ def _doubt(graph: Graph, given: ModuleRuns, images: Tensor) -> Doubt:
     return Doubt(finding, frozenset(sound))
 
 
-def _calls_agree(found: Sequence[Tensor], wanted: Sequence[Tensor], tolerance: float) -> bool:
+def _calls_agree(actual: Sequence[Tensor], wanted: Sequence[Tensor], tolerance: float) -> bool:
     """Return whether a module was called equally often, at least once, with outputs that agree."""
-    return len(found) == len(wanted) > 0 and agree(found, wanted, tolerance)
+    return len(actual) == len(wanted) > 0 and agree(actual, wanted, tolerance)
 
 
 def _describe_failure(graph: Graph, runs: Runs, images: Tensor) -> str:

@@ -38,11 +38,11 @@ def first_disagreement(agreement: Mapping[str, bool]) -> str:
     return f"behind '{last}'" if last else "before any module is called"
 
 
-def describe_difference(found: Sequence[Tensor], wanted: Sequence[Tensor]) -> str:
+def describe_difference(actual: Sequence[Tensor], wanted: Sequence[Tensor]) -> str:
     """Return the difference between outputs, for a sentence."""
-    if len(found) != len(wanted):
-        return f"{len(found)} outputs for {len(wanted)}"
-    worst = worst_difference(found, wanted)
+    if len(actual) != len(wanted):
+        return f"{len(actual)} outputs for {len(wanted)}"
+    worst = worst_difference(actual, wanted)
     return "other sizes" if worst == float("inf") else f"{worst:.1e} of the largest value"
 
 

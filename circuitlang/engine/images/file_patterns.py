@@ -241,11 +241,11 @@ def _no_match(pattern: str, parts: tuple[str, ...], start: Path) -> Finding:
     return Finding("E301", f"nothing matches '{pattern}'", None, label, cure)
 
 
-def _taken(found: dict[Path, Path], patterns: list[str], folder: Path) -> list[Path]:
+def _taken(files: dict[Path, Path], patterns: list[str], folder: Path) -> list[Path]:
     """Return the files of a set that patterns name, themselves or by a copy. Raises InputError if there is none."""
     named = {place for pattern in patterns for place, _ in _places(matches(pattern, folder))}
     copies = _Copies(named)
-    taken = [place for place in found if place in named or copies.has(place)]
+    taken = [place for place in files if place in named or copies.has(place)]
     if not taken:
         label = f"{len(named):,} file{' is' if len(named) == 1 else 's are'} named, none of which is in the set"
         message = f"'except {listing(patterns)}' takes nothing away"

@@ -37,16 +37,16 @@ def costs(
     """
     out, n = weights.shape[:2]
     given = [tensor.contiguous().numpy() for tensor in (weights, covariance, constants, lacking, alive)]
-    found = torch.zeros(out, n).double()
+    costs_of_kernels = torch.zeros(out, n).double()
     rows = max(1, min(_ROWS, _BLOCK // (n * n)))
     threads = min(torch.get_num_threads(), out)
     ends = [out * number // threads for number in range(threads + 1)]
 
     def some(span: tuple[int, int]) -> None:
-        _costs(*given, later, found.numpy(), rows, *span)
+        _costs(*given, later, costs_of_kernels.numpy(), rows, *span)
 
     list(pool(threads).map(some, pairwise(ends)))
-    return found
+    return costs_of_kernels
 
 
 def gram(weights: Tensor, kernels: Tensor, covariance: Tensor) -> Tensor:
@@ -55,13 +55,13 @@ def gram(weights: Tensor, kernels: Tensor, covariance: Tensor) -> Tensor:
     They follow from the kernels' weights [k, positions], their indices, and the covariance
     [n, positions, n, positions] of their inputs. All float64.
     """
-    found = weights.new_zeros(len(weights), len(weights))
-    _gram(weights.contiguous().numpy(), kernels.numpy(), covariance.numpy(), found.numpy())
-    return found
+    products = weights.new_zeros(len(weights), len(weights))
+    _gram(weights.contiguous().numpy(), kernels.numpy(), covariance.numpy(), products.numpy())
+    return products
 
 
 @loops(fastmath={"contract"})
-def _gram(weights: Doubles, kernels: Ints, covariance: Doubles, found: Doubles) -> None:
+def _gram(weights: Doubles, kernels: Ints, covariance: Doubles, products: Doubles) -> None:
     number, kernel_positions = weights.shape
     for i in range(number):
         for j in range(i + 1):
@@ -72,13 +72,13 @@ def _gram(weights: Doubles, kernels: Ints, covariance: Doubles, found: Doubles) 
                 for s in range(kernel_positions):
                     seen += c[s] * w[s]
                 total += weights[i, t] * seen
-            found[i, j] = found[j, i] = total
+            products[i, j] = products[j, i] = total
 
 
 @loops()
 def _costs(
     weights: Doubles, covariance: Doubles, constants: Doubles, lacking: Doubles, alive: Flags, later: float,
-    found: Doubles, together: int, first: int, last: int,
+    result: Doubles, together: int, first: int, last: int,
 ) -> None:  # fmt: skip
     n, kernel_positions = weights.shape[1:]
     same = np.ones(n)
@@ -93,9 +93,9 @@ def _costs(
         for r in range(rows):
             o = start + r
             if kernel_positions == 1:
-                _remove(gram[0], weights[o, :, 0].copy(), constants[o], lacking[o], alive[o], later, found[o])
+                _remove(gram[0], weights[o, :, 0].copy(), constants[o], lacking[o], alive[o], later, result[o])
             else:
-                _remove(gram[r], same, constants[o], lacking[o], alive[o], later, found[o])
+                _remove(gram[r], same, constants[o], lacking[o], alive[o], later, result[o])
 
 
 @loops(fastmath={"contract"})
@@ -141,7 +141,7 @@ def _grams(weights: Doubles, covariance: Doubles, gram: Doubles) -> None:
 
 @loops(fastmath={"contract"})
 def _remove(
-    gram: Doubles, scale: Doubles, constants: Doubles, lacking: Doubles, alive: Flags, later: float, found: Doubles
+    gram: Doubles, scale: Doubles, constants: Doubles, lacking: Doubles, alive: Flags, later: float, result: Doubles
 ) -> None:
     """Remove the kernels of one output channel; their outputs' products are those of `gram` times both their scales."""
     n = len(gram)
@@ -169,7 +169,7 @@ def _remove(
             left[i] = left[i + 1]
         many -= 1
         last = max(least, later * last)
-        found[kernel] = last
+        result[kernel] = last
         products, factor, constant = gram[kernel], 2 * scale[kernel], 2 * constants[kernel]
         for k in range(n):
             linear[k] += factor * products[k] * scale[k] + constant * constants[k]

@@ -65,21 +65,21 @@ class Traffic:
 
     def flows(self) -> Tensor:
         """The sum over positions of |a dL/da| with a the kernel's own output map, [O, inner]."""
-        found = torch.empty(self.out, self.blocks * LANES)
-        self._spread(_flows, self.offsets, found)
-        return found[:, : self.inner]
+        result = torch.empty(self.out, self.blocks * LANES)
+        self._spread(_flows, self.offsets, result)
+        return result[:, : self.inner]
 
     def effects(self) -> tuple[Tensor, Tensor]:
         """The sums over a kernel's weights of w dL/dw and of |w dL/dw|, [O, inner] each."""
         spare = -self.taps % _TAPS
-        found = torch.empty(2, self.out, self.blocks * LANES)
-        self._spread(_effects, np.concatenate((self.offsets, np.zeros(spare, np.int64))), found)
-        return found[0, :, : self.inner], found[1, :, : self.inner]
+        result = torch.empty(2, self.out, self.blocks * LANES)
+        self._spread(_effects, np.concatenate((self.offsets, np.zeros(spare, np.int64))), result)
+        return result[0, :, : self.inner], result[1, :, : self.inner]
 
-    def _spread(self, loop: Callable[..., None], offsets: Ints, found: Tensor) -> None:
+    def _spread(self, loop: Callable[..., None], offsets: Ints, result: Tensor) -> None:
         """Run a loop over all blocks of input channels, shared out among as many threads as torch would use."""
         given = (
-            self.x, self.weight, self.start, self.where, self.gradient, offsets, _flat(found),
+            self.x, self.weight, self.start, self.where, self.gradient, offsets, _flat(result),
             self.out, self.blocks, self.taps, self.plane,
         )  # fmt: skip
         threads = min(torch.get_num_threads(), self.blocks)
@@ -102,18 +102,18 @@ def suits(kernels: LayerSignals) -> bool:
 
 def groups(kernels: LayerSignals, image: int) -> list[tuple[slice, Traffic]]:
     """Return each group's output channels and traffic, laid out once for all callers."""
-    found: dict[int, list[tuple[slice, Traffic]]] = kernels.shared.setdefault("traffic", {})
-    if image not in found:
+    groups_by_size: dict[int, list[tuple[slice, Traffic]]] = kernels.shared.setdefault("traffic", {})
+    if image not in groups_by_size:
         outputs_per_group, inner = len(kernels.weight) // kernels.groups, kernels.weight.shape[1]
-        found[image] = []
+        groups_by_size[image] = []
         for group in range(kernels.groups):
             rows, columns = (
                 slice(group * outputs_per_group, (group + 1) * outputs_per_group),
                 slice(group * inner, (group + 1) * inner),
             )
             parts = kernels.weight[rows], kernels.input[image, columns], kernels.gradient[image, rows]
-            found[image].append((rows, Traffic(*parts, kernels.stride, kernels.dilation)))
-    return found[image]
+            groups_by_size[image].append((rows, Traffic(*parts, kernels.stride, kernels.dilation)))
+    return groups_by_size[image]
 
 
 def sparse(kernels: LayerSignals, image: int) -> list[tuple[slice, Traffic]]:
@@ -121,8 +121,8 @@ def sparse(kernels: LayerSignals, image: int) -> list[tuple[slice, Traffic]]:
     product; else none."""
     if kernels.weight.shape[1] <= LANES // 2:
         return []
-    found = groups(kernels, image)
-    return found if sum(traffic.share for _, traffic in found) < _DENSE * len(found) else []
+    groups_by_size = groups(kernels, image)
+    return groups_by_size if sum(traffic.share for _, traffic in groups_by_size) < _DENSE * len(groups_by_size) else []
 
 
 def _flat(values: Tensor) -> Any:
@@ -138,7 +138,7 @@ def _strided(values: Tensor) -> tuple[Any, int, int, int]:
 
 @loops()
 def _blocks(
-    x: Floats, channel: int, row: int, column: int, channels: int, rows: int, columns: int, found: Floats
+    x: Floats, channel: int, row: int, column: int, channels: int, rows: int, columns: int, result: Floats
 ) -> None:
     """Lay maps out in blocks of channels, each [rows, columns, lanes]; lanes that are left over are zero."""
     full = channels // LANES if channel == 1 else 0
@@ -147,9 +147,9 @@ def _blocks(
         for j in range(columns):
             p, q = i * row + j * column, (i * columns + j) * LANES
             for block in range(full):
-                store(found, block * plane + q, load(x, p + block * LANES))
-            for c in range(full * LANES, len(found) // (rows * columns)):
-                found[c // LANES * plane + q + c % LANES] = x[p + c * channel] if c < channels else 0
+                store(result, block * plane + q, load(x, p + block * LANES))
+            for c in range(full * LANES, len(result) // (rows * columns)):
+                result[c // LANES * plane + q + c % LANES] = x[p + c * channel] if c < channels else 0
 
 
 @loops()
@@ -174,7 +174,7 @@ def _present(
 
 @loops()
 def _flows(
-    x: Floats, weight: Floats, start: Ints, where: Places, gradient: Floats, offsets: Ints, found: Floats,
+    x: Floats, weight: Floats, start: Ints, where: Places, gradient: Floats, offsets: Ints, result: Floats,
     out: int, blocks: int, taps: int, plane: int, first: int, last: int,
 ) -> None:  # fmt: skip
     zero, step = splat(np.float32(0)), blocks * LANES
@@ -226,12 +226,12 @@ def _flows(
                         a = fma(load(weight, w + t * step), load(x, at + where[k] + offsets[t]), a)
                     total = fma(absolute(a), splat(abs(gradient[k])), total)
                     k += 1
-                store(found, (o * blocks + block) * LANES, total)
+                store(result, (o * blocks + block) * LANES, total)
 
 
 @loops()
 def _effects(
-    x: Floats, weight: Floats, start: Ints, where: Places, gradient: Floats, offsets: Ints, found: Floats,
+    x: Floats, weight: Floats, start: Ints, where: Places, gradient: Floats, offsets: Ints, result: Floats,
     out: int, blocks: int, taps: int, plane: int, first: int, last: int,
 ) -> None:  # fmt: skip
     zero, one = splat(np.float32(0)), splat(np.float32(1))
@@ -286,8 +286,8 @@ def _effects(
                         part = fma(load(weight, w + (t + i) * blocks * LANES), load(sums, i * LANES), zero)
                         signed = fma(part, one, signed)
                         without = fma(absolute(part), one, without)
-                store(found, (o * blocks + block) * LANES, signed)
-                store(found, ((out + o) * blocks + block) * LANES, without)
+                store(result, (o * blocks + block) * LANES, signed)
+                store(result, ((out + o) * blocks + block) * LANES, without)
 
 
 @loops()

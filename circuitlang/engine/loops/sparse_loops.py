@@ -27,7 +27,7 @@ def over_channels(loop: Callable[[int, int], None], channels: int) -> None:
 
 @loops()
 def max_pool(
-    x: Floats, found: Floats, rows: int, columns: int, height: int, width: int, tall: int, wide: int, down: int,
+    x: Floats, result: Floats, rows: int, columns: int, height: int, width: int, tall: int, wide: int, down: int,
     across: int, above: int, before: int, apart: int, beside: int, first: int, last: int,
 ) -> None:  # fmt: skip
     for channel in range(first, last):
@@ -42,7 +42,7 @@ def max_pool(
                             column = z * across - before + j * beside
                             if 0 <= column < columns:
                                 most = larger(most, load(x, (at + column) * LANES))
-                store(found, ((channel * height + y) * width + z) * LANES, most)
+                store(result, ((channel * height + y) * width + z) * LANES, most)
 
 
 @cache
@@ -55,7 +55,7 @@ def convolution(stride: int) -> Callable[..., None]:
 
     @loops()
     def convolve(
-        x: Floats, weight: Floats, bias: Floats, start: Ints, source: Ints, offsets: Ints, found: Floats,
+        x: Floats, weight: Floats, bias: Floats, start: Ints, source: Ints, offsets: Ints, result: Floats,
         height: int, width: int, plane: int, down: int, rectified: bool, together: int, first: int, last: int,
     ) -> None:  # fmt: skip
         kernel_positions = len(offsets)
@@ -85,21 +85,21 @@ def convolution(stride: int) -> Callable[..., None]:
                             a, b, c, d = positive(a), positive(b), positive(c), positive(d)
                             e, f, g, h = positive(e), positive(f), positive(g), positive(h)
                         at, many = ((o * height + y) * width + column) * LANES, width - column
-                        store(found, at, a)
+                        store(result, at, a)
                         if many > 1:
-                            store(found, at + LANES, b)
+                            store(result, at + LANES, b)
                         if many > 2:
-                            store(found, at + 2 * LANES, c)
+                            store(result, at + 2 * LANES, c)
                         if many > 3:
-                            store(found, at + 3 * LANES, d)
+                            store(result, at + 3 * LANES, d)
                         if many > 4:
-                            store(found, at + 4 * LANES, e)
+                            store(result, at + 4 * LANES, e)
                         if many > 5:
-                            store(found, at + 5 * LANES, f)
+                            store(result, at + 5 * LANES, f)
                         if many > 6:
-                            store(found, at + 6 * LANES, g)
+                            store(result, at + 6 * LANES, g)
                         if many > 7:
-                            store(found, at + 7 * LANES, h)
+                            store(result, at + 7 * LANES, h)
                         column += 8
 
     loop: Callable[..., None] = convolve

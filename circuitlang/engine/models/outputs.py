@@ -66,25 +66,27 @@ def unpacked(module: fx.GraphModule) -> bool:
     return bool(tuples)
 
 
-def choose(found: Sequence[Output], wanted: int | str | None) -> Output:
+def choose(outputs: Sequence[Output], wanted: int | str | None) -> Output:
     """The output of a number or name, or the only one there is. Raises InputError where it can't be told, naming all
     there are."""
-    if not found:
+    if not outputs:
         raise InputError(Finding("E308", "the network gives no tensor", None, "its result has no classes"))
-    chosen = list(found) if wanted is None else list(_matching(found, wanted))
+    chosen = list(outputs) if wanted is None else list(_matching(outputs, wanted))
     if len({output.node for output in chosen}) == 1:
         return chosen[0]
-    label = f"they are {listing([str(output) for output in chosen or found])}"
+    label = f"they are {listing([str(output) for output in chosen or outputs])}"
     if wanted is None:
-        message = f"the network gives {len(found)} tensors, and which of them has the classes is not said"
+        message = f"the network gives {len(outputs)} tensors, and which of them has the classes is not said"
     elif chosen:
         message = f"output={_written(wanted)} is more than one tensor"
     else:
         message = f"the network has no output {_written(wanted)}"
-        if len(found) == 1 and not found[0].path:
+        if len(outputs) == 1 and not outputs[0].path:
             label = "it gives one tensor"
-    names = [output.name for output in found if output.name]
-    example = next((output.path[0].number if output.name.isdecimal() else output.name for output in chosen or found), 0)
+    names = [output.name for output in outputs if output.name]
+    example = next(
+        (output.path[0].number if output.name.isdecimal() else output.name for output in chosen or outputs), 0
+    )
     cure = f"add its number or name to the model statement, as output={_written(example)}"
     if wanted is not None and not names:
         cure = "leave output= away"
@@ -92,15 +94,15 @@ def choose(found: Sequence[Output], wanted: int | str | None) -> Output:
     raise InputError(Finding("E314", message, None, label, guess))
 
 
-def _matching(found: Sequence[Output], wanted: int | str) -> Iterator[Output]:
+def _matching(outputs: Sequence[Output], wanted: int | str) -> Iterator[Output]:
     """Outputs below the entry of a number; those of a whole name, or else those that it is the end or beginning of."""
     if isinstance(wanted, int):
-        single = [output for output in found if not output.path and wanted == 0 and not isinstance(wanted, bool)]
-        yield from single or (output for output in found if output.path and output.path[0].number == wanted)
+        single = [output for output in outputs if not output.path and wanted == 0 and not isinstance(wanted, bool)]
+        yield from single or (output for output in outputs if output.path and output.path[0].number == wanted)
         return
-    whole = [output for output in found if output.name == wanted and output.path]
-    ends = [output for output in found if output.name.endswith(f".{wanted}")]
-    yield from whole or ends or (output for output in found if output.name.startswith(f"{wanted}."))
+    whole = [output for output in outputs if output.name == wanted and output.path]
+    ends = [output for output in outputs if output.name.endswith(f".{wanted}")]
+    yield from whole or ends or (output for output in outputs if output.name.startswith(f"{wanted}."))
 
 
 def _written(value: int | str) -> str:

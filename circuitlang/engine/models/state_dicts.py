@@ -136,7 +136,7 @@ def _misfit(own: _Own, state: StateDict, name: str, reason: str = "") -> InputEr
     return InputError(Finding("E305", message, None, own.problems(state) or reason, "is it of another model?"))
 
 
-def _named(found: list[StateDict], wanted: str, name: str) -> list[StateDict]:
+def _named(states: list[StateDict], wanted: str, name: str) -> list[StateDict]:
     """The state dicts of a name, or else those whose name begins or ends with it. Raises InputError for none."""
     rules: tuple[Callable[[StateDict], bool], ...] = (
         lambda candidate: candidate.name == wanted,
@@ -144,9 +144,9 @@ def _named(found: list[StateDict], wanted: str, name: str) -> list[StateDict]:
         lambda candidate: candidate.name.endswith(f".{wanted}"),
     )
     for rule in rules:
-        if chosen := [candidate for candidate in found if rule(candidate)]:
+        if chosen := [candidate for candidate in states if rule(candidate)]:
             return chosen
-    names = sorted({candidate.name for candidate in found})
+    names = sorted({candidate.name for candidate in states})
     label = f"there {'is' if len(names) == 1 else 'are'} {listing(names)}" if names != ["."] else "it is one state dict"
     cure = did_you_mean(wanted, names, "leave state= away" if len(names) == 1 else "")
     raise InputError(Finding("E315", f"'{name}' holds no state dict '{wanted}'", None, label, cure))

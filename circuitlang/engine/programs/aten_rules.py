@@ -128,11 +128,11 @@ def reshape(before: Any, after: Any, self: Any, **_: Any) -> Call:
     return Call(torch.reshape, (self, (-1, *sizes(after[1:]))))
 
 
-def sizes(found: Any) -> tuple[int, ...]:
+def sizes(value: Any) -> tuple[int, ...]:
     """Sizes that are numbers."""
-    if not all(isinstance(size, int) for size in found):
+    if not all(isinstance(size, int) for size in value):
         raise ValueError("its sizes depend on the image")
-    return tuple(found)
+    return tuple(value)
 
 
 def permute(before: Any, _after: Any, self: Any, dims: Any) -> Call:

@@ -61,16 +61,16 @@ class _Sizes(fx.Interpreter):
             self._compare(n, value)
         return value
 
-    def _compare(self, node: fx.Node, found: Tensor) -> None:
+    def _compare(self, node: fx.Node, value: Tensor) -> None:
         """Raises InputError where a result is not of the size that the program says."""
         said = node.meta["declared"]
-        pairs = list(zip(said, found.shape, strict=False))
+        pairs = list(zip(said, value.shape, strict=False))
         # The number of images, here another, is the first size of what is computed from them.
         apart = [a for a, b in (pairs[1:] if pairs and pairs[0][0] == self._batch else pairs) if a != b]
-        if len(said) != found.dim() or any(isinstance(length, int) for length in apart):
+        if len(said) != value.dim() or any(isinstance(length, int) for length in apart):
             message = f"the program says wrongly what size step '{node.name}' has"
             raise InputError(
-                Finding("E306", message, None, f"it is {'x'.join(map(str, found.shape[1:]))} for an image")
+                Finding("E306", message, None, f"it is {'x'.join(map(str, value.shape[1:]))} for an image")
             )
 
     def _products(self, node: fx.Node) -> int:

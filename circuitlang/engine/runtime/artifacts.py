@@ -82,7 +82,7 @@ class _Attempts:
 
 
 def complete(
-    prepared: PreparedRun, job: Job, summary: Summary, found: MeasuredCircuit, formats: Collection[str]
+    prepared: PreparedRun, job: Job, summary: Summary, measured: MeasuredCircuit, formats: Collection[str]
 ) -> Result:
     """A result with the module and the images that these output formats need, as far as they can be made. Raises
     CircuitError where the module computes something else than the circuit."""
@@ -94,14 +94,16 @@ def complete(
     few = few.take(range(min(len(few), CHECKED)))
 
     def packed() -> bytes:
-        module = found.module()
-        numbers["extracted_difference"] = verify(subnetwork, found.edits, module, few)
+        module = measured.module()
+        numbers["extracted_difference"] = verify(subnetwork, measured.edits, module, few)
         numbers["parameters"] = sum(parameter.numel() for parameter in module.parameters())
         return pack(module, subnetwork.graph.steps[subnetwork.graph.image].shape, preprocess)
 
     module = attempt(MODULE, packed, b"")
-    crops: dict[Any, Any] = attempt("exemplars", partial(exemplars.collect, subnetwork, job.train, found.circuit), {})
-    shown = subnetwork, job.test or job.train, found.strength, found.circuit, found.edits
+    crops: dict[Any, Any] = attempt(
+        "exemplars", partial(exemplars.collect, subnetwork, job.train, measured.circuit), {}
+    )
+    shown = subnetwork, job.test or job.train, measured.strength, measured.circuit, measured.edits
     carried: tuple[NDArray[np.float32], ...] = attempt("contributions", partial(contributions.collect, *shown), ())
     maps = attempt("activation maps", partial(activation_maps.collect, *shown), None)
     count = channel_budget(options.visualise)
@@ -110,17 +112,17 @@ def complete(
     def visualised() -> FeatureVisualisations | None:
         if count == NOTHING:
             return None
-        channels = strongest_channels(found.circuit, carried, count)
-        return visualise(subnetwork, found.edits, channels, preprocess, plan.seed, options.track, stored)
+        channels = strongest_channels(measured.circuit, carried, count)
+        return visualise(subnetwork, measured.edits, channels, preprocess, plan.seed, options.track, stored)
 
     visualisations = attempt("visualisations", visualised, None)
     builder = Builder.of(plan, subnetwork, job.train)
-    paths = partial(path_fidelity.collect, builder, found.circuit, found.edits, carried, found.judge)
+    paths = partial(path_fidelity.collect, builder, measured.circuit, measured.edits, carried, measured.judge)
     alone: tuple[PathFidelity, ...] = attempt("path fidelity", paths, ())
-    examples = attempt("examples", found.fidelity_examples, None)
+    examples = attempt("examples", measured.fidelity_examples, None)
     summary = msgspec.structs.replace(summary, missing=attempt.missing, **numbers)
     return replace(
-        Result(summary, found.circuit),
+        Result(summary, measured.circuit),
         exemplars=crops,
         module=module,
         fidelity_examples=examples,

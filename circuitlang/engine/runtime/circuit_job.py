@@ -65,16 +65,16 @@ def execute(prepared: PreparedRun, job: Job) -> Result:
     test = FidelityEvaluator(subnetwork, job.test, "held-out images", plan.seed) if job.test else None
     judge = test or train
     contrast = FidelityEvaluator(subnetwork, job.against, "contrasting images", plan.seed) if job.against else None
-    walk: SizeSearch[_Found] | None = None
+    walk: SizeSearch[_BuiltCircuit] | None = None
     relevant = count(builder.relevant)
     if plan.size is None:
         judges = {"test": judge, "train": train}
         walk = smallest(relevant, lambda size: _attempt(finder(size), plan.bounds, judges))
-        asked, found = walk.found.size, walk.found.circuit
+        asked, built = walk.answer.size, walk.answer.circuit
     else:
         asked = budget(plan.size, relevant)
-        found = finder(asked)
-    rest = {path: builder.relevant[path] & ~mask for path, mask in found.masks.items()}
+        built = finder(asked)
+    rest = {path: builder.relevant[path] & ~mask for path, mask in built.masks.items()}
     how = *building(plan), plan.seed
     pictures = job.train.digest, job.test.digest if job.test else ""
 
@@ -88,15 +88,15 @@ def execute(prepared: PreparedRun, job: Job) -> Result:
         model=prepared.plan.model,
         relevant=relevant,
         asked=asked,
-        kept=count(found.masks),
+        kept=count(built.masks),
         constant=count(subnetwork.constant),
-        effective=count(found.effective),
-        layers=[_layer(builder, layer, found) for layer in subnetwork.layers],
-        train=train(found),
-        test=test(found) if test else None,
-        contrast=contrast(found) if contrast else None,
+        effective=count(built.effective),
+        layers=[_layer(builder, layer, built) for layer in subnetwork.layers],
+        train=train(built),
+        test=test(built) if test else None,
+        contrast=contrast(built) if contrast else None,
         contrast_held_out=job.contrast_test is not None,
-        without=judge(_Found(subnetwork, {}, rest, builder.connected(rest), builder.build(rest, fitted=False))),
+        without=judge(_BuiltCircuit(subnetwork, {}, rest, builder.connected(rest), builder.build(rest, fitted=False))),
         baselines={name: baseline(name) for name in _BASELINES},
         walk=[SizeTrial(kernels=trial.size, values=list(trial.circuit.values)) for trial in walk.tried] if walk else [],
         parameters=None,
@@ -108,16 +108,16 @@ def execute(prepared: PreparedRun, job: Job) -> Result:
         responses=judge.responses,
         labels=prepared.plan.labels,
     )
-    measured = _measured(found, _circuit(subnetwork, found), judge)
+    measured = _measured(built, _circuit(subnetwork, built), judge)
     return complete(prepared, job, summary, measured, prepared.formats(job))
 
 
-def _measured(found: _Found, circuit: Circuit, judge: FidelityEvaluator) -> MeasuredCircuit:
+def _measured(built: _BuiltCircuit, circuit: Circuit, judge: FidelityEvaluator) -> MeasuredCircuit:
     def fidelity(masks: Masks, edits: Edits) -> Fidelity:
-        return judge(_Found(found.subnetwork, {}, masks, masks, edits), intervals=False)
+        return judge(_BuiltCircuit(built.subnetwork, {}, masks, masks, edits), intervals=False)
 
-    examples = partial(judge.examples, found)
-    return MeasuredCircuit(found.edits, circuit, judge.strength, lambda: found.module, examples, fidelity)
+    examples = partial(judge.examples, built)
+    return MeasuredCircuit(built.edits, circuit, judge.strength, lambda: built.module, examples, fidelity)
 
 
 def finish(prepared: PreparedRun, job: Job, result: Result, formats: Collection[str]) -> Result:
@@ -131,8 +131,8 @@ def finish(prepared: PreparedRun, job: Job, result: Result, formats: Collection[
         for layer, kernels in layers
     }
     effective = {layer.path: torch.from_numpy(_mask(layer, kernels, kernels.effective)) for layer, kernels in layers}
-    found = _Found(subnetwork, {}, masks, effective, edits_from_result(result))
-    return complete(prepared, job, result.summary, _measured(found, result.circuit, judge), formats)
+    built = _BuiltCircuit(subnetwork, {}, masks, effective, edits_from_result(result))
+    return complete(prepared, job, result.summary, _measured(built, result.circuit, judge), formats)
 
 
 def _mask(layer: LayerResult, kernels: KeptKernels, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -148,7 +148,7 @@ def _baseline(builder: Builder, criterion: Choice, seed: int, size: int, judge: 
 
 
 @dataclass(frozen=True)
-class _Found:
+class _BuiltCircuit:
     """A circuit: the scores it was selected by, its kernels, those of them that are on a path, and what makes the
     network it; in a search also what it reaches of each bound."""
 
@@ -200,7 +200,7 @@ class _Finder:
         self._contrast, self._arithmetic = contrast, arithmetic
         self._scores: Scores | None = None
 
-    def __call__(self, size: int) -> _Found:
+    def __call__(self, size: int) -> _BuiltCircuit:
         """The circuit of `size` kernels; scores are taken again only by criteria that score for a size."""
         scores = self._scores
         nested = CRITERIA.load(self._criterion.name).nested
@@ -209,7 +209,7 @@ class _Finder:
             scores = self._score_cache.scores(None if nested else size, compute) if self._score_cache else compute()
         self._scores = scores if nested else None
         masks = self._builder.select(scores, size)
-        return _Found(
+        return _BuiltCircuit(
             self._builder.subnetwork, scores, masks, self._builder.connected(masks), self._builder.build(masks)
         )
 
@@ -219,12 +219,14 @@ class _Finder:
             return score(self._builder, *choice, size, self._seed, self._contrast, self._score_cache)
 
 
-def _attempt(found: _Found, bounds: Sequence[Bound], judges: Mapping[str, FidelityEvaluator]) -> tuple[_Found, float]:
+def _attempt(
+    built: _BuiltCircuit, bounds: Sequence[Bound], judges: Mapping[str, FidelityEvaluator]
+) -> tuple[_BuiltCircuit, float]:
     """A circuit and by how much it meets the bound it meets least."""
     samples = {bound.sample for bound in bounds}
-    fidelity = {sample: judges[sample](found, intervals=False).metrics for sample in samples}
+    fidelity = {sample: judges[sample](built, intervals=False).metrics for sample in samples}
     values = [fidelity[bound.sample][bound.metric] for bound in bounds]
-    return replace(found, values=values), min(bound.margin(value) for bound, value in zip(bounds, values, strict=True))
+    return replace(built, values=values), min(bound.margin(value) for bound, value in zip(bounds, values, strict=True))
 
 
 class FidelityEvaluator:
@@ -234,7 +236,7 @@ class FidelityEvaluator:
         self._subnetwork, self._images, self._label, self._seed = subnetwork, images, label, seed
         self._original = reference_responses.responses(subnetwork, images, f"the network on {label}")
         # Keys are the circuits' numbers; circuits are kept so that no other gets the same number.
-        self._seen: dict[int, tuple[_Found, Tensor]] = {}
+        self._seen: dict[int, tuple[_BuiltCircuit, Tensor]] = {}
 
     @property
     def strength(self) -> Tensor:
@@ -251,38 +253,38 @@ class FidelityEvaluator:
         """The number of responses that fidelity is computed from."""
         return self._original.numel()
 
-    def __call__(self, found: _Found, intervals: bool = True) -> Fidelity:
+    def __call__(self, built: _BuiltCircuit, intervals: bool = True) -> Fidelity:
         """Return the fidelity of a circuit."""
-        return measure(self._original, self._responses(found), self._seed if intervals else None)
+        return measure(self._original, self._responses(built), self._seed if intervals else None)
 
-    def examples(self, found: _Found) -> FidelityExamples:
+    def examples(self, built: _BuiltCircuit) -> FidelityExamples:
         """Return examples of a circuit's fidelity."""
         return fidelity_examples.collect(
-            self._subnetwork, self._images, self._original, self._responses(found), self._seed
+            self._subnetwork, self._images, self._original, self._responses(built), self._seed
         )
 
-    def _responses(self, found: _Found) -> Tensor:
-        if id(found) not in self._seen:
-            self._seen[id(found)] = found, self._compute(found)
-        return self._seen[id(found)][1]
+    def _responses(self, built: _BuiltCircuit) -> Tensor:
+        if id(built) not in self._seen:
+            self._seen[id(built)] = built, self._compute(built)
+        return self._seen[id(built)][1]
 
-    def _compute(self, found: _Found) -> Tensor:
+    def _compute(self, built: _BuiltCircuit) -> Tensor:
         label = f"circuits on {self._label}"
-        if not count(found.effective):
+        if not count(built.effective):
             # A collapsed circuit answers every image with the same map. What that map, made of biases and padding, has
             # in common with the feature is position, and preserves nothing.
-            circuit = responses(self._subnetwork, self._images, label, found.edits)
+            circuit = responses(self._subnetwork, self._images, label, built.edits)
             return circuit.mean().expand_as(circuit)
         digest = self._images.digest
-        if found.sparse_runner is None:
-            return responses(self._subnetwork, self._images, label, found.edits)
+        if built.sparse_runner is None:
+            return responses(self._subnetwork, self._images, label, built.edits)
         batches = enumerate(self._images.batches(label))
         return torch.cat(
-            [found.sparse_runner(batch, (digest, number)).flatten(1).double() for number, batch in batches]
+            [built.sparse_runner(batch, (digest, number)).flatten(1).double() for number, batch in batches]
         )
 
 
-def _layer(builder: Builder, layer: Layer, found: _Found) -> LayerResult:
+def _layer(builder: Builder, layer: Layer, built: _BuiltCircuit) -> LayerResult:
     relevant, weight = builder.relevant[layer.path], builder.weights[layer.path].cpu()
     return LayerResult(
         name=layer.name,
@@ -293,19 +295,19 @@ def _layer(builder: Builder, layer: Layer, found: _Found) -> LayerResult:
         groups=layer.groups,
         relevant=int(relevant.sum()),
         zero=int((relevant & (weight == 0).all(-1).all(-1)).sum()),
-        kept=int(found.masks[layer.path].sum()),
-        effective=int(found.effective[layer.path].sum()),
+        kept=int(built.masks[layer.path].sum()),
+        effective=int(built.effective[layer.path].sum()),
     )
 
 
-def _circuit(subnetwork: TargetSubnetwork, found: _Found) -> Circuit:
-    gains = {path: edit.gain for path, edit in found.edits.items()}
+def _circuit(subnetwork: TargetSubnetwork, built: _BuiltCircuit) -> Circuit:
+    gains = {path: edit.gain for path, edit in built.edits.items()}
     weights = {
         path: weight.cpu() * (gains[path] if gains[path].dim() == 4 else gains[path][..., None, None])
         for path, weight in subnetwork.weights.items()
     }
     kernels = tuple(
-        _kernels(layer, *(values[layer.path] for values in (found.scores, found.masks, found.effective, weights)))
+        _kernels(layer, *(values[layer.path] for values in (built.scores, built.masks, built.effective, weights)))
         for layer in subnetwork.layers
     )
     wires = tuple(_wire(subnetwork, *input_origins(subnetwork.graph, layer)) for layer in subnetwork.layers)
@@ -314,7 +316,7 @@ def _circuit(subnetwork: TargetSubnetwork, found: _Found) -> Circuit:
     number, row = (unit == units[:, None]).nonzero(as_tuple=True)
     edited = edited_channels(subnetwork)
     changes = tuple(
-        _change(layer, kernel, found.edits[layer.path], edited[layer.path], subnetwork.constant.get(layer.path))
+        _change(layer, kernel, built.edits[layer.path], edited[layer.path], subnetwork.constant.get(layer.path))
         for layer, kernel in zip(subnetwork.layers, kernels, strict=True)
     )
     return Circuit(kernels, wires, _wire(subnetwork, number, origin[row], channel[row]), changes)

@@ -32,8 +32,8 @@ def compare_circuits(prepared: PreparedRun, circuits: Sequence[Summary], folder:
         where, job = folder / circuit.plan.id, jobs[circuit.asked_as]
         sides.append(Side(circuit.plan.id, read(where), _Module(where), job.train, job.test))
     with arithmetic(prepared.device):
-        found = compare(sides)
-    result = ComparisonResult(found, [side.result for side in sides], ids)
+        comparison = compare(sides)
+    result = ComparisonResult(comparison, [side.result for side in sides], ids)
     return write_comparison(result, place, asked_formats(prepared.options.render)).comparison
 
 

@@ -328,18 +328,18 @@ def _more_of_a_split(asked: CircuitPlan, operations: int, found_on: int, measure
 def _settings(asked: CircuitPlan) -> list[Setting]:
     """Every value of a circuit but its images, in the order in which a spec would say them."""
     here = asked.origin.get("circuit", "")
-    found = [Setting("target", str(asked.target), here)]
+    settings = [Setting("target", str(asked.target), here)]
     if asked.size is not None:
-        found.append(Setting("size", str(asked.size), asked.origin.get("size", "")))
-    found += [
+        settings.append(Setting("size", str(asked.size), asked.origin.get("size", "")))
+    settings += [
         Setting("bound", f"{bound.sample}.{bound.metric}{bound.relation}{bound.value:g}", here)
         for bound in asked.bounds
     ]
     if asked.into is not None:
-        found.append(Setting("into", str(asked.into), here))
+        settings.append(Setting("into", str(asked.into), here))
     clauses = [clause for clause in PRESERVE.values() if not clause.field and clause.kind != "images"]
     return [
-        *found,
+        *settings,
         *(
             Setting(clause.name, clause.text(asked), asked.origin.get(clause.name, ""))
             for clause in clauses

@@ -206,8 +206,8 @@ def _ground(
     if network and network.doubt:
         doubts = [network.doubt.about(target.step, network.graph.module) for target in targets.values()]
         with collect(findings, origins, ("model",)):
-            if found := next(filter(None, doubts), None):
-                raise InputError(found)
+            if doubt := next(filter(None, doubts), None):
+                raise InputError(doubt)
     if findings or loaded is None or network is None:
         raise InputError(findings)
     return ResolvedInputs(loaded, network.graph, sets, targets, bool(network.doubt))
@@ -223,9 +223,9 @@ def _verified(model: Model, loaded: LoadedModel, given: LoadedModel | None, imag
     if images is None or given is None:
         return Verified(trace(loaded.module, size, channels))
     score_cache = _remembered(model, given, images, "way")
-    found = score_cache.read() if score_cache else None
-    if found is not None:
-        method = tracing_methods(given.module)[int(found["way"])][1]
+    entry = score_cache.read() if score_cache else None
+    if entry is not None:
+        method = tracing_methods(given.module)[int(entry["way"])][1]
         return Verified(trace_with(given.module, size, method, channels))
     network = verified(given.module, size, images)
     if score_cache and not network.doubt:

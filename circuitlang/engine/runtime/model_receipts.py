@@ -80,8 +80,8 @@ class ModelReceipt(msgspec.Struct, frozen=True, kw_only=True):
         if not name:
             raise UnknownTargetError
         node = graph.steps[name]
-        found = units_of(target, node.width, node.positions, self.classes)
-        return TargetNode(name, found.units, found.at)
+        units = units_of(target, node.width, node.positions, self.classes)
+        return TargetNode(name, units.units, units.at)
 
 
 def known_model(model: Model, folder: Path) -> ModelReceipt | None:

@@ -44,8 +44,8 @@ class NetworkCosts:
         """Return those of a network that was traced."""
 
         def find(target: Target) -> TargetNode:
-            found = resolve(target, graph, loaded.classes, loaded.output)
-            return TargetNode(found.step.name, found.units, found.at)
+            resolved = resolve(target, graph, loaded.classes, loaded.output)
+            return TargetNode(resolved.step.name, resolved.units, resolved.at)
 
         return cls(record(graph, loaded.output), find, loaded.preprocess.crop, loaded.notes)
 

@@ -37,16 +37,16 @@ def reduced(job: Job, size: int) -> PrecisionCheck:
 
     fast = scores(job.provenance.precision, job.arithmetic())
     exact = scores("float32", device.arithmetic(job.train.device))
-    (found, right), (ours, theirs) = (
+    (fast_scores, right), (ours, theirs) = (
         [torch.cat([scores[path][mask] for path, mask in builder.relevant.items()]) for scores in (fast, exact)],
         [builder.select(scores, size) for scores in (fast, exact)],
     )
     largest = float(right.abs().max())
-    difference = float((found - right).abs().max())
+    difference = float((fast_scores - right).abs().max())
     return PrecisionCheck(
         images=len(images),
         difference=difference / largest if largest else difference,
-        spearman=measure(right[None], found[None]).metrics["spearman"],
+        spearman=measure(right[None], fast_scores[None]).metrics["spearman"],
         kept=count(ours),
         exchanged=count({path: mask & ~theirs[path] for path, mask in ours.items()}),
     )

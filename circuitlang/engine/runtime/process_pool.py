@@ -54,13 +54,13 @@ def spread(
                 begun(item)
             for connection in [ready for ready in wait(list(busy)) if isinstance(ready, Connection)]:
                 worker, item = busy.pop(connection)
-                found = worker.take()
-                if isinstance(found, Died):
+                event = worker.take()
+                if isinstance(event, Died):
                     worker.end()
                 else:
                     idle.append(worker)
                 unfinished.remove(item)
-                yield item, found
+                yield item, event
     finally:
         workers = [*idle, *(worker for worker, _ in busy.values())]
         for worker in workers:

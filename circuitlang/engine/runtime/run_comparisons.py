@@ -72,10 +72,10 @@ def _before(
     if not (place / FILE).is_file():
         return None
     try:
-        found = read_comparison(place)
+        comparison = read_comparison(place)
     except InputError:
         # It is of another version, or damaged, and is written again.
         return None
-    absent = due(formats, found.missing, found.unrendered)
-    same = found.identity == identity(ids, summaries) and not absent and not damage(place)
-    return found if same else None
+    absent = due(formats, comparison.missing, comparison.unrendered)
+    same = comparison.identity == identity(ids, summaries) and not absent and not damage(place)
+    return comparison if same else None

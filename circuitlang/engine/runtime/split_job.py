@@ -57,14 +57,14 @@ def divide(job: Job) -> SplitJobs:
     different = len(np.unique(train[heard].round(9), axis=0))
     if different < (wanted := _LEAST * (into or 2)):
         raise InputError(_too_few(plan.into or 2, different, int((~heard).sum()), wanted))
-    found = kinds(train[heard], into, plan.seed)
+    clusters = kinds(train[heard], into, plan.seed)
     labels, nearest = np.full(len(train), -1), np.full(len(test), -1)
-    labels[heard], nearest[heard_test] = found.labels, found.nearest(test[heard_test])
-    parts = range(len(found.middles))
+    labels[heard], nearest[heard_test] = clusters.labels, clusters.nearest(test[heard_test])
+    parts = range(len(clusters.middles))
     return SplitJobs(
         jobs=tuple(_part(job, kind, len(parts), *_indices(kind, labels, nearest)) for kind in parts),
         silent=(*_paths(job.train, ~heard), *_paths(job.test, ~heard_test)),
-        separation=_separation(found, train[heard], test[heard_test], into, plan.seed),
+        separation=_separation(clusters, train[heard], test[heard_test], into, plan.seed),
         points=np.concatenate(
             [images[which == kind] for kind in parts for images, which in ((train, labels), (test, nearest))]
         ),
@@ -78,12 +78,12 @@ def _points(job: Job, by: Choice) -> tuple[NDArray[np.float64], NDArray[np.float
     def compute() -> Scores:
         sets = [job.train, *([job.test] if job.test else [])]
         with job.arithmetic():
-            found = vectors(job.subnetwork, sets, by, job.plan.seed)
-        return {"train": found[0], "test": found[1] if job.test else found[0][:0]}
+            points = vectors(job.subnetwork, sets, by, job.plan.seed)
+        return {"train": points[0], "test": points[1] if job.test else points[0][:0]}
 
     held_out = job.test.digest if job.test else ""
-    found = job.score_cache.derived(f"vectors {by} {held_out}").scores(None, compute)
-    return found["train"].numpy(), found["test"].numpy()
+    points = job.score_cache.derived(f"vectors {by} {held_out}").scores(None, compute)
+    return points["train"].numpy(), points["test"].numpy()
 
 
 def _heard(points: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -101,16 +101,16 @@ def _too_few(into: int | str, different: int, silent: int, wanted: int) -> Findi
 
 
 def _separation(
-    found: Kinds, points: NDArray[np.float64], held_out: NDArray[np.float64], into: int | None, seed: int
+    clusters: Kinds, points: NDArray[np.float64], held_out: NDArray[np.float64], into: int | None, seed: int
 ) -> ClusterTest:
-    own = valley(np.concatenate([points, held_out]), np.append(found.labels, found.nearest(held_out)))
+    own = valley(np.concatenate([points, held_out]), np.append(clusters.labels, clusters.nearest(held_out)))
     null = clouds(points, held_out, into, seed)
     return ClusterTest(
-        silhouette=found.silhouette,
+        silhouette=clusters.silhouette,
         valley=own,
         cloud=float(np.median(null)),
         p=(1 + int((null <= own).sum())) / (1 + len(null)),
-        tried=found.tried,
+        tried=clusters.tried,
     )
 
 
@@ -155,14 +155,14 @@ def evaluate_split(prepared: PreparedRun, job: Job, division: SplitJobs, results
     ]
     members = np.repeat(np.arange(len(results)), [len(part.test or ()) for part in division.jobs])
     matrix: list[list[float | None]] = [[None] * len(results)] * len(circuits)
-    found: SpecificityTest | None = None
+    test: SpecificityTest | None = None
     if held_out := [part.test for part in division.jobs if part.test]:
         original = torch.cat(
             [responses(job.subnetwork, images, "the network on held-out images") for images in held_out]
         )
         *made, last = (_responses(job, held_out, edits, effective) for edits, effective in circuits)
         matrix = fidelity(original, [*made, last], members, len(results))
-        found = distinction(original, made, last, members, job.plan.seed)
+        test = distinction(original, made, last, members, job.plan.seed)
     shares, points = _plane(division.points)
     return SplitResult(
         Split(
@@ -174,7 +174,7 @@ def evaluate_split(prepared: PreparedRun, job: Job, division: SplitJobs, results
             kinds=[_kind(part, summary) for part, summary in zip(division.jobs, summaries, strict=True)],
             silent=[path.name for path in division.silent],
             separation=division.separation,
-            distinction=found,
+            distinction=test,
             fidelity=matrix,
             overlaps=_overlaps(results),
             shares=shares,
@@ -233,24 +233,24 @@ def _whole(job: Job, size: int) -> _Whole:
 def _responses(job: Job, held_out: Sequence[ImageSet], edits: Edits, effective: int) -> Tensor:
     """Return a circuit's responses to the held-out images, part by part [images, positions]."""
     label = "parts against one another"
-    found = torch.cat([responses(job.subnetwork, images, label, edits) for images in held_out])
+    values = torch.cat([responses(job.subnetwork, images, label, edits) for images in held_out])
     # As in `execute`: what a collapsed circuit has in common with the feature is position, and preserves nothing.
-    return found if effective else found.mean().expand_as(found)
+    return values if effective else values.mean().expand_as(values)
 
 
 def _overlaps(results: Sequence[Result]) -> list[Overlap]:
     """Return the overlap of each two circuits in all layers together, and then layer by layer."""
     names = {layer.path: layer.name for layer in results[0].summary.layers}
     circuits = [kept(result, kernels=True) for result in results]
-    found = []
+    overlaps = []
     for one, other in combinations(range(len(results)), 2):
         shared = overlap(circuits[one], circuits[other])
         rows = {"": shared.total, **{names[path]: part for path, part in shared.layers.items()}}
-        found += [
+        overlaps += [
             Overlap(parts=(one + 1, other + 1), layer=layer, iou=part.iou, chance=part.expected_iou)
             for layer, part in rows.items()
         ]
-    return found
+    return overlaps
 
 
 def _plane(points: NDArray[np.float64]) -> tuple[tuple[float, float], list[tuple[float, float]]]:

@@ -54,11 +54,11 @@ def state_of(job: RequestedJob, folder: Path, formats: Collection[str], channels
         lacks = incomplete(before, formats) or not stored(job, folder, channels)
         return "incomplete" if lacks else "finished"
     try:
-        found = read_split(place) if job.plan.into is not None else read_summary(place)
+        outcome = read_split(place) if job.plan.into is not None else read_summary(place)
     except InputError:
         # A file that is unchanged and unreadable is of another version.
         return "damaged" if lost_files(place) else "changed"
-    return "damaged" if found.provenance.identity == job.provenance.identity else "changed"
+    return "damaged" if outcome.provenance.identity == job.provenance.identity else "changed"
 
 
 def incomplete(outcomes: Sequence[CircuitOutcome | SplitOutcome], formats: Collection[str]) -> bool:
@@ -94,7 +94,7 @@ def _renamed(outcome: CircuitOutcome, labels: Labels | None) -> CircuitOutcome:
 
 def lacking(outcomes: Sequence[CircuitOutcome | SplitOutcome]) -> list[Finding]:
     """List the output formats that failed for circuits and splits that are finished, each as a finding."""
-    found = []
+    reasons = []
     for outcome in outcomes:
         if isinstance(outcome, CircuitOutcome):
             asked, missing = outcome.result.summary.plan, outcome.result.summary.missing
@@ -102,8 +102,8 @@ def lacking(outcomes: Sequence[CircuitOutcome | SplitOutcome]) -> list[Finding]:
         else:
             asked, missing = outcome.result.split.plan, outcome.result.split.missing
             kept = "the circuits are kept, and only the split is made"
-        found += missing_formats(asked.id, missing, kept, asked.id)
-    return found
+        reasons += missing_formats(asked.id, missing, kept, asked.id)
+    return reasons
 
 
 def _circuit(place: Path, identity: str, channels: int) -> CircuitOutcome:

@@ -50,9 +50,9 @@ def size_of_stages(job: Job) -> int:
 def precompute_shared(job: Job, due: Sequence[Job]) -> bool:
     """Do for a job what it shares with jobs that are due. Whether the others will find it: where the cache can't be
     written they won't."""
-    found = _score(job, due)
+    scores = _score(job, due)
     _answer(job, due)
-    return found
+    return scores
 
 
 def _score(job: Job, due: Sequence[Job]) -> bool:
@@ -74,8 +74,8 @@ def _score(job: Job, due: Sequence[Job]) -> bool:
     asked = [(builders[other.subnetwork], other.plan.criterion) for other in several]
     with job.arithmetic():
         scores = score_together(asked, job.plan.seed)
-    for other, found in zip(several, scores, strict=True):
-        other.score_cache.put(None, found)
+    for other, own in zip(several, scores, strict=True):
+        other.score_cache.put(None, own)
     return job.score_cache.has(None)
 
 

@@ -33,7 +33,9 @@ def collect(
     """
     few = images.take(choose(strength))
     single = sum(len(kernels.target) for kernels in circuit.kernels) <= MANY
-    found = [np.zeros((len(kernels.target), len(few) if single else 1), np.float32) for kernels in circuit.kernels]
+    contributions = [
+        np.zeros((len(kernels.target), len(few) if single else 1), np.float32) for kernels in circuit.kernels
+    ]
     numbers = {layer.path: number for number, layer in enumerate(subnetwork.layers)}
     gains = {path: subnetwork.keeping(path, edit).gain for path, edit in edits.items()}
     image = 0
@@ -45,7 +47,7 @@ def collect(
         own = flows(replace(signals, weight=weight)).cpu()
         carried = own if rows is None else own.new_zeros(layer.out_channels, own.shape[1]).index_copy(0, rows, own)
         kernels = circuit.kernels[number]
-        found[number][:, image if single else 0] += carried.numpy()[
+        contributions[number][:, image if single else 0] += carried.numpy()[
             kernels.target, kernels.source % layer.in_channels_per_group
         ]
 
@@ -54,4 +56,4 @@ def collect(
             for one in torch.split(batch, 1):
                 subnetwork.observe(one, [torch.sign], observer)
                 image += 1
-    return tuple(found)
+    return tuple(contributions)

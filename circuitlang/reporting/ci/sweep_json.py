@@ -33,7 +33,7 @@ def _curve(curve: Curve) -> dict[str, Any]:
 
 def _point(point: Point) -> dict[str, Any]:
     """Return the measurements of a point's circuits. The intervals of a single circuit are its own, over images."""
-    flats = [summary.flat() for summary in point.found.values()]
+    flats = [summary.flat() for summary in point.summaries.values()]
     names = [name for name in flats[0] if not name.endswith((".low", ".high")) and all(name in flat for flat in flats)]
     numbers = {}
     for name in names:
@@ -43,6 +43,6 @@ def _point(point: Point) -> dict[str, Any]:
         numbers[name] = {"value": round(value, 6), "low": round(low, 6), "high": round(high, 6)}
     return {
         "size": point.size,
-        "circuits": {feature: summary.plan.id for feature, summary in point.found.items()},
+        "circuits": {feature: summary.plan.id for feature, summary in point.summaries.items()},
         "numbers": numbers,
     }

@@ -34,7 +34,7 @@ def headline(metrics: Mapping[str, float]) -> str:
     return f"{name} {finite[name]:.2f}"
 
 
-def subtitle(result: Result, found: Connections, columns: Collection[int]) -> list[str]:
+def subtitle(result: Result, connections: Connections, columns: Collection[int]) -> list[str]:
     """Say how the circuit was found, and how the drawing differs from what was kept."""
     summary = result.summary
     plan = summary.plan
@@ -42,15 +42,15 @@ def subtitle(result: Result, found: Connections, columns: Collection[int]) -> li
     how.append(f"ablation {plan.ablation.name}")
     how += claims(plan)
     lines = [" · ".join(shorten(part, 40) for part in how)]
-    effective, left_out = found.effective, found.left_out
+    effective, left_out = connections.effective, connections.left_out
     if not effective:
         target = shorten(str(plan.target), 48)
         collapsed = f"No kernel is effective: no kept kernel lies on a path from the image to {target}."
         return [*lines, verdict_sentences.constant_feature(target) if summary.unheard else collapsed]
     if left_out:
         kernels = f"{effective - left_out:,} of {_count(effective, 'effective kernel')}"
-        edges = f"{len(found.strongest):,} edges of the strongest paths"
-        lines.append(f"Drawn: {edges}, with {kernels}. They carry {percent(found.carried)} of the influence.")
+        edges = f"{len(connections.strongest):,} edges of the strongest paths"
+        lines.append(f"Drawn: {edges}, with {kernels}. They carry {percent(connections.carried)} of the influence.")
     elif effective < summary.kept:
         lines.append(f"Drawn: the {_count(effective, 'kernel')} connected to the image.")
     silent = [layer.name for number, layer in enumerate(summary.layers) if number not in columns]

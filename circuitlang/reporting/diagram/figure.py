@@ -49,7 +49,7 @@ class Figure:
     """A laid out circuit: `head` is the height of its columns' headings."""
 
     result: Result
-    found: Connections
+    connections: Connections
     layout: Layout
     headings: Mapping[int, Sequence[str]]
 
@@ -58,12 +58,12 @@ class Figure:
         return 15.0 * max(len(self.headings[column.layer]) for column in self.layout.columns)
 
 
-def figure(result: Result, found: Connections) -> Figure:
+def figure(result: Result, connections: Connections) -> Figure:
     """Lay out the figure of some connections."""
     layers = result.summary.layers
     headings = {IMAGE[0]: ["image"], **{place: captions.heading(layer) for place, layer in enumerate(layers)}}
     widths = {place: heading_width(lines) for place, lines in headings.items()}
-    return Figure(result, found, arrange(found.strongest, targets(result), widths), headings)
+    return Figure(result, connections, arrange(connections.strongest, targets(result), widths), headings)
 
 
 def add_headings(parent: Element, drawn: Figure) -> None:
@@ -109,8 +109,8 @@ def _add_headings(parent: Element, columns: Sequence[Column], headings: Mapping[
 def _add_edges(parent: Element, drawn: Figure, style: Style) -> None:
     """Weak edges first, strong ones on top of them."""
     group = add(parent, "g", fill="none", stroke_linejoin="round")
-    layers, effective, pen = drawn.result.summary.layers, drawn.found.effective, Pen(drawn.found.strongest)
-    for one in sorted(drawn.found.strongest, key=lambda one: one.influence):
+    layers, effective, pen = drawn.result.summary.layers, drawn.connections.effective, Pen(drawn.connections.strongest)
+    for one in sorted(drawn.connections.strongest, key=lambda one: one.influence):
         look = style.edge(one)
         width, opacity = map(max, pen(one.influence), look.least)
         path = add(
@@ -172,7 +172,7 @@ def _curve(route: Route) -> str:
 def _add_sums(parent: Element, drawn: Figure) -> None:
     """Add a plus in front of every channel that reads a sum."""
     reading: dict[Channel, int] = {}
-    for one in drawn.found.strongest:
+    for one in drawn.connections.strongest:
         if len(one.summands) > 1:
             reading[one.target] = max(reading.get(one.target, 0), len(one.summands))
     group = add(parent, "g", class_="circuit-sums", stroke=FAINT, stroke_width=1.2)

@@ -148,7 +148,7 @@ def _owned(one: Connection, owners: Sequence[NDArray[np.int64]]) -> _Owned:
     return _Owned(**values, owner=owner)
 
 
-def _figure(result: Result, found: Connections, owners: Sequence[NDArray[np.int64]], pair: Pair) -> Figure:
+def _figure(result: Result, connections: Connections, owners: Sequence[NDArray[np.int64]], pair: Pair) -> Figure:
     headings = {IMAGE[0]: ["image"]}
     for place, (layer, mine) in enumerate(zip(result.summary.layers, owners, strict=True)):
         counts = Counter(mine.tolist())
@@ -156,7 +156,7 @@ def _figure(result: Result, found: Connections, owners: Sequence[NDArray[np.int6
         alone = f"{counts[FIRST]:,} only {letter(pair.first)}, {counts[SECOND]:,} only {letter(pair.second)}"
         headings[place] = [shorten(layer.name, 20), *path, f"{counts[BOTH]:,} in both", alone]
     widths = {place: heading_width(lines) for place, lines in headings.items()}
-    return Figure(result, found, arrange(found.strongest, targets(result), widths), headings)
+    return Figure(result, connections, arrange(connections.strongest, targets(result), widths), headings)
 
 
 def _style(names: Sequence[str], owned: Sequence[_Owned], owners: Sequence[NDArray[np.int64]]) -> Style:
@@ -196,13 +196,13 @@ def _claim(comparison: Comparison, pair: Pair) -> str:
     return " · ".join(parts)
 
 
-def _drawn(found: Connections, owners: Sequence[NDArray[np.int64]]) -> list[str]:
+def _drawn(connections: Connections, owners: Sequence[NDArray[np.int64]]) -> list[str]:
     """Say how the drawing differs from what was kept."""
-    if not found.effective:
+    if not connections.effective:
         return ["No kernel is effective: neither circuit is connected to the image."]
-    if found.left_out:
-        kept = f"{found.effective - found.left_out:,} of {found.effective:,} effective kernels"
-        return [f"Drawn: {len(found.strongest):,} edges of the strongest paths, with {kept} of either circuit."]
+    if connections.left_out:
+        kept = f"{connections.effective - connections.left_out:,} of {connections.effective:,} effective kernels"
+        return [f"Drawn: {len(connections.strongest):,} edges of the strongest paths, with {kept} of either circuit."]
     alone = [int(sum((mine & owner).astype(bool).sum() for mine in owners)) for owner in (FIRST, SECOND)]
     silent = [word for word, number in zip(("first", "second"), alone, strict=True) if not number]
     return [f"The {silent[0]} circuit has collapsed: none of its kernels is connected."] if silent else []

@@ -113,7 +113,7 @@ def page_data(drawn: Figure) -> PageData:
         target=clean(shorten(str(result.summary.plan.target), 40)),
         network=clean(str(result.summary.model)),
         spec=clean(_spec(result)),
-        opening=opening(drawn.found),
+        opening=opening(drawn.connections),
         alone={one.steps: captions.headline(one.metrics) for one in result.path_fidelity},
         layers=[
             Layer(clean(name), clean(path[0]) if layer.path != layer.name else "", clean(counts))
@@ -198,10 +198,10 @@ def _edges(drawn: Figure, place: dict[Channel, int]) -> list[Edge]:
     scenes, known = result.activation_maps, result.contributions
     single = scenes is not None and len(known) > 0 and known[0].shape[1] == len(scenes.names)
     edges = []
-    for one in drawn.found.strongest:
+    for one in drawn.connections.strongest:
         layer = one.target[0]
         seen.update((layer, member) for member in one.members)
-        text = captions.edge_tooltip(one, result.summary.layers, drawn.found.effective)
+        text = captions.edge_tooltip(one, result.summary.layers, drawn.connections.effective)
         weights, scale = _weights(result.circuit.kernels[layer], one)
         edges.append(
             Edge(

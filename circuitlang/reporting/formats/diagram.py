@@ -46,7 +46,7 @@ def diagram(result: Result) -> dict[str, bytes]:
 
 def _draw(result: Result) -> bytes:
     drawn = figure(result, connections(result.circuit, MOST, result.contributions))
-    shown = drawn.found
+    shown = drawn.connections
     notes = captions.subtitle(result, shown, {column.layer for column in drawn.layout.columns})
     legend = partial(_add_legend, drawn=shown.strongest) if shown.strongest else None
     return sheet(drawn, captions.title(result), notes, captions.description(result, shown.strongest), legend)

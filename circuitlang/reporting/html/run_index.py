@@ -140,10 +140,10 @@ def _series(curve: Curve, number: Callable[[Summary], float], metric: str = "") 
     from circuitlang.reporting.html.charts import Series
 
     spreads = [point.fidelity(metric) if metric else point.over(number) for point in curve.points]
-    features = {feature for point in curve.points for feature in point.found}
+    features = {feature for point in curve.points for feature in point.summaries}
     # A feature whose circuits are not all there has no line of its own.
-    whole = sorted(feature for feature in features if all(feature in point.found for point in curve.points))
-    members = [[number(point.found[feature]) for point in curve.points] for feature in whole]
+    whole = sorted(feature for feature in features if all(feature in point.summaries for point in curve.points))
+    members = [[number(point.summaries[feature]) for point in curve.points] for feature in whole]
     return Series(
         curve_label(curve),
         [point.size for point in curve.points],

@@ -81,20 +81,20 @@ def shared(comparison: Comparison, pair: Pair) -> str:
 
 def agreement(pair: Pair) -> str:
     """State how alike the maps of two circuits are, or why that can't be said."""
-    found = pair.agreement
-    if found is None:
+    values = pair.agreement
+    if values is None:
         return f"Their maps are not compared: {pair.silent}."
-    first, *others = [f"{name} {value:.3f}{_interval(found, name)}" for name, value in found.metrics.items()]
-    number = f"{found.pictures} image{'' if found.pictures == 1 else 's'}"
-    where = f"{number} held out from both" if found.held_out else f"{number} that aren't held out from both"
+    first, *others = [f"{name} {value:.3f}{_interval(values, name)}" for name, value in values.metrics.items()]
+    number = f"{values.pictures} image{'' if values.pictures == 1 else 's'}"
+    where = f"{number} held out from both" if values.held_out else f"{number} that aren't held out from both"
     return f"Their maps are alike by {first} on {where}" + (f"; {', '.join(others)}." if others else ".")
 
 
-def _interval(found: Agreement, name: str) -> str:
+def _interval(values: Agreement, name: str) -> str:
     """Return the interval of the first metric; those of all metrics would be too much to read."""
-    if name not in found.intervals or name != next(iter(found.metrics)):
+    if name not in values.intervals or name != next(iter(values.metrics)):
         return ""
-    return f" ({circuit_sentences.interval(found.intervals[name])})"
+    return f" ({circuit_sentences.interval(values.intervals[name])})"
 
 
 def probability(p: float | None) -> str:

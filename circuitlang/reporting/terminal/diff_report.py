@@ -69,7 +69,7 @@ class Overlap:
 
 
 @dataclass(frozen=True)
-class Found:
+class ResultChange:
     """Two results of corresponding circuits; `overlap` is None where the networks differ, or one isn't finished."""
 
     before: str
@@ -90,12 +90,12 @@ class Comparison:
     of these could not be read."""
 
     meaning: tuple[Difference, ...]
-    found: tuple[Found, ...] = ()
+    changes: tuple[ResultChange, ...] = ()
     damaged: tuple[Finding, ...] = ()
 
     @property
     def same(self) -> bool:
-        return not self.meaning and not self.damaged and all(change.same for change in self.found)
+        return not self.meaning and not self.damaged and all(change.same for change in self.changes)
 
 
 def compare(before: DiffInput, after: DiffInput) -> Comparison:
@@ -103,7 +103,7 @@ def compare(before: DiffInput, after: DiffInput) -> Comparison:
     meaning, pairs = difference(before.side, after.side)
     if before.folders is None or after.folders is None:
         return Comparison(meaning)
-    found = []
+    changes = []
     damaged: dict[Finding, None] = {}
     for ours, theirs in pairs:
         ids = _ids(before.folders[ours.id], ours), _ids(after.folders[theirs.id], theirs)
@@ -118,8 +118,8 @@ def compare(before: DiffInput, after: DiffInput) -> Comparison:
                 continue
             names = [side.name for side in (one, other) if side]
             if results != [None, None]:
-                found.append(_found(names[0], names[-1], *results))
-    return Comparison(meaning, tuple(found), tuple(damaged))
+                changes.append(_result_change(names[0], names[-1], *results))
+    return Comparison(meaning, tuple(changes), tuple(damaged))
 
 
 def _ids(folder: Path, circuit: CircuitPlan) -> list[Path]:
@@ -140,14 +140,14 @@ def _unwritten(circuit: CircuitPlan) -> CircuitPlan:
     return msgspec.structs.replace(circuit, statement="", origin={})
 
 
-def _found(before: str, after: str, ours: Result | None, theirs: Result | None) -> Found:
+def _result_change(before: str, after: str, ours: Result | None, theirs: Result | None) -> ResultChange:
     a, b = (result.summary.flat() if result else {} for result in (ours, theirs))
     numbers = tuple(Number(name, a.get(name), b.get(name)) for name in {**a, **b})
     if ours is None or theirs is None:
-        return Found(before, after, numbers, None, ())
+        return ResultChange(before, after, numbers, None, ())
     networks = [(circuit.summary.model.source, circuit.summary.model.name) for circuit in (ours, theirs)]
     overlap = _overlap(ours, theirs) if networks[0] == networks[1] else None
-    return Found(before, after, numbers, overlap, tuple(_provenance(ours.summary, theirs.summary)))
+    return ResultChange(before, after, numbers, overlap, tuple(_provenance(ours.summary, theirs.summary)))
 
 
 def _overlap(ours: Result, theirs: Result) -> Overlap:
@@ -194,7 +194,7 @@ def plain(comparison: Comparison) -> dict[str, Any]:
                 "kernels": {**asdict(change.overlap), "iou": change.overlap.iou} if change.overlap else None,
                 "provenance": [asdict(origin) for origin in change.provenance],
             }
-            for change in comparison.found
+            for change in comparison.changes
         ],
         "damaged": [finding.message for finding in comparison.damaged],
     }
@@ -204,7 +204,7 @@ def render(comparison: Comparison) -> RenderableType:
     """Render the comparison for a terminal: differences of the specs, then of the results."""
     if comparison.same:
         return Text("no difference in meaning")
-    parts = [*map(_asked, comparison.meaning), *(_measured(change) for change in comparison.found if not change.same)]
+    parts = [*map(_asked, comparison.meaning), *(_measured(change) for change in comparison.changes if not change.same)]
     return Group(*parts)
 
 
@@ -235,7 +235,7 @@ def _places(before: str, after: str) -> str:
     return f"  ({' → '.join(known)})" if known else ""
 
 
-def _measured(change: Found) -> RenderableType:
+def _measured(change: ResultChange) -> RenderableType:
     name = change.before if change.before == change.after else f"{change.before} → {change.after}"
     parts: list[RenderableType] = [Text.assemble(("result", "dim"), " ", (name, "bold"))]
     if change.overlap is not None:

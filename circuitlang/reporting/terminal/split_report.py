@@ -62,7 +62,7 @@ def _number(value: float | None, style: str) -> Text:
 def _overlaps(split: Split) -> RenderableType:
     pairs = list(dict.fromkeys(overlap.parts for overlap in split.overlaps))
     layers = list(dict.fromkeys(overlap.layer for overlap in split.overlaps))
-    found = {(overlap.parts, overlap.layer): (overlap.iou, overlap.chance) for overlap in split.overlaps}
+    overlaps = {(overlap.parts, overlap.layer): (overlap.iou, overlap.chance) for overlap in split.overlaps}
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("layer")
     shown = [[pair] for pair in pairs] if len(pairs) <= _PAIRS else [pairs]
@@ -73,7 +73,9 @@ def _overlaps(split: Split) -> RenderableType:
     for layer in [*layers[1:], layers[0]]:
         if not layer:
             table.add_section()
-        cells = [_number(_mean([found[pair, layer][place] for pair in some]), "") for some in shown for place in (0, 1)]
+        cells = [
+            _number(_mean([overlaps[pair, layer][place] for pair in some]), "") for some in shown for place in (0, 1)
+        ]
         table.add_row(Text(layer or "all", "" if layer else "bold"), *cells)
     return section("overlap", "kernels that both keep, of those that either keeps", table)
 

@@ -70,7 +70,7 @@ def _table(sweep: Sweep, curves: Sequence[Curve], wide: int) -> Table:
     baselines = sweep.baselines(sweep.metric)
     for size in sweep.sizes:
         points = [point for curve in sweep.curves for point in curve.points if point.size == size]
-        asked = sorted({summary.asked for point in points for summary in point.found.values()})
+        asked = sorted({summary.asked for point in points for summary in point.summaries.values()})
         number = f"{asked[0]:,}" if len(asked) == 1 else f"~{asked[len(asked) // 2]:,}"
         cells = [_cell(curve, size, sweep.metric) for curve in curves]
         baseline = f"{baselines[size]:.3f}" if size in baselines else "-"
@@ -81,8 +81,10 @@ def _table(sweep: Sweep, curves: Sequence[Curve], wide: int) -> Table:
 def _cell(curve: Curve, size: float, metric: str) -> Text:
     for point in curve.points:
         if point.size == size:
-            found = point.fidelity(metric)
-            return Text.assemble(f"{found.value:.3f} ", (circuit_sentences.interval((found.low, found.high)), "dim"))
+            fidelity = point.fidelity(metric)
+            return Text.assemble(
+                f"{fidelity.value:.3f} ", (circuit_sentences.interval((fidelity.low, fidelity.high)), "dim")
+            )
     return Text("-", "dim")
 
 

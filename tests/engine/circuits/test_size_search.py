@@ -22,8 +22,8 @@ def test_where_fidelity_grows_with_size_the_threshold_is_found(most, data):
     threshold = data.draw(st.integers(1, most))
     at, seen = attempt(lambda size: size >= threshold)
     walk = smallest(most, at)
-    assert threshold <= walk.found.size <= threshold * 1.01 + 1
-    assert walk.found.circuit == f"circuit of {walk.found.size}"
+    assert threshold <= walk.answer.size <= threshold * 1.01 + 1
+    assert walk.answer.circuit == f"circuit of {walk.answer.size}"
     assert [each.size for each in walk.tried] == sorted(seen)
     assert len(seen) <= 40
 
@@ -31,21 +31,21 @@ def test_where_fidelity_grows_with_size_the_threshold_is_found(most, data):
 def test_small_circuits_are_found_to_the_kernel():
     for threshold in range(1, 90):
         at, _ = attempt(lambda size, threshold=threshold: size >= threshold)
-        assert smallest(5000, at).found.size == threshold
+        assert smallest(5000, at).answer.size == threshold
 
 
 @given(st.integers(1, 5000), st.sets(st.integers(1, 5000)))
 def test_whatever_the_curve_the_answer_holds_and_all_that_was_tried_above_it(most, lucky):
     at, _ = attempt(lambda size: size == most or size in lucky)
     walk = smallest(most, at)
-    assert walk.found.margin >= 0
-    assert all(each.margin >= 0 for each in walk.tried if each.size >= walk.found.size)
-    below = [each.size for each in walk.tried if each.size < walk.found.size and each.margin < 0]
-    assert walk.found.size == 1 or walk.found.size - max(below) <= max(1, walk.found.size * 0.01)
+    assert walk.answer.margin >= 0
+    assert all(each.margin >= 0 for each in walk.tried if each.size >= walk.answer.size)
+    below = [each.size for each in walk.tried if each.size < walk.answer.size and each.margin < 0]
+    assert walk.answer.size == 1 or walk.answer.size - max(below) <= max(1, walk.answer.size * 0.01)
 
 
 def test_where_the_largest_fails_the_nearest_is_given():
     walk = smallest(100, lambda size: (size, -abs(size - 25) / 100 - 0.01))
-    assert walk.found.size == 25
-    assert walk.found.margin < 0
+    assert walk.answer.size == 25
+    assert walk.answer.margin < 0
     assert [each.size for each in walk.tried] == [25, 50, 100]

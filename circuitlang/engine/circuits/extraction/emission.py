@@ -93,13 +93,13 @@ class ModuleBuilder:
             return node
         try:
             # Without numbers nobody would see that an index is out of range.
-            found = None if _indexed(target, given) else self._evaluate(op, target, _moved_to(given, "meta"))
+            value = None if _indexed(target, given) else self._evaluate(op, target, _moved_to(given, "meta"))
         except NotImplementedError:
             # Whoever wrote the operation didn't say what shape it gives.
-            found = None
-        found = self._evaluate(op, target, _moved_to(given, "cpu")) if found is None else found
+            value = None
+        value = self._evaluate(op, target, _moved_to(given, "cpu")) if value is None else value
         node = self.graph.create_node(op, target, args, kwargs)
-        node.meta["example"] = _moved_to(found, "meta")
+        node.meta["example"] = _moved_to(value, "meta")
         return node
 
     def _evaluate(self, op: str, target: Any, given: Any) -> Any:

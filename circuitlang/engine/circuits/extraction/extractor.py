@@ -274,9 +274,9 @@ class ModuleExtractor:
             return value
         per_image = larger - value
         count = self._out.count
-        found = count if per_image == 1 else self._out.emit("call_function", operator.mul, count, per_image)
+        size = count if per_image == 1 else self._out.emit("call_function", operator.mul, count, per_image)
         rest = value - per_image * BATCH
-        return found if rest == 0 else self._out.emit("call_function", operator.add, found, rest)
+        return size if rest == 0 else self._out.emit("call_function", operator.add, size, rest)
 
     def _narrowed(self, module: nn.Module, step: ChannelNode, channels: Tensor | None = None) -> nn.Module:
         """Return a module whose parameters along the channels of a step are cut to some of them."""
@@ -288,7 +288,7 @@ class ModuleExtractor:
     def _copied(self, step: ChannelNode) -> fx.Node:
         """Channels of other steps side by side, and constants that no step feeds."""
         wanted = self._wanted[step.name]
-        found: list[tuple[Tensor, fx.Node]] = []
+        copies: list[tuple[Tensor, fx.Node]] = []
         missing = torch.zeros(step.width, dtype=torch.bool)
         missing[wanted] = True
         for edge in step.edges:
@@ -297,15 +297,15 @@ class ModuleExtractor:
                 missing[edge.target] = False
                 target, order = edge.target[chosen].sort()
                 node = self._channels(edge.node, edge.source[chosen][order])
-                found.append((target, self._placed(node, self._graph.steps[edge.node], step, len(target))))
+                copies.append((target, self._placed(node, self._graph.steps[edge.node], step, len(target))))
         if missing.any():
             rest = missing.nonzero()[:, 0]
-            found.append((rest, self._constant(step, rest)))
-        found.sort(key=lambda part: int(part[0][0]))
-        if len(found) == 1:
-            return found[0][1]
-        joined = self._out.emit("call_function", torch.cat, [self._out.spread(node) for _, node in found], _axis(step))
-        order = torch.cat([target for target, _ in found]).argsort()
+            copies.append((rest, self._constant(step, rest)))
+        copies.sort(key=lambda part: int(part[0][0]))
+        if len(copies) == 1:
+            return copies[0][1]
+        joined = self._out.emit("call_function", torch.cat, [self._out.spread(node) for _, node in copies], _axis(step))
+        order = torch.cat([target for target, _ in copies]).argsort()
         return self._out.select(joined, step.axis, order, len(order))
 
     def _placed(self, node: fx.Node, source: ChannelNode, step: ChannelNode, count: int) -> fx.Node:

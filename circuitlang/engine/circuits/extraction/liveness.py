@@ -18,13 +18,13 @@ def edited_channels(subnetwork: TargetSubnetwork) -> dict[str, Tensor]:
         for layer in subnetwork.layers
     }
     wanted = needed_channels(subnetwork, every, None)
-    found = {}
+    channels = {}
     for layer in subnetwork.layers:
         edited = torch.zeros(layer.out_channels, dtype=torch.bool)
         for step in subnetwork.graph.uses(layer):
             edited[wanted.get(step.name, [])] = True
-        found[layer.path] = edited.nonzero()[:, 0]
-    return found
+        channels[layer.path] = edited.nonzero()[:, 0]
+    return channels
 
 
 def channels_with_image(subnetwork: TargetSubnetwork, kept: Masks) -> dict[str, Tensor]:

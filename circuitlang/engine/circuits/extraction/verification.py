@@ -27,9 +27,9 @@ def verify(subnetwork: TargetSubnetwork, edits: Edits, module: nn.Module, images
     apart, largest = 0.0, 0.0
     with torch.no_grad(), subnetwork.edited(edits):
         for batch in images.batches("checking the module"):
-            expected, found = subnetwork.maps(batch), module(batch)
+            expected, actual = subnetwork.maps(batch), module(batch)
             # In this order: whatever is compared to NaN stays NaN.
-            apart = max(float((found - expected).abs().max()), apart)
+            apart = max(float((actual - expected).abs().max()), apart)
             largest = max(float(expected.abs().max()), largest)
     difference = apart / largest if largest else apart
     if not difference <= _TOLERANCE:
