@@ -25,7 +25,7 @@ from circuitlang.engine.models.layer_index import LayerIndex
 from circuitlang.plan.compiled import CompiledPlan
 from circuitlang.plan.layers import has_own_shapes
 from circuitlang.plan.model import Images
-from circuitlang.plugins.protocols import ABLATIONS, CRITERIA, METRICS, MODELS
+from circuitlang.plugins.protocols import ABLATIONS, CRITERIA, METRICS, MODELS, TRANSFORMS
 
 if TYPE_CHECKING:
     from circuitlang.engine.runtime.jobs import PreparedRun
@@ -46,6 +46,7 @@ def vocabulary() -> Vocabulary:
         criteria=CRITERIA.declarations,
         ablations=ABLATIONS.declarations,
         metrics=METRICS.declarations,
+        transforms=TRANSFORMS.declarations,
         models=MODELS.declarations,
         layers=LayerIndex({"bundled.doodle": layers()}),
         images={f"bundled.{name}": Images([f"{PATTERN}{name}"]) for name in SETS},

@@ -33,7 +33,7 @@ from rich.console import Console
 from circuitlang import pipeline
 from circuitlang.base.diagnostics import CircuitError
 from circuitlang.base.source import Source
-from circuitlang.plugins.protocols import ABLATIONS, CRITERIA, METRICS, MODELS
+from circuitlang.plugins.protocols import ABLATIONS, CRITERIA, METRICS, MODELS, TRANSFORMS
 from circuitlang.plugins.registry import Declaration
 from circuitlang.reporting.diagnostics import render
 from circuitlang.results.outputs import FORMATS
@@ -234,6 +234,7 @@ def criteria() -> str:
             "`ablation=NAME`: the ablation value, which replaces a removed kernel's output.",
             ABLATIONS.declarations,
         ),
+        ("Transforms", "`images NAME = SET as TRANSFORM`: images that are changed.", TRANSFORMS.declarations),
         ("Metrics", "How well a circuit keeps its feature; every run reports all of them.", METRICS.declarations),
         ("Model sources", "`model SOURCE.NAME(...)`: where networks come from.", MODELS.declarations),
         ("Output formats", "What a run writes for each circuit.", FORMATS.declarations),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from circuitlang.cli.console import exit_on_findings, print_hint, print_listing
-from circuitlang.plugins.protocols import ABLATIONS, CRITERIA, METRICS
+from circuitlang.plugins.protocols import ABLATIONS, CRITERIA, METRICS, TRANSFORMS
 from circuitlang.reporting.terminal.tables import extensions
 
 
@@ -13,7 +13,7 @@ from circuitlang.reporting.terminal.tables import extensions
 def criteria() -> None:
     """List the criteria, ablations and metrics."""
     with exit_on_findings():
-        for registry in (CRITERIA, ABLATIONS, METRICS):
+        for registry in (CRITERIA, ABLATIONS, METRICS, TRANSFORMS):
             print_listing(extensions(registry.kind, registry.declarations))
             click.echo()
         print_hint("`circuitlang explain NAME` tells more.")

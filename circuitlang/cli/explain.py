@@ -16,12 +16,12 @@ from circuitlang.cli import completion
 from circuitlang.cli.console import exit_on_findings, stdout
 from circuitlang.compiler.clauses import ALIASES
 from circuitlang.compiler.words import Word, words
-from circuitlang.plugins.protocols import ABLATIONS, CRITERIA, METRICS, MODELS
+from circuitlang.plugins.protocols import ABLATIONS, CRITERIA, METRICS, MODELS, TRANSFORMS
 from circuitlang.plugins.registry import Declaration
 from circuitlang.reporting.terminal.tables import Listing
 from circuitlang.results.outputs import COMPARISON_FORMATS, EXPORTS, FORMATS, SPLIT_FORMATS
 
-_REGISTRIES = (CRITERIA, ABLATIONS, METRICS, MODELS, FORMATS, SPLIT_FORMATS, COMPARISON_FORMATS, EXPORTS)
+_REGISTRIES = (CRITERIA, ABLATIONS, METRICS, TRANSFORMS, MODELS, FORMATS, SPLIT_FORMATS, COMPARISON_FORMATS, EXPORTS)
 
 
 @dataclass(frozen=True)

@@ -284,8 +284,9 @@ class _Builder:
                 return ("@", self._group(node.span.start, "()", place, ends=False))
             case syntax.Every():
                 return ("*",)
-            case syntax.Selection(value=value, excluded=excluded):
-                return (*self.parts(value), *((" except ", *self.parts(excluded)) if excluded else ()))
+            case syntax.Selection(value=value, excluded=excluded, transforms=transforms):
+                rest = (part for transform in transforms for part in (" as ", *self.parts(transform.by)))
+                return (*self.parts(value), *((" except ", *self.parts(excluded)) if excluded else ()), *rest)
             case syntax.Clause(name=name, relation=relation, value=value):
                 return (f"{name.text}{relation}", *self.parts(value))
             case syntax.Member(name=name, values=values):

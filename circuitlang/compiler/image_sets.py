@@ -14,13 +14,39 @@ from circuitlang.compiler import syntax, values
 from circuitlang.compiler.limits import MOST
 from circuitlang.compiler.placed import PlacedImages
 from circuitlang.compiler.scope import Scope
-from circuitlang.plan.model import Images
+from circuitlang.plan.model import Choice, Images
 
 # File endings of images, and of files of images.
 ENDINGS = ("bmp", "gif", "jpeg", "jpg", "parquet", "png", "ppm", "tar", "tgz", "tif", "tiff", "txt", "webp", "zip")
 
 
 def selection(node: syntax.Selection, scope: Scope) -> PlacedImages | None:
+    """Return the images of a selection; None if a set that it names has errors. Raises SpecError."""
+    transforms = _transforms(node, scope)
+    images = _without_exceptions(node, scope)
+    if images is None or not transforms:
+        return images
+    name = "".join([images.name, *(f" as {transform}" for transform in transforms)])
+    before = images.images.transformed
+    return PlacedImages(name, replace(images.images, transforms=[*before, *transforms]), node.span)
+
+
+def _transforms(node: syntax.Selection, scope: Scope) -> list[Choice]:
+    """Return the transforms of a selection. Raises SpecError with everything that is wrong with them."""
+    transforms: list[Choice] = []
+    findings: list[Finding] = []
+    for transform in node.transforms:
+        try:
+            known = scope.vocabulary.transforms
+            transforms.append(values.choice(transform.by, "transform", "E129", known, bare=True))
+        except SpecError as error:
+            findings.extend(error.findings)
+    if findings:
+        raise SpecError(findings)
+    return transforms
+
+
+def _without_exceptions(node: syntax.Selection, scope: Scope) -> PlacedImages | None:
     """Return the images of a value without those excepted; None if a set that it names has errors. Raises SpecError."""
     images = image_set(node.value, scope)
     if node.excluded is None:
@@ -30,6 +56,9 @@ def selection(node: syntax.Selection, scope: Scope) -> PlacedImages | None:
         return None
     if images.images.limit is not None or excluded.images.limit is not None or excluded.images.exclude:
         message = "'except' can't be combined with a set that has a limit, or be said of one that has an 'except'"
+        raise SpecError(Finding("E209", message, node.span))
+    if excluded.images.transformed:
+        message = "transformed images can't be excepted"
         raise SpecError(Finding("E209", message, node.span))
     name = f"{images.name} except {excluded.name}"
     exceptions = [exception[0] if len(exception) == 1 else exception for exception in _exceptions(node.excluded, scope)]
@@ -86,8 +115,8 @@ def _union(node: syntax.List, scope: Scope) -> PlacedImages | None:
     if len(whole) < len(parts):
         return None
     for part, item in zip(whole, node.items, strict=True):
-        if part.images.limit is not None or part.images.exclude:
-            message = "a set with 'except' or 'limit' can't be part of another"
+        if part.images.limit is not None or part.images.exclude or part.images.transformed:
+            message = "a set with 'except', 'limit' or 'as' can't be part of another"
             raise SpecError(Finding("E209", message, item.span, f"'{part.name}' has its own selection"))
     # Sets of sets can double at each step: counted before they are joined.
     if sum(len(part.images.include) for part in whole) > MOST:

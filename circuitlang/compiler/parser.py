@@ -324,6 +324,11 @@ def _feature(span: Span, *nodes: syntax.Term | Token) -> syntax.Feature:
     return syntax.Feature(span, tuple(terms))
 
 
+def _selection(span: Span, value: syntax.Value, *rest: Any) -> syntax.Selection:
+    excluded = next((part for part in rest if not isinstance(part, syntax.Transform)), None)
+    return syntax.Selection(span, value, excluded, tuple(part for part in rest if isinstance(part, syntax.Transform)))
+
+
 def _model(span: Span, called: syntax.Call | syntax.Name) -> syntax.Model:
     return syntax.Model(span, called if isinstance(called, syntax.Call) else syntax.Call(called.span, called, ()))
 
@@ -354,7 +359,8 @@ _NODES: Mapping[str, Callable[..., syntax.Node]] = {
     "target": lambda span, layer, unit, position=None: syntax.Target(span, layer, unit, position),
     "term": lambda span, *given: syntax.Term(span, False, given[0] if len(given) == 2 else None, given[-1]),
     "feature": _feature,
-    "selection": lambda span, value, excluded=None: syntax.Selection(span, value, excluded),
+    "selection": _selection,
+    "transform": syntax.Transform,
     "clause": lambda span, name, relation, value: syntax.Clause(span, name, str(relation), value),
     "model": _model,
     "images": lambda span, name, images, *clauses: syntax.Images(span, name, images, clauses),

@@ -95,11 +95,18 @@ class Feature(Node, frozen=True):
     terms: tuple[Term, ...]
 
 
+class Transform(Node, frozen=True):
+    """A transform of images, `as blurred(4)`."""
+
+    by: Call | Name
+
+
 class Selection(Node, frozen=True):
-    """A path, a name or a list of them, less some."""
+    """A path, a name or a list of them, less some, and the transforms of its images."""
 
     value: Value
     excluded: Value | None
+    transforms: tuple[Transform, ...]
 
 
 class Model(Node, frozen=True):

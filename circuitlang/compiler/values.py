@@ -18,7 +18,14 @@ _LARGEST = 2**63 - 1
 _DIGITS = 300
 
 # The values that a type of parameter takes, in English.
-_TYPES = {"int": "a whole number", "Count": "a whole number from 1", "float": "a number", "bool": "true or false"}
+_TYPES = {
+    "int": "a whole number",
+    "Count": "a whole number from 1",
+    "float": "a number",
+    "Positive": "a number above 0",
+    "Share": "a share, above 0 and up to 1",
+    "bool": "true or false",
+}
 
 
 def scalar(node: syntax.Value) -> Value:
@@ -107,8 +114,11 @@ def whole(node: syntax.Value, lowest: int, highest: int | None = None) -> int:
     return value
 
 
-def choice(node: syntax.Value, kind: str, code: str, known: Mapping[str, Declaration]) -> Choice:
-    """`NAME` or `NAME(parameter=value, ...)` of a kind of extension, its parameters completed by their defaults."""
+def choice(node: syntax.Value, kind: str, code: str, known: Mapping[str, Declaration], *, bare: bool = False) -> Choice:
+    """`NAME` or `NAME(parameter=value, ...)` of a kind of extension, its parameters completed by their defaults.
+
+    With `bare`, the value of a single parameter may stand alone, as in `blurred(4)`.
+    """
     arguments: tuple[syntax.Value | syntax.Keyword, ...] = ()
     if isinstance(node, syntax.Name):
         name = node
@@ -128,7 +138,7 @@ def choice(node: syntax.Value, kind: str, code: str, known: Mapping[str, Declara
     words: set[str] = set()
     for argument in arguments:
         try:
-            word, value = _argument(argument, declaration, known)
+            word, value = _argument(argument, declaration, known, bare)
             if word in words:
                 raise SpecError(Finding("E206", f"'{word}' is given twice", argument.span))
             words.add(word)
@@ -141,10 +151,12 @@ def choice(node: syntax.Value, kind: str, code: str, known: Mapping[str, Declara
 
 
 def _argument(
-    argument: syntax.Value | syntax.Keyword, declaration: Declaration, known: Mapping[str, Declaration]
+    argument: syntax.Value | syntax.Keyword, declaration: Declaration, known: Mapping[str, Declaration], bare: bool
 ) -> tuple[str, Value]:
     words = [parameter.name for parameter in declaration.parameters]
     takes = f"{declaration.name} takes {listing(words) if words else 'no parameters'}"
+    if not isinstance(argument, syntax.Keyword) and bare and len(words) == 1:
+        argument = syntax.Keyword(argument.span, syntax.Name(argument.span, words[0]), argument)
     if not isinstance(argument, syntax.Keyword):
         written = f"{words[0]}={argument.span.text}" if words else ""
         edit = Fix(argument.span, written) if words else None
@@ -162,7 +174,7 @@ def _argument(
         raise SpecError(Finding("E103", f"unknown criterion '{value}'", argument.value.span, label, cure))
     if not parameter.accepts(value):
         raise wrong(argument.value, _TYPES.get(parameter.type, "a word or a string"))
-    return parameter.name, float(value) if parameter.type == "float" else value
+    return parameter.name, float(value) if parameter.is_float else value
 
 
 def wrong(node: syntax.Node, expected: str, cure: str = "") -> SpecError:

@@ -69,7 +69,7 @@ _KEYWORDS = {
     "class": ("The output of a class, by its number or name.", "preserve class(7) on images/dogs/* keep<=10%"),
     "center": ("The middle position of a map.", "preserve conv5:34@center on images/dogs/* keep<=10%"),
     "max": ("The position of the largest response of each image.", "preserve conv5:34@max on images/dogs/* keep<=10%"),
-    "as": ("The prefix of included names.", 'include "shared.circuit" as shared'),
+    "as": ("A transform of the images, or the prefix of included names.", "images grey = images/dogs/* as grey"),
     "low": ("The lower end of a 95% interval.", "expect face.pearson.low >= 0.5"),
     "high": ("The upper end of a 95% interval.", "expect face.error.high <= 0.5"),
     "train": ("Measured on the images that the circuit was found on.", "expect face.train.pearson >= 0.9"),

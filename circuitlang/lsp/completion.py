@@ -57,7 +57,7 @@ def complete(analysis: Analysis, offset: int) -> list[types.CompletionItem]:
 def warm_up() -> None:
     """Read the declarations of all extensions, so that no keystroke waits for them."""
     known = vocabulary()
-    for declarations in (known.criteria, known.ablations, known.metrics, known.models):
+    for declarations in (known.criteria, known.ablations, known.metrics, known.models, known.transforms):
         list(declarations.values())
 
 
@@ -98,6 +98,8 @@ def _words(analysis: Analysis, here: Context, written: str) -> Iterator[Word]:
             yield from _images(analysis, written)
         else:
             yield from _explained(clauses.PRESERVE[clause[1]].words)
+    elif re.match(r"(?!include\b).*\sas\s+\w*$", head, re.DOTALL):
+        yield from (_extension(declaration) for declaration in vocabulary().transforms.values())
     elif _wants_images(here):
         yield from _images(analysis, written)
     elif _wants_target(head):
@@ -244,7 +246,7 @@ def _clauses(head: str) -> Iterator[Word]:
     of_images = head.startswith("images")
     table = clauses.IMAGES if of_images else clauses.PRESERVE
     if not head.startswith("defaults"):
-        yield from _explained(["except", *(["into"] if re.match(r".*?\bsplit\b", head) else [])])
+        yield from _explained(["except", "as", *(["into"] if re.match(r".*?\bsplit\b", head) else [])])
     meanings = words()
     for clause in table.values():
         name = clause.alias or clause.name

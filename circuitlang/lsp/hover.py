@@ -21,10 +21,10 @@ from circuitlang.lsp.tree import nodes_at
 from circuitlang.pipeline import vocabulary
 from circuitlang.plan.layers import NamedModule
 from circuitlang.plan.model import Circuit, Images
-from circuitlang.plugins.protocols import ABLATIONS, CRITERIA, METRICS, MODELS
+from circuitlang.plugins.protocols import ABLATIONS, CRITERIA, METRICS, MODELS, TRANSFORMS
 from circuitlang.plugins.registry import Declaration
 
-_REGISTRIES = (CRITERIA, ABLATIONS, METRICS, MODELS)
+_REGISTRIES = (CRITERIA, ABLATIONS, METRICS, TRANSFORMS, MODELS)
 _WORD = re.compile(r"[^\W\d]\w*")
 # Names of images, and members of a sweep, that are listed.
 _MOST = 5

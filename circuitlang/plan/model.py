@@ -83,6 +83,13 @@ class Images(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     exclude: list[str | list[str]] = []
     limit: int | None = None
     seed: int = 0
+    # Not written where there are none: the hash of a plan without them is what it was before there were any.
+    transforms: list[Choice] | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def transformed(self) -> list[Choice]:
+        """The transforms of each image, in order."""
+        return [] if self.transforms is msgspec.UNSET else self.transforms
 
     @property
     def exceptions(self) -> list[list[str]]:

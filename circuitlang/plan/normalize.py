@@ -24,6 +24,7 @@ def pictures(images: Images) -> Images:
         sorted({posixpath.normpath(pattern) for pattern in images.excluded}),
         images.limit,
         images.seed if images.limit is not None else 0,
+        images.transforms or msgspec.UNSET,
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+import math
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -34,6 +35,11 @@ class Parameter:
     type: str
     default: Value
 
+    @property
+    def is_float(self) -> bool:
+        """True if values are kept as floating-point numbers."""
+        return self.type in ("float", "Positive", "Share")
+
     def accepts(self, value: Value) -> bool:
         """Return whether a value of the language has the parameter's type; whole numbers are numbers too."""
         match self.type:
@@ -43,8 +49,10 @@ class Parameter:
                 return isinstance(value, int) and not isinstance(value, bool)
             case "Count":
                 return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-            case "float":
-                return isinstance(value, (int, float)) and not isinstance(value, bool)
+            case "float" | "Positive" | "Share":
+                number = isinstance(value, (int, float)) and not isinstance(value, bool)
+                most = 1 if self.type == "Share" else math.inf
+                return number and (self.type == "float" or 0 < float(value) <= most)
             case _:
                 return isinstance(value, str)
 

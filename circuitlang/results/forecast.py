@@ -103,6 +103,7 @@ class ImageSet:
     exclude: tuple[str, ...]
     limit: int | None
     pictures: int
+    transforms: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

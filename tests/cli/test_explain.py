@@ -17,7 +17,7 @@ from circuitlang.base.error_codes import codes, page
 from circuitlang.base.source import Source, Span
 from circuitlang.cli.main import main
 from circuitlang.pipeline import compile_source
-from circuitlang.plugins.protocols import ABLATIONS, CRITERIA, METRICS, MODELS
+from circuitlang.plugins.protocols import ABLATIONS, CRITERIA, METRICS, MODELS, TRANSFORMS
 from circuitlang.reporting.diagnostics import MACHINE, render
 from circuitlang.results.outputs import FORMATS
 from tests.conftest import ROOT
@@ -31,7 +31,7 @@ finding, and a paragraph tells the cure. `pytest tests/cli/test_explain.py --upd
 """
 # What an example can't show: it would take another package to be installed, or a mistake in circuitlang.
 NO_EXAMPLE = {"E121", "E122", "E123", "E350", "E351", "E352", "E353", "E361", "E391", "E392", "E393", "E399"}
-EXTENSIONS = [(registry, name) for registry in (CRITERIA, ABLATIONS, METRICS, MODELS, FORMATS)
+EXTENSIONS = [(registry, name) for registry in (CRITERIA, ABLATIONS, METRICS, TRANSFORMS, MODELS, FORMATS)
               for name in registry.declarations]  # fmt: skip
 
 
@@ -165,7 +165,7 @@ def test_explain_guesses_what_was_meant(word, cure):
 
 def test_criteria_lists_everything_that_ranks_stands_in_or_measures():
     said = call("criteria")
-    for registry in (CRITERIA, ABLATIONS, METRICS):
+    for registry in (CRITERIA, ABLATIONS, METRICS, TRANSFORMS):
         for name, about in registry.declarations.items():
             (line,) = re.findall(rf"^{name} .*$", said, re.MULTILINE)
             assert line.rstrip().endswith(".")

@@ -150,11 +150,14 @@ def _pictures(first: Side, second: Side) -> tuple[ImageSet | None, bool]:
     """Return the images that two circuits are compared on: those that one is judged by and neither was found on; where
     there are none, all that they are judged by. None where the two look at images differently."""
     judged = [images for side in (first, second) if (images := side.test or side.train)]
-    seen = {image for side in (first, second) if side.train for image in side.train.digests}
+    seen = {image for side in (first, second) if side.train for image in side.train.contents}
     if judged[0].preprocess != judged[-1].preprocess:
         return None, False
+    if judged[0].transforms != judged[-1].transforms and not all(images.prepared for images in judged):
+        # Read again, one set would be transformed as the other.
+        return None, False
     every = reduce(_both, judged)
-    out = [number for number, image in enumerate(every.digests) if image not in seen]
+    out = [number for number, image in enumerate(every.contents) if image not in seen]
     return (every.take(out), True) if out else (every, False)
 
 
@@ -165,4 +168,10 @@ def _both(first: ImageSet, second: ImageSet) -> ImageSet:
     if not len(more):
         return first
     prepared = first.prepared + more.prepared if first.prepared and more.prepared else ()
-    return replace(first, paths=first.paths + more.paths, digests=first.digests + more.digests, prepared=prepared)
+    return replace(
+        first,
+        paths=first.paths + more.paths,
+        digests=first.digests + more.digests,
+        prepared=prepared,
+        files=first.contents + more.contents,
+    )

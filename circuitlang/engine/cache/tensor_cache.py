@@ -142,11 +142,11 @@ def anything(scores: str, network: str) -> bool:
 
 
 def outside(names: Collection[str]) -> str:
-    """Return a hash of the code of third-party criteria and ablations, or "" if none of the names is one.
+    """Return a hash of the code of third-party criteria, ablations and transforms, or "" if none of the names is one.
 
     It covers all packages that register any, because extensions may use each other and other modules of their package.
     """
-    known = (CRITERIA.declarations, ABLATIONS.declarations)
+    known = (CRITERIA.declarations, ABLATIONS.declarations, TRANSFORMS.declarations)
     modules = {cached[name].module for cached in known for name in names if name in cached}
     if all(module.startswith(_OWN_PREFIX) for module in modules):
         return ""

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import TypeVar
 
-from circuitlang.plan.model import digest
+from circuitlang.engine.cache.tensor_cache import outside
+from circuitlang.plan.model import Choice, digest
 
 I = TypeVar("I", bound="HashedImages")  # noqa: E741
 
 
 @dataclass(frozen=True)
 class HashedImages:
-    """A set of readable images; `digests[i]` is the hash of the file at `paths[i]`."""
+    """A set of readable images.
+
+    `digests[i]` is the hash of the file at `paths[i]`, or, if images are transformed, of that hash and the transforms.
+    """
 
     paths: tuple[Path, ...]
     digests: tuple[str, ...]
+    # The hashes of the files, where images are transformed.
+    files: tuple[str, ...] = field(default=(), kw_only=True)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -28,10 +34,25 @@ class HashedImages:
         """A hash of the contents of the images, in order and with repetitions, wherever their files are."""
         return digest("\n".join(self.digests).encode())
 
+    @property
+    def contents(self) -> tuple[str, ...]:
+        """The hash of each image's file, however the image is transformed."""
+        return self.files or self.digests
+
+    def known_as(self: I, transforms: Sequence[Choice]) -> I:
+        """Return the images as known by the hashes of their files, and by transforms."""
+        if not transforms:
+            return self
+        digests = tuple(identity(content, transforms) for content in self.contents)
+        return replace(self, digests=digests, files=self.contents)
+
     def take(self: I, indices: Sequence[int]) -> I:
         """Return the images at some indices as a set."""
         return replace(
-            self, paths=tuple(self.paths[i] for i in indices), digests=tuple(self.digests[i] for i in indices)
+            self,
+            paths=tuple(self.paths[i] for i in indices),
+            digests=tuple(self.digests[i] for i in indices),
+            files=tuple(self.files[i] for i in indices) if self.files else (),
         )
 
     def split(self: I, share: float, seed: int) -> tuple[I, I | None]:
@@ -39,19 +60,30 @@ class HashedImages:
 
         Copies of one image stay together, or the held-out part would hold nothing out.
         """
-        groups = sorted(set(self.digests))
+        groups = sorted(set(self.contents))
         count = held_out(share, len(groups))
         if count == 0:
             return self, None
         out = set(Random(seed).sample(groups, count))
-        held = [index for index, content in enumerate(self.digests) if content in out]
-        kept = [index for index, content in enumerate(self.digests) if content not in out]
+        held = [index for index, content in enumerate(self.contents) if content in out]
+        kept = [index for index, content in enumerate(self.contents) if content not in out]
         return self.take(kept), self.take(held)
 
     def without(self: I, digests: Sequence[str]) -> I:
         """Return the images whose hashes are not among some."""
         own = set(digests)
         return self.take([number for number, content in enumerate(self.digests) if content not in own])
+
+    def of_other_files(self: I, others: HashedImages) -> I:
+        """Return the images that are of other files than some, however either are transformed."""
+        own = set(others.contents)
+        return self.take([number for number, content in enumerate(self.contents) if content not in own])
+
+
+def identity(content: str, transforms: Sequence[Choice]) -> str:
+    """Return the hash of an image after some transforms, by that of its file."""
+    text = "".join(f" as {choice}" for choice in transforms)
+    return digest(f"{content}{text}{outside([choice.name for choice in transforms])}".encode()) if text else content
 
 
 def held_out(share: float, count: int) -> int:

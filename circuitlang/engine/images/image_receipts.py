@@ -37,7 +37,7 @@ def remember_images(
     `prepared` says how images are prepared, `images` are the readable ones, and `problems` are those of the others, in
     the order of the paths.
     """
-    digests = dict(zip(images.paths, images.digests, strict=True))
+    digests = dict(zip(images.paths, images.contents, strict=True))
     others = iter(problems)
     files = []
     for path in paths:

@@ -21,7 +21,8 @@ from circuitlang.base.diagnostics import Finding, InputError, listing
 from circuitlang.base.source import read_bytes
 from circuitlang.engine.images import preprocessing
 from circuitlang.engine.images.hashed_images import HashedImages
-from circuitlang.plan.model import digest
+from circuitlang.engine.images.transformation import transformed
+from circuitlang.plan.model import Choice, digest
 from circuitlang.plugins.preprocess import Preprocess
 from circuitlang.plugins.progress import TrackProgress, no_progress
 
@@ -43,6 +44,7 @@ class ImageSet(HashedImages):
     batch_size: int = 16
     device: torch.device = _CPU
     track: TrackProgress = no_progress
+    transforms: tuple[Choice, ...] = ()
 
     def rgb(self, index: int) -> NDArray[np.uint8]:
         """Return one image as a person is shown it, resized and cropped, uint8 [H, W, 3]."""
@@ -56,10 +58,11 @@ class ImageSet(HashedImages):
             content = read_bytes(self.paths[index], LARGEST)
         except OSError:
             content = b""
-        if digest(content) != self.digests[index]:
+        own = digest(content)
+        if own != self.contents[index]:
             label = "what it held before is used in part of the results"
             raise InputError(Finding("E303", f"{self.paths[index].name} changed during the run", None, label))
-        return preprocessing.read(self.preprocess, content)
+        return transformed(preprocessing.read(self.preprocess, content), self.transforms, own)
 
     def batches(self, label: str) -> Iterator[Tensor]:
         """Yield the network's input [N, C, H, W], batch by batch, in the order of the set."""
@@ -82,14 +85,23 @@ class ImageSet(HashedImages):
         prepared = tuple(self.prepared[i] for i in indices) if self.prepared else ()
         return replace(super().take(indices), prepared=prepared)
 
+    def known_as(self, transforms: Sequence[Choice]) -> ImageSet:
+        """Return the images, which were transformed, as known by the hashes of their files and by the transforms."""
+        return replace(super().known_as(transforms), transforms=tuple(transforms))
+
 
 def _stack(images: Iterable[NDArray[Any]]) -> Tensor:
     """Stack images of 8 bits, of floats, or of both as floats [N, H, W, C]."""
     return torch.stack([preprocessing.as_floats(torch.from_numpy(image)) for image in images])
 
 
-def load(paths: Iterable[Path], preprocess: Preprocess, skip_unreadable: bool = False) -> tuple[ImageSet, list[str]]:
-    """Read every image once; return the set, and the problems of those that are left out.
+def load(
+    paths: Iterable[Path],
+    preprocess: Preprocess,
+    skip_unreadable: bool = False,
+    transforms: Sequence[Choice] = (),
+) -> tuple[ImageSet, list[str]]:
+    """Read every image once, and transform it; return the set, and the problems of those that are left out.
 
     Raises InputError naming all unreadable images at once, unless they are to be skipped.
     """
@@ -98,7 +110,7 @@ def load(paths: Iterable[Path], preprocess: Preprocess, skip_unreadable: bool = 
     prepared: list[NDArray[Any]] = []
     bad: list[tuple[str, str]] = []
     kept = 0
-    for path, read in _ahead(partial(_read, preprocess), paths, _threads()):
+    for path, read in _ahead(partial(_read, preprocess, transforms), paths, _threads()):
         if isinstance(read, str):
             bad.append((path.name, read))
             continue
@@ -115,7 +127,7 @@ def load(paths: Iterable[Path], preprocess: Preprocess, skip_unreadable: bool = 
     if not good:
         raise InputError(Finding("E303", "none of the images can be read", None, _by_reason(bad)))
     images = ImageSet(tuple(good), tuple(digests), preprocess, tuple(prepared) if kept <= KEEP else ())
-    return images, [f"{name}: {reason}" for name, reason in bad]
+    return images.known_as(transforms), [f"{name}: {reason}" for name, reason in bad]
 
 
 def _by_reason(bad: Sequence[tuple[str, str]]) -> str:
@@ -127,11 +139,14 @@ def _by_reason(bad: Sequence[tuple[str, str]]) -> str:
     return listing([f"{files[0]}{more[reason]}: {reason}" for reason, files in names.items()])
 
 
-def _read(preprocess: Preprocess, path: Path) -> tuple[Path, tuple[NDArray[Any], str] | str]:
+def _read(
+    preprocess: Preprocess, transforms: Sequence[Choice], path: Path
+) -> tuple[Path, tuple[NDArray[Any], str] | str]:
     """Return an image as a network takes it and the hash of its file, or what is wrong with it."""
     try:
         content = read_bytes(path, LARGEST)
-        return path, (preprocessing.read(preprocess, content), digest(content))
+        own = digest(content)
+        return path, (transformed(preprocessing.read(preprocess, content), transforms, own), own)
     except (OSError, ValueError, MemoryError) as error:
         return path, error.strerror if isinstance(error, OSError) and error.strerror else str(error)
 

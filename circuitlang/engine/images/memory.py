@@ -7,8 +7,8 @@ network takes them. A set is one or the other.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Any, TypeAlias
@@ -24,7 +24,8 @@ from circuitlang.engine.images import preprocessing
 from circuitlang.engine.images.decoding import decode
 from circuitlang.engine.images.file_patterns import not_held
 from circuitlang.engine.images.image_set import ImageSet
-from circuitlang.plan.model import MEMORY, Images, digest
+from circuitlang.engine.images.transformation import transformed
+from circuitlang.plan.model import MEMORY, Choice, Images, digest
 from circuitlang.plugins.preprocess import Preprocess
 
 # An image, or an image with a label and whatever else a data set gives, which is left out.
@@ -117,7 +118,16 @@ def memory_set(images: Images, held: Mapping[str, MemoryImages], preprocess: Pre
         whole = whole.take(kept)
     if images.limit is not None and images.limit < len(whole):
         whole = whole.take(sorted(Random(images.seed).sample(range(len(whole)), images.limit)))
-    return whole
+    return _transformed(whole, images.transformed) if images.transformed else whole
+
+
+def _transformed(images: ImageSet, transforms: Sequence[Choice]) -> ImageSet:
+    if isinstance(images.preprocess, StandardisedInput) or images.prepared[0].dtype != np.uint8:
+        label = "they are the network's inputs: transform them before, or pass images"
+        raise _unfit("tensors can't be transformed", label)
+    contents = zip(images.prepared, images.digests, strict=True)
+    prepared = tuple(transformed(image, transforms, content) for image, content in contents)
+    return replace(images, prepared=prepared).known_as(transforms)
 
 
 def _held(pattern: str, held: Mapping[str, MemoryImages]) -> MemoryImages:

@@ -47,7 +47,7 @@ def circuit_images(circuit: Circuit, sets: Mapping[str, tuple[I, list[str]]]) ->
     else:
         test, more = sets[circuit.test]
         # It is not judged by the images that it is found on.
-        test, unreadable = test.without(train.digests) or None, [*unreadable, *more]
+        test, unreadable = test.of_other_files(train) or None, [*unreadable, *more]
     contrast, contrast_test = (None, None)
     if circuit.contrast is not None:
         contrast, contrast_test = _others(circuit, circuit.contrast, sets).split(circuit.holdout, circuit.seed)

@@ -78,14 +78,19 @@ def _pictures(
     plan, asked = circuit.plan, result.summary.plan
     if plan is None or asked.images not in plan.images or (asked.test or asked.images) not in plan.images:
         return None, None, f"the plan that {name} was found by is not in the folder above it"
+
+    def read(name: str) -> ImageSet:
+        images = plan.images[name]
+        return load(find(images, circuit.base), preprocess, True, images.transformed)[0]
+
     try:
         preprocess = module.loaded().preprocess
-        train, _ = load(find(plan.images[asked.images], circuit.base), preprocess, skip_unreadable=True)
+        train = read(asked.images)
         test: ImageSet | None
         if asked.test is None:
             train, test = train.split(asked.holdout, asked.seed)
         else:
-            test, _ = load(find(plan.images[asked.test], circuit.base), preprocess, skip_unreadable=True)
+            test = read(asked.test)
     except InputError as error:
         return None, None, f"the images of {name} can't be read: {error.findings[0].message}"
     provenance = result.summary.provenance

@@ -62,7 +62,8 @@ def estimate(
     for name, images in plan.images.items():
         with collect(findings, origins, ("images", name)):
             number = len(find(images, folder))
-            sets[name] = ImageSet(name, tuple(images.include), tuple(images.excluded), images.limit, number)
+            transforms = tuple(map(str, images.transformed))
+            sets[name] = ImageSet(name, tuple(images.include), tuple(images.excluded), images.limit, number, transforms)
     circuits = [_circuit(circuit, plan, network, sets, origins, findings) for circuit in plan.circuits]
     if findings or network is None:
         raise InputError(findings)

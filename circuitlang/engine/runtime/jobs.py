@@ -308,7 +308,7 @@ def _sets(
                 paths = find(images, folder)
                 shown = options.track(iter(paths), f"reading {name}", len(paths))
                 begin = now()
-                pictures, bad = load(shown, preprocess, options.skip_unreadable)
+                pictures, bad = load(shown, preprocess, options.skip_unreadable, images.transformed)
                 remember_images(paths, str(preprocess), pictures, bad, begin)
             place = device.find(options.device)
             size = options.batch_size or device.batch_size(place)

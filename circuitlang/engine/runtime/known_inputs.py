@@ -90,7 +90,7 @@ def _sets(plan: Plan, folder: Path, model: ModelReceipt, options: Options) -> Se
         known = known_images(find(images, folder), model.prepared, options.skip_unreadable)
         if known is None:
             return None
-        sets[name] = known
+        sets[name] = known[0].known_as(images.transformed), known[1]
     return sets
 
 

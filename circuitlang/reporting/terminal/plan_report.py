@@ -73,6 +73,8 @@ def _image_set(images: ImageSet) -> Text:
         text.append(f"  {listing(images.include)}", "dim")
     if images.exclude:
         text.append(f"  except {listing(images.exclude)}", "dim")
+    for transform in images.transforms:
+        text.append(f" as {transform}", "dim")
     if images.limit is not None:
         text.append(f"  limit={images.limit}", "dim")
     return text
