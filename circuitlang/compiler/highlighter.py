@@ -10,7 +10,7 @@ from lark import Token, Tree, UnexpectedInput
 from circuitlang.compiler.grammar import parser
 
 # Styles of terminals that mean the same everywhere.
-_KINDS = {"NUMBER": "number", "STRING": "string", "PATH": "string", "SUFFIX": "name"}
+_KINDS = {"NUMBER": "number", "STRING": "string", "PATH": "string", "SUFFIX": "name", "LAYERS": "name"}
 # Styles of a name, by the rule that holds it.
 _NAMES = {"clause": "clause", "keyword": "clause", "call": "call"}
 

@@ -83,6 +83,7 @@ def rules() -> tuple[Rule, ...]:
     """Return the rules of a highlighter. At each place the first that matches counts."""
     known, tokens = keywords(), terminals()
     name, string, number, path = (tokens[terminal] for terminal in ("NAME", "STRING", "NUMBER", "PATH"))
+    layers = rf"{name}|{string}|{tokens['LAYERS']}"
     start = rf"(^|;)({_SPACE}*)"
     return (
         Rule(f"({tokens['COMMENT']})", ("comment",)),
@@ -92,8 +93,8 @@ def rules() -> tuple[Rule, ...]:
         ),
         Rule(rf"{start}({_any(known.statements)}){_END}", ("punctuation", "space", "statement")),
         Rule(rf"(=)({_SPACE}*)(preserve|split)(?={_SPACE})", ("operator", "space", "statement")),
-        Rule(rf"({name}|{string})(:)(\*)(?=[\s@;]|$)", ("layer", "punctuation", "operator")),
-        Rule(rf"({name}|{string})(?=:(?:\d|\[|{name}\())", ("layer",)),
+        Rule(rf"({layers})(:)(\*)(?=[\s@;]|$)", ("layer", "punctuation", "operator")),
+        Rule(rf"({layers})(?=:(?:\d|\[|{name}\())", ("layer",)),
         Rule(f"({string})", ("string",)),
         Rule(rf'({number})({_SPACE}*)(\*)(?={_SPACE}*[^\W\d]|{_SPACE}*")', ("number", "space", "operator")),
         Rule(f"({path})", ("string",)),

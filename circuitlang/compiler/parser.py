@@ -39,6 +39,7 @@ STATEMENTS = (
 # Names of terminals for readers.
 _ENGLISH = {
     "NAME": "a name",
+    "LAYERS": "layers such as layer3.*",
     "NUMBER": "a number",
     "STRING": "a quoted string",
     "PATH": "a path such as images/dogs/*",
@@ -341,6 +342,7 @@ def _measure(span: Span, name: syntax.Name, *parts: Any) -> syntax.Measure:
 # Nodes of rules with one word. Some are no nodes and stay tokens, which have a place.
 _WORDS: Mapping[str, Callable[[Span, Token], syntax.Node | Token]] = {
     "name": lambda span, word: syntax.Name(span, str(word)),
+    "layers": lambda span, word: syntax.Name(span, str(word)),
     "number": lambda span, word: syntax.Number(span, str(word)),
     "string": lambda span, word: syntax.String(span, str(word)[1:-1]),
     "path": lambda span, word: syntax.Path(span, str(word)),

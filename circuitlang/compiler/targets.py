@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from fnmatch import fnmatchcase
 
 from circuitlang.base.diagnostics import Finding, SpecError, did_you_mean, listing
 from circuitlang.compiler import syntax, values
@@ -54,7 +55,12 @@ def units(node: syntax.Target, scope: Scope) -> tuple[str, list[int]]:
 
 
 def _channels(node: syntax.Target, scope: Scope) -> Iterator[PlacedTarget]:
-    layer, position = _layer(node, scope), _position(node.position)
+    position = _position(node.position)
+    for layer in _layers(node, scope):
+        yield from _channels_of(node, layer, position, scope)
+
+
+def _channels_of(node: syntax.Target, layer: str, position: Position, scope: Scope) -> Iterator[PlacedTarget]:
     unit = node.unit
     if isinstance(unit, syntax.Call) and (several := _SEVERAL.get(unit.name.text)):
         units = list(
@@ -122,6 +128,25 @@ def _range(node: syntax.Range) -> range:
     return range(first, last + 1)
 
 
+def _layers(node: syntax.Target, scope: Scope) -> list[str]:
+    """The layer of a target, or those that a pattern matches: layers with kernels, in the order of the network."""
+    pattern = node.layer.text
+    if "*" not in pattern:
+        return [_layer(node, scope)]
+    known = scope.layers if scope.layers and scope.layers.modules else None
+    if known is None:
+        cure = "run `circuitlang layers MODEL` once, with the model's name, or list them"
+        raise SpecError(Finding("E114", f"which layers '{pattern}' matches isn't known yet", node.layer.span, "", cure))
+    by_path = [module.path for module in known.modules if module.layer and fnmatchcase(module.path, pattern)]
+    # `*` alone and `conv*` are of short names, which people read more easily; `layer3.*` has none.
+    matches = [name for name in known.short if fnmatchcase(name, pattern)] or by_path
+    if not matches:
+        label = f"{scope.model_name} has {listing(known.short)}"
+        cure = "`circuitlang layers MODEL` lists them, with their paths"
+        raise SpecError(Finding("E102", f"no layer matches '{pattern}'", node.layer.span, label, cure))
+    return matches
+
+
 def _layer(node: syntax.Target, scope: Scope) -> str:
     """The layer's name, where the model was looked at before one that it has; else the engine says it."""
     layer = node.layer
@@ -173,7 +198,8 @@ def _combination(feature: syntax.Feature, scope: Scope) -> PlacedTarget:
     terms: dict[int, float] = {}
     of: list[tuple[str, Position]] = []
     for term in feature.terms:
-        if not isinstance(term.of, syntax.Target) or not isinstance(term.of.unit, syntax.Number):
+        single = isinstance(term.of, syntax.Target) and "*" not in term.of.layer.text
+        if not single or not isinstance(term.of, syntax.Target) or not isinstance(term.of.unit, syntax.Number):
             message = "a combination is one of single channels"
             raise SpecError(Finding("E215", message, term.of.span, "", "as 0.7*conv5:34 - 0.3*conv5:12"))
         layer, position = _layer(term.of, scope), _position(term.of.position)

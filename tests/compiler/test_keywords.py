@@ -37,8 +37,9 @@ circuit sweep = preserve "0":[30..32]@center on pets {
     keep <= each(2%, 5%)
     criterion = each(snip, force(steps=5))
 }
-preserve conv3:* on pets train.error<=.2; split class(4) on pets into auto kernels<=9
+preserve conv3:* on pets as grey train.error<=.2; split class(4) on pets into auto kernels<=9
 expect sweep[keep=0.02].pearson >= 0.9
+preserve layer3.*:* on pets; preserve 0.7*conv*:3 on pets
 """
 KINDS = [
     "include statement", '"holdout.circuit" string', "as word", "sets name", "# of another file comment",
@@ -54,11 +55,15 @@ KINDS = [
     "criterion clause", "= operator", "each word", "( punctuation", "snip constant", ", punctuation", "force call",
     "( punctuation", "steps argument", "= operator", "5 number", ") punctuation", ") punctuation",
     "} punctuation",
-    "preserve statement", "conv3 layer", ": punctuation", "* operator", "on word", "pets name", "train.error clause",
+    "preserve statement", "conv3 layer", ": punctuation", "* operator", "on word", "pets name", "as word", "grey name",
+    "train.error clause",
     "<= operator", ".2 number", "; punctuation", "split statement", "class word", "( punctuation", "4 number",
     ") punctuation", "on word", "pets name", "into word", "auto constant", "kernels clause", "<= operator", "9 number",
     "expect statement", "sweep name", "[ punctuation", "keep clause", "= operator", "0.02 number", "] punctuation",
     ".pearson name", ">= operator", "0.9 number",
+    "preserve statement", "layer3.* layer", ": punctuation", "* operator", "on word", "pets name", "; punctuation",
+    "preserve statement", "0.7 number", "* operator", "conv* layer", ": punctuation", "3 number", "on word",
+    "pets name",
 ]  # fmt: skip
 
 
@@ -107,7 +112,7 @@ def test_keywords_are_those_of_the_grammar() -> None:
     known = keywords()
     assert {*known.statements, *known.words} == literals
     assert set(known.statements) == {name for name, entries in words().items() if entries[0].kind == "statement"}
-    assert set(terminals()) == {"COMMENT", "NAME", "NUMBER", "PATH", "STRING", "SUFFIX"}
+    assert set(terminals()) == {"COMMENT", "LAYERS", "NAME", "NUMBER", "PATH", "STRING", "SUFFIX"}
 
 
 def test_keywords_are_those_of_the_tables_and_registries() -> None:

@@ -3,14 +3,17 @@
 import re
 import string
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from circuitlang.base.diagnostics import Finding, SpecError
 from circuitlang.base.source import Source, read
+from circuitlang.compiler import compile
 from circuitlang.compiler.parser import STATEMENTS, parse
-from circuitlang.pipeline import compile_source
+from circuitlang.pipeline import compile_source, vocabulary
+from circuitlang.plan.layers import Layers, NamedModule
 from circuitlang.plan.yaml import read_plan, write_plan
 
 SPEC = """\
@@ -29,6 +32,7 @@ circuit sweep = preserve conv5:[3, 30..32] on dogs sparsity<=each(1%, 5%) criter
 circuit parts = split conv5:joint(3, 7)@(1, 2) on [dogs, images/cats/*] except images/x/* into auto {
   r2>=0.9 train.error<=0.2 refill=live }
 preserve curve on dogs kernels<=3; preserve class("dog") on dogs kernels<=3; preserve conv5:*@max on dogs kernels<=3
+preserve conv*:3 on dogs as blurred(4) as grey kernels<=3
 compare sweep[sparsity=0.01, unit=31], parts
 expect sweep[unit=3].correlation >= 0.9
 """
@@ -124,7 +128,7 @@ def test_any_damaged_spec_is_answered(data):
 
 
 def test_the_spec_that_is_damaged_is_sound():
-    assert len(compile_source(Source("x.circuit", SPEC + MORE)).plan.circuits) == 3 + 24 + 1 + 2 + 64
+    assert len(compile_source(Source("x.circuit", SPEC + MORE)).plan.circuits) == 3 + 24 + 1 + 2 + 64 + 5
     plan = compile_source(Source("x.circuit", SPEC)).plan
     assert [circuit.id for circuit in plan.circuits] == ["conv5_34-actgrad-0.1", "face", "conv1_1-actgrad-0.5"]
 
@@ -238,3 +242,41 @@ def test_a_schedule_takes_a_step_at_least(criterion, steps):
 def test_a_percentage_is_a_hundredth_however_it_is_written(written, share):
     plan = compile_source(Source("a", f"preserve conv5:34 on images/dogs/* sparsity<={written}")).plan
     assert plan.circuits[0].size.at_most == share
+
+
+def targets(text: str, model: Layers) -> list[str]:
+    words = msgspec.structs.replace(vocabulary(), layers={"torchvision.resnet18": model})
+    source = Source("a.circuit", f"model resnet18\npreserve {text} on images/dogs/* keep<=5%")
+    return [str(circuit.target) for circuit in compile.compile_source(source, words).plan.circuits]
+
+
+NAMED = Layers(
+    dict.fromkeys(("conv1", "conv2", "conv3", "stem", "layer3.0.conv1", "layer3.1", "layer3.1.conv1"), 2),
+    ("conv1", "conv2", "conv3"),
+    (
+        NamedModule("stem", "Conv2d", layer="conv1"),
+        NamedModule("layer3.0.conv1", "Conv2d", layer="conv2"),
+        NamedModule("layer3.0.relu", "ReLU"),
+        NamedModule("layer3.1.conv1", "Conv2d", layer="conv3"),
+        NamedModule("layer3.1", "Block"),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("layer3.*:1", ["layer3.0.conv1:1", "layer3.1.conv1:1"]),
+        ("*.conv1:[0, 1]", ["layer3.0.conv1:0", "layer3.0.conv1:1", "layer3.1.conv1:0", "layer3.1.conv1:1"]),
+        ('"layer*1.*":1', ["layer3.1.conv1:1"]),
+        ("*:*", [f"conv{layer}:{unit}" for layer in (1, 2, 3) for unit in (0, 1)]),
+        ("c*3:joint(0, 1)", ["conv3:joint(0, 1)"]),
+    ],
+)
+def test_layers_by_a_pattern_are_those_with_kernels(written, expected):
+    assert targets(written, NAMED) == expected
+
+
+def test_a_pattern_needs_modules_that_are_known():
+    with pytest.raises(SpecError, match=r"which layers 'layer3\.\*' matches isn't known yet"):
+        targets("layer3.*:1", msgspec.structs.replace(NAMED, modules=()))
