@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from statistics import median as middle
 
@@ -83,6 +84,28 @@ def test_a_sweep_has_its_members_by_curve_size_and_feature():
     }
     assert point.fidelity("pearson").value == 0.3
     assert (point.fidelity("pearson").low, point.fidelity("pearson").high) == (0.1, 0.5)
+
+
+def test_the_mean_over_sizes_is_the_integral_over_their_logarithm():
+    """Against the sum over many sizes between those of the curve."""
+    curve = one().curves[2]
+    places = np.log([point.size for point in curve.points])
+    values = [point.fidelity("pearson").value for point in curve.points]
+    dense = np.linspace(places[0], places[-1], 100_001)
+    assert curve.area("pearson") == pytest.approx(np.interp(dense, places, values).mean(), abs=1e-5)
+    assert replace(curve, points=curve.points[:1]).area("pearson") is None
+
+
+def test_means_stand_below_curves_of_the_same_sizes_alone():
+    sweep = one()
+    means = [f"{curve.area('pearson'):.3f}" for curve in sweep.curves]
+    (line,) = (line for line in shown(sweep_report(sweep), 140) if line.startswith("mean "))
+    assert line.split()[1:] == means
+    data = json.loads(sweep_data([sweep]))["sweeps"][0]["curves"]
+    assert [f"{curve['areas']['pearson']:.3f}" for curve in data] == means
+    shorter = replace(sweep.curves[0], points=sweep.curves[0].points[1:])
+    text = shown(sweep_report(replace(sweep, curves=(shorter, *sweep.curves[1:]))), 140)
+    assert not any(line.startswith("mean") for line in text)
 
 
 def test_what_differs_in_no_size_is_no_sweep():

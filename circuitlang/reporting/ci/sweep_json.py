@@ -23,12 +23,18 @@ def _sweep(sweep: Sweep) -> dict[str, Any]:
         "axis": sweep.axis,
         "features": list(sweep.features),
         "missing": sweep.missing,
-        "curves": [_curve(curve) for curve in sweep.curves],
+        "curves": [_curve(curve, sweep.metrics) for curve in sweep.curves],
     }
 
 
-def _curve(curve: Curve) -> dict[str, Any]:
-    return {"label": curve.label, "values": dict(curve.values), "points": [_point(point) for point in curve.points]}
+def _curve(curve: Curve, metrics: Sequence[str]) -> dict[str, Any]:
+    areas = {metric: area for metric in metrics if (area := curve.area(metric)) is not None}
+    return {
+        "label": curve.label,
+        "values": dict(curve.values),
+        "points": [_point(point) for point in curve.points],
+        "areas": {metric: round(area, 6) for metric, area in areas.items()},
+    }
 
 
 def _point(point: Point) -> dict[str, Any]:

@@ -29,6 +29,8 @@ def sweep_report(sweep: Sweep) -> RenderableType:
     where = "on held-out images" if sweep.held_out else "held out where anything was"
     title = Text.assemble((sweep.name, "bold"), (f"  {sweep.metric} {where}, by size", "dim"))
     parts: list[RenderableType] = [title, Text(_caption(sweep), "dim"), Text(), _Tables(sweep)]
+    if sweep.comparable:
+        parts.append(Text("mean: over all sizes, which count by their logarithm", "dim"))
     if sweep.missing:
         said = "one of its circuits is" if sweep.missing == 1 else f"{sweep.missing:,} of its circuits are"
         parts.append(Text(f"! {said} missing, and medians are of what is there", "yellow"))
@@ -75,6 +77,9 @@ def _table(sweep: Sweep, curves: Sequence[Curve], wide: int) -> Table:
         cells = [_cell(curve, size, sweep.metric) for curve in curves]
         baseline = f"{baselines[size]:.3f}" if size in baselines else "-"
         table.add_row(sweep.size(size), number, *cells, baseline)
+    if sweep.comparable:
+        table.add_section()
+        table.add_row("mean", "", *(f"{curve.area(sweep.metric):.3f}" for curve in curves), "", style="bold")
     return table
 
 
