@@ -38,6 +38,7 @@ class LoadedComparison:
 
     comparison: Comparison
     circuits: tuple[Result, ...]
+    folders: tuple[Path, ...] = ()
 
     @cached_property
     def iou(self) -> NDArray[np.float64]:
@@ -113,7 +114,7 @@ class LoadedComparison:
     def _result(self) -> ComparisonResult:
         from circuitlang.results.outputs import ComparisonResult
 
-        return ComparisonResult(self.comparison, self.circuits)
+        return ComparisonResult(self.comparison, self.circuits, folders=self.folders)
 
     def _repr_html_(self) -> str:
         from circuitlang.results.outputs import COMPARISON_FORMATS
@@ -149,12 +150,12 @@ def compare(paths: Sequence[Path], damaged: list[Finding] | None = None) -> Load
     if damaged is not None:
         damaged += findings
     if stored := stored_comparison(readable):
-        return LoadedComparison(stored, tuple(map(read, readable)))
+        return LoadedComparison(stored, tuple(map(read, readable)), tuple(readable))
     # It imports torch.
     from circuitlang.engine.runtime.comparisons import compare_folders
 
     comparison, results = compare_folders([_with_plan(folder) for folder in readable])
-    return LoadedComparison(comparison, tuple(results))
+    return LoadedComparison(comparison, tuple(results), tuple(readable))
 
 
 def _is_readable(folder: Path, findings: list[Finding]) -> bool:

@@ -34,7 +34,8 @@ def compare(folders: tuple[Path, ...], out: Path | None, as_json: bool) -> None:
             from circuitlang.results.outputs import ComparisonResult
             from circuitlang.results.writer import write_comparison
 
-            comparison = write_comparison(ComparisonResult(comparison, loaded.circuits), out).comparison
+            result = ComparisonResult(comparison, loaded.circuits, folders=loaded.folders)
+            comparison = write_comparison(result, out).comparison
         if as_json:
             import msgspec
 

@@ -10,6 +10,7 @@ from circuitlang.base.diagnostics import CircuitError, Finding, reason
 from circuitlang.base.source import resolved
 from circuitlang.plan.model import Plan
 from circuitlang.reporting.ci.sweep_json import sweep_data
+from circuitlang.reporting.comparison_links import link_comparisons
 from circuitlang.reporting.failed_expectations import note_failed
 from circuitlang.reporting.html.run_index import index
 from circuitlang.reporting.thumbnail import stored_thumbnail
@@ -65,8 +66,11 @@ class RunOverview(RunListener):
         self._duration = self._written - begin
 
     def note_expectations(self) -> list[CircuitError]:
-        """Put failed expectations onto the pages of circuits. Returns the errors about pages that can't be written."""
-        return note_failed(self._plan, self.results().circuits, self._folder)
+        """Put failed expectations, and links to comparisons, onto the pages of circuits. Returns the errors about pages
+        that can't be written."""
+        finished = self.results().circuits
+        failed = note_failed(self._plan, finished, self._folder)
+        return failed + link_comparisons(self._plan, finished, self._folder)
 
     def _makers(self, comparisons: Mapping[str, Comparison]) -> dict[str, Callable[[], bytes | None]]:
         """Return by file the function that makes its content, or None where there is nothing to write."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from circuitlang.base.diagnostics import Finding, InputError, listing
@@ -27,11 +28,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ComparisonResult:
-    """A comparison, the circuits that were compared, and the names of their folders where these lie beside its own."""
+    """A comparison, the circuits that were compared and, where known, their folders; `beside` has the names of these
+    where they lie beside its own."""
 
     comparison: Comparison
     circuits: Sequence[Result]
     beside: Sequence[str] = ()
+    folders: Sequence[Path] = ()
 
 
 Files = Mapping[str, bytes]

@@ -33,7 +33,8 @@ def compare_circuits(prepared: PreparedRun, circuits: Sequence[Summary], folder:
         sides.append(Side(circuit.plan.id, read(where), _Module(where), job.train, job.test))
     with arithmetic(prepared.device):
         comparison = compare(sides)
-    result = ComparisonResult(comparison, [side.result for side in sides], ids)
+    places = [folder / circuit.plan.id for circuit in circuits]
+    result = ComparisonResult(comparison, [side.result for side in sides], ids, places)
     return write_comparison(result, place, asked_formats(prepared.options.render)).comparison
 
 

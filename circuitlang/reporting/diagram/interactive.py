@@ -11,12 +11,13 @@ import jinja2
 import msgspec
 from markupsafe import Markup
 
+from circuitlang.reporting.comparison_links import PLACE as COMPARISONS
 from circuitlang.reporting.diagram import captions
 from circuitlang.reporting.diagram.figure import figure
 from circuitlang.reporting.diagram.page_data import PageData, page_data
 from circuitlang.reporting.diagram.sprites import photograph
 from circuitlang.reporting.diagram.svg import clean
-from circuitlang.reporting.thumbnail import thumbnail
+from circuitlang.reporting.thumbnail import NO_ICON, thumbnail
 from circuitlang.results.connections import DRAWN, connections
 from circuitlang.results.types import Result
 from circuitlang.results.visualised_channels import visualised_word
@@ -31,22 +32,16 @@ def interactive(result: Result) -> str:
     shown = connections(result.circuit, DRAWN, result.contributions)
     drawn = figure(result, shown)
     scenes, visualisations = result.activation_maps, result.visualisations
-    data = page_data(drawn)
-    script, style = _script(), _read("page.css")
-    channels = [(node.name, node.alias) for node in data.nodes if not node.is_image]
-    return _template().render(
+    return page(
+        page_data(drawn),
+        links=[("report.html", "report"), ("../index.html", "all circuits")],
+        compared=COMPARISONS.empty,
         icon=thumbnail(result),
         title=clean(captions.title(result)),
         notes=[
             clean(note) for note in captions.subtitle(result, shown, {column.layer for column in drawn.layout.columns})
         ],
         description=clean(captions.description(result, shown.strongest)),
-        edges=len(shown.strongest),
-        steps=1 + shown.strongest[-1].step if shown.strongest else 0,
-        measured=list(data.alone),
-        example=channels[-1][0] if channels else "",
-        names=channels,
-        sums=any(len(one.summands) > 1 for one in shown.strongest),
         scenes=[
             {"name": clean(name), "source": photograph(picture)}
             for name, picture in zip(scenes.names, scenes.pictures, strict=True)
@@ -55,7 +50,31 @@ def interactive(result: Result) -> str:
         else [],
         vision=visualisations is not None,
         visualised=visualised_word(result),
-        data=Markup(_json(data)),
+    )
+
+
+def page(data: PageData, **values: object) -> str:
+    """Render a page from its data and the words of its template."""
+    script, style = _script(), _read("page.css")
+    channels = [(node.name, node.alias) for node in data.nodes if not node.is_image]
+    defaults = {
+        "compared": "",
+        "owners": {},
+        "labels": "{}",
+        "icon": NO_ICON,
+        "scenes": [],
+        "vision": False,
+        "visualised": "none",
+    }
+    return _template().render(
+        **{**defaults, **values},
+        edges=len(data.edges),
+        steps=1 + data.edges[-1].step if data.edges else 0,
+        measured=list(data.alone),
+        example=channels[-1][0] if channels else "",
+        names=channels,
+        sums=any(edge.sum for edge in data.edges),
+        data=Markup(inert_json(data)),
         script=Markup(script),
         style=Markup(style),
         script_hash=_hash(script),
@@ -63,7 +82,8 @@ def interactive(result: Result) -> str:
     )
 
 
-def _json(data: PageData) -> str:
+def inert_json(data: object) -> str:
+    """Return data as JSON for an element of a page."""
     text = msgspec.json.encode(data).decode()
     # So that no name can end the element that the data is in, or begin another.
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from xml.etree.ElementTree import Element
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from circuitlang.plan.labels import Labels
 from circuitlang.reporting.diagram.captions import percent
 from circuitlang.reporting.diagram.figure import (
     FAINT,
@@ -52,24 +53,79 @@ class _Owned(Connection):
         return {FIRST: 1, SECOND: -1, BOTH: 0}[self.owner]
 
 
+@dataclass(frozen=True)
+class Overlay:
+    """Two circuits as one: the drawing, its edges by owner, and its words.
+
+    `owners` are those of the kernels, by layer, `labels` those of either circuit.
+    """
+
+    figure: Figure
+    owned: Sequence[_Owned]
+    owners: Sequence[NDArray[np.int64]]
+    names: Sequence[str]
+    title: str
+    notes: Sequence[str]
+    labels: Sequence[Labels | None]
+
+    @property
+    def description(self) -> str:
+        """The drawing in words, for screen readers."""
+        about = f"Two circuits overlaid, {self.title}: layers from the image on the left to the features on the right."
+        return f"{about} {self.notes[0]}"
+
+    @property
+    def words(self) -> Mapping[int, str]:
+        """Words for what both have, and for what either has alone."""
+        return {BOTH: "in both", FIRST: f"only in {self.names[0]}", SECOND: f"only in {self.names[1]}"}
+
+    @cached_property
+    def rims(self) -> Mapping[Channel, int]:
+        """The owner of each channel: who has an edge to it or from it."""
+        rims: dict[Channel, int] = {}
+        for one in self.owned:
+            for end in (one.source, one.target):
+                rims[end] = rims.get(end, 0) | one.owner
+        return rims
+
+    def counts(self, channel: Channel) -> Mapping[int, int]:
+        """Count the kernels of a channel by owner."""
+        layer, unit = channel
+        mine = self.figure.result.circuit.kernels[layer].target == unit
+        return Counter(self.owners[layer][mine].tolist())
+
+
+def merge(comparison: Comparison, pair: Pair, first: Result, second: Result) -> Overlay:
+    """Merge the effective kernels of two circuits into one drawing, of the 2,000 edges whose paths carry most."""
+    # Others of the comparison may have more layers.
+    theirs = {layer.path for result in (first, second) for layer in result.summary.layers}
+    whole, owners = _merge([path for path in comparison.layers if path in theirs], first, second)
+    shown = connections(whole.circuit, DRAWN)
+    members = [comparison.members[index].name for index in (pair.first, pair.second)]
+    return Overlay(
+        figure=_figure(whole, shown, owners, pair),
+        owned=[_owned(one, owners) for one in shown.strongest],
+        owners=owners,
+        names=[shorten(name, 34) for name in members],
+        title=" and ".join(shorten(name, 34) for name in members),
+        notes=[_claim(comparison, pair), *_drawn(shown, owners)],
+        labels=[result.summary.labels for result in (first, second)],
+    )
+
+
 def overlay(comparison: Comparison, pair: Pair, first: Result, second: Result) -> bytes:
     """Draw the effective kernels of two circuits as one self-contained SVG.
 
     The wider an edge, the more influence flows along it, by scores as shares of the highest of their own circuit. Of
     more than 2,000 edges those are drawn whose paths carry most.
     """
-    # Others of the comparison may have more layers.
-    theirs = {layer.path for result in (first, second) for layer in result.summary.layers}
-    whole, owners = _merge([path for path in comparison.layers if path in theirs], first, second)
-    shown = connections(whole.circuit, DRAWN)
-    owned = [_owned(one, owners) for one in shown.strongest]
-    drawn = _figure(whole, replace(shown, strongest=list(owned)), owners, pair)
-    names = [f"{letter(index)} {shorten(comparison.members[index].name, 34)}" for index in (pair.first, pair.second)]
-    title = " and ".join(shorten(comparison.members[index].name, 34) for index in (pair.first, pair.second))
-    notes = [_claim(comparison, pair), *_drawn(shown, owners)]
-    description = f"Two circuits overlaid, {title}: layers from the image on the left to the features on the right."
+    both = merge(comparison, pair, first, second)
+    # Lines of different owners are kept apart.
+    owned = replace(both.figure.connections, strongest=list(both.owned))
+    drawn = _figure(both.figure.result, owned, both.owners, pair)
+    names = [f"{letter(index)} {name}" for index, name in zip((pair.first, pair.second), both.names, strict=True)]
     legend = partial(_add_legend, names=names)
-    return sheet(drawn, title, notes, f"{description} {notes[0]}", legend, _style(names, owned, owners))
+    return sheet(drawn, both.title, both.notes, both.description, legend, _style(names, both))
 
 
 def _merge(order: Sequence[str], first: Result, second: Result) -> tuple[Result, list[NDArray[np.int64]]]:
@@ -159,22 +215,18 @@ def _figure(result: Result, connections: Connections, owners: Sequence[NDArray[n
     return Figure(result, connections, arrange(connections.strongest, targets(result), widths), headings)
 
 
-def _style(names: Sequence[str], owned: Sequence[_Owned], owners: Sequence[NDArray[np.int64]]) -> Style:
+def _style(names: Sequence[str], both: Overlay) -> Style:
     """Edges and rims in the colours of those who have them."""
     whose = {FIRST: f"only in {names[0]}", SECOND: f"only in {names[1]}", BOTH: "in both"}
-    rims: dict[Channel, int] = {}
-    for one in owned:
-        for end in (one.source, one.target):
-            rims[end] = rims.get(end, 0) | one.owner
 
     def edge(one: Connection) -> Look:
         owner = one.owner if isinstance(one, _Owned) else BOTH
-        counts = Counter(owners[one.target[0]][list(one.members)].tolist())
+        counts = Counter(both.owners[one.target[0]][list(one.members)].tolist())
         note = whose[owner] if len(counts) == 1 else ", ".join(f"{counts[count]:,} {whose[count]}" for count in counts)
         return Look(_WORDS[owner], COLOURS[owner], _DASHES[owner], note, _LEAST[owner])
 
     def rim(channel: Channel) -> tuple[str, float]:
-        owner = rims.get(channel, BOTH)
+        owner = both.rims.get(channel, BOTH)
         return COLOURS[owner], 1.0 if owner == BOTH else 2.0
 
     return Style(edge, rim)
@@ -222,9 +274,16 @@ def _add_legend(parent: Element, names: Sequence[str]) -> None:
 
 def overlays(comparison: Comparison, circuits: Sequence[Result]) -> dict[str, bytes]:
     """Draw the pairs that a report shows, by file name: the first circuit with each of the next."""
+    return {
+        name: overlay(comparison, pair, circuits[pair.first], circuits[pair.second])
+        for name, pair in diagram_names(comparison, "svg").items()
+    }
+
+
+def diagram_names(comparison: Comparison, ending: str) -> dict[str, Pair]:
+    """Return the pairs that have a diagram, by the names of their files."""
     several = len(comparison.members) > 2
-    drawings = {}
-    for pair in columns(comparison):
-        name = f"diagram-{letter(pair.first)}-{letter(pair.second)}.svg" if several else "diagram.svg"
-        drawings[name] = overlay(comparison, pair, circuits[pair.first], circuits[pair.second])
-    return drawings
+    return {
+        f"diagram-{letter(pair.first)}-{letter(pair.second)}.{ending}" if several else f"diagram.{ending}": pair
+        for pair in columns(comparison)
+    }

@@ -34,7 +34,8 @@ class Layer(msgspec.Struct, frozen=True):
 class Node(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     """A channel, its texts, and its images as data URIs.
 
-    `alias` is its name by the layer's path, `peak` the value that full colour in its maps stands for.
+    `alias` is its name by the layer's path, `peak` the value that full colour in its maps stands for. Of two circuits,
+    `owner` is the one that has it.
     """
 
     name: str
@@ -50,10 +51,12 @@ class Node(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     scale: str = ""
     peak: float = 0.0
     vision: str = ""
+    owner: str = ""
 
 
 class Edge(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A connection between nodes by number; `shown` counts the kernels of all connections up to it."""
+    """A connection between nodes by number; `shown` counts the kernels of all connections up to it. Of two circuits,
+    `owner` is the one that has it."""
 
     from_: int = msgspec.field(name="from")
     to: int
@@ -70,6 +73,7 @@ class Edge(msgspec.Struct, frozen=True, omit_defaults=True):
     sum: bool = False
     dashed: bool = False
     by_image: str = msgspec.field(default="", name="byImage")
+    owner: str = ""
 
 
 class Scenes(msgspec.Struct, frozen=True):

@@ -69,7 +69,7 @@ def page(result: Result) -> dict[str, bytes]:
         "where": circuit_sentences.where(summary),
         "images": circuit_sentences.images(summary),
         "contrast": circuit_sentences.contrast(summary),
-        "expectations": failed_expectations.PLACE,
+        "expectations": failed_expectations.PLACE.empty,
         "notes": circuit_sentences.notes(summary),
         "verdict": verdict_sentences.title(summary),
         "good": verdict(summary) == "preserved",

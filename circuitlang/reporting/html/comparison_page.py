@@ -6,7 +6,7 @@ import msgspec
 from markupsafe import Markup
 
 from circuitlang.reporting.diagram import figure
-from circuitlang.reporting.diagram.overlay import overlays
+from circuitlang.reporting.diagram.overlay import diagram_names, overlays
 from circuitlang.reporting.html.pages import render
 from circuitlang.reporting.terminal import comparison_report
 from circuitlang.results.comparison import FILE, letter
@@ -33,6 +33,7 @@ def comparison_page(result: ComparisonResult) -> bytes:
         recolour=_RECOLOUR,
         beside=result.beside,
         chance=comparison_report.chance(comparison),
+        explore=list(diagram_names(comparison, "html")),
         files=[FILE, "report.txt", *drawings],
     )
 

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from circuitlang.plan.clauses import PRESERVE
 from circuitlang.plan.labels import Labels
 from circuitlang.plan.model import Circuit, Plan
+from circuitlang.reporting.diagram.overlay import diagram_names
 from circuitlang.reporting.html.circuit_table import STEP, circuit_table
 from circuitlang.reporting.html.pages import render
 from circuitlang.reporting.terminal.comparison_report import claims, title
@@ -50,6 +51,7 @@ class _Compared:
     title: str
     claims: Sequence[str]
     page: bool
+    diagrams: Sequence[str]
 
 
 def index(
@@ -93,7 +95,13 @@ def index(
         held_out=all(summary.test for summary in summaries),
         sweeps=[_draw(sweep) for sweep in sweeps(plan.circuits, finished)],
         comparisons=[
-            _Compared(folder, title(comparison), claims(comparison), comparison.has("page"))
+            _Compared(
+                folder,
+                title(comparison),
+                claims(comparison),
+                comparison.has("page"),
+                list(diagram_names(comparison, "html")) if comparison.has("diagram_html") else [],
+            )
             for folder, comparison in (compared or {}).items()
         ],
     )

@@ -29,7 +29,7 @@ from circuitlang.reporting.diagram.overlay import COLOURS
 from circuitlang.reporting.terminal.comparison_report import claims, render
 from circuitlang.results.comparison import Comparison, letter
 from circuitlang.results.comparison_folders import folder_names, read_comparison
-from circuitlang.results.manifest import SUMS
+from circuitlang.results.manifest import SUMS, damage
 from circuitlang.results.run_listener import OutcomeList
 from tests.conftest import draw_pictures
 
@@ -122,7 +122,8 @@ def test_more_than_two_make_a_matrix(runs: Path):
     comparison = read_comparison(place)
     assert [(each.first, each.second) for each in comparison.pairs] == [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
     assert sorted(path.name for path in place.iterdir()) == [
-        SUMS, "comparison.json", "diagram-A-B.svg", "diagram-A-C.svg", "diagram-A-D.svg", "report.html", "report.txt",
+        SUMS, "comparison.json", "diagram-A-B.html", "diagram-A-B.svg", "diagram-A-C.html", "diagram-A-C.svg",
+        "diagram-A-D.html", "diagram-A-D.svg", "report.html", "report.txt",
     ]  # fmt: skip
     # What single weights share with whole kernels is counted in kernels.
     assert comparison.noun == "kernel"
@@ -400,3 +401,15 @@ def test_folders_have_names_of_their_own():
 
 def test_letters():
     assert [letter(number) for number in (0, 25, 26, 51, 52)] == ["A", "Z", "AA", "AZ", "BA"]
+
+
+def test_diagrams_lead_to_the_comparisons_that_they_are_in(runs: Path):
+    links = (runs / "small" / "diagram.html").read_text().partition("</nav>")[0]
+    assert '<a href="../compare-face-small/diagram.html">beside face</a>' in links
+    links = (runs / "face" / "diagram.html").read_text().partition("</nav>")[0]
+    assert links.count("beside") >= 6
+    assert '<a href="../compare-face-single-fitted-early/diagram-A-D.html">beside early</a>' in links
+    assert "beside" not in (runs / "early" / "diagram.html").read_text().partition("</nav>")[0].replace(
+        "beside face", ""
+    )
+    assert not damage(runs / "small")

@@ -122,7 +122,9 @@ def test_compared_circuits_have_their_modules_at_any_rendering(folder: Path, job
     comparison = folder / "compare-one-two"
     assert names(comparison) == {"comparison.json", "SHA256SUMS"}
     run(COMPARED)
-    assert names(comparison) == {"comparison.json", "SHA256SUMS", "diagram.svg", "report.txt", "report.html"}
+    drawn = {"diagram.svg", "diagram.html"}
+    assert names(comparison) == {"comparison.json", "SHA256SUMS", *drawn, "report.txt", "report.html"}
+    assert all(path.exists() for page in ("diagram", "report") for path in links(comparison / f"{page}.html"))
 
 
 def test_a_split_has_the_files_of_its_rendering(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

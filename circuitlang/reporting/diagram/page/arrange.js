@@ -54,7 +54,7 @@ function ordered(shown, layers, at) {
   for (const column of order) column.forEach((slot, index) => (slot.start = (index + 0.5) / column.length));
   const lanes = new Map();
   const slotOf = (column, edge) => {
-    const key = `${column}/${edge.source.index}/${edge.sign}`;
+    const key = `${column}/${edge.source.index}/${kindOf(edge)}`;
     if (!lanes.has(key)) {
       const slot = { column, node: null, left: new Map(), right: new Map(), start: edge.source.slot.start };
       lanes.set(key, slot);
@@ -209,7 +209,7 @@ function routes(columns, at) {
   const out = offsets(drawn, "source", "target"), into = offsets(drawn, "target", "source");
   for (const edge of drawn) {
     const { source, target } = edge, first = columns[at.get(source.layer)], last = columns[at.get(target.layer)];
-    const from = source.y + out(source, edge.sign), to = target.y + into(target, edge.sign);
+    const from = source.y + out(source, kindOf(edge)), to = target.y + into(target, kindOf(edge));
     const pieces = [[source.x + source.size / 2, from, first.right, from]];
     const forward = first.left < last.left;
     for (const slot of edge.lanes) {
@@ -226,7 +226,7 @@ function offsets(drawn, near, far) {
   for (const edge of drawn) {
     if (!ends.has(edge[near])) ends.set(edge[near], new Map());
     const signs = ends.get(edge[near]);
-    signs.set(edge.sign, [...(signs.get(edge.sign) || []), edge[far].y]);
+    signs.set(kindOf(edge), [...(signs.get(kindOf(edge)) || []), edge[far].y]);
   }
   const offset = new Map();
   for (const [node, signs] of ends) {

@@ -8,11 +8,13 @@ const mix = (share, from, to) => from.map((value, index) => Math.round(value + (
 const SCREEN = {
   ink: "var(--ink)", faint: "var(--faint)", line: "var(--line)", disc: "var(--disc)", paper: "none",
   excitatory: "var(--excite)", inhibitory: "var(--inhibit)", neutral: "var(--neutral)",
+  both: "var(--ink)", first: "var(--first)", second: "var(--second)",
   weight: (value) => `color-mix(in oklab, var(${value > 0 ? "--excite" : "--inhibit"}) ${Math.round(100 * Math.abs(value))}%, var(--zero))`,
 };
 const PAPER = {
   ink: "#1b1f24", faint: "#586273", line: "#ccd2da", disc: "#e9edf2", paper: "#ffffff",
   excitatory: "#d95f0e", inhibitory: "#2166ac", neutral: "#8b929c",
+  both: "#1b1f24", first: "#d08a00", second: "#2a7fc1",
   weight: (value) => `rgb(${mix(Math.abs(value), [241, 241, 239], value > 0 ? [217, 95, 14] : [33, 102, 172]).join(",")})`,
 };
 
@@ -63,7 +65,8 @@ function explain(node, paint) {
     label(shortened(edge.target.called, 11), x, y + 37, 7, paint.ink);
     label(`${percent(shareOf(edge))} of it`, x, y + 46, 7, paint.faint);
   });
-  label("orange excites, blue inhibits; each kernel in its own scale", LEFT, tall - 4, 7, paint.faint);
+  const legend = byId("owners") ? "kernels: orange above zero, blue below, each in its own scale" : "orange excites, blue inhibits; each kernel in its own scale";
+  label(legend, LEFT, tall - 4, 7, paint.faint);
   return svg;
 }
 
@@ -97,7 +100,7 @@ function kernelAt(edge, paint, x, y, size) {
 function thread(svg, paint, edge, [x, y], [end, level]) {
   const bend = (end - x) / 2, width = 0.6 + 2.4 * Math.sqrt(shareOf(edge));
   const d = `M${x} ${y}C${x + bend} ${y} ${end - bend} ${level} ${end} ${level}`;
-  svg.append(draw("path", { d, fill: "none", stroke: paint[edge.sign], "stroke-width": width.toFixed(2), "stroke-opacity": 0.85 }));
+  svg.append(draw("path", { d, fill: "none", stroke: paint[kindOf(edge)], "stroke-width": width.toFixed(2), "stroke-opacity": 0.85 }));
 }
 
 /** Show the chosen channel in the panel, or close it. */

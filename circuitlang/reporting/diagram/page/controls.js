@@ -27,6 +27,7 @@ function show() {
   if (byId("depth")) byId("depth").value = state.depth;
   if (byId("passing")) byId("passing").checked = state.passing;
   if (byId("common")) byId("common").checked = state.common;
+  for (const input of document.querySelectorAll("#owners input")) input.checked = state.owners.has(input.value);
   for (const name of ["image", "view", "inside"]) {
     for (const input of document.querySelectorAll(`input[name="${name}"]`)) input.checked = input.value === String(state[name]);
   }
@@ -144,6 +145,14 @@ on("depth", "change", (event) => {
   render();
   remember();
 });
+for (const input of document.querySelectorAll("#owners input")) {
+  input.addEventListener("change", () => {
+    if (!state.owners.delete(input.value)) state.owners.add(input.value);
+    zoomed = false;
+    render();
+    remember();
+  });
+}
 on("passing", "change", (event) => {
   state.passing = event.target.checked;
   if (!state.passing) state.folded.clear();

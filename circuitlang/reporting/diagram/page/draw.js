@@ -19,14 +19,14 @@ function unmount(one) {
 
 function mountEdge(edge) {
   const source = edge.source || edge.from, target = edge.target || edge.to;
-  edge.element = draw("path", { class: `circuit-edge ${edge.sign}`, tabindex: -1 });
+  edge.element = draw("path", { class: `circuit-edge ${kindOf(edge)}`, tabindex: -1 });
   Object.assign(edge.element.dataset, { from: source.name, to: target.name });
   layers.edges.append(edge.element);
   of.set(edge.element, edge);
 }
 
 function mountNode(node) {
-  const kind = `circuit-node${node.isTarget ? " circuit-target" : ""}${node.members ? " circuit-group" : ""}`;
+  const kind = `circuit-node${node.isTarget ? " circuit-target" : ""}${node.members ? " circuit-group" : ""}${node.owner ? ` ${node.owner}` : ""}`;
   node.element = draw("g", { class: kind, tabindex: -1, role: "button", "aria-pressed": "false" });
   node.element.dataset.channel = node.name;
   node.inside = draw("g", {});
@@ -80,6 +80,8 @@ function hide(node) {
   put(node);
 }
 
+const DASHES = { shortcut: [6, 3], first: [7, 3], second: [0.6, 2.4] };
+
 /** Draw edges as wide as their influence says, in all images or in the chosen one. */
 function ink() {
   // In a drawing that is small when it is fitted, lines are still seen.
@@ -88,7 +90,8 @@ function ink() {
     const [thin, opacity] = pen(influenceOf(edge)), width = thin * grown;
     edge.element.setAttribute("stroke-width", round(width));
     edge.element.setAttribute("stroke-opacity", opacity.toFixed(2));
-    if (edge.dashed) edge.element.setAttribute("stroke-dasharray", `${round(6 + width)} ${round(3 + width)}`);
+    const dashes = DASHES[edge.owner] || (edge.dashed && !edge.owner ? DASHES.shortcut : null);
+    if (dashes) edge.element.setAttribute("stroke-dasharray", dashes.map((dash) => round(dash + width)).join(" "));
   }
 }
 
@@ -192,7 +195,7 @@ function drawLabels() {
 /** The number of a target and its label, or as much of them as is not cut off. */
 function aimed(node, label, size) {
   const x = camera.x + node.x * camera.scale, room = 2 * Math.min(x, stage.clientWidth - x) / (0.62 * size);
-  return [`${node.number} ${label}`, label].find((text) => text.length <= room) || node.number;
+  return (node.alone && [`${node.number} ${label}`, label].find((text) => text.length <= room)) || node.number;
 }
 
 /** The names of layers above their columns, which stay in sight: in two rows where one is too narrow, and those that

@@ -154,6 +154,7 @@ function bundle(parts, source, target) {
   const signed = sum(parts, (one) => (one.sign === "inhibitory" ? -1 : 1) * one.influence);
   edge.sign = signed < 0 ? "inhibitory" : "excitatory";
   edge.text = [`influence ${percent(edge.influence)}, ${percent(edge.share)} of what ${target.called} reads`, `${count(parts.length, "edge")}, ${count(edge.kernels, "kernel")}; shown is the strongest, ${strongest.from.called} → ${strongest.to.called}`];
+  if (edge.owner && parts.some((one) => one.owner !== edge.owner)) edge.owner = "both";
   for (const one of parts) one.stands = edge;
   return edge;
 }

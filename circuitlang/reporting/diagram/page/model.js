@@ -25,9 +25,12 @@ for (const edge of base.edges) {
 const until = base.edges.reduce((ends, edge, index) => ((ends[edge.step] = index + 1), ends), []);
 const { opening } = data;
 
+const OWNERS = ["both", "first", "second"];
 const state = {
   step: opening, depth: 0, image: -1, view: "crop", inside: 1, chosen: null, query: "", via: null,
   folded: new Set(), passing: false, common: false, opened: new Set(),
+  // Of two circuits: the edges that are drawn, by who has them.
+  owners: new Set(OWNERS),
 };
 
 // In the chosen image, where one is chosen and contributions are known.
@@ -40,10 +43,10 @@ function select() {
   const level = state.depth ? levels() : null;
   for (const node of nodes) node.drawn = node.isTarget;
   for (const edge of edges) {
-    edge.drawn = edge.step < state.step && (!level || (level.has(edge.target) && level.get(edge.target) < state.depth));
+    edge.drawn = edge.step < state.step && (!edge.owner || state.owners.has(edge.owner)) && (!level || (level.has(edge.target) && level.get(edge.target) < state.depth));
     if (edge.drawn) edge.source.drawn = edge.target.drawn = true;
   }
-  for (const edge of base.edges) if (edge.stands !== edge) edge.drawn = edge.step < state.step && edge.stands.drawn;
+  for (const edge of base.edges) if (edge.stands !== edge) edge.drawn = edge.step < state.step && edge.stands.drawn && (!edge.owner || state.owners.has(edge.owner));
 }
 
 /** The number of drawn edges from each node to the target. */
@@ -58,6 +61,8 @@ function levels() {
 }
 
 const visible = (edge) => edge.drawn;
+// What sets lines apart in colour: the sign or, of two circuits, who has them.
+const kindOf = (edge) => edge.owner || edge.sign;
 
 /** The part of the influence that flows along drawn edges to where they begin. */
 function carried() {
@@ -85,7 +90,7 @@ function carried() {
 
 /** The kernels in drawn edges; edges that read a sum share theirs. */
 function kernels() {
-  if (!state.depth) return state.step ? base.edges[until[state.step - 1] - 1].shown : 0;
+  if (!state.depth && state.owners.size === OWNERS.length) return state.step ? base.edges[until[state.step - 1] - 1].shown : 0;
   return base.edges.filter(visible).reduce((sum, edge) => sum + edge.kernels, 0);
 }
 

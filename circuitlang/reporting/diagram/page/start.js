@@ -13,6 +13,7 @@ function remember() {
     if (state.common) words.set("scale", "layer");
     if (state.step !== opening) words.set("paths", state.step);
     if (state.depth) words.set("depth", state.depth);
+    if (state.owners.size < OWNERS.length) words.set("edges", [...state.owners].join(","));
     if (state.passing) words.set("fold", "passing");
     else if (state.folded.size) words.set("fold", [...state.folded].map((layer) => data.layers[layer].name).join(","));
     for (const name of state.opened) if (names.groups.has(name)) words.append("open", name);
@@ -37,6 +38,8 @@ function recall() {
   state.view = words.get("view") === "vision" && byId("views") ? "vision" : "crop";
   state.inside = words.get("in") === "network" ? 0 : 1;
   state.common = words.get("scale") === "layer";
+  const owners = (words.get("edges") || "").split(",").filter((owner) => OWNERS.includes(owner));
+  state.owners = new Set(words.has("edges") ? owners : OWNERS);
   state.passing = words.get("fold") === "passing";
   const folded = (words.get("fold") || "").split(",");
   state.folded = new Set(data.layers.flatMap((layer, index) => (folded.includes(layer.name) ? [index] : [])));
