@@ -25,7 +25,8 @@ from circuitlang.engine.models.layer_index import LayerIndex
 from circuitlang.plan.compiled import CompiledPlan
 from circuitlang.plan.layers import has_own_shapes
 from circuitlang.plan.model import Images
-from circuitlang.plugins.protocols import ABLATIONS, CRITERIA, METRICS, MODELS, TRANSFORMS
+from circuitlang.plugins.protocols import ABLATIONS, CRITERIA, METRICS, MODELS
+from circuitlang.plugins.transforms import TRANSFORMS
 
 if TYPE_CHECKING:
     from circuitlang.engine.runtime.jobs import PreparedRun

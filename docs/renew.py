@@ -33,8 +33,9 @@ from rich.console import Console
 from circuitlang import pipeline
 from circuitlang.base.diagnostics import CircuitError
 from circuitlang.base.source import Source
-from circuitlang.plugins.protocols import ABLATIONS, CRITERIA, METRICS, MODELS, TRANSFORMS
+from circuitlang.plugins.protocols import ABLATIONS, CRITERIA, METRICS, MODELS
 from circuitlang.plugins.registry import Declaration
+from circuitlang.plugins.transforms import TRANSFORMS
 from circuitlang.reporting.diagnostics import render
 from circuitlang.results.outputs import FORMATS
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from circuitlang.cli.console import exit_on_findings, print_hint, print_listing
-from circuitlang.plugins.protocols import ABLATIONS, CRITERIA, METRICS, TRANSFORMS
+from circuitlang.plugins.protocols import ABLATIONS, CRITERIA, METRICS
+from circuitlang.plugins.transforms import TRANSFORMS
 from circuitlang.reporting.terminal.tables import extensions
 
 

@@ -16,8 +16,9 @@ from circuitlang.cli import completion
 from circuitlang.cli.console import exit_on_findings, stdout
 from circuitlang.compiler.clauses import ALIASES
 from circuitlang.compiler.words import Word, words
-from circuitlang.plugins.protocols import ABLATIONS, CRITERIA, METRICS, MODELS, TRANSFORMS
+from circuitlang.plugins.protocols import ABLATIONS, CRITERIA, METRICS, MODELS
 from circuitlang.plugins.registry import Declaration
+from circuitlang.plugins.transforms import TRANSFORMS
 from circuitlang.reporting.terminal.tables import Listing
 from circuitlang.results.outputs import COMPARISON_FORMATS, EXPORTS, FORMATS, SPLIT_FORMATS
 

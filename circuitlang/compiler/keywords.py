@@ -15,8 +15,9 @@ from circuitlang.compiler.clauses import ALIASES
 from circuitlang.compiler.grammar import grammar_file
 from circuitlang.compiler.words import words
 from circuitlang.plan.clauses import IMAGES, PRESERVE
-from circuitlang.plugins.protocols import ABLATIONS, CRITERIA, METRICS, TRANSFORMS
+from circuitlang.plugins.protocols import ABLATIONS, CRITERIA, METRICS
 from circuitlang.plugins.registry import Declaration
+from circuitlang.plugins.transforms import TRANSFORMS
 
 Kind = Literal[
     "argument", "call", "clause", "comment", "constant", "definition", "layer", "name", "number", "operator",

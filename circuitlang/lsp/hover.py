@@ -21,8 +21,9 @@ from circuitlang.lsp.tree import nodes_at
 from circuitlang.pipeline import vocabulary
 from circuitlang.plan.layers import NamedModule
 from circuitlang.plan.model import Circuit, Images
-from circuitlang.plugins.protocols import ABLATIONS, CRITERIA, METRICS, MODELS, TRANSFORMS
+from circuitlang.plugins.protocols import ABLATIONS, CRITERIA, METRICS, MODELS
 from circuitlang.plugins.registry import Declaration
+from circuitlang.plugins.transforms import TRANSFORMS
 
 _REGISTRIES = (CRITERIA, ABLATIONS, METRICS, TRANSFORMS, MODELS)
 _WORD = re.compile(r"[^\W\d]\w*")

@@ -1,1 +1,1 @@
-"""Extensions by name, and the protocols of criteria, ablations, metrics and model sources."""
+"""Extensions by name, and the protocols of criteria, ablations, metrics, transforms and model sources."""

@@ -24,13 +24,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Concatenate, Literal, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, Protocol, TypeVar
 
 from circuitlang.plugins.registry import Registry, Value
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from torch import Generator, Tensor
 
     from circuitlang.plugins.loaded_model import LoadedModel, PathResolver
@@ -47,9 +45,6 @@ if TYPE_CHECKING:
     Metric = Callable[["Moments"], Tensor]
     # A transformation of responses, float64 [images, positions], before their moments are taken, such as their ranks.
     Preparation = Callable[[Tensor], Tensor]
-    # A transform of an image [H, W, C], whose values are 0 to 1 unless the network takes others, with a generator that
-    # follows from the image's content. Values beyond 0 and 1 are cut off.
-    Transform = Callable[Concatenate["Pixels", np.random.Generator, ...], "Pixels"]
     # Builds the network of a name with arguments. Under `torch.device("meta")` only shapes are needed. Raises
     # InputError if the network can't be built.
     ModelSource = Callable[[str, Mapping[str, Any], "PathResolver"], "LoadedModel"]
@@ -65,12 +60,9 @@ if TYPE_CHECKING:
     A = TypeVar("A", bound=Ablation)
     M = TypeVar("M", bound=Metric)
     S = TypeVar("S", bound=ModelSource)
-    F = TypeVar("F", bound=Transform)
 
 T = TypeVar("T")
 
-# An image [H, W, C].
-Pixels: TypeAlias = "NDArray[np.float32]"
 # Values by the path of a layer's module: float64 scores, a boolean mask or an edit of its kernels [out, in / groups].
 Scores = Mapping[str, "Tensor"]
 Masks = Mapping[str, "Tensor"]
@@ -79,11 +71,9 @@ Edits = Mapping[str, "Edit"]
 
 # The ways in which a criterion takes account of images that a circuit is contrasted with; see `schedule`.
 Contrast = Literal["sums", "bases", "own", ""]
-# Types of parameters: the name of a registered criterion, a whole number from 1, a number above 0, and one up to 1.
+# Types of parameters: the name of a registered criterion, and a whole number from 1.
 CriterionName = str
 Count = int
-Positive = float
-Share = float
 
 
 @dataclass(frozen=True)
@@ -303,9 +293,6 @@ CRITERIA: Registry[Criterion | Schedule] = Registry(
 )
 ABLATIONS: Registry[Ablation] = Registry("ablation", "circuitlang.engine.circuits.ablations", "circuitlang.ablations")
 METRICS: Registry[MetricEntry] = Registry("metric", "circuitlang.engine.evaluation.metrics", "circuitlang.metrics")
-TRANSFORMS: Registry[Transform] = Registry(
-    "transform", "circuitlang.engine.images.transforms", "circuitlang.transforms"
-)
 MODELS: Registry[ModelSource] = Registry("model source", "circuitlang.engine.models.sources", "circuitlang.models")
 
 
@@ -381,12 +368,6 @@ def complete(name: str, parameters: Mapping[str, Value]) -> dict[str, Value]:
 def ablation(function: A) -> A:
     """Register an ablation."""
     ABLATIONS.add(function.__name__, function.__module__, function)
-    return function
-
-
-def transform(function: F) -> F:
-    """Register a transform of images."""
-    TRANSFORMS.add(function.__name__, function.__module__, function)
     return function
 
 

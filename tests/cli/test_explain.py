@@ -17,7 +17,8 @@ from circuitlang.base.error_codes import codes, page
 from circuitlang.base.source import Source, Span
 from circuitlang.cli.main import main
 from circuitlang.pipeline import compile_source
-from circuitlang.plugins.protocols import ABLATIONS, CRITERIA, METRICS, MODELS, TRANSFORMS
+from circuitlang.plugins.protocols import ABLATIONS, CRITERIA, METRICS, MODELS
+from circuitlang.plugins.transforms import TRANSFORMS
 from circuitlang.reporting.diagnostics import MACHINE, render
 from circuitlang.results.outputs import FORMATS
 from tests.conftest import ROOT

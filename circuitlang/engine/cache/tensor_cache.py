@@ -21,7 +21,8 @@ from circuitlang.base.atomic_files import write_atomically
 from circuitlang.base.checksummed import BLANK, intact, report, seal
 from circuitlang.engine.cache.cache_files import ENDING, clear, folder, held, responses_folder, shrink
 from circuitlang.plan.model import Choice, digest
-from circuitlang.plugins.protocols import ABLATIONS, CRITERIA, TRANSFORMS, Scores
+from circuitlang.plugins.protocols import ABLATIONS, CRITERIA, Scores
+from circuitlang.plugins.transforms import TRANSFORMS
 
 __all__ = [
     "LARGEST",

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from circuitlang.base.diagnostics import Finding, InputError
 from circuitlang.plan.model import Choice
-from circuitlang.plugins.protocols import TRANSFORMS
+from circuitlang.plugins.transforms import TRANSFORMS
 
 
 def transformed(image: NDArray[Any], transforms: Sequence[Choice], content: str) -> NDArray[Any]:

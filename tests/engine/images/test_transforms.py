@@ -21,7 +21,7 @@ from circuitlang.engine.images.memory import collect, memory_set
 from circuitlang.engine.images.transformation import transformed
 from circuitlang.plan.model import MEMORY, Choice, Images, digest
 from circuitlang.plugins.preprocess import Preprocess
-from circuitlang.plugins.protocols import TRANSFORMS
+from circuitlang.plugins.transforms import TRANSFORMS
 
 PLAIN = Preprocess(12, 12, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 CONTENT = digest(b"an image")

@@ -2,7 +2,7 @@ import numpy as np
 from numpy.random import Generator
 from scipy.ndimage import gaussian_filter
 
-from circuitlang.plugins.protocols import Pixels, Positive, transform
+from circuitlang.plugins.transforms import Pixels, Positive, transform
 
 
 @transform

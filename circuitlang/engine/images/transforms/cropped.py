@@ -2,7 +2,7 @@ import torch
 from numpy.random import Generator
 from torch.nn.functional import interpolate
 
-from circuitlang.plugins.protocols import Pixels, Share, transform
+from circuitlang.plugins.transforms import Pixels, Share, transform
 
 
 @transform

@@ -1,7 +1,7 @@
 import numpy as np
 from numpy.random import Generator
 
-from circuitlang.plugins.protocols import Pixels, transform
+from circuitlang.plugins.transforms import Pixels, transform
 
 # The weights of red, green and blue in what an eye sees as brightness, of ITU-R BT.601.
 _LUMA = (0.299, 0.587, 0.114)

@@ -2,7 +2,7 @@ import numpy as np
 from numpy.random import Generator
 from scipy.ndimage import rotate
 
-from circuitlang.plugins.protocols import Pixels, transform
+from circuitlang.plugins.transforms import Pixels, transform
 
 
 @transform

@@ -1,7 +1,7 @@
 import numpy as np
 from numpy.random import Generator
 
-from circuitlang.plugins.protocols import Pixels, transform
+from circuitlang.plugins.transforms import Pixels, transform
 
 
 @transform

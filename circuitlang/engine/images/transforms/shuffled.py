@@ -1,6 +1,6 @@
 from numpy.random import Generator
 
-from circuitlang.plugins.protocols import Count, Pixels, transform
+from circuitlang.plugins.transforms import Count, Pixels, transform
 
 
 @transform
