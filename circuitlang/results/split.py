@@ -15,13 +15,15 @@ from circuitlang.results.types import Provenance
 
 class Cluster(msgspec.Struct, frozen=True, kw_only=True):
     """A kind of images in a split and its circuit: that one's id and identity, the names of the images it was found on
-    and of the held-out ones that are nearest to them, and how many kernels it keeps."""
+    and of the held-out ones that are nearest to them, how many kernels it keeps, and the verdict on it, which is empty
+    in files of earlier versions."""
 
     id: str
     identity: str
     train: list[str]
     test: list[str]
     kept: int
+    verdict: str = ""
 
 
 class Overlap(msgspec.Struct, frozen=True, kw_only=True):

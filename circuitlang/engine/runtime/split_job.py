@@ -31,6 +31,7 @@ from circuitlang.plugins.protocols import CRITERIA, Edits, Scores
 from circuitlang.results.overlap import kept, overlap
 from circuitlang.results.split import Cluster, ClusterTest, Overlap, SpecificityTest, Split, SplitResult
 from circuitlang.results.types import Part, Provenance, Result, Summary
+from circuitlang.results.verdict import verdict
 
 # There are at least so many different images for each part.
 _LEAST = 2
@@ -202,6 +203,7 @@ def _kind(job: Job, summary: Summary) -> Cluster:
         train=[path.name for path in job.train.paths],
         test=[path.name for path in job.test.paths] if job.test else [],
         kept=summary.kept,
+        verdict=verdict(summary),
     )
 
 

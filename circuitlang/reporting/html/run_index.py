@@ -88,7 +88,8 @@ def index(
             dict.fromkeys(note for summary in known for note in circuit_sentences.weights_notes(summary.provenance))
         ),
         splits=[(circuit, splits[circuit.id]) for circuit in plan.circuits if circuit.id in splits],
-        verdict=split_sentences.verdict,
+        conclusion=split_sentences.conclusion,
+        is_clear=split_sentences.is_clear,
         evidence=split_sentences.evidence,
         done=len(summaries),
         metric=metric,

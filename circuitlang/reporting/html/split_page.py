@@ -36,7 +36,7 @@ def split_page(divided: SplitResult) -> bytes:
         "split.html",
         split=split,
         plan=split.plan,
-        verdict=split_sentences.verdict(split),
+        verdict=split_sentences.conclusion(split),
         evidence=split_sentences.evidence(split),
         notes=split_sentences.notes(split),
         tried=split_sentences.tried(split),

@@ -29,8 +29,9 @@ def _claim(split: Split) -> RenderableType:
     text = Text()
     text.append(f"{split.plan.target}", "bold")
     text.append(f" of {split.model.name}, on {split.plan.images}\n", "dim")
-    said = split_sentences.verdict(split)
-    text.append(said[:1].upper() + said[1:], "bold green" if split.splits else "bold yellow")
+    sentence = split_sentences.conclusion(split)
+    style = "bold green" if split_sentences.is_clear(split) else "bold yellow"
+    text.append(sentence[:1].upper() + sentence[1:], style)
     for line in split_sentences.evidence(split):
         text.append(f"\n{line}", "dim")
     return Claim(text, split.plan.id)

@@ -7,6 +7,12 @@ from circuitlang.reporting.text import circuit_sentences
 from circuitlang.reporting.text.extension_calls import without_defaults
 from circuitlang.results.split import SIGNIFICANT, ClusterTest, SpecificityTest, Split
 
+# Verdicts on circuits that preserve something.
+_PRESERVING = ("preserved", "partly")
+_NO_BETTER = "no better than a baseline"
+# The difference of two correlations that is no difference to anybody who uses the circuits.
+_NEAR = 0.05
+
 
 def verdict(split: Split) -> str:
     """State whether there is evidence that the feature splits, in a sentence without its full stop."""
@@ -21,6 +27,31 @@ def verdict(split: Split) -> str:
     if split.separation.p < SIGNIFICANT:
         return f"{none}: the images form separate groups, but each part's circuit preserves the others as well"
     return none
+
+
+def conclusion(split: Split) -> str:
+    """State in a sentence, without its full stop, what was found, and whether the parts' circuits preserve anything."""
+    parts, verdicts = len(split.kinds), [kind.verdict for kind in split.kinds]
+    preserving = [number for number, word in enumerate(verdicts, 1) if word in _PRESERVING]
+    others = listing(list(dict.fromkeys(word for word in verdicts if word not in _PRESERVING)))
+    if not all(verdicts) or (len(preserving) == parts and not split.splits):
+        return verdict(split)
+    if set(verdicts) == {_NO_BETTER}:
+        return f"whether {split.plan.target} splits can't be told: no part's circuit is better than one by another rule"
+    if not preserving:
+        return f"whether {split.plan.target} splits can't be told: no part's circuit preserves it ({others})"
+    if len(preserving) < parts:
+        number = f"{len(preserving)} of {parts} parts' circuits preserve it" if len(preserving) > 1 else ""
+        return f"{verdict(split)}, but only {number or 'the circuit of one part preserves it'}; the others: {others}"
+    in_part = ", in part," if "partly" in verdicts else ""
+    near = split.distinction is not None and split.distinction.own - split.distinction.other < _NEAR
+    sentence = f"{verdict(split)}, each preserved{in_part} by a circuit of its own"
+    return f"{sentence}; the others' circuits preserve it nearly as well" if near else sentence
+
+
+def is_clear(split: Split) -> bool:
+    """Return whether a feature splits into parts that their circuits preserve, as far as that is known."""
+    return split.splits and all(kind.verdict in ("", *_PRESERVING) for kind in split.kinds)
 
 
 def evidence(split: Split) -> list[str]:

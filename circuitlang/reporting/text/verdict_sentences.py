@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from circuitlang.base.diagnostics import listing
 from circuitlang.plan.clauses import Kernels, Sparsity
+from circuitlang.plan.targets import ClassOutput
 from circuitlang.results.types import Summary
 from circuitlang.results.verdict import METRIC, PRESERVED, decisive, equal_baselines, threshold, verdict
 
@@ -43,6 +44,26 @@ def reason(summary: Summary) -> str:
                 return f"Preserved would be {decisive(summary)} {1 - least:g} or less, {whose}."
             return f"Preserved would be {METRIC} {least:g} or more, {whose}."
     return ""
+
+
+def conclusion(summary: Summary) -> str:
+    """State in a sentence what a circuit of a class says about the class; empty for other targets."""
+    plan, count = summary.plan, summary.judged.images
+    if not isinstance(plan.target, ClassOutput) or count < 2:
+        return ""
+    images = f"{count} {'held-out ' if summary.test else ''}images of {plan.images}"
+    alone = f"With these {summary.kept:,} {summary.noun}s alone, the output for {plan.target} differs among {images}"
+    match verdict(summary):
+        case "preserved":
+            return f"{alone} as it does in the network."
+        case "partly":
+            return f"{alone} roughly as it does in the network."
+        case "no better than a baseline":
+            others = listing(equal_baselines(summary))
+            return f"{alone} as it does in the network, but so it does with as many by another rule ({others})."
+        case "constant":
+            return f"The output for {plan.target} is the same for {images}: nothing can be found about the class here."
+    return f"{alone} otherwise than in the network: they say nothing about the class."
 
 
 def advice(summary: Summary) -> str:

@@ -34,7 +34,7 @@ from circuitlang.engine.runtime import job_runner
 from circuitlang.engine.runtime.jobs import prepare
 from circuitlang.engine.runtime.options import Options
 from circuitlang.plan.model import Choice
-from circuitlang.reporting.text.split_sentences import evidence, notes, verdict
+from circuitlang.reporting.text.split_sentences import conclusion, evidence, is_clear, notes, verdict
 from circuitlang.results.manifest import SUMS
 from circuitlang.results.reader import parts, read, read_split, read_summary
 from circuitlang.results.split import ClusterTest, SpecificityTest, Split
@@ -479,7 +479,7 @@ def test_the_page_shows_every_part_and_stands_alone(run):
     assert "var(--" not in drawing
     assert "part 2" in drawing
     index = (PLACE / "index.html").read_text()
-    assert verdict(split)[1:] in index.replace("&#39;", "'")
+    assert conclusion(split)[1:] in index.replace("&#39;", "'")
     assert "2 circuits" in index
 
 
@@ -526,6 +526,40 @@ def test_the_verdict_wants_both_kinds_and_circuits(run, p_kinds, p_circuits, wor
     if p_circuits:
         assert f"p = {p_circuits:.2g}" in evidence(split)[0]
     assert f"p = {p_kinds:.2g}" in evidence(split)[1]
+
+
+GROUPS = ClusterTest(silhouette=0.5, valley=0.3, cloud=1.1, p=0.01, tried={2: 0.5})
+CONCLUSIONS = [
+    (("preserved", "preserved"), 0.4, 0.001, "conv5:34 splits into 2 parts, each preserved by a circuit of its own"),
+    (("preserved", "partly"), 0.4, 0.001,
+     "conv5:34 splits into 2 parts, each preserved, in part, by a circuit of its own"),
+    (("preserved", "preserved"), 0.88, 0.001,
+     "conv5:34 splits into 2 parts, each preserved by a circuit of its own; the others' circuits preserve it nearly as "
+     "well"),
+    (("preserved", "worse than silence"), 0.4, 0.001,
+     "conv5:34 splits into 2 parts, but only the circuit of one part preserves it; the others: worse than silence"),
+    (("not preserved", "no better than a baseline"), 0.4, 0.001,
+     "whether conv5:34 splits can't be told: no part's circuit preserves it (not preserved and no better than a "
+     "baseline)"),
+    (("no better than a baseline", "no better than a baseline"), 0.4, 0.001,
+     "whether conv5:34 splits can't be told: no part's circuit is better than one by another rule"),
+    (("preserved", "preserved"), 0.88, 0.3,
+     "no evidence that conv5:34 splits: the images form separate groups, but each part's circuit preserves the others "
+     "as well"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("verdicts", "other", "p", "sentence"), CONCLUSIONS)
+def test_the_conclusion_is_qualified_by_what_the_parts_preserve(run, verdicts, other, p, sentence):
+    split = read_split(PLACE / "parts")
+    assert all(kind.verdict for kind in split.kinds)
+    kinds = [msgspec.structs.replace(kind, verdict=word) for kind, word in zip(split.kinds, verdicts, strict=True)]
+    test = SpecificityTest(own=0.9, other=other, whole=0.8, least=-0.1, most=0.1, p=p)
+    split = msgspec.structs.replace(split, kinds=kinds, distinction=test, separation=GROUPS)
+    assert conclusion(split) == sentence
+    assert is_clear(split) == (p < 0.05 and set(verdicts) <= {"preserved", "partly"})
+    older = msgspec.structs.replace(split, kinds=[msgspec.structs.replace(kind, verdict="") for kind in kinds])
+    assert conclusion(older) == verdict(older)
 
 
 def test_notes_say_what_must_not_be_overlooked(run):
