@@ -115,11 +115,14 @@ def _compare(
     if not prepared.plan.comparisons:
         return []
     from circuitlang.engine.runtime.run_comparisons import compare_run
+    from circuitlang.results.writer import relabel_comparison
 
     finished = overview.results()
     statuses = list(compare_run(prepared, finished.circuits, finished.splits, folder))
     overview.write({status.folder.name: status.comparison for status in statuses if status.comparison})
     for status in statuses:
+        if status.comparison:
+            relabel_comparison(status.comparison, prepared.plan.labels, status.folder)
         listener.compared(status)
     return [status.failure for status in statuses if status.failure]
 

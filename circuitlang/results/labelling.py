@@ -14,6 +14,7 @@ import msgspec
 from circuitlang.base.printable import lines
 from circuitlang.plan.labels import Labels
 from circuitlang.plan.targets import Channel
+from circuitlang.results.comparison import Comparison
 from circuitlang.results.types import Summary
 
 # The data of a page, and the texts beside the channels of pages and drawings.
@@ -66,11 +67,21 @@ def named(summary: Summary) -> list[tuple[str, str]]:
 
 def labelled(files: Mapping[str, bytes], summary: Summary) -> dict[str, bytes]:
     """Return the files of a circuit with its labels in their places."""
-    texts = label_texts(summary)
-    # So that no label can end the element that the data is in.
-    data = msgspec.json.encode(summary.labels or Labels()).decode()
-    data = data.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
     rows = "".join(f"<dt>{_text(what)}</dt><dd>{_text(words)}</dd>" for what, words in named(summary))
+    return _with_labels(files, summary.labels or Labels(), label_texts(summary), rows)
+
+
+def labelled_comparison(files: Mapping[str, bytes], comparison: Comparison, labels: Labels | None) -> dict[str, bytes]:
+    """Return the files of a comparison with labels in their places."""
+    labels, paths = labels or Labels(), {name: path for path, name in comparison.layers.items()}
+    texts = {f"{paths.get(layer, layer)}:{unit}": text for (layer, unit), text in labels.texts().items()}
+    return _with_labels(files, labels, texts, "")
+
+
+def _with_labels(files: Mapping[str, bytes], labels: Labels, texts: Mapping[str, str], rows: str) -> dict[str, bytes]:
+    # So that no label can end the element that the data is in.
+    data = msgspec.json.encode(labels).decode()
+    data = data.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
     return {
         name: _filled(content, texts, data.encode(), rows.encode()) if name.endswith((".html", ".svg")) else content
         for name, content in files.items()

@@ -13,7 +13,7 @@ import msgspec
 
 from circuitlang.base.diagnostics import Finding, reason
 from circuitlang.plugins.registry import Registry
-from circuitlang.results.labelling import labelled
+from circuitlang.results.labelling import labelled, labelled_comparison
 from circuitlang.results.outputs import (
     COMPARISON_FORMATS,
     DRAWINGS,
@@ -77,7 +77,8 @@ def rendered_comparison(
     files, missing = _render(COMPARISON_FORMATS, [name for name in names if asked is None or name in asked], result)
     comparison = msgspec.structs.replace(result.comparison, missing=missing, unrendered=_unasked(names, asked))
     result = replace(result, comparison=comparison)
-    return {**files, **COMPARISON_FORMATS.load(_COMPARISON)(result)}, result
+    labels = next((circuit.summary.labels for circuit in result.circuits if circuit.summary.labels), None)
+    return labelled_comparison({**files, **COMPARISON_FORMATS.load(_COMPARISON)(result)}, comparison, labels), result
 
 
 def missing_formats(name: str, missing: Mapping[str, str], kept: str, circuit: str = "") -> list[Finding]:

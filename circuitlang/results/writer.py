@@ -13,9 +13,11 @@ from pathlib import Path
 from circuitlang.base.atomic_files import write_atomically, write_through
 from circuitlang.base.diagnostics import Finding, InputError, OutputError
 from circuitlang.base.plain_files import read_plain
+from circuitlang.plan.labels import Labels
 from circuitlang.plan.model import is_folder_name
+from circuitlang.results.comparison import Comparison
 from circuitlang.results.folder_lock import NEW, OLD, bring_over, folder_lock, staged
-from circuitlang.results.labelling import labelled
+from circuitlang.results.labelling import labelled, labelled_comparison
 from circuitlang.results.manifest import SUMS, manifest, written
 from circuitlang.results.outputs import FORMATS, ComparisonResult
 from circuitlang.results.ownership import RUN_FILES, is_lock, refuse_file, refuse_folder
@@ -55,6 +57,15 @@ def relabel(result: Result, folder: Path) -> None:
     with _errors(folder):
         there = {name: read_plain(folder / name) for name in written(folder)}
     write_files({**labelled(there, summary), **files}, folder)
+
+
+def relabel_comparison(comparison: Comparison, labels: Labels | None, folder: Path) -> None:
+    """Write labels into the files of a finished comparison, unless they are there. Raises OutputError."""
+    with _errors(folder):
+        there = {name: read_plain(folder / name) for name in written(folder)}
+    files = labelled_comparison(there, comparison, labels)
+    if files != there:
+        write_files(files, folder)
 
 
 def write_files(files: Mapping[str, bytes], folder: Path) -> None:

@@ -93,3 +93,10 @@ def test_a_file_of_labels_has_a_style(tmp_path):
     path = tmp_path / "face.labels"
     path.write_text('label   conv4:3   "snout"  # where\ngroup "dog face"=conv4:[ 3,8 ]\n')
     assert format_source(open_source(path)) == ('label conv4:3 "snout"  # where\ngroup "dog face" = conv4:[3, 8]\n')
+
+
+def test_a_file_of_labels_is_no_spec(tmp_path):
+    compiled(tmp_path, 'label conv4:3 "snout"\n')
+    with pytest.raises(SpecError, match="a file of labels is no spec") as caught:
+        compile_source(open_source(tmp_path / "face.labels"))
+    assert caught.value.findings[0].help == f"give {tmp_path / 'face.circuit'}, beside which it is read"

@@ -10,9 +10,11 @@ from click.testing import CliRunner
 
 from circuitlang.cli.main import main
 from circuitlang.plan.labels import Group, Label, Labels
+from circuitlang.results.comparison import Comparison
+from circuitlang.results.labelling import DATA
 from circuitlang.results.manifest import SUMS, damage
 from circuitlang.results.reader import read
-from circuitlang.results.writer import relabel
+from circuitlang.results.writer import relabel, relabel_comparison, write_files
 
 RENDER = "all"
 
@@ -66,3 +68,13 @@ def test_a_run_that_finds_a_circuit_finished_puts_other_labels_into_it(standard_
     assert "“dog head”" in (FOLDER / "../index.html").read_text()
     assert read(FOLDER).summary.labels == Labels([Label("conv5", 34, "dog head", "<-e>")])
     assert not damage(FOLDER)
+
+
+def test_a_comparison_has_the_labels_of_today(tmp_path):
+    write_files({"diagram.html": b"<nav>" + DATA + b"{}</script>", "x.json": b"{}"}, tmp_path / "compare")
+    comparison = Comparison(identity="", model="", noun="kernel", members=[], layers={"features.0": "conv1"}, pairs=[])
+    for labels in (Labels([Label("conv1", 3, "</script>")]), None):
+        relabel_comparison(comparison, labels, tmp_path / "compare")
+        (data,) = re.findall(r'id="labels">([^<]*)</script>', (tmp_path / "compare" / "diagram.html").read_text())
+        assert msgspec.json.decode(data, type=Labels) == (labels or Labels())
+        assert not damage(tmp_path / "compare")

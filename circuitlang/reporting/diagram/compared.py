@@ -10,11 +10,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 import msgspec
-from markupsafe import Markup
 
 from circuitlang.base.diagnostics import InputError
-from circuitlang.plan.labels import Labels
-from circuitlang.reporting.diagram.interactive import inert_json, page
+from circuitlang.reporting.diagram.interactive import page
 from circuitlang.reporting.diagram.overlay import BOTH, FIRST, SECOND, Overlay, diagram_names, merge
 from circuitlang.reporting.diagram.page_data import Edge, Layer, Node, order, page_data
 from circuitlang.reporting.diagram.svg import clean
@@ -71,7 +69,6 @@ def _page(pair: Pair, both: Overlay, faces: Faces, links: Sequence[tuple[str, st
     total = Counter(owner for mine in both.owners for owner in mine.tolist())
     nouns = {BOTH: "in both", FIRST: f"only {letter(pair.first)}", SECOND: f"only {letter(pair.second)}"}
     channels = order(drawn)
-    labels = next((known for known in both.labels if known is not None), Labels())
     return page(
         msgspec.structs.replace(
             data,
@@ -88,7 +85,6 @@ def _page(pair: Pair, both: Overlay, faces: Faces, links: Sequence[tuple[str, st
         notes=[clean(note) for note in both.notes],
         description=clean(both.description),
         owners={_WORDS[owner]: f"{words} ({total[owner]:,})" for owner, words in nouns.items()},
-        labels=Markup(inert_json(labels)),
     )
 
 

@@ -74,7 +74,7 @@ def page(data: PageData, **values: object) -> str:
         example=channels[-1][0] if channels else "",
         names=channels,
         sums=any(edge.sum for edge in data.edges),
-        data=Markup(inert_json(data)),
+        data=Markup(_json(data)),
         script=Markup(script),
         style=Markup(style),
         script_hash=_hash(script),
@@ -82,7 +82,7 @@ def page(data: PageData, **values: object) -> str:
     )
 
 
-def inert_json(data: object) -> str:
+def _json(data: object) -> str:
     """Return data as JSON for an element of a page."""
     text = msgspec.json.encode(data).decode()
     # So that no name can end the element that the data is in, or begin another.

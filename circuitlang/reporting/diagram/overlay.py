@@ -12,7 +12,6 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from circuitlang.plan.labels import Labels
 from circuitlang.reporting.diagram.captions import percent
 from circuitlang.reporting.diagram.figure import (
     FAINT,
@@ -57,7 +56,7 @@ class _Owned(Connection):
 class Overlay:
     """Two circuits as one: the drawing, its edges by owner, and its words.
 
-    `owners` are those of the kernels, by layer, `labels` those of either circuit.
+    `owners` are those of the kernels, by layer.
     """
 
     figure: Figure
@@ -66,7 +65,6 @@ class Overlay:
     names: Sequence[str]
     title: str
     notes: Sequence[str]
-    labels: Sequence[Labels | None]
 
     @property
     def description(self) -> str:
@@ -109,7 +107,6 @@ def merge(comparison: Comparison, pair: Pair, first: Result, second: Result) -> 
         names=[shorten(name, 34) for name in members],
         title=" and ".join(shorten(name, 34) for name in members),
         notes=[_claim(comparison, pair), *_drawn(shown, owners)],
-        labels=[result.summary.labels for result in (first, second)],
     )
 
 

@@ -19,6 +19,7 @@ from circuitlang.reporting.formats.diagram_html import diagram_html
 from circuitlang.results.comparison import Comparison, Member, Pair
 from circuitlang.results.outputs import ComparisonResult
 from circuitlang.results.overlap import Overlap, Part
+from circuitlang.results.rendering import rendered_comparison
 from circuitlang.results.types import Result
 from circuitlang.results.writer import write_files
 from tests.helpers.diagram_page import channels, drawn_edges, node, strands, wait
@@ -61,7 +62,7 @@ def visit(show: Callable[..., Page], tmp_path: Path) -> Callable[..., Page]:
 
     def opened(made: ComparisonResult, **options: object) -> Page:
         page = show(strands(), **options)
-        (tmp_path / "compared.html").write_bytes(compared(made)["diagram.html"])
+        (tmp_path / "compared.html").write_bytes(rendered_comparison(made, {"diagram_html"})[0]["diagram.html"])
         page.goto((tmp_path / "compared.html").as_uri())
         return page
 
