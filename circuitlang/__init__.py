@@ -112,8 +112,8 @@ def run(
     from circuitlang import api
 
     options = _options(allow_code, visualise, device, batch_size, fast, render)
-    given = api.ObjectArguments(model, images, preprocess)
-    return api.run_source(api.source_of(spec), Path(out), options, _selection(only, shard, jobs), given, progress)
+    objects = api.ObjectArguments(model, images, preprocess)
+    return api.run_source(api.source_of(spec), Path(out), options, _selection(only, shard, jobs), objects, progress)
 
 
 def preserve(
@@ -160,10 +160,10 @@ def preserve(
     from circuitlang import api
 
     options = _options(False, False, device, batch_size, False, render)
-    given = api.ObjectArguments(model, None, preprocess)
+    objects = api.ObjectArguments(model, None, preprocess)
     clauses = {"sparsity": sparsity, "kernels": kernels, **clauses}
-    source, given = api.preserve(target, given, on, clauses, name)
-    return api.run_one(source, Path(out), options, _selection((), "1/1", 1), given)
+    source, objects = api.preserve(target, objects, on, clauses, name)
+    return api.run_one(source, Path(out), options, _selection((), "1/1", 1), objects)
 
 
 def _options(

@@ -48,25 +48,27 @@ def run_source(
     out: Path,
     options: Options,
     work: WorkSelection,
-    given: ObjectArguments,
+    objects: ObjectArguments,
     progress: bool | RunListener = False,
 ) -> Run:
     """Run a spec or plan with objects in place of its model and image sets, and return its circuits.
 
     Raises CircuitError.
     """
-    if given and work.jobs > 1:
+    if objects and work.jobs > 1:
         label = "another process does not have the objects of this one"
         cure = "leave jobs= away, or save the weights and images and name them in the spec"
         message = f"jobs={work.jobs} can't be combined with model= or images="
         raise InputError(Finding("E316", message, None, label, cure))
-    compiled, options = _compiled(source, options, given)
+    compiled, options = _compiled(source, options, objects)
     return _run(compiled, out / pipeline.run_name(source), options, work, progress)
 
 
-def run_one(source: Source, out: Path, options: Options, work: WorkSelection, given: ObjectArguments) -> LoadedCircuit:
+def run_one(
+    source: Source, out: Path, options: Options, work: WorkSelection, objects: ObjectArguments
+) -> LoadedCircuit:
     """Run a spec of one circuit in a folder of its name, and return the circuit. Raises CircuitError."""
-    compiled, options = _compiled(source, options, given)
+    compiled, options = _compiled(source, options, objects)
     circuits = compiled.plan.circuits
     if len(circuits) != 1:
         label, cure = f"this asks for {len(circuits)}", "write a spec for circuitlang.run"
@@ -74,15 +76,15 @@ def run_one(source: Source, out: Path, options: Options, work: WorkSelection, gi
     return _run(compiled, out / circuits[0].id, options, work)[0]
 
 
-def _compiled(source: Source, options: Options, given: ObjectArguments) -> tuple[CompiledPlan, Options]:
+def _compiled(source: Source, options: Options, object_arguments: ObjectArguments) -> tuple[CompiledPlan, Options]:
     """Return the plan of a source, and options with the objects that it names. Raises CircuitError."""
-    if not given:
-        if given.preprocess is not None:
+    if not object_arguments:
+        if object_arguments.preprocess is not None:
             raise InputError(Finding("E316", "preprocess= is for model= or images=", None, "neither is given"))
         return pipeline.compile_source(source), options
     from circuitlang.engine.runtime.memory import memory_objects
 
-    objects = memory_objects(given.model, given.images or {}, given.preprocess)
+    objects = memory_objects(object_arguments.model, object_arguments.images or {}, object_arguments.preprocess)
     return compile_with(source, objects), replace(options, memory=objects)
 
 
@@ -123,10 +125,10 @@ def compile_with(source: Source, objects: MemoryObjects) -> CompiledPlan:
 
 
 def preserve(
-    target: str, given: ObjectArguments, on: object, clauses: Mapping[str, object], name: str
+    target: str, objects: ObjectArguments, on: object, clauses: Mapping[str, object], name: str
 ) -> tuple[Source, ObjectArguments]:
     """Return the spec of one circuit, and the objects that it names. Raises InputError."""
-    sets: dict[str, object] = dict(given.images or {})
+    sets: dict[str, object] = dict(objects.images or {})
     words = []
     for word, value in {"on": on, **clauses}.items():
         if value is None:
@@ -138,7 +140,7 @@ def preserve(
         words.append(f"on {value}" if word == "on" else f"{word}{_relation(word)}{value}")
     text = f"preserve {target} {' '.join(words)}"
     source = Source("<preserve>", f"circuit {name} = {text}" if name else text)
-    return source, ObjectArguments(given.model, sets, given.preprocess)
+    return source, ObjectArguments(objects.model, sets, objects.preprocess)
 
 
 def _relation(word: str) -> str:

@@ -150,14 +150,14 @@ def _model(before: Side, after: Side) -> Iterator[Difference]:
     words = [word for word in ("source", "name") if getattr(ours, word) != getattr(theirs, word)]
     changes = [Change(word, getattr(ours, word), getattr(theirs, word), *places) for word in words]
     for word in sorted(ours.arguments.keys() | theirs.arguments.keys()):
-        a, b = (_given(model.arguments, word) for model in (ours, theirs))
+        a, b = (_argument(model.arguments, word) for model in (ours, theirs))
         if a != b:
             changes.append(Change(word, a, b, *places))
     if changes:
         yield Difference("model", ours.name, theirs.name, tuple(changes), *places)
 
 
-def _given(arguments: Mapping[str, Any], word: str) -> str:
+def _argument(arguments: Mapping[str, Any], word: str) -> str:
     """An argument of a model as the language writes it; empty where it isn't given."""
     if word not in arguments:
         return ""

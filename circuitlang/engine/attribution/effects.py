@@ -145,8 +145,8 @@ def _products(gradient: Tensor, x: Tensor, kernels: LayerSignals) -> Tensor:
     groups, positions = kernels.groups, _positions(kernels)
     seen = x[..., :: kernels.stride[0], :: kernels.stride[1]][..., : gradient.shape[2], : gradient.shape[3]]
     seen = seen.permute(0, 2, 3, 1).reshape(len(x), positions, groups, -1).permute(0, 2, 1, 3)
-    given = gradient.permute(0, 2, 3, 1).reshape(len(x), positions, groups, -1).permute(0, 2, 3, 1)
-    return (given @ seen).flatten(1, 2)
+    slopes = gradient.permute(0, 2, 3, 1).reshape(len(x), positions, groups, -1).permute(0, 2, 3, 1)
+    return (slopes @ seen).flatten(1, 2)
 
 
 def _weight_gradients(kernels: LayerSignals, image: int) -> Iterator[tuple[slice, Tensor]]:
@@ -166,13 +166,13 @@ def _weight_gradients(kernels: LayerSignals, image: int) -> Iterator[tuple[slice
         return
     # There are more weights than positions: computed in blocks, their gradient stays in the CPU's cache.
     step = max(1, _BLOCK // (inner * height * width))
-    given = gradient.reshape(out, positions)
+    flat_gradient = gradient.reshape(out, positions)
     for group in range(kernels.groups):
         seen = x[0, group * inner : (group + 1) * inner]
         patches = _windows(seen, kernels).permute(3, 4, 1, 2, 0).reshape(positions, -1)
         for start in range(group * outputs_per_group, (group + 1) * outputs_per_group, step):
             rows = slice(start, min(start + step, (group + 1) * outputs_per_group))
-            yield rows, (given[rows] @ patches).reshape(-1, height * width, inner)
+            yield rows, (flat_gradient[rows] @ patches).reshape(-1, height * width, inner)
 
 
 def _windows(x: Tensor, kernels: LayerSignals) -> Tensor:

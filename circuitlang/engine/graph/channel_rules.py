@@ -52,16 +52,16 @@ def windows_of(kernel: Any, stride: Any, padding: Any = 0, dilation: Any = 1) ->
 class Call:
     """An operation with its arguments: a call of a function, a method or a module."""
 
-    def __init__(self, node: fx.Node, inputs: list[fx.Node], given: Any, words: Mapping[str, Any]) -> None:
+    def __init__(self, node: fx.Node, inputs: list[fx.Node], args: Any, words: Mapping[str, Any]) -> None:
         self.node = node
         self.inputs = inputs
-        self._given = given
+        self._args = args
         self._words = words
         self.shape: tuple[int, ...] = tuple(node.meta.get("shape", ())[1:])
 
     def argument(self, position: int, word: str, default: Any = None) -> Any:
         """Return an argument by position or name, as it was when the network was traced."""
-        value = self._given[position] if len(self._given) > position else self._words.get(word, default)
+        value = self._args[position] if len(self._args) > position else self._words.get(word, default)
         return fx.map_arg(value, lambda node: node.meta.get("value", node))
 
 

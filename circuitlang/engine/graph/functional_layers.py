@@ -83,13 +83,13 @@ class _Constants(fx.Interpreter):
         return self._values[node]
 
 
-def _layer(kind: Any, tensors: list[Tensor], given: Mapping[str, Any]) -> nn.Module:
+def _layer(kind: Any, tensors: list[Tensor], parameters: Mapping[str, Any]) -> nn.Module:
     """Return a layer with a weight and perhaps a bias."""
     out, inner, *sides = tensors[0].shape
-    sizes = (inner * given.get("groups", 1), out, *([tuple(sides)] if sides else []))
+    sizes = (inner * parameters.get("groups", 1), out, *([tuple(sides)] if sides else []))
     # On no device: the values that a layer begins with are not drawn.
     with torch.device("meta"):
-        layer: nn.Module = kind(*sizes, bias=len(tensors) > 1, **given)
+        layer: nn.Module = kind(*sizes, bias=len(tensors) > 1, **parameters)
     for word, tensor in zip(("weight", "bias"), tensors, strict=False):
         setattr(layer, word, nn.Parameter(tensor.detach(), requires_grad=False))
     return layer.eval()

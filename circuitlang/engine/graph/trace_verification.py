@@ -125,9 +125,9 @@ def _run(graph: Graph, images: Tensor, watch: bool = False) -> tuple[list[Tensor
     return outputs, runner.outputs if isinstance(runner, _Recorder) else {}
 
 
-def _doubt(graph: Graph, given: ModuleRuns, images: Tensor) -> Doubt:
+def _doubt(graph: Graph, original: ModuleRuns, images: Tensor) -> Doubt:
     """Return what is wrong with a traced network, and the modules whose outputs agree in all runs."""
-    runs = given.watched
+    runs = original.watched
     whole, _, alone = runs.inner
     ours: Outputs = {}
     ours_alone: Outputs = {}
@@ -144,7 +144,7 @@ def _doubt(graph: Graph, given: ModuleRuns, images: Tensor) -> Doubt:
     steady, separate = agreement_by_module(runs)
     sound = {path for path, agrees in traced.items() if agrees and steady[path] and separate[path]}
     if runs.steady and runs.separate:
-        finding = wrong_trace(given.model, _describe_failure(graph, runs, images), first_disagreement(traced))
+        finding = wrong_trace(original.model, _describe_failure(graph, runs, images), first_disagreement(traced))
     else:
         finding = inconsistent_network(runs)
     return Doubt(finding, frozenset(sound))

@@ -36,14 +36,14 @@ def costs(
     from the start. Only kernels that are `alive` [O, n] are removed. All float64.
     """
     out, n = weights.shape[:2]
-    given = [tensor.contiguous().numpy() for tensor in (weights, covariance, constants, lacking, alive)]
+    arrays = [tensor.contiguous().numpy() for tensor in (weights, covariance, constants, lacking, alive)]
     costs_of_kernels = torch.zeros(out, n).double()
     rows = max(1, min(_ROWS, _BLOCK // (n * n)))
     threads = min(torch.get_num_threads(), out)
     ends = [out * number // threads for number in range(threads + 1)]
 
     def some(span: tuple[int, int]) -> None:
-        _costs(*given, later, costs_of_kernels.numpy(), rows, *span)
+        _costs(*arrays, later, costs_of_kernels.numpy(), rows, *span)
 
     list(pool(threads).map(some, pairwise(ends)))
     return costs_of_kernels

@@ -78,16 +78,16 @@ class Traffic:
 
     def _spread(self, loop: Callable[..., None], offsets: Ints, result: Tensor) -> None:
         """Run a loop over all blocks of input channels, shared out among as many threads as torch would use."""
-        given = (
+        arguments = (
             self.x, self.weight, self.start, self.where, self.gradient, offsets, _flat(result),
             self.out, self.blocks, self.taps, self.plane,
         )  # fmt: skip
         threads = min(torch.get_num_threads(), self.blocks)
         if threads == 1:
-            loop(*given, 0, self.blocks)
+            loop(*arguments, 0, self.blocks)
             return
         ends = [self.blocks * number // threads for number in range(threads + 1)]
-        list(pool(threads).map(lambda span: loop(*given, *span), pairwise(ends)))
+        list(pool(threads).map(lambda span: loop(*arguments, *span), pairwise(ends)))
 
 
 def suits(kernels: LayerSignals) -> bool:

@@ -52,8 +52,8 @@ def _call(builder: Any, name: str, *arguments: Any) -> Any:
 def load(_typing: Any, array: Any, _index: Any) -> Any:
     """The eight numbers of a float32 array from an index on."""
 
-    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        return builder.load(_place(context, builder, signature.args[0], *given), align=4)
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.load(_place(context, builder, signature.args[0], *arguments), align=4)
 
     return _vector(array, types.intp), generate
 
@@ -62,8 +62,8 @@ def load(_typing: Any, array: Any, _index: Any) -> Any:
 def store(_typing: Any, array: Any, _index: Any, _value: Any) -> Any:
     """Put eight numbers into a float32 array from an index on."""
 
-    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        builder.store(given[2], _place(context, builder, signature.args[0], *given[:2]), align=4)
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        builder.store(arguments[2], _place(context, builder, signature.args[0], *arguments[:2]), align=4)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, _vector), generate
@@ -73,8 +73,8 @@ def store(_typing: Any, array: Any, _index: Any, _value: Any) -> Any:
 def splat(_typing: Any, _number: Any) -> Any:
     """One number eight times."""
 
-    def generate(_context: Any, builder: Any, _signature: Any, given: Any) -> Any:
-        return _eight(builder, given[0])
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        return _eight(builder, arguments[0])
 
     return _vector(types.float32), generate
 
@@ -83,9 +83,9 @@ def splat(_typing: Any, _number: Any) -> Any:
 def spread(_typing: Any, array: Any, _index: Any) -> Any:
     """The number of a float32 array at an index, eight times."""
 
-    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        data = context.make_array(signature.args[0])(context, builder, given[0]).data
-        return _eight(builder, builder.load(builder.gep(data, [given[1]])))
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        return _eight(builder, builder.load(builder.gep(data, [arguments[1]])))
 
     return _vector(array, types.intp), generate
 
@@ -93,24 +93,24 @@ def spread(_typing: Any, array: Any, _index: Any) -> Any:
 @intrinsic
 def fma(_typing: Any, _a: Any, _b: Any, _c: Any) -> Any:
     """a * b + c, rounded once."""
-    return _vector(_vector, _vector, _vector), lambda _context, builder, _signature, given: _call(
-        builder, "fma", *given
+    return _vector(_vector, _vector, _vector), lambda _context, builder, _signature, arguments: _call(
+        builder, "fma", *arguments
     )
 
 
 @intrinsic
 def absolute(_typing: Any, _a: Any) -> Any:
     """Without the signs."""
-    return _vector(_vector), lambda _context, builder, _signature, given: _call(builder, "fabs", *given)
+    return _vector(_vector), lambda _context, builder, _signature, arguments: _call(builder, "fabs", *arguments)
 
 
 @intrinsic
 def positive(_typing: Any, _a: Any) -> Any:
     """Zero for what is negative."""
 
-    def generate(_context: Any, builder: Any, _signature: Any, given: Any) -> Any:
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         zero = ir.Constant(_FLOATS, [0.0] * LANES)
-        return builder.select(builder.fcmp_ordered("<", given[0], zero), zero, given[0])
+        return builder.select(builder.fcmp_ordered("<", arguments[0], zero), zero, arguments[0])
 
     return _vector(_vector), generate
 
@@ -119,8 +119,8 @@ def positive(_typing: Any, _a: Any) -> Any:
 def larger(_typing: Any, _a: Any, _b: Any) -> Any:
     """The larger of a and b; what isn't a number is larger than all."""
 
-    def generate(_context: Any, builder: Any, _signature: Any, given: Any) -> Any:
-        a, b = given
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        a, b = arguments
         # Unordered: true of what isn't a number as well, of either; that of a is kept by the first choice.
         chosen = builder.select(builder.fcmp_unordered(">", b, a), b, a)
         return builder.select(builder.fcmp_unordered("uno", a, a), a, chosen)

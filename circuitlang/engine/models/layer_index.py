@@ -75,19 +75,19 @@ class LayerIndex(Mapping[str, Layers]):
     A file is read when its model is asked for; what can't be read is not there.
     """
 
-    def __init__(self, given: Mapping[str, Layers]) -> None:
-        self._given = given
+    def __init__(self, layers: Mapping[str, Layers]) -> None:
+        self._shipped = layers
 
     def __getitem__(self, key: str) -> Layers:
-        if key in self._given:
-            return self._given[key]
+        if key in self._shipped:
+            return self._shipped[key]
         record = _read(_path(key))
         if record is None:
             raise KeyError(key)
         return Layers(record.widths, tuple(record.short), tuple(record.modules))
 
     def __iter__(self) -> Iterator[str]:
-        yield from self._given
+        yield from self._shipped
         with suppress(OSError):
             yield from [record.key for record in map(_read, sorted(folder().glob("*.json"))) if record]
 

@@ -291,12 +291,12 @@ def _odd(own: _Own, state: StateDict) -> Iterator[str]:
             yield f"{key} is {kind}, not {str(wanted.dtype).removeprefix('torch.')}"
 
 
-def _converts(given: torch.dtype, wanted: torch.dtype) -> bool:
+def _converts(stored: torch.dtype, wanted: torch.dtype) -> bool:
     """Return whether a type can be converted to another: floats to floats, and integers to integers."""
     if wanted in _FLOATS:
-        return given in _FLOATS
-    whole = [not (dtype.is_floating_point or dtype.is_complex or dtype == torch.bool) for dtype in (given, wanted)]
-    return given == wanted or all(whole)
+        return stored in _FLOATS
+    whole = [not (dtype.is_floating_point or dtype.is_complex or dtype == torch.bool) for dtype in (stored, wanted)]
+    return stored == wanted or all(whole)
 
 
 def _held(content: object) -> str:

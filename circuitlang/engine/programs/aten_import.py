@@ -165,20 +165,20 @@ class _Lowering:
         self._same[name] = self._same[source]
         self._same[source].add(name)
 
-    def _made(self, operation: Operation, target: str, given: Arguments) -> fx.Node:
+    def _made(self, operation: Operation, target: str, arguments: Arguments) -> fx.Node:
         after = self._program.sizes.get(operation.name, ())
         if all(tensor in self._constants for tensor in _tensors(operation.arguments)):
             self._constants |= {operation.name, *operation.parts}
             batch = self._program.sizes[self._program.image][0]
-            if target == _EXPAND and after and after[0] == batch and self._rank(given["self"]) == len(after):
-                return self._spread(operation, given["self"], after)
-            return self._call(operation, _overload(target), given)
-        if target in MODULES and isinstance(given.get("weight", ()), fx.Node):
+            if target == _EXPAND and after and after[0] == batch and self._rank(arguments["self"]) == len(after):
+                return self._spread(operation, arguments["self"], after)
+            return self._call(operation, _overload(target), arguments)
+        if target in MODULES and isinstance(arguments.get("weight", ()), fx.Node):
             # Whatever is computed, a layer's own weights are not.
-            return self._call(operation, CALLED[target] if target in CALLED else FUNCTIONS[target], given)
+            return self._call(operation, CALLED[target] if target in CALLED else FUNCTIONS[target], arguments)
         if target in MODULES:
-            return self._module(operation, MODULES[target], given)
-        return self._call(operation, FUNCTIONS[target], given)
+            return self._module(operation, MODULES[target], arguments)
+        return self._call(operation, FUNCTIONS[target], arguments)
 
     def _rank(self, value: Any) -> int:
         return value.dim() if isinstance(value, Tensor) else int(value.meta["rank"])
@@ -237,11 +237,11 @@ class _Lowering:
         self._constants.add(name)
         return self._program.tensors[self._program.stored[name]]
 
-    def _call(self, operation: Operation, rule: Callable[..., Call], given: Arguments) -> fx.Node:
+    def _call(self, operation: Operation, rule: Callable[..., Call], arguments: Arguments) -> fx.Node:
         known = self._program.sizes
         before, after = known.get(_source(operation.arguments), ()), known.get(operation.name, ())
         try:
-            call = rule(before, after, **given)
+            call = rule(before, after, **arguments)
         except (TypeError, ValueError) as error:
             raise refused(operation, str(error)) from None
         args = tuple(self._constant(operation, arg) for arg in call.args)
@@ -272,8 +272,8 @@ class _Lowering:
         self._modules.setdefault(path, stored)
         return self._graph.get_attr(path)
 
-    def _module(self, operation: Operation, rule: Rule, given: Arguments) -> fx.Node:
-        rest = dict(given)
+    def _module(self, operation: Operation, rule: Rule, arguments: Arguments) -> fx.Node:
+        rest = dict(arguments)
         source = rest.pop("input" if "input" in rest else "self", None)
         if not isinstance(source, fx.Node):
             raise refused(operation, "its input is a stored tensor")
@@ -319,9 +319,9 @@ def _overload(target: str) -> Callable[..., Call]:
     # None is a value of theirs, such as a batch norm without bias, and no default.
     needed = {argument.name for argument in overloaded._schema.arguments if not argument.has_default_value()}
 
-    def rule(_before: Any, _after: Any, **given: Any) -> Call:
+    def rule(_before: Any, _after: Any, **arguments: Any) -> Call:
         return Call(
-            overloaded, (), {word: value for word, value in given.items() if value is not None or word in needed}
+            overloaded, (), {word: value for word, value in arguments.items() if value is not None or word in needed}
         )
 
     return rule

@@ -43,24 +43,24 @@ def called(target: str, function: Callable[..., Any]) -> Rule:
     """The rule of a function that takes what its operator takes, in the same order."""
     name, overload = target.rsplit(".", 1)
 
-    def rule(before: Any, _after: Any, **given: Any) -> Call:
+    def rule(before: Any, _after: Any, **arguments: Any) -> Call:
         schema = getattr(getattr(torch.ops.aten, name), overload)._schema
         args: list[Any] = []
         kwargs: dict[str, Any] = {}
         last = 0
         for argument in schema.arguments:
-            if argument.name not in given and not argument.has_default_value():
+            if argument.name not in arguments and not argument.has_default_value():
                 raise ValueError(f"it lacks {argument.name}")
-            value = given.get(argument.name, argument.default_value)
+            value = arguments.get(argument.name, argument.default_value)
             if argument.name in _UNSAID:
                 continue
-            if argument.name in _DIMENSIONS and not isinstance(given.get("tensors"), list):
+            if argument.name in _DIMENSIONS and not isinstance(arguments.get("tensors"), list):
                 _inside(before, value)
             if argument.kwarg_only:
-                kwargs |= {argument.name: value} if argument.name in given else {}
+                kwargs |= {argument.name: value} if argument.name in arguments else {}
             else:
                 args.append(value)
-                last = len(args) if argument.name in given else last
+                last = len(args) if argument.name in arguments else last
         return Call(function, tuple(args[:last]), kwargs)
 
     return rule
@@ -256,8 +256,8 @@ def upsample(mode: str) -> Rule:
 def matrix_product(function: Callable[..., Any]) -> Rule:
     """The rule of a product of matrices, of one image each."""
 
-    def rule(_before: Any, _after: Any, **given: Any) -> Call:
-        left, right = (value for value in given.values() if isinstance(value, (Tensor, fx.Node)))
+    def rule(_before: Any, _after: Any, **arguments: Any) -> Call:
+        left, right = (value for value in arguments.values() if isinstance(value, (Tensor, fx.Node)))
         if isinstance(right, fx.Node) and right.meta["rank"] < 3:
             raise ValueError("it multiplies images with one another")
         if isinstance(left, fx.Node) and left.meta["rank"] < 2:

@@ -182,7 +182,7 @@ def _ground(
     findings: list[Finding] = []
     loaded: LoadedModel | None = None
     network: Verified | None = None
-    given: LoadedModel | None = None
+    original: LoadedModel | None = None
     with collect(findings, origins, ("model",)):
         loaded = load(plan.model, folder, allow_code=options.allow_code)
         for note in weights_notes(loaded.notes, origins.get(("model",))):
@@ -191,15 +191,15 @@ def _ground(
     few = _few(sets) if loaded else None
     if loaded:
         with collect(findings, origins, ("model",)):
-            given = run(loaded) if few is not None else None
-            network = _verified(plan.model, loaded, given, few)
+            original = run(loaded) if few is not None else None
+            network = _verified(plan.model, loaded, original, few)
             graph = network.graph
             if loaded.output is not None:
                 choose(outputs(graph.module), loaded.output)
             remember_graph(plan.model, graph)
     targets = _targets(plan, loaded, network.graph, origins, findings) if loaded and network else {}
-    if network and given and few is not None and not network.doubt:
-        _check_targets(plan, targets, network.graph, given, few, origins, findings)
+    if network and original and few is not None and not network.doubt:
+        _check_targets(plan, targets, network.graph, original, few, origins, findings)
     for circuit in plan.circuits:
         with collect(findings, origins, ("circuits", circuit.id, "contrast")):
             check_contrast(circuit, sets)
@@ -213,21 +213,21 @@ def _ground(
     return ResolvedInputs(loaded, network.graph, sets, targets, bool(network.doubt))
 
 
-def _verified(model: Model, loaded: LoadedModel, given: LoadedModel | None, images: Tensor | None) -> Verified:
+def _verified(model: Model, loaded: LoadedModel, original: LoadedModel | None, images: Tensor | None) -> Verified:
     """Return the traced network, compared with the one that was given on some images. Raises InputError.
 
     What agreed once is remembered by its content where that is a package's code and weights.
     """
     size = loaded.preprocess.crop, loaded.preprocess.crop
     channels = loaded.preprocess.channels
-    if images is None or given is None:
+    if images is None or original is None:
         return Verified(trace(loaded.module, size, channels))
-    score_cache = _remembered(model, given, images, "way")
+    score_cache = _remembered(model, original, images, "way")
     entry = score_cache.read() if score_cache else None
     if entry is not None:
-        method = tracing_methods(given.module)[int(entry["way"])][1]
-        return Verified(trace_with(given.module, size, method, channels))
-    network = verified(given.module, size, images)
+        method = tracing_methods(original.module)[int(entry["way"])][1]
+        return Verified(trace_with(original.module, size, method, channels))
+    network = verified(original.module, size, images)
     if score_cache and not network.doubt:
         score_cache.put(None, {"way": torch.tensor(network.graph.module.meta["way"])})
     return network
@@ -237,7 +237,7 @@ def _check_targets(
     plan: Plan,
     targets: dict[str, Target],
     graph: Graph,
-    given: LoadedModel,
+    original: LoadedModel,
     images: Tensor,
     origins: Origins,
     findings: list[Finding],
@@ -247,10 +247,10 @@ def _check_targets(
     for circuit in plan.circuits:
         if circuit.id in targets and not isinstance(circuit.target, ClassOutput):
             layers.setdefault(circuit.target.layer, circuit.id)
-    score_cache = _remembered(plan.model, given, images, f"targets {sorted(layers)}") if layers else None
+    score_cache = _remembered(plan.model, original, images, f"targets {sorted(layers)}") if layers else None
     if not layers or (score_cache and score_cache.read() is not None):
         return
-    wrong = wrong_targets(graph, given.module, images, layers)
+    wrong = wrong_targets(graph, original.module, images, layers)
     for layer, finding in wrong.items():
         with collect_target(findings, origins, layers[layer]):
             raise InputError(finding)
@@ -258,7 +258,7 @@ def _check_targets(
         score_cache.put(None, {"agree": torch.tensor(True)})
 
 
-def _remembered(model: Model, given: LoadedModel, images: Tensor, what: str) -> ScoreCache | None:
+def _remembered(model: Model, original: LoadedModel, images: Tensor, what: str) -> ScoreCache | None:
     """Return where a fact about a network's code and weights is stored; None for code that may change."""
     if model.source == IN_MEMORY:
         return None
@@ -266,7 +266,7 @@ def _remembered(model: Model, given: LoadedModel, images: Tensor, what: str) -> 
         edition = version(model.source)
     except PackageNotFoundError:
         return None
-    contents = fingerprint(given.module), str(tuple(images.shape[2:])), edition, version("torch")
+    contents = fingerprint(original.module), str(tuple(images.shape[2:])), edition, version("torch")
     return tensor_cache.responses(digest(f"{what} {model}".encode()), *contents)
 
 

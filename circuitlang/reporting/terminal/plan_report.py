@@ -85,10 +85,10 @@ def _circuit(tree: Tree, circuit: CircuitForecast) -> None:
     branch = tree.add(Text.assemble((circuit.id, "bold"), "  ", (label, style)))
     if circuit.refused:
         branch.add(Text.assemble(_word("because of"), (listing(circuit.refused), "red")))
-    given = [setting for setting in circuit.settings if setting.origin != "default"]
-    values = [without_defaults(setting.value) for setting in given]
+    settings = [setting for setting in circuit.settings if setting.origin != "default"]
+    values = [without_defaults(setting.value) for setting in settings]
     width = min(max(map(len, values), default=0), _VALUE)
-    for setting, value in zip(given, values, strict=True):
+    for setting, value in zip(settings, values, strict=True):
         branch.add(Text.assemble(_word(setting.word), f"{value:<{width}}", (f"  {setting.origin}".rstrip(), "cyan")))
     branch.add(Text.assemble(_word("kernels"), *_kernels(circuit)))
     branch.add(Text.assemble(_word("images"), *_image_counts(circuit)))

@@ -92,5 +92,5 @@ def layers(modules: Iterable[NamedModule]) -> Listing:
 
 
 def _row(about: Declaration) -> tuple[str, ...]:
-    given = ", ".join(f"{parameter.name}={parameter.default}" for parameter in about.parameters)
-    return about.name, given, re.split(r"(?<=\.)\s", about.summary)[0]
+    parameters = ", ".join(f"{parameter.name}={parameter.default}" for parameter in about.parameters)
+    return about.name, parameters, re.split(r"(?<=\.)\s", about.summary)[0]

@@ -86,25 +86,25 @@ class ModuleBuilder:
 
     def emit(self, op: str, target: Any, *args: Any, **kwargs: Any) -> fx.Node:
         """Add an operation to the module, with the shape that it gives as its example."""
-        given = fx.map_arg((args, kwargs), lambda node: node.meta["example"])
-        if given[0] and (type(self.modules[target]) if op == "call_module" else target) in _ALIKE:
+        values = fx.map_arg((args, kwargs), lambda node: node.meta["example"])
+        if values[0] and (type(self.modules[target]) if op == "call_module" else target) in _ALIKE:
             node = self.graph.create_node(op, target, args, kwargs)
-            node.meta["example"] = given[0][0]
+            node.meta["example"] = values[0][0]
             return node
         try:
             # Without numbers nobody would see that an index is out of range.
-            value = None if _indexed(target, given) else self._evaluate(op, target, _moved_to(given, "meta"))
+            value = None if _indexed(target, values) else self._evaluate(op, target, _moved_to(values, "meta"))
         except NotImplementedError:
             # Whoever wrote the operation didn't say what shape it gives.
             value = None
-        value = self._evaluate(op, target, _moved_to(given, "cpu")) if value is None else value
+        value = self._evaluate(op, target, _moved_to(values, "cpu")) if value is None else value
         node = self.graph.create_node(op, target, args, kwargs)
         node.meta["example"] = _moved_to(value, "meta")
         return node
 
-    def _evaluate(self, op: str, target: Any, given: Any) -> Any:
+    def _evaluate(self, op: str, target: Any, values: Any) -> Any:
         """Evaluate an operation: on the device `meta`, a shape without numbers."""
-        args, words = given
+        args, words = values
         match op:
             case "call_module":
                 module = self.modules[target]
@@ -122,18 +122,18 @@ class ModuleBuilder:
         return [node for node in self.graph.nodes if node.op == "call_module" and node.target == path]
 
 
-def _moved_to(given: Any, device: str) -> Any:
+def _moved_to(values: Any, device: str) -> Any:
     """Move tensors to a device; those from `meta`, which have no numbers, become zeros."""
 
     def there(tensor: Tensor) -> Tensor:
         return torch.zeros_like(tensor, device=device) if tensor.is_meta else tensor.to(device)
 
-    return tree_map_only(Tensor, there, given)
+    return tree_map_only(Tensor, there, values)
 
 
-def _indexed(target: Any, given: Any) -> bool:
+def _indexed(target: Any, values: Any) -> bool:
     """Return whether an operation takes anything by its index."""
-    numbers = [leaf for leaf in tree_leaves(given) if isinstance(leaf, Tensor) and not leaf.is_floating_point()]
+    numbers = [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor) and not leaf.is_floating_point()]
     return target is operator.getitem or bool(numbers)
 
 

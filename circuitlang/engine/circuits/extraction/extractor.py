@@ -229,7 +229,7 @@ class ModuleExtractor:
         # Joined operands must be there for every image; for other operations one for all is enough.
         joined = word in _JOINED
 
-        def given(node: fx.Node) -> Any:
+        def emitted(node: fx.Node) -> Any:
             if "value" in node.meta:
                 return self._fixed(node, step, channels, word)
             if node.name not in operands:
@@ -243,9 +243,9 @@ class ModuleExtractor:
         if origin.op == "call_module":
             module = self._narrowed(self._graph.module.get_submodule(str(origin.target)), step, channels)
             path = self._out.add(str(origin.target), module)
-            args, kwargs = fx.map_arg(origin.args, given), fx.map_arg(origin.kwargs, given)
+            args, kwargs = fx.map_arg(origin.args, emitted), fx.map_arg(origin.kwargs, emitted)
             return self._out.emit("call_module", path, *args, **kwargs)
-        args, kwargs = fx.map_arg(origin.args, given), fx.map_arg(origin.kwargs, given)
+        args, kwargs = fx.map_arg(origin.args, emitted), fx.map_arg(origin.kwargs, emitted)
         return self._out.emit(origin.op, origin.target, *args, **kwargs)
 
     def _fixed(self, node: fx.Node, step: ChannelNode, channels: Tensor, word: str) -> Any:
