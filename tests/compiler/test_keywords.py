@@ -24,10 +24,12 @@ from circuitlang.compiler.keywords import keywords, rules, terminals
 from circuitlang.compiler.parser import parse
 from circuitlang.compiler.pygments_lexer import CircuitLexer
 from circuitlang.compiler.words import words
+from circuitlang.pipeline import compile_source
 from circuitlang.plan.clauses import IMAGES, PRESERVE
 from circuitlang.plugins.protocols import CRITERIA, METRICS
 
 ROOT = Path(__file__).resolve().parents[2]
+SNIPPETS = ROOT / "editors" / "vscode" / "snippets" / "circuit.json"
 SPECS = sorted([*ROOT.glob("specs/**/*.circuit"), *ROOT.glob("examples/*.circuit")])
 TEXT = """\
 include "holdout.circuit" as sets  # of another file
@@ -137,6 +139,8 @@ def test_the_grammar_of_editors_is_fresh() -> None:
 def test_the_extension_names_files_that_are_there() -> None:
     folder = ROOT / "editors" / "vscode"
     manifest = json.loads(folder.joinpath("package.json").read_text(encoding="utf-8"))
+    assert folder.joinpath(manifest["icon"]).is_file()
+    assert folder.joinpath(manifest["contributes"]["snippets"][0]["path"]) == SNIPPETS
     (language,), (grammar,) = manifest["contributes"]["languages"], manifest["contributes"]["grammars"]
     assert manifest["version"] == circuitlang.__version__
     assert language["id"] == grammar["language"]
@@ -145,6 +149,17 @@ def test_the_extension_names_files_that_are_there() -> None:
     assert content["scopeName"] == grammar["scopeName"]
     pairs = json.loads(folder.joinpath(language["configuration"]).read_text(encoding="utf-8"))["brackets"]
     assert {sign for pair in pairs for sign in pair} == set("{}[]()")
+
+
+@pytest.mark.parametrize("name", json.loads(SNIPPETS.read_text(encoding="utf-8")))
+def test_a_snippet_is_sound_as_it_is_inserted(name: str) -> None:
+    snippet = json.loads(SNIPPETS.read_text(encoding="utf-8"))[name]
+    text = "\n".join(snippet["body"])
+    values = dict(re.findall(r"\$\{(\d+):([^}]*)\}", text))
+    text = re.sub(r"\$\{(\d+):[^}]*\}|\$(\d+)", lambda match: values[match[1] or match[2]], text)
+    target = "layer1.0.conv1:3" if name == "Model" else "conv5:34"
+    source = Source(name, f"{text}\npreserve {target} on images/cats/* kernels<=7\n", ROOT / "examples")
+    assert not compile_source(source).warnings
 
 
 def test_pygments_finds_the_lexer_once_the_package_is_installed(tmp_path: Path) -> None:
