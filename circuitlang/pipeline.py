@@ -25,6 +25,7 @@ from circuitlang.engine.models.layer_index import LayerIndex
 from circuitlang.plan.compiled import CompiledPlan
 from circuitlang.plan.layers import has_own_shapes
 from circuitlang.plan.model import Images
+from circuitlang.plugins.hypothesis_tests import TESTS
 from circuitlang.plugins.protocols import ABLATIONS, CRITERIA, METRICS, MODELS
 from circuitlang.plugins.transforms import TRANSFORMS
 
@@ -49,6 +50,7 @@ def vocabulary() -> Vocabulary:
         metrics=METRICS.declarations,
         transforms=TRANSFORMS.declarations,
         models=MODELS.declarations,
+        tests=TESTS.declarations,
         layers=LayerIndex({"bundled.doodle": layers()}),
         images={f"bundled.{name}": Images([f"{PATTERN}{name}"]) for name in SETS},
     )

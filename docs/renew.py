@@ -33,6 +33,7 @@ from rich.console import Console
 from circuitlang import pipeline
 from circuitlang.base.diagnostics import CircuitError
 from circuitlang.base.source import Source
+from circuitlang.plugins.hypothesis_tests import TESTS
 from circuitlang.plugins.protocols import ABLATIONS, CRITERIA, METRICS, MODELS
 from circuitlang.plugins.registry import Declaration
 from circuitlang.plugins.transforms import TRANSFORMS
@@ -236,6 +237,7 @@ def criteria() -> str:
             ABLATIONS.declarations,
         ),
         ("Transforms", "`images NAME = SET as TRANSFORM`: images that are changed.", TRANSFORMS.declarations),
+        ("Tests", "`tests=[NAME, ...]`: what may refute the claim of a circuit.", TESTS.declarations),
         ("Metrics", "How well a circuit keeps its feature; every run reports all of them.", METRICS.declarations),
         ("Model sources", "`model SOURCE.NAME(...)`: where networks come from.", MODELS.declarations),
         ("Output formats", "What a run writes for each circuit.", FORMATS.declarations),

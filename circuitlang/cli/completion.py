@@ -74,11 +74,12 @@ def words(_context: click.Context, _parameter: click.Parameter, incomplete: str)
     """Complete a code of a finding, a word of the language or the name of an extension."""
     from circuitlang.base.error_codes import codes
     from circuitlang.compiler.words import words
+    from circuitlang.plugins.hypothesis_tests import TESTS
     from circuitlang.plugins.protocols import ABLATIONS, CRITERIA, METRICS, MODELS
     from circuitlang.plugins.transforms import TRANSFORMS
 
     known = {name: meanings[0].meaning for name, meanings in words().items()}
-    for registry in (CRITERIA, ABLATIONS, METRICS, TRANSFORMS, MODELS):
+    for registry in (CRITERIA, ABLATIONS, METRICS, TESTS, TRANSFORMS, MODELS):
         known |= {name: declaration.summary for name, declaration in registry.declarations.items()}
     known |= dict.fromkeys(codes(), "")
     return [CompletionItem(name, help=known[name] or None) for name in _beginning(sorted(known), incomplete)]

@@ -16,13 +16,16 @@ from circuitlang.cli import completion
 from circuitlang.cli.console import exit_on_findings, stdout
 from circuitlang.compiler.clauses import ALIASES
 from circuitlang.compiler.words import Word, words
+from circuitlang.plugins.hypothesis_tests import TESTS
 from circuitlang.plugins.protocols import ABLATIONS, CRITERIA, METRICS, MODELS
 from circuitlang.plugins.registry import Declaration
 from circuitlang.plugins.transforms import TRANSFORMS
 from circuitlang.reporting.terminal.tables import Listing
 from circuitlang.results.outputs import COMPARISON_FORMATS, EXPORTS, FORMATS, SPLIT_FORMATS
 
-_REGISTRIES = (CRITERIA, ABLATIONS, METRICS, TRANSFORMS, MODELS, FORMATS, SPLIT_FORMATS, COMPARISON_FORMATS, EXPORTS)
+_REGISTRIES = (
+    CRITERIA, ABLATIONS, METRICS, TESTS, TRANSFORMS, MODELS, FORMATS, SPLIT_FORMATS, COMPARISON_FORMATS, EXPORTS,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class Meaning:
 def explain(word: str) -> None:
     """Explain the CODE of a finding, or a NAME.
 
-    The name is a word of the language, a criterion, an ablation, a metric, a model source or an output format.
+    The name is a word of the language, a criterion, an ablation, a metric, a test, a model source or an output format.
     """
     with exit_on_findings():
         console = stdout()

@@ -32,6 +32,8 @@ T = TypeVar("T", PlacedImages, PlacedTarget)
 
 # The words that introduce the image sets of a circuit, and the fields whose places a plan lists.
 _IMAGE_SETS = ("images", *(clause.name for clause in PRESERVE.values() if clause.kind == "images"))
+# Clauses that plans without them don't mention.
+_LATER = tuple(clause.key for clause in PRESERVE.values() if not clause.hashed)
 _ORIGINS = tuple(dict.fromkeys(clause.key for clause in PRESERVE.values() if clause.kind != "images"))
 # Files that a run writes beside its circuits' folders, and letters of a name that leave room for an ending.
 _TAKEN = ("plan.yaml", "index.html", "sweep.json")
@@ -320,7 +322,7 @@ class _Check:
         if "test" in fields:
             fields["holdout"] = 0.0
         places = {PRESERVE[name].key: line(place) for name, place in read.spans.items() if name in PRESERVE}
-        written = {key: places.get(key, "default") for key in _ORIGINS if key != "size" or key in fields}
+        written = {key: places.get(key, "default") for key in _ORIGINS if key in fields or key not in ("size", *_LATER)}
         fields |= {"bounds": list(read.bounds), "origin": {"circuit": line(span), **written}}
         return fields, {(): span, **{(clause,): place for clause, place in read.spans.items()}}
 

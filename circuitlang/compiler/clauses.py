@@ -14,7 +14,7 @@ from circuitlang.compiler import syntax, values
 from circuitlang.compiler.clause_cures import clause_cure, value_cure
 from circuitlang.compiler.image_sets import image_set
 from circuitlang.compiler.scope import Scope
-from circuitlang.plan.clauses import IMAGES, PRESERVE, Bound, Calibrate, Clause, EndToEnd, Kernels, Sparsity
+from circuitlang.plan.clauses import IMAGES, PRESERVE, Bound, Calibrate, Choice, Clause, EndToEnd, Kernels, Sparsity
 from circuitlang.plugins.registry import Declaration, Parameter
 
 # Another word for the same clause or metric.
@@ -60,6 +60,27 @@ def read_value(rule: Clause, node: syntax.Value, scope: Scope) -> Any:
             return values.choice(node, "ablation", "E104", scope.vocabulary.ablations)
         case "images":
             return image_set(node, scope)
+        case "tests":
+            return _tests(node, scope.vocabulary.tests)
+
+
+def _tests(node: syntax.Value, known: Mapping[str, Declaration]) -> list[Choice]:
+    """Read `none`, `all`, a test or a list of tests, in the order of their names and each once."""
+    if values.nothing(node):
+        return []
+    if isinstance(node, syntax.Name) and node.text == "all":
+        return [Choice(name, values.defaults(known[name])) for name in sorted(known)]
+    items = node.items if isinstance(node, syntax.List) else (node,)
+    chosen: dict[str, Choice] = {}
+    for item in items:
+        if isinstance(item, syntax.Name) and item.text in ("all", "none"):
+            finding = Finding("E130", f"'{item.text}' stands alone", item.span, "", f"write tests={item.text}")
+            raise SpecError(finding)
+        choice = values.choice(item, "test", "E130", known)
+        if choice.name in chosen:
+            raise SpecError(Finding("E206", f"'{choice.name}' is given twice", item.span, "the second time"))
+        chosen[choice.name] = choice
+    return [chosen[name] for name in sorted(chosen)]
 
 
 def _word(node: syntax.Value, name: str, options: tuple[str, ...]) -> str:
@@ -130,7 +151,7 @@ def _clause(clause: syntax.Clause, rules: Mapping[str, Clause], scope: Scope, re
         message = f"unknown clause '{clause.name.text}'"
         raise SpecError(Finding("E106", message, clause.name.span, label, cure, edit=edit))
     relation(clause.relation, (rule.relation,), clause, rule.example)
-    if isinstance(clause.value, syntax.List) and rule.kind != "images":
+    if isinstance(clause.value, syntax.List) and rule.kind not in ("images", "tests"):
         items = [item.span.text for item in clause.value.items]
         cure = f"for a circuit each, write {clause.name.text}{clause.relation}each({', '.join(items)})"
         if len(items) == 1:

@@ -15,6 +15,7 @@ from circuitlang.compiler.clauses import ALIASES
 from circuitlang.compiler.grammar import grammar_file
 from circuitlang.compiler.words import words
 from circuitlang.plan.clauses import IMAGES, PRESERVE
+from circuitlang.plugins.hypothesis_tests import TESTS
 from circuitlang.plugins.protocols import ABLATIONS, CRITERIA, METRICS
 from circuitlang.plugins.registry import Declaration
 from circuitlang.plugins.transforms import TRANSFORMS
@@ -62,7 +63,7 @@ def keywords() -> Keywords:
     positions = {name for name, example in others.items() if f"@{name}" in example or f"into {name}" in example}
     clauses = {name for clause in {**IMAGES, **PRESERVE}.values() for name in (clause.name, clause.alias) if name}
     values = {name for name, word in meanings if word.kind == "value"}
-    registries = CRITERIA.declarations, ABLATIONS.declarations, TRANSFORMS.declarations
+    registries = CRITERIA.declarations, ABLATIONS.declarations, TESTS.declarations, TRANSFORMS.declarations
     extensions = {name for declarations in registries for name in _built_in(declarations)}
     return Keywords(
         statements=tuple(sorted(statements)),

@@ -12,7 +12,7 @@ from circuitlang.compiler.clauses import ALIASES, better, relation
 from circuitlang.compiler.expand import spell
 from circuitlang.compiler.scope import Scope
 from circuitlang.compiler.values import number
-from circuitlang.plan.model import Circuit, Expectation
+from circuitlang.plan.model import Choice, Circuit, Expectation
 
 # Numbers in a report besides fidelity.
 COUNTS = (
@@ -26,6 +26,9 @@ SAMPLES = ("train", "test", "contrast", "without", "random", "magnitude")
 # Numbers with intervals, whose ends are a metric's `low` and `high`.
 PICTURES = ("train", "test", "contrast")
 ENDS = ("low", "high")
+# The numbers of a test, and the word that their keys in metrics.json begin with.
+OUTCOMES = ("p", "statistic")
+TESTS = "tests"
 
 # The circuits with a name, those of a sweep together.
 Circuits = Mapping[str, Sequence[Circuit]]
@@ -56,13 +59,20 @@ def expectation(node: syntax.Expect, circuits: Circuits, scope: Scope) -> Expect
     key, bare = _key(metric, scope)
     if not key:
         known = [*COUNTS, IMAGES, *scope.vocabulary.metrics]
-        label = f"measured are {listing(sorted(known), limit=20)}" if metric else "which number of it is missing"
+        tested = sorted({f"{choice.name}.p" for circuit in chosen for choice in circuit.tests})
+        label = f"measured are {listing([*sorted(known), *tested], limit=20)}"
+        label = label if metric else "which number of it is missing"
         cure = did_you_mean(bare, [*known, *ALIASES], f"as {name}.pearson")
+        if metric in scope.vocabulary.tests:
+            cure = f"write {name}.{metric}.p"
         raise SpecError(Finding("E116", f"unknown measurement '{metric}'", measure.span, label, cure))
     if key.startswith("contrast.") and not all(circuit.contrast for circuit in chosen):
         label, cure = f"'{name}' isn't contrasted with anything", f"add contrast=IMAGES where {name} is preserved"
         raise SpecError(Finding("E116", f"unknown measurement '{metric}'", measure.span, label, cure))
-    declaration = scope.vocabulary.metrics.get(bare)
+    if key.startswith(f"{TESTS}.") and not all(bare in map(_name, circuit.tests) for circuit in chosen):
+        label, cure = f"'{name}' isn't tested for {bare}", f"add tests={bare} where {name} is preserved"
+        raise SpecError(Finding("E116", f"unknown measurement '{metric}'", measure.span, label, cure))
+    declaration = scope.vocabulary.metrics.get(bare) or scope.vocabulary.tests.get(bare)
     usual = better(declaration.options) if declaration else "<="
     relation(node.relation, (usual, ">=" if usual == "<=" else "<="), node, f"{name}.{metric}{usual}0.9")
     if not chosen:
@@ -80,10 +90,16 @@ def _key(metric: str, scope: Scope) -> tuple[str, str]:
     bare = ALIASES.get(rest, rest)
     if bare in COUNTS and not sample and not end:
         return bare, bare
+    if rest in OUTCOMES and sample in scope.vocabulary.tests and not end:
+        return f"{TESTS}.{sample}.{rest}", sample
     images = bare == IMAGES or bool(end)
     known = sample in ("", *(PICTURES if images else SAMPLES)) and not (bare == IMAGES and end)
     there = bare == IMAGES or bare in scope.vocabulary.metrics
     return (f"{sample or 'test'}.{bare}{end}" if known and there else ""), bare
+
+
+def _name(choice: Choice) -> str:
+    return choice.name
 
 
 def _name_and_metric(measure: syntax.Measure, circuits: Circuits) -> tuple[str, str]:

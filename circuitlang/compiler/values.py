@@ -126,14 +126,15 @@ def choice(node: syntax.Value, kind: str, code: str, known: Mapping[str, Declara
         name, arguments = node.name, node.arguments
     else:
         quoted = isinstance(node, syntax.String) and node.text in known
-        cure = f"write {kind}={node.span.text[1:-1]}" if quoted else f"one of {listing(sorted(known), 'or')}"
+        clause = "" if kind == "test" else f"{kind}="
+        cure = f"write {clause}{node.span.text[1:-1]}" if quoted else f"one of {listing(sorted(known), 'or')}"
         raise wrong(node, f"the name of {_a(kind)}", cure)
     declaration = known.get(name.text)
     if declaration is None:
         label = f"there {'are' if len(known) > 1 else 'is'} {listing(sorted(known))}"
         cure = did_you_mean(name.text, known)
         raise SpecError(Finding(code, f"unknown {kind} '{name.text}'", name.span, label, cure))
-    parameters = {parameter.name: parameter.default for parameter in declaration.parameters}
+    parameters = defaults(declaration)
     findings: list[Finding] = []
     words: set[str] = set()
     for argument in arguments:
@@ -148,6 +149,11 @@ def choice(node: syntax.Value, kind: str, code: str, known: Mapping[str, Declara
     if findings:
         raise SpecError(findings)
     return Choice(name.text, parameters)
+
+
+def defaults(declaration: Declaration) -> dict[str, Value]:
+    """Return the parameters of an extension that takes its defaults."""
+    return {parameter.name: parameter.default for parameter in declaration.parameters}
 
 
 def _argument(

@@ -22,6 +22,7 @@ class Vocabulary(msgspec.Struct, frozen=True):
     metrics: Mapping[str, Declaration]
     models: Mapping[str, Declaration]
     transforms: Mapping[str, Declaration] = {}
+    tests: Mapping[str, Declaration] = {}
     layers: Mapping[str, Layers] = {}
     # The model of a spec without a model statement.
     model: Model = Model("bundled", "doodle")

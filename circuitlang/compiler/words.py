@@ -45,11 +45,13 @@ _CLAUSES = {
     "holdout": "The share of the images that is only measured on.",
     "test": "Images to measure on, in place of a holdout.",
     "contrast": "Images that the circuit is to be specific against.",
+    "tests": "Test what a circuit claims: `none`, `all`, a test or a list; `circuitlang criteria` lists them.",
     "seed": "The seed of every random choice.",
     "limit": "Draw at most this many images of the set.",
 }
 _VALUES = {
-    "none": ("`calibrate=none` refits nothing, `refill=none` replaces nothing, `weights=none` has random weights.",
+    "none": ("`calibrate=none` refits nothing, `refill=none` replaces nothing, `tests=none` tests nothing, and "
+             "`weights=none` has random weights.",
              "preserve conv5:34 on images/dogs/* keep<=10% refill=none"),
     "bias": ("Refit the bias of each channel.", "calibrate=bias"),
     "kernels": ("Refit a gain of each kernel and the bias of each channel.", "calibrate=kernels"),
@@ -57,6 +59,7 @@ _VALUES = {
     "live": ("Replace kernels that are not connected.", "refill=live"),
     "kernel": ("Remove kernels, one by one.", "structure=kernel"),
     "weight": ("Remove single weights.", "structure=weight"),
+    "all": ("Run every test of a circuit that there is.", "tests=all"),
     "channel": ("Remove whole channels.", "structure=channel"),
 }  # fmt: skip
 _KEYWORDS = {
@@ -95,5 +98,5 @@ def _clause(clause: Clause) -> Word:
     if clause.words:
         meaning += f" One of {listing(clause.words, 'or')}."
     if clause.name in PRESERVE and clause.default is not None:
-        meaning += f" The default is {clause.default}."
+        meaning += f" The default is {clause.default or 'none' if clause.kind == 'tests' else clause.default}."
     return Word("clause", meaning.strip(), clause.example)

@@ -26,8 +26,10 @@ TRIGGERS = (" ", "=", ":", ".", "/", "(", "[", ",", "@", '"')
 _VALUE = r'(?:\[[^\]]*\]|"[^"]*"|[^\s\["]+)'
 _ASK = r"(?:circuit\s+\w+\s*=\s*)?(?:preserve|split)\s"
 _TARGET_PART = re.compile(r'(?P<layer>[\w.]+|"[^"]*"):(?:(?:joint\(|\[)[^)\]]*)?\w*$')
-_ARGUMENT = re.compile(r"(?P<clause>criterion|ablation)=(?:each\((?:[^()]|\([^()]*\))*)?(?P<name>\w+)\([^()]*$")
-_EXTENSION = re.compile(r"(?P<clause>criterion|ablation)=(?:each\((?:[^()]|\([^()]*\))*)?\w*$")
+_ARGUMENT = re.compile(
+    r"(?P<clause>criterion|ablation|tests)=(?:(?:each\(|\[)(?:[^()\]]|\([^()]*\))*)?(?P<name>\w+)\([^()]*$"
+)
+_EXTENSION = re.compile(r"(?P<clause>criterion|ablation|tests)=(?:(?:each\(|\[)(?:[^()\]]|\([^()]*\))*)?\w*$")
 _CHANNELS = 512
 
 
@@ -57,7 +59,7 @@ def complete(analysis: Analysis, offset: int) -> list[types.CompletionItem]:
 def warm_up() -> None:
     """Read the declarations of all extensions, so that no keystroke waits for them."""
     known = vocabulary()
-    for declarations in (known.criteria, known.ablations, known.metrics, known.models, known.transforms):
+    for declarations in (known.criteria, known.ablations, known.metrics, known.models, known.tests, known.transforms):
         list(declarations.values())
 
 
@@ -167,7 +169,7 @@ def _line(node: syntax.Node) -> str:
 
 def _declared(clause: str) -> Mapping[str, Declaration]:
     known = vocabulary()
-    return known.criteria if clause == "criterion" else known.ablations
+    return {"criterion": known.criteria, "tests": known.tests}.get(clause, known.ablations)
 
 
 def _extension(declaration: Declaration) -> Word:
@@ -178,7 +180,7 @@ def _extension(declaration: Declaration) -> Word:
 def _extensions(clause: str) -> Iterator[Word]:
     declared = _declared(clause)
     yield from (_extension(declared[name]) for name in sorted(declared))
-    yield from _explained(["each"])
+    yield from _explained(["each", *(["all", "none"] if clause == "tests" else [])])
 
 
 def _arguments(clause: str, name: str, head: str) -> Iterator[Word]:

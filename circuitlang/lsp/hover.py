@@ -21,11 +21,12 @@ from circuitlang.lsp.tree import nodes_at
 from circuitlang.pipeline import vocabulary
 from circuitlang.plan.layers import NamedModule
 from circuitlang.plan.model import Circuit, Images
+from circuitlang.plugins.hypothesis_tests import TESTS
 from circuitlang.plugins.protocols import ABLATIONS, CRITERIA, METRICS, MODELS
 from circuitlang.plugins.registry import Declaration
 from circuitlang.plugins.transforms import TRANSFORMS
 
-_REGISTRIES = (CRITERIA, ABLATIONS, METRICS, TRANSFORMS, MODELS)
+_REGISTRIES = (CRITERIA, ABLATIONS, METRICS, TESTS, TRANSFORMS, MODELS)
 _WORD = re.compile(r"[^\W\d]\w*")
 # Names of images, and members of a sweep, that are listed.
 _MOST = 5

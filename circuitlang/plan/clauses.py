@@ -111,6 +111,7 @@ class Circuit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     refill: Refill = "live"
     structure: Structure = "kernel"
     seed: int = 0
+    tests: list[Choice] = []
     into: int | Literal["auto"] | None = None
     statement: str = ""
     origin: dict[str, str] = {}
@@ -138,6 +139,12 @@ class Slug:
     always: bool = True
 
 
+# Kinds of values.
+Kind = Literal[
+    "sparsity", "kernels", "fraction", "whole", "word", "calibrate", "criterion", "ablation", "images", "tests"
+]
+
+
 @dataclass(frozen=True)
 class Clause:
     """A clause of a statement.
@@ -155,6 +162,8 @@ class Clause:
         excludes: Another clause that a statement can't have as well, and whose default this one replaces.
         scores: Dependence of the scores: circuits that differ only in clauses without it share their scores.
         builds: Dependence of the circuit that is built of given scores: circuits that differ in it share no baselines.
+        hashed: Presence in hashes of plans where it has its default. A clause that was added to the language later is
+            left out there, so that plans without it keep their hashes.
         slug: Text in the ids of circuits; None for criterion and size, which every id has, and for what has no say.
         claim: Format of what reports, pages and diagrams add to the claim about a circuit; empty for nothing.
         detail: Format of what comparisons say about a circuit besides.
@@ -162,7 +171,7 @@ class Clause:
     """
 
     name: str
-    kind: Literal["sparsity", "kernels", "fraction", "whole", "word", "calibrate", "criterion", "ablation", "images"]
+    kind: Kind
     example: str
     relation: Literal["=", "<="] = "="
     alias: str = ""
@@ -173,6 +182,7 @@ class Clause:
     excludes: str = ""
     scores: bool = True
     builds: bool = True
+    hashed: bool = True
     slug: Slug | None = None
     claim: str = ""
     detail: str = ""
@@ -186,13 +196,16 @@ class Clause:
     @cached_property
     def default(self) -> object:
         """The value where nothing is written; of an extension, its name."""
-        return self.extension or next(
-            field.default for field in msgspec.structs.fields(Circuit) if field.name == self.key
-        )
+        if self.extension:
+            return self.extension
+        field = next(field for field in msgspec.structs.fields(Circuit) if field.name == self.key)
+        return field.default if field.default is not msgspec.NODEFAULT else list[Choice]()
 
     def text(self, circuit: Circuit) -> str:
         """Return the value that a circuit has, as text."""
         value = getattr(circuit, self.key)
+        if isinstance(value, list):
+            return _as_written(value or None)
         return f"{value:g}" if isinstance(value, float) else str(value)
 
     def is_default(self, circuit: Circuit) -> bool:
@@ -261,6 +274,7 @@ PRESERVE: Mapping[str, Clause] = _table(
     ),
     Clause("contrast", "images", "contrast=images/others/*", builds=False, slug=Slug("contrast_{}", 5)),
     Clause("seed", "whole", "seed=0", limits=_SEEDS, builds=False, slug=Slug("seed{}", 1, always=False)),
+    Clause("tests", "tests", "tests=all", scores=False, builds=False, hashed=False),
 )
 # The clauses of `images`.
 IMAGES: Mapping[str, Clause] = _table(
@@ -272,6 +286,11 @@ IMAGES: Mapping[str, Clause] = _table(
 def building(circuit: Circuit) -> tuple[str, ...]:
     """Return the values that decide which circuit is built of given scores."""
     return tuple(clause.text(circuit) for clause in PRESERVE.values() if clause.builds)
+
+
+def unsaid(circuit: Circuit) -> set[str]:
+    """Return the fields that hashes of a circuit leave out, because its plan says nothing about them."""
+    return {clause.key for clause in PRESERVE.values() if not clause.hashed and clause.is_default(circuit)}
 
 
 def claims(circuit: Circuit) -> list[str]:

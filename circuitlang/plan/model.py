@@ -9,7 +9,7 @@ from typing import Literal
 import msgspec
 
 from circuitlang.base.source import Span
-from circuitlang.plan.clauses import PRESERVE, Bound, Choice, Circuit, Kernels, Sparsity, as_call
+from circuitlang.plan.clauses import PRESERVE, Bound, Choice, Circuit, Kernels, Sparsity, as_call, unsaid
 from circuitlang.plan.labels import Labels
 from circuitlang.plan.layers import model_key
 from circuitlang.plan.targets import Channel, ClassOutput, Direction, Joint, Position, Target, Term
@@ -143,7 +143,8 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
             statement="",
             origin={},
         )
-        return digest(msgspec.json.encode([self.version, self.model, sets, circuit.test is None, what], order="sorted"))
+        said = {word: getattr(what, word) for word in what.__struct_fields__ if word not in unsaid(what)}
+        return digest(msgspec.json.encode([self.version, self.model, sets, circuit.test is None, said], order="sorted"))
 
     def basis(self, circuit: Circuit) -> str:
         """A hash of everything in the plan that has a say in this circuit's scores, but not of its size."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from circuitlang.plan.clauses import unsaid
 from circuitlang.plan.model import Bound, Circuit, Images, Plan, digest
 
 # Keys of a circuit that say its name and where it was written.
@@ -55,12 +56,17 @@ def comparisons(plan: Plan) -> list[tuple[str, ...]]:
 
 def fingerprints(plan: Plan) -> dict[str, str]:
     """Return a hash of what each circuit means, without the model, by id."""
-    return {asked.id: _digest(circuit(plan.images, asked)) for asked in plan.circuits}
+    return {asked.id: _digest(_said(plan, asked)) for asked in plan.circuits}
 
 
 def fingerprint(plan: Plan) -> str:
     """A hash of what a plan means, the same for every text that means it, on every machine."""
     return _digest([plan.version, plan.model, fingerprints(plan), comparisons(plan), expectations(plan)])
+
+
+def _said(plan: Plan, asked: Circuit) -> dict[str, Any]:
+    left_out = unsaid(asked)
+    return {word: value for word, value in circuit(plan.images, asked).items() if word not in left_out}
 
 
 def _bound(bound: Bound) -> tuple[str, str, str, float]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from circuitlang.plan.labels import Labels
 from circuitlang.plan.model import Circuit as CircuitPlan
 from circuitlang.plan.model import Model
+from circuitlang.plugins.hypothesis_tests import HypothesisOutcome
 
 
 class LayerSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,7 +105,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     there where the circuit is one of a split, `reduced` where it was scored in reduced precision. `unheard` says that
     the feature is the same everywhere on all images that it was found on: there is nothing to preserve. `responses` are
     the numbers that fidelity is of, a feature's at all positions on all images. `constant` are the kernels that every
-    circuit has and no budget counts, for they read channels that no path from the image leads to.
+    circuit has and no budget counts, for they read channels that no path from the image leads to. `tests` are the
+    outcomes of the tests that the plan asks for, by name.
     """
 
     plan: CircuitPlan
@@ -134,6 +136,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     constant: int = 0
     # Nothing else depends on them, so that they change without the circuit.
     labels: Labels | None = None
+    tests: dict[str, HypothesisOutcome] = {}
 
     def has(self, name: str) -> bool:
         """Return whether its folder has the files of an output format."""
@@ -176,6 +179,9 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         numbers["necessity"] = self.without.metrics["error"]
         if self.parameters is not None and self.extracted_difference is not None:
             numbers |= {"parameters": self.parameters, "extracted_difference": self.extracted_difference}
+        for name, outcome in self.tests.items():
+            own = {"p": outcome.p, "statistic": outcome.statistic}
+            numbers |= {f"tests.{name}.{word}": value for word, value in own.items() if value is not None}
         numbers["score_difference"] = self.reduced.difference if self.reduced else 0.0
         return numbers
 

@@ -43,6 +43,9 @@ def sound_summary(summary: Summary) -> None:
     total = sum(layer.out_channels * layer.in_channels // layer.groups for layer in summary.layers)
     _demand(total <= _KERNELS, "its layers have more kernels than any network")
     _fidelities(summary)
+    for name, outcome in summary.tests.items():
+        _demand(outcome.p is None or 0 <= outcome.p <= 1, f"the p of {name} is no probability")
+        _demand((outcome.p is None) == (outcome.statistic is None), f"{name} has a p or a statistic alone")
     bounds = len(summary.plan.bounds)
     _demand(all(len(trial.values) == bounds for trial in summary.walk), "a size of the walk lacks a bound")
     tried = {trial.kernels for trial in summary.walk}

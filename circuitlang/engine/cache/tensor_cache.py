@@ -21,6 +21,7 @@ from circuitlang.base.atomic_files import write_atomically
 from circuitlang.base.checksummed import BLANK, intact, report, seal
 from circuitlang.engine.cache.cache_files import ENDING, clear, folder, held, responses_folder, shrink
 from circuitlang.plan.model import Choice, digest
+from circuitlang.plugins.hypothesis_tests import TESTS
 from circuitlang.plugins.protocols import ABLATIONS, CRITERIA, Scores
 from circuitlang.plugins.transforms import TRANSFORMS
 
@@ -143,11 +144,11 @@ def anything(scores: str, network: str) -> bool:
 
 
 def outside(names: Collection[str]) -> str:
-    """Return a hash of the code of third-party criteria, ablations and transforms, or "" if none of the names is one.
+    """Return a hash of the code of third-party extensions, or "" if none of the names is one.
 
     It covers all packages that register any, because extensions may use each other and other modules of their package.
     """
-    known = (CRITERIA.declarations, ABLATIONS.declarations, TRANSFORMS.declarations)
+    known = (CRITERIA.declarations, ABLATIONS.declarations, TESTS.declarations, TRANSFORMS.declarations)
     modules = {cached[name].module for cached in known for name in names if name in cached}
     if all(module.startswith(_OWN_PREFIX) for module in modules):
         return ""

@@ -24,6 +24,7 @@ from circuitlang.engine.circuits.selection import budget, count
 from circuitlang.engine.circuits.size_search import SizeSearch, smallest
 from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
 from circuitlang.engine.evaluation import fidelity_examples, reference_responses
+from circuitlang.engine.evaluation.circuit_claim import BuiltClaim
 from circuitlang.engine.evaluation.fidelity import measure, responses
 from circuitlang.engine.graph.channel_nodes import Layer
 from circuitlang.engine.graph.channel_origins import channel_origins, input_origins
@@ -34,6 +35,8 @@ from circuitlang.engine.runtime.jobs import Job, PreparedRun
 from circuitlang.engine.runtime.precision_check import reduced
 from circuitlang.plan.clauses import building
 from circuitlang.plan.model import Bound, Choice
+from circuitlang.plan.model import Circuit as CircuitPlan
+from circuitlang.plugins.hypothesis_tests import HypothesisOutcome
 from circuitlang.plugins.protocols import CRITERIA, Batches, Edit, Edits, Masks, Scores, passes_of
 from circuitlang.results.types import (
     ChannelSources,
@@ -107,9 +110,24 @@ def execute(prepared: PreparedRun, job: Job) -> Result:
         unheard=train.constant,
         responses=judge.responses,
         labels=prepared.plan.labels,
+        tests=_tests(builder, built, judge, plan),
     )
     measured = _measured(built, _circuit(subnetwork, built), judge)
     return complete(prepared, job, summary, measured, prepared.formats(job))
+
+
+def _tests(
+    builder: Builder, built: _BuiltCircuit, judge: FidelityEvaluator, plan: CircuitPlan
+) -> dict[str, HypothesisOutcome]:
+    """Return the outcomes of the tests that a plan asks for, by name."""
+
+    def run(masks: Masks, edits: Edits) -> Tensor:
+        return judge.run(_BuiltCircuit(built.subnetwork, {}, masks, builder.connected(masks), edits))
+
+    noun = "weight" if plan.structure == "weight" else "kernel"
+    own = judge.network, judge.responses_of(built)
+    claim = BuiltClaim(builder, built.masks, built.edits, *own, run, plan.seed, noun)
+    return {choice.name: claim.test(choice) for choice in plan.tests}
 
 
 def _measured(built: _BuiltCircuit, circuit: Circuit, judge: FidelityEvaluator) -> MeasuredCircuit:
@@ -244,6 +262,11 @@ class FidelityEvaluator:
         return self._original.amax(1)
 
     @property
+    def network(self) -> Tensor:
+        """The network's responses, float64 [images, positions]."""
+        return self._original
+
+    @property
     def constant(self) -> bool:
         """Return whether the network responds to all images alike, everywhere; a single number says nothing of that."""
         return self.responses > 1 and bool((self._original == self._original.flatten()[:1]).all())
@@ -255,20 +278,22 @@ class FidelityEvaluator:
 
     def __call__(self, built: _BuiltCircuit, intervals: bool = True) -> Fidelity:
         """Return the fidelity of a circuit."""
-        return measure(self._original, self._responses(built), self._seed if intervals else None)
+        return measure(self._original, self.responses_of(built), self._seed if intervals else None)
 
     def examples(self, built: _BuiltCircuit) -> FidelityExamples:
         """Return examples of a circuit's fidelity."""
         return fidelity_examples.collect(
-            self._subnetwork, self._images, self._original, self._responses(built), self._seed
+            self._subnetwork, self._images, self._original, self.responses_of(built), self._seed
         )
 
-    def _responses(self, built: _BuiltCircuit) -> Tensor:
+    def responses_of(self, built: _BuiltCircuit) -> Tensor:
+        """Return the responses of a circuit, float64 [images, positions], and keep them."""
         if id(built) not in self._seen:
-            self._seen[id(built)] = built, self._compute(built)
+            self._seen[id(built)] = built, self.run(built)
         return self._seen[id(built)][1]
 
-    def _compute(self, built: _BuiltCircuit) -> Tensor:
+    def run(self, built: _BuiltCircuit) -> Tensor:
+        """Return the responses of a circuit, float64 [images, positions], without keeping them."""
         label = f"circuits on {self._label}"
         if not count(built.effective):
             # A collapsed circuit answers every image with the same map. What that map, made of biases and padding, has

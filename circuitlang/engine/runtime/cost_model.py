@@ -18,12 +18,13 @@ from circuitlang.engine.circuits.selection import budget
 from circuitlang.engine.images.file_patterns import find
 from circuitlang.engine.images.hashed_images import held_out
 from circuitlang.engine.runtime.amounts import TOGETHER
+from circuitlang.engine.runtime.hypothesis_cost import hypothesis_cost
 from circuitlang.engine.runtime.network_costs import NetworkCosts
 from circuitlang.engine.runtime.plan_checks import check_criterion, collect, collect_target, refusals
 from circuitlang.engine.runtime.refit_cost import refit_cost
 from circuitlang.engine.runtime.scoring_cost import PASS, checked, scoring_cost, tries
 from circuitlang.engine.visuals import amounts, path_fidelity
-from circuitlang.plan.clauses import PRESERVE, building
+from circuitlang.plan.clauses import PRESERVE, building, unsaid
 from circuitlang.plan.model import Circuit as CircuitPlan
 from circuitlang.plan.model import Key, Origins, Plan
 from circuitlang.plugins.protocols import CRITERIA, Criterion, passes_of
@@ -302,6 +303,7 @@ def _cost(
     )
     measured += _contributions(operations, min(judged_on, amounts.SHOWN))
     measured += refit_cost(asked, operations, found_on, 1 + tried)
+    measured += hypothesis_cost(asked, relevant, operations, found_on, judged_on)
     # And an image that excites the feature is made, step by step.
     return measured + Cost(forwarded=amounts.STEPS, returned=amounts.STEPS)
 
@@ -338,12 +340,13 @@ def _settings(asked: CircuitPlan) -> list[Setting]:
     ]
     if asked.into is not None:
         settings.append(Setting("into", str(asked.into), here))
+    silent = unsaid(asked)
     clauses = [clause for clause in PRESERVE.values() if not clause.field and clause.kind != "images"]
     return [
         *settings,
         *(
             Setting(clause.name, clause.text(asked), asked.origin.get(clause.name, ""))
             for clause in clauses
-            if not (clause.excludes and getattr(asked, clause.excludes))
+            if clause.key not in silent and not (clause.excludes and getattr(asked, clause.excludes))
         ),
     ]

@@ -67,7 +67,7 @@ def caches_of(
 
 def extension_names(circuit: CircuitPlan) -> set[str]:
     """The names of what has a say in a circuit and may lie outside the engine."""
-    choices = circuit.criterion, circuit.ablation
+    choices = circuit.criterion, circuit.ablation, *circuit.tests
     words = {value for choice in choices for value in choice.parameters.values() if isinstance(value, str)}
     return {*words, *(choice.name for choice in choices)}
 

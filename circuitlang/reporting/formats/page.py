@@ -21,7 +21,7 @@ from circuitlang.reporting.formats.diagram import diagram
 from circuitlang.reporting.html import charts
 from circuitlang.reporting.html.pages import render
 from circuitlang.reporting.terminal.circuit_report import strongest
-from circuitlang.reporting.text import circuit_sentences, verdict_sentences
+from circuitlang.reporting.text import circuit_sentences, hypothesis_sentences, verdict_sentences
 from circuitlang.reporting.thumbnail import thumbnail
 from circuitlang.results.labelling import place, target_place
 from circuitlang.results.outputs import output_format
@@ -100,6 +100,8 @@ def page(result: Result) -> dict[str, bytes]:
         "worst": [_example(image, examples.correlations) for image in examples.least]
         if examples and summary.effective
         else [],
+        "tests": hypothesis_sentences.rows(summary),
+        "tested": hypothesis_sentences.caption(summary),
         "paths": any(layer.path != layer.name for layer in summary.layers),
         "strongest": [_kernel(result, *kernel) for kernel in strongest(result)],
         "files": [*_FILES, *(["module.pt2"] if result.module else [])],

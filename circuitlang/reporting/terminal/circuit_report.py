@@ -15,7 +15,7 @@ from rich.text import Text
 from circuitlang.plan.clauses import claims
 from circuitlang.plan.labels import Labels
 from circuitlang.reporting.terminal.layout import Claim, ResponsiveTable, empty_table, origin, section, separated
-from circuitlang.reporting.text import circuit_sentences, verdict_sentences
+from circuitlang.reporting.text import circuit_sentences, hypothesis_sentences, verdict_sentences
 from circuitlang.results.labelling import named, target_label
 from circuitlang.results.sweep import shared_metrics
 from circuitlang.results.types import Fidelity, LayerSummary, Result, Summary
@@ -39,6 +39,8 @@ def render(result: Result, folder: Path | None = None) -> RenderableType:
         parts.append(_contrast(result.summary, result.summary.contrast))
     if result.summary.walk:
         parts.append(_walk(result.summary))
+    if result.summary.tests:
+        parts.append(_tests(result.summary))
     parts.append(_layers(result.summary))
     if result.summary.kept:
         parts.append(_strongest(result))
@@ -178,6 +180,18 @@ def _side_by_side(both: Mapping[str, Fidelity], without: Collection[str]) -> Tab
             cells += [] if without else [circuit_sentences.interval(fidelity.intervals.get(name))]
         table.add_row(Text(name, "bold" if name == "pearson" else ""), *cells)
     return table
+
+
+def _tests(summary: Summary) -> RenderableType:
+    """Tabulate the tests of the circuit."""
+    table = empty_table()
+    table.add_column("test", no_wrap=True)
+    for title in ("statistic", "p"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("verdict")
+    for row in hypothesis_sentences.rows(summary):
+        table.add_row(row.test, row.statistic, row.p, row.verdict)
+    return section("tests", hypothesis_sentences.caption(summary), table)
 
 
 def _walk(summary: Summary) -> RenderableType:

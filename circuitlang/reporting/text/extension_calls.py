@@ -1,4 +1,4 @@
-"""Criteria and ablations as a person reads them: without the parameters that have their default value.
+"""Criteria, ablations and tests as a person reads them: without the parameters that have their default value.
 
 Plans, ids and JSON files have all parameters, so that they mean the same after a default has changed.
 """
@@ -9,6 +9,7 @@ import re
 from functools import cache
 
 from circuitlang.plan.clauses import as_call
+from circuitlang.plugins.hypothesis_tests import TESTS
 from circuitlang.plugins.protocols import ABLATIONS, CRITERIA
 from circuitlang.results.sweep import Curve
 
@@ -18,7 +19,7 @@ _SEPARATOR = ", "
 
 
 def without_defaults(value: object) -> str:
-    """Return the text of a value; calls of criteria and ablations in it lose arguments that have their default value.
+    """Return the text of a value; calls of extensions in it lose arguments that have their default value.
 
     `annealed(passes=16, batch=4)` is `annealed`, and `annealed(passes=8, batch=4)` is `annealed(passes=8)`.
     """
@@ -39,6 +40,7 @@ def _shortened(call: re.Match[str]) -> str:
 @cache
 def _defaults(name: str) -> frozenset[str]:
     """Return the arguments of an extension that say what holds anyway, such as `passes=16`."""
-    declaration = CRITERIA.declarations.get(name) or ABLATIONS.declarations.get(name)
+    registries = CRITERIA.declarations, ABLATIONS.declarations, TESTS.declarations
+    declaration = next((known[name] for known in registries if name in known), None)
     parameters = declaration.parameters if declaration else ()
     return frozenset(as_call("", {parameter.name: parameter.default})[1:-1] for parameter in parameters)

@@ -1,0 +1,1 @@
+"""Built-in hypothesis tests of circuits, one per file."""
