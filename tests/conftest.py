@@ -98,6 +98,15 @@ def browser() -> str:
     return path or ""
 
 
+@pytest.fixture(scope="session")
+def neovim() -> str:
+    """The path of Neovim."""
+    path = shutil.which("nvim")
+    if path is None:
+        _missing("the editor nvim")
+    return path or ""
+
+
 @pytest.fixture(scope="module")
 def chromium(browser: str) -> Iterator[Browser]:
     """The browser without a screen; it waits for a busy machine as long as that takes."""
