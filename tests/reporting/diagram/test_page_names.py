@@ -36,6 +36,11 @@ def test_a_channel_is_called_by_its_label_and_found_by_it(show):
     expect(page.locator("#channel-name")).to_have_text("snout")
     expect(page.locator("#lines")).to_have_text('label conv2:3 "snout"')
     expect(page.locator("#saving-title")).to_have_text("Names in face.labels")
+    assert page.locator("#channels option[value=snout]").get_attribute("label") == "conv2:3"
+    page.fill("#label", "not this")
+    page.press("#label", "Escape")
+    expect(page.locator("#channel-name")).to_have_text("snout")
+    assert page.locator("#label").input_value() == "snout"
     put(page, "#label", "")
     expect(page.locator("#channel-name")).to_have_text("conv2:3")
     expect(page.locator("#saving-title")).to_have_text("1 change to save in face.labels")

@@ -36,6 +36,18 @@ function mountNode(node) {
   of.set(node.element, node);
 }
 
+/** Let the search offer labels and groups beside the names of channels. */
+function offerNames() {
+  if (!byId("channels")) return;
+  for (const option of byId("channels").querySelectorAll("[data-called]")) option.remove();
+  for (const node of new Set([...base.nodes, ...nodes])) {
+    if (node.called === node.name && !node.members) continue;
+    const option = Object.assign(make("option"), { value: node.called, label: node.members ? "group" : node.name });
+    option.dataset.called = "";
+    byId("channels").append(option);
+  }
+}
+
 /** Call every channel by its label, and draw groups as one. */
 function rename() {
   for (const node of base.nodes) {
@@ -43,6 +55,7 @@ function rename() {
     node.called = label ? label.text : node.name;
   }
   wire();
+  offerNames();
   for (const node of [...base.nodes, ...nodes]) {
     const called = node.called === node.name ? node.name : `${node.called}, ${node.name}`;
     node.element.setAttribute("aria-label", node.members ? `${node.name}, a group of ${node.members.length} channels` : called);

@@ -51,11 +51,16 @@ function toggle(name) {
   redraw();
 }
 
+// What was typed before Escape is not taken, whether the browser calls it a change or not.
+let typed = true;
+
 on("label", "change", (event) => {
+  if (!typed) return;
   setLabel(state.chosen, event.target.value);
   renamed();
 });
 on("group", "change", (event) => {
+  if (!typed) return;
   const node = state.chosen, name = clean(event.target.value);
   if (node.members) renameGroup(node.name, name);
   else {
@@ -70,8 +75,9 @@ for (const id of ["label", "group"]) {
     if (event.key === "Enter") event.target.blur();
     if (event.key !== "Escape") return;
     event.stopPropagation();
-    event.target.value = "";
+    typed = false;
     event.target.blur();
+    typed = true;
     showNames();
   });
 }
