@@ -27,6 +27,7 @@ from circuitlang.lsp.formatting import folding_ranges, format_edits
 from circuitlang.lsp.hover import hover
 from circuitlang.lsp.lenses import OPEN, PLAN, RUN, hints, lenses
 from circuitlang.lsp.positions import offset
+from circuitlang.lsp.semantic_tokens import LEGEND, semantic_tokens
 
 # Seconds without a keystroke after which mistakes are shown.
 _PAUSE = 0.1
@@ -223,6 +224,13 @@ def code_lenses(ls: Server, params: types.CodeLensParams) -> list[types.CodeLens
     return None
 
 
+def highlighted(ls: Server, params: types.SemanticTokensParams) -> types.SemanticTokens | None:
+    """Answer with the tokens of the buffer, sound or not."""
+    with suppress(CircuitError):
+        return semantic_tokens(ls.documents.source(params.text_document.uri))
+    return None
+
+
 async def run(ls: Server, spec: str, *ids: str) -> None:
     """Run circuits of a saved spec, and show how it ended."""
     ls.show(*await commands.run(spec, *ids))
@@ -277,6 +285,7 @@ HANDLERS: dict[str, tuple[Callable[..., Any], Any]] = {
     types.TEXT_DOCUMENT_RENAME: (rename, types.RenameOptions(prepare_provider=True)),
     types.TEXT_DOCUMENT_DOCUMENT_LINK: (links, None),
     types.TEXT_DOCUMENT_CODE_LENS: (code_lenses, None),
+    types.TEXT_DOCUMENT_SEMANTIC_TOKENS_FULL: (highlighted, LEGEND),
     types.TEXT_DOCUMENT_INLAY_HINT: (inlay_hints, None),
     types.TEXT_DOCUMENT_CODE_ACTION: (
         quick_fixes,

@@ -18,6 +18,7 @@ from circuitlang.lsp.formatting import folding_ranges, format_edits
 from circuitlang.lsp.hover import hover
 from circuitlang.lsp.lenses import hints, lenses
 from circuitlang.lsp.positions import position
+from circuitlang.lsp.semantic_tokens import semantic_tokens
 from tests.conftest import ROOT
 from tests.helpers.language_client import LanguageClient
 
@@ -33,6 +34,7 @@ FEATURES: list[Callable[[Analysis, int], object]] = [
     lambda analysis, offset: actions(analysis, offset),
     lambda analysis, _: folding_ranges(analysis),
     lambda analysis, _: format_edits(analysis.source),
+    lambda analysis, _: semantic_tokens(analysis.source),
     lambda analysis, _: navigation.symbols(analysis),
     lambda analysis, _: navigation.links(analysis, Documents()),
 ]
