@@ -89,7 +89,7 @@ def test_refits_are_the_least_squares_they_say(net, path, unit, how):
 def test_refits_leave_the_subnetwork_as_it_was_and_see_a_sample_of_many_images(monkeypatch):
     part, x = subnetwork(build(Chain), "fc2", 0), images(9)
     whole = part.feature(x)
-    monkeypatch.setattr(building, "IMAGES", 4)
+    monkeypatch.setattr(building, "REFITTED", 4)
     builder = Builder(part, Fixed(x, 2), calibrate="kernels")
     edits = builder.build(random_masks(part))
     torch.testing.assert_close(part.feature(x), whole, rtol=0, atol=0)
