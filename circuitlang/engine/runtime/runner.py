@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -81,13 +82,18 @@ def _one_by_one(
 
     run = JobRunner(prepared, folder, jobs)
     last = {job.subnetwork: job for job in jobs}
-    for job in jobs:
-        listener.circuit_begun(job.plan.id)
-        yield from run(job)
-        listener.circuit_ended(job.plan.id)
-        if last[job.subnetwork] is job:
-            # Stored values of the feature may be large, and are not needed any more.
-            job.subnetwork.memo.clear()
+    # Libraries, network and images live on: the garbage collector need not look through them for each circuit.
+    gc.freeze()
+    try:
+        for job in jobs:
+            listener.circuit_begun(job.plan.id)
+            yield from run(job)
+            listener.circuit_ended(job.plan.id)
+            if last[job.subnetwork] is job:
+                # Stored values of the feature may be large, and are not needed any more.
+                job.subnetwork.memo.clear()
+    finally:
+        gc.unfreeze()
 
 
 def _parallel(

@@ -44,20 +44,48 @@ def ordered(connections: Sequence[Connection], channels: set[Channel], layers: S
     """Return the slots of every layer's column from top to bottom, with few (and preferably weak) crossings."""
     count = len(layers)
     graph = _graph(connections, channels, {layer: number for number, layer in enumerate(layers)})
-    best = order = [sorted(slot for slot in graph if slot.column == column) for column in range(count)]
-    fewest = _crossings(graph, order)
+    slots = _Slots(graph)
+    best = order = [
+        [slots.numbers[slot] for slot in sorted(slot for slot in graph if slot.column == column)]
+        for column in range(count)
+    ]
+    fewest = _crossings(slots, order)
     for sweep in range(SWEEPS):
         forward = sweep % 2 == 0
         order = list(order)
         for column in range(1, count) if forward else range(count - 2, -1, -1):
             beside = order[column - 1 if forward else column + 1]
-            order[column] = _by_barycentre(graph, order[column], beside, forward)
-        crossings = _crossings(graph, order)
+            order[column] = _by_barycentre(slots.before if forward else slots.after, order[column], beside)
+        crossings = _crossings(slots, order)
         if crossings < fewest:
             best, fewest = order, crossings
         if not fewest:
             break
-    return best
+    names = list(graph)
+    return [[names[number] for number in column] for column in best]
+
+
+class _Neighbours(NamedTuple):
+    """The slots beside a slot, by their numbers, with the weights of the edges and their sum."""
+
+    numbers: list[int]
+    weights: list[float]
+    whole: float
+
+
+class _Slots:
+    """The slots of a graph by number, with their neighbours: sweeps ask for these again and again."""
+
+    def __init__(self, graph: nx.DiGraph[Slot]) -> None:
+        self.numbers = {slot: number for number, slot in enumerate(graph)}
+        self.before = [self._neighbours(graph.pred[slot]) for slot in graph]
+        self.after = [self._neighbours(graph.succ[slot]) for slot in graph]
+        self.ends = [np.array(after.numbers, np.int64) for after in self.after]
+        self.weights = [np.array(after.weights) for after in self.after]
+
+    def _neighbours(self, edges: Mapping[Slot, Mapping[str, float]]) -> _Neighbours:
+        weights = [data["weight"] for data in edges.values()]
+        return _Neighbours([self.numbers[slot] for slot in edges], weights, sum(weights))
 
 
 def _graph(connections: Sequence[Connection], channels: set[Channel], column_of: Mapping[int, int]) -> nx.DiGraph[Slot]:
@@ -80,43 +108,40 @@ def _graph(connections: Sequence[Connection], channels: set[Channel], column_of:
     return graph
 
 
-def _by_barycentre(graph: nx.DiGraph[Slot], column: list[Slot], beside: list[Slot], forward: bool) -> list[Slot]:
+def _by_barycentre(neighbours: Sequence[_Neighbours], column: list[int], beside: list[int]) -> list[int]:
     height = {slot: (number + 0.5) / len(beside) for number, slot in enumerate(beside)}
 
-    def barycentre(numbered: tuple[int, Slot]) -> tuple[float, int]:
+    def barycentre(numbered: tuple[int, int]) -> tuple[float, int]:
         number, slot = numbered
-        edges = graph.pred[slot] if forward else graph.succ[slot]
-        if not edges:
+        near, weights, whole = neighbours[slot]
+        if not near:
             return (number + 0.5) / len(column), number
-        weights = {neighbour: data["weight"] for neighbour, data in edges.items()}
-        mean = sum(height[neighbour] * weight for neighbour, weight in weights.items()) / sum(weights.values())
+        mean = sum([height[other] * weight for other, weight in zip(near, weights, strict=True)]) / whole
         # Rounded, so that the order of a sum doesn't decide between equals.
         return round(mean, 9), number
 
     return [slot for _, slot in sorted(enumerate(column), key=barycentre)]
 
 
-def _crossings(graph: nx.DiGraph[Slot], order: list[list[Slot]]) -> float:
+def _crossings(slots: _Slots, order: list[list[int]]) -> float:
     """Sum the crossings between neighbouring columns, weighted by the influence of the two connections."""
-    place = {slot: number for column in order for number, slot in enumerate(column)}
+    place = np.zeros(len(slots.numbers), np.int64)
+    for column in order:
+        place[column] = np.arange(len(column))
     total = 0.0
     for column in order:
-        edges = [
-            (place[here], place[there], data["weight"]) for here in column for there, data in graph.succ[here].items()
-        ]
+        edges = [(place[slots.ends[slot]], slots.weights[slot]) for slot in column if len(slots.ends[slot])]
         if edges:
-            total += _inversions(np.array(edges, dtype=np.float64), int(max(edge[1] for edge in edges)) + 1)
+            total += _inversions(edges, max(int(ends.max()) for ends, _ in edges) + 1)
     return round(total, 6)
 
 
-def _inversions(edges: NDArray[np.float64], count: int) -> float:
-    """Summed products of weights of pairs of edges (from, to, weight), sorted by `from`, that cross."""
+def _inversions(edges: Sequence[tuple[NDArray[np.int64], NDArray[np.float64]]], count: int) -> float:
+    """Summed products of weights of pairs of edges that cross; those of each slot, from the top, by their ends."""
     seen = np.zeros(count)
     total = 0.0
-    for start in np.unique(edges[:, 0]):
-        group = edges[edges[:, 0] == start]
+    for ends, weights in edges:
         below = seen[::-1].cumsum()[::-1] - seen  # weight of what ends further down but began further up
-        ends = group[:, 1].astype(np.int64)
-        total += float((below[ends] * group[:, 2]).sum())
-        np.add.at(seen, ends, group[:, 2])
+        total += float((below[ends] * weights).sum())
+        np.add.at(seen, ends, weights)
     return total

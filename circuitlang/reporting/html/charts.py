@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import cycle
 from pathlib import Path as FilePath
 from typing import TYPE_CHECKING, Any
@@ -106,7 +107,8 @@ def scatter(examples: FidelityExamples, wide: float = 420, high: float = 400) ->
             vertices[1::2, 0] += 3e-4 * (across[1] - across[0])
             path = Path(vertices, np.tile([Path.MOVETO, Path.LINETO], len(x)))
             dots = PathPatch(path, fill=False, edgecolor=ACCENT, linewidth=wide_dot, alpha=shade, capstyle="round")
-            axes.add_patch(dots)
+            # `add_patch` would look for the room that it takes, which is known.
+            axes.add_artist(dots)
         axes.plot(across, examples.slope * across + examples.offset, color=WARM, linewidth=2)
         axes.set(xlim=across, ylim=up, xlabel="in the network", ylabel="in the circuit")
         _few_ticks(axes)
@@ -286,12 +288,19 @@ def alone(chart: str) -> str:
     return re.sub(r"^<svg", f'<?xml version="1.0" encoding="UTF-8"?>\n<svg {style}', text) + "\n"
 
 
+@cache
+def _settings() -> dict[str, Any]:
+    """Return matplotlib's settings for charts, checked once. A matplotlibrc of this machine has no say."""
+    with rc_context():
+        rcdefaults()
+        rcParams.update(_STYLE)  # type: ignore[arg-type]
+        return {name: dict.__getitem__(rcParams, name) for name in rcParams}
+
+
 @contextmanager
 def _figure(wide: float, high: float) -> Iterator[tuple[Figure, Axes]]:
     with rc_context():
-        # A matplotlibrc of this machine has no say.
-        rcdefaults()
-        rcParams.update(_STYLE)  # type: ignore[arg-type]
+        dict.update(rcParams, _settings())  # type: ignore[misc]
         figure = Figure((wide / _INCH, high / _INCH), layout="constrained")
         axes = figure.subplots()
         axes.tick_params(length=0, pad=6)

@@ -18,7 +18,12 @@ def _blank(convolution: bool) -> nn.Conv2d | nn.Linear:
 
 def sliced(original: nn.Module, weight: Tensor, bias: Tensor | None, groups: int) -> nn.Module:
     """Return a layer like another, with other weights [out, in / groups, h, w] and bias."""
-    module = copy.deepcopy(_blank(isinstance(original, nn.Conv2d)))
+    blank = _blank(isinstance(original, nn.Conv2d))
+    module = copy.copy(blank)
+    # Nothing in it is changed but what is set here: `deepcopy` would copy all of it with care.
+    for word, value in vars(blank).items():
+        if isinstance(value, dict):
+            vars(module)[word] = value.copy()
     if isinstance(module, nn.Conv2d) and isinstance(original, nn.Conv2d):
         module.in_channels, module.out_channels, module.groups = weight.shape[1] * groups, len(weight), groups
         for word in ("kernel_size", "stride", "padding", "dilation", "padding_mode"):
