@@ -92,6 +92,7 @@ def test_several_processes_find_what_one_finds(here, alone, numbers_alone, monke
     assert [path.name for path in Path("runs/inline").iterdir() if path.name.startswith(".")] == []
 
 
+@pytest.mark.slow
 def test_shares_and_names_are_of_the_whole_plan(here, alone, numbers_alone):
     call("run", "-e", SPEC, "--shard", "2/3")
     assert done() == [IDS[1]]
