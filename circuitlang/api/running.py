@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from circuitlang import pipeline
 from circuitlang.api.circuits import LoadedCircuit
 from circuitlang.api.runs import Run
 from circuitlang.base.diagnostics import Finding, InputError
 from circuitlang.base.source import Source
-from circuitlang.compiler import compile
 from circuitlang.compiler.sources import open_source
 from circuitlang.plan.compiled import CompiledPlan
 from circuitlang.plan.model import MEMORY, Images
@@ -55,6 +53,8 @@ def run_source(
 
     Raises CircuitError.
     """
+    from circuitlang import pipeline
+
     if objects and work.jobs > 1:
         label = "another process does not have the objects of this one"
         cure = "leave jobs= away, or save the weights and images and name them in the spec"
@@ -78,6 +78,8 @@ def run_one(
 
 def _compiled(source: Source, options: Options, object_arguments: ObjectArguments) -> tuple[CompiledPlan, Options]:
     """Return the plan of a source, and options with the objects that it names. Raises CircuitError."""
+    from circuitlang import pipeline
+
     if not object_arguments:
         if object_arguments.preprocess is not None:
             raise InputError(Finding("E316", "preprocess= is for model= or images=", None, "neither is given"))
@@ -91,6 +93,7 @@ def _compiled(source: Source, options: Options, object_arguments: ObjectArgument
 def _run(
     compiled: CompiledPlan, folder: Path, options: Options, work: WorkSelection, progress: bool | RunListener = False
 ) -> Run:
+    from circuitlang import pipeline
     from circuitlang.reporting.progress.from_python import shown
     from circuitlang.results.outcomes import CircuitOutcome
     from circuitlang.results.run_listener import Listeners, OutcomeList
@@ -110,6 +113,9 @@ def _run(
 
 def compile_with(source: Source, objects: MemoryObjects) -> CompiledPlan:
     """Return the plan of a source in which objects have the names that it uses. Raises CircuitError."""
+    from circuitlang import pipeline
+    from circuitlang.compiler import compile
+
     words = pipeline.vocabulary()
     sets = {name: Images([f"{MEMORY}{name}"]) for name in objects.images}
     words = msgspec.structs.replace(words, images={**words.images, **sets})
