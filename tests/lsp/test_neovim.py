@@ -13,6 +13,7 @@ import pytest
 from tests.conftest import ROOT
 
 PAGE = ROOT / "docs" / "guides" / "editors.md"
+STEPS = ROOT / "docs" / "start" / "in-your-editor.md"
 # Milliseconds after which Neovim gives up waiting.
 PATIENCE = 120_000
 # Without a screen, and with no files but the configuration.
@@ -26,6 +27,7 @@ local function diagnostics(count)
   print(("%d mistakes"):format(#vim.diagnostic.get(0)))
 end
 diagnostics(1)
+print(vim.bo.omnifunc, vim.fn.maparg("gra", "n") ~= "", vim.fn.maparg("grl", "n") ~= "")
 vim.api.nvim_buf_set_text(0, 1, 13, 1, 14, {{ "5" }})
 diagnostics(0)
 vim.api.nvim_win_set_cursor(0, {{ 2, 10 }})
@@ -43,12 +45,18 @@ def configuration(version: str) -> str:
     return known[max(place for place in known if place <= (major, minor))]
 
 
+def keys() -> str:
+    """Return the keys that the steps set."""
+    (text,) = re.findall(r"```lua\n(.*?)```", STEPS.read_text("utf-8"), re.DOTALL)
+    return text
+
+
 @pytest.mark.slow
 def test_neovim_shows_mistakes_as_one_types(tmp_path: Path, neovim: str) -> None:
     said = subprocess.run([neovim, "--version"], capture_output=True, text=True, check=True).stdout
     version = re.search(r"NVIM v([\d.]+)", said)
     assert version is not None
-    tmp_path.joinpath("init.lua").write_text(configuration(version[1]))
+    tmp_path.joinpath("init.lua").write_text(f"{configuration(version[1])}\n{keys()}")
     tmp_path.joinpath("program.lua").write_text(PROGRAM)
     tmp_path.joinpath("a.circuit").write_text("images d = images/dogs/*\npreserve conv9:34 on d keep<=5%\n")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -62,5 +70,5 @@ def test_neovim_shows_mistakes_as_one_types(tmp_path: Path, neovim: str) -> None
     )
     lines = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
     assert lines[0].startswith("1:9: E102 unknown layer 'conv9'"), lines
-    assert lines[1:3] == ["1 mistakes", "0 mistakes"]
-    assert "conv5" in lines[3]
+    assert lines[1:4] == ["1 mistakes", "v:lua.vim.lsp.omnifunc true true", "0 mistakes"]
+    assert "conv5" in lines[4]
