@@ -27,7 +27,7 @@ _VALUE = r'(?:\[[^\]]*\]|"[^"]*"|[^\s\["]+)'
 _ASK = r"(?:circuit\s+\w+\s*=\s*)?(?:preserve|split)\s"
 _TARGET_PART = re.compile(r'(?P<layer>[\w.]+|"[^"]*"):(?:(?:joint\(|\[)[^)\]]*)?\w*$')
 _ARGUMENT = re.compile(
-    r"(?P<clause>criterion|ablation|tests)=(?:(?:each\(|\[)(?:[^()\]]|\([^()]*\))*)?(?P<name>\w+)\([^()]*$"
+    r"(?P<clause>criterion|ablation|tests)=(?:(?:each\(|\[)(?:[^()\]]|\([^()]*\))*)?\b(?P<name>\w+)\([^()]*$"
 )
 _EXTENSION = re.compile(r"(?P<clause>criterion|ablation|tests)=(?:(?:each\(|\[)(?:[^()\]]|\([^()]*\))*)?\w*$")
 _CHANNELS = 512
