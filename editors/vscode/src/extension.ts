@@ -79,7 +79,7 @@ async function connect(): Promise<void> {
     client = new LanguageClient("circuitlang", "circuitlang", next, options);
     handler = client.createDefaultErrorHandler(RESTARTS);
     await client.start();
-    serving = true;
+    serving = client.isRunning(); // starting also resolves for a server that ended at once
   } catch (error) {
     client = undefined;
     if (error instanceof StartError) void explain(error); // the client itself shows others
