@@ -1,4 +1,4 @@
-"""`circuitlang criteria`: the criteria, ablations, metrics and tests that specs can name."""
+"""`circuitlang criteria`: the criteria, ablations, metrics, tests and transforms that specs can name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from circuitlang.reporting.terminal.tables import extensions
 
 @click.command()
 def criteria() -> None:
-    """List the criteria, ablations, metrics and tests."""
+    """List the criteria, ablations, metrics, tests and transforms."""
     with exit_on_findings():
         for registry in (CRITERIA, ABLATIONS, METRICS, TESTS, TRANSFORMS):
             print_listing(extensions(registry.kind, registry.declarations))

@@ -21,7 +21,7 @@ COMMANDS = {
     "cache": "Show the size of the cache of scores and responses.",
     "check": "Report the mistakes in each SPEC without loading a model.",
     "compare": "Measure what finished circuits have in common.",
-    "criteria": "List the criteria, ablations and metrics.",
+    "criteria": "List the criteria, ablations, metrics, tests and transforms.",
     "diff": "Show what differs in meaning between A and B.",
     "explain": "Explain the CODE of a finding, or a NAME.",
     "export": "Export a finished CIRCUIT to a FILE.",

@@ -54,7 +54,9 @@ def test_one_flipped_bit_in_every_entry_changes_nothing(here, with_pages, where)
         flipped[int(where * (len(content) - 1))] ^= 16
         path.write_bytes(flipped)
     assert same(found(), fresh)
-    assert {path: path.read_bytes() for path in entries()} == kept
+    # Receipts come once the images have been there for a while, which may be in between.
+    there = [path for path in entries() if path in kept or path.parts[-2] != "receipts"]
+    assert {path: path.read_bytes() for path in there} == kept
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff" * 100])

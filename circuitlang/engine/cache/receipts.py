@@ -85,12 +85,20 @@ def write_receipt(key: str, receipt: msgspec.Struct) -> None:
 
 def clear() -> None:
     """Remove all receipts. Raises OSError."""
-    for path in folder().glob("*.json"):
+    for path in _receipts():
         path.unlink(missing_ok=True)
 
 
+def _receipts() -> list[Path]:
+    """Return the files of receipts; none if their folder can't be listed."""
+    paths: list[Path] = []
+    with suppress(OSError):
+        paths += folder().glob("*.json")
+    return paths
+
+
 def _shrink() -> None:
-    paths = list(folder().glob("*.json"))
+    paths = _receipts()
     if len(paths) > MOST:
         for path in sorted(paths, key=lambda path: path.stat().st_mtime)[: len(paths) - MOST]:
             path.unlink(missing_ok=True)
