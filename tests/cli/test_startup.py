@@ -126,6 +126,7 @@ def test_what_a_check_is_spared_is_imported_for_more(tmp_path: Path) -> None:
     assert imported(["diff", "good.circuit", "wide.circuit"], tmp_path, SPARED) == sorted(SPARED)
 
 
+@pytest.mark.slow
 def test_what_builds_the_network_does_import_torch(tmp_path: Path) -> None:
     """Or the test above would not notice."""
     images = f"{Path(__file__).parents[2]}/examples/images/"

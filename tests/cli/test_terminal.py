@@ -64,6 +64,7 @@ def test_every_report_of_a_run_stays_on_a_terminal_once_and_whole(two, size):
     assert has_no_status(session.lines)
 
 
+@pytest.mark.slow
 @both_sizes
 def test_every_report_of_several_processes_stays_once_and_whole(two, size):
     session = run(size, "two.circuit", "--jobs", "2")
@@ -82,6 +83,7 @@ def test_of_many_circuits_every_line_stays_once(here):
     assert has_no_status(session.lines)
 
 
+@pytest.mark.slow
 @both_sizes
 def test_a_circuit_that_fails_leaves_the_reports_of_the_others(here, size):
     (here / "two.circuit").write_text(f"split conv5:34 on images/dogs/* into 5 kernels<=20\n{SPEC}")

@@ -256,6 +256,7 @@ def test_a_run_that_ends_well_prints_nothing_of_a_librarys_or_the_networks(place
     assert "a print of" not in done.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_a_run_prints_no_warnings_of_a_library(place, jobs):
     again = "circuit d = preserve class(1) on pics/* sparsity<=30% criterion=snip\n"

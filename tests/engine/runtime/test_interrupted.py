@@ -77,6 +77,7 @@ def test_runs_that_are_killed_again_and_again_do_no_circuit_twice(four, points):
     whole()
 
 
+@pytest.mark.slow
 def test_two_runs_into_one_folder_at_once_do_each_other_no_harm(four):
     two = ("--only", IDS[0], "--only", IDS[1])
     both = [begin("never:0", *two), begin("never:0", *two)]

@@ -201,6 +201,7 @@ def test_errors_keep_their_findings_on_the_way_from_process_to_process():
     assert isinstance(again, CircuitError)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "signum",
     [
