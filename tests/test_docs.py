@@ -107,13 +107,14 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 README = ROOT / "README.md"
-# The README is run by `make test`, all other pages in CI; there it is run as readers run it, too.
+# Pages are run by `make test-slow`, the README also as readers run it.
 EXECUTED = [
-    *(pytest.param(page, False, id=name(page), marks=() if page == README else pytest.mark.slow) for page in PAGES),
-    pytest.param(README, True, id="README.md as readers run it", marks=pytest.mark.slow),
+    *(pytest.param(page, False, id=name(page)) for page in PAGES),
+    pytest.param(README, True, id="README.md as readers run it"),
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("page", "own"), EXECUTED)
 def test_every_command_prints_what_stands_below_it(page: Path, own: bool, tmp_path: Path, programs: Path) -> None:
     folder = renew.sandbox(tmp_path, page)

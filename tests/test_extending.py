@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT.joinpath("CONTRIBUTING.md").read_text(encoding="utf-8")
 SECTIONS = {"criterion": 1, "metric": 1, "clause": 2, "kind of target": 3}

@@ -73,6 +73,7 @@ def test_every_report_of_several_processes_stays_once_and_whole(two, size):
     assert has_no_status(session.lines)
 
 
+@pytest.mark.slow
 def test_of_many_circuits_every_line_stays_once(here):
     (here / "many.circuit").write_text("preserve conv1:[0..13] on images/dogs/* kernels<=2 criterion=magnitude\n")
     session = run((80, 24), "many.circuit")

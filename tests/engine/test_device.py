@@ -173,7 +173,7 @@ def another_device(monkeypatch) -> None:
         "criterion=gn structure=weight refill=live",
         pytest.param("criterion=taylor structure=channel calibrate=bias", marks=pytest.mark.slow),
         pytest.param("criterion=force(steps=2)", marks=pytest.mark.slow),
-        "criterion=path(steps=2) calibrate=affine ablation=mean",
+        pytest.param("criterion=path(steps=2) calibrate=affine ablation=mean", marks=pytest.mark.slow),
         pytest.param("criterion=learned(steps=2)", marks=pytest.mark.slow),
         pytest.param("criterion=annealed(passes=2)", marks=pytest.mark.slow),
         pytest.param("criterion=snip calibrate=kernels(method=end_to_end, passes=1)", marks=pytest.mark.slow),

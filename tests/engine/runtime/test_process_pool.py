@@ -179,6 +179,7 @@ def _breaking(again, folder, threads):
     return parallel_runner.start_worker(again, folder, threads)
 
 
+@pytest.mark.slow
 def test_a_circuit_that_fails_or_kills_one_of_several_processes_does_not_lose_the_others(
     here, alone, numbers_alone, monkeypatch
 ):
