@@ -131,6 +131,12 @@ def variant(clauses: str) -> Circuit:
     return circuit
 
 
+def target(text: str) -> tuple[str, int]:
+    """A layer and a channel, as in `conv7:91`."""
+    layer, _, unit = text.rpartition(":")
+    return layer, int(unit)
+
+
 def draw(ground: Ground, channels: int, seed: int, layers: Sequence[str] = ()) -> Iterator[tuple[str, int]]:
     """Channels, each of another layer while there are others; of the deep layers unless some are named."""
     random = Random(seed)
@@ -274,6 +280,7 @@ def main() -> None:
     parser.add_argument("--net", choices=NETS, default="squeezenet")
     parser.add_argument("--channels", type=int, default=12)
     parser.add_argument("--layers", nargs="+", default=(), help="draw from these layers, not from all deep ones")
+    parser.add_argument("--targets", nargs="+", type=target, metavar="LAYER:CHANNEL", help="these channels, none drawn")
     parser.add_argument("--sizes", type=float, nargs="+", default=SIZES)
     parser.add_argument("--pixels", type=int, default=227, help="side of a photograph (default 227)")
     parser.add_argument("--images", type=int, help="no more images than these, half of them held out")
@@ -293,8 +300,9 @@ def main() -> None:
     ground = NETS[options.net](options.pixels, options.images, options.seed)
     measured: list[dict[str, Curve]] = []
     try:
-        for layer, unit in draw(ground, options.channels, options.seed, options.layers):
-            about = f"{len(measured) + 1}/{options.channels} {layer}:{unit}"
+        channels = options.targets or draw(ground, options.channels, options.seed, options.layers)
+        for layer, unit in channels:
+            about = f"{len(measured) + 1}/{len(options.targets or ()) or options.channels} {layer}:{unit}"
             measured.append(curves(ground, layer, unit, plans, options.sizes, about))
     except KeyboardInterrupt:
         print("interrupted: tables of the channels so far", file=sys.stderr)

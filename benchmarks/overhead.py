@@ -1,4 +1,4 @@
-"""What a circuit costs beside its scores: `python benchmarks/overhead.py`.
+"""Time that a circuit takes beside its scores: `python benchmarks/overhead.py`.
 
 The circuits of a sweep over a channel of the bundled network are computed again and again in one process, by one
 thread, with scores from the cache: what is left is the processor time of building and measuring them, of the module, of

@@ -79,23 +79,19 @@ def run(
         model: A module in place of the model that a spec names. It is left as it is.
         images: Image sets by the names that the spec has for them: float tensors or arrays [N, C, H, W], which are
             network inputs; lists of PIL images or paths; data sets or loaders of any of these, with or without labels.
-        preprocess: The preparation of PIL images and files: a dict of `resize`, `crop`, `mean` and `std`, the
-            transforms of torchvision's weights, or any function from an image to a network input [C, H, W], which is
-            applied to each item. By default that of the model, or ImageNet's for a module.
+        preprocess: The preparation of each PIL image or file: a dict of `resize`, `crop`, `mean` and `std`, transforms
+            of torchvision, or any function to a network input [C, H, W]. By default the model's, or ImageNet's.
         device: cpu, cuda, cuda:N, mps or auto.
         batch_size: Images per batch, by default chosen for the device. Results don't depend on it.
         fast: Score in TF32 on a GPU, and report the difference to single precision.
-        render: Output formats: numbers alone ("none"), also the module, the diagram and texts ("diagram"), or every one
-            ("all"). By default CIRCUITLANG_RENDER if that is set, else all.
-        jobs: Number of processes, 1 with `model` or `images`. A script must then call this below
-            `if __name__ == "__main__":`.
+        render: Output formats: "none" (numbers alone), "diagram" (no pages) or "all"; by default CIRCUITLANG_RENDER.
+        jobs: Number of processes, 1 with `model` or `images`. Scripts then need `if __name__ == "__main__":`.
         only: Ids of circuits; others are not computed.
         shard: Share of the circuits, "i/N" for every N-th starting with the i-th.
         progress: Show a line of progress, in a notebook or on standard error. Or a listener for the run's events.
 
     Returns:
-        A list of circuits as `load` returns them, which a notebook shows side by side; `run["face"]` is one by its
-        name, and warnings are in its `notes`.
+        The circuits in a list, as `load` returns them; `run["face"]` is one by its name, `notes` are the warnings.
 
     Raises:
         CircuitError: At once if the spec can't be run; about circuits that failed, after all others.

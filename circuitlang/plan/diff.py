@@ -186,7 +186,7 @@ def _sets(before: Side, after: Side, pairs: Pairs) -> Iterator[Difference]:
 
 
 # The word of the language for a key of the plan.
-_SAID = {"include": "patterns", "exclude": "except"}
+_SAID = {"include": "patterns", "exclude": "except", "transforms": "as"}
 
 
 def _used(plan: Plan) -> dict[str, Images]:
@@ -286,7 +286,7 @@ def _place(side: Side, *key: str) -> str:
 def _said(value: Any) -> str:
     """A value as the language writes it; empty where there is none."""
     match value:
-        case None:
+        case None | msgspec.UNSET:
             return ""
         case bool():
             return str(value).lower()

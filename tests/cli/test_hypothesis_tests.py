@@ -13,13 +13,14 @@ from circuitlang import pipeline
 from circuitlang.base.diagnostics import SpecError
 from circuitlang.base.source import Source
 from circuitlang.cli.main import main
-from circuitlang.engine.visuals import amounts, path_fidelity
+from circuitlang.engine.visuals import amounts
 from circuitlang.plan.clauses import Choice
 from circuitlang.plan.normalize import fingerprint
 from circuitlang.plan.yaml import read_plan, write_plan
 from circuitlang.plugins.hypothesis_tests import TESTS
 from circuitlang.results.assertions import failed_assertions
 from circuitlang.results.reader import read_summary
+from tests.helpers.path_parts import unmeasured_parts
 
 LINE = "preserve conv5:1 on a/* kernels<=7 criterion=snip"
 RUN = (
@@ -99,14 +100,7 @@ def test_what_is_expected_of_a_test_that_is_not_asked_for_is_a_mistake():
 
 def test_a_run_tests_as_much_as_its_plan_says_and_reports_it(here, with_pages, monkeypatch):
     monkeypatch.setattr(amounts, "STEPS", 1)
-    collect, spared = path_fidelity.collect, []
-
-    def counting(*arguments):
-        measured = collect(*arguments)
-        spared.append(path_fidelity.MOST - len(measured))
-        return measured
-
-    monkeypatch.setattr(path_fidelity, "collect", counting)
+    spared = unmeasured_parts(monkeypatch)
     spec = compiled(f"{RUN}expect face.sufficiency.p <= 1\nexpect face.minimality.statistic >= 2")
     total = pipeline.forecast(spec, here / "runs").total
     without = pipeline.forecast(compiled(RUN.partition(" tests=")[0]), here / "other").total

@@ -31,6 +31,7 @@ from circuitlang.reporting.text.extension_calls import without_defaults
 from circuitlang.results.outputs import FORMATS
 from tests.conftest import draw_pictures
 from tests.helpers.outcomes import outcomes
+from tests.helpers.path_parts import unmeasured_parts
 
 WEIGHTS = "preserve conv3:1 on images/dogs/* kernels<=9 structure=weight"
 LINE = "preserve conv5:34 on images/dogs/* sparsity<=0.1 criterion=snip"
@@ -54,19 +55,6 @@ def call(*arguments: str, code: int = 0) -> Result:
 
 def numbers(text: str, *arguments: str) -> dict:
     return json.loads(call("plan", "--json", "-e", text, *arguments).stdout)
-
-
-def unmeasured_parts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Forward passes, of one held-out image, of the parts of each diagram that are measured less than there may be."""
-    collect, spared = path_fidelity.collect, []
-
-    def counting(*arguments):
-        measured = collect(*arguments)
-        spared.append(path_fidelity.MOST - len(measured))
-        return measured
-
-    monkeypatch.setattr(path_fidelity, "collect", counting)
-    return spared
 
 
 def naive(last: str, rows: int | None = None) -> int:

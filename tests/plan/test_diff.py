@@ -66,6 +66,15 @@ def changed(before: str, after: str) -> list[tuple[str, str, list[tuple[str, str
     return [(each.part, each.kind, [(c.name, c.before, c.after) for c in each.changes]) for each in found]
 
 
+def test_transforms_of_images_differ_in_the_words_of_the_language():
+    grey = BASE.replace("images/dogs/*", "images/dogs/* as grey as blurred(4)")
+    (forth,), (back,) = differences(BASE, grey), differences(grey, BASE)
+    assert [(change.name, change.before, change.after) for change in forth.changes] == [
+        ("as", "", "grey, blurred(sigma=4)")
+    ]
+    assert [(change.before, change.after) for change in back.changes] == [("grey, blurred(sigma=4)", "")]
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [

@@ -1,4 +1,4 @@
-"""What is known by receipts is what torch would find, and nothing that changed is known."""
+"""Receipts know what torch would find, and nothing that changed."""
 
 from __future__ import annotations
 

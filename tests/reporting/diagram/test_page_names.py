@@ -68,7 +68,7 @@ def test_a_group_is_one_node_that_opens(show):
     assert page.locator("#count").inner_text() == whole
     page.evaluate("new Promise((done) => setTimeout(done, 100))")
     assert "open=dog+face" in page.url
-    # By key, and back by the address.
+    # Opened by a key, and closed by the address.
     node(page, "conv2:3").focus()
     page.keyboard.press("g")
     assert page.locator(".circuit-group").count() == 1

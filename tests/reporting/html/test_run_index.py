@@ -58,7 +58,7 @@ def test_rows_of_a_long_table_are_made_as_they_are_shown(chromium: Browser, tmp_
     page.locator("#more").press("Enter")
     assert rows.count() == 400
     assert rows.nth(399).locator("a").first.get_attribute("href") == "conv5_399/report.html"
-    # What a row says is the same, whether it came as HTML or is made here.
+    # A row says the same, whether it came as HTML or is made here.
     shape = """row => row.outerHTML.replace(/ data-value="[^"]*"|[0-9.%,]+/g, "").replace(/>\\s+</g, "><").trim()"""
     assert rows.nth(399).evaluate(shape) == rows.nth(199).evaluate(shape)
     page.get_by_role("button", name="pearson", exact=True).click()

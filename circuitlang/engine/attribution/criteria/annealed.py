@@ -103,27 +103,25 @@ def annealed(
     """A mask of exactly the budget's size, learned in small batches while the budget shrinks to that size.
 
     Each kernel has a logit, at first -ln(rank by `base`). Each step keeps the K kernels of the highest logits and
-    takes, for a few images, the gradient of 1 - r + `scale` * (squared error / variance of the feature) with respect
-    to the gains of all kernels, removed ones too; r is the correlation of the circuit's and the network's map over the
+    takes, for a few images, the gradient of 1 - r + `scale` * (squared error / variance of the feature) with respect to
+    the gains of all kernels, removed ones too; r is the correlation of the circuit's and the network's map over the
     images and positions of the batch. With a contrast, r on a batch of the other images is added, unless it is
-    negative; they are divided into as many batches.
+    negative.
 
     K comes down a ladder from half of the N relevant kernels, by way of 20%, 10%, 5%, 2%, 1%, 0.5% and so on: from one
     rung to the next it falls exponentially in an eighth of `passes`. From the last rung that is not below the budget it
     falls to the budget, in up to as many passes, and stays there for three eighths of `passes`, while the rate falls
-    linearly to a tenth. The way down the ladder is the same for every budget, so that circuits of several sizes share
-    it: it is computed once and cached. With 16 passes, a circuit of 20% takes 8 of its own or of the ladder, one of 1%
-    takes 16, and 20%, 10%, 5% and 1% together take 34.
+    linearly to a tenth. Circuits of several sizes share the way down the ladder, which is cached. With 16 passes, a
+    circuit of 20% takes 8 of its own or of the ladder, one of 1% takes 16, and 20%, 10%, 5% and 1% together take 34.
 
     With g the gradient, v and h the bias-corrected moving averages of g (0.9) and of its square (0.98), mu that of the
-    loss (0.9), which all begin anew at each rung, and m the mask: while K >= 0.15 N, logits change by
-    -0.05 v / sqrt(h). For smaller K they shrink by the share min(0.04 (0.01 N / K)^1.3, 0.2), and change by 0.1 S,
-    where S = -v + (2m - 1) 0.625 d h / max(mu, 0.02) is divided by its root mean square per kept kernel and is 3 at
-    most. The curvature term, with h as Fisher information, holds what is kept and keeps out what is removed. It counts
-    the independent values of a map, d = trace(G)^2 / ||G||^2, but at least 2 and at most 18, with G the products of
-    the centred maps of all images. The ratio is 1 if a map is a single number or always looks the same, and 10 and
-    more in the middle of a network of photographs. While mu is below 0.1, what is left of the gradients is noise, and
-    rates and share fall with it. What `base` gives zero stays out.
+    loss (0.9), which all begin anew at each rung, and m the mask: while K >= 0.15 N, logits change by -0.05 v /
+    sqrt(h). For smaller K they shrink by the share min(0.04 (0.01 N / K)^1.3, 0.2), and change by 0.1 S, where S = -v
+    + (2m - 1) 0.625 d h / max(mu, 0.02) is divided by its root mean square per kept kernel and is 3 at most. The
+    curvature term, with h as Fisher information, holds what is kept and keeps out what is removed. It counts the
+    independent values of a map, d = trace(G)^2 / ||G||^2 within 2 and 18, with G the products of the centred maps of
+    all images: 1 before the limits for a single number, 10 and more amid a network of photographs. While mu is below
+    0.1, what is left of the gradients is noise, and rates and share fall with it. What `base` gives zero stays out.
 
     A batch has `batch` images, or fewer where that leaves fewer than 12 batches to a pass, in which fewer than 12
     images come several times, in an order that follows from the circuit's seed and the content of the images. To
@@ -132,9 +130,8 @@ def annealed(
     matters: on a CPU, learning takes one. Of more than `images` images, so many are drawn by the seed, kept in memory,
     and ranked by. If maps have fewer than 16 values, those of earlier steps for the other images are compared as well.
     In the end the mask of `base` is taken instead if its loss over all images is smaller. A feature that is the same
-    everywhere, such as a single number, has no correlation, and is scored by `greedy`. The mask fits the images it was
-    learned from better than others: give it many, and with 30 passes or more, augment them. Cost: as above, the passes
-    of `base`, and a forward pass each of the network and of both masks.
+    everywhere is scored by `greedy`. The mask fits the images it was learned from best: give it many, and with 30
+    passes or more, augment them. Cost: these, `base`, and a forward pass of the network and of both masks.
 
     Straight-through gradients: Bengio et al. 2013; for masks: Ramanujan et al., "edge-popup", CVPR 2020, and Sanh et
     al., "Movement Pruning", NeurIPS 2020; budgets that shrink: Zhu and Gupta, "To prune, or not to prune", 2017; Fisher
