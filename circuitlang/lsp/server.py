@@ -10,10 +10,10 @@ from collections.abc import Callable, Generator
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lsprotocol import types
-from pygls.exceptions import JsonRpcInvalidParams
+from pygls.exceptions import JsonRpcInternalError, JsonRpcInvalidParams
 from pygls.lsp.server import LanguageServer
 from pygls.protocol import LanguageServerProtocol, lsp_method
 
@@ -28,6 +28,9 @@ from circuitlang.lsp.hover import hover
 from circuitlang.lsp.lenses import OPEN, PLAN, RUN, hints, lenses
 from circuitlang.lsp.positions import offset
 from circuitlang.lsp.semantic_tokens import LEGEND, semantic_tokens
+
+if TYPE_CHECKING:
+    from pygls.server import ServerErrors
 
 # Seconds without a keystroke after which mistakes are shown.
 _PAUSE = 0.1
@@ -82,6 +85,14 @@ class Server(LanguageServer):
         """Show a message."""
         kind = types.MessageType.Info if success else types.MessageType.Error
         self.window_show_message(types.ShowMessageParams(kind, text))
+
+    def report_server_error(self, error: Exception, source: ServerErrors) -> None:
+        """Show an error to the editor, unless it is about a message that could not be sent, as a report can't be then.
+
+        An editor may close the stream while something is still to be said to it.
+        """
+        if source is not JsonRpcInternalError:
+            super().report_server_error(error, source)
 
     def renew(self, pause: float = _PAUSE) -> None:
         """Publish the diagnostics of all buffers once there was no other call for a while."""

@@ -41,7 +41,7 @@ class LanguageClient:
         if self._process.poll() is None:
             self.request("shutdown", None)
             self.notify("exit", None)
-        assert self._process.wait(300) == 0
+        assert self._process.wait(60) == 0
         for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
             stream.close()
 

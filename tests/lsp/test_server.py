@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from pygls.io_ import StdoutWriter
 
+from circuitlang.lsp.server import Server
 from tests.helpers.language_client import LanguageClient
 
 WRONG = "images dogs = images/dogs/*\npreserve conv9:34 on dogs keep<=5%\n"
@@ -17,6 +20,18 @@ WRONG = "images dogs = images/dogs/*\npreserve conv9:34 on dogs keep<=5%\n"
 def client(tmp_path: Path):
     with LanguageClient(tmp_path) as client:
         yield client
+
+
+def test_what_can_not_be_sent_is_not_reported_by_sending(caplog: pytest.LogCaptureFixture) -> None:
+    """An editor that ends has closed the stream; the report of each failure would be the next."""
+    stream = io.BytesIO()
+    server = Server()
+    server.protocol.set_writer(StdoutWriter(stream))
+    server.show(True, "heard")
+    assert b"heard" in stream.getvalue()
+    stream.close()
+    server.show(True, "not heard")
+    assert len(caplog.records) == 1
 
 
 def place(line: int, character: int) -> dict:
