@@ -7,14 +7,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from circuitlang.compiler.placed import PlacedImages
-from circuitlang.plan.clauses import PRESERVE
+from circuitlang.plan.clauses import PRESERVE, Clause, Slug
 from circuitlang.plan.model import Circuit, Images, digest
 
 # Letters of what every circuit of a plan repeats: its statement, and the names of its image sets.
 LONGEST = 1000
-# The fields of circuits in their ids, in order, and how they are written.
+# Clauses with a slug in the ids of circuits, in the order of their slugs.
 _SLUGS = sorted(
-    ((clause.key, clause.slug, clause) for clause in PRESERVE.values() if clause.slug), key=lambda entry: entry[1].order
+    ((clause, clause.slug) for clause in PRESERVE.values() if clause.slug), key=lambda entry: entry[1].order
 )
 
 
@@ -57,21 +57,23 @@ def _always(circuit: Circuit) -> Iterator[str]:
     """Yield what every id has, in the order in which it is worth saying."""
     yield str(circuit.target)
     yield f"into_{circuit.into}" if circuit.into else ""
-    yield circuit.criterion.name
+    yield from (_text(circuit, clause, slug) for clause, slug in _SLUGS if slug.presence == "every")
     yield _amount(circuit)
-    for field, slug, clause in _SLUGS:
-        if slug.always and not clause.is_default(circuit):
-            yield slug.text.format(getattr(circuit, field))
+    for clause, slug in _SLUGS:
+        if slug.presence == "changed" and not clause.is_default(circuit):
+            yield _text(circuit, clause, slug)
 
 
 def _to_tell_apart(circuit: Circuit) -> Iterator[str]:
     """Yield what is added to an id if it isn't unique, first what is worth most; as many texts for every circuit."""
     yield circuit.images
-    for field, slug, _ in _SLUGS:
-        if not slug.always:
-            value = getattr(circuit, field)
-            yield "" if value is None else slug.text.format(value)
+    yield from (_text(circuit, clause, slug) for clause, slug in _SLUGS if slug.presence == "apart")
     yield "_".join(f"{word}{value}" for word, value in circuit.criterion.parameters.items())
+
+
+def _text(circuit: Circuit, clause: Clause, slug: Slug) -> str:
+    value = getattr(circuit, clause.key)
+    return "" if value is None else slug.text.format(value)
 
 
 def _amount(circuit: Circuit) -> str:

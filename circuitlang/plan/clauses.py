@@ -130,13 +130,13 @@ class Slug:
     Attributes:
         text: Format of the clause's value.
         order: Position among the slugs; those of the same order stand in the order of the table.
-        always: Presence in every id in which the value isn't the default. Otherwise, it is only added to tell circuits
-            apart.
+        presence: The ids that have it: every one, those of circuits whose value isn't the default, or those of
+            circuits that no other slug tells apart.
     """
 
     text: str
     order: int = 10
-    always: bool = True
+    presence: Literal["every", "changed", "apart"] = "changed"
 
 
 # Kinds of values.
@@ -164,9 +164,10 @@ class Clause:
         builds: Dependence of the circuit that is built of given scores: circuits that differ in it share no baselines.
         hashed: Presence in hashes of plans where it has its default. A clause that was added to the language later is
             left out there, so that plans without it keep their hashes.
-        slug: Text in the ids of circuits; None for criterion and size, which every id has, and for what has no say.
+        slug: Text in the ids of circuits; None for the size, which every id has after its slugs of presence `every`,
+            and for what has no say.
         claim: Format of what reports, pages and diagrams add to the claim about a circuit; empty for nothing.
-        detail: Format of what comparisons say about a circuit besides.
+        detail: Format of what comparisons and overviews say about a circuit besides.
         column: Presence as a column in the overview of a run whose circuits differ in it.
     """
 
@@ -235,7 +236,15 @@ PRESERVE: Mapping[str, Clause] = _table(
         builds=False,
     ),
     Clause("kernels", "kernels", "kernels<=250", "<=", field="size", excludes="sparsity", scores=False, builds=False),
-    Clause("criterion", "criterion", "criterion=snip", extension="annealed", builds=False, column=True),
+    Clause(
+        "criterion",
+        "criterion",
+        "criterion=snip",
+        extension="annealed",
+        builds=False,
+        slug=Slug("{0.name}", presence="every"),
+        column=True,
+    ),
     Clause("ablation", "ablation", "ablation=zero", extension="zero", slug=Slug("{0.name}", 1), column=True),
     Clause(
         "calibrate",
@@ -262,7 +271,7 @@ PRESERVE: Mapping[str, Clause] = _table(
         limits=(0, 0.9),
         excludes="test",
         builds=False,
-        slug=Slug("holdout{:g}", 2, always=False),
+        slug=Slug("holdout{:g}", 2, presence="apart"),
     ),
     Clause(
         "test",
@@ -270,10 +279,17 @@ PRESERVE: Mapping[str, Clause] = _table(
         "test=images/others/*",
         excludes="holdout",
         builds=False,
-        slug=Slug("test_{}", 3, always=False),
+        slug=Slug("test_{}", 3, presence="apart"),
     ),
-    Clause("contrast", "images", "contrast=images/others/*", builds=False, slug=Slug("contrast_{}", 5)),
-    Clause("seed", "whole", "seed=0", limits=_SEEDS, builds=False, slug=Slug("seed{}", 1, always=False)),
+    Clause(
+        "contrast",
+        "images",
+        "contrast=images/others/*",
+        builds=False,
+        slug=Slug("contrast_{}", 5),
+        detail="against {}",
+    ),
+    Clause("seed", "whole", "seed=0", limits=_SEEDS, builds=False, slug=Slug("seed{}", 1, presence="apart")),
     Clause("tests", "tests", "tests=all", scores=False, builds=False, hashed=False),
 )
 # The clauses of `images`.
@@ -299,7 +315,7 @@ def claims(circuit: Circuit) -> list[str]:
 
 
 def details(circuit: Circuit) -> list[str]:
-    """Return what a comparison says about a circuit besides its claims, such as `channels removed`."""
+    """Return what comparisons and overviews say about a circuit besides its claims, such as `channels removed`."""
     return _shown(circuit, [(clause, clause.detail) for clause in PRESERVE.values()])
 
 

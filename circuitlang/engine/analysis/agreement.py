@@ -88,9 +88,7 @@ def _apart(first: Result, other: Result) -> str:
 def _member(name: str, summary: Summary) -> Member:
     plan, judged = summary.plan, summary.judged
     parts = [str(plan.criterion), f"ablation {plan.ablation}"]
-    parts += claims(plan)
-    parts += [f"contrast {plan.contrast}"] if plan.contrast else []
-    parts += details(plan)
+    parts += claims(plan) + details(plan)
     return Member(
         name=name,
         target=str(plan.target),

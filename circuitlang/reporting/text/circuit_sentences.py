@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from circuitlang.base.diagnostics import listing
-from circuitlang.plan.clauses import claims
+from circuitlang.plan.clauses import claims, details
 from circuitlang.reporting.text import verdict_sentences
 from circuitlang.reporting.text.extension_calls import without_defaults
 from circuitlang.results.assertions import failed_bounds
@@ -105,9 +105,7 @@ def circumstances(summary: Summary) -> str:
         words.append("collapsed")
     if summary.walk and not _holds(summary):
         words.append("bound not met")
-    words += claims(plan)
-    if plan.contrast:
-        words.append(f"against {plan.contrast}")
+    words += claims(plan) + details(plan)
     if summary.test is None:
         words.append("in-sample")
     return ", ".join(words)
