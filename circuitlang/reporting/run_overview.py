@@ -23,6 +23,8 @@ from circuitlang.results.writer import RunFiles, run_files
 
 # Time between two renewals, in multiples of the time that the last one took: the page of many circuits is slow to draw.
 PAUSE = 20
+# Seconds between two renewals at least, so that the page of a short run is not drawn for every circuit.
+SHORTEST = 1.0
 
 
 class RunOverview(RunListener):
@@ -38,8 +40,6 @@ class RunOverview(RunListener):
         self._outdated = False
         self._written, self._duration = 0.0, 0.0
         self.write()
-        # The first page has next to nothing to draw.
-        self._duration = 0.0
 
     def results(self) -> FinishedRun:
         """Return the results of the run that are in its folder."""
@@ -48,7 +48,7 @@ class RunOverview(RunListener):
     def finished(self, outcome: CircuitOutcome | SplitOutcome) -> None:
         """Renew the files for a finished circuit or split, if the last renewal was long enough ago."""
         self._outdated |= not outcome.cached
-        if time.monotonic() - self._written >= PAUSE * self._duration:
+        if time.monotonic() - self._written >= max(SHORTEST, PAUSE * self._duration):
             self.renew()
 
     def renew(self) -> None:

@@ -32,7 +32,9 @@ class Console(RichConsole):
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Return the segments of a renderable, with control characters made visible."""
         for segment in super().render(renderable, options):
-            yield segment if segment.control else Segment(lines(segment.text), segment.style)
+            text = segment.text if segment.control else lines(segment.text)
+            # Parts of parts come here again and again, and most have nothing to be made visible.
+            yield segment if text is segment.text else Segment(text, segment.style)
 
 
 def as_text(renderable: RenderableType) -> bytes:
