@@ -6,7 +6,7 @@ is not imported before something is computed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from circuitlang.plan.model import Plan
     from circuitlang.reporting.run_overview import RunOverview
     from circuitlang.results.forecast import Forecast
-    from circuitlang.results.run_listener import RunListener
+    from circuitlang.results.run_listener import ExpectedWork, RunListener
 
 
 def vocabulary() -> Vocabulary:
@@ -85,7 +85,6 @@ def run_compiled(
             about those that failed and about missing files.
     """
     _require_circuits(compiled.plan)
-    from circuitlang.engine.runtime.forecast import expected_work
     from circuitlang.engine.runtime.options import Options
     from circuitlang.engine.runtime.runner import run_jobs
     from circuitlang.engine.runtime.start import start_run
@@ -97,7 +96,7 @@ def run_compiled(
     prepared, ids = start_run(compiled, folder, options, work, locked)
     identities = {job.plan.id: job.provenance.identity for job in prepared.jobs}
     overview, listener = RunOverview(prepared.plan, identities, folder), options.listener
-    listener.begun(RunStart(folder, tuple(ids), expected_work(prepared, ids, folder), work.jobs))
+    listener.begun(RunStart(folder, tuple(ids), _expected_work(prepared, ids, folder), work.jobs))
     try:
         failures = run_jobs(prepared, ids, folder, work.jobs, Listeners(overview, listener))
     finally:
@@ -108,6 +107,17 @@ def run_compiled(
     listener.ended()
     if failures:
         raise failures[0] if len(failures) == 1 else CircuitError(f for error in failures for f in error.findings)
+
+
+def _expected_work(prepared: PreparedRun | KnownInputs, ids: Sequence[str], folder: Path) -> Mapping[str, ExpectedWork]:
+    """Return the forecast of the work for each circuit, by id; of known inputs all of it seems to be finished."""
+    from circuitlang.engine.runtime.known_inputs import KnownInputs
+
+    if isinstance(prepared, KnownInputs):
+        return {}
+    from circuitlang.engine.runtime.forecast import expected_work
+
+    return expected_work(prepared, ids, folder)
 
 
 def _compare(

@@ -12,13 +12,14 @@ import importlib.util
 import math
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from circuitlang.base.diagnostics import CircuitError, Finding
+from circuitlang.plugins.entry_points import entry_points
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -162,27 +163,13 @@ class _Declarations(Mapping[str, Declaration]):
     def _points(self) -> Mapping[str, EntryPoint]:
         """The entry points of other packages, by name."""
         points: dict[str, EntryPoint] = {}
-        for point in _entry_points(tuple(sys.path)).select(group=self.group):
+        for point in entry_points(tuple(sys.path), self.group):
             if point.name in self._own or point.name in points:
                 other = points[point.name].module if point.name in points else self[point.name].module
                 both = f"{other} and {point.module} register it"
                 raise CircuitError(Finding("E121", f"{self.kind} '{point.name}' is defined twice: {both}"))
             points[point.name] = point
         return points
-
-
-class _Points(Protocol):
-    """Entry points, whatever class Python has for them."""
-
-    def select(self, *, group: str) -> Iterable[EntryPoint]: ...
-
-
-@cache
-def _entry_points(_path: tuple[str, ...]) -> _Points:
-    """Return all entry points of the packages on a path; all registries need them, and looking takes long."""
-    from importlib.metadata import entry_points
-
-    return entry_points()
 
 
 def _entry_point_file(point: EntryPoint) -> Path:

@@ -15,7 +15,7 @@ from markupsafe import escape
 from circuitlang.base.diagnostics import CircuitError, InputError
 from circuitlang.base.printable import lines
 from circuitlang.plan.model import Plan
-from circuitlang.reporting.diagram.overlay import diagram_names
+from circuitlang.reporting.diagram.diagram_names import diagram_names
 from circuitlang.reporting.page_places import Place
 from circuitlang.results.comparison_folders import folder_names, read_comparison
 

@@ -13,7 +13,7 @@ from circuitlang.engine.analysis.split.clustering import numbers as parts_of
 from circuitlang.engine.cache import tensor_cache
 from circuitlang.engine.cache.tensor_cache import stage_cache
 from circuitlang.engine.runtime.cost_model import estimate, scored_before
-from circuitlang.engine.runtime.known_inputs import KnownInputs, KnownJob, answered, inputs_of
+from circuitlang.engine.runtime.known_inputs import KnownJob, answered, inputs_of
 from circuitlang.engine.runtime.model_receipts import UnknownTargetError, known_model
 from circuitlang.engine.runtime.network_costs import NetworkCosts
 from circuitlang.engine.runtime.options import Options
@@ -84,15 +84,12 @@ def _estimated(compiled: CompiledPlan, options: Options) -> Forecast:
     return estimate(plan, compiled.folder, compiled.origins, read, options.fast)
 
 
-def expected_work(prepared: PreparedRun | KnownInputs, ids: Collection[str], folder: Path) -> dict[str, ExpectedWork]:
+def expected_work(prepared: PreparedRun, ids: Collection[str], folder: Path) -> dict[str, ExpectedWork]:
     """Return the work for each job of these ids whose result is not in its folder, by id.
 
     It is meant for displays: the files of finished circuits are not checked, and the result is empty if there is no
     forecast.
     """
-    if isinstance(prepared, KnownInputs):
-        # All of it seems to be finished.
-        return {}
     jobs = [job for job in prepared.jobs if job.plan.id in ids]
     due = [job for job in jobs if prepared.options.force or not _has_result(job, folder)]
     if not due:

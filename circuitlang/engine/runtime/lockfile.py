@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -17,6 +16,7 @@ import yaml
 
 from circuitlang.base.diagnostics import Finding, InputError, SpecError, listing
 from circuitlang.base.source import Source, Span, read
+from circuitlang.base.versions import version
 from circuitlang.base.yaml_document import DamagedError, Key, read_yaml
 from circuitlang.plan import normalize
 from circuitlang.plan.compiled import CompiledPlan

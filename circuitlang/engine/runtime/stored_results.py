@@ -51,7 +51,9 @@ def state_of(job: RequestedJob, folder: Path, formats: Collection[str], channels
     if not place.is_dir():
         return "new"
     if before := stored(job, folder):
-        lacks = incomplete(before, formats) or not stored(job, folder, channels)
+        lacks = incomplete(before, formats) or any(
+            isinstance(outcome, CircuitOutcome) and visualised(outcome.folder) < channels for outcome in before
+        )
         return "incomplete" if lacks else "finished"
     try:
         outcome = read_split(place) if job.plan.into is not None else read_summary(place)

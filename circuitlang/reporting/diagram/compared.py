@@ -12,8 +12,9 @@ from urllib.parse import quote
 import msgspec
 
 from circuitlang.base.diagnostics import InputError
+from circuitlang.reporting.diagram.diagram_names import diagram_names
 from circuitlang.reporting.diagram.interactive import page
-from circuitlang.reporting.diagram.overlay import BOTH, FIRST, SECOND, Overlay, diagram_names, merge
+from circuitlang.reporting.diagram.overlay import BOTH, FIRST, SECOND, Overlay, merge
 from circuitlang.reporting.diagram.page_data import Edge, Layer, Node, order, page_data
 from circuitlang.reporting.diagram.svg import clean
 from circuitlang.results.comparison import Pair, letter

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
 from circuitlang.results.connections import Channel, Connection
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 SWEEPS = 24
 
@@ -90,6 +92,8 @@ class _Slots:
 
 def _graph(connections: Sequence[Connection], channels: set[Channel], column_of: Mapping[int, int]) -> nx.DiGraph[Slot]:
     """Slots joined between neighbouring columns; connections of one channel and sign share a lane."""
+    import networkx as nx
+
     graph: nx.DiGraph[Slot] = nx.DiGraph()
     for layer, channel in sorted(channels):
         graph.add_node(Slot(column_of[layer], layer, channel))

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from circuitlang.reporting.diagram.captions import percent
+from circuitlang.reporting.diagram.diagram_names import diagram_names
 from circuitlang.reporting.diagram.figure import (
     FAINT,
     INK,
@@ -27,7 +28,6 @@ from circuitlang.reporting.diagram.figure import (
 from circuitlang.reporting.diagram.layout import arrange
 from circuitlang.reporting.diagram.sheet import sheet
 from circuitlang.reporting.diagram.svg import add, number, shorten, text_width
-from circuitlang.reporting.terminal.comparison_report import columns
 from circuitlang.results.comparison import Comparison, Pair, letter
 from circuitlang.results.connections import DRAWN, IMAGE, Channel, Connection, Connections, connections
 from circuitlang.results.types import ChannelSources, Circuit, KeptKernels, LayerSummary, Result
@@ -274,13 +274,4 @@ def overlays(comparison: Comparison, circuits: Sequence[Result]) -> dict[str, by
     return {
         name: overlay(comparison, pair, circuits[pair.first], circuits[pair.second])
         for name, pair in diagram_names(comparison, "svg").items()
-    }
-
-
-def diagram_names(comparison: Comparison, ending: str) -> dict[str, Pair]:
-    """Return the pairs that have a diagram, by the names of their files."""
-    several = len(comparison.members) > 2
-    return {
-        f"diagram-{letter(pair.first)}-{letter(pair.second)}.{ending}" if several else f"diagram.{ending}": pair
-        for pair in columns(comparison)
     }

@@ -6,7 +6,8 @@ import msgspec
 from markupsafe import Markup
 
 from circuitlang.reporting.diagram import figure
-from circuitlang.reporting.diagram.overlay import diagram_names, overlays
+from circuitlang.reporting.diagram.diagram_names import diagram_names
+from circuitlang.reporting.diagram.overlay import overlays
 from circuitlang.reporting.html.pages import render
 from circuitlang.reporting.terminal import comparison_report
 from circuitlang.results.comparison import FILE, letter

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from circuitlang.plan.clauses import PRESERVE
 from circuitlang.plan.labels import Labels
 from circuitlang.plan.model import Circuit, Plan
-from circuitlang.reporting.diagram.overlay import diagram_names
+from circuitlang.reporting.diagram.diagram_names import diagram_names
 from circuitlang.reporting.html.circuit_table import STEP, circuit_table
 from circuitlang.reporting.html.pages import render
 from circuitlang.reporting.terminal.comparison_report import claims, title

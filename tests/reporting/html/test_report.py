@@ -355,6 +355,7 @@ def test_the_index_is_right_whatever_has_become_of_a_run(made, tmp_path, monkeyp
     monkeypatch.setattr(job_runner, "execute", fails)
     # However slow the machine is, it is drawn after each circuit.
     monkeypatch.setattr(run_overview, "PAUSE", 0)
+    monkeypatch.setattr(run_overview, "SHORTEST", 0)
     with pytest.raises(OutputError, match="no more"):
         circuitlang.run(spec, out)
     assert [[name for name, done in each.items() if done] for each in begun] == [[], [NAMES[0]], [*NAMES[:2]]]
