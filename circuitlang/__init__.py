@@ -66,6 +66,7 @@ def run(
     jobs: int = 1,
     only: Sequence[str] = (),
     shard: str = "1/1",
+    packed: bool = False,
     progress: bool | RunListener = False,
 ) -> Run:
     """Run a spec or plan and return its circuits, a split's one for each part. Finished circuits are skipped.
@@ -88,6 +89,7 @@ def run(
         jobs: Number of processes, 1 with `model` or `images`. Scripts then need `if __name__ == "__main__":`.
         only: Ids of circuits; others are not computed.
         shard: Share of the circuits, "i/N" for every N-th starting with the i-th.
+        packed: Keep circuits as rows of `circuits.parquet` instead of folders, for runs of thousands.
         progress: Show a line of progress, in a notebook or on standard error. Or a listener for the run's events.
 
     Returns:
@@ -107,7 +109,7 @@ def run(
     """
     from circuitlang import api
 
-    options = _options(allow_code, visualise, device, batch_size, fast, render)
+    options = replace(_options(allow_code, visualise, device, batch_size, fast, render), packed=packed)
     objects = api.ObjectArguments(model, images, preprocess)
     return api.run_source(api.source_of(spec), Path(out), options, _selection(only, shard, jobs), objects, progress)
 
@@ -182,10 +184,11 @@ def _selection(only: Sequence[str], shard: str, jobs: int) -> WorkSelection:
     return WorkSelection(tuple(only), shard, jobs)
 
 
-def load(folder: str | Path) -> LoadedCircuit:
-    """Read a finished circuit from its folder.
+def load(folder: str | Path) -> LoadedCircuit | Run:
+    """Read a finished circuit from its folder, or all of a run from the folder of that.
 
-    Its measurements, masks and graph need no torch; its module and the network with the circuit do.
+    Measurements, masks and graph of a circuit need no torch; its module and the network with the circuit do. The
+    circuits of a packed run are made when they are asked for.
 
     Raises:
         InputError: If the folder has no circuit, or a damaged one.
@@ -194,10 +197,12 @@ def load(folder: str | Path) -> LoadedCircuit:
         >>> circuit = circuitlang.load("runs/dogs/sketch")
         >>> int(circuit.masks["conv5"].sum())
         12
+        >>> circuitlang.load("runs/dogs")["sketch"]
+        <circuit conv5:34: 135 of 6,768 kernels, runs/dogs/sketch>
     """
     from circuitlang import api
 
-    return api.load(Path(folder))
+    return api.load_either(Path(folder))
 
 
 def compare(*circuits: str | Path | LoadedCircuit) -> LoadedComparison:

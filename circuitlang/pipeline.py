@@ -80,6 +80,8 @@ def run_compiled(
     weights and version are read instead of computed; missing files of theirs are made. The comparisons of the plan
     come last.
 
+    A packed run keeps all circuits as rows of one file instead, without an overview.
+
     Raises:
         CircuitError: At once if the plan can't be run or differs from the lock. At the end, after all other circuits,
             about those that failed and about missing files.
@@ -90,13 +92,22 @@ def run_compiled(
     from circuitlang.engine.runtime.start import start_run
     from circuitlang.engine.runtime.work_selection import WorkSelection
     from circuitlang.reporting.run_overview import RunOverview
+    from circuitlang.results.packed.packed_writer import packed_writer
     from circuitlang.results.run_listener import Listeners, RunStart
 
-    work, options = work or WorkSelection(), options or Options()
+    work, options = work or WorkSelection(), _stored_as(folder, options or Options(), compiled)
     prepared, ids = start_run(compiled, folder, options, work, locked)
     identities = {job.plan.id: job.provenance.identity for job in prepared.jobs}
-    overview, listener = RunOverview(prepared.plan, identities, folder), options.listener
-    listener.begun(RunStart(folder, tuple(ids), _expected_work(prepared, ids, folder), work.jobs))
+    listener = options.listener
+    begin = RunStart(folder, tuple(ids), _expected_work(prepared, ids, folder), work.jobs)
+    if options.packed:
+        listener.begun(begin)
+        with packed_writer(compiled.plan, folder) as writer:
+            failures = run_jobs(prepared, ids, folder, work.jobs, Listeners(writer, listener))
+        _end(failures, listener)
+        return
+    overview = RunOverview(prepared.plan, identities, folder)
+    listener.begun(begin)
     try:
         failures = run_jobs(prepared, ids, folder, work.jobs, Listeners(overview, listener))
     finally:
@@ -104,6 +115,10 @@ def run_compiled(
     failures += _compare(prepared, folder, overview, listener)
     failures += overview.note_expectations()
     failures += overview.failures
+    _end(failures, listener)
+
+
+def _end(failures: Sequence[CircuitError], listener: RunListener) -> None:
     listener.ended()
     if failures:
         raise failures[0] if len(failures) == 1 else CircuitError(f for error in failures for f in error.findings)
@@ -118,6 +133,24 @@ def _expected_work(prepared: PreparedRun | KnownInputs, ids: Sequence[str], fold
     from circuitlang.engine.runtime.forecast import expected_work
 
     return expected_work(prepared, ids, folder)
+
+
+def _stored_as(folder: Path, options: Options, compiled: CompiledPlan) -> Options:
+    """Return options for a folder: a packed run stays packed. Raises InputError if a plan can't be packed."""
+    from circuitlang.results.packed.circuits import is_packed_run
+    from circuitlang.results.packed.parquet import arrow
+
+    if not options.packed and not is_packed_run(folder):
+        return options
+    arrow()
+    plan = compiled.plan
+    split = next((circuit for circuit in plan.circuits if circuit.into is not None), None)
+    if split is not None or plan.comparisons:
+        place = compiled.origins.get(("circuits", split.id)) if split else None
+        message = f"a packed run can't have {'splits' if split else 'comparisons'}"
+        cure = "run them without --packed, into a folder of their own with --out"
+        raise InputError(Finding("E368", message, place, "it keeps circuits alone", cure))
+    return replace(options, packed=True)
 
 
 def _compare(
@@ -151,7 +184,35 @@ def forecast(compiled: CompiledPlan, folder: Path, options: Options | None = Non
     from circuitlang.engine.runtime.forecast import forecast_run
     from circuitlang.engine.runtime.options import Options
 
-    return forecast_run(compiled, folder, options or Options())
+    return forecast_run(compiled, folder, _stored_as(folder, options or Options(), compiled))
+
+
+def unpack(folder: Path, ids: Sequence[str], options: Options | None = None) -> list[Path]:
+    """Make the folders of circuits of a packed run, as a direct run would have; return them in the order of their ids.
+
+    Folders that are there and undamaged are kept. Raises CircuitError.
+    """
+    from circuitlang.engine.runtime.options import Options
+    from circuitlang.results.outputs import asked_formats
+    from circuitlang.results.packed.circuits import PackedCircuits
+    from circuitlang.results.result_store import is_unpacked
+
+    options = options or Options()
+    compiled = compile_source(open_source(folder / "plan.yaml"))
+    there = PackedCircuits.read(folder)
+    summaries = {name: there.summary(name) for name in ids}
+    wanted = compiled.plan.labels, asked_formats(options.render)
+    due = [name for name in ids if not is_unpacked(folder / name, summaries[name], *wanted)]
+    if due:
+        from circuitlang.engine.runtime.jobs import prepare
+        from circuitlang.engine.runtime.unpacking import unpack_jobs
+        from circuitlang.engine.runtime.work_selection import part_of
+
+        fast = any(summaries[name].provenance.precision == "tf32" for name in due)
+        plan = part_of(compiled.plan, [circuit for circuit in compiled.plan.circuits if circuit.id in due])
+        prepared = prepare(plan, compiled.folder, compiled.origins, replace(options, fast=fast))
+        list(unpack_jobs(prepared, folder))
+    return [folder / name for name in ids]
 
 
 def lock(source: Source, options: Options | None = None) -> tuple[Path, Lock | None, Lock]:

@@ -3,6 +3,7 @@
 - `circuits`: one finished circuit.
 - `runs`: the circuits of a run.
 - `comparisons`: what circuits have in common.
+- `packed_runs`: the circuits of a packed run.
 - `running`: a spec, or one circuit, run with objects of the program.
 - `notebook`: the cell magic `%%circuit`.
 - `tables`: results as pandas data frames.
@@ -14,17 +15,20 @@ from __future__ import annotations
 
 from circuitlang.api.circuits import Channel, LoadedCircuit, load
 from circuitlang.api.comparisons import LoadedComparison, compare
+from circuitlang.api.packed_runs import PackedRun
 from circuitlang.api.running import ObjectArguments, preserve, run_one, run_source, source_of
-from circuitlang.api.runs import Run
+from circuitlang.api.runs import Run, load_either
 
 __all__ = [
     "Channel",
     "LoadedCircuit",
     "LoadedComparison",
     "ObjectArguments",
+    "PackedRun",
     "Run",
     "compare",
     "load",
+    "load_either",
     "preserve",
     "run_one",
     "run_source",

@@ -326,7 +326,12 @@ def _carriers(wire: ChannelSources) -> dict[int, list[tuple[int, int]]]:
 
 
 def load(folder: Path) -> LoadedCircuit:
-    """Read a finished circuit from its folder. Raises InputError."""
+    """Read a finished circuit from its folder, which is made first if the circuit is packed. Raises CircuitError."""
     from circuitlang.results.reader import read
+    from circuitlang.results.run_folders import is_packed_circuit
 
+    if is_packed_circuit(folder):
+        from circuitlang.pipeline import unpack
+
+        unpack(folder.parent, [folder.name])
     return LoadedCircuit(folder, read(folder))

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
     from circuitlang.results.outputs import ComparisonResult
 
 
+# Circuits of a packed run whose folders are made to compare them all.
+_MOST = 32
+
+
 @dataclass(frozen=True, repr=False)
 class LoadedComparison:
     """A comparison of circuits. A notebook shows its report.
@@ -138,7 +142,7 @@ def compare(paths: Sequence[Path], damaged: list[Finding] | None = None) -> Load
     from circuitlang.results.reader import circuits, read, read_summary
 
     # A path without circuits is kept, to be rejected.
-    folders = [folder for path in paths for folder in circuits(path) or [path]]
+    folders = [folder for path in paths for folder in _packed(path) or circuits(path) or [path]]
     if len(folders) < 2:
         read_summary(folders[0])
         cure = "name another folder, or that of a run of several"
@@ -156,6 +160,26 @@ def compare(paths: Sequence[Path], damaged: list[Finding] | None = None) -> Load
 
     comparison, results = compare_folders([_with_plan(folder) for folder in readable])
     return LoadedComparison(comparison, tuple(results), tuple(readable))
+
+
+def _packed(path: Path) -> list[Path]:
+    """Return the folders of circuits of a packed run, which are made first; none for another path. Raises
+    CircuitError."""
+    from circuitlang.results.packed.circuits import PackedCircuits, is_packed_run
+    from circuitlang.results.run_folders import is_packed_circuit
+
+    if is_packed_run(path):
+        names = list(PackedCircuits.read(path).places)
+        if len(names) > _MOST:
+            message = f"{path} has {len(names):,} circuits, too many to compare"
+            raise InputError(Finding("E118", message, None, "", f"name at most {_MOST} of them, as {path / names[0]}"))
+    elif is_packed_circuit(path):
+        path, names = path.parent, [path.name]
+    else:
+        return []
+    from circuitlang.pipeline import unpack
+
+    return unpack(path, names)
 
 
 def _is_readable(folder: Path, findings: list[Finding]) -> bool:

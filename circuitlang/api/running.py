@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from circuitlang.api.circuits import LoadedCircuit
+from circuitlang.api.packed_runs import PackedRun
 from circuitlang.api.runs import Run
 from circuitlang.base.diagnostics import Finding, InputError
 from circuitlang.base.source import Source
@@ -96,11 +97,14 @@ def _run(
     from circuitlang import pipeline
     from circuitlang.reporting.progress.from_python import shown
     from circuitlang.results.outcomes import CircuitOutcome
+    from circuitlang.results.packed.circuits import is_packed_run
     from circuitlang.results.run_listener import Listeners, OutcomeList
 
     results = OutcomeList()
     with shown(progress) as listener:
         pipeline.run_compiled(compiled, folder, replace(options, listener=Listeners(results, listener)), work=work)
+    if is_packed_run(folder):
+        return PackedRun(folder, [*compiled.warnings, *results.notes])
     # Several processes finish circuits in any order.
     circuits: dict[str, list[LoadedCircuit]] = {circuit.id: [] for circuit in compiled.plan.circuits}
     for outcome in results.outcomes:

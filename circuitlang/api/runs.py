@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class Run(list[LoadedCircuit]):
     """List of the circuits of a run, in the order of its plan, with the run's folder.
 
-    A circuit is found by its number or by its name. `notes` are the warnings about the spec and the files that it
-    names. A notebook shows the page of the run.
+    A circuit is found by its number, by its name, or by its target if no other has the same. `notes` are the warnings
+    about the spec and the files that it names. A notebook shows the page of the run.
 
     Examples:
         >>> run = circuitlang.run("dogs.circuit")
@@ -45,6 +45,9 @@ class Run(list[LoadedCircuit]):
         for circuit in self:
             if circuit.summary.plan.id == key:
                 return circuit
+        named = [circuit for circuit in self if str(circuit.summary.plan.target) == key]
+        if len(named) == 1:
+            return named[0]
         names = self.names()
         label = f"there are {listing(names)}" if names else "the run has no circuits"
         raise InputError(Finding("E115", f"unknown circuit '{key}'", None, label, did_you_mean(key, names)))
@@ -99,3 +102,20 @@ class Run(list[LoadedCircuit]):
         with suppress(OSError):
             return framed(read_plain(page).decode(errors="replace"), page)
         return "".join(circuit._repr_html_() for circuit in self)
+
+
+def load_either(folder: Path) -> LoadedCircuit | Run:
+    """Return the circuit in a folder, or those of the run that is there in the order of its plan. Raises InputError."""
+    from circuitlang.api.circuits import load
+    from circuitlang.api.packed_runs import PackedRun
+    from circuitlang.results.packed.circuits import is_packed_run
+    from circuitlang.results.reader import circuits, plan_of
+
+    if is_packed_run(folder):
+        return PackedRun(folder)
+    there = {path.name: path for path in circuits(folder)}
+    plan = plan_of(folder) if there and [*there.values()] != [folder] else None
+    if plan is None:
+        return load(folder)
+    order = {circuit.id: number for number, circuit in enumerate(plan.circuits)}
+    return Run(folder, map(load, sorted(there.values(), key=lambda path: order.get(path.name, len(order)))))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from circuitlang.base.diagnostics import Finding, InputError
 from circuitlang.results.comparison import Comparison
+from circuitlang.results.packed.circuits import PackedCircuits
 from circuitlang.results.types import Result
 
 if TYPE_CHECKING:
@@ -30,6 +31,14 @@ def run_frame(results: Iterable[Result]) -> pandas.DataFrame:
         for result in results
     ]
     return _pandas().DataFrame(rows).set_index("circuit")
+
+
+def packed_frame(circuits: PackedCircuits) -> pandas.DataFrame:
+    """Return a row for each circuit of a packed run: its name, its plan, and all numbers by their columns."""
+    _pandas()
+    rows = circuits.table()
+    names = [name for name in rows.schema.names if name not in ("masks", "summary", "identity")]
+    return rows.select(names).to_pandas().set_index("id")
 
 
 def circuit_frame(result: Result) -> pandas.DataFrame:

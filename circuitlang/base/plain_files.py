@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 from pathlib import Path
+from typing import BinaryIO
 
 # More than any file that is read whole may hold, in bytes.
 MOST = 1 << 31
@@ -21,15 +22,28 @@ def read_beginning(path: Path, count: int) -> bytes:
     return _read(path, count, whole=False)
 
 
-def _read(path: Path, most: int, whole: bool) -> bytes:
+def open_plain(path: Path) -> BinaryIO:
+    """Open an ordinary file to read parts of it. Raises OSError, also for a link and a device."""
+    descriptor = _open(path)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is not an ordinary file")
+    return os.fdopen(descriptor, "rb")
+
+
+def _open(path: Path) -> int:
     try:
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+        return os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     except ValueError as error:
         raise OSError(errno.EINVAL, str(error)) from None
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise OSError(errno.ELOOP, "it is a link, which is not followed") from None
         raise
+
+
+def _read(path: Path, most: int, whole: bool) -> bytes:
+    descriptor = _open(path)
     try:
         about = os.fstat(descriptor)
         if not stat.S_ISREG(about.st_mode):

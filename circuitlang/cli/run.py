@@ -90,6 +90,7 @@ class Output:
     envvar="CIRCUITLANG_PROGRESS",
     help="Progress as a line on a terminal, as a log, or as JSON lines on stdout in place of the reports.",
 )
+@click.option("--packed", is_flag=True, help="Keep circuits as rows of circuits.parquet, not as folders.")
 @click.option("--force", is_flag=True, help="Compute finished circuits again.")
 @click.option("-q", "--quiet", "detail", flag_value="quiet", help="Print findings alone.")
 @click.option("-v", "--verbose", "detail", flag_value="verbose", help="Print full reports, of many circuits too.")
@@ -111,6 +112,7 @@ def run(
     junit: Path | None,
     summary: Path | None,
     progress: str,
+    packed: bool,
     force: bool,
     detail: str | None,
     allow_code: bool,
@@ -137,7 +139,16 @@ def run(
             work = WorkSelection(only, shard, jobs)
             recording.start(compiled, work)
             options = Options(
-                skip_unreadable, allow_code, visualise or False, device, batch_size, fast, render, recording, force
+                skip_unreadable,
+                allow_code,
+                visualise or False,
+                device,
+                batch_size,
+                fast,
+                render,
+                recording,
+                force,
+                packed,
             )
             output = Output(progress, detail or "")
             _run(compiled, out / recording.name, options, lock, work, output)

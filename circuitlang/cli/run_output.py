@@ -12,6 +12,8 @@ from circuitlang.reporting.diagnostics import render as render_findings
 from circuitlang.reporting.terminal import circuit_report, comparison_report, short_report, split_report
 from circuitlang.reporting.terminal.sweep_report import sweep_report
 from circuitlang.results.outcomes import CircuitOutcome, ComparisonStatus, SplitOutcome
+from circuitlang.results.ownership import PACKED
+from circuitlang.results.packed.circuits import is_packed_run
 from circuitlang.results.run_listener import RunListener, RunStart
 from circuitlang.results.sweep_grouping import sweeps
 
@@ -93,7 +95,10 @@ class RunReport(RunListener):
         summaries = self.summaries
         if len(summaries) > 1:
             print_overview(self._console, self._compiled.plan.circuits, summaries)
-            self._console.print(f"side by side in {folder / 'index.html'}", soft_wrap=True, markup=False)
+            place = (
+                f"packed in {folder / PACKED}" if is_packed_run(folder) else f"side by side in {folder / 'index.html'}"
+            )
+            self._console.print(place, soft_wrap=True, markup=False)
         print_comparisons(self._console, self._comparisons)
 
 

@@ -12,19 +12,21 @@ from circuitlang.base.diagnostics import Finding, InputError
 from circuitlang.cli import completion
 from circuitlang.cli.console import exit_on_findings, print_listing, stdout
 from circuitlang.cli.parameters import PATH
-from circuitlang.cli.result_folder import result_folder
+from circuitlang.cli.result_folder import made_folder, result_folder
 
 T = TypeVar("T")
 
 
 @click.command()
 @click.argument("name", shell_complete=completion.results)
+@click.argument("circuit", required=False)
 @click.option("--full", is_flag=True, help="Print full reports: all metrics, layers, strongest kernels, origin, files.")
 @click.option("--out", default="runs", show_default=True, type=PATH, help="Folder that has the results.")
-def show(name: str, full: bool, out: Path) -> None:
+def show(name: str, circuit: str | None, full: bool, out: Path) -> None:
     """Print the report of a result.
 
-    NAME is that of a circuit, split, comparison or run, or its folder. A folder of runs is listed.
+    NAME is that of a circuit, split, comparison or run, or its folder. CIRCUIT is one in a run, by its name or its
+    target. A folder of runs is listed.
     """
     with exit_on_findings():
         from circuitlang.cli.run_output import detail_of, print_overview, print_report
@@ -33,7 +35,10 @@ def show(name: str, full: bool, out: Path) -> None:
         from circuitlang.results.reader import circuits, read, read_split, splits
         from circuitlang.results.run_folders import run_folders
 
-        folder = result_folder(name, out)
+        folder = result_folder(name, out, circuit)
+        if _show_packed(folder, full):
+            return
+        folder = made_folder(folder)
         if runs := run_folders(folder):
             print_listing(tables.runs(runs))
             return
@@ -59,6 +64,27 @@ def show(name: str, full: bool, out: Path) -> None:
             console.print(comparison_report.render(comparison, place))
         if damaged:
             raise InputError(damaged)
+
+
+def _show_packed(place: Path, full: bool) -> bool:
+    """Print a packed run, or a circuit of one; return whether there is one there."""
+    from circuitlang.cli.run_output import print_overview
+    from circuitlang.reporting.terminal import short_report
+    from circuitlang.results.packed.circuits import PackedCircuits, is_packed_run
+    from circuitlang.results.run_folders import is_packed_circuit
+
+    if is_packed_run(place):
+        there = PackedCircuits.read(place)
+        summaries = [there.summary(name) for name in there.places]
+        print_overview(stdout(), [summary.plan for summary in summaries], summaries)
+        if there.damaged:
+            cure = "run its spec again: what is damaged is made anew"
+            raise InputError(Finding("E312", f"{place} is damaged", None, problem, cure) for problem in there.damaged)
+        return True
+    if full or place.is_dir() or not is_packed_circuit(place):
+        return False
+    stdout().print(short_report.render(PackedCircuits.read(place.parent).summary(place.name), place))
+    return True
 
 
 def _read_all(read: Callable[[Path], T], folders: Iterable[Path], damaged: list[Finding]) -> list[tuple[T, Path]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from circuitlang.base.plain_files import read_plain
+from circuitlang.base.plain_files import open_plain, read_plain
 from circuitlang.plan.yaml import PLAN_HEADER
 from circuitlang.results.manifest import SUMS, written
 
@@ -21,6 +21,9 @@ _PAGE = b'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
 _GENERATOR = _PAGE + b'<meta name="generator" content="circuitlang">\n'
 _POLICY = _PAGE + b'<meta http-equiv="Content-Security-Policy" content="default-src \'none\';'
 _FOOTER = b"Written by circuitlang."
+# The first and the last bytes of a Parquet file, what marks one of packed circuits, and the bytes at its end that have
+# the marker.
+PARQUET, PACKED_MARKER, _TAIL = b"PAR1", b"circuitlang.circuits", 1 << 18
 _FILES = {
     "circuit.json", "circuit.safetensors", "comparison.json", "diagram.html", "diagram.svg", "embedding.svg",
     "metrics.json", "module.pt2", "report.html", "report.txt", "split.json", SUMS,
@@ -77,6 +80,8 @@ RUN_FILES: Mapping[str, Callable[[bytes], bool]] = {
     "index.html": _is_page,
     "sweep.json": _is_sweeps,
 }
+# The file that a packed run has in place of the folders of its circuits.
+PACKED = "circuits.parquet"
 # Any one of these shows that a folder is a circuit's, a split's or a comparison's, where it has no hashes.
 _MARKS: Mapping[str, Callable[[bytes], bool]] = {
     "circuit.json": _is_summary,
@@ -89,6 +94,31 @@ def made(name: str) -> bool:
     """Return whether a file of this name in a folder of circuitlang was written by it."""
     # A comparison has a diagram for each of its pairs.
     return name in _FILES or (name.startswith("diagram") and name.endswith(".svg"))
+
+
+def is_packed(path: Path) -> bool:
+    """Return whether a file has packed circuits, or is the rest of such a file. Raises OSError."""
+    with open_plain(path) as file:
+        beginning = file.read(12)
+        if len(beginning) < 12:
+            # A crash of the system may leave as little.
+            return PARQUET.startswith(beginning[:4])
+        if not beginning.startswith(PARQUET):
+            return False
+        file.seek(0, os.SEEK_END)
+        file.seek(max(0, file.tell() - _TAIL))
+        tail = file.read(_TAIL)
+    # A file without an end was cut off.
+    return not tail.endswith(PARQUET) or PACKED_MARKER in tail
+
+
+def refuse_packed(path: Path) -> None:
+    """Raises OSError where a file of packed circuits can't take its place, as one of others is there."""
+    with suppress(FileNotFoundError):
+        if stat.S_ISDIR(path.lstat().st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not is_packed(path):
+            raise FileExistsError(errno.EEXIST, "a file that circuitlang did not write has this name")
 
 
 def refuse_file(path: Path, known: Callable[[bytes], bool]) -> None:

@@ -20,7 +20,7 @@ from circuitlang.results.folder_lock import NEW, OLD, bring_over, folder_lock, s
 from circuitlang.results.labelling import labelled, labelled_comparison
 from circuitlang.results.manifest import SUMS, manifest, written
 from circuitlang.results.outputs import FORMATS, ComparisonResult
-from circuitlang.results.ownership import RUN_FILES, is_lock, refuse_file, refuse_folder
+from circuitlang.results.ownership import PACKED, RUN_FILES, is_lock, refuse_file, refuse_folder, refuse_packed
 from circuitlang.results.reader import parts, read_summary
 from circuitlang.results.rendering import rendered, rendered_comparison, rendered_split
 from circuitlang.results.split import SplitResult
@@ -41,7 +41,7 @@ def write(
     """
     files, result = rendered(result, asked, again)
     if again is not None:
-        with _errors(folder):
+        with output_errors(folder):
             there = {name: read_plain(folder / name) for name in written(folder)}
         files = {**there, **files}
     write_files(files, folder)
@@ -54,14 +54,14 @@ def relabel(result: Result, folder: Path) -> None:
     summary = result.summary
     formats = FORMATS.declarations.keys() - set(summary.unrendered) - summary.missing.keys()
     files, _ = rendered(result, formats, [_REPORT])
-    with _errors(folder):
+    with output_errors(folder):
         there = {name: read_plain(folder / name) for name in written(folder)}
     write_files({**labelled(there, summary), **files}, folder)
 
 
 def relabel_comparison(comparison: Comparison, labels: Labels | None, folder: Path) -> None:
     """Write labels into the files of a finished comparison, unless they are there. Raises OutputError."""
-    with _errors(folder):
+    with output_errors(folder):
         there = {name: read_plain(folder / name) for name in written(folder)}
     files = labelled_comparison(there, comparison, labels)
     if files != there:
@@ -70,7 +70,7 @@ def relabel_comparison(comparison: Comparison, labels: Labels | None, folder: Pa
 
 def write_files(files: Mapping[str, bytes], folder: Path) -> None:
     """Files in `folder`, in place of what was there. Raises OutputError."""
-    with _errors(folder):
+    with output_errors(folder):
         write_folder(folder, files)
 
 
@@ -88,7 +88,7 @@ def write_split(result: SplitResult, folder: Path, asked: Collection[str] | None
     Folders beside it go that are of parts which only an earlier split had. Raises OutputError.
     """
     files, result = rendered_split(result, asked)
-    with _errors(folder):
+    with output_errors(folder):
         write_folder(folder, files)
         there = {kind.id for kind in result.split.kinds}
         with folder_lock(folder.parent):
@@ -100,7 +100,7 @@ def write_split(result: SplitResult, folder: Path, asked: Collection[str] | None
 
 def claim(folder: Path) -> None:
     """Raises OutputError where something else than what is written here has a folder's name, or nothing can have it."""
-    with _errors(folder):
+    with output_errors(folder):
         if not is_folder_name(folder.name):
             raise OSError(errno.EINVAL, "no folder can have this name on every system")
         refuse_folder(folder)
@@ -108,7 +108,7 @@ def claim(folder: Path) -> None:
 
 def claim_lock(path: Path) -> None:
     """Raises OutputError where a file that is no lock has a lock's name."""
-    with _errors(path, "call the spec by another name"):
+    with output_errors(path, "call the spec by another name"):
         refuse_file(path, is_lock)
 
 
@@ -116,15 +116,17 @@ def claim_run(folder: Path, names: Collection[str], planned: bool = False) -> No
     """Raises OutputError with everything in a run's folder that is somebody else's and has the name of one of the run's
     own files, or of a folder among `names`; and with names that the file system can't tell apart. Where it is
     `planned`, the plan that is there stays."""
-    with _errors(folder):
+    with output_errors(folder):
         _refuse_run(folder)
     findings = list(_alike(folder, names))
     files = [name for name in RUN_FILES if not (planned and name == "plan.yaml")]
-    for name in (*files, *names):
+    for name in (*files, *names, PACKED):
         try:
-            with _errors(folder / name):
+            with output_errors(folder / name):
                 if name in RUN_FILES:
                     refuse_file(folder / name, RUN_FILES[name])
+                elif name == PACKED:
+                    refuse_packed(folder / name)
                 else:
                     refuse_folder(folder / name)
         except OutputError as error:
@@ -172,7 +174,7 @@ class RunFiles:
         """A file in place of what was there. Raises OutputError."""
         path = self._folder / name
         # Staged, where `write_file` is not: the next turn removes what a killed run leaves.
-        with _errors(path), staged(self._folder, name) as stage:
+        with output_errors(path), staged(self._folder, name) as stage:
             refuse_file(path, RUN_FILES[name])
             write_through(stage / NEW, content)
             (stage / NEW).replace(path)
@@ -180,15 +182,27 @@ class RunFiles:
     def remove(self, name: str) -> None:
         """Remove what an earlier run wrote. Raises OutputError."""
         path = self._folder / name
-        with _errors(path), suppress(FileExistsError, IsADirectoryError):
+        with output_errors(path), suppress(FileExistsError, IsADirectoryError):
             refuse_file(path, RUN_FILES[name])
             path.unlink(missing_ok=True)
 
 
 @contextmanager
+def packed_place(path: Path) -> Iterator[Path]:
+    """Provide the path of a file that takes the place of one of packed circuits when the block ends. Use it in the turn
+    of its folder. Raises OutputError."""
+    with output_errors(path), staged(path.parent, path.name) as stage:
+        refuse_packed(path)
+        yield stage / NEW
+        with (stage / NEW).open("rb") as file:
+            os.fsync(file.fileno())
+        (stage / NEW).replace(path)
+
+
+@contextmanager
 def run_files(folder: Path) -> Iterator[RunFiles]:
     """Keep other processes from writing into a run's folder within the block; it is made first. Raises OutputError."""
-    with _errors(folder), folder_lock(folder):
+    with output_errors(folder), folder_lock(folder):
         yield RunFiles(folder)
 
 
@@ -197,7 +211,7 @@ def write_file(path: Path, content: bytes, elsewhere: str = _ELSEWHERE, mode: in
 
     Raises OutputError, which says how to write it `elsewhere`.
     """
-    with _errors(path, elsewhere):
+    with output_errors(path, elsewhere):
         if _is_stream(path):
             # In place of a device or a pipe there would be a file from now on, for everybody.
             with path.open("wb") as stream:
@@ -273,7 +287,8 @@ def _umask() -> int:
 
 
 @contextmanager
-def _errors(path: Path, elsewhere: str = _ELSEWHERE) -> Iterator[None]:
+def output_errors(path: Path, elsewhere: str = _ELSEWHERE) -> Iterator[None]:
+    """Turn an OSError about a path into an OutputError with its cure."""
     try:
         if "\0" in str(path):
             raise OSError(errno.EINVAL, "no file can have this name")

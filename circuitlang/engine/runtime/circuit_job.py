@@ -61,11 +61,9 @@ def execute(prepared: PreparedRun, job: Job) -> Result:
     """Find one circuit and measure it."""
     subnetwork, plan = job.subnetwork, job.plan
     builder = Builder.of(plan, subnetwork, job.train)
-    # Scores that cost no pass are not worth caching.
-    score_cache = job.score_cache if passes_of(plan.criterion.name, plan.criterion.parameters) else None
-    finder = _Finder(builder, plan.criterion, plan.seed, score_cache, job.contrast, job.arithmetic)
+    finder = _finder(job, builder)
     train = FidelityEvaluator(subnetwork, job.train, "images", plan.seed)
-    test = FidelityEvaluator(subnetwork, job.test, "held-out images", plan.seed) if job.test else None
+    test = _judge(job) if job.test else None
     judge = test or train
     contrast = FidelityEvaluator(subnetwork, job.against, "contrasting images", plan.seed) if job.against else None
     walk: SizeSearch[_BuiltCircuit] | None = None
@@ -106,7 +104,7 @@ def execute(prepared: PreparedRun, job: Job) -> Result:
         extracted_difference=None,
         provenance=job.provenance,
         part=job.part,
-        reduced=reduced(job, asked) if job.fast and score_cache else None,
+        reduced=reduced(job, asked) if job.fast and finder.score_cache else None,
         unheard=train.constant,
         responses=judge.responses,
         labels=prepared.plan.labels,
@@ -140,9 +138,7 @@ def _measured(built: _BuiltCircuit, circuit: Circuit, judge: FidelityEvaluator) 
 
 def finish(prepared: PreparedRun, job: Job, result: Result, formats: Collection[str]) -> Result:
     """A result that was read back, with the module and the images that these formats need; nothing is searched."""
-    subnetwork = job.subnetwork
-    label = "held-out images" if job.test else "images"
-    judge = FidelityEvaluator(subnetwork, job.test or job.train, label, job.plan.seed)
+    subnetwork, judge = job.subnetwork, _judge(job)
     layers = list(zip(result.summary.layers, result.circuit.kernels, strict=True))
     masks = {
         layer.path: torch.from_numpy(_mask(layer, kernels, np.ones(len(kernels.target), np.bool_)))
@@ -151,6 +147,26 @@ def finish(prepared: PreparedRun, job: Job, result: Result, formats: Collection[
     effective = {layer.path: torch.from_numpy(_mask(layer, kernels, kernels.effective)) for layer, kernels in layers}
     built = _BuiltCircuit(subnetwork, {}, masks, effective, edits_from_result(result))
     return complete(prepared, job, result.summary, _measured(built, result.circuit, judge), formats)
+
+
+def restore(prepared: PreparedRun, job: Job, summary: Summary, masks: Masks, formats: Collection[str]) -> Result:
+    """Return a circuit of known kernels [out, in / groups]. Scores come from the cache or are computed again."""
+    finder = _finder(job, Builder.of(job.plan, job.subnetwork, job.train))
+    # Masks of kernels don't say which weights of them are kept.
+    built = finder(summary.asked, None if job.plan.structure == "weight" else masks)
+    return complete(prepared, job, summary, _measured(built, _circuit(job.subnetwork, built), _judge(job)), formats)
+
+
+def _judge(job: Job) -> FidelityEvaluator:
+    label = "held-out images" if job.test else "images"
+    return FidelityEvaluator(job.subnetwork, job.test or job.train, label, job.plan.seed)
+
+
+def _finder(job: Job, builder: Builder) -> _Finder:
+    criterion = job.plan.criterion
+    # Scores that cost no pass are not worth caching.
+    score_cache = job.score_cache if passes_of(criterion.name, criterion.parameters) else None
+    return _Finder(builder, criterion, job.plan.seed, score_cache, job.contrast, job.arithmetic)
 
 
 def _mask(layer: LayerResult, kernels: KeptKernels, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -214,19 +230,19 @@ class _Finder:
         contrast: Batches | None = None,
         arithmetic: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        self._builder, self._criterion, self._seed, self._score_cache = builder, criterion, seed, score_cache
+        self._builder, self._criterion, self._seed, self.score_cache = builder, criterion, seed, score_cache
         self._contrast, self._arithmetic = contrast, arithmetic
         self._scores: Scores | None = None
 
-    def __call__(self, size: int) -> _BuiltCircuit:
-        """The circuit of `size` kernels; scores are taken again only by criteria that score for a size."""
+    def __call__(self, size: int, kept: Masks | None = None) -> _BuiltCircuit:
+        """The circuit of `size` kernels, or of kept ones; only criteria that score for a size score again."""
         scores = self._scores
         nested = CRITERIA.load(self._criterion.name).nested
         if scores is None:
             compute = partial(self._score, size)
-            scores = self._score_cache.scores(None if nested else size, compute) if self._score_cache else compute()
+            scores = self.score_cache.scores(None if nested else size, compute) if self.score_cache else compute()
         self._scores = scores if nested else None
-        masks = self._builder.select(scores, size)
+        masks = self._builder.select(scores, size) if kept is None else kept
         return _BuiltCircuit(
             self._builder.subnetwork, scores, masks, self._builder.connected(masks), self._builder.build(masks)
         )
@@ -234,7 +250,7 @@ class _Finder:
     def _score(self, size: int) -> Scores:
         choice = self._criterion.name, self._criterion.parameters
         with self._arithmetic():
-            return score(self._builder, *choice, size, self._seed, self._contrast, self._score_cache)
+            return score(self._builder, *choice, size, self._seed, self._contrast, self.score_cache)
 
 
 def _attempt(

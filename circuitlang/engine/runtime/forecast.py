@@ -24,7 +24,8 @@ from circuitlang.plan.compiled import CompiledPlan
 from circuitlang.plan.model import Circuit, Plan
 from circuitlang.plugins.protocols import CRITERIA
 from circuitlang.results.forecast import CircuitForecast, Cost, Forecast, SharedStage, State
-from circuitlang.results.reader import read_split, read_summary
+from circuitlang.results.reader import read_split
+from circuitlang.results.result_store import ResultStore, open_store
 from circuitlang.results.run_listener import ExpectedWork
 from circuitlang.results.visualised_channels import FEATURE, NOTHING, channel_budget
 
@@ -91,7 +92,8 @@ def expected_work(prepared: PreparedRun, ids: Collection[str], folder: Path) -> 
     forecast.
     """
     jobs = [job for job in prepared.jobs if job.plan.id in ids]
-    due = [job for job in jobs if prepared.options.force or not _has_result(job, folder)]
+    store = prepared.store(folder)
+    due = [job for job in jobs if prepared.options.force or not _has_result(job, store)]
     if not due:
         return {}
     plan = part_of(prepared.plan, [job.plan for job in due])
@@ -126,10 +128,11 @@ def _visualised(circuits: Iterable[CircuitForecast], plan: Plan, options: Option
         yield replace(circuit, cost=circuit.cost + Cost(forwarded=images, returned=images))
 
 
-def _has_result(job: Job, folder: Path) -> bool:
-    read = read_summary if job.plan.into is None else read_split
+def _has_result(job: Job, store: ResultStore) -> bool:
+    name = job.plan.id
     with suppress(InputError):
-        return read(folder / job.plan.id).provenance.identity == job.provenance.identity
+        result = store.summary(name) if job.plan.into is None else read_split(store.folder / name)
+        return result.provenance.identity == job.provenance.identity
     return False
 
 
@@ -137,10 +140,10 @@ def _existing(
     compiled: CompiledPlan, folder: Path, possible: Mapping[str, CircuitForecast], options: Options
 ) -> _Existing:
     """Return the earlier work for circuits that can be computed, by id."""
-    plan = compiled.plan
+    plan, store = compiled.plan, open_store(folder, options.packed, compiled.plan.labels)
 
     def has_traces(circuit: Circuit) -> bool:
-        return (folder / circuit.id).is_dir() or tensor_cache.anything(plan.basis(circuit), plan.network(circuit))
+        return store.has_traces(circuit.id) or tensor_cache.anything(plan.basis(circuit), plan.network(circuit))
 
     circuits = [circuit for circuit in plan.circuits if circuit.id in possible and has_traces(circuit)]
     if not circuits:
@@ -150,7 +153,7 @@ def _existing(
     prepared = inputs_of(part_of(plan, circuits), compiled.folder, compiled.origins, options)
     jobs = prepared.jobs
     return _Existing(
-        states={job.plan.id: state_of(job, folder, prepared.formats(job), prepared.visualises(job)) for job in jobs},
+        states={job.plan.id: state_of(job, store, prepared.formats(job), prepared.visualises(job)) for job in jobs},
         # Scores of a split are those of its parts, which aren't known before the split is.
         scored={job.plan.id for job in jobs if job.plan.into is None and _is_scored(job, possible[job.plan.id].asked)},
         responses={job.plan.id: [*answered(job)] for job in jobs},

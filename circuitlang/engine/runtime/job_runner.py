@@ -19,13 +19,13 @@ from circuitlang.engine.runtime.job_errors import job_error
 from circuitlang.engine.runtime.jobs import Job, PreparedRun
 from circuitlang.engine.runtime.precomputation import Precomputation
 from circuitlang.engine.runtime.split_job import SplitJobs, divide, evaluate_split
-from circuitlang.engine.runtime.stored_results import incomplete, lost_files, renamed, usable
+from circuitlang.engine.runtime.stored_results import incomplete, renamed, usable
 from circuitlang.results.outcomes import CircuitOutcome, JobResult, SplitOutcome
 from circuitlang.results.outputs import FORMATS, MODULE
 from circuitlang.results.reader import read
 from circuitlang.results.rendering import due
 from circuitlang.results.types import Result
-from circuitlang.results.writer import write, write_split
+from circuitlang.results.writer import write_split
 
 T = TypeVar("T")
 
@@ -41,17 +41,17 @@ class JobRunner:
     """
 
     def __init__(self, prepared: PreparedRun, folder: Path, jobs: Sequence[Job], own_layer: bool = False) -> None:
-        self._prepared, self._folder = prepared, folder
-        self._precompute = Precomputation(jobs, folder, own_layer)
+        self._prepared, self._folder, self._store = prepared, folder, prepared.store(folder)
+        self._precompute = Precomputation(jobs, self._store, own_layer)
         self._fit = BatchFitting()
 
     def __call__(self, job: Job) -> Iterator[JobResult]:
         """Yield the results of a job, computed unless they are stored."""
         self._precompute.release(job)
-        before = usable(self._prepared, job, self._folder)
+        before = usable(self._prepared, job, self._store)
         single = job.plan.into is None or job.part
         if before and not incomplete(before, self._prepared.formats(job)):
-            yield from renamed(self._prepared, job, before)
+            yield from renamed(self._prepared, job, before, self._store)
         elif before and single:
             yield self._attempt(job, self._finish)
         elif single:
@@ -87,8 +87,8 @@ class JobRunner:
         begin = time.perf_counter()
         self._precompute(job)
         place = self._folder / job.plan.id
-        result, lost = execute(self._prepared, job), lost_files(place)
-        result = write(result, place, self._prepared.formats(job))
+        result, lost = execute(self._prepared, job), self._store.damage(job.plan.id)
+        result = self._store.write(result, self._prepared.formats(job))
         # The module is in the folder now, and may be too large to keep one for each circuit of a run.
         return CircuitOutcome(replace(result, module=b""), place, False, time.perf_counter() - begin, lost)
 
@@ -104,7 +104,8 @@ class JobRunner:
         absent = due(asked, summary.missing, summary.unrendered)
         # Several formats report the module and the images.
         shared = MODULE in absent or not absent <= FORMATS.declarations.keys()
-        result = write(finish(self._prepared, job, before, formats), place, formats, None if shared else absent)
+        result = finish(self._prepared, job, before, formats)
+        result = self._store.write(result, formats, None if shared else absent)
         return CircuitOutcome(replace(result, module=b""), place, cached=False, seconds=time.perf_counter() - begin)
 
     def _divide(self, job: Job) -> SplitJobs:

@@ -29,6 +29,7 @@ class Options:
         render: Output formats, a `Rendering`; by default CIRCUITLANG_RENDER, or all.
         listener: Receiver of the run's events.
         force: Compute circuits again that are finished.
+        packed: Keep circuits as rows of `circuits.parquet` instead of folders.
     """
 
     skip_unreadable: bool = False
@@ -40,6 +41,7 @@ class Options:
     render: str = field(default_factory=lambda: os.environ.get("CIRCUITLANG_RENDER", "all"))
     listener: RunListener = SILENT
     force: bool = False
+    packed: bool = False
     # The module and the images that a Python program gave.
     memory: MemoryObjects | None = None
 

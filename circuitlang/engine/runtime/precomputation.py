@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from pathlib import Path
 
 from circuitlang.engine.runtime.jobs import Job
 from circuitlang.engine.runtime.stored_results import is_stored
 from circuitlang.engine.runtime.work_sharing import has_stages, precompute_shared, sharing_key, size_of_stages
 from circuitlang.plugins.protocols import CRITERIA, passes_of
+from circuitlang.results.result_store import ResultStore
 
 
 class Precomputation:
@@ -17,12 +17,12 @@ class Precomputation:
 
     Args:
         jobs: All jobs of the run.
-        folder: Folder of the run.
+        store: Store of the run.
         own_layer: Leave jobs with targets in other layers to other processes.
     """
 
-    def __init__(self, jobs: Sequence[Job], folder: Path, own_layer: bool) -> None:
-        self._jobs, self._folder, self._own_layer = jobs, folder, own_layer
+    def __init__(self, jobs: Sequence[Job], store: ResultStore, own_layer: bool) -> None:
+        self._jobs, self._store, self._own_layer = jobs, store, own_layer
         # False where shared work can't be stored.
         self._useful = True
         # Sharing keys with which the precomputation failed.
@@ -56,7 +56,7 @@ class Precomputation:
     @cached_property
     def _due(self) -> list[Job]:
         """The jobs that were not finished when the first of them was begun."""
-        return [job for job in self._jobs if not is_stored(self._folder / job.plan.id, job.provenance.identity)]
+        return [job for job in self._jobs if not is_stored(self._store, job.plan.id, job.provenance.identity)]
 
 
 def predecessors(jobs: Sequence[Job]) -> dict[str, str]:

@@ -34,7 +34,8 @@ def run_jobs(
         The errors about jobs that failed and about missing files. There are no more results after an OutputError: if
         one can't be written, no other can.
     """
-    if foreign := [finding for name in ids for finding in _unclaimed(folder / name)]:
+    folders = () if prepared.options.packed else ids
+    if foreign := [finding for name in folders for finding in _unclaimed(folder / name)]:
         return [OutputError(foreign)]
     failures: list[CircuitError] = []
     with closing(_results(prepared, ids, folder, processes, listener)) as results:
@@ -111,13 +112,13 @@ def _stored(
     request: WorkRequest, jobs: Sequence[J], folder: Path, listener: RunListener
 ) -> Generator[JobResult, None, list[J]]:
     """Yield the results that are stored, and return the other jobs."""
-    due = []
+    due, store = [], request.store(folder)
     for job in jobs:
-        outcomes = usable(request, job, folder)
+        outcomes = usable(request, job, store)
         if not outcomes or incomplete(outcomes, request.formats(job)):
             due.append(job)
             continue
         listener.circuit_begun(job.plan.id)
-        yield from renamed(request, job, outcomes)
+        yield from renamed(request, job, outcomes, store)
         listener.circuit_ended(job.plan.id)
     return due

@@ -19,6 +19,7 @@ from circuitlang.engine.runtime.work_selection import WorkSelection
 from circuitlang.plan.compiled import CompiledPlan
 from circuitlang.plan.yaml import write_plan
 from circuitlang.results.comparison_folders import folder_names
+from circuitlang.results.result_store import open_store
 from circuitlang.results.writer import claim_run, run_files
 
 if TYPE_CHECKING:
@@ -48,14 +49,15 @@ def start_run(
 
 def _finished(compiled: CompiledPlan, folder: Path, options: Options, selected: Collection[str]) -> KnownInputs | None:
     """Return the inputs of a run if they are known and all selected jobs seem to be finished."""
-    there = all((folder / name).is_dir() for name in selected)
+    store = open_store(folder, options.packed, compiled.plan.labels)
+    there = all(map(store.has_traces, selected))
     # Devices of other names are known to torch alone.
     if not there or options.force or options.fast or options.device not in ("auto", "cpu"):
         return None
     known = known_inputs(compiled.plan, compiled.folder, compiled.origins, options)
     if known is None:
         return None
-    if not all(seems_stored(known, job, folder) for job in known.jobs if job.plan.id in selected):
+    if not all(seems_stored(known, job, store) for job in known.jobs if job.plan.id in selected):
         return None
     note_weights(known)
     return known

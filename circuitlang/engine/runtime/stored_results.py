@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
 import msgspec
 
@@ -16,50 +15,51 @@ from circuitlang.plan.labels import Labels
 from circuitlang.results.forecast import State
 from circuitlang.results.manifest import damage
 from circuitlang.results.outcomes import CircuitOutcome, JobResult, SplitOutcome
-from circuitlang.results.reader import read, read_split, read_summary, visualised
+from circuitlang.results.reader import read_split
 from circuitlang.results.rendering import due, missing_formats
+from circuitlang.results.result_store import ResultStore
 from circuitlang.results.split import SplitResult
 from circuitlang.results.visualised_channels import FEATURE
-from circuitlang.results.writer import relabel
 
 
-def stored(job: RequestedJob, folder: Path, channels: int = FEATURE) -> list[CircuitOutcome | SplitOutcome]:
+def stored(job: RequestedJob, store: ResultStore, channels: int = FEATURE) -> list[CircuitOutcome | SplitOutcome]:
     """Return the stored outcomes of a job if they are those that would be computed, else none.
 
     A split has outcomes if all of its circuits have. Circuits count if as many `channels` were visualised.
     """
-    place, identity = folder / job.plan.id, job.provenance.identity
+    place, identity = store.folder / job.plan.id, job.provenance.identity
     with suppress(InputError):
         if job.plan.into is None or job.part:
-            return [_circuit(place, identity, channels)]
+            return [_circuit(store, job.plan.id, identity, channels)]
         split = read_split(place)
         if split.provenance.identity == identity and not damage(place):
-            circuits = [_circuit(folder / kind.id, kind.identity, channels) for kind in split.kinds]
+            circuits = [_circuit(store, kind.id, kind.identity, channels) for kind in split.kinds]
             return [*circuits, SplitOutcome(SplitResult(split), place, cached=True)]
     return []
 
 
-def usable(request: WorkRequest, job: RequestedJob, folder: Path) -> list[CircuitOutcome | SplitOutcome]:
+def usable(request: WorkRequest, job: RequestedJob, store: ResultStore) -> list[CircuitOutcome | SplitOutcome]:
     """Return the stored outcomes of a job that a run uses instead of computing it."""
-    return [] if request.options.force else stored(job, folder, request.visualises(job))
+    return [] if request.options.force else stored(job, store, request.visualises(job))
 
 
-def state_of(job: RequestedJob, folder: Path, formats: Collection[str], channels: int = FEATURE) -> State:
-    """Compare what is in a job's folder below this one with what a run of these output formats would leave there, with
-    so many `channels` visualised."""
-    place = folder / job.plan.id
-    if not place.is_dir():
+def state_of(job: RequestedJob, store: ResultStore, formats: Collection[str], channels: int = FEATURE) -> State:
+    """Compare what is stored of a job with what a run of these output formats would leave, with so many `channels`
+    visualised."""
+    name = job.plan.id
+    if not store.has_traces(name):
         return "new"
-    if before := stored(job, folder):
+    if before := stored(job, store):
         lacks = incomplete(before, formats) or any(
-            isinstance(outcome, CircuitOutcome) and visualised(outcome.folder) < channels for outcome in before
+            isinstance(outcome, CircuitOutcome) and store.visualised(outcome.folder.name) < channels
+            for outcome in before
         )
         return "incomplete" if lacks else "finished"
     try:
-        outcome = read_split(place) if job.plan.into is not None else read_summary(place)
+        outcome = read_split(store.folder / name) if job.plan.into is not None else store.summary(name)
     except InputError:
         # A file that is unchanged and unreadable is of another version.
-        return "damaged" if lost_files(place) else "changed"
+        return "damaged" if store.damage(name) else "changed"
     return "damaged" if outcome.provenance.identity == job.provenance.identity else "changed"
 
 
@@ -72,7 +72,7 @@ def incomplete(outcomes: Sequence[CircuitOutcome | SplitOutcome], formats: Colle
 
 
 def renamed(
-    request: WorkRequest, job: RequestedJob, outcomes: Sequence[CircuitOutcome | SplitOutcome]
+    request: WorkRequest, job: RequestedJob, outcomes: Sequence[CircuitOutcome | SplitOutcome], store: ResultStore
 ) -> Iterator[JobResult]:
     """Yield the stored outcomes of a job with the labels of the plan, which are put into the files of its circuits, or
     the error that prevented it."""
@@ -82,15 +82,15 @@ def renamed(
             yield outcome
             continue
         try:
-            yield _renamed(outcome, labels)
+            yield _renamed(outcome, labels, store)
         except Exception as error:  # a failing circuit does not stop the run
             span = request.origins.get(("circuits", job.part.of if job.part else job.plan.id))
             yield job_error(job.plan.id, error, span)
 
 
-def _renamed(outcome: CircuitOutcome, labels: Labels | None) -> CircuitOutcome:
+def _renamed(outcome: CircuitOutcome, labels: Labels | None, store: ResultStore) -> CircuitOutcome:
     result = replace(outcome.result, summary=msgspec.structs.replace(outcome.result.summary, labels=labels))
-    relabel(result, outcome.folder)
+    store.relabel(result)
     return replace(outcome, result=result)
 
 
@@ -108,32 +108,27 @@ def lacking(outcomes: Sequence[CircuitOutcome | SplitOutcome]) -> list[Finding]:
     return reasons
 
 
-def _circuit(place: Path, identity: str, channels: int) -> CircuitOutcome:
+def _circuit(store: ResultStore, name: str, identity: str, channels: int) -> CircuitOutcome:
     """Return a stored circuit. Raises InputError if it is missing, damaged, or another one."""
-    if not is_stored(place, identity) or visualised(place) < channels or damage(place):
-        raise InputError(Finding("E312", f"{place} holds another circuit"))
-    return CircuitOutcome(read(place), place, cached=True)
+    if not is_stored(store, name, identity) or store.visualised(name) < channels:
+        raise InputError(Finding("E312", f"{store.folder / name} holds another circuit"))
+    return CircuitOutcome(store.result(name), store.folder / name, cached=True)
 
 
-def lost_files(place: Path) -> tuple[str, ...]:
-    """Describe the damage to the files of a circuit in a folder; empty where there is none."""
-    return tuple(damage(place)) if place.is_dir() and any(place.iterdir()) else ()
-
-
-def is_stored(place: Path, identity: str) -> bool:
-    """Return whether a folder holds the circuit of this identity."""
+def is_stored(store: ResultStore, name: str, identity: str) -> bool:
+    """Return whether a store holds the circuit of this identity."""
     with suppress(InputError):
-        return read_summary(place).provenance.identity == identity
+        return store.summary(name).provenance.identity == identity
     return False
 
 
-def seems_stored(request: WorkRequest, job: RequestedJob, folder: Path) -> bool:
+def seems_stored(request: WorkRequest, job: RequestedJob, store: ResultStore) -> bool:
     """Return whether a job seems to be finished; its files are not checked, unlike by `usable`."""
-    place, formats = folder / job.plan.id, request.formats(job)
+    name, formats = job.plan.id, request.formats(job)
     if request.options.force:
         return False
     with suppress(InputError):
-        result = read_summary(place) if job.plan.into is None else read_split(place)
+        result = store.summary(name) if job.plan.into is None else read_split(store.folder / name)
         whole = result.provenance.identity == job.provenance.identity
         return whole and not due(formats, result.missing, result.unrendered)
     return False

@@ -8,7 +8,8 @@ from typing import Protocol
 
 from circuitlang.engine.runtime.options import Options
 from circuitlang.plan.model import Circuit, Origins, Plan
-from circuitlang.results.outputs import MODULE, asked_formats
+from circuitlang.results.outputs import MODULE, NUMBERS, asked_formats
+from circuitlang.results.result_store import ResultStore, open_store
 from circuitlang.results.types import Part, Provenance
 from circuitlang.results.visualised_channels import FEATURE, channel_budget
 
@@ -33,8 +34,14 @@ class WorkRequest:
     origins: Origins
     options: Options
 
+    def store(self, folder: Path) -> ResultStore:
+        """Return where the circuits of the run are kept, in its folder."""
+        return open_store(folder, self.options.packed, self.plan.labels)
+
     def formats(self, job: RequestedJob) -> frozenset[str]:
         """Return the output formats that a job's folder is to have. A comparison runs the modules of its circuits."""
+        if self.options.packed:
+            return NUMBERS
         asked = asked_formats(self.options.render)
         name = job.part.of if job.part else job.plan.id
         compared = any(name in circuits for circuits in self.plan.comparisons)

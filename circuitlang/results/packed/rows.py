@@ -1,0 +1,138 @@
+"""Rows of packed runs: a circuit's numbers as columns, and the masks of its layers.
+
+A mask has the positions of the kept kernels, output channel times inputs of one plus input, in ascending order, and
+their scores as shares of the largest of the circuit, in half precision. A row has no weights: these are the network's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from circuitlang.plan.clauses import Circuit as CircuitPlan
+from circuitlang.plan.targets import Channel, ClassOutput
+from circuitlang.results.labelling import target_label
+from circuitlang.results.types import LayerSummary, Result, Summary
+from circuitlang.results.validation import UnsoundError, sound_summary
+from circuitlang.results.verdict import verdict
+
+# Numbers that count something; all others are measurements.
+_COUNTS = ("relevant", "asked", "kept", "effective", "parameters", "images")
+
+
+@dataclass(frozen=True)
+class PackedMask:
+    """The kept kernels of one layer.
+
+    Attributes:
+        kernels: Positions, output channel times inputs of one plus input, ascending.
+        scores: Scores as shares of the circuit's largest.
+        effective: True for kernels on a path from the image to the target.
+    """
+
+    kernels: NDArray[np.int64]
+    scores: NDArray[np.float16]
+    effective: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class PackedCircuit:
+    """A circuit of a packed run; `masks` are aligned with the layers of the summary."""
+
+    summary: Summary
+    masks: tuple[PackedMask, ...]
+
+
+def pack(result: Result) -> PackedCircuit:
+    """Return the part of a result that a packed run keeps."""
+    kernels = result.circuit.kernels
+    largest = max((float(np.abs(layer.score).max()) for layer in kernels if len(layer.score)), default=0.0) or 1.0
+    masks = []
+    for layer, kept in zip(result.summary.layers, kernels, strict=True):
+        inner = layer.in_channels // layer.groups
+        positions = kept.target * inner + kept.source % inner
+        order = np.argsort(positions)
+        scores = (kept.score / largest).astype(np.float16)
+        masks.append(PackedMask(positions[order], scores[order], kept.effective[order]))
+    return PackedCircuit(result.summary, tuple(masks))
+
+
+def row(packed: PackedCircuit) -> dict[str, object]:
+    """Return the row of a circuit but for its masks, values by column."""
+    summary, plan = packed.summary, packed.summary.plan
+    target = plan.target
+    # Labels belong to the plan, and change without the circuit.
+    stored = msgspec.structs.replace(summary, labels=None)
+    return {
+        "id": plan.id,
+        "label": label(summary),
+        "target": str(target),
+        "layer": None if isinstance(target, ClassOutput) else target.layer,
+        "unit": target.unit if isinstance(target, Channel) else None,
+        "images": plan.images,
+        "criterion": str(plan.criterion),
+        "size": size(plan),
+        "verdict": verdict(summary),
+        **numbers(summary),
+        "weights": summary.provenance.weights,
+        "identity": summary.provenance.identity,
+        "summary": msgspec.json.encode(stored).decode(),
+    }
+
+
+def numbers(summary: Summary) -> dict[str, float]:
+    """Return every number of `metrics.json` by column: `test.pearson` is `test_pearson`."""
+    flat = summary.flat()
+    return {name.replace(".", "_"): int(value) if counts(name) else float(value) for name, value in flat.items()}
+
+
+def counts(name: str) -> bool:
+    """Return whether a number counts something."""
+    return name.rpartition(".")[2] in _COUNTS
+
+
+def label(summary: Summary) -> str | None:
+    """Return the label of the channel that a circuit preserves."""
+    return target_label(summary, summary.labels.texts()) or None if summary.labels else None
+
+
+def size(plan: CircuitPlan) -> str:
+    """Return the size or the bounds that a circuit was asked for, as the language writes them."""
+    if plan.size is not None:
+        return str(plan.size)
+    return " ".join(f"{bound.metric}{bound.relation}{bound.value:g}" for bound in plan.bounds)
+
+
+def unpack(summary: str, paths: Sequence[str], masks: Sequence[PackedMask]) -> PackedCircuit:
+    """Return the circuit of a row; `paths` are the layers of its masks. Raises ValueError if its parts don't fit."""
+    value = read_summary(summary)
+    if [*paths] != [layer.path for layer in value.layers]:
+        raise UnsoundError("its masks are of other layers than its summary says")
+    for layer, mask in zip(value.layers, masks, strict=True):
+        _sound(layer, mask, value.plan.structure != "weight")
+    return PackedCircuit(value, tuple(masks))
+
+
+def read_summary(text: str) -> Summary:
+    """Return the summary in a row. Raises ValueError if it is none."""
+    summary = msgspec.json.decode(text, type=Summary)
+    sound_summary(summary)
+    return summary
+
+
+def _sound(layer: LayerSummary, mask: PackedMask, counted: bool) -> None:
+    """Raises UnsoundError if a mask doesn't fit its layer, whose numbers are of kernels if they are `counted`."""
+    kernels, where = mask.kernels, f"the mask of {layer.name}"
+    total = layer.out_channels * layer.in_channels // layer.groups
+    if not len(kernels) == len(mask.scores) == len(mask.effective):
+        raise UnsoundError(f"{where} has not a score for each kernel")
+    if len(kernels) and not (kernels[0] >= 0 and kernels[-1] < total and (np.diff(kernels) > 0).all()):
+        raise UnsoundError(f"{where} has kernels that there are not")
+    if not np.isfinite(mask.scores).all():
+        raise UnsoundError(f"{where} has scores that are not finite")
+    if counted and (len(kernels), int(mask.effective.sum())) != (layer.kept, layer.effective):
+        raise UnsoundError(f"{where} keeps other kernels than its summary says")
