@@ -47,6 +47,7 @@ grammar: $(VENV)/.run
 renew: $(VENV)/.test
 	$(BIN)/python docs/renew.py
 	$(BIN)/python editors/textmate.py
+	$(BIN)/python editors/treesitter.py
 
 clean:
 	rm -rf $(VENV) site build dist runs

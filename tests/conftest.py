@@ -107,6 +107,15 @@ def neovim() -> str:
     return path or ""
 
 
+@pytest.fixture(scope="session")
+def c_compiler() -> str:
+    """The path of a compiler of C."""
+    path = shutil.which("cc")
+    if path is None:
+        _missing("the compiler cc")
+    return path or ""
+
+
 @pytest.fixture(scope="module")
 def chromium(browser: str) -> Iterator[Browser]:
     """The browser without a screen; it waits for a busy machine as long as that takes."""

@@ -70,7 +70,10 @@ _MOST_OF_A_STATEMENT = 20
 # because an expression that could take a comment for several would try them all.
 _BEFORE = r"(?:[\s\ufeff]|#[^\n]*(?:\n|\Z))*"
 _FIRST = re.compile(rf"{_BEFORE}([^\s=:<>()\[\]{{}}]*)")
+# Signs that may follow the first word without a space.
+_SIGNED = re.compile(r'["#+-]')
 _DEFINES = re.compile(rf"{_BEFORE}(\w+)(?:\s+(\w+))?")
+_WORD = re.compile(r'[^\s"#;,\[\](){}<>=]*')
 _BRACKETS = {"(": ")", "[": "]", "{": "}"}
 # A line that begins like a statement ends the one before, even one with a bracket left open.
 _SCAN = re.compile(
@@ -97,7 +100,7 @@ def parse(source: Source, trees: Trees | None = None) -> syntax.File:
         else:
             statements.append(statement)
             broken |= {"defaults"} if mistakes and isinstance(statement, syntax.Defaults) else set()
-            findings.extend(_spaces(statement))
+            findings.extend((*_spaces(statement), *_run_on(statement)))
         if len(findings) > MOST_MISTAKES:
             # The part that was read would seem to lack what the rest defines.
             findings.append(Finding("E009", "too many mistakes", findings[-1].span, "what follows is not read"))
@@ -148,7 +151,7 @@ def _statement(
 ) -> tuple[syntax.Statement | None, list[Finding]]:
     """Read a statement; where clauses can't be read, the statement without them, and a mistake for each of them."""
     word = _FIRST.match(source.text, start, end)
-    if word and word[1] not in STATEMENTS:
+    if word and word[1] not in STATEMENTS and _SIGNED.split(word[1], 1)[0] not in STATEMENTS:
         return None, [_unknown(source, word.start(1), word[1], end)]
     text, mistakes = source.text, list[Finding]()
     if trees is not None and (known := trees.get(text[start:end])) is not None:
@@ -214,7 +217,7 @@ def _explain(source: Source, start: int, end: int, error: UnexpectedInput) -> Fi
             edit=_edit(source, start, stop, stop),
         )
     at = token.start_pos if token.start_pos is not None else start
-    word = re.compile(r'[^\s"#;,\[\](){}<>=]*').match(text, at)
+    word = _WORD.match(text, at)
     span = Span(source, at, max(at + len(token), word.end() if word else at))
     clause = Span(source, _back(text, start, at, _is_word), at)
     if (
@@ -295,6 +298,21 @@ def _spaces(statement: syntax.Statement) -> Iterator[Finding]:
             written = f"{target.layer.span.text}:{target.unit.span.text}"
             cure, edit = f"write {written}", Fix(span, written)
             yield Finding("E007", "a target is written without spaces", span, "LAYER:CHANNEL", cure, edit=edit)
+
+
+def _run_on(statement: syntax.Statement) -> Iterator[Finding]:
+    """Yield a mistake for a word behind `circuit NAME =` that runs on, as in `preserveconv5:34`: the lexer, which knows
+    that nothing but `preserve` or `split` may stand there, reads its beginning."""
+    if not isinstance(statement, syntax.Circuit):
+        return
+    source, start = statement.span.source, statement.asked.span.start
+    keyword = "preserve" if isinstance(statement.asked, syntax.Preserve) else "split"
+    end = start + len(keyword)
+    if _is_word(source.text[end : end + 1]):
+        last = _WORD.match(source.text, start)
+        span = Span(source, start, last.end() if last else end)
+        cure, edit = f"write {keyword} {span.text[len(keyword) :]}", Fix(Span(source, end, end), " ")
+        yield Finding("E005", f"'{span.text}' is not expected here", span, "a space is missing", cure, edit=edit)
 
 
 def _node(source: Source, tree: Tree[Token], shift: int = 0) -> Any:

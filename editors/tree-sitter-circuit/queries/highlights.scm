@@ -1,0 +1,33 @@
+; Made by `python editors/treesitter.py`; do not edit.
+
+(comment) @comment
+[(string) (path)] @string
+(number) @number
+[(relation) (sign) (every) "=" ".." "*"] @operator
+["(" ")" "[" "]" "{" "}"] @punctuation.bracket
+["," ":" "@"] @punctuation.delimiter
+["as" "circuit" "compare" "defaults" "except" "expect" "group" "images" "include" "into" "label" "model" "on" "preserve" "split" "target"] @keyword
+
+(name) @variable
+(suffix) @variable
+(call (name) @function)
+((call (name) @keyword)
+ (#match? @keyword "^(class|each|joint)$"))
+(model [(name) (call (name))] @type)
+(target . [(name) (layers) (string)] @type)
+(position (name) @constant.builtin)
+(transform [(name) @constant.builtin (call (name) @constant.builtin)])
+((clause (name) @property)
+ (#match? @property "^((train|test|contrast)[.])?(ablation|calibrate|contrast|correlation|criterion|error|holdout|keep|kernels|limit|pearson|pearson_demeaned|r2|refill|seed|sparsity|spearman|structure|test|tests)$"))
+(keyword (name) @variable.parameter)
+(circuit (name) @type.definition)
+(images (name) @type.definition)
+(direction (name) @type.definition)
+([(clause (_) (relation) (name) @constant.builtin)
+  (clause (_) (relation) (call (name) @constant.builtin))
+  (clause (_) (relation) (list (name) @constant.builtin))
+  (call (_) (name) @constant.builtin)
+  (call (_) (call (name) @constant.builtin))
+  (keyword (_) (name) @constant.builtin)
+  (split (name) @constant.builtin)]
+ (#match? @constant.builtin "^(actgrad|affine|all|annealed|auto|bias|blurred|center|channel|cropped|equivalence|false|force|gn|greedy|grey|kernel|kernels|learned|live|magnitude|max|mean|minimality|necessity|none|path|random|rotated|scrambled|shuffled|snip|sufficiency|taylor|true|weight|zero)$"))
