@@ -48,6 +48,7 @@ renew: $(VENV)/.test
 	$(BIN)/python docs/renew.py
 	$(BIN)/python editors/textmate.py
 	$(BIN)/python editors/treesitter.py
+	$(BIN)/python editors/emacs.py
 
 clean:
 	rm -rf $(VENV) site build dist runs

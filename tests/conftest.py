@@ -108,6 +108,15 @@ def neovim() -> str:
 
 
 @pytest.fixture(scope="session")
+def emacs() -> str:
+    """The path of Emacs."""
+    path = shutil.which("emacs")
+    if path is None:
+        _missing("the editor emacs")
+    return path or ""
+
+
+@pytest.fixture(scope="session")
 def c_compiler() -> str:
     """The path of a compiler of C."""
     path = shutil.which("cc")

@@ -1,0 +1,101 @@
+;;; circuit-keywords.el --- Keywords of circuit specs  -*- lexical-binding: t; -*-
+
+;;; Commentary:
+
+;; Made by `python editors/emacs.py'; do not edit.
+
+;;; Code:
+
+(defconst circuit-statements
+  '("circuit"
+    "compare"
+    "defaults"
+    "expect"
+    "group"
+    "images"
+    "include"
+    "label"
+    "model"
+    "preserve"
+    "split"
+    "target")
+  "Words that begin statements.")
+
+(defconst circuit-words
+  '("as"
+    "except"
+    "into"
+    "on")
+  "Other words of the grammar.")
+
+(defconst circuit-calls
+  '("class"
+    "each"
+    "joint")
+  "Words of the language that take arguments.")
+
+(defconst circuit-clauses
+  '("ablation"
+    "calibrate"
+    "contrast"
+    "correlation"
+    "criterion"
+    "error"
+    "holdout"
+    "keep"
+    "kernels"
+    "limit"
+    "pearson"
+    "pearson_demeaned"
+    "r2"
+    "refill"
+    "seed"
+    "sparsity"
+    "spearman"
+    "structure"
+    "test"
+    "tests")
+  "Names of clauses and metrics.")
+
+(defconst circuit-constants
+  '("actgrad"
+    "affine"
+    "all"
+    "annealed"
+    "auto"
+    "bias"
+    "blurred"
+    "center"
+    "channel"
+    "cropped"
+    "equivalence"
+    "false"
+    "force"
+    "gn"
+    "greedy"
+    "grey"
+    "kernel"
+    "kernels"
+    "learned"
+    "live"
+    "magnitude"
+    "max"
+    "mean"
+    "minimality"
+    "necessity"
+    "none"
+    "path"
+    "random"
+    "rotated"
+    "scrambled"
+    "shuffled"
+    "snip"
+    "sufficiency"
+    "taylor"
+    "true"
+    "weight"
+    "zero")
+  "Values, and names of built-in extensions.")
+
+(provide 'circuit-keywords)
+;;; circuit-keywords.el ends here
