@@ -316,15 +316,21 @@ class _Check:
             self._findings.extend([uncontrasted(criterion.name, known, place)])
         fields["images"] = images
         for key in (key for key in _IMAGE_SETS if key in fields):
-            placed = fields[key]
-            fields[key] = image_set_name(placed, self._sets)
-            self._origins.setdefault(("images", fields[key]), placed.span)
+            fields[key] = self._set_name(fields[key])
+        if "also" in fields:
+            fields["also"] = [self._set_name(placed) for placed in fields["also"]]
         if "test" in fields:
             fields["holdout"] = 0.0
         places = {PRESERVE[name].key: line(place) for name, place in read.spans.items() if name in PRESERVE}
         written = {key: places.get(key, "default") for key in _ORIGINS if key in fields or key not in ("size", *_LATER)}
         fields |= {"bounds": list(read.bounds), "origin": {"circuit": line(span), **written}}
         return fields, {(): span, **{(clause,): place for clause, place in read.spans.items()}}
+
+    def _set_name(self, placed: PlacedImages) -> str:
+        """Return the name of an image set in the plan, and keep the set and its place."""
+        name = image_set_name(placed, self._sets)
+        self._origins.setdefault(("images", name), placed.span)
+        return name
 
     def _variants(self, clauses: tuple[syntax.Clause, ...]) -> list[Variant]:
         return self._findings.attempt(lambda: list(expand(clauses))) or []

@@ -13,6 +13,7 @@ from circuitlang.base.source import Span
 from circuitlang.compiler import syntax, values
 from circuitlang.compiler.clause_cures import clause_cure, value_cure
 from circuitlang.compiler.image_sets import image_set
+from circuitlang.compiler.placed import PlacedImages
 from circuitlang.compiler.scope import Scope
 from circuitlang.plan.clauses import IMAGES, PRESERVE, Bound, Calibrate, Choice, Clause, EndToEnd, Kernels, Sparsity
 from circuitlang.plugins.registry import Declaration, Parameter
@@ -60,8 +61,24 @@ def read_value(rule: Clause, node: syntax.Value, scope: Scope) -> Any:
             return values.choice(node, "ablation", "E104", scope.vocabulary.ablations)
         case "images":
             return image_set(node, scope)
+        case "several_images":
+            return _several_images(node, scope)
         case "tests":
             return _tests(node, scope.vocabulary.tests)
+
+
+def _several_images(node: syntax.Value, scope: Scope) -> list[PlacedImages] | None:
+    """Read an image set or a list of them, each once; None if a set has errors."""
+    items = node.items if isinstance(node, syntax.List) else (node,)
+    chosen: dict[str, PlacedImages] = {}
+    for item in items:
+        placed = image_set(item, scope)
+        if placed is None:
+            return None
+        if placed.name in chosen:
+            raise SpecError(Finding("E206", f"'{placed.name}' is given twice", item.span, "the second time"))
+        chosen[placed.name] = placed
+    return list(chosen.values())
 
 
 def _tests(node: syntax.Value, known: Mapping[str, Declaration]) -> list[Choice]:
@@ -142,7 +159,7 @@ def _clause(clause: syntax.Clause, rules: Mapping[str, Clause], scope: Scope, re
     if rule is None:
         known = [*rules, *(sorted(scope.vocabulary.metrics) if rules is PRESERVE else ())]
         taught = [rule.alias or rule.name for rule in rules.values()]
-        label = f"expected {listing(taught, 'or')}" + (", or a metric" if rules is PRESERVE else "")
+        label = f"expected {listing(taught, 'or', limit=20)}" + (", or a metric" if rules is PRESERVE else "")
         other = "" if _elsewhere(clause, rules) else clause_cure(clause, rules)
         edit = (
             Fix(clause.span, other.removeprefix("write ")) if re.match(r"write [a-z]+(?:=|<=|>=)\S+$", other) else None
@@ -151,7 +168,7 @@ def _clause(clause: syntax.Clause, rules: Mapping[str, Clause], scope: Scope, re
         message = f"unknown clause '{clause.name.text}'"
         raise SpecError(Finding("E106", message, clause.name.span, label, cure, edit=edit))
     relation(clause.relation, (rule.relation,), clause, rule.example)
-    if isinstance(clause.value, syntax.List) and rule.kind not in ("images", "tests"):
+    if isinstance(clause.value, syntax.List) and not rule.of_images and rule.kind != "tests":
         items = [item.span.text for item in clause.value.items]
         cure = f"for a circuit each, write {clause.name.text}{clause.relation}each({', '.join(items)})"
         if len(items) == 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
 from circuitlang.base.diagnostics import Finding, SpecError, did_you_mean, listing
@@ -29,6 +29,8 @@ ENDS = ("low", "high")
 # The numbers of a test, and the word that their keys in metrics.json begin with.
 OUTCOMES = ("p", "statistic")
 TESTS = "tests"
+# The word that keys of the other image sets begin with.
+ALSO = "also"
 
 # The circuits with a name, those of a sweep together.
 Circuits = Mapping[str, Sequence[Circuit]]
@@ -56,7 +58,7 @@ def expectation(node: syntax.Expect, circuits: Circuits, scope: Scope) -> Expect
     measure = node.measure
     name, metric = _name_and_metric(measure, circuits)
     chosen = _members(name, measure.name.span, measure.values, circuits)
-    key, bare = _key(metric, scope)
+    key, bare = _key(metric, scope, {other for circuit in chosen for other in circuit.also})
     if not key:
         known = [*COUNTS, IMAGES, *scope.vocabulary.metrics]
         tested = sorted({f"{choice.name}.p" for circuit in chosen for choice in circuit.tests})
@@ -68,6 +70,10 @@ def expectation(node: syntax.Expect, circuits: Circuits, scope: Scope) -> Expect
         raise SpecError(Finding("E116", f"unknown measurement '{metric}'", measure.span, label, cure))
     if key.startswith("contrast.") and not all(circuit.contrast for circuit in chosen):
         label, cure = f"'{name}' isn't contrasted with anything", f"add contrast=IMAGES where {name} is preserved"
+        raise SpecError(Finding("E116", f"unknown measurement '{metric}'", measure.span, label, cure))
+    other = key.removeprefix(f"{ALSO}.").rpartition(f".{bare}")[0] if key.startswith(f"{ALSO}.") else ""
+    if other and not all(other in circuit.also for circuit in chosen):
+        label, cure = f"'{name}' isn't measured on {other}", f"add also={other} where {name} is preserved"
         raise SpecError(Finding("E116", f"unknown measurement '{metric}'", measure.span, label, cure))
     if key.startswith(f"{TESTS}.") and not all(bare in map(_name, circuit.tests) for circuit in chosen):
         label, cure = f"'{name}' isn't tested for {bare}", f"add tests={bare} where {name} is preserved"
@@ -81,8 +87,11 @@ def expectation(node: syntax.Expect, circuits: Circuits, scope: Scope) -> Expect
     return Expectation([circuit.id for circuit in chosen], key, side, number(node.value))
 
 
-def _key(metric: str, scope: Scope) -> tuple[str, str]:
-    """The key of metrics.json that is meant, empty where there is none, and the name in it of what is measured."""
+def _key(metric: str, scope: Scope, also: Collection[str]) -> tuple[str, str]:
+    """The key of metrics.json that is meant, empty where there is none, and the name in it of what is measured.
+
+    `also` are the image sets that any of the circuits is measured on besides.
+    """
     sample, _, rest = metric.rpartition(".")
     end = ""
     if rest in ENDS and sample:
@@ -93,7 +102,10 @@ def _key(metric: str, scope: Scope) -> tuple[str, str]:
     if rest in OUTCOMES and sample in scope.vocabulary.tests and not end:
         return f"{TESTS}.{sample}.{rest}", sample
     images = bare == IMAGES or bool(end)
-    known = sample in ("", *(PICTURES if images else SAMPLES)) and not (bare == IMAGES and end)
+    if sample not in SAMPLES and (sample in also or sample.startswith(f"{ALSO}.")):
+        sample = f"{ALSO}.{sample.removeprefix(f'{ALSO}.')}"
+    known = sample in ("", *(PICTURES if images else SAMPLES)) or sample.startswith(f"{ALSO}.")
+    known = known and not (bare == IMAGES and end)
     there = bare == IMAGES or bare in scope.vocabulary.metrics
     return (f"{sample or 'test'}.{bare}{end}" if known and there else ""), bare
 

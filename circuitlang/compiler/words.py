@@ -45,6 +45,7 @@ _CLAUSES = {
     "holdout": "The share of the images that is only measured on.",
     "test": "Images to measure on, in place of a holdout.",
     "contrast": "Images that the circuit is to be specific against.",
+    "also": "Images to measure on besides: a set or a list of sets, such as transformed ones.",
     "tests": "Test what a circuit claims: `none`, `all`, a test or a list; `circuitlang criteria` lists them.",
     "seed": "The seed of every random choice.",
     "limit": "Draw at most this many images of the set.",

@@ -30,6 +30,7 @@ _ARGUMENT = re.compile(
     r"(?P<clause>criterion|ablation|tests)=(?:(?:each\(|\[)(?:[^()\]]|\([^()]*\))*)?\b(?P<name>\w+)\([^()]*$"
 )
 _EXTENSION = re.compile(r"(?P<clause>criterion|ablation|tests)=(?:(?:each\(|\[)(?:[^()\]]|\([^()]*\))*)?\w*$")
+_OF_IMAGES = "|".join(clause.name for clause in clauses.PRESERVE.values() if clause.of_images)
 _CHANNELS = 512
 
 
@@ -96,7 +97,7 @@ def _words(analysis: Analysis, here: Context, written: str) -> Iterator[Word]:
     elif (extension := _EXTENSION.search(head)) is not None:
         yield from _extensions(extension["clause"])
     elif (clause := re.search(r"\b(\w+)=(?:each\([^()]*)?\w*$", head)) and clause[1] in clauses.PRESERVE:
-        if clauses.PRESERVE[clause[1]].kind == "images":
+        if clauses.PRESERVE[clause[1]].of_images:
             yield from _images(analysis, written)
         else:
             yield from _explained(clauses.PRESERVE[clause[1]].words)
@@ -113,7 +114,7 @@ def _words(analysis: Analysis, here: Context, written: str) -> Iterator[Word]:
 def _wants_images(here: Context) -> bool:
     """Return whether images come next: behind `on`, `except`, `images NAME =`, or in a list of them."""
     head = here.head
-    if re.search(r"\b(?:test|contrast)=(?:\[[^\]]*)?[^\s\[\]]*$", head):
+    if re.search(rf"\b(?:{_OF_IMAGES})=(?:\[[^\]]*)?[^\s\[\]]*$", head):
         return True
     start = r"(?:images\s+\w+\s*=|" + _ASK + r".*?\son\b)"
     return re.match(rf"{start}\s*(?:{_VALUE}\s+except\s+)?(?:\[[^\]]*|[^\s\[]*)$", head) is not None and (

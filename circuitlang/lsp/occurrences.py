@@ -62,9 +62,7 @@ def _uses(file: syntax.File) -> Iterator[tuple[Kind, str, Span]]:
             case syntax.Selection(value=value, excluded=excluded):
                 yield from (("images", name.text, name.span) for name in _names(value))
                 yield from (("images", name.text, name.span) for name in (_names(excluded) if excluded else ()))
-            case syntax.Clause(name=name, value=value) if (
-                name.text in PRESERVE and PRESERVE[name.text].kind == "images"
-            ):
+            case syntax.Clause(name=name, value=value) if name.text in PRESERVE and PRESERVE[name.text].of_images:
                 yield from (("images", name.text, name.span) for name in _names(value))
             case syntax.Term(of=syntax.Name(text=text, span=span)):
                 yield "target", text, span

@@ -111,6 +111,7 @@ class Circuit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     refill: Refill = "live"
     structure: Structure = "kernel"
     seed: int = 0
+    also: list[str] = []
     tests: list[Choice] = []
     into: int | Literal["auto"] | None = None
     statement: str = ""
@@ -118,7 +119,7 @@ class Circuit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     @property
     def image_sets(self) -> dict[str, str]:
-        """The names of the circuit's image sets, by the word that introduces each."""
+        """The names of the circuit's image sets, by the word that introduces each, but for those of `also`."""
         words = "images", *(clause.name for clause in PRESERVE.values() if clause.kind == "images")
         return {word: name for word in words if (name := getattr(self, word)) is not None}
 
@@ -141,7 +142,17 @@ class Slug:
 
 # Kinds of values.
 Kind = Literal[
-    "sparsity", "kernels", "fraction", "whole", "word", "calibrate", "criterion", "ablation", "images", "tests"
+    "sparsity",
+    "kernels",
+    "fraction",
+    "whole",
+    "word",
+    "calibrate",
+    "criterion",
+    "ablation",
+    "images",
+    "several_images",
+    "tests",
 ]
 
 
@@ -193,6 +204,11 @@ class Clause:
     def key(self) -> str:
         """The field of `Circuit` that holds the value."""
         return self.field or self.name
+
+    @property
+    def of_images(self) -> bool:
+        """Return whether the value is an image set, or several."""
+        return self.kind in ("images", "several_images")
 
     @cached_property
     def default(self) -> object:
@@ -290,6 +306,7 @@ PRESERVE: Mapping[str, Clause] = _table(
         detail="against {}",
     ),
     Clause("seed", "whole", "seed=0", limits=_SEEDS, builds=False, slug=Slug("seed{}", 1, presence="apart")),
+    Clause("also", "several_images", "also=images/others/*", scores=False, builds=False, hashed=False),
     Clause("tests", "tests", "tests=all", scores=False, builds=False, hashed=False),
 )
 # The clauses of `images`.

@@ -190,7 +190,7 @@ _SAID = {"include": "patterns", "exclude": "except", "transforms": "as"}
 
 
 def _used(plan: Plan) -> dict[str, Images]:
-    names = [name for circuit in plan.circuits for name in circuit.image_sets.values()]
+    names = [name for circuit in plan.circuits for name in (*circuit.image_sets.values(), *circuit.also)]
     return {name: normalize.pictures(plan.images[name]) for name in names}
 
 

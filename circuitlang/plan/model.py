@@ -132,13 +132,15 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
         A bound beside a size has none: it is held against the result.
         """
-        sets = [self.images[name] for name in circuit.image_sets.values()]
+        sets: list[Images | list[Images]] = [self.images[name] for name in circuit.image_sets.values()]
+        sets += [[self.images[name] for name in circuit.also]] if circuit.also else []
         what = msgspec.structs.replace(
             circuit,
             id="",
             name="",
             values={},
             **{**dict.fromkeys(circuit.image_sets), "images": ""},
+            also=[],
             bounds=[] if circuit.size is not None else circuit.bounds,
             statement="",
             origin={},

@@ -112,7 +112,7 @@ def _consistent(plan: Plan, origins: Origins) -> None:
     findings = []
     seen: set[str] = set()
     for circuit in plan.circuits:
-        for word, name in circuit.image_sets.items():
+        for word, name in (*circuit.image_sets.items(), *(("also", name) for name in circuit.also)):
             if name not in plan.images:
                 span = origins.get(("circuits", circuit.id, word))
                 findings.append(Finding("E101", f"unknown image set '{name}'", span))

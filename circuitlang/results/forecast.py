@@ -110,10 +110,10 @@ class ImageSet:
 class CircuitForecast:
     """The forecast of a circuit before it is found.
 
-    It is found on `found_on` images, contrasted with `contrasted_with`, and measured on `measured_on` others; copies
-    of one image, which are not held out apart, may shift these. `asked` is None without a size, `relevant` and `cost`
-    are where they can't be told before the model is run. `refused` says why this version can't run it. Of a circuit
-    whose scores are there, `scored` says so, and they cost nothing.
+    It is found on `found_on` images, contrasted with `contrasted_with`, and measured on `measured_on` others and on as
+    many of each set as `also` says; copies of one image, which are not held out apart, may shift these. `asked` is None
+    without a size, `relevant` and `cost` are where they can't be told before the model is run. `refused` says why this
+    version can't run it. Of a circuit whose scores are there, `scored` says so, and they cost nothing.
     """
 
     id: str
@@ -125,6 +125,7 @@ class CircuitForecast:
     found_on: int
     measured_on: int
     contrasted_with: int
+    also: dict[str, int]
     relevant: int | None
     asked: int | None
     cost: Cost | None

@@ -52,6 +52,7 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     train_images: str
     test_images: str
     contrast_images: str = ""
+    also_images: dict[str, str] = {}
     precision: Literal["float32", "tf32"] = "float32"
     versions: dict[str, str]
     unreadable: list[str] = []
@@ -101,12 +102,13 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     sizes that were tried where none was given, smallest first. `parameters` are the numbers of the circuit's module,
     `extracted_difference` the most by which its maps differ from those of the circuit in the network, as a share of
     the largest value. `contrast` is the fidelity on what the circuit is contrasted with: on images that no kernel was
-    scored by, where any were held out. With `structure=weight` single weights are counted instead of kernels. `part` is
-    there where the circuit is one of a split, `reduced` where it was scored in reduced precision. `unheard` says that
-    the feature is the same everywhere on all images that it was found on: there is nothing to preserve. `responses` are
-    the numbers that fidelity is of, a feature's at all positions on all images. `constant` are the kernels that every
-    circuit has and no budget counts, for they read channels that no path from the image leads to. `tests` are the
-    outcomes of the tests that the plan asks for, by name.
+    scored by, where any were held out. `also` is the fidelity on the other image sets that the plan names, less the
+    images that the circuit was found on. With `structure=weight` single weights are counted instead of kernels. `part`
+    is there where the circuit is one of a split, `reduced` where it was scored in reduced precision. `unheard` says
+    that the feature is the same everywhere on all images that it was found on: there is nothing to preserve.
+    `responses` are the numbers that fidelity is of, a feature's at all positions on all images. `constant` are the
+    kernels that every circuit has and no budget counts, for they read channels that no path from the image leads to.
+    `tests` are the outcomes of the tests that the plan asks for, by name.
     """
 
     plan: CircuitPlan
@@ -120,6 +122,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     test: Fidelity | None
     contrast: Fidelity | None = None
     contrast_held_out: bool = False
+    also: dict[str, Fidelity] = {}
     without: Fidelity
     baselines: dict[str, Fidelity]
     walk: list[SizeTrial] = []
@@ -168,7 +171,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     def flat(self) -> dict[str, float]:
         """Every number by one key, as in `metrics.json`: `kept`, `train.images`, `test.pearson`, ..."""
         numbers: dict[str, float] = {name: getattr(self, name) for name in ("relevant", "asked", "kept", "effective")}
-        for sample, fidelity in (("train", self.train), ("test", self.test), ("contrast", self.contrast)):
+        also = ((f"also.{name}", fidelity) for name, fidelity in self.also.items())
+        for sample, fidelity in (("train", self.train), ("test", self.test), ("contrast", self.contrast), *also):
             if fidelity is not None:
                 numbers[f"{sample}.images"] = fidelity.images
                 numbers.update({f"{sample}.{name}": value for name, value in fidelity.metrics.items()})

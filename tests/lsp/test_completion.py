@@ -62,6 +62,8 @@ ASK = "preserve conv5:34 on puppies "
         ("defaults |", ["defaults keep<=", "defaults criterion="]),
         ("images cats = images/cats/* |", ["images cats = images/cats/* limit=", "images cats = images/cats/* seed="]),
         (f"{ASK}test=|", [f"{ASK}test=puppies"]),
+        (f"{ASK}also=|", [f"{ASK}also=puppies"]),
+        (f"{ASK}also=[puppies, bun|", [f"{ASK}also=[puppies, bundled.dogs"]),
         (f"{ASK}criterion=|", [f"{ASK}criterion=snip", f"{ASK}criterion=each"]),
         (f"{ASK}criterion=each(snip, an|", [f"{ASK}criterion=each(snip, annealed"]),
         (f"{ASK}tests=|", [f"{ASK}tests=all", f"{ASK}tests=none", f"{ASK}tests=sufficiency"]),

@@ -29,6 +29,7 @@ VALUES = {
     "test": "test=b/*",
     "contrast": "contrast=c/*",
     "seed": "seed=1",
+    "also": "also=images/others/*",
     "tests": "tests=all",
 }
 

@@ -25,6 +25,7 @@ class CircuitImages(Generic[I]):
         contrast: Images that it is contrasted with, for scoring.
         contrast_test: Those of the contrast that are held out.
         unreadable: Problems of images that were left out.
+        also: Images that it is measured on besides, by the name of their set.
     """
 
     train: I
@@ -32,10 +33,11 @@ class CircuitImages(Generic[I]):
     contrast: I | None
     contrast_test: I | None
     unreadable: list[str]
+    also: Mapping[str, I]
 
     @property
     def sets(self) -> tuple[I | None, ...]:
-        return self.train, self.test, self.contrast, self.contrast_test
+        return self.train, self.test, self.contrast, self.contrast_test, *self.also.values()
 
 
 def circuit_images(circuit: Circuit, sets: Mapping[str, tuple[I, list[str]]]) -> CircuitImages[I]:
@@ -51,7 +53,22 @@ def circuit_images(circuit: Circuit, sets: Mapping[str, tuple[I, list[str]]]) ->
     contrast, contrast_test = (None, None)
     if circuit.contrast is not None:
         contrast, contrast_test = _others(circuit, circuit.contrast, sets).split(circuit.holdout, circuit.seed)
-    return CircuitImages(train, test, contrast, contrast_test, unreadable)
+    # Nor is it measured by these elsewhere, in whichever way they are transformed.
+    also = {name: sets[name][0].of_other_files(train) for name in circuit.also}
+    unreadable = [*unreadable, *(problem for name in also for problem in sets[name][1])]
+    return CircuitImages(train, test, contrast, contrast_test, unreadable, also)
+
+
+def check_also(circuit: Circuit, sets: Mapping[str, tuple[I, list[str]]]) -> None:
+    """Raises InputError where nothing is left of a set that a circuit is measured on besides."""
+    if not {circuit.images, circuit.test or circuit.images, *circuit.also} <= sets.keys():
+        return
+    train = sets[circuit.images][0].split(circuit.holdout, circuit.seed)[0]
+    for name in circuit.also:
+        if not sets[name][0].of_other_files(train):
+            message = f"nothing is left of {name} to measure on"
+            label = f"every image of it is one that {circuit.id} is found on"
+            raise InputError(Finding("E301", message, None, label, "hold some out, by holdout=20%, or name others"))
 
 
 def check_contrast(circuit: Circuit, sets: Mapping[str, tuple[I, list[str]]]) -> None:

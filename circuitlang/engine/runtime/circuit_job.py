@@ -66,6 +66,7 @@ def execute(prepared: PreparedRun, job: Job) -> Result:
     test = _judge(job) if job.test else None
     judge = test or train
     contrast = FidelityEvaluator(subnetwork, job.against, "contrasting images", plan.seed) if job.against else None
+    also = {name: FidelityEvaluator(subnetwork, images, name, plan.seed) for name, images in job.also.items()}
     walk: SizeSearch[_BuiltCircuit] | None = None
     relevant = count(builder.relevant)
     if plan.size is None:
@@ -97,6 +98,7 @@ def execute(prepared: PreparedRun, job: Job) -> Result:
         test=test(built) if test else None,
         contrast=contrast(built) if contrast else None,
         contrast_held_out=job.contrast_test is not None,
+        also={name: evaluate(built) for name, evaluate in also.items()},
         without=judge(_BuiltCircuit(subnetwork, {}, rest, builder.connected(rest), builder.build(rest, fitted=False))),
         baselines={name: baseline(name) for name in _BASELINES},
         walk=[SizeTrial(kernels=trial.size, values=list(trial.circuit.values)) for trial in walk.tried] if walk else [],

@@ -7,7 +7,7 @@ images it is found on, and in floating-point operations: two for each multiply-a
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -60,12 +60,13 @@ def estimate(
     with collect(findings, origins, ("model",)):
         network = read()
     sets: dict[str, ImageSet] = {}
+    files: dict[str, Sequence[Path]] = {}
     for name, images in plan.images.items():
         with collect(findings, origins, ("images", name)):
-            number = len(find(images, folder))
-            transforms = tuple(map(str, images.transformed))
+            files[name] = find(images, folder)
+            number, transforms = len(files[name]), tuple(map(str, images.transformed))
             sets[name] = ImageSet(name, tuple(images.include), tuple(images.excluded), images.limit, number, transforms)
-    circuits = [_circuit(circuit, plan, network, sets, origins, findings) for circuit in plan.circuits]
+    circuits = [_circuit(circuit, plan, network, files, origins, findings) for circuit in plan.circuits]
     if findings or network is None:
         raise InputError(findings)
     if fast:
@@ -188,12 +189,12 @@ def _circuit(
     asked: CircuitPlan,
     plan: Plan,
     network: NetworkCosts | None,
-    sets: dict[str, ImageSet],
+    files: Mapping[str, Sequence[Path]],
     origins: Origins,
     findings: list[Finding],
 ) -> CircuitForecast:
     key: Key = ("circuits", asked.id)
-    pictures = _pictures(asked, sets)
+    pictures, also = _pictures(asked, files), _also(asked, files)
     relevant: int | None = None
     forward: Forward | None = None
     cost, scoring, stages, common = None, Cost(), tuple[SharedStage, ...](), tuple[Common, ...]()
@@ -211,11 +212,13 @@ def _circuit(
                 # A part of an image and the whole are both run, to compare them.
                 tried = 2 if network.in_part(target) else 0
                 common = (*_common(asked, operations, *pictures), Common(f"{asked.target}|part", Cost(forwarded=tried)))
+                common = (*common, *_common_also(asked, operations, also))
                 cost = _cost(asked, relevant, operations, *pictures)
+                cost += _forwards(operations, *((_CIRCUIT, count) for count in also.values()))
                 shared = (*(stage.cost for stage in stages), *(work.cost for work in common))
                 cost = sum(shared, cost + scoring)
                 if asked.into is not None:
-                    cost += _more_of_a_split(asked, operations, *pictures[:2])
+                    cost += _more_of_a_split(asked, operations, *pictures[:2], sum(also.values()))
     return CircuitForecast(
         id=asked.id,
         name=asked.name,
@@ -226,6 +229,7 @@ def _circuit(
         found_on=pictures[0],
         measured_on=pictures[1],
         contrasted_with=pictures[2],
+        also=also,
         relevant=relevant,
         asked=None if asked.size is None or relevant is None else budget(asked.size, relevant),
         cost=cost,
@@ -237,15 +241,27 @@ def _circuit(
     )
 
 
-def _pictures(asked: CircuitPlan, sets: dict[str, ImageSet]) -> tuple[int, int, int]:
+def _pictures(asked: CircuitPlan, files: Mapping[str, Sequence[Path]]) -> tuple[int, int, int]:
     """Count the images a circuit is found on, the others it is measured on, and those with which it is contrasted,
     those that are held out of these among them."""
-    there = {name: images.pictures for name, images in sets.items()}
+    there = {name: len(paths) for name, paths in files.items()}
     found_on, others = there.get(asked.images, 0), there.get(asked.contrast or "", 0)
     if asked.test is not None:
         return found_on, there.get(asked.test, 0), others
     out = held_out(asked.holdout, found_on)
     return found_on - out, out, others
+
+
+def _also(asked: CircuitPlan, files: Mapping[str, Sequence[Path]]) -> dict[str, int]:
+    """Count the images of each set that a circuit is measured on besides, less those that it is found on."""
+    own = set(files.get(asked.images, ()))
+    left = held_out(0 if asked.test else asked.holdout, len(own))
+    counts = {}
+    for name in asked.also:
+        shared = sum(path in own for path in files.get(name, ()))
+        # The share of the circuit's images that is held out is also that of the images that a set shares with it.
+        counts[name] = len(files.get(name, ())) - shared + (round(shared * left / len(own)) if shared else 0)
+    return counts
 
 
 def _forwards(operations: int, *runs: tuple[int, int]) -> Cost:
@@ -283,6 +299,14 @@ def _common(
     yield Common(f"{feature}|{size}|{building(asked)}", cost)
 
 
+def _common_also(asked: CircuitPlan, operations: int, also: Mapping[str, int]) -> Iterator[Common]:
+    """Yield the costs of the network on the sets that circuits of one feature are measured on besides."""
+    pictures = f"{_on(asked)}|" if asked.into is None else ""
+    for name, count in also.items():
+        cost = _forwards(operations, (_NETWORK, count))
+        yield Common(_network(asked, name), cost, pictures and f"{pictures}{name}|")
+
+
 def _cost(
     asked: CircuitPlan, relevant: int, operations: int, found_on: int, measured_on: int, contrasted_with: int
 ) -> Cost:
@@ -308,7 +332,7 @@ def _cost(
     return measured + Cost(forwarded=amounts.STEPS, returned=amounts.STEPS)
 
 
-def _more_of_a_split(asked: CircuitPlan, operations: int, found_on: int, measured_on: int) -> Cost:
+def _more_of_a_split(asked: CircuitPlan, operations: int, found_on: int, measured_on: int, also: int) -> Cost:
     """Return the extra cost of a split over a circuit: its parts share the images, so that their circuits cost together
     what one does, but for the images that are shown of each. Where their number is open, there are the most."""
     parts = numbers(None, found_on)[-1] if asked.into == "auto" else asked.into or 1
@@ -319,6 +343,7 @@ def _more_of_a_split(asked: CircuitPlan, operations: int, found_on: int, measure
         operations,
         (1 if asked.ablation.name == "mean" else 0, found_on),
         (_SHOWN * (parts - 1), min((measured_on or found_on) // parts, amounts.SHOWN)),
+        (_CIRCUIT * (parts - 1), also),
         # The network and all circuits on the images of all parts.
         (parts + 2, measured_on),
     )

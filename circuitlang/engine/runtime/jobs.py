@@ -3,9 +3,9 @@ begins. `survey` finds the same mistakes without the weights."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -31,7 +31,7 @@ from circuitlang.engine.images.image_set import ImageSet, load
 from circuitlang.engine.images.memory import memory_set
 from circuitlang.engine.models.outputs import choose, outputs
 from circuitlang.engine.models.weights import fingerprint, structure
-from circuitlang.engine.runtime.circuit_images import check_contrast, circuit_images
+from circuitlang.engine.runtime.circuit_images import check_also, check_contrast, circuit_images
 from circuitlang.engine.runtime.model_loading import drawn_model, load_model, outline, remember_graph
 from circuitlang.engine.runtime.model_receipts import remember_model
 from circuitlang.engine.runtime.options import Options
@@ -73,6 +73,8 @@ class Job:
     # The contrast images for scoring, and those of them that are held out.
     contrast: ImageSet | None = None
     contrast_test: ImageSet | None = None
+    # The images that it is measured on besides, by the name of their set.
+    also: Mapping[str, ImageSet] = field(default_factory=dict)
     part: Part | None = None
 
     @property
@@ -96,7 +98,8 @@ class Job:
             for images in (self.test, self.contrast, self.contrast_test)
         )
         train = replace(self.train, batch_size=size)
-        return replace(self, train=train, test=test, contrast=contrast, contrast_test=contrast_test)
+        also = {name: replace(images, batch_size=size) for name, images in self.also.items()}
+        return replace(self, train=train, test=test, contrast=contrast, contrast_test=contrast_test, also=also)
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,7 @@ def prepare(plan: Plan, folder: Path, origins: Origins, options: Options) -> Pre
         if key not in subnetworks:
             subnetworks[key] = TargetSubnetwork(ground.graph, target, responses)
         of_job = circuit, subnetworks[key], images.train, images.test, provenance, scores, responses
-        jobs.append(Job(*of_job, images.contrast, images.contrast_test))
+        jobs.append(Job(*of_job, images.contrast, images.contrast_test, images.also))
     return PreparedRun(plan, folder, origins, options, ground.model, jobs, ground.sets, weights, network[1])
 
 
@@ -203,6 +206,8 @@ def _ground(
     for circuit in plan.circuits:
         with collect(findings, origins, ("circuits", circuit.id, "contrast")):
             check_contrast(circuit, sets)
+        with collect(findings, origins, ("circuits", circuit.id, "also")):
+            check_also(circuit, sets)
     if network and network.doubt:
         doubts = [network.doubt.about(target.step, network.graph.module) for target in targets.values()]
         with collect(findings, origins, ("model",)):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from circuitlang.engine.evaluation.response_keys import responses_key, strongest
 from circuitlang.engine.images.file_patterns import find
 from circuitlang.engine.images.hashed_images import HashedImages
 from circuitlang.engine.images.image_receipts import known_images
-from circuitlang.engine.runtime.circuit_images import check_contrast, circuit_images
+from circuitlang.engine.runtime.circuit_images import check_also, check_contrast, circuit_images
 from circuitlang.engine.runtime.model_receipts import ModelReceipt, UnknownTargetError, known_model
 from circuitlang.engine.runtime.options import Options
 from circuitlang.engine.runtime.plan_checks import check_criterion, refused_findings, weights_notes
@@ -42,6 +42,7 @@ class KnownJob:
     responses: ScoreCache
     contrast: HashedImages | None = None
     contrast_test: HashedImages | None = None
+    also: Mapping[str, HashedImages] = field(default_factory=dict)
     part: Part | None = None
 
     @property
@@ -76,6 +77,7 @@ def known_inputs(plan: Plan, folder: Path, origins: Origins, options: Options) -
         for circuit in plan.circuits:
             check_criterion(circuit.criterion)
             check_contrast(circuit, sets)
+            check_also(circuit, sets)
             if costs:
                 costs.find(circuit.target)
         network = model.fingerprint, model.structure, model.prepared
@@ -100,9 +102,8 @@ def _job(
     images = circuit_images(circuit, sets)
     provenance = provenance_of(plan, circuit, network, images.sets, images.unreadable, options.fast, model.notes)
     scores, responses = caches_of(plan, circuit, network, provenance, images.train, images.contrast)
-    return KnownJob(
-        circuit, images.train, images.test, provenance, scores, responses, images.contrast, images.contrast_test
-    )
+    by = provenance, scores, responses
+    return KnownJob(circuit, images.train, images.test, *by, images.contrast, images.contrast_test, images.also)
 
 
 def inputs_of(plan: Plan, folder: Path, origins: Origins, options: Options) -> PreparedRun | KnownInputs:
@@ -131,8 +132,10 @@ def prepared_inputs(known: KnownInputs) -> PreparedRun:
 
 
 def answered(job: Job | KnownJob) -> Iterator[str]:
-    """Yield the image sets of a circuit for which the network's responses are stored: the name of what it is contrasted
-    with, and no name for its own."""
+    """Yield the image sets of a circuit for which the network's responses are stored.
+
+    That is the names of what it is contrasted with and of what it is measured on besides, and no name for its own.
+    """
 
     def has(key: str) -> bool:
         return job.responses.derived(key).has(None)
@@ -142,3 +145,4 @@ def answered(job: Job | KnownJob) -> Iterator[str]:
         yield ""
     if job.against and job.plan.contrast and has(responses_key(job.against)):
         yield job.plan.contrast
+    yield from (name for name, images in job.also.items() if has(responses_key(images)))

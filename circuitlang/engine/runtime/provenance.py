@@ -27,21 +27,23 @@ def provenance_of(
 ) -> Provenance:
     """Return the provenance of a circuit; `network` has hashes of the weights and of what is computed with them, and
     how images are prepared; `pictures` are those it is found on, judged by, contrasted with, and judged by as
-    contrast."""
-    train, test, *contrast = map(images_digest, pictures)
+    contrast, and those of each set that it is measured on besides."""
+    train, test, *others = map(images_digest, pictures)
+    contrast, also = others[:2], dict(zip(circuit.also, others[2:], strict=True))
     versions = {name: version(name) for name in ("circuitlang", "torch", "torchvision", "pillow")}
     versions["python"] = platform.python_version()
     # Without a pass nothing is multiplied; for a split there is one whatever its criterion.
     multiplied = circuit.into is not None or passes_of(circuit.criterion.name, circuit.criterion.parameters) > 0
     precision: Literal["float32", "tf32"] = "tf32" if fast and multiplied else "float32"
     code = versions["circuitlang"], tensor_cache.outside(extension_names(circuit))
-    parts = (plan.identity(circuit), *network, train, test, *contrast, *code, precision)
+    parts = (plan.identity(circuit), *network, train, test, *others, *code, precision)
     return Provenance(
         identity=digest("\n".join(parts).encode()),
         weights=network[0],
         train_images=train,
         test_images=test,
         contrast_images="-".join(filter(None, contrast)),
+        also_images=also,
         precision=precision,
         versions=versions,
         unreadable=unreadable,

@@ -45,6 +45,6 @@ class WorkSelection:
 
 def part_of(plan: Plan, circuits: Sequence[Circuit]) -> Plan:
     """Return a plan of some of its circuits and their images; the modules of those that it compares are kept."""
-    used = {name for circuit in circuits for name in (circuit.images, circuit.test, circuit.contrast)}
+    used = {name for circuit in circuits for name in (*circuit.image_sets.values(), *circuit.also)}
     images = {name: image for name, image in plan.images.items() if name in used}
     return msgspec.structs.replace(plan, circuits=list(circuits), images=images, expectations=[])

@@ -69,6 +69,8 @@ def page(result: Result) -> dict[str, bytes]:
         "where": circuit_sentences.where(summary),
         "images": circuit_sentences.images(summary),
         "contrast": circuit_sentences.contrast(summary),
+        "also": circuit_sentences.also(summary) if summary.also else {},
+        "also_caption": circuit_sentences.also_caption(summary),
         "expectations": failed_expectations.PLACE.empty,
         "notes": circuit_sentences.notes(summary),
         "verdict": verdict_sentences.title(summary),

@@ -37,6 +37,8 @@ def render(result: Result, folder: Path | None = None) -> RenderableType:
     parts: list[RenderableType] = [claim(result.summary), *notes(result.summary), _fidelity(result.summary)]
     if result.summary.contrast:
         parts.append(_contrast(result.summary, result.summary.contrast))
+    if result.summary.also:
+        parts.append(_also(result.summary))
     if result.summary.walk:
         parts.append(_walk(result.summary))
     if result.summary.tests:
@@ -158,6 +160,19 @@ def _contrast(summary: Summary, contrast: Fidelity) -> RenderableType:
     both = {"own": summary.judged, "contrast": contrast}
     table = ResponsiveTable(partial(_side_by_side, both), ["the intervals"])
     return section("contrast", f"{circuit_sentences.where(summary)}, and {circuit_sentences.contrast(summary)}", table)
+
+
+def _also(summary: Summary) -> RenderableType:
+    """Tabulate the fidelity on other image sets below that on the circuit's own."""
+    table = empty_table()
+    table.add_column("", overflow="fold")
+    metrics = sorted(summary.judged.metrics)
+    for title in ("images", *metrics):
+        table.add_column(title, justify="right")
+    for name, fidelity in circuit_sentences.also(summary).items():
+        cells = (f"{fidelity.metrics[metric]:.3f}" for metric in metrics)
+        table.add_row(name, f"{fidelity.images:,}", *cells, style="" if name in summary.also else "dim")
+    return section("other images", circuit_sentences.also_caption(summary), table)
 
 
 def _side_by_side(both: Mapping[str, Fidelity], without: Collection[str]) -> Table:

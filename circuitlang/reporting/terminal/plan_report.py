@@ -117,6 +117,8 @@ def _image_counts(circuit: CircuitForecast) -> Iterable[str | tuple[str, str]]:
         yield f"measured on {circuit.measured_on:,} held out"
     else:
         yield "measured on the same: nothing is held out", "yellow"
+    for name, count in circuit.also.items():
+        yield f", and on {count:,} of {name}"
 
 
 def _cost(circuit: CircuitForecast) -> Iterable[str | tuple[str, str]]:

@@ -26,6 +26,7 @@ def render(summary: Summary, folder: Path) -> RenderableType:
     """Render the short report of a circuit, whose files are in `folder`."""
     diagram = next((folder / name for name in _DIAGRAMS if (folder / name).is_file()), None)
     rows = {"kernels": circuit_sentences.counts(summary)}
+    rows |= {f"on {name}": circuit_sentences.measured(fidelity) for name, fidelity in summary.also.items()}
     if diagram:
         rows["diagram"] = str(diagram)
     rows["more"] = f"circuitlang show --full {shlex.quote(str(folder))}"

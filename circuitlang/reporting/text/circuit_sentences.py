@@ -7,7 +7,7 @@ from circuitlang.plan.clauses import claims, details
 from circuitlang.reporting.text import verdict_sentences
 from circuitlang.reporting.text.extension_calls import without_defaults
 from circuitlang.results.assertions import failed_bounds
-from circuitlang.results.types import Provenance, Summary
+from circuitlang.results.types import Fidelity, Provenance, Summary
 from circuitlang.results.verdict import FEW, verdict
 
 
@@ -31,6 +31,22 @@ def contrast(summary: Summary) -> str:
     number = summary.contrast.images if summary.contrast else 0
     held = "held-out " if summary.contrast_held_out else ""
     return f"on {number} {held}image{'' if number == 1 else 's'} of {summary.plan.contrast}"
+
+
+def measured(fidelity: Fidelity) -> str:
+    """State the fidelity on other images by the deciding metrics, and the number of images."""
+    texts = [f"{name} {fidelity.metrics[name]:.3f}" for name in ("pearson", "error")]
+    return f"{', '.join(texts)} on {fidelity.images:,} image{'' if fidelity.images == 1 else 's'}"
+
+
+def also(summary: Summary) -> dict[str, Fidelity]:
+    """Return the fidelity on the images that a circuit is judged by and on the others, by what they are called."""
+    return {"held-out" if summary.test else "in-sample": summary.judged, **summary.also}
+
+
+def also_caption(summary: Summary) -> str:
+    """State on which images `also` is measured."""
+    return f"without the {summary.train.images:,} images that the circuit was found on"
 
 
 def interval(ends: tuple[float, float] | None) -> str:
