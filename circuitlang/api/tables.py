@@ -37,7 +37,7 @@ def packed_frame(circuits: PackedCircuits) -> pandas.DataFrame:
     """Return a row for each circuit of a packed run: its name, its plan, and all numbers by their columns."""
     _pandas()
     rows = circuits.table()
-    names = [name for name in rows.schema.names if name not in ("masks", "summary", "identity")]
+    names = [name for name in rows.schema.names if name not in ("masks", "summary", "identity", "crops")]
     return rows.select(names).to_pandas().set_index("id")
 
 

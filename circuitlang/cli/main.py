@@ -18,6 +18,7 @@ from circuitlang.cli.process_setup import boundary
 
 # The first sentence of each command's help. `circuitlang --help` prints these without importing any command.
 COMMANDS = {
+    "atlas": "Write a site about all channels of a RUN.",
     "cache": "Show the size of the cache of scores and responses.",
     "check": "Report the mistakes in each SPEC without loading a model.",
     "compare": "Measure what finished circuits have in common.",

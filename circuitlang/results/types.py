@@ -348,3 +348,5 @@ class Result:
     visualisations: FeatureVisualisations | None = None
     contributions: tuple[NDArray[np.float32], ...] = ()
     path_fidelity: tuple[PathFidelity, ...] = ()
+    # The parts of images that excite the feature most, uint8 [n, side, side, 3]: of a circuit that is to be packed.
+    crops: NDArray[np.uint8] | None = None

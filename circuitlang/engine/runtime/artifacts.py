@@ -23,7 +23,7 @@ from circuitlang.engine.circuits.builder import Builder
 from circuitlang.engine.circuits.extraction.packing import pack
 from circuitlang.engine.circuits.extraction.verification import CHECKED, verify
 from circuitlang.engine.runtime.jobs import Job, PreparedRun
-from circuitlang.engine.visuals import activation_maps, contributions, exemplars, path_fidelity
+from circuitlang.engine.visuals import activation_maps, contributions, exemplars, path_fidelity, strongest_crops
 from circuitlang.engine.visuals.feature_visualisation import visualise
 from circuitlang.engine.visuals.stored_images import StoredImages
 from circuitlang.plan.model import digest
@@ -55,6 +55,7 @@ class MeasuredCircuit:
     circuit: Circuit
     strength: torch.Tensor
     module: Callable[[], fx.GraphModule]
+    responses: torch.Tensor
     fidelity_examples: Callable[[], FidelityExamples]
     judge: Callable[[Masks, Edits], Fidelity]
 
@@ -121,6 +122,10 @@ def complete(
     alone: tuple[PathFidelity, ...] = attempt("path fidelity", paths, ())
     examples = attempt("examples", measured.fidelity_examples, None)
     summary = msgspec.structs.replace(summary, missing=attempt.missing, **numbers)
+    # A packed circuit has no page that shows more.
+    strongest = None
+    if options.packed:
+        strongest = strongest_crops.collect(subnetwork, job.test or job.train, measured.responses)
     return replace(
         Result(summary, measured.circuit),
         exemplars=crops,
@@ -130,6 +135,7 @@ def complete(
         contributions=carried,
         path_fidelity=alone,
         visualisations=visualisations,
+        crops=strongest,
     )
 
 

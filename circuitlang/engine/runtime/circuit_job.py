@@ -135,7 +135,9 @@ def _measured(built: _BuiltCircuit, circuit: Circuit, judge: FidelityEvaluator) 
         return judge(_BuiltCircuit(built.subnetwork, {}, masks, masks, edits), intervals=False)
 
     examples = partial(judge.examples, built)
-    return MeasuredCircuit(built.edits, circuit, judge.strength, lambda: built.module, examples, fidelity)
+    return MeasuredCircuit(
+        built.edits, circuit, judge.strength, lambda: built.module, judge.network, examples, fidelity
+    )
 
 
 def finish(prepared: PreparedRun, job: Job, result: Result, formats: Collection[str]) -> Result:

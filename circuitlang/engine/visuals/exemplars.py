@@ -34,11 +34,12 @@ def collect(
             place = seen[channel if rows is None else rows.tolist().index(channel)]
             image, row, column = place.tolist()
             box = receptive_field(subnetwork.graph, subnetwork.nodes[layer.path], row, column)
-            crops[number, channel] = _crop(images.rgb(image), box)
+            crops[number, channel] = crop(images.rgb(image), box)
     return crops
 
 
-def _crop(picture: NDArray[np.uint8], box: tuple[int, int, int, int] | None) -> NDArray[np.uint8]:
+def crop(picture: NDArray[np.uint8], box: tuple[int, int, int, int] | None) -> NDArray[np.uint8]:
+    """Return a box of an image, or all of it, as a square of SIZE pixels."""
     height, width, _ = picture.shape
     top, left, bottom, right = box or (0, 0, height, width)
     # A box beyond the image on both sides shows the image; one beyond it on one side, grey there.

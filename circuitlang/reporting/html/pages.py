@@ -47,7 +47,13 @@ def _environment() -> Environment:
 
 @cache
 def _script() -> str:
-    return _FOLDER.joinpath("page.js").read_text(encoding="utf-8")
+    return "\n".join(asset(name) for name in ("theme.js", "page.js"))
+
+
+@cache
+def asset(name: str) -> str:
+    """Return a script or a style sheet of the pages."""
+    return _FOLDER.joinpath(name).read_text(encoding="utf-8")
 
 
 def shown(value: Any) -> Any:

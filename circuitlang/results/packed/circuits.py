@@ -98,7 +98,7 @@ class PackedCircuits:
         """Return a circuit. Raises InputError."""
         place = self._place(name)
         try:
-            return circuit_of(self._rows(place, ["summary", "masks"]), place.row)
+            return circuit_of(self._rows(place, ["summary", "masks", "crops"]), place.row)
         except DamagedError as error:
             raise self._unreadable(place, error) from None
 

@@ -30,6 +30,7 @@ _LARGEST = 1 << 31
 _MASK = ("layer", "kernels", "scores", "effective")
 # Columns of texts; all others but the unit and the masks are numbers.
 _TEXTS = ("id", "label", "target", "layer", "images", "criterion", "size", "verdict", "weights", "identity", "summary")
+_OTHERS = ("unit", "crops")
 
 
 class DamagedError(ValueError):
@@ -65,8 +66,8 @@ def column_type(name: str) -> pyarrow.DataType:
     pa = arrow()
     if name in _TEXTS:
         return pa.string()
-    if name == "unit":
-        return pa.int32()
+    if name in _OTHERS:
+        return pa.int32() if name == "unit" else pa.binary()
     return pa.int64() if counts(name) else pa.float64()
 
 
@@ -96,7 +97,7 @@ def _mask_array(circuits: Sequence[PackedCircuit]) -> pyarrow.Array:
 def unified(schemas: Sequence[pyarrow.Schema]) -> pyarrow.Schema:
     """Return a schema with the columns of all files: circuits may differ in the numbers that they have."""
     names = list(dict.fromkeys(name for schema in schemas for name in schema.names if name != "masks"))
-    last = [name for name in ("weights", "identity", "summary") if name in names]
+    last = [name for name in ("crops", "weights", "identity", "summary") if name in names]
     names = [*(name for name in names if name not in last), *last]
     pa = arrow()
     fields = [pa.field(name, column_type(name)) for name in names]
@@ -120,7 +121,7 @@ def writer(file: IO[bytes] | Path, schema: pyarrow.Schema) -> Iterator[pyarrow.p
     """Provide a writer of row groups, with the encodings that keep masks small."""
     pa = arrow()
     texts = [name for name in schema.names if name in _TEXTS and name not in ("id", "summary", "identity")]
-    numbers = [name for name in schema.names if name not in _TEXTS and name != "masks"]
+    numbers = [name for name in schema.names if name not in (*_TEXTS, "crops", "masks")]
     deltas, shares = (f"masks.list.element.{name}.list.element" for name in ("kernels", "scores"))
     with pa.parquet.ParquetWriter(
         file,
@@ -229,6 +230,7 @@ def _same(kind: pyarrow.DataType, wanted: pyarrow.DataType) -> bool:
 def circuit_of(part: pyarrow.Table, number: int) -> PackedCircuit:
     """Return the circuit in a row of a table. Raises DamagedError."""
     try:
+        crops = part.column("crops")[number].as_py() if "crops" in part.schema.names else b""
         structs = part.column("masks")[number].values
         fields = [structs.field(name) for name in _MASK]
         if any(field.null_count for field in fields):
@@ -241,6 +243,6 @@ def circuit_of(part: pyarrow.Table, number: int) -> PackedCircuit:
             )
             for layer in range(len(structs))
         ]
-        return unpack(part.column("summary")[number].as_py(), fields[0].to_pylist(), masks)
+        return unpack(part.column("summary")[number].as_py(), fields[0].to_pylist(), masks, crops or b"")
     except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise DamagedError(str(error)[:200]) from None

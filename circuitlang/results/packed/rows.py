@@ -6,6 +6,7 @@ their scores as shares of the largest of the circuit, in half precision. A row h
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,8 @@ from circuitlang.results.types import LayerSummary, Result, Summary
 from circuitlang.results.validation import UnsoundError, sound_summary
 from circuitlang.results.verdict import verdict
 
+# The quality of crops in WebP.
+_QUALITY = 60
 # Numbers that count something; all others are measurements.
 _COUNTS = ("relevant", "asked", "kept", "effective", "parameters", "images")
 
@@ -41,10 +44,17 @@ class PackedMask:
 
 @dataclass(frozen=True)
 class PackedCircuit:
-    """A circuit of a packed run; `masks` are aligned with the layers of the summary."""
+    """A circuit of a packed run.
+
+    Attributes:
+        summary: Its numbers and its plan.
+        masks: Kept kernels of each layer of the summary.
+        crops: The parts of images that excite its feature most, side by side in one image file; empty if unknown.
+    """
 
     summary: Summary
     masks: tuple[PackedMask, ...]
+    crops: bytes = b""
 
 
 def pack(result: Result) -> PackedCircuit:
@@ -58,7 +68,22 @@ def pack(result: Result) -> PackedCircuit:
         order = np.argsort(positions)
         scores = (kept.score / largest).astype(np.float16)
         masks.append(PackedMask(positions[order], scores[order], kept.effective[order]))
-    return PackedCircuit(result.summary, tuple(masks))
+    return PackedCircuit(result.summary, tuple(masks), b"" if result.crops is None else _encoded(result.crops))
+
+
+def _encoded(crops: NDArray[np.uint8]) -> bytes:
+    """Return crops [n, side, side, 3] side by side as an image file."""
+    if not len(crops):
+        return b""
+    from PIL import Image, features
+
+    content = io.BytesIO()
+    image = Image.fromarray(np.ascontiguousarray(crops.swapaxes(0, 1).reshape(crops.shape[1], -1, 3)))
+    if features.check("webp"):
+        image.save(content, "WEBP", quality=_QUALITY)
+    else:
+        image.save(content, "PNG", optimize=True)
+    return content.getvalue()
 
 
 def row(packed: PackedCircuit) -> dict[str, object]:
@@ -78,6 +103,7 @@ def row(packed: PackedCircuit) -> dict[str, object]:
         "size": size(plan),
         "verdict": verdict(summary),
         **numbers(summary),
+        "crops": packed.crops or None,
         "weights": summary.provenance.weights,
         "identity": summary.provenance.identity,
         "summary": msgspec.json.encode(stored).decode(),
@@ -107,14 +133,14 @@ def size(plan: CircuitPlan) -> str:
     return " ".join(f"{bound.metric}{bound.relation}{bound.value:g}" for bound in plan.bounds)
 
 
-def unpack(summary: str, paths: Sequence[str], masks: Sequence[PackedMask]) -> PackedCircuit:
+def unpack(summary: str, paths: Sequence[str], masks: Sequence[PackedMask], crops: bytes) -> PackedCircuit:
     """Return the circuit of a row; `paths` are the layers of its masks. Raises ValueError if its parts don't fit."""
     value = read_summary(summary)
     if [*paths] != [layer.path for layer in value.layers]:
         raise UnsoundError("its masks are of other layers than its summary says")
     for layer, mask in zip(value.layers, masks, strict=True):
         _sound(layer, mask, value.plan.structure != "weight")
-    return PackedCircuit(value, tuple(masks))
+    return PackedCircuit(value, tuple(masks), crops)
 
 
 def read_summary(text: str) -> Summary:
