@@ -61,7 +61,7 @@ def commands(folder: Path) -> dict[str, list[str]]:
 
 
 def seconds(command: list[str], folder: Path) -> float:
-    """Return the processor time of a command, its own and the system's for it. Raises CalledProcessError if it fails."""
+    """Return the processor time of a command, with the system's for it. Raises CalledProcessError if it fails."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 from bisect import bisect_right
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from typing import NamedTuple
 # as a file may ask for.
 LARGEST = 16 << 20
 _WRITTEN = 64 << 20
+_LINE_BREAK = re.compile("\n")
 _KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a pipe",
@@ -55,7 +57,7 @@ class Source:
 
     @cached_property
     def _line_starts(self) -> list[int]:
-        return [0, *(i + 1 for i, character in enumerate(self.text) if character == "\n")]
+        return [0, *(match.end() for match in _LINE_BREAK.finditer(self.text))]
 
 
 class Span(NamedTuple):

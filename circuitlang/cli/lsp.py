@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import click
 
 from circuitlang.base.diagnostics import Finding, InputError
@@ -23,4 +25,6 @@ def lsp() -> None:
                 raise
             cure = "pip install 'circuitlang[lsp]'"
             raise InputError(Finding("E361", "pygls is not installed", None, "the server needs it", cure)) from None
+        # Looking for garbage among the trees of a large file takes longer than a keystroke; it is done on saving.
+        gc.disable()
         Server().start_io()

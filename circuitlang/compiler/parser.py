@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from itertools import pairwise
-from typing import Any
+from collections.abc import Callable, Iterator, MutableMapping
 
 from lark import TextSlice, Token, Tree, UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 from msgspec.structs import replace
@@ -17,6 +15,7 @@ from circuitlang.compiler.grammar import parser
 from circuitlang.compiler.limits import MOST_MISTAKES
 from circuitlang.compiler.recovery import broken_clause
 from circuitlang.compiler.syntax_cures import statement_cure, syntax_cure, syntax_edit
+from circuitlang.compiler.syntax_nodes import syntax_node
 
 # Trees of statements by their text, each with the place at which it was read.
 Trees = MutableMapping[str, tuple[int, Tree[Token]]]
@@ -155,7 +154,7 @@ def _statement(
         return None, [_unknown(source, word.start(1), word[1], end)]
     text, mistakes = source.text, list[Finding]()
     if trees is not None and (known := trees.get(text[start:end])) is not None:
-        return _node(source, known[1], start - known[0]), []
+        return syntax_node(source, known[1], start - known[0]), []
     while len(mistakes) < _MOST_OF_A_STATEMENT:
         try:
             tree = parser().parse(TextSlice(text, start, end))
@@ -164,7 +163,7 @@ def _statement(
         else:
             if trees is not None and not mistakes:
                 trees[text[start:end]] = start, tree
-            node: syntax.Statement = _node(source, tree)
+            node: syntax.Statement = syntax_node(source, tree)
             return (_incomplete(node) if mistakes else node), mistakes
         # Spaces in place of a clause keep the places of all others.
         first, last = broken_clause(text, start, end, mistakes[-1].span.start if mistakes[-1].span else start)
@@ -313,87 +312,3 @@ def _run_on(statement: syntax.Statement) -> Iterator[Finding]:
         span = Span(source, start, last.end() if last else end)
         cure, edit = f"write {keyword} {span.text[len(keyword) :]}", Fix(Span(source, end, end), " ")
         yield Finding("E005", f"'{span.text}' is not expected here", span, "a space is missing", cure, edit=edit)
-
-
-def _node(source: Source, tree: Tree[Token], shift: int = 0) -> Any:
-    """Build the node of a tree from the nodes in it, or from its word where its rule is one word.
-
-    `shift` is the distance to the place at which the tree was read.
-    """
-    nodes = [_node(source, child, shift) if isinstance(child, Tree) else child for child in tree.children]
-    span = Span(source, _start(nodes[0], shift), _end(nodes[-1], shift))
-    if tree.data in _WORDS:
-        return _WORDS[tree.data](span, nodes[0])
-    # Tokens that are left in the tree are keywords or punctuation.
-    parts = (node for node, child in zip(nodes, tree.children, strict=True) if node is not child)
-    return _NODES[tree.data](span, *parts)
-
-
-def _start(node: syntax.Node | Token, shift: int) -> int:
-    return (node.start_pos or 0) + shift if isinstance(node, Token) else node.span.start
-
-
-def _end(node: syntax.Node | Token, shift: int) -> int:
-    return (node.end_pos or 0) + shift if isinstance(node, Token) else node.span.end
-
-
-def _feature(span: Span, *nodes: syntax.Term | Token) -> syntax.Feature:
-    signed = [(before, node) for before, node in pairwise((None, *nodes)) if isinstance(node, syntax.Term)]
-    terms = (syntax.Term(term.span, before == "-", term.coefficient, term.of) for before, term in signed)
-    return syntax.Feature(span, tuple(terms))
-
-
-def _selection(span: Span, value: syntax.Value, *rest: Any) -> syntax.Selection:
-    excluded = next((part for part in rest if not isinstance(part, syntax.Transform)), None)
-    return syntax.Selection(span, value, excluded, tuple(part for part in rest if isinstance(part, syntax.Transform)))
-
-
-def _model(span: Span, called: syntax.Call | syntax.Name) -> syntax.Model:
-    return syntax.Model(span, called if isinstance(called, syntax.Call) else syntax.Call(called.span, called, ()))
-
-
-def _measure(span: Span, name: syntax.Name, *parts: Any) -> syntax.Measure:
-    *values, suffix = parts or ("",)
-    return syntax.Measure(span, name, tuple(values), str(suffix))
-
-
-# Nodes of rules with one word. Some are no nodes and stay tokens, which have a place.
-_WORDS: Mapping[str, Callable[[Span, Token], syntax.Node | Token]] = {
-    "name": lambda span, word: syntax.Name(span, str(word)),
-    "layers": lambda span, word: syntax.Name(span, str(word)),
-    "number": lambda span, word: syntax.Number(span, str(word)),
-    "string": lambda span, word: syntax.String(span, str(word)[1:-1]),
-    "path": lambda span, word: syntax.Path(span, str(word)),
-    "every": lambda span, _: syntax.Every(span),
-    "sign": lambda _, word: word,
-    "relation": lambda _, word: word,
-    "suffix": lambda _, word: word,
-}
-# Nodes of all other rules, from the nodes in them; optional ones are last, except a coefficient.
-_NODES: Mapping[str, Callable[..., syntax.Node]] = {
-    "range": syntax.Range,
-    "list": lambda span, *items: syntax.List(span, items),
-    "keyword": syntax.Keyword,
-    "call": lambda span, name, *arguments: syntax.Call(span, name, arguments),
-    "position": lambda span, *at: syntax.Position(span, *at, None) if len(at) == 1 else syntax.Position(span, None, at),
-    "target": lambda span, layer, unit, position=None: syntax.Target(span, layer, unit, position),
-    "term": lambda span, *parts: syntax.Term(span, False, parts[0] if len(parts) == 2 else None, parts[-1]),
-    "feature": _feature,
-    "selection": _selection,
-    "transform": syntax.Transform,
-    "clause": lambda span, name, relation, value: syntax.Clause(span, name, str(relation), value),
-    "model": _model,
-    "images": lambda span, name, images, *clauses: syntax.Images(span, name, images, clauses),
-    "direction": syntax.Direction,
-    "defaults": lambda span, *clauses: syntax.Defaults(span, clauses),
-    "preserve": lambda span, feature, images, *clauses: syntax.Preserve(span, feature, images, clauses),
-    "split": lambda span, feature, images, into, *clauses: syntax.Split(span, feature, images, into, clauses),
-    "circuit": syntax.Circuit,
-    "member": lambda span, name, *values: syntax.Member(span, name, values),
-    "measure": _measure,
-    "compare": lambda span, *members: syntax.Compare(span, members),
-    "expect": lambda span, measure, relation, value: syntax.Expect(span, measure, str(relation), value),
-    "include": lambda span, path, namespace=None: syntax.Include(span, path, namespace),
-    "label": syntax.Label,
-    "group": syntax.Group,
-}

@@ -58,18 +58,25 @@ def _tokens(line: str) -> tuple[tuple[int, int, int, int], ...]:
 
 
 def _pieces(line: str) -> Iterator[tuple[Kind, int, int]]:
+    pattern, rule_of = _compiled()
     place = 0
     while place < len(line):
-        if place and line[place].isspace():  # a rule matches spaces at the beginning of a line alone
-            place += 1
-            continue
-        matches = ((pattern.match(line, place), kinds) for pattern, kinds in _compiled())
-        match, kinds = next(((match, kinds) for match, kinds in matches if match), (None, ()))
+        # A rule matches spaces at the beginning of a line alone.
+        match = None if place and line[place].isspace() else pattern.match(line, place)
         if match:
-            yield from ((kind, *match.span(group)) for group, kind in enumerate(kinds, 1))
+            # The groups of a rule are its whole match, so that the last one that matched tells which it is.
+            first, kinds = rule_of[match.lastindex or 0]
+            yield from ((kind, *match.span(group)) for group, kind in enumerate(kinds, first))
         place = match.end() if match else place + 1
 
 
 @cache
-def _compiled() -> tuple[tuple[re.Pattern[str], tuple[Kind, ...]], ...]:
-    return tuple((re.compile(rule.pattern, re.MULTILINE), rule.kinds) for rule in rules())
+def _compiled() -> tuple[re.Pattern[str], Mapping[int, tuple[int, tuple[Kind, ...]]]]:
+    """Return all rules as one expression, and by each of its groups the first group of its rule and their kinds."""
+    known, count = rules(), 0
+    rule_of: dict[int, tuple[int, tuple[Kind, ...]]] = {}
+    for rule in known:
+        rule_of |= dict.fromkeys(range(count + 1, count + 1 + len(rule.kinds)), (count + 1, rule.kinds))
+        count += len(rule.kinds)
+    # The first rule that matches counts, as it does in an alternation.
+    return re.compile("|".join(f"(?:{rule.pattern})" for rule in known), re.MULTILINE), rule_of

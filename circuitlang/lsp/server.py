@@ -6,6 +6,7 @@ Requests are answered in order, from what is in memory and in small files. Diagn
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from importlib.metadata import version
@@ -126,8 +127,9 @@ def changed(ls: Server, params: types.DidChangeTextDocumentParams) -> None:
 
 
 def saved(ls: Server, _params: types.DidSaveTextDocumentParams) -> None:
-    """Renew the diagnostics: other files may have changed as well."""
+    """Renew the diagnostics, as other files may have changed too, and collect garbage, which waits until then."""
     ls.renew(0)
+    gc.collect()
 
 
 def closed(ls: Server, params: types.DidCloseTextDocumentParams) -> None:
