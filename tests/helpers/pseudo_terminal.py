@@ -86,7 +86,11 @@ class Terminal:
         os.killpg(self.process.pid, signal.SIGWINCH)
 
     def press_ctrl_c(self) -> None:
-        os.write(self._master, b"\x03")
+        self.type("\x03")
+
+    def type(self, keys: str) -> None:
+        """Press keys, one after the other."""
+        os.write(self._master, keys.encode())
 
     @property
     def lines(self) -> list[str]:
