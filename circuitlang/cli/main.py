@@ -27,6 +27,7 @@ COMMANDS = {
     "explain": "Explain the CODE of a finding, or a NAME.",
     "export": "Export a finished CIRCUIT to a FILE.",
     "fmt": "Format each SPEC without changing its meaning.",
+    "index": "Write a page with the circuits of several runs.",
     "init": "Write a first spec with its images into a FOLDER.",
     "layers": "List what a target may name in a MODEL.",
     "lock": "Record the content that the results of a SPEC depend on.",

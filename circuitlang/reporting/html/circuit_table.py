@@ -7,10 +7,12 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import quote
 
 import msgspec
 
 from circuitlang.base.printable import lines
+from circuitlang.plan.clauses import PRESERVE
 from circuitlang.plan.model import Circuit
 from circuitlang.plugins.protocols import METRICS
 from circuitlang.reporting.diagram.svg import FORBIDDEN
@@ -21,6 +23,8 @@ from circuitlang.results.types import Summary
 
 # Rows that are shown at first, and more at a time.
 STEP = 200
+# The values with a column of their own if circuits differ in them.
+COLUMNS = ("target", *(clause.name for clause in PRESERVE.values() if clause.column))
 Format = Literal["words", "count", "percent", "fixed"]
 Value = str | float | None
 
@@ -47,9 +51,29 @@ class Column:
 
 
 @dataclass(frozen=True)
+class ListedCircuit:
+    """A circuit of the table.
+
+    Attributes:
+        summary: Its summary, None if it is not finished.
+        labels: The labels of channels.
+        thumbnail: Data URI of its thumbnail.
+        run: The folder of its run as a link from the page; empty where the page is in it.
+        values: Values that stand before those of the circuit.
+    """
+
+    circuit: Circuit
+    summary: Summary | None
+    labels: Mapping[tuple[str, int], str]
+    thumbnail: str = ""
+    run: str = ""
+    values: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
 class Row:
     """A circuit: values by column, links to its pages, and what stands beside its name. `diagram` is the file of the
-    drawing, empty where there is none."""
+    drawing, empty where there is none, and `run` the folder of its run, empty where the page is in it."""
 
     id: str
     values: Sequence[Value]
@@ -58,6 +82,12 @@ class Row:
     called: str = ""
     remark: str = ""
     thumbnail: str = ""
+    run: str = ""
+
+    @property
+    def folder(self) -> str:
+        """Its folder as a link."""
+        return f"{self.run}/{quote(self.id, safe='')}" if self.run else quote(self.id, safe="")
 
 
 @dataclass(frozen=True)
@@ -78,7 +108,7 @@ class CircuitTable:
         if len(self.rows) <= STEP:
             return ""
         rows = [
-            [row.id, row.values, int(row.report), row.diagram, row.called, row.remark, row.thumbnail]
+            [row.id, row.values, int(row.report), row.diagram, row.called, row.remark, row.thumbnail, row.run]
             for row in self.rows[STEP:]
         ]
         text = FORBIDDEN.sub("\ufffd", msgspec.json.encode(rows).decode())
@@ -86,11 +116,7 @@ class CircuitTable:
 
 
 def circuit_table(
-    rows: Sequence[tuple[Circuit, Summary | None]],
-    differs: Sequence[str],
-    metric: str,
-    labels: Mapping[tuple[str, int], str],
-    thumbnails: Mapping[str, str],
+    rows: Sequence[ListedCircuit], differs: Sequence[str], metric: str, titles: Sequence[str] = ()
 ) -> CircuitTable:
     """Return the table of circuits, finished or not.
 
@@ -98,26 +124,27 @@ def circuit_table(
         rows: The circuits in order.
         differs: The fields of circuits that have a column.
         metric: The metric that stands out.
-        labels: The labels of channels.
-        thumbnails: Data URIs of thumbnails, by id.
+        titles: The columns of the values that stand before those of the circuits.
     """
-    names = list(dict.fromkeys(name for _, summary in rows if summary for name in summary.train.metrics))
+    names = list(dict.fromkeys(name for row in rows if row.summary for name in row.summary.train.metrics))
     lower = {name for name in names if name in METRICS.declarations and "lower" in METRICS.declarations[name].options}
-    columns = [Column("verdict", "words", False), *(Column(word, "words", False) for word in differs)]
+    columns = [Column("verdict", "words", False), *(Column(word, "words", False) for word in (*titles, *differs))]
     columns += [Column("kept", "count"), Column("share", "percent")]
     columns += [Column(name, "fixed", name not in lower, "main" if name == metric else "") for name in names]
     columns += [Column("random", "fixed", style="quiet"), Column("necessity", "fixed", style="quiet")]
     table = []
-    for circuit, summary in rows:
-        words: list[Value] = [lines(str(without_defaults(getattr(circuit, word)))) for word in differs]
+    for listed in rows:
+        circuit, summary = listed.circuit, listed.summary
+        words: list[Value] = [lines(value) for value in listed.values]
+        words += [lines(str(without_defaults(getattr(circuit, word)))) for word in differs]
         if summary is None:
-            table.append(Row(circuit.id, ["not finished", *words, *([None] * (4 + len(names)))]))
+            table.append(Row(circuit.id, ["not finished", *words, *([None] * (4 + len(names)))], run=listed.run))
             continue
         values = [verdict_sentences.title(summary), *words, *_numbers(summary, names, metric)]
         diagram = next((file for name, file in _DIAGRAMS.items() if summary.has(name)), "")
-        remark, called = circuit_sentences.circumstances(summary), target_label(summary, labels)
-        image = thumbnails.get(circuit.id, "")
-        table.append(Row(circuit.id, values, summary.has("page"), diagram, called, remark, image))
+        remark, called = circuit_sentences.circumstances(summary), target_label(summary, listed.labels)
+        report = summary.has("page")
+        table.append(Row(circuit.id, values, report, diagram, called, remark, listed.thumbnail, listed.run))
     return CircuitTable(columns, table)
 
 

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from circuitlang.plan.clauses import PRESERVE
 from circuitlang.plan.labels import Labels
 from circuitlang.plan.model import Circuit, Plan
 from circuitlang.reporting.diagram.diagram_names import diagram_names
-from circuitlang.reporting.html.circuit_table import STEP, circuit_table
+from circuitlang.reporting.html.circuit_table import COLUMNS, STEP, ListedCircuit, circuit_table
 from circuitlang.reporting.html.pages import render
 from circuitlang.reporting.terminal.comparison_report import claims, title
 from circuitlang.reporting.text import circuit_sentences, split_sentences, verdict_sentences
@@ -27,10 +26,6 @@ from circuitlang.results.types import Summary
 
 if TYPE_CHECKING:
     from circuitlang.reporting.html.charts import Series
-
-
-# The values with a column of their own if circuits differ in them.
-_COLUMNS = ("target", *(clause.name for clause in PRESERVE.values() if clause.column))
 
 
 @dataclass(frozen=True)
@@ -67,20 +62,21 @@ def index(
     Summaries of finished circuits and splits are by id, comparisons by folder, data URIs of thumbnails by circuit.
     """
     splits = splits or {}
-    rows = _rows(plan, finished, splits)
+    rows = rows_of(plan, finished, splits)
     summaries = [summary for _, summary in rows if summary]
     known: list[Summary | Split] = [*summaries, *splits.values()]
     names = {name: None for summary in summaries for name in summary.train.metrics}
     metric = "pearson" if "pearson" in names or not names else next(iter(names))
     # A column that says the same of every circuit says nothing.
-    differs = [word for word in _COLUMNS if len({str(getattr(circuit, word)) for circuit in plan.circuits}) > 1]
+    differs = [word for word in COLUMNS if len({str(getattr(circuit, word)) for circuit in plan.circuits}) > 1]
     # The labels of the plan, as finished circuits may still have other labels.
-    labels = (plan.labels or Labels()).texts()
+    labels, images = (plan.labels or Labels()).texts(), thumbnails or {}
+    listed = [ListedCircuit(circuit, summary, labels, images.get(circuit.id, "")) for circuit, summary in rows]
     return render(
         "index.html",
         name=name,
         model=str(plan.model),
-        table=circuit_table(rows, differs, metric, labels, thumbnails or {}),
+        table=circuit_table(listed, differs, metric),
         step=STEP,
         counts=Counter(map(verdict_sentences.title, summaries)).most_common(),
         failed=[assertion for assertion in assertions(plan, finished) if assertion.computed and not assertion.holds],
@@ -108,7 +104,7 @@ def index(
     )
 
 
-def _rows(
+def rows_of(
     plan: Plan, finished: Mapping[str, Summary], splits: Mapping[str, Split]
 ) -> list[tuple[Circuit, Summary | None]]:
     """Return the circuits of a plan in its order, finished or not, with the parts of its splits."""

@@ -32,9 +32,9 @@ function element(tag, text, attributes = {}) {
 }
 
 /** The row of a circuit, as the template makes the first ones. */
-function circuitRow([id, values, report, diagram, called, remark, image], headings) {
+function circuitRow([id, values, report, diagram, called, remark, image, run], headings) {
   const row = element("tr", "", { "data-id": id }), who = element("td", "", { class: "who" }), name = element("div", "");
-  const place = encodeURIComponent(id), small = element("div", "", { class: "small" });
+  const place = `${run ? `${run}/` : ""}${encodeURIComponent(id)}`, small = element("div", "", { class: "small" });
   name.append(report ? element("a", id, { class: "beside", href: `${place}/report.html` }) : id);
   if (diagram) small.append(element("a", "diagram", { class: "beside", href: `${place}/${diagram}` }));
   if (called) small.append(element("span", `“${called}”`, { class: "label" }));
