@@ -54,7 +54,7 @@ def run(
     spec: str | Path,
     out: str | Path = "runs",
     allow_code: bool = False,
-    visualise: bool | int | Literal["none", "all"] = False,
+    visualise: bool | int | Literal["none", "all"] | None = None,
     *,
     model: nn.Module | None = None,
     images: Mapping[str, object] | None = None,
@@ -76,7 +76,7 @@ def run(
         out: Folder for the results.
         allow_code: Run the Python file of a `model python(...)`.
         visualise: Channels to visualise: "all" (or True), a number of those of the strongest paths, or "none", not even
-            the feature. By default the feature alone.
+            the feature. 0 (or False) is the feature alone. By default as many as take a few seconds, in the network.
         model: A module in place of the model that a spec names. It is left as it is.
         images: Image sets by the names that the spec has for them: float tensors or arrays [N, C, H, W], which are
             network inputs; lists of PIL images or paths; data sets or loaders of any of these, with or without labels.
@@ -166,7 +166,7 @@ def preserve(
 
 def _options(
     allow_code: bool,
-    visualise: bool | int | str,
+    visualise: bool | int | str | None,
     device: str,
     batch_size: int | None,
     fast: bool,

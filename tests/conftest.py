@@ -80,6 +80,17 @@ def _missing(what: str) -> None:
     pytest.skip(f"{what} is missing")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def few_visualisations() -> Iterator[None]:
+    """Images that excite a unit are made in a few steps, and none that nobody asks for; tests of them say otherwise."""
+    from circuitlang.engine.visuals import amounts
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(amounts, "STEPS", 4)
+        patch.setattr(amounts, "OPERATIONS", 0)
+        yield
+
+
 @pytest.fixture(scope="session")
 def real() -> Path:
     """The folder of a real network and real photographs, which is kept beside the project."""

@@ -43,7 +43,7 @@ allow_code = click.option("--allow-code", is_flag=True, help="Run the Python fil
 visualise = click.option(
     "--visualise",
     metavar="[none|all|N]",
-    help="Visualise every channel, N of those of the strongest paths, or nothing; by default the feature alone.",
+    help="Visualise every channel, N of those of the strongest paths, or nothing; by default as many as take seconds.",
 )
 skip_unreadable = click.option("--skip-unreadable", is_flag=True, help="Skip unreadable images.")
 

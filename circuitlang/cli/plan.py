@@ -58,7 +58,7 @@ def plan(
         from circuitlang.engine.runtime.options import Options
 
         with display() as shown:
-            options = Options(allow_code=allow_code, visualise=visualise or False, fast=fast, listener=shown.listener)
+            options = Options(allow_code=allow_code, visualise=visualise, fast=fast, listener=shown.listener)
             forecast = pipeline.forecast(compiled, out / pipeline.run_name(source), options)
         _print_forecast(forecast, as_json=style == "json")
 

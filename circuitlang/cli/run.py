@@ -141,7 +141,7 @@ def run(
             options = Options(
                 skip_unreadable,
                 allow_code,
-                visualise or False,
+                visualise,
                 device,
                 batch_size,
                 fast,

@@ -142,6 +142,10 @@ class CircuitForecast:
     beside: str = ""
     # The source of its first stages if they cost no pass: `cache`, or the id of a circuit of this plan.
     continues: str = ""
+    # The operations that an image of a channel takes at most, and all that are made; they are not in its cost, as those
+    # in the network are made once for all circuits.
+    image_work: int = 0
+    visualising: int = 0
 
 
 @dataclass(frozen=True)

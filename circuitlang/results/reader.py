@@ -24,7 +24,7 @@ from circuitlang.results.manifest import SUMS, written
 from circuitlang.results.split import Split
 from circuitlang.results.types import ChannelSources, Circuit, KeptKernels, LayerEdit, Result, Summary
 from circuitlang.results.validation import sound_circuit, sound_split, sound_summary
-from circuitlang.results.visualised_channels import FEATURE, channel_budget
+from circuitlang.results.visualised_channels import BUDGET, NOTHING, visualised_amount
 
 _KERNEL = ("target", "source", "score", "weight", "effective")
 _CHANGE = ("rows", "gain", "offset")
@@ -126,11 +126,12 @@ def _unchanged(folder: Path, name: str, content: bytes) -> None:
 
 
 def visualised(folder: Path) -> int:
-    """Return the number of channels of which the diagram of a finished circuit has feature visualisations."""
+    """Return the number of channels of which the diagram of a finished circuit has feature visualisations, or the one
+    that stands for a word. A page that isn't there lacks none."""
     with suppress(OSError):
-        match = re.search(rb'data-visualised="(all|\d+)"', read_plain(folder / "diagram.html")[:200])
-        return channel_budget(match[1].decode()) if match else FEATURE
-    return FEATURE
+        match = re.search(rb'data-visualised="([a-z]+|\d+)"', read_plain(folder / "diagram.html")[:200])
+        return visualised_amount(match[1].decode()) if match else NOTHING
+    return BUDGET
 
 
 def circuits(folder: Path) -> list[Path]:

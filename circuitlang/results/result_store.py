@@ -20,7 +20,7 @@ from circuitlang.results.packed.circuits import PackedCircuits, is_packed_run
 from circuitlang.results.reader import read, read_summary, visualised
 from circuitlang.results.rendering import due
 from circuitlang.results.types import ChannelSources, Circuit, Result, Summary
-from circuitlang.results.visualised_channels import FEATURE
+from circuitlang.results.visualised_channels import BUDGET
 
 _NONE = np.zeros(0, np.int64)
 # A packed run has no kernels at hand: those are made with the network.
@@ -111,8 +111,8 @@ class PackedStore:
         return Result(self.summary(name), _NO_CIRCUIT)
 
     def visualised(self, name: str) -> int:  # noqa: ARG002
-        """Return what is asked of a run without pages."""
-        return FEATURE
+        """Return what is asked by default: there are no pages."""
+        return BUDGET
 
     def damage(self, name: str) -> tuple[str, ...]:  # noqa: ARG002
         """Describe the damage to the files, once: it is not known which circuits it took."""

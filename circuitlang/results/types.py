@@ -311,11 +311,13 @@ class ActivationMaps:
 class FeatureVisualisations:
     """Images that were made to excite a unit: uint8 `[2, h, w, 3]`, through the network and through the circuit.
 
-    `target` is of the feature, `channels[layer, channel]` of channels with an effective kernel, where asked for.
+    `target` is of the feature, `channels[layer, channel]` of channels with an effective kernel, where asked for. With
+    `budget` there are those that the budget of a run allows, in the network alone, `[1, h, w, 3]`.
     """
 
     target: NDArray[np.uint8]
     channels: dict[tuple[int, int], NDArray[np.uint8]] = field(default_factory=dict)
+    budget: bool = False
 
 
 @dataclass(frozen=True)

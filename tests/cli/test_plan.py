@@ -22,7 +22,7 @@ from circuitlang.cli.main import main
 from circuitlang.engine.images.hashed_images import held_out
 from circuitlang.engine.loops import backend
 from circuitlang.engine.runtime import forecast, model_loading
-from circuitlang.engine.visuals import amounts, contributions, feature_visualisation, path_fidelity
+from circuitlang.engine.visuals import amounts, contributions, excited_units, feature_visualisation, path_fidelity
 from circuitlang.plan.model import Plan
 from circuitlang.plan.schema import FILE, schema
 from circuitlang.plan.yaml import read_plan
@@ -101,9 +101,10 @@ def test_the_cost_of_a_circuit(here, target, operations, tried, monkeypatch):
         "forwards": 19,
         "finding": 3 * operations * 4,
         "measuring": operations * (2 * 4 + 7 * 1 + 4 * 1 + 3 * 1 + 5 * 1),
-        # A pass for what kernels carry, five parts of the diagram, and the steps of the image that excites the feature;
-        # where it sees a part of an image, whether that comes to the same is tried with both.
-        "forwarded": 4 + (2 * 4 + 7 * 1 + 4 * 1 + 1 + 5) + 1 + tried,
+        # A pass for what kernels carry, five parts of the diagram, and the steps of the image that excites the feature
+        # and images of which one is its beginning; where it sees a part of an image, whether that comes to the same is
+        # tried with both.
+        "forwarded": 4 + (2 * 4 + 7 * 1 + 4 * 1 + 1 + 5) + 16 + 1 + tried,
         "returned": 4 + 1 + 1,
     }
 
@@ -120,6 +121,7 @@ def test_the_cost_of_a_circuit(here, target, operations, tried, monkeypatch):
 def test_pictures_forward_and_backward_are_as_many_as_a_sweep_sends(here, with_pages, targets, calibrate, monkeypatch):
     monkeypatch.setattr(amounts, "STEPS", 1)
     from circuitlang import pipeline
+    from circuitlang.engine.runtime.options import Options
 
     clauses = f"kernels<=each(10, 500) criterion=each(actgrad, snip, force(steps=2)) calibrate={calibrate}"
     text = "\n".join(f"preserve {target} on images/dogs/* {clauses}" for target in targets)
@@ -127,12 +129,12 @@ def test_pictures_forward_and_backward_are_as_many_as_a_sweep_sends(here, with_p
     total = pipeline.forecast(compiled, here / "runs").total
     spared = unmeasured_parts(monkeypatch)
     with counted() as count:
-        found = outcomes(compiled, here / "runs")
+        found = outcomes(compiled, here / "runs", Options(visualise=False))
     features = {str(each.result.summary.plan.target) for each in found}
     assert len(found) == 6 * len(features)
     # For each feature one picture is made in the network.
     made = len(features)
-    assert (count.forward + sum(spared), count.backward) == (total.forwarded + made, total.returned + made)
+    assert (count.forward + sum(spared), count.backward) == (total.forwarded + 17 * made, total.returned + made)
 
 
 def test_images_of_channels_are_counted(here, with_pages, monkeypatch):
@@ -145,9 +147,10 @@ def test_images_of_channels_are_counted(here, with_pages, monkeypatch):
     options = Options(visualise=4)
     total = pipeline.forecast(compiled, here / "runs", options).total
     plain = pipeline.forecast(compiled, here / "runs").total
-    assert total.forwarded - plain.forwarded == total.returned - plain.returned == 2 * 4 * 3
+    assert total.forwarded - plain.forwarded == total.returned - plain.returned == 2 * 4
     spared, layers, networks = unmeasured_parts(monkeypatch), [], []
-    same, made = feature_visualisation.same, feature_visualisation.visualise
+    same, made, ascend = excited_units.same, feature_visualisation.visualise, feature_visualisation.ascend
+    begun = []
 
     def tried(seen, whole, subnetwork):
         layers.append(seen)
@@ -157,15 +160,20 @@ def test_images_of_channels_are_counted(here, with_pages, monkeypatch):
         networks.append(channels)
         return made(subnetwork, edits, channels, *rest)
 
-    monkeypatch.setattr(feature_visualisation, "same", tried)
+    def counted_ascend(*rest):
+        begun.append(amounts.STARTS)
+        return ascend(*rest)
+
+    monkeypatch.setattr(excited_units, "same", tried)
+    monkeypatch.setattr(feature_visualisation, "ascend", counted_ascend)
     monkeypatch.setattr("circuitlang.engine.runtime.artifacts.visualise", stored)
     with counted() as count:
         pipeline.run_compiled(compiled, here / "runs", options)
     # In the network, the feature once and each channel of the two once; and for each layer two forward passes, to
-    # compare a part of an image with the whole.
-    once = 1 + 3 * len({*networks[0], *networks[1]})
+    # compare a part of an image with the whole, and images to begin with, which are counted for the feature alone.
+    once = 1 + len({*networks[0], *networks[1]})
     assert [len(channels) for channels in networks] == [4, 4]
-    forward = count.forward + sum(spared)
+    forward = count.forward + sum(spared) - sum(begun) + 2 * amounts.STARTS
     assert (forward, count.backward) == (total.forwarded + once + 2 * len(layers), total.returned + once)
 
 
@@ -181,14 +189,16 @@ def test_a_finished_circuit_lacks_the_images_of_channels(here, with_pages, monke
     assert [state("--visualise", "3"), state("--visualise", "all")] == ["incomplete"] * 2
 
 
-@pytest.mark.parametrize(("asked", "count"), [("none", -1), ("0", 0), ("5", 15), ("all", 90), ("999", 90)])
+@pytest.mark.parametrize(("asked", "count"), [("none", -1), ("0", 0), ("5", 5), ("all", 30), ("999", 30)])
 def test_a_plan_counts_no_more_channels_than_kernels(here, monkeypatch, asked, count):
     monkeypatch.setattr(amounts, "STEPS", 1)
     text = "preserve conv5:34 on images/dogs/* kernels<=30 criterion=snip"
     plain, visualised = (
         json.loads(call("plan", "-e", text, "--json", *words).stdout)["total"] for words in ([], ["--visualise", asked])
     )
-    assert visualised["returned"] - plain["returned"] == visualised["forwarded"] - plain["forwarded"] == count
+    # Those of which the feature's own begins with one, too.
+    begun = 16 if asked == "none" else 0
+    assert visualised["returned"] - plain["returned"] == visualised["forwarded"] - plain["forwarded"] + begun == count
 
 
 def test_a_plan_says_what_is_scored_together(here):
@@ -289,6 +299,7 @@ def test_passes_of_circuits_that_share_stages_are_counted_once(here, with_pages,
     The four images come three times in each but the base's."""
     monkeypatch.setattr(amounts, "STEPS", 1)
     from circuitlang import pipeline
+    from circuitlang.engine.runtime.options import Options
 
     compiled = pipeline.compile_source(Source("sweep.circuit", SHARED.format("conv5:34", sizes, 1024)))
     planned = pipeline.forecast(compiled, here / "runs")
@@ -296,9 +307,9 @@ def test_passes_of_circuits_that_share_stages_are_counted_once(here, with_pages,
     assert planned.total.passes == 1 + 3 * (3 * 3 + 2 + 6)
     spared = unmeasured_parts(monkeypatch)
     with counted() as count:
-        pipeline.run_compiled(compiled, here / "runs")
+        pipeline.run_compiled(compiled, here / "runs", Options(visualise=False))
     there = count.forward + sum(spared), count.backward
-    assert there == (planned.total.forwarded + 1, planned.total.returned + 1)
+    assert there == (planned.total.forwarded + 17, planned.total.returned + 1)
     # Another size of its own begins with what is in the cache.
     more = pipeline.compile_source(Source("sweep.circuit", SHARED.format("conv5:34", "700, 20", 1024)))
     large, small = pipeline.forecast(more, here / "elsewhere").circuits

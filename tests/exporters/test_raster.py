@@ -78,25 +78,29 @@ def test_without_a_diagram_there_is_nothing_to_export(folder, kind, tmp_path):
     assert caught.value.findings[0].code == "E312"
 
 
-def test_a_run_draws_the_feature_alone_and_every_channel_when_asked(folder):
+def test_a_run_draws_what_is_affordable_and_every_channel_or_the_feature_alone_when_asked(folder):
     base = folder.parents[2]
     page = (folder / "diagram.html").read_text()
-    assert 'data-visualised="feature"' in page
+    assert 'data-visualised="budget"' in page
     assert page.count('"vision":"data:image') == 2  # of the target's channel and of the feature
     source = Source("tiny.circuit", SPEC, base)
     (outcome,) = outcomes(source, base / "asked", Options(visualise=True))
     page = (outcome.folder / "diagram.html").read_text()
     assert 'data-visualised="all"' in page
+    (outcome,) = outcomes(source, base / "alone", Options(visualise=False))
+    page = (outcome.folder / "diagram.html").read_text()
+    assert 'data-visualised="feature"' in page
+    assert page.count('"vision":"data:image') == 2  # of the target's channel and of the feature
 
 
 def test_a_finished_circuit_is_done_again_where_only_its_channels_are_missing(tmp_path):
     draw_pictures(tmp_path, "dogs", 5)
     source = Source("tiny.circuit", SPEC, tmp_path)
     cached = []
-    for visualise in (False, False, True, True, False):
+    for visualise in (False, False, None, None, True, True, None, False):
         (outcome,) = outcomes(source, tmp_path / "runs", Options(visualise=visualise))
         cached.append(outcome.cached)
-    assert cached == [False, True, False, True, True]
+    assert cached == [False, True, False, True, False, True, True, True]
 
 
 def test_without_words_the_command_says_what_to_give():
@@ -124,5 +128,5 @@ def test_the_command_line_asks(here, monkeypatch, words, word):
     assert done.exit_code == 0, done.output
     page = (here / "runs" / "tiny" / "tiny" / "diagram.html").read_text()
     assert f'data-visualised="{word}"' in page
-    assert ("feature visualisation (of 2)" in page) is (word == "2")
+    assert ("feature visualisation (2)" in page) is (word == "2")
     assert ('name="view"' in page) is (word in ("all", "2"))

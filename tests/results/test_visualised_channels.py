@@ -8,11 +8,13 @@ from circuitlang.base.diagnostics import InputError
 from circuitlang.results.connections import DRAWN, connections
 from circuitlang.results.types import FeatureVisualisations
 from circuitlang.results.visualised_channels import (
+    BUDGET,
     EVERY,
     FEATURE,
     NOTHING,
     channel_budget,
     strongest_channels,
+    visualised_amount,
     visualised_word,
 )
 from tests.helpers.diagram_page import seen, strands
@@ -20,7 +22,17 @@ from tests.helpers.diagram_page import seen, strands
 
 @pytest.mark.parametrize(
     ("asked", "count"),
-    [(False, FEATURE), (True, EVERY), ("all", EVERY), ("none", NOTHING), (0, 0), (1, 1), ("12", 12), (10**30, EVERY)],
+    [
+        (False, FEATURE),
+        (True, EVERY),
+        ("all", EVERY),
+        ("none", NOTHING),
+        (0, FEATURE),
+        (1, 1),
+        ("12", 12),
+        (10**30, EVERY),
+        (None, BUDGET),
+    ],
 )
 def test_words_and_numbers(asked, count):
     assert channel_budget(asked) == count
@@ -59,4 +71,12 @@ def test_a_page_says_how_many_there_are():
     for count, word in ((0, "feature"), (2, "2"), (len(visions), "all")):
         some = FeatureVisualisations(made.visualisations.target, dict(list(visions.items())[:count]))
         assert visualised_word(replace(made, visualisations=some)) == word
+        assert visualised_word(replace(made, visualisations=replace(some, budget=True))) == "budget"
     assert visualised_word(strands()) == "none"
+
+
+def test_words_of_a_page_are_in_order():
+    words = ["none", "feature", "budget", "1", "12", "all"]
+    amounts = [visualised_amount(word) for word in words]
+    assert amounts == sorted(set(amounts))
+    assert [amounts[0], *amounts[-3:]] == [channel_budget(word) for word in ("none", "1", "12", "all")]

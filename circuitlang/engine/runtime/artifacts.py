@@ -24,6 +24,7 @@ from circuitlang.engine.circuits.extraction.packing import pack
 from circuitlang.engine.circuits.extraction.verification import CHECKED, verify
 from circuitlang.engine.runtime.jobs import Job, PreparedRun
 from circuitlang.engine.visuals import activation_maps, contributions, exemplars, path_fidelity, strongest_crops
+from circuitlang.engine.visuals.affordable_channels import affordable_channels
 from circuitlang.engine.visuals.feature_visualisation import visualise
 from circuitlang.engine.visuals.stored_images import StoredImages
 from circuitlang.plan.model import digest
@@ -39,7 +40,7 @@ from circuitlang.results.types import (
     Result,
     Summary,
 )
-from circuitlang.results.visualised_channels import NOTHING, channel_budget, strongest_channels
+from circuitlang.results.visualised_channels import BUDGET, NOTHING, VISUALISATIONS, channel_budget, strongest_channels
 
 T = TypeVar("T")
 # A module that computes something else is a mistake that the numbers may have too.
@@ -113,10 +114,14 @@ def complete(
     def visualised() -> FeatureVisualisations | None:
         if count == NOTHING:
             return None
-        channels = strongest_channels(measured.circuit, carried, count)
-        return visualise(subnetwork, measured.edits, channels, preprocess, plan.seed, options.track, stored)
+        if count == BUDGET:
+            channels = affordable_channels(subnetwork, measured.circuit, carried)
+        else:
+            channels = strongest_channels(measured.circuit, carried, count)
+        settings = preprocess, plan.seed, options.track, stored
+        return visualise(subnetwork, measured.edits, channels, *settings, count == BUDGET)
 
-    visualisations = attempt("visualisations", visualised, None)
+    visualisations = attempt(VISUALISATIONS, visualised, None)
     builder = Builder.of(plan, subnetwork, job.train)
     paths = partial(path_fidelity.collect, builder, measured.circuit, measured.edits, carried, measured.judge)
     alone: tuple[PathFidelity, ...] = attempt("path fidelity", paths, ())

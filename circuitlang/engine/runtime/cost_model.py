@@ -196,6 +196,7 @@ def _circuit(
     key: Key = ("circuits", asked.id)
     pictures, also = _pictures(asked, files), _also(asked, files)
     relevant: int | None = None
+    image_work = 0
     forward: Forward | None = None
     cost, scoring, stages, common = None, Cost(), tuple[SharedStage, ...](), tuple[Common, ...]()
     before = len(findings)
@@ -209,8 +210,7 @@ def _circuit(
                 forward = network.forward(target)
                 operations = forward.operations
                 scoring, stages = scoring_cost(asked, plan.basis(asked), relevant, operations, *pictures[::2])
-                # A part of an image and the whole are both run, to compare them.
-                tried = 2 if network.in_part(target) else 0
+                tried, image_work = network.tried(target), network.image_work(target)
                 common = (*_common(asked, operations, *pictures), Common(f"{asked.target}|part", Cost(forwarded=tried)))
                 common = (*common, *_common_also(asked, operations, also))
                 cost = _cost(asked, relevant, operations, *pictures)
@@ -238,6 +238,7 @@ def _circuit(
         common=common,
         forward=forward,
         refused=tuple(refusals(asked).values()),
+        image_work=image_work,
     )
 
 
@@ -329,7 +330,7 @@ def _cost(
     measured += refit_cost(asked, operations, found_on, 1 + tried)
     measured += hypothesis_cost(asked, relevant, operations, found_on, judged_on)
     # And an image that excites the feature is made, step by step.
-    return measured + Cost(forwarded=amounts.STEPS, returned=amounts.STEPS)
+    return measured + Cost(forwarded=amounts.STARTS + amounts.STEPS, returned=amounts.STEPS)
 
 
 def _more_of_a_split(asked: CircuitPlan, operations: int, found_on: int, measured_on: int, also: int) -> Cost:
@@ -347,10 +348,10 @@ def _more_of_a_split(asked: CircuitPlan, operations: int, found_on: int, measure
         # The network and all circuits on the images of all parts.
         (parts + 2, measured_on),
     )
-    made = amounts.STEPS * (parts - 1)
+    made, begun = amounts.STEPS * (parts - 1), amounts.STARTS * (parts - 1)
     measured += refit_cost(asked, operations, found_on, 1)
     finding = round(scored * PASS * operations)
-    return measured + Cost(passes=passes + 1, finding=finding, forwarded=scored + made, returned=scored + made)
+    return measured + Cost(passes=passes + 1, finding=finding, forwarded=scored + begun + made, returned=scored + made)
 
 
 def _settings(asked: CircuitPlan) -> list[Setting]:

@@ -27,7 +27,7 @@ from circuitlang.results.forecast import CircuitForecast, Cost, Forecast, Shared
 from circuitlang.results.reader import read_split
 from circuitlang.results.result_store import ResultStore, open_store
 from circuitlang.results.run_listener import ExpectedWork
-from circuitlang.results.visualised_channels import FEATURE, NOTHING, channel_budget
+from circuitlang.results.visualised_channels import BUDGET, NOTHING, channel_budget
 
 if TYPE_CHECKING:
     from circuitlang.engine.runtime.jobs import Job, PreparedRun
@@ -114,18 +114,29 @@ def expected_work(prepared: PreparedRun, ids: Collection[str], folder: Path) -> 
 def _visualised(circuits: Iterable[CircuitForecast], plan: Plan, options: Options) -> Iterator[CircuitForecast]:
     """Yield circuits with the cost of the images that are made of channels, in each circuit or part of a split.
 
-    There are at most as many channels as kernels. The images that are made in the network are stored, and not counted.
+    There are at most as many channels as kernels. The images that are made in the network are stored, and not counted,
+    and neither are those that all of a layer begin with.
     """
     count = channel_budget(options.visualise)
     for circuit, asked in zip(circuits, plan.circuits, strict=True):
-        if circuit.cost is None or count == FEATURE:
+        if circuit.cost is None:
             yield circuit
             continue
         parts = parts_of(None, circuit.found_on)[-1] if asked.into == "auto" else asked.into or 1
-        images = min(count, circuit.asked or circuit.relevant or 0) * amounts.LONGER * amounts.STEPS
-        # Without the feature's own where nothing is visualised.
-        images = parts * (-amounts.STEPS if count == NOTHING else images)
-        yield replace(circuit, cost=circuit.cost + Cost(forwarded=images, returned=images))
+        if count == NOTHING:
+            # Without the feature's own.
+            feature = Cost(forwarded=amounts.STARTS + amounts.STEPS, returned=amounts.STEPS)
+            yield replace(circuit, cost=circuit.cost - feature * parts)
+            continue
+        most, versions = (amounts.MOST, 1) if count == BUDGET else (max(count, 0), 2)
+        images = parts * min(most, circuit.asked or circuit.relevant or 0)
+        work = versions * images * circuit.image_work
+        steps = amounts.STEPS * images * (versions - 1)
+        yield replace(
+            circuit,
+            cost=circuit.cost + Cost(forwarded=steps, returned=steps),
+            visualising=min(work, parts * amounts.OPERATIONS) if count == BUDGET else work,
+        )
 
 
 def _has_result(job: Job, store: ResultStore) -> bool:

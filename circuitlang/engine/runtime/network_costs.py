@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from circuitlang.engine.graph.graph_record import GraphRecord, record
 from circuitlang.engine.graph.targets import Place, resolve
-from circuitlang.engine.visuals.visualised_part import middle, part
+from circuitlang.engine.visuals.visualised_part import middle, part, reducible, work
 from circuitlang.plan.model import Target
 from circuitlang.results.forecast import Forward
 
@@ -67,7 +67,19 @@ class NetworkCosts:
             return Forward(steps, "")
         return Forward({**steps, target.node: rows[target.node] * len(set(target.units))}, target.node)
 
-    def in_part(self, target: TargetNode) -> bool:
-        """Return whether a part of an image may be enough to excite a target, which is tried."""
+    def image_work(self, target: TargetNode) -> int:
+        """Return the operations that an image that excites a channel takes at most, of those up to a target."""
+        nodes = [node.name for node in self._graph.ancestors(target.node) if node.layer]
+        return max((work(self._graph, node) for node in nodes), default=0)
+
+    def tried(self, target: TargetNode) -> int:
+        """Return how many images go forward to find out on what part of an image a target can be excited."""
+        placed = isinstance(target.at, tuple)
         place = target.at if isinstance(target.at, tuple) else middle(self._graph.steps[target.node].positions)
-        return part(self._graph, target.node, place) is not None
+        crop = part(self._graph, target.node, place)
+        height, width = self._graph.steps[self._graph.image].positions
+        if crop is None:
+            return int(not placed and reducible((height, width)))
+        # A part and the whole are both run, to compare them.
+        box = crop[0]
+        return 2 + int(not placed and reducible((box[2] - box[0], box[3] - box[1])))

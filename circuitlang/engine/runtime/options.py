@@ -22,7 +22,8 @@ class Options:
     Attributes:
         skip_unreadable: Skip broken images; otherwise they stop the run.
         allow_code: Run the Python file that a model statement names.
-        visualise: Channels to visualise beside the feature: a number, "all" (or True), or "none", with no feature.
+        visualise: Channels to visualise beside the feature: a number, "all" (or True), or "none", with no feature; None
+            for as many as a budget allows, False for the feature alone.
         device: cpu, cuda, cuda:N, mps or auto.
         batch_size: Images per batch; None for as many as suit the device.
         fast: Score in TF32.
@@ -34,7 +35,7 @@ class Options:
 
     skip_unreadable: bool = False
     allow_code: bool = False
-    visualise: bool | int | str = False
+    visualise: bool | int | str | None = None
     device: str = "auto"
     batch_size: int | None = None
     fast: bool = False

@@ -19,10 +19,10 @@ from circuitlang.results.reader import read_split
 from circuitlang.results.rendering import due, missing_formats
 from circuitlang.results.result_store import ResultStore
 from circuitlang.results.split import SplitResult
-from circuitlang.results.visualised_channels import FEATURE
+from circuitlang.results.visualised_channels import NOTHING, VISUALISATIONS
 
 
-def stored(job: RequestedJob, store: ResultStore, channels: int = FEATURE) -> list[CircuitOutcome | SplitOutcome]:
+def stored(job: RequestedJob, store: ResultStore, channels: int = NOTHING) -> list[CircuitOutcome | SplitOutcome]:
     """Return the stored outcomes of a job if they are those that would be computed, else none.
 
     A split has outcomes if all of its circuits have. Circuits count if as many `channels` were visualised.
@@ -43,7 +43,7 @@ def usable(request: WorkRequest, job: RequestedJob, store: ResultStore) -> list[
     return [] if request.options.force else stored(job, store, request.visualises(job))
 
 
-def state_of(job: RequestedJob, store: ResultStore, formats: Collection[str], channels: int = FEATURE) -> State:
+def state_of(job: RequestedJob, store: ResultStore, formats: Collection[str], channels: int = NOTHING) -> State:
     """Compare what is stored of a job with what a run of these output formats would leave, with so many `channels`
     visualised."""
     name = job.plan.id
@@ -110,9 +110,13 @@ def lacking(outcomes: Sequence[CircuitOutcome | SplitOutcome]) -> list[Finding]:
 
 def _circuit(store: ResultStore, name: str, identity: str, channels: int) -> CircuitOutcome:
     """Return a stored circuit. Raises InputError if it is missing, damaged, or another one."""
-    if not is_stored(store, name, identity) or store.visualised(name) < channels:
+    if not is_stored(store, name, identity):
         raise InputError(Finding("E312", f"{store.folder / name} holds another circuit"))
-    return CircuitOutcome(store.result(name), store.folder / name, cached=True)
+    result = store.result(name)
+    # Images that could not be made are made as what the circuit lacks, without computing it again.
+    if store.visualised(name) < channels and VISUALISATIONS not in result.summary.missing:
+        raise InputError(Finding("E312", f"{store.folder / name} lacks feature visualisations"))
+    return CircuitOutcome(result, store.folder / name, cached=True)
 
 
 def is_stored(store: ResultStore, name: str, identity: str) -> bool:

@@ -11,7 +11,7 @@ from circuitlang.plan.model import Circuit, Origins, Plan
 from circuitlang.results.outputs import MODULE, NUMBERS, asked_formats
 from circuitlang.results.result_store import ResultStore, open_store
 from circuitlang.results.types import Part, Provenance
-from circuitlang.results.visualised_channels import FEATURE, channel_budget
+from circuitlang.results.visualised_channels import NOTHING, channel_budget
 
 
 class RequestedJob(Protocol):
@@ -48,5 +48,5 @@ class WorkRequest:
         return asked | {MODULE} if compared else asked
 
     def visualises(self, job: RequestedJob) -> int:
-        """Return the number of channels to visualise on the page of a circuit."""
-        return channel_budget(self.options.visualise) if "diagram_html" in self.formats(job) else FEATURE
+        """Return the number of channels to visualise on the page of a circuit, or the one that stands for a word."""
+        return channel_budget(self.options.visualise) if "diagram_html" in self.formats(job) else NOTHING

@@ -24,7 +24,7 @@ from circuitlang.results.reader import read_file
 
 _WORDS = {BOTH: "both", FIRST: "first", SECOND: "second"}
 _DATA = re.compile(r'<script type="application/json" id="data">([^<]*)</script>')
-_IMAGE = re.compile(r"data:image/(?:png|jpeg);base64,[A-Za-z0-9+/]+={0,2}")
+_IMAGE = re.compile(r"data:image/(?:png|jpeg|webp);base64,[A-Za-z0-9+/]+={0,2}")
 
 
 class _Face(msgspec.Struct, rename="camel"):

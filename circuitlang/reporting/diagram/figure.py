@@ -215,7 +215,8 @@ def _add_nodes(parent: Element, layout: Layout, result: Result, style: Style) ->
 
 
 def _add_thumbnail(parent: Element, channel: Channel, node: Node, result: Result, rim: tuple[str, float]) -> None:
-    """Add the filter of a channel that reads the image, else what was made to excite it, its exemplar, or a disc."""
+    """Add the filter of a channel that reads the image, else what was made to excite it if that was asked for, its
+    exemplar, or a disc."""
     if channel == IMAGE:
         _add_image_icon(parent, node.size)
         return
@@ -223,7 +224,7 @@ def _add_thumbnail(parent: Element, channel: Channel, node: Node, result: Result
     pixels = filter_image(result.circuit.kernels[layer], result.circuit.wires[layer], channel[1])
     if pixels is not None:
         source = embed(enlarge(pixels, size), 4 * size)
-    elif result.visualisations and channel in result.visualisations.channels:
+    elif result.visualisations and not result.visualisations.budget and channel in result.visualisations.channels:
         source = embed(result.visualisations.channels[channel][0], size)
     elif channel in result.exemplars:
         source = embed(result.exemplars[channel], size)

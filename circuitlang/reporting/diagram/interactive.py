@@ -50,6 +50,7 @@ def interactive(result: Result) -> str:
         else [],
         vision=visualisations is not None,
         visualised=visualised_word(result),
+        made=len(visualisations.channels) if visualisations else 0,
     )
 
 
@@ -65,6 +66,7 @@ def page(data: PageData, **values: object) -> str:
         "scenes": [],
         "vision": False,
         "visualised": "none",
+        "made": 0,
     }
     return _template().render(
         **{**defaults, **values},

@@ -19,7 +19,6 @@ from circuitlang.results.types import ActivationMaps, KeptKernels, Result
 
 # Weights of one edge that are shown; a linear layer may have thousands between two channels.
 _WEIGHTS = 576
-_THUMBNAIL = 64  # pixels; crops have no more
 _FILTER = 96  # pixels that a filter is enlarged to, so that its squares stay squares
 
 
@@ -34,8 +33,8 @@ class Layer(msgspec.Struct, frozen=True):
 class Node(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     """A channel, its texts, and its images as data URIs.
 
-    `alias` is its name by the layer's path, `peak` the value that full colour in its maps stands for. Of two circuits,
-    `owner` is the one that has it.
+    `alias` is its name by the layer's path, `peak` the value that full colour in its maps stands for. `vision` has so
+    many `versions`: of the network, and of the circuit. Of two circuits, `owner` is the one that has it.
     """
 
     name: str
@@ -51,6 +50,7 @@ class Node(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     scale: str = ""
     peak: float = 0.0
     vision: str = ""
+    versions: int = 2
     owner: str = ""
 
 
@@ -145,14 +145,15 @@ def _node(result: Result, channel: Channel, tooltips: dict[Channel, str], larges
     number, path = channel[1], layers[channel[0]].path
     pixels = filter_image(result.circuit.kernels[channel[0]], result.circuit.wires[channel[0]], number)
     thumb = vision = maps = scale = ""
+    versions = 2
     if pixels is not None:
         thumb = embed(enlarge(pixels, _FILTER), 4 * _FILTER)
     elif channel in result.exemplars:
-        thumb = embed(result.exemplars[channel], _THUMBNAIL)
+        thumb = photograph(result.exemplars[channel])
     aims = targets(result)
     # Nothing that is made says more of a filter than the filter.
     if visualisations and channel in visualisations.channels and pixels is None:
-        vision = photograph_sheet(visualisations.channels[channel])
+        vision, versions = photograph_sheet(visualisations.channels[channel]), len(visualisations.channels[channel])
     elif visualisations and aims == {channel}:
         vision = photograph_sheet(visualisations.target)
     if scenes and channel in scenes.maps:
@@ -171,6 +172,7 @@ def _node(result: Result, channel: Channel, tooltips: dict[Channel, str], larges
         scale=scale,
         peak=scenes.scales[channel] if scenes and channel in scenes.maps else 0.0,
         vision=vision,
+        versions=versions,
     )
 
 

@@ -56,7 +56,7 @@ def as_json(forecast: Forecast) -> str:
     """Return the forecast as JSON; operations are plain numbers, `total` is that of the circuits that are due."""
     whole = msgspec.to_builtins(forecast)
     for circuit in whole["circuits"]:
-        for word in ("scoring", "stages", "common", "forward"):
+        for word in ("scoring", "stages", "common", "forward", "image_work"):
             # Parts of the cost that `estimate` reckons with.
             del circuit[word]
     content = {
@@ -94,6 +94,9 @@ def _circuit(tree: Tree, circuit: CircuitForecast) -> None:
     branch.add(Text.assemble(_word("images"), *_image_counts(circuit)))
     if circuit.cost is not None:
         branch.add(Text.assemble(_word("cost"), *_cost(circuit)))
+    if circuit.visualising:
+        work = _operations(circuit.visualising)
+        branch.add(Text.assemble(_word("channels"), (f"images of some, at most {work}", "dim")))
     if defaults := [setting for setting in circuit.settings if setting.origin == "default"]:
         said = "  ".join(f"{default.word}={without_defaults(default.value)}" for default in defaults)
         branch.add(Text.assemble(_word("default"), (said, "dim")))

@@ -26,9 +26,10 @@ from circuitlang.engine.images.image_set import ImageSet, load
 from circuitlang.engine.models.input_channels import image_channels
 from circuitlang.engine.models.sandbox import private_copy
 from circuitlang.engine.runtime.model_loading import load_model
+from circuitlang.engine.visuals.excited_units import of_feature
 from circuitlang.engine.visuals.exemplars import collect
 from circuitlang.engine.visuals.feature_visualisation import SIZE as SHOWN
-from circuitlang.engine.visuals.feature_visualisation import ascend, of_feature, visualise
+from circuitlang.engine.visuals.feature_visualisation import ascend, visualise
 from circuitlang.plan.model import Model
 from circuitlang.plugins.preprocess import Preprocess
 from circuitlang.plugins.progress import no_progress
@@ -345,16 +346,17 @@ def test_crops_and_made_pictures_are_in_colour_for_a_person(inner: int) -> None:
     visions = visualise(subnetwork, thinned(subnetwork), strongest_channels(found, ()), preprocess, 0, no_progress)
     assert visions.target.shape == (2, SHOWN, SHOWN, 3)
     with subnetwork.edited(None):
-        before, after = (ascend(of_feature(subnetwork), preprocess, 1, 0, steps) for steps in (0, 30))
-        excited = [float(of_feature(subnetwork)((each - 0.5) / 0.25)) for each in (before, after)]
+        units = of_feature(subnetwork)
+        before, after = (ascend(units, preprocess, 0, steps) for steps in (0, 30))
+        excited = [float(units.responses((each - 0.5) / 0.25)) for each in (before, after)]
     assert excited[1] > excited[0]
-    assert after.shape == (1, inner, SIZE, SIZE)
+    assert after.shape == (1, inner, *units.size)
 
 
 def test_made_pictures_are_on_the_scale_of_the_data() -> None:
     module = deep(2, torch.float32)
     preprocess = Preprocess(SIZE, SIZE, (1000.0, -5.0), (250.0, 2.0))
-    (made,) = ascend(of_feature(part(module, 2)), preprocess, 1, 0, 3)
+    (made,) = ascend(of_feature(part(module, 2)), preprocess, 0, 3)
     assert 500 < float(made[0].min()) < float(made[0].max()) < 1500
     assert -9 < float(made[1].min()) < float(made[1].max()) < -1
 

@@ -10,8 +10,9 @@ from circuitlang.base.source import Source
 from circuitlang.engine.circuits.subnetwork import as_maps
 from circuitlang.engine.runtime.jobs import prepare
 from circuitlang.engine.runtime.options import Options
-from circuitlang.engine.visuals.amounts import LONGER, STEPS
-from circuitlang.engine.visuals.feature_visualisation import ascend, of_channels
+from circuitlang.engine.visuals.amounts import STEPS
+from circuitlang.engine.visuals.excited_units import of_channels
+from circuitlang.engine.visuals.feature_visualisation import ascend
 
 
 @pytest.mark.parametrize("layer", ["conv2", "conv3", "conv4"])
@@ -28,8 +29,7 @@ def test_a_made_image_excites_more_than_noise_and_the_best_crop(layer):
         best, channels = maps.amax((0, 2, 3)).topk(4)
         excited = of_channels(subnetwork, node, channels.tolist())
         noise, made = (
-            excited((ascend(excited, preprocess, len(channels), 0, steps) - mean) / std)
-            for steps in (0, LONGER * STEPS)
+            excited.responses((ascend(excited, preprocess, 0, steps) - mean) / std).diagonal() for steps in (0, STEPS)
         )
     assert (made > noise).all()
     assert (made > best).all(), (made, best)

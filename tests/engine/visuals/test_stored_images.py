@@ -37,9 +37,10 @@ def test_only_what_is_missing_is_made(tmp_path):
 def test_circuits_of_a_network_share_images(tmp_path, monkeypatch):
     counts, ascend = [], feature_visualisation.ascend
 
-    def counted(objective, preprocess, count, seed, steps):
-        counts.append(count)
-        return ascend(objective, preprocess, count, seed, 2)
+    def counted(units, preprocess, seed, steps):
+        images = ascend(units, preprocess, seed, 2)
+        counts.append(len(images))
+        return images
 
     monkeypatch.setattr(feature_visualisation, "ascend", counted)
     stored = StoredImages(ScoreCache(tmp_path, "network"))

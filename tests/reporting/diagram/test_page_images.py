@@ -65,7 +65,7 @@ def test_channels_that_are_not_visualised_keep_their_crops(show):
     some = replace(made.visualisations, channels={(1, 3): made.visualisations.channels[1, 3]})
     page = show(replace(made, visualisations=some))
     views = page.locator("#views")
-    expect(views).to_contain_text("feature visualisation (of 1)")
+    expect(views).to_contain_text("feature visualisation (1)")
     page.locator("input[name=view][value='vision']").check(force=True)
     covered = "g[visibility=visible] .overlay image"
     assert node(page, "conv2:3").locator(covered).count() == 1

@@ -31,11 +31,11 @@ function fill(one) {
   if (one.alias) card.append(make("p", one.alias));
   card.append(...one.text.map((line) => make("p", line)));
   const tiles = make("div", "", "tiles");
-  if (one.thumb) tiles.append(figure(one.isFilter ? "its filter" : "excites it most", putTile(tile(), single(one.thumb, !one.isFilter))));
+  if (one.thumb) tiles.append(figure(one.isFilter ? "its filter" : "excites it most", putTile(tile(), nodeThumb(one))));
   for (const inside of [0, 1]) {
     const where = inside ? "circuit" : "network";
     if (state.image >= 0 && one.maps) tiles.append(figure(`in ${where}`, putTile(tile(), nodeMap(one, inside))));
-    else if (one.vision) tiles.append(figure(`made: ${where}`, putTile(tile(), visionSheet(one.vision, inside))));
+    else if (one.vision && inside < one.versions) tiles.append(figure(`made: ${where}`, putTile(tile(), nodeVision(one, inside))));
   }
   if (tiles.children.length) card.append(tiles);
   if (state.image >= 0 && one.scale) card.append(make("p", one.scale));

@@ -22,7 +22,9 @@ const shortened = (name, letters) => (name.length <= letters ? name : `${name.sl
 
 function explain(node, paint) {
   const inputs = ranked(node.into).slice(0, SHOWN), outputs = ranked(node.out).slice(0, SHOWN), own = state.image >= 0 && node.maps;
-  const body = Math.max(inputs.length * ROW, 34 + MAIN + (own ? 62 : 16)), foot = body + (outputs.length ? 76 : 0);
+  // A channel has a face and, where it has been visualised, another.
+  const other = !node.members && otherSheet(node), below = MAIN + (own ? 98 : 44);
+  const body = Math.max(inputs.length * ROW, below - 10 + (other ? 56 : 0)), foot = body + (outputs.length ? 76 : 0);
   const tall = foot + 22, middle = 28 + MAIN / 2;
   // Few inputs are beside the middle of what reads them.
   const start = Math.max(2, middle - (inputs.length * ROW - ROW + THUMB) / 2);
@@ -57,6 +59,10 @@ function explain(node, paint) {
     svg.append(pictured([nodeMap(node, state.inside)], 40, AT + 44, MAIN + 44, paint));
     label("image", AT, MAIN + 92, 7, paint.faint);
     label(place(), AT + 44, MAIN + 92, 7, paint.faint);
+  }
+  if (other) {
+    svg.append(pictured([other], 40, AT, below, paint));
+    label(state.view === "vision" ? "excites it most" : "made to excite it", AT, below + 48, 7, paint.faint);
   }
   if (outputs.length) label(node.out.length > SHOWN ? `goes to ${count(node.out.length, "channel")}, most to` : "goes to", LEFT, body + 20, 7, paint.faint);
   outputs.forEach((edge, index) => {
@@ -126,11 +132,25 @@ for (const name of ["click", "keydown"]) {
 
 // --- files ---
 
+/** Turn images into a kind that all programs read. */
+async function portable(svg) {
+  for (const one of svg.querySelectorAll("image")) {
+    if (!one.getAttribute("href").startsWith("data:image/webp")) continue;
+    const image = new Image(), canvas = make("canvas");
+    image.src = one.getAttribute("href");
+    await image.decode();
+    [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+    canvas.getContext("2d").drawImage(image, 0, 0);
+    one.setAttribute("href", canvas.toDataURL("image/jpeg", 0.92));
+  }
+}
+
 /** The explained channel as an SVG file, sized in points. */
-function standalone() {
+async function standalone() {
   const svg = explain(state.chosen, PAPER), [, , width, height] = svg.getAttribute("viewBox").split(" ").map(Number);
   for (const [key, value] of Object.entries({ xmlns: SVG, width: `${width}pt`, height: `${height}pt`, role: "img" })) svg.setAttribute(key, value);
   for (const one of svg.querySelectorAll(".step")) for (const key of ["class", "role", "tabindex", "data-channel"]) one.removeAttribute(key);
+  await portable(svg);
   return { text: new XMLSerializer().serializeToString(svg), width, height };
 }
 
@@ -142,15 +162,19 @@ function offer(blob, name) {
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 }
 
-const fileName = (ending) => `${state.chosen.name.replace(/[^\w.-]+/g, "_")}.${ending}`;
-const saveSvg = () => offer(new Blob([standalone().text], { type: "image/svg+xml" }), fileName("svg"));
+const fileName = (node, ending) => `${node.name.replace(/[^\w.-]+/g, "_")}.${ending}`;
+async function saveSvg() {
+  const name = fileName(state.chosen, "svg");
+  offer(new Blob([(await standalone()).text], { type: "image/svg+xml" }), name);
+}
 
-function savePng() {
-  const { text, width, height } = standalone(), canvas = make("canvas"), image = new Image(), scale = 600 / 72;
+async function savePng() {
+  const name = fileName(state.chosen, "png"), { text, width, height } = await standalone();
+  const canvas = make("canvas"), image = new Image(), scale = 600 / 72;
   image.onload = () => {
     [canvas.width, canvas.height] = [Math.round(width * scale), Math.round(height * scale)];
     canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
-    canvas.toBlob((blob) => offer(blob, fileName("png")));
+    canvas.toBlob((blob) => offer(blob, name));
   };
   image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(text)}`;
 }

@@ -35,19 +35,29 @@ for (const node of base.nodes) peaks.set(node.layer, Math.max(peaks.get(node.lay
 const nodeMap = (node, inside) => node.maps && {
   ...mapSheet(node.maps, inside), strength: state.common && node.peak ? Math.sqrt(node.peak / peaks.get(node.layer)) : 1,
 };
-const visionSheet = (source, inside) => ({ source, columns: 2, rows: 1, column: inside, row: 0, smooth: true });
+const visionSheet = (source, inside, versions = 2) => (
+  { source, columns: versions, rows: 1, column: Math.min(inside, versions - 1), row: 0, smooth: true }
+);
+const nodeVision = (node, inside) => node.vision && visionSheet(node.vision, inside, node.versions);
+const nodeThumb = (node) => node.thumb && single(node.thumb, !node.isFilter);
+
+/** Whether what is made is made in the circuit, too, for other channels than the target. */
+const inBoth = base.nodes.some((node) => node.vision && node.versions > 1 && !node.isTarget);
 
 /** What a channel looks like: its feature visualisation where these are shown, else its filter or crop. */
 function faceSheet(node) {
   if (node.isImage) return state.image >= 0 ? single(data.scenes.sources[state.image], true) : null;
-  if (node.vision && (state.view === "vision" || !node.thumb)) return visionSheet(node.vision, state.inside);
-  return node.thumb ? single(node.thumb, !node.isFilter) : null;
+  if (node.vision && (state.view === "vision" || !node.thumb)) return nodeVision(node, state.inside);
+  return nodeThumb(node) || null;
 }
+
+/** The other of the two that show what excites a channel, if there are two. */
+const otherSheet = (node) => node.vision && node.thumb && !node.isFilter && (state.view === "vision" ? nodeThumb(node) : nodeVision(node, state.inside));
 
 /** What is shown in a node instead of its filter or crop, if anything is. */
 function sheetOf(node) {
   if (state.image >= 0) return node.isImage ? faceSheet(node) : nodeMap(node, state.inside);
-  return state.view === "vision" && node.vision && visionSheet(node.vision, state.inside);
+  return state.view === "vision" && nodeVision(node, state.inside);
 }
 
 /** A sheet of a channel, or those of some channels of a group. */
@@ -73,7 +83,7 @@ function showImages() {
     if (node.overlays) node.overlays[0].parentNode.setAttribute("visibility", any ? "visible" : "hidden");
   }
   const inside = byId("inside");
-  if (inside) inside.disabled = state.image < 0 && state.view === "crop";
+  if (inside) inside.disabled = state.image < 0 && (state.view === "crop" || !inBoth);
   showFeature();
   explainChosen();
 }

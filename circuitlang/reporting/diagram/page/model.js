@@ -7,7 +7,7 @@ const drawing = byId("drawing"), stage = byId("stage"), card = byId("card"), sta
 
 // Channels are in the order of columns and from the top, edges in that in which the slider brings them in. `base` has
 // those of the circuit, `nodes` and `edges` those of the drawing, where a closed group is one node.
-const base = { nodes: data.nodes.map((node, index) => ({ ...node, index, called: node.name, into: [], out: [], drawn: false })) };
+const base = { nodes: data.nodes.map((node, index) => ({ versions: 2, ...node, index, called: node.name, into: [], out: [], drawn: false })) };
 base.edges = data.edges.map((edge) => ({ ...edge, from: base.nodes[edge.from], to: base.nodes[edge.to], drawn: false }));
 base.nodes.forEach((node, index) => {
   node.place = index;
