@@ -13,7 +13,9 @@ from circuitlang.base.source import resolved
 from circuitlang.reporting.html.runs_index import MARK, ListedRun, runs_index
 from circuitlang.reporting.thumbnail import stored_thumbnail
 from circuitlang.results.comparison_folders import comparisons
-from circuitlang.results.reader import circuits, plan_of, read_split, read_summary, splits
+from circuitlang.results.packed.circuits import PackedCircuits, is_packed_run
+from circuitlang.results.reader import circuits, plan_of, read_split, splits
+from circuitlang.results.result_store import FolderStore, PackedStore, ResultStore
 from circuitlang.results.run_folders import run_folders
 from circuitlang.results.split import Split
 from circuitlang.results.types import Summary
@@ -52,10 +54,13 @@ def _listed(folder: Path, out: Path) -> ListedRun:
     place = os.path.relpath(resolved(folder), resolved(out)).replace(os.sep, "/")
     finished: dict[str, Summary] = {}
     split: dict[str, Split] = {}
-    for path in circuits(folder):
+    store: ResultStore = FolderStore(folder)
+    names = [path.name for path in circuits(folder)]
+    if is_packed_run(folder):
+        store, names = PackedStore(folder), list(PackedCircuits.read(folder).places)
+    for name in names:
         with suppress(InputError):
-            summary = read_summary(path)
-            finished[summary.plan.id] = summary
+            finished[name] = store.summary(name)
     for path in splits(folder):
         with suppress(InputError):
             split[path.name] = read_split(path)
