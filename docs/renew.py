@@ -11,7 +11,8 @@ A page's commands run one after the other in a copy of the project's examples an
 top, those of `specs/` there, those of `docs/start/` in an empty folder, all others in `examples/`. A block with a
 `title="NAME"` is a file, which is there for the commands below it. The `python` blocks of a page are one program, which
 runs after the commands above it. Commands of a `console` block with a title run where the network and the photographs
-of `../shared/real` are, and not in tests. A page's images `images/gallery/RUN.CIRCUIT.svg` are diagrams of its runs.
+of `../shared/real` are, and not in tests. A page's images `images/gallery/RUN.CIRCUIT.svg` are diagrams of its runs,
+others in that folder images of their pages; see `page_images.py`.
 `python docs/renew.py PAGE` renews single pages.
 """
 
@@ -185,6 +186,11 @@ def renewed(page: Path) -> str:
         found = [block for block in blocks(text) if page.name != "CONTRIBUTING.md" or block.language != "python"]
         changes = list(_changes(found, folder))
         copy_diagrams(text, folder)
+        if "images/gallery" in text:
+            # Only now, as other pages need no browser.
+            from page_images import take
+
+            take(text, folder, ROOT / "docs")
     for block, new in reversed(changes):
         text = text[: block.start] + new + text[block.end :]
     return text

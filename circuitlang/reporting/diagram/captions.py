@@ -31,7 +31,8 @@ def headline(metrics: Mapping[str, float]) -> str:
     if not finite:
         return ""
     name = "pearson" if "pearson" in finite else min(finite)
-    return f"{name} {finite[name]:.2f}"
+    # Without the sign of a zero.
+    return f"{name} {round(finite[name], 2) + 0.0:.2f}"
 
 
 def subtitle(result: Result, connections: Connections, columns: Collection[int]) -> list[str]:

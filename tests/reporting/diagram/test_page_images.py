@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
+import numpy as np
 from playwright.sync_api import expect
 
 from tests.helpers.diagram_page import node, seen, strands, wait
@@ -72,6 +74,26 @@ def test_channels_that_are_not_visualised_keep_their_crops(show):
     assert node(page, "conv2:2").locator(covered).count() == 0
     page = show(replace(made, visualisations=replace(some, channels={})))
     assert page.locator("#views").count() == 0
+
+
+def test_affordable_pictures_are_of_the_network_alone(show):
+    made = seen(strands())
+    assert made.visualisations is not None
+    channels = {one: pictures[:1] for one, pictures in made.visualisations.channels.items()}
+    made = replace(made, exemplars={(1, 3): np.zeros((64, 64, 3), np.uint8)})
+    page = show(replace(made, visualisations=replace(made.visualisations, channels=channels, budget=True)))
+    expect(page.locator("#views label").last.locator("span")).to_have_attribute("title", re.compile("a budget of some"))
+    node(page, "conv2:3").press("Enter")
+    # Beside what excites a channel in images, what was made to; the target is as in the network, too.
+    expect(page.locator("#channel-figure")).to_contain_text("made to excite it")
+    page.locator("input[name=view][value='vision']").check(force=True)
+    expect(page.locator("#inside input").first).to_be_disabled()
+    for name in ("conv2:3", "conv3:6"):
+        expect(node(page, name).locator(".overlay")).to_have_attribute("viewBox", "0 0 1 1")
+    assert node(page, "conv2:3").locator(".overlay image").get_attribute("width") == "1"
+    node(page, "conv2:3").locator(".circuit-rim").hover()
+    expect(page.locator("#card")).to_contain_text("made: network")
+    assert "made: circuit" not in page.locator("#card").inner_text()
 
 
 def test_without_pictures_nothing_speaks_of_them(show):

@@ -35,7 +35,7 @@ function fill(one) {
   for (const inside of [0, 1]) {
     const where = inside ? "circuit" : "network";
     if (state.image >= 0 && one.maps) tiles.append(figure(`in ${where}`, putTile(tile(), nodeMap(one, inside))));
-    else if (one.vision && inside < one.versions) tiles.append(figure(`made: ${where}`, putTile(tile(), nodeVision(one, inside))));
+    else if (one.vision && inside < one.versions) tiles.append(figure(`made: ${where}`, putTile(tile(), visionSheet(one.vision, inside, one.versions))));
   }
   if (tiles.children.length) card.append(tiles);
   if (state.image >= 0 && one.scale) card.append(make("p", one.scale));

@@ -40,7 +40,7 @@ function explain(node, paint) {
   };
   label(shortened(node.called, 18), AT, 10, 9, paint.ink, true);
   const under = node.members ? `${node.members.length} channels of ${node.members[0].at.layer}` : node.called !== node.name ? node.name : node.alias;
-  if (under) label(shortened(under, 23), AT, 20, 7, paint.faint);
+  if (under) label(shortened(under, 21), AT, 20, 7, paint.faint);
   inputs.forEach((edge, index) => {
     const y = start + index * ROW, text = own ? 2 * THUMB + 8 : THUMB + 6;
     thread(svg, paint, edge, [156, y + THUMB / 2], [AT, middle]);

@@ -38,11 +38,12 @@ const nodeMap = (node, inside) => node.maps && {
 const visionSheet = (source, inside, versions = 2) => (
   { source, columns: versions, rows: 1, column: Math.min(inside, versions - 1), row: 0, smooth: true }
 );
-const nodeVision = (node, inside) => node.vision && visionSheet(node.vision, inside, node.versions);
-const nodeThumb = (node) => node.thumb && single(node.thumb, !node.isFilter);
+/** Whether what is made is made in the circuit, too, for all channels that have it. */
+const inBoth = base.nodes.every((node) => !node.vision || node.versions > 1);
 
-/** Whether what is made is made in the circuit, too, for other channels than the target. */
-const inBoth = base.nodes.some((node) => node.vision && node.versions > 1 && !node.isTarget);
+/** An image that was made to excite a channel, in the network where channels have no other. */
+const nodeVision = (node, inside) => node.vision && visionSheet(node.vision, inBoth ? inside : 0, node.versions);
+const nodeThumb = (node) => node.thumb && single(node.thumb, !node.isFilter);
 
 /** What a channel looks like: its feature visualisation where these are shown, else its filter or crop. */
 function faceSheet(node) {
