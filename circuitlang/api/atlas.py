@@ -69,27 +69,29 @@ def write_atlas(run: Path, out: Path | None = None, allow_code: bool = False) ->
 def _packed(run: Path, compiled: CompiledPlan, findings: list[Finding], allow_code: bool) -> Iterator[AtlasEntry]:
     """Yield the circuits of a packed run."""
     from circuitlang.engine.runtime.network_wiring import network_wiring
-    from circuitlang.reporting.atlas.entries import entry
+    from circuitlang.reporting.atlas.entries import entry, writes_paths
     from circuitlang.results.packed.circuits import PackedCircuits
     from circuitlang.results.packed.wiring import wired
 
     network = network_wiring(compiled.plan, compiled.folder, allow_code)
     there = PackedCircuits.read(run)
     findings += [Finding("E312", f"{run} is damaged", None, problem, "run its spec again") for problem in there.damaged]
-    planned = {circuit.id for circuit in compiled.plan.circuits}
+    planned, paths = {circuit.id for circuit in compiled.plan.circuits}, None
     for packed in there.circuits(planned & there.places.keys()):
         summary = msgspec.structs.replace(packed.summary, labels=compiled.plan.labels)
         folder = run / summary.plan.id
         page = next((name for name in ("report.html", "diagram.html") if (folder / name).is_file()), "")
-        yield entry(summary, wired(packed, network), packed.crops, f"{folder.name}/{page}" if page else "")
+        paths = writes_paths(summary) if paths is None else paths
+        yield entry(summary, wired(packed, network), packed.crops, f"{folder.name}/{page}" if page else "", paths)
 
 
 def _in_folders(run: Path, findings: list[Finding]) -> Iterator[AtlasEntry]:
     """Yield the circuits that a run has in folders; of a damaged one there is a finding."""
-    from circuitlang.reporting.atlas.entries import entry
+    from circuitlang.reporting.atlas.entries import entry, writes_paths
     from circuitlang.reporting.thumbnail import stored_thumbnail
     from circuitlang.results.reader import circuits, read
 
+    paths = None
     for folder in circuits(run):
         try:
             result = read(folder)
@@ -97,4 +99,6 @@ def _in_folders(run: Path, findings: list[Finding]) -> Iterator[AtlasEntry]:
             findings += error.findings
             continue
         page = next((name for name in ("report.html", "diagram.html") if (folder / name).is_file()), "")
-        yield entry(result.summary, result.circuit, stored_thumbnail(folder), f"{folder.name}/{page}" if page else "")
+        paths = writes_paths(result.summary) if paths is None else paths
+        place = f"{folder.name}/{page}" if page else ""
+        yield entry(result.summary, result.circuit, stored_thumbnail(folder), place, paths)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @click.option("--schema", "style", flag_value="schema", help="Print the JSON Schema of the YAML; no SPEC is needed.")
 @click.option("-o", "output", type=PATH, help="Write the plan's YAML to this file.")
 @click.option("--fast", is_flag=True, help="Forecast `run --fast`.")
+@click.option("--packed", is_flag=True, help="Forecast `run --packed`.")
 @visualise
 @allow_code
 def plan(
@@ -35,6 +36,7 @@ def plan(
     style: str | None,
     output: Path | None,
     fast: bool,
+    packed: bool,
     visualise: str | None,
     allow_code: bool,
 ) -> None:
@@ -58,7 +60,9 @@ def plan(
         from circuitlang.engine.runtime.options import Options
 
         with display() as shown:
-            options = Options(allow_code=allow_code, visualise=visualise, fast=fast, listener=shown.listener)
+            options = Options(
+                allow_code=allow_code, visualise=visualise, fast=fast, listener=shown.listener, packed=packed
+            )
             forecast = pipeline.forecast(compiled, out / pipeline.run_name(source), options)
         _print_forecast(forecast, as_json=style == "json")
 

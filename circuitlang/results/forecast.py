@@ -160,6 +160,8 @@ class Forecast:
     expectations: tuple[str, ...]
     # The place of the weights in their file, if it is not a plain state dict.
     weights_notes: tuple[str, ...] = ()
+    # True if circuits are kept as rows of one file.
+    packed: bool = False
 
     @property
     def due(self) -> tuple[CircuitForecast, ...]:

@@ -65,7 +65,7 @@ def forecast_run(compiled: CompiledPlan, folder: Path, options: Options) -> Fore
     existing = _existing(compiled, folder, possible, options)
     circuits = (replace(forecast, state=existing.states.get(forecast.id, "new")) for forecast in estimated.circuits)
     remaining = scored_before(circuits, plan, existing.scored, existing.responses, existing.stages)
-    return replace(estimated, circuits=tuple(remaining))
+    return replace(estimated, circuits=tuple(remaining), packed=options.packed)
 
 
 def _estimated(compiled: CompiledPlan, options: Options) -> Forecast:
@@ -117,7 +117,7 @@ def _visualised(circuits: Iterable[CircuitForecast], plan: Plan, options: Option
     There are at most as many channels as kernels. The images that are made in the network are stored, and not counted,
     and neither are those that all of a layer begin with.
     """
-    count = channel_budget(options.visualise)
+    count = NOTHING if options.packed else channel_budget(options.visualise)
     for circuit, asked in zip(circuits, plan.circuits, strict=True):
         if circuit.cost is None:
             yield circuit

@@ -83,18 +83,20 @@ class AtlasEntry:
     folder: str = ""
 
 
-def entry(summary: Summary, circuit: Circuit, crops: bytes | str = b"", folder: str = "") -> AtlasEntry:
-    """Return the entry of a circuit."""
+def entry(
+    summary: Summary, circuit: Circuit, crops: bytes | str = b"", folder: str = "", paths: bool = False
+) -> AtlasEntry:
+    """Return the entry of a circuit; `paths` calls layers by the paths of modules instead of their names."""
     plan, target = summary.plan, summary.plan.target
     metric = decisive(summary)
     metric = metric if metric in summary.judged.metrics else min(summary.judged.metrics)
     shown = connections(circuit, _FOLLOWED)
-    names = [layer.name for layer in summary.layers]
+    names = [layer.path if paths else layer.name for layer in summary.layers]
     ends = {(int(layer), int(unit)) for layer, unit in zip(circuit.target.origin, circuit.target.channel, strict=True)}
     return AtlasEntry(
         id=plan.id,
         target=str(target),
-        layer=OUTPUT if isinstance(target, ClassOutput) else _name(summary.layers, target.layer),
+        layer=OUTPUT if isinstance(target, ClassOutput) else _name(summary.layers, names, target.layer),
         unit=target.unit if isinstance(target, ChannelTarget) else None,
         label=target_label(summary, summary.labels.texts()) if summary.labels else "",
         verdict=verdict(summary),
@@ -113,7 +115,7 @@ def entry(summary: Summary, circuit: Circuit, crops: bytes | str = b"", folder: 
         images=circuit_sentences.images(summary),
         criterion=str(plan.criterion),
         size=str(plan.size) if plan.size is not None else "the smallest that meets its bounds",
-        layers={layer.name: layer.out_channels for layer in summary.layers},
+        layers={name: layer.out_channels for name, layer in zip(names, summary.layers, strict=True)},
         drawing=_drawing(shown.strongest[:_DRAWN], names, ends),
         flows=_flows(shown.strongest, names, ends),
         inputs=_inputs(shown.strongest, names, ends),
@@ -127,9 +129,17 @@ def entry(summary: Summary, circuit: Circuit, crops: bytes | str = b"", folder: 
     )
 
 
-def _name(layers: list[LayerSummary], written: str) -> str:
-    """Return the name of a layer that may be written as a path."""
-    return next((layer.name for layer in layers if written in (layer.name, layer.path)), written)
+def writes_paths(summary: Summary) -> bool:
+    """Return whether a spec calls the layer of a target by the path of its module."""
+    target = summary.plan.target
+    names = {layer.name for layer in summary.layers}
+    return not isinstance(target, ClassOutput) and "." in target.layer and target.layer not in names
+
+
+def _name(layers: list[LayerSummary], names: list[str], written: str) -> str:
+    """Return what the atlas calls a layer."""
+    known = zip(layers, names, strict=True)
+    return next((name for layer, name in known if written in (layer.name, layer.path)), written)
 
 
 def _drawing(strongest: list[Connection], names: list[str], ends: set[tuple[int, int]]) -> dict[str, object]:

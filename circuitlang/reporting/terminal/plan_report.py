@@ -48,6 +48,8 @@ def draw(forecast: Forecast) -> Tree:
         tree.add(Text.assemble(_word("compare"), listing(names)))
     for expectation in forecast.expectations:
         tree.add(Text.assemble(_word("expect"), expectation))
+    if forecast.packed:
+        tree.add(Text.assemble(_word("packed"), "a row of circuits.parquet for each circuit, without module and pages"))
     tree.add(_total(forecast))
     return tree
 

@@ -66,6 +66,15 @@ def test_a_packed_run_leaves_one_file_and_is_not_computed_again(folder: Path, mo
     assert {circuit.state for circuit in pipeline.forecast(compiled(SPEC), folder).circuits} == {"finished"}
 
 
+def test_a_plan_says_that_a_run_is_packed_and_counts_no_pages(folder: Path) -> None:
+    packed, usual = (pipeline.forecast(compiled(SPEC), folder, Options(packed=choice)) for choice in (True, False))
+    assert packed.packed
+    assert not usual.packed
+    assert packed.total.forwarded < usual.total.forwarded
+    shown = CliRunner().invoke(main, ["plan", "--packed", "-e", SPEC], catch_exceptions=False).output
+    assert "a row of circuits.parquet for each circuit" in shown
+
+
 def compiled(text: str) -> Any:
     return pipeline.compile_source(Source("<-e>", text))
 

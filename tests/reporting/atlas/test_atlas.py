@@ -277,3 +277,29 @@ def test_the_command_says_where_the_site_is(run: Path, tmp_path: Path) -> None:
     assert done.output.startswith(f"{tmp_path / 'site' / 'index.html'}: 7 circuits, ")
     with pytest.raises(InputError, match="holds no run"):
         write_atlas(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_thousand_circuits_make_a_site_of_a_few_megabytes(tmp_path: Path, visit: Visit) -> None:
+    draw_pictures(tmp_path, "dogs", 4)
+    sizes = "keep<=each(5%, 10%, 20%, 40%) criterion=gn holdout=0"
+    spec = "".join(f"preserve conv{layer}:* on images/dogs/* {sizes}\n" for layer in range(1, 6))
+    pipeline.run(Source("<-e>", spec, tmp_path), tmp_path / "runs", Options(packed=True))
+    folder = tmp_path / "runs" / "inline"
+    frame = circuitlang.load(folder).to_frame()
+    assert len(frame) == 4 * 240
+    written = write_atlas(folder)
+    # Ten thousand would be under 2 GB, and what the first page loads is small.
+    assert written.size / written.circuits < 200_000
+    first = ("index.html", "atlas.css", "atlas.js", "data/network.js")
+    assert sum((written.folder / name).stat().st_size for name in first) < 300_000
+    page = visit(written.page)
+    page.locator("#network .cells a").first.wait_for()
+    assert page.locator("#network .cells a").count() == len(frame.target.unique()) == 240
+    page.locator("#search").fill("conv5:34")
+    page.locator("#found a").first.wait_for()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/channels/conv5/34.html")
+    assert page.locator("h2", has_text="reserved").count() >= 1
+    page.locator(".paths svg").first.wait_for()
+    assert page.locator(".paths svg").count() == 4

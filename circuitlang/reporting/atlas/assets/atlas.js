@@ -43,11 +43,11 @@ function cell(data, layer, [unit, quality, verdict, label, count]) {
 function drawMap(data, into) {
   for (const layer of data.layers) {
     const [name, , width, channels] = layer;
-    const cells = made("div", { class: `cells${channels.length > 128 ? " many" : ""}`, role: "group", "aria-label": `Channels of ${name}` });
+    const own = channels.filter((channel) => channel[1] !== null).length;
+    const cells = made("div", { class: `cells${channels.length > 128 || !own ? " many" : ""}`, role: "group", "aria-label": `Channels of ${name}` });
     cells.append(...channels.map((channel) => cell(data, layer, channel)));
     if (cells.firstChild) cells.firstChild.tabIndex = 0;
     cells.addEventListener("keydown", (event) => move(event, cells));
-    const own = channels.filter((channel) => channel[1] !== null).length;
     const about = made("p", {}, own ? `${own.toLocaleString("en")} of ${width.toLocaleString("en")} channels have circuits` : `${channels.length.toLocaleString("en")} of ${width.toLocaleString("en")} channels are passed through`);
     into.append(made("div", { class: "layer" }, made("div", {}, made("h3", {}, name), about), cells));
   }
@@ -104,7 +104,7 @@ document.addEventListener("keydown", (event) => {
 document.addEventListener("click", (event) => { if (!event.target.closest(".find")) found.hidden = true; });
 
 // --- the drawing of a circuit
-const STEP = 22, TOP = 34, EDGE = 26;
+const STEP = 22, TOP = 46, EDGE = 26, READABLE = 0.85;
 
 /** Orders the channels of each column by the mean place of those that they are joined with. */
 function arranged(data) {
@@ -157,8 +157,15 @@ function drawCircuit(data, slugs, called) {
     for (const event of ["pointerleave", "blur"]) mark.addEventListener(event, () => lit(null));
     marks.append(mark);
   }
-  columns.forEach((column, number) => { if (column.length) svg.append(shape("text", { class: "column", x: at.get(column[0])[0], y: 14, "text-anchor": number ? number === columns.length - 1 ? "end" : "middle" : "start", ...(number === columns.length - 1 ? { x: at.get(column[0])[0] + 16 } : number ? {} : { x: at.get(column[0])[0] - 12 }) }, data.layers[number])); });
+  columns.forEach((column, number) => {
+    const last = number === columns.length - 1, x = at.get(column[0])[0] + (last ? 20 : number ? 0 : -12), parts = data.layers[number].split(".");
+    // Paths of modules are long; their first two parts, mostly a block, stand above the others.
+    const rows = parts.length > 2 ? [parts.slice(0, 2).join("."), parts.slice(2).join(".")] : [data.layers[number]];
+    svg.append(...rows.map((words, row) => shape("text", { class: "column", x, y: 10 + 14 * (row + 2 - rows.length), "text-anchor": last ? "end" : number ? "middle" : "start" }, words)));
+  });
   svg.append(lines, marks);
+  // A network of many layers scrolls, rather than being too small to read.
+  svg.style.minWidth = `${Math.round(READABLE * width)}px`;
   return svg;
 }
 
@@ -169,6 +176,9 @@ const drawings = document.querySelectorAll(".paths");
 if (drawings.length) addEventListener("DOMContentLoaded", () => {
   for (const drawing of drawings) {
     const data = window.CIRCUITS?.drawings[drawing.dataset.circuit];
-    if (data) drawing.append(drawCircuit(data, window.CIRCUITS.slugs, drawing.getAttribute("aria-label").replace("Strongest paths of ", "")));
+    if (!data) continue;
+    drawing.append(drawCircuit(data, window.CIRCUITS.slugs, drawing.getAttribute("aria-label").replace("Strongest paths of ", "")));
+    // The channel itself is at the end.
+    drawing.scrollLeft = drawing.scrollWidth;
   }
 });
