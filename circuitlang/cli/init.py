@@ -17,9 +17,9 @@ _CONTENT = {
 images dogs = images/dogs/*
 images cats = images/cats/*
 
-# A tenth of the kernels, which compute it on dogs, and those that distinguish dogs from cats.
+# A tenth of the kernels, which compute it on dogs, and those that distinguish dogs from cats, refitted to its scale.
 circuit dog = preserve conv5:34 on dogs keep<=10%
-circuit snout = preserve conv5:34 on dogs contrast=cats keep<=5% criterion=taylor
+circuit snout = preserve conv5:34 on dogs contrast=cats keep<=5% calibrate=kernels
 
 compare dog, snout
 """,
