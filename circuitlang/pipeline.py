@@ -87,6 +87,7 @@ def run_compiled(
             about those that failed and about missing files.
     """
     _require_circuits(compiled.plan)
+    from circuitlang.engine.runtime.known_inputs import KnownInputs
     from circuitlang.engine.runtime.options import Options
     from circuitlang.engine.runtime.runner import run_jobs
     from circuitlang.engine.runtime.start import start_run
@@ -106,13 +107,14 @@ def run_compiled(
             failures = run_jobs(prepared, ids, folder, work.jobs, Listeners(writer, listener))
         _end(failures, listener)
         return
-    overview = RunOverview(prepared.plan, identities, folder)
+    overview = RunOverview(prepared.plan, identities, folder, isinstance(prepared, KnownInputs))
     listener.begun(begin)
     try:
         failures = run_jobs(prepared, ids, folder, work.jobs, Listeners(overview, listener))
     finally:
         overview.renew()
     failures += _compare(prepared, folder, overview, listener)
+    overview.complete()
     failures += overview.note_expectations()
     failures += overview.failures
     _end(failures, listener)

@@ -7,7 +7,8 @@ named groups of both.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import NamedTuple
 
 from circuitlang.plan.clauses import IMAGES, PRESERVE
@@ -188,7 +189,6 @@ _CURES = (
     _Cure(r"\s", rf"--?(?P<clause>[a-z]\w*)[\s=]+{_VALUE}", _named_clause),
     _Cure(r"\s", rf"[(\[]\s*\w+\s*{_RELATION}", "clauses stand without brackets, or in braces: {{ keep<=10% }}"),
 )  # fmt: skip
-_COMPILED = tuple((re.compile(f"(?:{before})$"), re.compile(rest), text) for before, rest, text in _CURES)
 
 # Words that begin a statement elsewhere, and the cure.
 _STATEMENTS = {
@@ -210,6 +210,12 @@ _CURES_OF_STATEMENTS = (
     (r"(?P<name>\w+)\s*=\s*(?P<path>[^\s]*[/*][^\s]*)", "write images {name} = {path}"),
     (r"//|/\*|--|%|'", "a comment begins with #"),
 )
+
+
+@cache
+def _compiled() -> Sequence[tuple[re.Pattern[str], re.Pattern[str], str | Callable[[Mapping[str, str]], str]]]:
+    """Return the cures with their patterns compiled, which takes longer than reading a spec without mistakes."""
+    return tuple((re.compile(f"(?:{before})$"), re.compile(rest), text) for before, rest, text in _CURES)
 
 
 def statement_cure(word: str, text: str) -> str:
@@ -241,7 +247,7 @@ def _cure(text: str, start: int, at: int, stop: int) -> tuple[str, int, int]:
     """Return the help line, and the ends of the part of the statement that it takes up."""
     origin = max(start, at - _REACH)
     before, rest = text[origin:at], text[at : min(stop, at + _REACH)]
-    for pattern, following, cure in _COMPILED:
+    for pattern, following, cure in _compiled():
         if (first := pattern.search(before)) and (second := following.match(rest)):
             groups = first.groupdict() | second.groupdict()
             beginning = min((origin + first.start(name) for name in first.groupdict()), default=at)

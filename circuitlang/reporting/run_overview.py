@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
+import msgspec
+
 from circuitlang.base.diagnostics import CircuitError, Finding, reason
+from circuitlang.base.plain_files import read_plain
 from circuitlang.base.source import resolved
-from circuitlang.plan.model import Plan
-from circuitlang.reporting.ci.sweep_json import sweep_data
-from circuitlang.reporting.comparison_links import link_comparisons
+from circuitlang.base.versions import version
+from circuitlang.plan.model import Plan, digest
 from circuitlang.reporting.failed_expectations import note_failed
-from circuitlang.reporting.html.run_index import index
-from circuitlang.reporting.thumbnail import stored_thumbnail
 from circuitlang.results.comparison import Comparison
 from circuitlang.results.finished_run import FinishedRun, read_finished
 from circuitlang.results.outcomes import CircuitOutcome, SplitOutcome
@@ -31,15 +32,18 @@ class RunOverview(RunListener):
     """Overview files of a run, written at its start, while it lasts and at its end.
 
     `failures` says why one of the files could not be made when they were last written; the circuits don't depend on
-    them. `identities` are those of the plan's circuits, by id.
+    them. `identities` are those of the plan's circuits, by id. Of a run that is `finished` already nothing is written
+    before its end, and nothing at all if the files say the same.
     """
 
-    def __init__(self, plan: Plan, identities: Mapping[str, str], folder: Path) -> None:
+    def __init__(self, plan: Plan, identities: Mapping[str, str], folder: Path, finished: bool = False) -> None:
         self._plan, self._identities, self._folder = plan, identities, folder
         self.failures: list[CircuitError] = []
         self._outdated = False
-        self._written, self._duration = 0.0, 0.0
-        self.write()
+        self._written, self._duration = time.monotonic(), 0.0
+        self._is_written = False
+        if not finished:
+            self.write()
 
     def results(self) -> FinishedRun:
         """Return the results of the run that are in its folder."""
@@ -56,34 +60,67 @@ class RunOverview(RunListener):
         if self._outdated:
             self.write()
 
+    def complete(self) -> None:
+        """Write the files if this run has not written them."""
+        if not self._is_written:
+            self.write()
+
     def write(self, comparisons: Mapping[str, Comparison] | None = None) -> None:
-        """Write the files, with the comparisons by the names of their folders."""
+        """Write the files, with the comparisons by the names of their folders, unless they are there."""
         begin = time.monotonic()
         # Read under the lock, so that a run beside this one can't be overwritten with older content.
         with run_files(self._folder) as files:
-            self.failures = [*_write(files, self._makers(comparisons or {}))]
-        self._outdated, self._written = False, time.monotonic()
+            finished = self.results()
+            mark = self._mark(finished, comparisons or {})
+            if not self._is_there(mark, finished):
+                self.failures = [*_write(files, self._makers(finished, comparisons or {}, mark))]
+        self._outdated, self._is_written, self._written = False, True, time.monotonic()
         self._duration = self._written - begin
 
     def note_expectations(self) -> list[CircuitError]:
         """Put failed expectations, and links to comparisons, onto the pages of circuits. Returns the errors about pages
         that can't be written."""
+        from circuitlang.reporting.comparison_links import link_comparisons
+
         finished = self.results().circuits
         failed = note_failed(self._plan, finished, self._folder)
         return failed + link_comparisons(self._plan, finished, self._folder)
 
-    def _makers(self, comparisons: Mapping[str, Comparison]) -> dict[str, Callable[[], bytes | None]]:
+    def _mark(self, finished: FinishedRun, comparisons: Mapping[str, Comparison]) -> bytes:
+        """Return the last line of the page, by which it is known again: a hash of all that it is made of."""
+        # The page is the same wherever its plan is run.
+        plan = msgspec.structs.replace(self._plan, base="")
+        made_of = plan, self._identities, finished.circuits, finished.splits, comparisons
+        content = msgspec.json.encode((resolved(self._folder).name, version("circuitlang"), made_of))
+        return f"<!-- {digest(content)} -->\n".encode()
+
+    def _is_there(self, mark: bytes, finished: FinishedRun) -> bool:
+        """Return whether both files are there, and the page has this mark."""
+        with suppress(Exception):  # as of a page, whatever goes wrong is said when it is made
+            page = read_plain(self._folder / "index.html")
+            swept = bool(sweeps(self._plan.circuits, finished.circuits))
+            return page.endswith(mark) and swept == (self._folder / "sweep.json").is_file()
+        return False
+
+    def _makers(
+        self, finished: FinishedRun, comparisons: Mapping[str, Comparison], mark: bytes
+    ) -> dict[str, Callable[[], bytes | None]]:
         """Return by file the function that makes its content, or None where there is nothing to write."""
-        finished = self.results()
 
         def page() -> bytes:
+            # What pages need is slow to import.
+            from circuitlang.reporting.html.run_index import index
+            from circuitlang.reporting.thumbnail import stored_thumbnail
+
             name, images = resolved(self._folder).name, {}
             for circuit in finished.circuits:
                 if image := stored_thumbnail(self._folder / circuit):
                     images[circuit] = image
-            return index(name, self._plan, finished.circuits, finished.splits, comparisons, images)
+            return index(name, self._plan, finished.circuits, finished.splits, comparisons, images) + mark
 
         def data() -> bytes | None:
+            from circuitlang.reporting.ci.sweep_json import sweep_data
+
             swept = sweeps(self._plan.circuits, finished.circuits)
             return sweep_data(swept) if swept else None
 

@@ -10,6 +10,8 @@ from circuitlang.results.overlap import Overlap
 
 # The file of a comparison's folder that holds all of it.
 FILE = "comparison.json"
+# So many columns and no more are read at a glance.
+COLUMNS = 6
 
 
 class Member(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,3 +86,8 @@ def letter(number: int) -> str:
     """Return the letter of a circuit in tables: A, B, ..., Z, AA, AB, ..."""
     rest, last = divmod(number, len(ascii_uppercase))
     return (letter(rest - 1) if rest else "") + ascii_uppercase[last]
+
+
+def columns(comparison: Comparison) -> list[Pair]:
+    """Return the pairs whose layers are shown: the first circuit with each of the next."""
+    return [pair for pair in comparison.pairs if pair.first == 0][:COLUMNS]

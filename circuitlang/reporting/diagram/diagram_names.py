@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from circuitlang.reporting.terminal.comparison_report import columns
-from circuitlang.results.comparison import Comparison, Pair, letter
+from circuitlang.results.comparison import Comparison, Pair, columns, letter
 
 
 def diagram_names(comparison: Comparison, ending: str) -> dict[str, Pair]:

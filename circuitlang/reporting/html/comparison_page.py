@@ -10,7 +10,7 @@ from circuitlang.reporting.diagram.diagram_names import diagram_names
 from circuitlang.reporting.diagram.overlay import overlays
 from circuitlang.reporting.html.pages import render
 from circuitlang.reporting.terminal import comparison_report
-from circuitlang.results.comparison import FILE, letter
+from circuitlang.results.comparison import FILE, columns, letter
 from circuitlang.results.outputs import ComparisonResult
 
 # Colours of the drawing that follow the page's: light on dark, dark on light.
@@ -27,7 +27,7 @@ def comparison_page(result: ComparisonResult) -> bytes:
         comparison=comparison,
         title=comparison_report.title(comparison),
         claims=comparison_report.claims(comparison),
-        pairs=comparison_report.columns(comparison),
+        pairs=columns(comparison),
         letter=letter,
         say=comparison_report,
         drawings=[_Drawing.of(name, content) for name, content in drawings.items()],

@@ -14,11 +14,9 @@ from circuitlang.base.diagnostics import listing
 from circuitlang.reporting.terminal.layout import Claim, empty_table, section, separated
 from circuitlang.reporting.text import circuit_sentences
 from circuitlang.reporting.text.extension_calls import without_defaults
-from circuitlang.results.comparison import Agreement, Comparison, Member, Pair, letter
+from circuitlang.results.comparison import COLUMNS, Agreement, Comparison, Member, Pair, columns, letter
 from circuitlang.results.overlap import Part
 
-# So many columns and no more are read at a glance.
-_COLUMNS = 6
 # Below this, probabilities differ by what nobody could tell.
 _LEAST = 1e-12
 _CHANCE = (
@@ -126,11 +124,6 @@ def count_of(number: int, member: Member) -> str:
     return f"{number:,}" if member.noun == "kernel" else f"{number:,} {member.noun}s"
 
 
-def columns(comparison: Comparison) -> list[Pair]:
-    """Return the pairs whose layers are shown: the first circuit with each of the next."""
-    return [pair for pair in comparison.pairs if pair.first == 0][:_COLUMNS]
-
-
 def chance(comparison: Comparison) -> str:
     """State what chance means here."""
     said, first = _CHANCE.format(noun=comparison.noun), comparison.members[0]
@@ -209,7 +202,7 @@ def _matrix(comparison: Comparison, say: Callable[[Pair], str]) -> Table:
     table = empty_table()
     table.add_column("", style="bold")
     numbers = range(len(comparison.members))
-    shown = list(numbers)[: 2 * _COLUMNS]
+    shown = list(numbers)[: 2 * COLUMNS]
     for number in shown[:-1]:
         table.add_column(letter(number), justify="right", no_wrap=True)
     for row in numbers:

@@ -163,7 +163,7 @@ def test_a_module_of_something_else_is_no_circuit(folder: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("place", "name"),
     [
-        ("circuitlang.reporting.run_overview.index", "index.html"),
+        ("circuitlang.reporting.html.run_index.index", "index.html"),
         ("circuitlang.reporting.run_overview.sweeps", "sweep.json"),
         ("circuitlang.engine.runtime.comparisons.compare_circuits", "compare-one-two"),
     ],
