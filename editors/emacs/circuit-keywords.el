@@ -36,6 +36,7 @@
 
 (defconst circuit-clauses
   '("ablation"
+    "also"
     "calibrate"
     "contrast"
     "correlation"
