@@ -33,7 +33,7 @@ from circuitlang.engine.attribution.scorer import score
 from circuitlang.engine.circuits.builder import Builder
 from circuitlang.engine.circuits.masked_layer import MaskedLayer
 from circuitlang.engine.evaluation.fidelity import responses
-from circuitlang.engine.runtime import artifacts, circuit_job
+from circuitlang.engine.runtime import artifacts, circuit_finder
 from circuitlang.engine.runtime.jobs import prepare
 from circuitlang.engine.runtime.options import Options
 
@@ -84,13 +84,13 @@ def counted() -> Iterator[Count]:
             runner.register_forward_pre_hook(lambda _, given: _through(count, len(given[0])))
         return runner
 
-    compute = circuit_job._BuiltCircuit.sparse_runner
+    compute = circuit_finder.BuiltCircuit.sparse_runner
     quickly = cached_property(sparse_runner)
-    quickly.__set_name__(circuit_job._BuiltCircuit, "sparse_runner")
+    quickly.__set_name__(circuit_finder.BuiltCircuit, "sparse_runner")
     with (
         patch.object(MaskedLayer, "forward", forward),
         patch.object(artifacts, "verify", checked),
-        patch.object(circuit_job._BuiltCircuit, "sparse_runner", quickly),
+        patch.object(circuit_finder.BuiltCircuit, "sparse_runner", quickly),
     ):
         yield count
     count.forward += count.modules

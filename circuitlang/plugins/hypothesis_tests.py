@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 class HypothesisOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """The outcome of a test.
 
-    `statistic` is the number that the test is about, `p` its p-value, `verdict` what the two show, in words. A test
-    that was left out has neither of them, and its verdict is the reason.
+    `statistic` is the number that the test is about, `p` its p-value if it has one, `verdict` what they show, in words.
+    A test that was left out has neither of them, and its verdict is the reason.
     """
 
     verdict: str
@@ -43,10 +43,12 @@ class Runs:
     Attributes:
         circuits: Circuits, or ablated networks, that are run on the images a circuit is judged by.
         built: Those among them that are built as the spec says, with a refit where it asks for one.
+        halvings: Times that a circuit is found on each half of the images that the circuit was found on.
     """
 
     circuits: int = 0
     built: int = 0
+    halvings: int = 0
 
 
 class CircuitClaim(Protocol):
@@ -78,6 +80,12 @@ class CircuitClaim(Protocol):
     def random_circuits(self, number: int) -> Iterator[Masks]:
         """Yield so many random circuits with as many kernels in every layer, and as many of these with weights that are
         all zero, connected where the circuit's `refill` connects its own. All tests see the same ones."""
+
+    def found_on_halves(self, number: int) -> Iterator[tuple[Masks, Masks]]:
+        """Yield the circuits of the same size that are found on two halves of the images, for so many random halvings.
+
+        Nothing if there is one image alone; copies of an image stay in one half.
+        """
 
     def built_error(self, masks: Masks) -> float:
         """Return the error of the circuit of other kernels, built as the spec describes it."""

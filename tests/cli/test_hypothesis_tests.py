@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -13,6 +14,7 @@ from circuitlang import pipeline
 from circuitlang.base.diagnostics import SpecError
 from circuitlang.base.source import Source
 from circuitlang.cli.main import main
+from circuitlang.engine.images.image_set import ImageSet
 from circuitlang.engine.runtime.options import Options
 from circuitlang.engine.visuals import amounts
 from circuitlang.plan.clauses import Choice
@@ -20,7 +22,7 @@ from circuitlang.plan.normalize import fingerprint
 from circuitlang.plan.yaml import read_plan, write_plan
 from circuitlang.plugins.hypothesis_tests import TESTS
 from circuitlang.results.assertions import failed_assertions
-from circuitlang.results.reader import read_summary
+from circuitlang.results.reader import read, read_summary
 from tests.helpers.path_parts import unmeasured_parts
 
 LINE = "preserve conv5:1 on a/* kernels<=7 criterion=snip"
@@ -125,5 +127,51 @@ def test_a_run_tests_as_much_as_its_plan_says_and_reports_it(here, with_pages, m
         assert f" {name} " in shown
     (failed,) = failed_assertions(spec.plan, {"face": summary}, spec.origins)
     assert failed.label.startswith("tests.minimality.statistic is ")
-    assert sorted(summary.tests) == sorted(TESTS.declarations)
+    assert sorted([*summary.tests, "stability"]) == sorted(TESTS.declarations)
     assert msgspec.json.decode((folder / "circuit.json").read_bytes())["tests"].keys() == summary.tests.keys()
+
+
+def test_stability_is_that_of_circuits_found_on_halves_of_the_images(here, monkeypatch):
+    """The same as by two specs, each with the images of one half, and as many passes as the plan says."""
+    ask = "preserve conv5:34 on {} kernels<=60 criterion=snip holdout=0"
+    spec = compiled(f"circuit face = {ask.format('images/dogs/*')} tests=stability(halvings=2)")
+    plain = compiled(f"circuit face = {ask.format('images/dogs/*')}")
+    total, without = (pipeline.forecast(one, here / "runs").total for one in (spec, plain))
+    halvings: list[tuple[ImageSet, ImageSet]] = []
+    split = ImageSet.split
+
+    def halved(images: ImageSet, share: float, seed: int):
+        halves = split(images, share, seed)
+        halvings.extend([halves] if share == 0.5 else [])
+        return halves
+
+    monkeypatch.setattr(ImageSet, "split", halved)
+    with counted() as alone:
+        pipeline.run_compiled(plain, here / "plain")
+    with counted() as tested:
+        pipeline.run_compiled(spec, here / "runs")
+    # The scores of the circuit itself are there.
+    assert tested.backward == alone.backward - 5 + 2 * 5
+    assert total.passes - without.passes == 4
+    assert total.forwarded - without.forwarded == total.returned - without.returned == 2 * 5
+    assert len({tuple(half.digests) for pair in halvings for half in pair}) == 4
+    overlaps = []
+    for number, pair in enumerate(halvings):
+        assert sorted(path for half in pair for path in half.paths) == sorted(Path("images/dogs").iterdir())
+        sets = [f"[{', '.join(f'images/dogs/{path.name}' for path in half.paths)}]" for half in pair]
+        text = "".join(f"circuit half{place} = {ask.format(images)}\n" for place, images in enumerate(sets))
+        pipeline.run_compiled(compiled(text), here / f"halves{number}")
+        first, second = (kernels_of(here / f"halves{number}" / f"half{place}") for place in (0, 1))
+        overlaps.append(len(first & second) / len(first | second))
+    outcome = read_summary(here / "runs" / "face").tests["stability"]
+    assert outcome.statistic == pytest.approx(sum(overlaps) / 2)
+    assert 0 < outcome.statistic < 1
+
+
+def kernels_of(folder: Path) -> set[tuple[int, int, int]]:
+    kernels = read(folder).circuit.kernels
+    return {
+        (place, target, source)
+        for place, layer in enumerate(kernels)
+        for target, source in zip(layer.target.tolist(), layer.source.tolist(), strict=True)
+    }

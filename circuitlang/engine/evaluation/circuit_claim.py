@@ -22,6 +22,7 @@ class BuiltClaim:
     """A circuit of a builder; implements `hypothesis_tests.CircuitClaim`.
 
     `run` returns the responses [images, positions] of the network with edits that make it the circuit of a mask.
+    `halves` returns circuits that are found on two halves of the images, divided by a seed; None for a single image.
     `drawn` are the random circuits so far.
     """
 
@@ -31,6 +32,7 @@ class BuiltClaim:
     network: Tensor
     circuit: Tensor
     run: Callable[[Masks, Edits], Tensor]
+    halves: Callable[[int], tuple[Masks, Masks] | None]
     seed: int
     noun: str
     drawn: list[Masks] = field(default_factory=list)
@@ -41,8 +43,11 @@ class BuiltClaim:
 
     def generator(self, number: int) -> Generator:
         """Return a generator that is seeded with the circuit's seed and a number."""
+        return Generator().manual_seed(self._seed(number))
+
+    def _seed(self, number: int) -> int:
         # Torch's generator takes no notice of more than 32 bits of a seed.
-        return Generator().manual_seed(int(np.random.SeedSequence((self.seed, number)).generate_state(1)[0]))
+        return int(np.random.SeedSequence((self.seed, number)).generate_state(1)[0])
 
     def error(self, responses: Tensor) -> float:
         """Return the fidelity error of responses [images, positions]."""
@@ -55,6 +60,12 @@ class BuiltClaim:
             generator = self.generator(2 + len(self.drawn))
             self.drawn.append(random_circuit(self.builder, self.masks, generator))
         yield from self.drawn[:number]
+
+    def found_on_halves(self, number: int) -> Iterator[tuple[Masks, Masks]]:
+        """Yield the circuits that are found on two halves of the images, for so many random halvings."""
+        for halving in range(number):
+            if (pair := self.halves(self._seed(halving))) is not None:
+                yield pair
 
     def built_error(self, masks: Masks) -> float:
         """Return the error of the circuit of other kernels, built as the spec describes it."""

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
-from functools import cached_property, partial
-from typing import Any
-from weakref import WeakKeyDictionary
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, fx, nn
+from torch import Tensor
 
-from circuitlang.engine.attribution.scorer import score
-from circuitlang.engine.cache.tensor_cache import ScoreCache
 from circuitlang.engine.circuits.builder import Builder
 from circuitlang.engine.circuits.edits import edits_from_result
-from circuitlang.engine.circuits.extraction.extractor import extract
 from circuitlang.engine.circuits.extraction.liveness import edited_channels
 from circuitlang.engine.circuits.selection import budget, count
 from circuitlang.engine.circuits.size_search import SizeSearch, smallest
@@ -29,15 +23,14 @@ from circuitlang.engine.evaluation.fidelity import measure, responses
 from circuitlang.engine.graph.channel_nodes import Layer
 from circuitlang.engine.graph.channel_origins import channel_origins, input_origins
 from circuitlang.engine.images.image_set import ImageSet
-from circuitlang.engine.loops import backend
 from circuitlang.engine.runtime.artifacts import MeasuredCircuit, complete
+from circuitlang.engine.runtime.circuit_finder import BuiltCircuit, CircuitFinder
 from circuitlang.engine.runtime.jobs import Job, PreparedRun
 from circuitlang.engine.runtime.precision_check import reduced
 from circuitlang.plan.clauses import building
 from circuitlang.plan.model import Bound, Choice
-from circuitlang.plan.model import Circuit as CircuitPlan
 from circuitlang.plugins.hypothesis_tests import HypothesisOutcome
-from circuitlang.plugins.protocols import CRITERIA, Batches, Edit, Edits, Masks, Scores, passes_of
+from circuitlang.plugins.protocols import Edit, Edits, Masks, passes_of
 from circuitlang.results.types import (
     ChannelSources,
     Circuit,
@@ -53,8 +46,6 @@ from circuitlang.results.types import LayerSummary as LayerResult
 
 # Criteria of the baseline circuits, which have the same size and are built in the same way.
 _BASELINES = ("random", "magnitude")
-# Above this share of kernels, the masked network runs faster than the kernels one by one.
-_MANY = 0.5
 
 
 def execute(prepared: PreparedRun, job: Job) -> Result:
@@ -67,7 +58,7 @@ def execute(prepared: PreparedRun, job: Job) -> Result:
     judge = test or train
     contrast = FidelityEvaluator(subnetwork, job.against, "contrasting images", plan.seed) if job.against else None
     also = {name: FidelityEvaluator(subnetwork, images, name, plan.seed) for name, images in job.also.items()}
-    walk: SizeSearch[_BuiltCircuit] | None = None
+    walk: SizeSearch[BuiltCircuit] | None = None
     relevant = count(builder.relevant)
     if plan.size is None:
         judges = {"test": judge, "train": train}
@@ -99,7 +90,7 @@ def execute(prepared: PreparedRun, job: Job) -> Result:
         contrast=contrast(built) if contrast else None,
         contrast_held_out=job.contrast_test is not None,
         also={name: evaluate(built) for name, evaluate in also.items()},
-        without=judge(_BuiltCircuit(subnetwork, {}, rest, builder.connected(rest), builder.build(rest, fitted=False))),
+        without=judge(BuiltCircuit(subnetwork, {}, rest, builder.connected(rest), builder.build(rest, fitted=False))),
         baselines={name: baseline(name) for name in _BASELINES},
         walk=[SizeTrial(kernels=trial.size, values=list(trial.circuit.values)) for trial in walk.tried] if walk else [],
         parameters=None,
@@ -110,29 +101,44 @@ def execute(prepared: PreparedRun, job: Job) -> Result:
         unheard=train.constant,
         responses=judge.responses,
         labels=prepared.plan.labels,
-        tests=_tests(builder, built, judge, plan),
+        tests=_tests(builder, built, judge, job, asked),
     )
     measured = _measured(built, _circuit(subnetwork, built), judge)
     return complete(prepared, job, summary, measured, prepared.formats(job))
 
 
 def _tests(
-    builder: Builder, built: _BuiltCircuit, judge: FidelityEvaluator, plan: CircuitPlan
+    builder: Builder, built: BuiltCircuit, judge: FidelityEvaluator, job: Job, size: int
 ) -> dict[str, HypothesisOutcome]:
     """Return the outcomes of the tests that a plan asks for, by name."""
+    plan = job.plan
 
     def run(masks: Masks, edits: Edits) -> Tensor:
-        return judge.run(_BuiltCircuit(built.subnetwork, {}, masks, builder.connected(masks), edits))
+        return judge.run(BuiltCircuit(built.subnetwork, {}, masks, builder.connected(masks), edits))
+
+    def halves(seed: int) -> tuple[Masks, Masks] | None:
+        first, second = job.train.split(0.5, seed)
+        return (_found_on(job, first, size), _found_on(job, second, size)) if second else None
 
     noun = "weight" if plan.structure == "weight" else "kernel"
     own = judge.network, judge.responses_of(built)
-    claim = BuiltClaim(builder, built.masks, built.edits, *own, run, plan.seed, noun)
+    claim = BuiltClaim(builder, built.masks, built.edits, *own, run, halves, plan.seed, noun)
     return {choice.name: claim.test(choice) for choice in plan.tests}
 
 
-def _measured(built: _BuiltCircuit, circuit: Circuit, judge: FidelityEvaluator) -> MeasuredCircuit:
+def _found_on(job: Job, images: ImageSet, size: int) -> Masks:
+    """Return the circuit that a job's criterion finds on other images."""
+    plan = job.plan
+    # Scores that cost no pass are not worth caching.
+    costs = passes_of(plan.criterion.name, plan.criterion.parameters)
+    score_cache = job.score_cache.derived(f"found on {images.digest}") if costs else None
+    builder = Builder.of(plan, job.subnetwork, images)
+    return CircuitFinder(builder, plan.criterion, plan.seed, score_cache, job.contrast, job.arithmetic).masks(size)
+
+
+def _measured(built: BuiltCircuit, circuit: Circuit, judge: FidelityEvaluator) -> MeasuredCircuit:
     def fidelity(masks: Masks, edits: Edits) -> Fidelity:
-        return judge(_BuiltCircuit(built.subnetwork, {}, masks, masks, edits), intervals=False)
+        return judge(BuiltCircuit(built.subnetwork, {}, masks, masks, edits), intervals=False)
 
     examples = partial(judge.examples, built)
     return MeasuredCircuit(
@@ -149,7 +155,7 @@ def finish(prepared: PreparedRun, job: Job, result: Result, formats: Collection[
         for layer, kernels in layers
     }
     effective = {layer.path: torch.from_numpy(_mask(layer, kernels, kernels.effective)) for layer, kernels in layers}
-    built = _BuiltCircuit(subnetwork, {}, masks, effective, edits_from_result(result))
+    built = BuiltCircuit(subnetwork, {}, masks, effective, edits_from_result(result))
     return complete(prepared, job, result.summary, _measured(built, result.circuit, judge), formats)
 
 
@@ -166,11 +172,11 @@ def _judge(job: Job) -> FidelityEvaluator:
     return FidelityEvaluator(job.subnetwork, job.test or job.train, label, job.plan.seed)
 
 
-def _finder(job: Job, builder: Builder) -> _Finder:
+def _finder(job: Job, builder: Builder) -> CircuitFinder:
     criterion = job.plan.criterion
     # Scores that cost no pass are not worth caching.
     score_cache = job.score_cache if passes_of(criterion.name, criterion.parameters) else None
-    return _Finder(builder, criterion, job.plan.seed, score_cache, job.contrast, job.arithmetic)
+    return CircuitFinder(builder, criterion, job.plan.seed, score_cache, job.contrast, job.arithmetic)
 
 
 def _mask(layer: LayerResult, kernels: KeptKernels, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -182,84 +188,12 @@ def _mask(layer: LayerResult, kernels: KeptKernels, chosen: NDArray[np.bool_]) -
 
 
 def _baseline(builder: Builder, criterion: Choice, seed: int, size: int, judge: FidelityEvaluator) -> Fidelity:
-    return judge(_Finder(builder, criterion, seed)(size))
-
-
-@dataclass(frozen=True)
-class _BuiltCircuit:
-    """A circuit: the scores it was selected by, its kernels, those of them that are on a path, and what makes the
-    network it; in a search also what it reaches of each bound."""
-
-    subnetwork: TargetSubnetwork
-    scores: Scores
-    masks: Masks
-    effective: Masks
-    edits: Edits
-    values: Sequence[float] = ()
-
-    @cached_property
-    def module(self) -> fx.GraphModule:
-        """The circuit as a network of its own."""
-        return extract(self.subnetwork, self.edits)
-
-    @cached_property
-    def sparse_runner(self) -> nn.Module | None:
-        """Return a faster way than the masked network to compute the circuit's maps, if there is one."""
-        weights = self.subnetwork.weights
-        plain = all(weight.dtype == torch.float32 and weight.device.type == "cpu" for weight in weights.values())
-        few = count(self.effective) <= _MANY * count(self.subnetwork.relevant)
-        if not (plain and few and (sparse := backend.compiled("sparse_runner"))) or self.subnetwork.target.at == "max":
-            return None
-        network = self.subnetwork.graph.module
-        try:
-            runner: nn.Module = sparse.Sparse(self.module, _KNOWN.setdefault(network, sparse.Channels()))
-        except Exception:  # it can't be cut out; of the circuit that was asked for, that is said where it must be
-            return None
-        return runner
-
-
-# Values that circuits of a network have in common on some images, by network.
-_KNOWN: MutableMapping[nn.Module, Any] = WeakKeyDictionary()
-
-
-class _Finder:
-    """Finds circuits of any size by one criterion."""
-
-    def __init__(
-        self,
-        builder: Builder,
-        criterion: Choice,
-        seed: int,
-        score_cache: ScoreCache | None = None,
-        contrast: Batches | None = None,
-        arithmetic: Callable[[], AbstractContextManager[None]] = nullcontext,
-    ) -> None:
-        self._builder, self._criterion, self._seed, self.score_cache = builder, criterion, seed, score_cache
-        self._contrast, self._arithmetic = contrast, arithmetic
-        self._scores: Scores | None = None
-
-    def __call__(self, size: int, kept: Masks | None = None) -> _BuiltCircuit:
-        """The circuit of `size` kernels, or of kept ones; only criteria that score for a size score again."""
-        scores = self._scores
-        nested = CRITERIA.load(self._criterion.name).nested
-        if scores is None:
-            compute = partial(self._score, size)
-            scores = self.score_cache.scores(None if nested else size, compute) if self.score_cache else compute()
-        self._scores = scores if nested else None
-        masks = self._builder.select(scores, size) if kept is None else kept
-        return _BuiltCircuit(
-            self._builder.subnetwork, scores, masks, self._builder.connected(masks), self._builder.build(masks)
-        )
-
-    def _score(self, size: int) -> Scores:
-        choice = self._criterion.name, self._criterion.parameters
-        with self._arithmetic():
-            return score(self._builder, *choice, size, self._seed, self._contrast, self.score_cache)
+    return judge(CircuitFinder(builder, criterion, seed)(size))
 
 
 def _attempt(
-    built: _BuiltCircuit, bounds: Sequence[Bound], judges: Mapping[str, FidelityEvaluator]
-) -> tuple[_BuiltCircuit, float]:
+    built: BuiltCircuit, bounds: Sequence[Bound], judges: Mapping[str, FidelityEvaluator]
+) -> tuple[BuiltCircuit, float]:
     """A circuit and by how much it meets the bound it meets least."""
     samples = {bound.sample for bound in bounds}
     fidelity = {sample: judges[sample](built, intervals=False).metrics for sample in samples}
@@ -274,7 +208,7 @@ class FidelityEvaluator:
         self._subnetwork, self._images, self._label, self._seed = subnetwork, images, label, seed
         self._original = reference_responses.responses(subnetwork, images, f"the network on {label}")
         # Keys are the circuits' numbers; circuits are kept so that no other gets the same number.
-        self._seen: dict[int, tuple[_BuiltCircuit, Tensor]] = {}
+        self._seen: dict[int, tuple[BuiltCircuit, Tensor]] = {}
 
     @property
     def strength(self) -> Tensor:
@@ -296,23 +230,23 @@ class FidelityEvaluator:
         """The number of responses that fidelity is computed from."""
         return self._original.numel()
 
-    def __call__(self, built: _BuiltCircuit, intervals: bool = True) -> Fidelity:
+    def __call__(self, built: BuiltCircuit, intervals: bool = True) -> Fidelity:
         """Return the fidelity of a circuit."""
         return measure(self._original, self.responses_of(built), self._seed if intervals else None)
 
-    def examples(self, built: _BuiltCircuit) -> FidelityExamples:
+    def examples(self, built: BuiltCircuit) -> FidelityExamples:
         """Return examples of a circuit's fidelity."""
         return fidelity_examples.collect(
             self._subnetwork, self._images, self._original, self.responses_of(built), self._seed
         )
 
-    def responses_of(self, built: _BuiltCircuit) -> Tensor:
+    def responses_of(self, built: BuiltCircuit) -> Tensor:
         """Return the responses of a circuit, float64 [images, positions], and keep them."""
         if id(built) not in self._seen:
             self._seen[id(built)] = built, self.run(built)
         return self._seen[id(built)][1]
 
-    def run(self, built: _BuiltCircuit) -> Tensor:
+    def run(self, built: BuiltCircuit) -> Tensor:
         """Return the responses of a circuit, float64 [images, positions], without keeping them."""
         label = f"circuits on {self._label}"
         if not count(built.effective):
@@ -329,7 +263,7 @@ class FidelityEvaluator:
         )
 
 
-def _layer(builder: Builder, layer: Layer, built: _BuiltCircuit) -> LayerResult:
+def _layer(builder: Builder, layer: Layer, built: BuiltCircuit) -> LayerResult:
     relevant, weight = builder.relevant[layer.path], builder.weights[layer.path].cpu()
     return LayerResult(
         name=layer.name,
@@ -345,7 +279,7 @@ def _layer(builder: Builder, layer: Layer, built: _BuiltCircuit) -> LayerResult:
     )
 
 
-def _circuit(subnetwork: TargetSubnetwork, built: _BuiltCircuit) -> Circuit:
+def _circuit(subnetwork: TargetSubnetwork, built: BuiltCircuit) -> Circuit:
     gains = {path: edit.gain for path, edit in built.edits.items()}
     weights = {
         path: weight.cpu() * (gains[path] if gains[path].dim() == 4 else gains[path][..., None, None])

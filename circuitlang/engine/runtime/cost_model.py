@@ -328,7 +328,7 @@ def _cost(
     )
     measured += _contributions(operations, min(judged_on, amounts.SHOWN))
     measured += refit_cost(asked, operations, found_on, 1 + tried)
-    measured += hypothesis_cost(asked, relevant, operations, found_on, judged_on)
+    measured += hypothesis_cost(asked, relevant, operations, found_on, judged_on, contrasted_with)
     # And an image that excites the feature is made, step by step.
     return measured + Cost(forwarded=amounts.STARTS + amounts.STEPS, returned=amounts.STEPS)
 

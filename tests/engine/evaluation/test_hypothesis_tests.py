@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import pairwise
 from math import comb
 
 import pytest
+import torch
 from torch import Tensor, nn
 
 from circuitlang.engine.circuits.builder import Builder
@@ -63,9 +65,18 @@ def setting(net=Chain, path="conv2", unit=2, budget=9, best=True, **settings) ->
     def run(_masks, edits):
         return responses(part, Fixed(x), "", edits)
 
+    def halves(seed):
+        """Random circuits in place of those that are found on two halves."""
+        scores = {path: random_of(seed, weight.abs().sum((-2, -1))) for path, weight in builder.weights.items()}
+        return builder.select(scores, budget), masks
+
     network, circuit = run(None, None), run(None, edits)
-    claim = BuiltClaim(builder, masks, edits, network, circuit, run, 3, "kernel")
+    claim = BuiltClaim(builder, masks, edits, network, circuit, run, halves, 3, "kernel")
     return Setting(module, path, unit, x, builder, claim, settings.get("ablation") == Choice("mean"))
+
+
+def random_of(seed: int, like: Tensor) -> Tensor:
+    return torch.rand(like.shape, generator=torch.Generator().manual_seed(seed)).double()
 
 
 def without(setting: Setting, masks):
@@ -150,6 +161,7 @@ def test_a_refit_stays_where_kernels_are_added_and_removed():
         claim.network,
         claim.circuit,
         claim.run,
+        claim.halves,
         3,
         "kernel",
     )
@@ -181,6 +193,30 @@ def test_equivalence_is_a_sign_test_of_strongest_responses():
     assert whole.p == 1
 
 
+def kernels_of(masks) -> set[tuple]:
+    return {(path, *place) for path, mask in masks.items() for place in mask.nonzero().tolist()}
+
+
+def test_stability_is_the_mean_overlap_of_circuits_of_two_halves():
+    case = setting()
+    pairs = [tuple(map(kernels_of, pair)) for pair in case.claim.found_on_halves(4)]
+    assert len({frozenset(first) for first, _ in pairs}) > 1
+    own, random = kernels_of(case.claim.masks), list(map(kernels_of, case.claim.random_circuits(20)))
+    outcome = case.test("stability", halvings=4)
+    assert outcome.statistic == pytest.approx(sum(len(a & b) / len(a | b) for a, b in pairs) / 4)
+    assert outcome.p is None
+    chance = sum(len(a & b) / len(a | b) for a, b in pairwise(random)) / 19
+    always = own.intersection(*(circuit for pair in pairs for circuit in pair))
+    assert 0 < len(always) < len(own)
+    assert outcome.verdict == f"{len(always)} of {len(own)} kernels are found on every half; chance {chance:.2f}"
+
+
+def test_one_image_has_no_halves():
+    case = setting()
+    outcome = replace(case, claim=replace(case.claim, halves=lambda _seed: None)).test("stability", halvings=4)
+    assert outcome == HypothesisOutcome(verdict="left out: one image can't be halved")
+
+
 @pytest.mark.parametrize("name", TESTS.declarations)
 def test_every_test_is_seeded(name):
     parameters = {
@@ -191,7 +227,7 @@ def test_every_test_is_seeded(name):
     again = replace(case, claim=replace(case.claim, drawn=[]))
     first, second = (one.test(name, **parameters) for one in (case, again))
     assert first == second
-    assert first.p is not None
+    assert first.statistic is not None
 
 
 def test_random_circuits_differ_and_the_first_are_those_of_every_test():

@@ -1,0 +1,44 @@
+from itertools import pairwise
+
+from circuitlang.plugins.hypothesis_tests import CircuitClaim, HypothesisOutcome, Runs, hypothesis_test
+from circuitlang.plugins.protocols import Count, Masks
+
+# As many random circuits say which overlap is chance; they are not run.
+_RANDOM = 20
+
+
+@hypothesis_test("higher", runs=lambda _kernels, halvings: Runs(halvings=halvings))
+def stability(claim: CircuitClaim, *, halvings: Count = 3) -> HypothesisOutcome:
+    """The overlap of circuits that are found on other images: a mean intersection over union, without a p.
+
+    The images that the circuit was found on are divided at random into halves, `halvings` times, and a circuit of the
+    same size is found on each half by the same criterion. The statistic is the mean, over halvings, of the intersection
+    over union of the two circuits' kernels: 1 if images have no say, and at chance that of random circuits with as many
+    kernels in every layer. The verdict also says how many of the circuit's own kernels are in all of these circuits.
+    Half of the images find a worse circuit than all of them, so that the overlap of circuits of as many images as the
+    circuit's own is larger, if anything.
+
+    Source: Meinshausen and Bühlmann, "Stability selection", 2010, for the halves. Cost: `halvings` times that of
+    finding the circuit.
+    """
+    pairs = list(claim.found_on_halves(halvings))
+    if not pairs:
+        return HypothesisOutcome(verdict="left out: one image can't be halved")
+    overlap = sum(overlap_of(*pair) for pair in pairs) / len(pairs)
+    chance = [overlap_of(*pair) for pair in pairwise(claim.random_circuits(_RANDOM))]
+    circuits = [masks for pair in pairs for masks in pair]
+    own = sum(int(mask.sum()) for mask in claim.masks.values())
+    always = 0
+    for path, mask in claim.masks.items():
+        for masks in circuits:
+            mask = mask & masks[path]
+        always += int(mask.sum())
+    verdict = f"{always:,} of {own:,} {claim.noun}s are found on every half; chance {sum(chance) / len(chance):.2f}"
+    return HypothesisOutcome(statistic=overlap, verdict=verdict)
+
+
+def overlap_of(first: Masks, second: Masks) -> float:
+    """Return the intersection over union of two circuits' kernels; 1 if both are empty."""
+    both = sum(int((mask & second[path]).sum()) for path, mask in first.items())
+    either = sum(int((mask | second[path]).sum()) for path, mask in first.items())
+    return both / either if either else 1.0
