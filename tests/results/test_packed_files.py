@@ -123,6 +123,23 @@ def test_other_columns_are_refused(packed: PackedCircuit, tmp_path: Path, change
     assert "column" in there.damaged[0]
 
 
+def test_a_run_that_is_all_damaged_says_so(packed: PackedCircuit, tmp_path: Path) -> None:
+    path = file(packed, tmp_path)
+    path.write_bytes(path.read_bytes()[:-50])
+    for ask in (lambda run: run["conv2:4"], lambda run: run.to_frame(), lambda run: run["one"]):
+        with pytest.raises(InputError, match="is damaged"):
+            ask(circuitlang.load(tmp_path))
+
+
+def test_numbers_may_have_the_types_of_another_version(packed: PackedCircuit, tmp_path: Path) -> None:
+    path = file(packed, tmp_path)
+    parquet.write_table(changed("kept", 6.0, pa.float32())(parquet.read_table(path)), path)
+    assert list(PackedCircuits.read(tmp_path).places) == ["one"]
+    write_shard([packed], tmp_path)
+    merge(tmp_path, [], None)
+    assert PackedCircuits.read(tmp_path).circuit("one").summary == packed.summary
+
+
 def test_no_link_is_followed(packed: PackedCircuit, tmp_path: Path) -> None:
     path = file(packed, tmp_path / "run")
     (tmp_path / "other").mkdir()

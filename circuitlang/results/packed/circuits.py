@@ -117,6 +117,7 @@ class PackedCircuits:
 
     def table(self, columns: Sequence[str] | None = None) -> pyarrow.Table:
         """Return the circuits as a table, all columns or some. Raises InputError."""
+        self._check()
         parts, wanted = [], None if columns is None else ["id", *(name for name in columns if name != "id")]
         for path in dict.fromkeys(place.path for place in self.places.values()):
             try:
@@ -130,7 +131,11 @@ class PackedCircuits:
             except DamagedError as error:
                 raise InputError(Finding("E312", f"{path} can't be read", None, str(error), _AGAIN)) from None
         pa = arrow()
-        return pa.concat_tables(parts, promote_options="default") if parts else table([]).select(wanted or ["id"])
+        return (
+            pa.concat_tables(parts, promote_options="default")
+            if parts
+            else pa.table({name: [] for name in wanted or ["id"]})
+        )
 
     def circuits(self, names: Collection[str]) -> Iterator[PackedCircuit]:
         """Yield circuits in the order in which they lie in their files. Raises InputError."""
@@ -138,7 +143,14 @@ class PackedCircuits:
         for name in sorted(places, key=lambda name: (places[name].path, places[name].group, places[name].row)):
             yield self.circuit(name)
 
+    def _check(self) -> None:
+        """Raise InputError if nothing can be read, and say why."""
+        if self.damaged and not self.places:
+            findings = [Finding("E312", f"{self.folder} is damaged", None, reason, _AGAIN) for reason in self.damaged]
+            raise InputError(findings)
+
     def _place(self, name: str) -> Place:
+        self._check()
         if name not in self.places:
             cure = did_you_mean(name, list(self.places), f"`circuitlang show {self.folder}` lists its circuits")
             raise InputError(Finding("E312", f"{self.folder} has no circuit {name}", None, "", cure))

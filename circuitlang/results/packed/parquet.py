@@ -200,7 +200,7 @@ class PackedFile:
         for name in ("id", "identity", "summary", *wanted):
             if schema.names.count(name) != 1:
                 raise DamagedError(f"it has not one column {name}")
-            if not _same(schema.field(name).type, wanted[name]):
+            if not _same(schema.field(name).type, wanted[name]) and not _is_number(name, schema.field(name).type):
                 raise DamagedError(f"its column {name} is {schema.field(name).type}")
         for group in range(self.groups):
             about = self._file.metadata.row_group(group)
@@ -215,6 +215,13 @@ class PackedFile:
         except (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or str(error).split("\n")[0]
             raise DamagedError(reason[:200]) from None
+
+
+def _is_number(name: str, kind: pyarrow.DataType) -> bool:
+    """Return whether a column of numbers has numbers, of whatever type another version gave them."""
+    types = arrow().types
+    numbers = name not in (*_TEXTS, *_OTHERS, "masks")
+    return numbers and bool(types.is_integer(kind) or types.is_floating(kind))
 
 
 def _same(kind: pyarrow.DataType, wanted: pyarrow.DataType) -> bool:

@@ -7,6 +7,7 @@ their scores as shares of the largest of the circuit, in half precision. A row h
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,7 +25,7 @@ from circuitlang.results.verdict import verdict
 # The quality of crops in WebP.
 _QUALITY = 60
 # Numbers that count something; all others are measurements.
-_COUNTS = ("relevant", "asked", "kept", "effective", "parameters", "images")
+_COUNTS = ("relevant", "asked", "kept", "effective", "parameters")
 
 
 @dataclass(frozen=True)
@@ -111,14 +112,14 @@ def row(packed: PackedCircuit) -> dict[str, object]:
 
 
 def numbers(summary: Summary) -> dict[str, float]:
-    """Return every number of `metrics.json` by column: `test.pearson` is `test_pearson`."""
-    flat = summary.flat()
-    return {name.replace(".", "_"): int(value) if counts(name) else float(value) for name, value in flat.items()}
+    """Return every number of `metrics.json` by column, a name in Python: `test.pearson` is `test_pearson`."""
+    flat = {re.sub(r"\W", "_", name): value for name, value in summary.flat().items()}
+    return {name: int(value) if counts(name) else float(value) for name, value in flat.items()}
 
 
-def counts(name: str) -> bool:
-    """Return whether a number counts something."""
-    return name.rpartition(".")[2] in _COUNTS
+def counts(column: str) -> bool:
+    """Return whether the numbers of a column count something."""
+    return column in _COUNTS or column.endswith("_images")
 
 
 def label(summary: Summary) -> str | None:

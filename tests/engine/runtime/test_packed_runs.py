@@ -115,7 +115,15 @@ def test_numbers_are_those_of_metrics_json_by_names_without_dots(folder: Path) -
     assert {name: row[name.replace(".", "_")] for name in flat} == pytest.approx(flat)
     assert (row["target"], row["layer"], row["unit"], row["size"]) == ("conv2:3", "conv2", 3, "keep<=0.1")
     assert row["verdict"] == circuitlang.load(folder)["conv2:3"].verdict
-    assert frame["kept"].dtype == "int64"
+    assert frame["kept"].dtype == frame["test_images"].dtype == "int64"
+
+
+def test_columns_of_further_image_sets_are_names(folder: Path) -> None:
+    draw_pictures(Path(), "cats", 2)
+    run(SPEC.replace("\n", " also=images/cats/*\n"))
+    names = [name for name in circuitlang.load(folder).to_frame().columns if name.startswith("also_")]
+    assert "also_images_cats___pearson" in names
+    assert all(name.isidentifier() for name in names)
 
 
 def test_a_circuit_is_found_by_its_number_its_name_and_its_target(folder: Path) -> None:
