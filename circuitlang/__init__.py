@@ -152,7 +152,7 @@ def preserve(
     Examples:
         >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 4, 3))
         >>> noise = torch.rand(8, 3, 32, 32)
-        >>> circuitlang.preserve(network, '"2":1', on=noise, kernels=6, criterion="snip", name="second")
+        >>> circuitlang.preserve(network, "2:1", on=noise, kernels=6, criterion="snip", name="second")
         <circuit 2:1: 6 of 32 kernels, runs/second/second>
     """
     from circuitlang import api

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -148,6 +149,8 @@ def preserve(
             sets[key] = value
             value = key
         words.append(f"on {value}" if word == "on" else f"{word}{_relation(word)}{value}")
+    # The layers of nn.Sequential have numbers for names, which the language quotes.
+    target = re.sub(r"^\s*(\d[\w.]*):", r'"\1":', target)
     text = f"preserve {target} {' '.join(words)}"
     source = Source("<preserve>", f"circuit {name} = {text}" if name else text)
     return source, ObjectArguments(objects.model, sets, objects.preprocess)

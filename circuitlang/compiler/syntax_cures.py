@@ -120,7 +120,9 @@ _CURES = (
     _Cure(r"expect\s+(?P<metric>\w+)\s*", r"\((?P<name>[^)\n]*)\)", "write {name}.{metric}"),
     _Cure(r"expect\s+(?P<name>\w+)\s+", r"(?P<metric>\w+)", "write {name}.{metric}"),
     _Cure(r"expect\s+", r"(?P<value>[\d.]+%?)\s*(?P<relation><=|>=|<|>)\s*(?P<measure>[\w.]+)", _comparison),
-    # Targets.
+    # Targets. The layers of nn.Sequential have numbers for names.
+    _Cure(r"(?:preserve|split|label|=)\s+(?P<layer>\d[\d.]*)", r"(?P<rest>[\w.]*):(?P<unit>\d+|\[[^\]\n]*\]|\*)",
+          'write "{layer}{rest}":{unit}'),
     _Cure(r"(?:preserve|split)", r"\(", _PRESERVE),
     _Cure(r"preserve\s+class\s*", r"[\[:=]?\s*(?P<label>[\w\"' ]+?)(?:\]|\s+on\b)", _class),
     _Cure(r"class\(\s*(?P<first>\w+)\s+", r"(?P<second>[^)\n\"]*)", 'write class("{first} {second}")'),
