@@ -108,7 +108,7 @@ class RunOverview(RunListener):
         """Return by file the function that makes its content, or None where there is nothing to write."""
 
         def page() -> bytes:
-            # What pages need is slow to import.
+            # The imports of pages are slow.
             from circuitlang.reporting.html.run_index import index
             from circuitlang.reporting.thumbnail import stored_thumbnail
 
