@@ -211,6 +211,9 @@ function aimed(node, label, size) {
   return (node.alone && [`${node.number} ${label}`, label].find((text) => text.length <= room)) || node.number;
 }
 
+// The camera that headings were drawn for.
+let headed = { x: 0, scale: 0 };
+
 /** The names of layers above their columns, which stay in sight: in two rows where one is too narrow, and those that
     fit in neither go. */
 function drawHeadings() {
@@ -230,7 +233,8 @@ function drawHeadings() {
     if (free(spot, spot.row)) taken.push(spot);
   }
   const rows = taken.some((spot) => spot.row) ? 2 : 1;
-  headings.replaceChildren(...taken.map((spot) => {
+  headed = { x: camera.x, scale: camera.scale };
+  headings.replaceChildren(draw("g", {}, ...taken.map((spot) => {
     const near = taken.filter((other) => other !== spot).map((other) => Math.abs(other.x - spot.x));
     const room = Math.min(...near, 2 * (wide - spot.x), 2 * spot.x, 400);
     const lines = [spot.layer.path, spot.layer.note].filter((line) => rows === 1 && line && 5.8 * line.length < room);
@@ -244,7 +248,13 @@ function drawHeadings() {
       group.addEventListener("click", () => fold(spot.column.layer));
     }
     return group;
-  }));
+  })));
+}
+
+/** Move the headings with the drawing; made anew for each frame they would take longer than all else. */
+function moveHeadings() {
+  if (camera.scale !== headed.scale) drawHeadings();
+  else headings.firstChild.setAttribute("transform", `translate(${round(camera.x - headed.x)} 0)`);
 }
 
 function words(line, y, size, kind) {

@@ -21,8 +21,9 @@ function fit() {
 
 // While the camera moves, what is painted already is moved as it is, which takes no time; it is painted anew at rest.
 const painted = { x: 0, y: 0, scale: 1 };
-const REST = 140;
-let moving = 0;
+// Milliseconds until it rests, and between two changes of the small map.
+const REST = 140, FRAMED = 60;
+let moving = 0, framed = 0;
 
 /** Move the camera; some of the drawing always stays in sight. */
 function look(next = camera, fluid = false) {
@@ -36,16 +37,19 @@ function look(next = camera, fluid = false) {
     const grown = camera.scale / painted.scale;
     drawing.style.willChange = "transform";
     drawing.style.transform = `translate(${camera.x - painted.x * grown}px, ${camera.y - painted.y * grown}px) scale(${grown})`;
-    moving = setTimeout(() => look(), REST);
+    // While it is dragged, a slow machine is not to paint between two frames.
+    moving = setTimeout(() => look(), fingers.size ? 5 * REST : REST);
+    moveHeadings();
+    if (performance.now() - framed > FRAMED) frameMap();
   } else {
     drawing.style.willChange = drawing.style.transform = "";
     Object.assign(painted, camera);
     drawing.setAttribute("viewBox", `0 0 ${Math.max(width, 1)} ${Math.max(height, 1)}`);
     view.setAttribute("transform", `translate(${camera.x.toFixed(2)} ${camera.y.toFixed(2)}) scale(${camera.scale.toFixed(4)})`);
     drawLabels();
+    drawHeadings();
+    frameMap();
   }
-  drawHeadings();
-  frameMap();
 }
 
 function zoom(times, x = stage.clientWidth / 2, y = stage.clientHeight / 2) {
@@ -82,6 +86,7 @@ function drawMap() {
 }
 
 function frameMap() {
+  framed = performance.now();
   const { clientWidth: width, clientHeight: height } = stage;
   const left = -camera.x / camera.scale, top = (HEAD - camera.y) / camera.scale;
   const box = { x: left, y: top, width: width / camera.scale, height: (height - HEAD) / camera.scale };
@@ -96,6 +101,7 @@ function jump(event) {
   const x = (event.clientX - box.left - (box.width - seen.width * scale) / 2) / scale + seen.x;
   const y = (event.clientY - box.top - (box.height - seen.height * scale) / 2) / scale + seen.y;
   pan(stage.clientWidth / 2 - camera.x - x * camera.scale, stage.clientHeight / 2 - camera.y - y * camera.scale);
+  frameMap();
 }
 
 minimap.addEventListener("pointerdown", (event) => {
@@ -144,7 +150,9 @@ window.addEventListener("pointermove", (event) => {
 for (const name of ["pointerup", "pointercancel"]) {
   window.addEventListener(name, (event) => {
     fingers.delete(event.pointerId);
-    if (!fingers.size) stage.classList.remove("dragging");
+    if (fingers.size || !stage.classList.contains("dragging")) return;
+    stage.classList.remove("dragging");
+    look();
   });
 }
 stage.addEventListener("dblclick", (event) => {
