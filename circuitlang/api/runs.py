@@ -89,6 +89,24 @@ class Run(list[LoadedCircuit]):
 
         return run_axes([circuit.result for circuit in self], axes, metric)
 
+    def atlas(self, folder: str | Path | None = None, allow_code: bool = False) -> Path:
+        """Write a static site with a page for each channel into a folder, by default `atlas` in that of the run.
+
+        Returns its first page. `allow_code` permits to run the file of a `model python(...)`, of a packed run. Raises
+        CircuitError.
+
+        Examples:
+            >>> run.atlas("site").name
+            'index.html'
+        """
+        from circuitlang.api.atlas import write_atlas
+        from circuitlang.base.diagnostics import CircuitError
+
+        written = write_atlas(self.folder, None if folder is None else Path(folder), allow_code)
+        if written.findings:
+            raise CircuitError(written.findings)
+        return written.page
+
     def __repr__(self) -> str:
         circuits = "1 circuit" if len(self) == 1 else f"{len(self)} circuits"
         return f"<run of {circuits}: {listing(self.names(), limit=6)}, {self.folder}>" if self else "<run, no circuits>"
