@@ -17,14 +17,16 @@ if TYPE_CHECKING:
 
 # The fewest batches of a pass: batches are smaller than they were asked to be, or images come several times.
 BATCHES = 12
-# Maps with fewer values than this are compared together with those of earlier steps.
-_VALUES = 16
+# Maps with fewer values than this are compared together with those of the last steps, so many in all.
+_VALUES = _MAPS = 16
+# The fewest values of a batch, where images allow it.
+_LEAST = 8
 # The farthest that an image is shifted, as a share of its sides: one in so many.
 _SHIFT = 16
 
 # The target's maps [N, maps, H, W] of images [N, C, H, W], in the network with some edits.
 Feature = Callable[["Tensor", Edits | None], "Tensor"]
-# The circuit's and the network's maps [2, maps, H, W] as of the last step with each image, by the image's number.
+# The circuit's and the network's maps [2, maps, H, W] of the images of the last steps, by the image's number.
 Earlier = dict[int, "Tensor"]
 
 
@@ -46,10 +48,10 @@ class SmallBatches:
     """Images in small batches, in an order that follows from their content and a seed alone.
 
     Of more than `most` images, as many are drawn by the seed; all of them are in memory at once. A batch has `size`
-    images, or fewer where a pass would have fewer than 12 batches; fewer than 12 images come several times in a pass.
-    Or a pass has as many batches as `steps` says. To `augment` is to mirror and to shift images at random for each
-    step, and once more for `wanted`, the network's maps [images, maps, H, W] that whole circuits are compared with:
-    masks fit the images that they were found on.
+    images, more where their maps have fewer than 8 values, or fewer where a pass would have fewer than 12 batches;
+    fewer than 12 images come several times in a pass. Or a pass has as many batches as `steps` says. To `augment` is to
+    mirror and to shift images at random for each step, and once more for `wanted`, the network's maps [images, maps, H,
+    W] that whole circuits are compared with: masks fit the images that they were found on.
     """
 
     def __init__(
@@ -71,17 +73,22 @@ class SmallBatches:
             drawn = sorted(drawn, key=lambda entry: entry[0])[:most]
         self._images = torch.stack([image for _, image in drawn])
         self._rounds = 1 if steps else rounds(len(drawn))
-        # The number of batches in a pass.
-        self.steps = steps or self._rounds * -(-len(drawn) // max(1, min(size, len(drawn) // BATCHES)))
         generator = torch.Generator().manual_seed(seed)
         # Circuits are judged by images that neither their mask nor any step has seen, if there are such.
         self.images = self._moved(list(range(len(drawn))), generator)
         self._start = generator.get_state()
+        # The number of batches in a pass.
+        self.steps = steps or self._batches(size)
         self.wanted = self.maps(None)
+        values = self.wanted[0].numel()
+        self.steps = steps or self._batches(max(size, math.ceil(_LEAST / values)))
         self.variance = float(self.wanted.double().var(unbiased=False))
         # A single number, or a feature that is the same everywhere: there is nothing to be correlated with.
         self.constant = self.variance <= 1e-12 * float(self.wanted.double().square().mean())
-        self._few = self.wanted[0].numel() < _VALUES
+        self._few = values < _VALUES
+
+    def _batches(self, size: int) -> int:
+        return self._rounds * math.ceil(len(self) / max(1, min(size, len(self) // BATCHES)))
 
     def __len__(self) -> int:
         return len(self.images)
@@ -122,12 +129,16 @@ class SmallBatches:
     def compared(self, batch: Batch, circuit: Tensor, earlier: Earlier) -> tuple[Tensor, Tensor]:
         """Return the maps to compare, of the circuit and of the network.
 
-        They are those of the batch. If maps have few values, those of earlier steps with the other images, which
-        `earlier` keeps, are added as constants: a correlation of a handful of values says little.
+        They are those of the batch. If maps have few values, those of the last steps with other images, which
+        `earlier` keeps, are added as constants until there are 16 maps: a correlation of a handful of values says
+        little, and maps of a circuit that has changed since say less and less.
         """
         if not self._few:
             return circuit, batch.wanted
-        others = [maps for number, maps in earlier.items() if number not in batch.numbers]
+        for number in batch.numbers:
+            earlier.pop(number, None)
+        absent = _MAPS - len(batch.numbers)
+        others = list(earlier.values())[-absent:] if absent > 0 else []
         earlier |= dict(zip(batch.numbers, torch.stack([circuit.detach(), batch.wanted], 1), strict=True))
         ours, theirs = (torch.stack([maps[side] for maps in others]) if others else circuit[:0] for side in (0, 1))
         return torch.cat([circuit, ours]), torch.cat([batch.wanted, theirs])

@@ -27,6 +27,19 @@ from tests.engine.circuits.test_gain_training import moved
 from tests.helpers.toy_networks import CASES, SIZE, Branches, Chain, Fixed, build, images, layers, naive_trace
 
 
+def with_earlier(
+    numbers: list[int], circuit: Tensor, network: Tensor, seen: list[tuple[int, Tensor, Tensor]]
+) -> tuple[Tensor, Tensor]:
+    """Maps of a batch and the latest ones of other images, 16 in all; those of the batch are put down as seen."""
+    earlier: list[tuple[Tensor, Tensor]] = []
+    for number, own, whole in reversed(seen):
+        if number not in numbers and len(numbers) + len(earlier) < 16:
+            earlier.insert(0, (own, whole))
+    seen[:] = [entry for entry in seen if entry[0] not in numbers]
+    seen += [(number, circuit[[place]].detach(), network[[place]]) for place, number in enumerate(numbers)]
+    return torch.cat([circuit, *(own for own, _ in earlier)]), torch.cat([network, *(whole for _, whole in earlier)])
+
+
 def naive_annealed(
     module, path, unit, x, relevant, k, batch, scale, means, others=None, augment=False, seed=0
 ) -> dict[str, Tensor]:
@@ -52,6 +65,7 @@ def naive_annealed(
     products = [[sum(map(operator.mul, one, other)) for other in centred] for one in centred]
     dimensions = sum(products[n][n] for n in range(len(x))) ** 2 / sum(each**2 for row in products for each in row)
     times = math.ceil(12 / min(len(x), 12))
+    batch = max(batch, math.ceil(8 / f[0].numel()))
     batches = times * math.ceil(len(x) / max(1, min(batch, len(x) // 12)))
 
     def circuit(kept: list, images: Tensor) -> tuple[Tensor, nn.Module]:
@@ -90,12 +104,12 @@ def naive_annealed(
     order: list[list[int]] = []
     orders: list[list[int]] = []
     again = torch.Generator().manual_seed(seed)
-    seen: dict[int, tuple[Tensor, Tensor]] = {}
-    apart: dict[int, Tensor] = {}
+    # The number of an image, the circuit's map and the network's, oldest first.
+    seen: list[tuple[int, Tensor, Tensor]] = []
+    apart: list[tuple[int, Tensor, Tensor]] = []
     for number, (size, rate) in ((step, each) for steps in parts for step, each in enumerate(steps)):
         if number == 0:
             v, h, mu = dict.fromkeys(kernels, 0.0), dict.fromkeys(kernels, 0.0), 0.0
-            seen, apart = dict(sorted(seen.items())), dict(sorted(apart.items()))
         if not order:
             permuted = torch.cat([torch.randperm(len(x), generator=generator) for _ in range(times)])
             order = [part.tolist() for part in permuted.tensor_split(batches)]
@@ -109,17 +123,11 @@ def naive_annealed(
         wanted = naive_trace(module, path, unit, shown)[0].detach()
         c, twin = circuit(kept, torch.cat([shown, others[other]]) if other else shown)
         c, against = c[: len(part)], c[len(part) :]
-        earlier = [number for number in seen if number not in part] if few else []
-        maps = torch.cat([c, *(seen[number][0] for number in earlier)])
-        loss = lost(maps, torch.cat([wanted, *(seen[number][1] for number in earlier)]))
+        loss = lost(*with_earlier(part, c, wanted, seen if few else []))
         if other:
-            earlier = [number for number in apart if number not in other] if few else []
-            maps = torch.cat([against, *(apart[number] for number in earlier)])
-            likeness = correlation(maps, g[other + earlier], g)
-            loss = loss + (likeness if likeness > 0 else 0)
-            apart |= dict(zip(other, against.detach().split(1), strict=True))
+            likeness = correlation(*with_earlier(other, against, g[other], apart if few else []), g)
+            loss = loss + (likeness - 1e-6 if likeness > 1e-6 else 0)
         loss.backward()
-        seen |= dict(zip(part, zip(c.detach().split(1), wanted.split(1), strict=True), strict=True))
         mu = 0.9 * mu + 0.1 * loss.item()
         now = mu / (1 - 0.9 ** (step + 1))
         phase *= min(1, now / 0.1)
@@ -143,7 +151,7 @@ def naive_annealed(
     losses = [lost(circuit(best(numbers, k), x)[0], f).item() for numbers in (logit, first)]
     if others is not None:
         for place, numbers in enumerate((logit, first)):
-            losses[place] += max(correlation(circuit(best(numbers, k), others)[0], g, g).item(), 0)
+            losses[place] += max(correlation(circuit(best(numbers, k), others)[0], g, g).item() - 1e-6, 0)
     found = {name: torch.zeros(mask.shape).double() for name, mask in relevant.items()}
     for kernel in taking_part:
         name, o, i = kernel

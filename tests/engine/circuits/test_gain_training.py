@@ -122,7 +122,8 @@ class Naive:
         return found, c.detach()
 
     def train(self, passes: int) -> dict:
-        batches = math.ceil(len(self.x) / max(1, min(4, len(self.x) // 12)))
+        batch = max(4, math.ceil(8 / self.f[0].numel()))
+        batches = math.ceil(len(self.x) / max(1, min(batch, len(self.x) // 12)))
         few, seen = self.f[0].numel() < 16, {}
         values = dict(self.values)
         v, h = dict.fromkeys(values, 0.0), dict.fromkeys(values, 0.0)
@@ -138,8 +139,10 @@ class Naive:
             x = moved(self.x[part], self.generator)
             wanted = naive_trace(self.module, self.path, self.unit, x)[0].detach()
             others = [pair for number, pair in seen.items() if number not in part] if few else []
+            others = others[len(others) - min(len(others), 16 - len(part)) :]
             maps = torch.cat([wanted, *(f for _, f in others)])
             slopes, c = self.slopes(values, x, maps, [own for own, _ in others])
+            seen = {number: pair for number, pair in seen.items() if number not in part}
             seen |= {number: (c[place][None], wanted[place][None]) for place, number in enumerate(part)}
             phase = 1 - 0.8 * step / (steps - 1)
             for key, slope in slopes.items():

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import count, repeat
 from typing import TYPE_CHECKING
 
 from circuitlang.engine.circuits.map_loss import map_loss
-from circuitlang.engine.circuits.small_batches import BATCHES, SmallBatches
+from circuitlang.engine.circuits.small_batches import BATCHES, Earlier, SmallBatches
 from circuitlang.engine.deferred import torch
 from circuitlang.engine.device import one_thread
 from circuitlang.plugins.protocols import Count, CriterionName, Scores, Scoring, Stage, passes_of, schedule
@@ -27,6 +27,8 @@ _FEW, _RATE_MANY, _RATE_FEW = 0.15, 0.05, 0.1
 _CURVATURE, _DIMENSIONS, _FARTHEST, _LEAST_LOSS = 0.625, (2.0, 18.0), 3.0, 0.02
 # The share of the logits that a step forgets at 1% of the kernels, its growth towards smaller circuits, its maximum.
 _FORGET, _FORGET_GROWTH, _FORGET_MOST = 0.04, 1.3, 0.2
+# The correlation of a circuit that is the same everywhere is smaller than this, of either sign.
+_ROUNDING = 1e-6
 # Below this loss, the rate falls with it: what is left of the gradients is noise.
 _SMALL_LOSS = 0.1
 # The share of the rate that is left at the end of the hold.
@@ -41,10 +43,6 @@ def _ladder(relevant: int) -> Iterator[int]:
     """Yield the rungs from half of the relevant kernels down, without end."""
     for digits in count(1):
         yield from (max(1, part * relevant // 10**digits) for part in _LADDER)
-
-
-# Tensors by name.
-State = Mapping[str, "Tensor"]
 
 
 @dataclass(frozen=True)
@@ -123,15 +121,16 @@ def annealed(
     all images: 1 before the limits for a single number, 10 and more amid a network of photographs. While mu is below
     0.1, what is left of the gradients is noise, and rates and share fall with it. What `base` gives zero stays out.
 
-    A batch has `batch` images, or fewer where that leaves fewer than 12 batches to a pass, in which fewer than 12
-    images come several times, in an order that follows from the circuit's seed and the content of the images. To
-    `augment` is to mirror them and shift them by up to a sixteenth, at random for each step; it takes another forward
-    pass of the network for each pass. Neither their order, nor the batch size of the device, nor the number of threads
-    matters: on a CPU, learning takes one. Of more than `images` images, so many are drawn by the seed, kept in memory,
-    and ranked by. If maps have fewer than 16 values, those of earlier steps for the other images are compared as well.
-    In the end the mask of `base` is taken instead if its loss over all images is smaller. A feature that is the same
-    everywhere is scored by `greedy`. The mask fits the images it was learned from best: give it many, and with 30
-    passes or more, augment them. Cost: these, `base`, and a forward pass of the network and of both masks.
+    A batch has `batch` images, more where their maps have fewer than 8 values, such as single numbers, or fewer where
+    that leaves fewer than 12 batches to a pass, in which fewer than 12 images come several times, in an order that
+    follows from the circuit's seed and the content of the images. To `augment` is to mirror them and shift them by up
+    to a sixteenth, at random for each step; it takes another forward pass of the network for each pass. Neither their
+    order, nor the batch size of the device, nor the number of threads matters: on a CPU, learning takes one. Of more
+    than `images` images, so many are drawn by the seed, kept in memory, and ranked by. If maps have fewer than 16
+    values, those of the last steps for other images are compared as well, 16 maps in all. In the end the mask of `base`
+    is taken instead if its loss over all images is smaller. A feature that is the same everywhere is scored by
+    `greedy`. The mask fits the images it was learned from best: give it many, and with 30 passes or more, augment them.
+    Cost: these, `base`, and a forward pass of the network and of both masks.
 
     Straight-through gradients: Bengio et al. 2013; for masks: Ramanujan et al., "edge-popup", CVPR 2020, and Sanh et
     al., "Movement Pruning", NeurIPS 2020; budgets that shrink: Zhu and Gupta, "To prune, or not to prune", 2017; Fisher
@@ -168,8 +167,9 @@ def _others(scoring: Scoring, steps: int, most: int, augment: bool) -> SmallBatc
 class _Learning:
     """The way down the ladder, and from it to circuits.
 
-    A state has `logits` of the relevant kernels. If maps of earlier steps are compared, it has these `maps` too, and
-    those of the images that the circuit is contrasted with.
+    A state has `logits` of the relevant kernels. If maps of the last steps are compared, it has these `maps` and the
+    `numbers` of their images, and those of the images that the circuit is contrasted with, as `other maps` and `other
+    numbers`.
     """
 
     scoring: Scoring
@@ -180,15 +180,15 @@ class _Learning:
     base: str
     between: int
 
-    def rung(self, rungs: Sequence[int]) -> State:
+    def rung(self, rungs: Sequence[int]) -> Scores:
         """Return the state on the last of some rungs, which are the first of the ladder."""
         *above, size = rungs
 
-        def compute(scoring: Scoring) -> State:
+        def compute(scoring: Scoring) -> Scores:
             if not above:
                 return {"logits": self.logits.ranked(scoring.on(self.samples).score(self.base))}
-            steps = self.between * self.samples.steps
-            return self._learn(self.rung(above), _anneal(above[-1], size, steps), (len(above) - 1) * self.between)
+            steps = _anneal(above[-1], size, self.between * self.samples.steps)
+            return self._learn(self.rung(above), steps, (len(above) - 1) * self.between)
 
         return self.scoring.stage(size, compute)
 
@@ -199,13 +199,11 @@ class _Learning:
         steps = [*_anneal(course.rungs[-1], budget, anneal), *held]
         return self._learn(self.rung(course.rungs), steps, (len(course.rungs) - 1) * self.between)["logits"]
 
-    def _learn(self, state: State, steps: Sequence[tuple[int, float]], passes: int) -> State:
+    def _learn(self, state: Scores, steps: Sequence[tuple[int, float]], passes: int) -> Scores:
         """Return the state after steps with budgets and rates; `passes` were made before."""
         logits, samples, scoring, flat = state["logits"], self.samples, self.scoring, self.logits.flat
         moments = _Moments(torch.zeros_like(logits), torch.zeros_like(logits))
-        # Maps of earlier steps, of the images and of those that the circuit is contrasted with.
-        device = samples.wanted.device
-        seen, apart = (dict(enumerate(maps.to(device) for maps in state.get(name, ()))) for name in ("maps", "others"))
+        seen, apart = (_restored(state, kind, samples.wanted.device) for kind in _KINDS)
         contrasted = self.others.passes(passes) if self.others else repeat(None)
         batches = zip(samples.passes(passes), contrasted, steps, strict=False)
         for own, other, (kept, phase) in scoring.track(batches, "learning", len(steps)):
@@ -220,9 +218,8 @@ class _Learning:
             loss.backward()  # type: ignore[no-untyped-call]
             slopes = {path: torch.zeros_like(gain) if gain.grad is None else gain.grad for path, gain in gains.items()}
             logits = self.logits.step(logits, moments.add(flat(slopes), loss.item()), flat(mask), kept, phase)
-        earlier = {"maps": seen, "others": apart}.items()
-        maps = {name: torch.stack([both[number].cpu() for number in sorted(both)]) for name, both in earlier if both}
-        return {"logits": logits, **maps}
+        maps = [_stored(earlier, kind) for earlier, kind in zip((seen, apart), _KINDS, strict=True)]
+        return {"logits": logits, **maps[0], **maps[1]}
 
     def loss(self, logits: Tensor) -> float:
         """Return the loss, over all images, of the circuit of some logits."""
@@ -232,9 +229,28 @@ class _Learning:
         return float(loss + _likeness(others.maps(edits), others.wanted, others.variance) if others else loss)
 
 
+# Kinds of earlier maps in a state: of the circuit's images, and of those that it is contrasted with.
+_KINDS = "", "other "
+
+
+def _stored(earlier: Earlier, kind: str) -> Scores:
+    """Return maps of earlier steps as a part of a state, oldest first."""
+    if not earlier:
+        return {}
+    maps = torch.stack(list(earlier.values())).cpu()
+    return {f"{kind}maps": maps, f"{kind}numbers": torch.tensor(list(earlier))}
+
+
+def _restored(state: Scores, kind: str, device: torch.device) -> Earlier:
+    """Return maps of earlier steps from a state."""
+    if f"{kind}maps" not in state:
+        return {}
+    return dict(zip(state[f"{kind}numbers"].tolist(), state[f"{kind}maps"].to(device), strict=True))
+
+
 def _likeness(circuit: Tensor, network: Tensor, variance: float) -> Tensor:
-    """Return the correlation of maps, 0 if it is negative."""
-    return (1 - map_loss(circuit, network, 0, variance)).relu()
+    """Return the correlation of maps, 0 if it is negative or too small to tell it from rounding."""
+    return (1 - _ROUNDING - map_loss(circuit, network, 0, variance)).relu()
 
 
 def _anneal(above: int, below: int, steps: int) -> list[tuple[int, float]]:
