@@ -98,6 +98,7 @@ def _clause(clause: Clause) -> Word:
     meaning = _CLAUSES.get(clause.name, "")
     if clause.words:
         meaning += f" One of {listing(clause.words, 'or')}."
-    if clause.name in PRESERVE and clause.default is not None:
-        meaning += f" The default is {clause.default or 'none' if clause.kind == 'tests' else clause.default}."
+    default = "none" if clause.kind == "tests" else clause.default
+    if clause.name in PRESERVE and default not in (None, []):
+        meaning += f" The default is {default}."
     return Word("clause", meaning.strip(), clause.example)

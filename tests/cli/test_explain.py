@@ -208,3 +208,8 @@ def test_a_code_without_a_page_is_still_shown():
 
 def test_another_word_for_a_name_is_explained_too():
     assert call("explain", "correlation") == call("explain", "pearson")
+
+
+def test_a_clause_without_a_default_names_none():
+    assert "default" not in call("explain", "also")
+    assert "default is none" in call("explain", "tests")
