@@ -21,9 +21,9 @@ _IMAGE = re.compile(
     r"(?P<file>images/gallery/(?P<run>[\w-]+)\.(?P<circuit>[\w-]+)\.(?P<page>diagram\.png|report\.png|view\.svg))\)"
 )
 _DATA = re.compile(r'(?<=<script type="application/json" id="data">).*?(?=</script>)', re.DOTALL)
-_SIZE: ViewportSize = {"width": 1100, "height": 700}
+_SIZE: ViewportSize = {"width": 1200, "height": 800}
 _LONG: ViewportSize = {"width": 1100, "height": 1100}
-_COLOURS = 128
+_COLOURS = 256
 
 
 def take(text: str, folder: Path, docs: Path) -> None:
@@ -40,7 +40,21 @@ def take(text: str, folder: Path, docs: Path) -> None:
             page = _page(match, folder)
             address = f"{page.as_uri()}#{match['state'] or ''}"
             view = match["page"] == "view.svg"
-            place.write_bytes(_channel(browser, page, address) if view else _screenshot(browser, address))
+            bare = _bare(page).name if view else page.name
+            address = address.replace(page.name, bare)
+            place.write_bytes(_channel(browser, address) if view else _screenshot(browser, address))
+        browser.close()
+
+
+def take_sketch(circuit: Path, images: Path) -> None:
+    """Take the page and the large view of a channel of a circuit, as the README and the page on diagrams show them."""
+    chromium, page = shutil.which("chromium"), circuit / "diagram.html"
+    if chromium is None:
+        return
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        images.joinpath("page.png").write_bytes(_screenshot(browser, f"{page.as_uri()}#channel=conv5:34&image=1"))
+        images.joinpath("channel.svg").write_bytes(_channel(browser, f"{page.as_uri()}#channel=conv4:45"))
         browser.close()
 
 
@@ -61,13 +75,17 @@ def _screenshot(browser: Browser, address: str) -> bytes:
     return content.getvalue()
 
 
-def _channel(browser: Browser, path: Path, address: str) -> bytes:
-    """Return the large view of the channel that an address names, without pieces of images."""
-    bare = path.with_name("bare.html")
-    text = path.read_text(encoding="utf-8")
+def _bare(path: Path) -> Path:
+    """Write the page of a circuit without pieces of images beside it."""
+    bare, text = path.with_name("bare.html"), path.read_text(encoding="utf-8")
     bare.write_text(_DATA.sub(lambda match: _without_crops(match[0]), text), encoding="utf-8")
+    return bare
+
+
+def _channel(browser: Browser, address: str) -> bytes:
+    """Return the large view of the channel that an address names."""
     page = browser.new_page(viewport=_SIZE, color_scheme="light", accept_downloads=True)
-    page.goto(address.replace(path.name, bare.name))
+    page.goto(address)
     with page.expect_download() as download:
         page.locator("#svg").click()
     content = Path(download.value.path()).read_bytes()

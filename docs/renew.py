@@ -261,19 +261,25 @@ def criteria() -> str:
     return "\n".join(lines)
 
 
-def diagram(programs: Path = PROGRAMS) -> bytes:
-    """The diagram that README and documentation show, drawn by a run of `examples/dogs.circuit`."""
+def diagram(programs: Path = PROGRAMS, images: Path | None = None) -> bytes:
+    """The diagram that README and documentation show, drawn by a run of `examples/dogs.circuit`; images of its page are
+    put into a folder, where one is given."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = sandbox(Path(temporary), ROOT / "examples" / "README.md")
         run("circuitlang run dogs.circuit", folder, programs)
-        return (folder / "runs" / "dogs" / "sketch" / "diagram.svg").read_bytes()
+        circuit = folder / "runs" / "dogs" / "sketch"
+        if images is not None:
+            from page_images import take_sketch
+
+            take_sketch(circuit, images)
+        return (circuit / "diagram.svg").read_bytes()
 
 
 def main() -> None:
     """Renew every page, or those that are named, and say which changed."""
     named = [Path(name).resolve() for name in sys.argv[1:]]
     if not named:
-        (ROOT / "docs" / "images" / "diagram.svg").write_bytes(diagram())
+        (ROOT / "docs" / "images" / "diagram.svg").write_bytes(diagram(images=ROOT / "docs" / "images"))
         (ROOT / "docs" / "criteria.md").write_text(criteria(), encoding="utf-8")
     for page in named or pages():
         before = page.read_text(encoding="utf-8")
