@@ -98,7 +98,8 @@ def _clause(clause: Clause) -> Word:
     meaning = _CLAUSES.get(clause.name, "")
     if clause.words:
         meaning += f" One of {listing(clause.words, 'or')}."
-    default = "none" if clause.kind == "tests" else clause.default
-    if clause.name in PRESERVE and default not in (None, []):
-        meaning += f" The default is {default}."
+    if clause.kind == "tests":
+        meaning += " The default is none."
+    elif clause.name in PRESERVE and clause.default not in (None, []):
+        meaning += f" The default is {clause.default}."
     return Word("clause", meaning.strip(), clause.example)
