@@ -243,12 +243,12 @@ def test_measuring_costs_what_measuring_a_run_takes(here, monkeypatch, with_page
     diagram only how many there may be."""
     from circuitlang import pipeline
     from circuitlang.engine.graph import trace_verification, tracer
-    from circuitlang.engine.runtime import artifacts, circuit_job
+    from circuitlang.engine.runtime import artifacts, circuit_finder
 
     # The counter's hooks are for all modules, and change nothing.
     for each in (tracer, trace_verification):
         monkeypatch.setattr(each, "check_traceable", lambda _: None)
-    monkeypatch.setattr(circuit_job, "extract", lambda *_: torch.nn.Module())
+    monkeypatch.setattr(circuit_finder, "extract", lambda *_: torch.nn.Module())
     monkeypatch.setattr(backend, "compiled", lambda _: None)
     monkeypatch.setattr(artifacts, "verify", lambda *_: 0.0)
     monkeypatch.setattr(artifacts, "pack", lambda *_: b"")
