@@ -22,7 +22,7 @@ import torch
 from torch import fx, nn
 
 import circuitlang
-from circuitlang.engine.runtime import circuit_job
+from circuitlang.engine.runtime import circuit_finder
 from circuitlang.results.run_listener import RunListener
 
 # Sizes of the sweep; the last circuits are drawn with few connections, the first with as many as there may be.
@@ -44,7 +44,7 @@ class Passes:
         self._inside = False
         for owner, name in ((nn.Module, "__call__"), (fx.Interpreter, "run"), (torch.Tensor, "backward")):
             self._watch(owner, name, counts=True)
-        for owner, name in ((fx.Tracer, "trace"), (torch.export, "export"), (circuit_job, "extract")):
+        for owner, name in ((fx.Tracer, "trace"), (torch.export, "export"), (circuit_finder, "extract")):
             self._watch(owner, name, counts=False)
 
     def _watch(self, owner: type | ModuleType, name: str, counts: bool) -> None:

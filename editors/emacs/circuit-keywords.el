@@ -91,6 +91,7 @@
     "scrambled"
     "shuffled"
     "snip"
+    "stability"
     "sufficiency"
     "taylor"
     "true"

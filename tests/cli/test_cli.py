@@ -12,7 +12,7 @@ from PIL import Image
 
 from circuitlang.bundled.doodles import draw
 from circuitlang.cli.main import COMMANDS, LazyCommand, main
-from circuitlang.engine.runtime import circuit_job
+from circuitlang.engine.runtime import circuit_finder
 from circuitlang.results.manifest import SUMS
 from tests.helpers import process_endings
 
@@ -165,7 +165,7 @@ def test_where_no_kernel_scores_the_feature_is_not_said_to_be_silent(here, monke
     def blind(builder, *_):
         return {path: torch.zeros(mask.shape).double() for path, mask in builder.relevant.items()}
 
-    monkeypatch.setattr(circuit_job, "score", blind)
+    monkeypatch.setattr(circuit_finder, "score", blind)
     words = " ".join(call("run", "-e", LINE).stdout.split())
     assert "The circuit has collapsed" in words
     assert "0 score above zero" in words

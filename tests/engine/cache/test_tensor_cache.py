@@ -18,7 +18,7 @@ from circuitlang.cli.main import main
 from circuitlang.engine.attribution.scorer import score
 from circuitlang.engine.cache import tensor_cache
 from circuitlang.engine.evaluation import reference_responses
-from circuitlang.engine.runtime import circuit_job
+from circuitlang.engine.runtime import circuit_finder
 from circuitlang.plugins.protocols import CRITERIA
 from tests.conftest import draw_pictures
 
@@ -35,7 +35,7 @@ def scored(here: Path, numbers_alone: None, monkeypatch: pytest.MonkeyPatch) -> 
             seen.append(criterion)
         return score(builder, criterion, *rest)
 
-    monkeypatch.setattr(circuit_job, "score", watched)
+    monkeypatch.setattr(circuit_finder, "score", watched)
     return seen
 
 

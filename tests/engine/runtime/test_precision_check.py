@@ -26,7 +26,7 @@ from circuitlang.base.source import Source
 from circuitlang.cli.main import main
 from circuitlang.engine import device
 from circuitlang.engine.loops import backend
-from circuitlang.engine.runtime import circuit_job, precision_check
+from circuitlang.engine.runtime import circuit_finder, circuit_job, precision_check
 from circuitlang.engine.runtime.jobs import prepare
 from circuitlang.engine.runtime.options import Options
 from tests.conftest import draw_pictures
@@ -184,13 +184,13 @@ def test_fidelity_is_measured_exactly(here, tf32, monkeypatch):
 def test_neither_is_taken_for_the_other(here, tf32, monkeypatch, rest):
     line = f"preserve conv5:34 on images/dogs/* sparsity<=0.1 {rest}"
     scored = []
-    whole = circuit_job.score
+    whole = circuit_finder.score
 
     def score(*arguments):
         scored.append(torch.utils._python_dispatch._get_current_dispatch_mode() is not None)
         return whole(*arguments)
 
-    monkeypatch.setattr(circuit_job, "score", score)
+    monkeypatch.setattr(circuit_finder, "score", score)
     (exact,) = circuitlang.run(line)
     (fast,) = circuitlang.run(line, fast=True)
     # The first of each run is the circuit's own score; those of its baselines cost no pass.
