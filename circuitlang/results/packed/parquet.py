@@ -150,9 +150,9 @@ class PackedFile:
                 self._file = pa.parquet.ParquetFile(
                     source,
                     page_checksum_verification=True,
-                    arrow_extensions_enabled=False,
                     thrift_string_size_limit=1 << 24,
                     thrift_container_size_limit=1 << 22,
+                    **_no_extensions(pa),
                 )
             except BaseException:
                 source.close()
@@ -215,6 +215,11 @@ class PackedFile:
         except (pa.ArrowException, OSError, ValueError, MemoryError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or str(error).split("\n")[0]
             raise DamagedError(reason[:200]) from None
+
+
+def _no_extensions(pa: ModuleType) -> dict[str, bool]:
+    """Return the argument that leaves extension types out, which versions before 21 don't know."""
+    return {"arrow_extensions_enabled": False} if int(pa.__version__.partition(".")[0]) >= 21 else {}
 
 
 def _is_number(name: str, kind: pyarrow.DataType) -> bool:
