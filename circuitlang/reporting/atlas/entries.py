@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from circuitlang.plan.targets import Channel as ChannelTarget
 from circuitlang.plan.targets import ClassOutput
 from circuitlang.reporting.text import circuit_sentences, verdict_sentences
+from circuitlang.reporting.text.extension_calls import without_defaults
 from circuitlang.results.connections import IMAGE, Connection, connections
 from circuitlang.results.labelling import target_label
 from circuitlang.results.types import Circuit, LayerSummary, Summary
@@ -113,7 +114,7 @@ def entry(
         noun=summary.noun,
         where=circuit_sentences.where(summary),
         images=circuit_sentences.images(summary),
-        criterion=str(plan.criterion),
+        criterion=without_defaults(plan.criterion),
         size=str(plan.size) if plan.size is not None else "the smallest that meets its bounds",
         layers={name: layer.out_channels for name, layer in zip(names, summary.layers, strict=True)},
         drawing=_drawing(shown.strongest[:_DRAWN], names, ends),
@@ -124,7 +125,8 @@ def entry(
             for name, kernels in zip(names, circuit.kernels, strict=True)
         },
         sketch=_sketch(circuit, summary.layers),
-        crops=crops,
+        # All images excite a constant channel alike.
+        crops=b"" if summary.unheard else crops,
         folder=folder,
     )
 

@@ -42,7 +42,9 @@ label conv3:11 "stripes"
 """
 
 
-def measured(made: Result, name: str, unit: int | None = None, labels: Labels | None = None) -> AtlasEntry:
+def measured(
+    made: Result, name: str, unit: int | None = None, labels: Labels | None = None, constant: bool = False
+) -> AtlasEntry:
     """Return the entry of a drawn circuit with an error, as every measured one has."""
     summary = made.summary
     fidelity = {
@@ -53,7 +55,8 @@ def measured(made: Result, name: str, unit: int | None = None, labels: Labels | 
     plan = msgspec.structs.replace(summary.plan, id=name)
     if unit is not None:
         plan = msgspec.structs.replace(plan, target=Channel("conv3", unit))
-    return entry(msgspec.structs.replace(summary, plan=plan, labels=labels, **fidelity), made.circuit)
+    summary = msgspec.structs.replace(summary, plan=plan, labels=labels, unheard=constant, **fidelity)
+    return entry(summary, made.circuit, b"crops")
 
 
 def other(unit: int) -> Result:
@@ -303,3 +306,8 @@ def test_a_thousand_circuits_make_a_site_of_a_few_megabytes(tmp_path: Path, visi
     assert page.locator("h2", has_text="reserved").count() >= 1
     page.locator(".paths svg").first.wait_for()
     assert page.locator(".paths svg").count() == 4
+
+
+@pytest.mark.parametrize("constant", [False, True])
+def test_no_part_of_an_image_excites_a_constant_channel_most(constant):
+    assert measured(chain(), "face", constant=constant).crops == (b"" if constant else b"crops")
