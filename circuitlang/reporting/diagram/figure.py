@@ -197,7 +197,7 @@ def _add_nodes(parent: Element, layout: Layout, result: Result, style: Style) ->
         add(group, "title", tooltips.get(channel, name))
         _add_thumbnail(group, channel, node, result, (INK, 2.5) if channel in aims else style.rim(channel))
         if channel != IMAGE:
-            size = min(max(0.22 * node.size, 7.0), 11.0)
+            size = min(max(0.22 * node.size, 9.0), 11.0)
             size = NAME if channel in aims else size
             label = text(
                 group,

@@ -366,3 +366,11 @@ def test_layers_that_feed_themselves_are_drawn():
         for (begin, _), (end, _) in route[1:-1]:
             assert begin > end if one in back else begin < end
     assert diagram(drawn)["diagram.svg"].count(b"circuit-edge ") == len(found.strongest)
+
+
+@pytest.mark.parametrize("channels", [3, 90])
+def test_no_text_is_smaller_than_nine_units(channels):
+    root = ElementTree.fromstring(diagram(crowd(6 * channels, channels))["diagram.svg"])
+    sizes = [float(text.get("font-size")) for text in root.iter(f"{SVG}text")]
+    assert len(sizes) > channels
+    assert min(sizes) >= 9
