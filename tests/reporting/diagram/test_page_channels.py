@@ -33,6 +33,8 @@ def test_a_channel_is_found_as_people_write_it(show):
     page.fill("#search", "features.0:1")
     page.keyboard.press("Enter")
     expect(node(page, "conv1:1")).to_be_focused()
+    expect(page.locator("#channel")).to_be_visible()
+    expect(page.locator("#card")).to_be_hidden()
     assert "conv2:2" in dimmed(page)
     page.fill("#search", "conv9")
     expect(page.locator("#status")).to_have_text("no channel is called conv9")

@@ -102,7 +102,8 @@ stage.addEventListener("focusin", (event) => {
   if (!one || !one.element.matches(":focus-visible")) return;
   const box = (one.source ? one.element : rim(one)).getBoundingClientRect();
   if (one.source) point(one, box.left + box.width / 2, box.top + box.height / 2);
-  else point(one, box.right, box.top);
+  // The panel says what the card would, and the card would be on the diagram that the panel has made narrower.
+  else if (one !== state.chosen) point(one, box.right, box.top);
 });
 stage.addEventListener("focusout", unpoint);
 
