@@ -30,8 +30,8 @@ SHARING = (
     "test_packaging", "test_process_pool", "test_raster", "test_real", "test_report", "test_split_job",
 )  # fmt: skip
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-# In milliseconds: an hour, for no test that would pass is to end by it.
-PATIENCE = 3_600_000
+# In milliseconds: two minutes, far more than a busy machine takes, and little enough to say which test failed.
+PATIENCE = 120_000
 # A busy machine is slow, and no test may say so. The examples are the same each time; nightly tests draw others.
 settings.register_profile(
     "steady", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
