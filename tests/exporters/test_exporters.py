@@ -107,9 +107,11 @@ def test_what_cannot_be_exported_is_an_error(runs, folder, file, code):
 
 
 def test_the_folder_of_a_run_is_told_from_that_of_a_circuit(runs):
-    with pytest.raises(InputError) as caught:
-        circuitlang.load(runs)
-    assert caught.value.findings[0].help == "give that of a circuit in it: collapsed, plain and refitted"
+    assert sorted(circuit.summary.plan.id for circuit in circuitlang.load(runs)) == ["collapsed", "plain", "refitted"]
+    ran = CliRunner().invoke(main, ["export", str(runs), "x.json"])
+    assert ran.exit_code == 1
+    assert "give that of a circuit in it: collapsed, plain and refitted" in ran.stderr
+    assert not list(Path().glob("x.*"))
 
 
 def test_a_missing_package_is_named_with_its_cure(runs, monkeypatch):
