@@ -95,7 +95,7 @@ def test_what_was_changed_is_never_shown_as_the_circuit(here, numbers_alone, nam
         circuitlang.load(FOLDER)
 
 
-@pytest.mark.parametrize("name", ["split.json", "comparison.json"])
+@pytest.mark.parametrize("name", [pytest.param("split.json", marks=pytest.mark.slow), "comparison.json"])
 def test_a_damaged_split_or_comparison_is_made_again(here, name):
     spec = (
         "circuit s = split conv5:34 on images/dogs/* into 2 kernels<=20 criterion=snip\n"

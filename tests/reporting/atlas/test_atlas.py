@@ -257,6 +257,7 @@ def test_channels_are_found_by_name_and_by_label(run: Path, visit: Visit, words:
     page.wait_for_url(f"**/channels/{hit.replace(':', '/')}.html")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", ["index.html", "channels/conv3/11.html", "channels/conv1/2.html"])
 def test_pages_can_be_read_by_everybody(run: Path, visit: Visit, name: str, scheme: str) -> None:
