@@ -1,4 +1,4 @@
-"""What an image that excites a channel costs: `python -m benchmarks.visualise`.
+"""Cost of an image that excites a channel: `python -m benchmarks.visualise`.
 
 It is made through the part of the image that the middle position of the channel sees, or on a smaller one where it sees
 more. The time is against that of making it through the whole image, taken in turn in the same process, of one thread's

@@ -75,8 +75,7 @@ def run(
         spec: A spec or plan file (a Path, or a string that ends in .circuit or .yaml), or the text of a spec.
         out: Folder for the results.
         allow_code: Run the Python file of a `model python(...)`.
-        visualise: Channels to visualise: "all" (or True), a number of those of the strongest paths, or "none", not even
-            the feature. 0 (or False) is the feature alone. By default as many as take a few seconds, in the network.
+        visualise: "all" (True), "none" or a number of channels, 0 (False) for the feature alone; by default a few.
         model: A module in place of the model that a spec names. It is left as it is.
         images: Image sets by the names that the spec has for them: float tensors or arrays [N, C, H, W], which are
             network inputs; lists of PIL images or paths; data sets or loaders of any of these, with or without labels.
@@ -102,10 +101,9 @@ def run(
         >>> (circuit,) = circuitlang.run("preserve conv5:34 on images/dogs/* keep<=10%")
         >>> round(circuit.metrics["train.pearson"], 2)
         1.0
-        >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 4, 3))
-        >>> spec = 'preserve "2":1 on noise kernels<=6 criterion=snip'
-        >>> circuitlang.run(spec, model=network, images={"noise": torch.rand(8, 3, 32, 32)})
-        <run of 1 circuit: 2_1-snip-6kernels, runs/inline>
+        >>> net = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 4, 3))
+        >>> circuitlang.run('preserve "2":1 on noise kernels<=6', model=net, images={"noise": torch.rand(8, 3, 32, 32)})
+        <run of 1 circuit: 2_1-annealed-6kernels, runs/inline>
     """
     from circuitlang import api
 

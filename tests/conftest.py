@@ -100,40 +100,36 @@ def real() -> Path:
     return folder
 
 
+def _program(name: str, kind: str) -> str:
+    """Return the path of a program that CI installs."""
+    path = shutil.which(name)
+    if path is None:
+        _missing(f"the {kind} {name}")
+    return path or ""
+
+
 @pytest.fixture(scope="session")
 def browser() -> str:
     """The path of a browser that can run without a screen."""
-    path = shutil.which("chromium")
-    if path is None:
-        _missing("the browser chromium")
-    return path or ""
+    return _program("chromium", "browser")
 
 
 @pytest.fixture(scope="session")
 def neovim() -> str:
     """The path of Neovim."""
-    path = shutil.which("nvim")
-    if path is None:
-        _missing("the editor nvim")
-    return path or ""
+    return _program("nvim", "editor")
 
 
 @pytest.fixture(scope="session")
 def emacs() -> str:
     """The path of Emacs."""
-    path = shutil.which("emacs")
-    if path is None:
-        _missing("the editor emacs")
-    return path or ""
+    return _program("emacs", "editor")
 
 
 @pytest.fixture(scope="session")
 def c_compiler() -> str:
     """The path of a compiler of C."""
-    path = shutil.which("cc")
-    if path is None:
-        _missing("the compiler cc")
-    return path or ""
+    return _program("cc", "compiler")
 
 
 @pytest.fixture(scope="module")

@@ -58,13 +58,17 @@ def expectation(node: syntax.Expect, circuits: Circuits, scope: Scope) -> Expect
     measure = node.measure
     name, metric = _name_and_metric(measure, circuits)
     chosen = _members(name, measure.name.span, measure.values, circuits)
-    key, bare = _key(metric, scope, {other for circuit in chosen for other in circuit.also})
+    also = {other for circuit in chosen for other in circuit.also}
+    key, bare = _key(metric, scope, also)
     if not key:
         known = [*COUNTS, IMAGES, *scope.vocabulary.metrics]
         tested = sorted({f"{choice.name}.p" for circuit in chosen for choice in circuit.tests})
         label = f"measured are {listing([*sorted(known), *tested], limit=20)}"
         label = label if metric else "which number of it is missing"
         cure = did_you_mean(bare, [*known, *ALIASES], f"as {name}.pearson")
+        if bare in known:
+            # A metric as it is called: the mistake is in what stands before it.
+            cure = did_you_mean(metric, [f"{sample}.{bare}" for sample in (*SAMPLES, *sorted(also))], cure)
         if metric in scope.vocabulary.tests:
             cure = f"write {name}.{metric}.p"
         raise SpecError(Finding("E116", f"unknown measurement '{metric}'", measure.span, label, cure))

@@ -11,7 +11,6 @@ from click.testing import CliRunner
 
 from benchmarks.sweep import counted
 from circuitlang import pipeline
-from circuitlang.base.diagnostics import SpecError
 from circuitlang.base.source import Source
 from circuitlang.cli.main import main
 from circuitlang.engine.images.image_set import ImageSet
@@ -24,22 +23,13 @@ from circuitlang.plugins.hypothesis_tests import TESTS
 from circuitlang.results.assertions import failed_assertions
 from circuitlang.results.reader import read, read_summary
 from tests.helpers.path_parts import unmeasured_parts
+from tests.helpers.specs import compiled, findings
 
 LINE = "preserve conv5:1 on a/* kernels<=7 criterion=snip"
 RUN = (
     "circuit face = preserve conv5:34 on images/dogs/* kernels<=20 criterion=magnitude"
     " tests=[sufficiency(circuits=6), necessity(circuits=5), minimality(references=4), equivalence]\n"
 )
-
-
-def compiled(text: str):
-    return pipeline.compile_source(Source("spec.circuit", text))
-
-
-def findings(text: str) -> list[tuple[str, str]]:
-    with pytest.raises(SpecError) as caught:
-        compiled(text)
-    return [(finding.code, finding.help) for finding in caught.value.findings]
 
 
 def names(clause: str) -> list[str]:

@@ -20,20 +20,11 @@ from circuitlang.plan.yaml import read_plan, write_plan
 from circuitlang.results.reader import read_summary
 from tests.conftest import draw_pictures
 from tests.helpers.path_parts import unmeasured_parts
+from tests.helpers.specs import compiled, findings
 
 SETS = "images cats = images/cats/*\nimages grey = images/dogs/* as grey\n"
 ASK = "circuit face = preserve conv5:34 on images/dogs/* kernels<=20 criterion=magnitude"
 RUN = f"{SETS}{ASK} also=[cats, grey]\n"
-
-
-def compiled(text: str):
-    return pipeline.compile_source(Source("spec.circuit", text))
-
-
-def findings(text: str) -> list[tuple[str, str]]:
-    with pytest.raises(SpecError) as caught:
-        compiled(text)
-    return [(finding.code, finding.help) for finding in caught.value.findings]
 
 
 def sets(clause: str) -> list[str]:
@@ -95,6 +86,9 @@ def test_what_is_expected_of_other_images():
     assert findings(f"{SETS}{ASK}\nexpect face.also.cats.error <= 1\n") == [
         ("E116", "add also=cats where face is preserved")
     ]
+    # The mistake is in the sample, and not in the metric.
+    for slip, cure in (("gray.r2", "grey.r2"), ("tset.r2", "test.r2"), ("cts.pearson.low", "cats.pearson")):
+        assert findings(f"{RUN}expect face.{slip} >= 0\n") == [("E116", f"did you mean '{cure}'?")], slip
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ TEXTS = {
     "language": language.SPEC + language.MORE,
 }
 SLIPS = Path(__file__).with_name("slips.txt").read_text("utf-8")
-# What highlighters of both kinds call the same.
+# Names that highlighters of both kinds have for the same thing.
 CAPTURES = {
     Comment.Single: {"comment"},
     Keyword: {"keyword"},

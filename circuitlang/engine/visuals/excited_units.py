@@ -70,7 +70,6 @@ def _units(subnetwork: TargetSubnetwork, node: str, at: object, maps: Maps) -> E
     if crop is not None:
         box, place = crop
         in_part = of((box[2] - box[0], box[3] - box[1]), place, _within(everything.seen, box))
-        # Once, in the network: circuits of it are followed in the same way.
         top, left, bottom, right = box
 
         def cut(images: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ import base64
 import io
 import math
 from dataclasses import dataclass
+from itertools import starmap
 
 import numpy as np
 from markupsafe import Markup
@@ -96,12 +97,7 @@ def page(result: Result) -> dict[str, bytes]:
         "maps": len(examples.most[0].network) if examples and examples.most else 0,
         "counted": correlated,
         "uncounted": summary.judged.images - correlated,
-        # If nothing of the images is kept, none is kept better than another.
-        "collapsed": not summary.effective,
-        "best": [_example(image, examples.correlations) for image in examples.most] if examples else [],
-        "worst": [_example(image, examples.correlations) for image in examples.least]
-        if examples and summary.effective
-        else [],
+        **_extremes(result),
         "tests": hypothesis_sentences.rows(summary),
         "tested": hypothesis_sentences.caption(summary),
         "paths": any(layer.path != layer.name for layer in summary.layers),
@@ -109,6 +105,14 @@ def page(result: Result) -> dict[str, bytes]:
         "files": [*_FILES, *(["module.pt2"] if result.module else [])],
     }
     return {"report.html": render("report.html", **values)}
+
+
+def _extremes(result: Result) -> dict[str, object]:
+    """Return the images that are preserved best and worst; if nothing of them is kept, none is worse than another."""
+    examples, kept = result.fidelity_examples, bool(result.summary.effective)
+    most = [(image, examples.correlations) for image in examples.most] if examples else []
+    least = [(image, examples.correlations) for image in examples.least] if examples and kept else []
+    return {"collapsed": not kept, "best": list(starmap(_example, most)), "worst": list(starmap(_example, least))}
 
 
 @dataclass(frozen=True)

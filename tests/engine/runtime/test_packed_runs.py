@@ -101,7 +101,7 @@ def test_the_folder_of_a_packed_circuit_is_that_of_a_direct_run(folder: Path, cl
     (made,) = pipeline.unpack(folder, ["one"])
     assert made == folder / "one"
     assert contents(made) == contents(Path("direct/inline/one"))
-    # What is there and whole is kept.
+    # A whole folder is kept.
     before = (made / "module.pt2").stat().st_mtime_ns
     pipeline.unpack(folder, ["one"])
     assert (made / "module.pt2").stat().st_mtime_ns == before

@@ -146,7 +146,7 @@ def test_all_pictures_are_transformed_alike_and_a_little():
     generator = torch.Generator().manual_seed(0)
     seen = [transformed(ramps, generator) for _ in range(20)]
     assert all(torch.equal(one[0], one[2]) for one in seen)
-    # Where the middle comes from, in pixels: shifted by at most a sixteenth of the side.
+    # The source of the middle, in pixels: shifted by at most a sixteenth of the side.
     middles = torch.stack([one[0, :, 20, 30] for one in seen])
     for moved, middle, side in zip(middles.T, (20, 30), (40, 60), strict=True):
         assert side / 64 < (moved - middle).abs().max() <= side / 16 + 1

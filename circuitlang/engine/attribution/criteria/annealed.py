@@ -121,16 +121,15 @@ def annealed(
     all images: 1 before the limits for a single number, 10 and more amid a network of photographs. While mu is below
     0.1, what is left of the gradients is noise, and rates and share fall with it. What `base` gives zero stays out.
 
-    A batch has `batch` images, more where their maps have fewer than 8 values, such as single numbers, or fewer where
-    that leaves fewer than 12 batches to a pass, in which fewer than 12 images come several times, in an order that
-    follows from the circuit's seed and the content of the images. To `augment` is to mirror them and shift them by up
-    to a sixteenth, at random for each step; it takes another forward pass of the network for each pass. Neither their
-    order, nor the batch size of the device, nor the number of threads matters: on a CPU, learning takes one. Of more
-    than `images` images, so many are drawn by the seed, kept in memory, and ranked by. If maps have fewer than 16
-    values, those of the last steps for other images are compared as well, 16 maps in all. In the end the mask of `base`
-    is taken instead if its loss over all images is smaller. A feature that is the same everywhere is scored by
-    `greedy`. The mask fits the images it was learned from best: give it many, and with 30 passes or more, augment them.
-    Cost: these, `base`, and a forward pass of the network and of both masks.
+    A batch has `batch` images, more where these have fewer than 8 values in all, or fewer where that leaves fewer than
+    12 batches to a pass, in which fewer than 12 images come several times, in an order that follows from the circuit's
+    seed and the content of the images. To `augment` is to mirror them and shift them by up to a sixteenth, at random
+    for each step; it takes another forward pass of the network for each pass. Neither their order, nor the batch size
+    of the device, nor the number of threads matters: on a CPU, learning takes one. Of more than `images` images, so
+    many are drawn by the seed. Maps of fewer than 16 values are compared together with those of the last steps, 16 in
+    all. In the end the mask of `base` is taken instead if its loss over all images is smaller. A feature that is the
+    same everywhere is scored by `greedy`. The mask fits the images it was learned from best: give it many, and with 30
+    passes or more, augment them. Cost: these, `base`, and a forward pass of the network and of both masks.
 
     Straight-through gradients: Bengio et al. 2013; for masks: Ramanujan et al., "edge-popup", CVPR 2020, and Sanh et
     al., "Movement Pruning", NeurIPS 2020; budgets that shrink: Zhu and Gupta, "To prune, or not to prune", 2017; Fisher
