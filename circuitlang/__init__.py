@@ -178,8 +178,9 @@ def _options(
 
 def _selection(only: Sequence[str], shard: str, jobs: int) -> WorkSelection:
     from circuitlang.engine.runtime.work_selection import WorkSelection
+    from circuitlang.plugins.placements import Placement
 
-    return WorkSelection(tuple(only), shard, jobs)
+    return WorkSelection(tuple(only), shard, Placement(workers=jobs))
 
 
 def load(folder: str | Path) -> LoadedCircuit | Run:

@@ -100,17 +100,17 @@ def run_compiled(
     prepared, ids = start_run(compiled, folder, options, work, locked)
     identities = {job.plan.id: job.provenance.identity for job in prepared.jobs}
     listener = options.listener
-    begin = RunStart(folder, tuple(ids), _expected_work(prepared, ids, folder), work.jobs)
+    begin = RunStart(folder, tuple(ids), _expected_work(prepared, ids, folder), work.placement.workers)
     if options.packed:
         listener.begun(begin)
         with packed_writer(compiled.plan, folder) as writer:
-            failures = run_jobs(prepared, ids, folder, work.jobs, Listeners(writer, listener))
+            failures = run_jobs(prepared, ids, folder, work.placement, Listeners(writer, listener))
         _end(failures, listener)
         return
     overview = RunOverview(prepared.plan, identities, folder, isinstance(prepared, KnownInputs))
     listener.begun(begin)
     try:
-        failures = run_jobs(prepared, ids, folder, work.jobs, Listeners(overview, listener))
+        failures = run_jobs(prepared, ids, folder, work.placement, Listeners(overview, listener))
     finally:
         overview.renew()
     failures += _compare(prepared, folder, overview, listener)

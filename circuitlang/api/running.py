@@ -57,10 +57,10 @@ def run_source(
     """
     from circuitlang import pipeline
 
-    if objects and work.jobs > 1:
+    if objects and work.placement.workers > 1:
         label = "another process does not have the objects of this one"
         cure = "leave jobs= away, or save the weights and images and name them in the spec"
-        message = f"jobs={work.jobs} can't be combined with model= or images="
+        message = f"jobs={work.placement.workers} can't be combined with model= or images="
         raise InputError(Finding("E316", message, None, label, cure))
     compiled, options = _compiled(source, options, objects)
     return _run(compiled, out / pipeline.run_name(source), options, work, progress)

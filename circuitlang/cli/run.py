@@ -26,6 +26,7 @@ from circuitlang.cli.parameters import (
 )
 from circuitlang.cli.recorder import recorded
 from circuitlang.compiler.sources import spec_files
+from circuitlang.plugins.placements import placement
 
 if TYPE_CHECKING:
     from circuitlang.engine.runtime.lockfile import Lock
@@ -66,7 +67,14 @@ class Output:
     envvar="CIRCUITLANG_RENDER",
     help="Write numbers alone, also module, diagram and texts, or pages too.",
 )
-@click.option("--jobs", default=1, show_default=True, type=click.IntRange(1), help="Circuits computed in parallel.")
+@click.option("--jobs", type=click.IntRange(1), help="Circuits computed in parallel by processes of this machine.")
+@click.option(
+    "--on", "on", default="local", show_default=True, metavar="NAME", help="Executor or profile: local, dask."
+)
+@click.option(
+    "--workers", type=click.IntRange(1), metavar="N", help="Workers of the executor; locally the same as --jobs."
+)
+@click.option("--on-set", multiple=True, metavar="KEY=VALUE", help="Setting of the executor; repeatable.")
 @click.option("--device", default="auto", show_default=True, metavar="NAME", help="cpu, cuda, cuda:N or mps.")
 @click.option("--batch-size", type=click.IntRange(1), metavar="N", help="Images per batch; chosen for the device.")
 @click.option("--fast", is_flag=True, help="Score in TF32 on a GPU and report the difference to single precision.")
@@ -103,7 +111,10 @@ def run(
     locked: bool,
     visualise: str | None,
     render: str,
-    jobs: int,
+    jobs: int | None,
+    on: str,
+    workers: int | None,
+    on_set: tuple[str, ...],
     device: str,
     batch_size: int | None,
     fast: bool,
@@ -123,6 +134,8 @@ def run(
     each instead of a short report; `circuitlang show --full` prints all there is to read.
     """
     files = _files(specs, text, single=bool(junit or summary))
+    with exit_on_findings():
+        place = placement(on, workers or jobs, on_set)
 
     def run_spec(spec: Path | None) -> None:
         with recorded(junit, summary) as recording:
@@ -136,7 +149,7 @@ def run(
             from circuitlang.engine.runtime.options import Options
             from circuitlang.engine.runtime.work_selection import WorkSelection
 
-            work = WorkSelection(only, shard, jobs)
+            work = WorkSelection(only, shard, place)
             recording.start(compiled, work)
             options = Options(
                 skip_unreadable,

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 
-def start() -> Callable[[str], str]:
+def start() -> Callable[[Sequence[str]], list[str]]:
     return do
 
 
-def do(item: str) -> str:
+def do(items: Sequence[str]) -> list[str]:
+    (item,) = items
     if item == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     if item.startswith("sleep"):
@@ -22,4 +23,4 @@ def do(item: str) -> str:
     seen = Path(os.environ.get("SEEN", os.devnull))
     with seen.open("a") as file:
         file.write(f"{item}\n")
-    return item.upper()
+    return [item.upper()]

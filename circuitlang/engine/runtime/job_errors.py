@@ -33,10 +33,14 @@ def _unforeseen(name: str, error: Exception, span: Span | None) -> Finding:
     return Finding("E392", message, span, label, cure, name)
 
 
-def process_error(name: str, code: int, span: Span | None) -> CircuitError:
-    """Return the error about a circuit whose process ended with an exit code, or by a signal if that is negative."""
+def process_error(name: str, code: int, span: Span | None, reason: str = "") -> CircuitError:
+    """Return the error about a circuit whose process ended with an exit code, or by a signal if that is negative.
+
+    A `reason` takes the place of the code.
+    """
     label, cure = f"it exited with {code}", "in a script, run below `if __name__ == '__main__':`"
-    if code < 0:
+    if code < 0 or reason:
         label, cure = f"by signal {-code}", "where memory ran out, try a smaller --batch-size, or fewer --jobs"
+    label = reason or label
     message = f"{name} can't be computed: its process was ended"
     return CircuitError(Finding("E392", message, span, label, cure, name))

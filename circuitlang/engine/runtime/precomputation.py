@@ -38,7 +38,7 @@ class Precomputation:
             other
             for other in self._due
             if other.plan.id not in self._begun
-            and (not self._own_layer or _layer(other) == _layer(job))
+            and (not self._own_layer or layer_of(other) == layer_of(job))
             and sharing_key(other) not in self._failed
         ]
         try:
@@ -68,12 +68,13 @@ def predecessors(jobs: Sequence[Job]) -> dict[str, str]:
         criterion = job.plan.criterion
         kept = passes_of(criterion.name, criterion.parameters) > 0
         together = sharing_key(job)
-        source: object = (together, _layer(job)) if together else job.score_cache
+        source: object = (together, layer_of(job)) if together else job.score_cache
         if kept and (CRITERIA.load(criterion.name).nested or has_stages(job)) and source in first:
             after[job.plan.id] = first[source]
         first.setdefault(source, job.plan.id)
     return after
 
 
-def _layer(job: Job) -> str:
+def layer_of(job: Job) -> str:
+    """Return the name of the layer of a job's target."""
     return job.subnetwork.target.step.name

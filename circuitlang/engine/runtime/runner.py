@@ -1,4 +1,4 @@
-"""All jobs of a run: by one process or by several, with an event for everything that happens."""
+"""All jobs of a run: by this process or on an executor, with an event for everything that happens."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from circuitlang.base.diagnostics import CircuitError, Finding, OutputError
 from circuitlang.engine.runtime.known_inputs import KnownInputs, prepared_inputs
 from circuitlang.engine.runtime.stored_results import incomplete, lacking, renamed, usable
 from circuitlang.engine.runtime.work_request import RequestedJob, WorkRequest
+from circuitlang.plugins.placements import Placement
 from circuitlang.results.outcomes import JobResult
 from circuitlang.results.run_listener import RunListener
 from circuitlang.results.writer import claim
@@ -23,12 +24,12 @@ J = TypeVar("J", bound=RequestedJob)
 
 
 def run_jobs(
-    prepared: PreparedRun | KnownInputs, ids: Sequence[str], folder: Path, processes: int, listener: RunListener
+    prepared: PreparedRun | KnownInputs, ids: Sequence[str], folder: Path, placement: Placement, listener: RunListener
 ) -> list[CircuitError]:
     """Compute the jobs of these ids into their folders below `folder`, and send the results to a listener.
 
-    One process keeps the order of the jobs; several send results as they finish. Nothing is computed if a folder is
-    somebody else's.
+    This process keeps the order of the jobs; an executor sends results as they finish. Nothing is computed if a folder
+    is somebody else's.
 
     Returns:
         The errors about jobs that failed and about missing files. There are no more results after an OutputError: if
@@ -38,7 +39,7 @@ def run_jobs(
     if foreign := [finding for name in folders for finding in _unclaimed(folder / name)]:
         return [OutputError(foreign)]
     failures: list[CircuitError] = []
-    with closing(_results(prepared, ids, folder, processes, listener)) as results:
+    with closing(_results(prepared, ids, folder, placement, listener)) as results:
         for result in results:
             if not isinstance(result, CircuitError):
                 listener.finished(result)
@@ -61,7 +62,7 @@ def _unclaimed(place: Path) -> tuple[Finding, ...]:
 
 
 def _results(
-    prepared: PreparedRun | KnownInputs, ids: Sequence[str], folder: Path, processes: int, listener: RunListener
+    prepared: PreparedRun | KnownInputs, ids: Sequence[str], folder: Path, placement: Placement, listener: RunListener
 ) -> Generator[JobResult, None, None]:
     if isinstance(prepared, KnownInputs):
         due = yield from _stored(prepared, [job for job in prepared.jobs if job.plan.id in ids], folder, listener)
@@ -70,10 +71,10 @@ def _results(
         # They seemed to be finished, and are damaged.
         prepared, ids = prepared_inputs(prepared), [job.plan.id for job in due]
     jobs = [job for job in prepared.jobs if job.plan.id in ids]
-    if processes > 1:
-        yield from _parallel(prepared, jobs, folder, processes, listener)
-    else:
+    if placement.is_here:
         yield from _one_by_one(prepared, jobs, folder, listener)
+    else:
+        yield from _on_executor(prepared, jobs, folder, placement, listener)
 
 
 def _one_by_one(
@@ -97,15 +98,17 @@ def _one_by_one(
         gc.unfreeze()
 
 
-def _parallel(
-    prepared: PreparedRun, jobs: Sequence[Job], folder: Path, processes: int, listener: RunListener
+def _on_executor(
+    prepared: PreparedRun, jobs: Sequence[Job], folder: Path, placement: Placement, listener: RunListener
 ) -> Generator[JobResult, None, None]:
-    """Yield what is stored, then what several processes compute."""
+    """Yield what is stored, then what an executor computes."""
     due = yield from _stored(prepared, jobs, folder, listener)
     if due:
-        from circuitlang.engine.runtime.parallel_runner import run_in_processes
+        from circuitlang.engine.runtime.forecast import expected_work
+        from circuitlang.engine.runtime.parallel_runner import run_on_executor
 
-        yield from run_in_processes(prepared, due, folder, min(processes, len(due)), listener)
+        expected = expected_work(prepared, [job.plan.id for job in due], folder)
+        yield from run_on_executor(prepared, due, folder, placement, expected, listener)
 
 
 def _stored(

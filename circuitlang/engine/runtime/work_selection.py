@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
 from circuitlang.base.diagnostics import Finding, SpecError, did_you_mean, listing
 from circuitlang.plan.model import Circuit, Plan
+from circuitlang.plugins.placements import Placement
 
 
 @dataclass(frozen=True)
 class WorkSelection:
-    """Selection of the circuits of a plan.
+    """Selection of the circuits of a plan, and of the executor that computes them.
 
     Attributes:
         only: Ids of circuits; empty for all.
         shard: Share of these circuits, "i/N" for every N-th starting with the i-th.
-        jobs: Number of processes.
+        placement: Executor of the circuits.
     """
 
     only: tuple[str, ...] = ()
     shard: str = "1/1"
-    jobs: int = 1
+    placement: Placement = field(default_factory=Placement)
 
     def of(self, plan: Plan) -> list[str]:
         """Return the ids of the selected circuits. Raises SpecError for an unknown id or share."""

@@ -151,8 +151,9 @@ def test_labels_are_those_of_the_plan(folder: Path, monkeypatch: pytest.MonkeyPa
 
 def test_several_processes_pack_too(folder: Path) -> None:
     from circuitlang.engine.runtime.work_selection import WorkSelection
+    from circuitlang.plugins.placements import Placement
 
-    pipeline.run(Source("<-e>", SPEC), Path("runs"), PACKED, WorkSelection(jobs=2))
+    pipeline.run(Source("<-e>", SPEC), Path("runs"), PACKED, WorkSelection(placement=Placement(workers=2)))
     run(out="single")
     assert list(PackedCircuits.read(folder).places) == IDS
     assert (folder / "circuits.parquet").read_bytes() == Path("single/inline/circuits.parquet").read_bytes()

@@ -1,0 +1,1 @@
+"""Executors: one file each, with a registered function that computes the groups of a run."""

@@ -1,0 +1,41 @@
+"""Groups of jobs: what shares passes goes to one worker, and what does not can be computed at the same time."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from circuitlang.engine.runtime.amounts import TOGETHER
+from circuitlang.engine.runtime.jobs import Job
+from circuitlang.engine.runtime.precomputation import layer_of
+from circuitlang.engine.runtime.work_sharing import sharing_key, size_of_stages
+from circuitlang.plugins.executors import Group
+
+
+def groups_of(jobs: Sequence[Job], workers: int, operations: Mapping[str, float]) -> list[Group]:
+    """Return the groups of jobs, the costliest first.
+
+    Circuits that have one score cache, because they differ in size alone, are never apart, the smallest first.
+    Targets of one layer that are scored in the same passes are together, as many as share passes at once, but no more
+    than leave some for each worker.
+
+    Args:
+        jobs: Jobs that are due.
+        workers: Number of workers that will compute them.
+        operations: Estimated floating-point operations of each circuit, by id.
+    """
+    sizes: dict[object, list[Job]] = {}
+    for job in jobs:
+        sizes.setdefault(job.score_cache, []).append(job)
+    sharing: dict[object, list[list[Job]]] = {}
+    for same in sizes.values():
+        key = sharing_key(same[0])
+        shared: object = (key, layer_of(same[0])) if key is not None else same[0].score_cache
+        sharing.setdefault(shared, []).append(sorted(same, key=size_of_stages))
+    groups = []
+    for alike in sharing.values():
+        count = min(TOGETHER, math.ceil(len(alike) / workers))
+        for start in range(0, len(alike), count):
+            names = tuple(job.plan.id for same in alike[start : start + count] for job in same)
+            groups.append(Group(names, sum(operations.get(name, 0.0) for name in names)))
+    return sorted(groups, key=lambda group: -group.cost)
