@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
 
+from msgspec import UNSET, UnsetType
+
 from circuitlang.base.diagnostics import Finding, Fix, SpecError, did_you_mean, listing
 from circuitlang.base.source import Span
 from circuitlang.compiler import syntax, values
@@ -65,6 +67,8 @@ def read_value(rule: Clause, node: syntax.Value, scope: Scope) -> Any:
             return _several_images(node, scope)
         case "tests":
             return _tests(node, scope.vocabulary.tests)
+        case "words":
+            return _words(node, rule.name, rule.words)
 
 
 def _several_images(node: syntax.Value, scope: Scope) -> list[PlacedImages] | None:
@@ -98,6 +102,22 @@ def _tests(node: syntax.Value, known: Mapping[str, Declaration]) -> list[Choice]
             raise SpecError(Finding("E206", f"'{choice.name}' is given twice", item.span, "the second time"))
         chosen[choice.name] = choice
     return [chosen[name] for name in sorted(chosen)]
+
+
+def _words(node: syntax.Value, name: str, options: tuple[str, ...]) -> list[str] | UnsetType:
+    """Read `none`, `all`, a word or a list of words, in the order of the options and each once."""
+    if values.nothing(node):
+        return UNSET
+    if isinstance(node, syntax.Name) and node.text == "all":
+        return list(options)
+    items = node.items if isinstance(node, syntax.List) else (node,)
+    chosen: list[str] = []
+    for item in items:
+        word = _word(item, name, options)
+        if word in chosen:
+            raise SpecError(Finding("E206", f"'{word}' is given twice", item.span, "the second time"))
+        chosen.append(word)
+    return [word for word in options if word in chosen]
 
 
 def _word(node: syntax.Value, name: str, options: tuple[str, ...]) -> str:
@@ -168,7 +188,7 @@ def _clause(clause: syntax.Clause, rules: Mapping[str, Clause], scope: Scope, re
         message = f"unknown clause '{clause.name.text}'"
         raise SpecError(Finding("E106", message, clause.name.span, label, cure, edit=edit))
     relation(clause.relation, (rule.relation,), clause, rule.example)
-    if isinstance(clause.value, syntax.List) and not rule.of_images and rule.kind != "tests":
+    if isinstance(clause.value, syntax.List) and not rule.of_images and rule.kind not in ("tests", "words"):
         items = [item.span.text for item in clause.value.items]
         cure = f"for a circuit each, write {clause.name.text}{clause.relation}each({', '.join(items)})"
         if len(items) == 1:

@@ -12,6 +12,7 @@ from circuitlang.compiler.clauses import ALIASES, better, relation
 from circuitlang.compiler.expand import spell
 from circuitlang.compiler.scope import Scope
 from circuitlang.compiler.values import number
+from circuitlang.plan.clauses import PRESERVE
 from circuitlang.plan.model import Choice, Circuit, Expectation
 
 # Numbers in a report besides fidelity.
@@ -31,6 +32,8 @@ OUTCOMES = ("p", "statistic")
 TESTS = "tests"
 # The word that keys of the other image sets begin with.
 ALSO = "also"
+# And those of the ablations that a circuit is measured under.
+ROBUST = "robust"
 
 # The circuits with a name, those of a sweep together.
 Circuits = Mapping[str, Sequence[Circuit]]
@@ -79,6 +82,10 @@ def expectation(node: syntax.Expect, circuits: Circuits, scope: Scope) -> Expect
     if other and not all(other in circuit.also for circuit in chosen):
         label, cure = f"'{name}' isn't measured on {other}", f"add also={other} where {name} is preserved"
         raise SpecError(Finding("E116", f"unknown measurement '{metric}'", measure.span, label, cure))
+    way = key.removeprefix(f"{ROBUST}.").partition(".")[0] if key.startswith(f"{ROBUST}.") else ""
+    if way and not all(way in (circuit.robust or ()) for circuit in chosen):
+        label, cure = f"'{name}' isn't measured under {way}", f"add robust={way} where {name} is preserved"
+        raise SpecError(Finding("E116", f"unknown measurement '{metric}'", measure.span, label, cure))
     if key.startswith(f"{TESTS}.") and not all(bare in map(_name, circuit.tests) for circuit in chosen):
         label, cure = f"'{name}' isn't tested for {bare}", f"add tests={bare} where {name} is preserved"
         raise SpecError(Finding("E116", f"unknown measurement '{metric}'", measure.span, label, cure))
@@ -109,6 +116,7 @@ def _key(metric: str, scope: Scope, also: Collection[str]) -> tuple[str, str]:
     if sample not in SAMPLES and (sample in also or sample.startswith(f"{ALSO}.")):
         sample = f"{ALSO}.{sample.removeprefix(f'{ALSO}.')}"
     known = sample in ("", *(PICTURES if images else SAMPLES)) or sample.startswith(f"{ALSO}.")
+    known = known or sample in (f"{ROBUST}.{way}" for way in PRESERVE[ROBUST].words)
     known = known and not (bare == IMAGES and end)
     there = bare == IMAGES or bare in scope.vocabulary.metrics
     return (f"{sample or 'test'}.{bare}{end}" if known and there else ""), bare

@@ -47,6 +47,7 @@ _CLAUSES = {
     "contrast": "Images that the circuit is to be specific against.",
     "also": "Images to measure on besides: a set or a list of sets, such as transformed ones.",
     "tests": "Test what a circuit claims: `none`, `all`, a test or a list; `circuitlang criteria` lists them.",
+    "robust": "Measure the circuit under other ablations: `none`, `all`, one or a list.",
     "seed": "The seed of every random choice.",
     "limit": "Draw at most this many images of the set.",
 }
@@ -98,7 +99,7 @@ def _clause(clause: Clause) -> Word:
     meaning = _CLAUSES.get(clause.name, "")
     if clause.words:
         meaning += f" One of {listing(clause.words, 'or')}."
-    if clause.kind == "tests":
+    if clause.kind in ("tests", "words"):
         meaning += " The default is none."
     elif clause.name in PRESERVE and clause.default not in (None, []):
         meaning += f" The default is {clause.default}."

@@ -19,6 +19,8 @@ from circuitlang.plugins.registry import Value
 Calibrate = Literal["none", "bias", "affine", "kernels"]
 Refill = Literal["none", "live"]
 Structure = Literal["kernel", "weight", "channel"]
+# Ablations that a finished circuit is measured under; see `engine/evaluation/robustness.py`.
+Robust = Literal["zero", "mean", "resample", "optimal", "blur"]
 
 
 class Choice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -113,6 +115,8 @@ class Circuit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     seed: int = 0
     also: list[str] = []
     tests: list[Choice] = []
+    # Absent from files where nothing is asked for.
+    robust: list[Robust] | msgspec.UnsetType = msgspec.UNSET
     into: int | Literal["auto"] | None = None
     statement: str = ""
     origin: dict[str, str] = {}
@@ -153,6 +157,7 @@ Kind = Literal[
     "images",
     "several_images",
     "tests",
+    "words",
 ]
 
 
@@ -166,7 +171,7 @@ class Clause:
         example: The clause as in an error text.
         relation: The sign between name and value.
         alias: Another word for the clause.
-        words: The words that a clause of kind `word` or `calibrate` chooses from.
+        words: The words that a clause of kind `word`, `words` or `calibrate` chooses from.
         limits: The smallest and the largest number of a `fraction` or a `whole`; None for no limit.
         extension: Name of the default of an extension; the default of all other kinds is that of the field.
         field: Name of the field of `Circuit`, if it isn't the clause's.
@@ -308,6 +313,7 @@ PRESERVE: Mapping[str, Clause] = _table(
     Clause("seed", "whole", "seed=0", limits=_SEEDS, builds=False, slug=Slug("seed{}", 1, presence="apart")),
     Clause("also", "several_images", "also=images/others/*", scores=False, builds=False, hashed=False),
     Clause("tests", "tests", "tests=all", scores=False, builds=False, hashed=False),
+    Clause("robust", "words", "robust=all", words=get_args(Robust), scores=False, builds=False, hashed=False),
 )
 # The clauses of `images`.
 IMAGES: Mapping[str, Clause] = _table(

@@ -108,7 +108,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     that the feature is the same everywhere on all images that it was found on: there is nothing to preserve.
     `responses` are the numbers that fidelity is of, a feature's at all positions on all images. `constant` are the
     kernels that every circuit has and no budget counts, for they read channels that no path from the image leads to.
-    `tests` are the outcomes of the tests that the plan asks for, by name.
+    `tests` are the outcomes of the tests that the plan asks for, by name. `robust` is the fidelity of the circuit's
+    kernels under the ablations that the plan names.
     """
 
     plan: CircuitPlan
@@ -140,6 +141,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     # Nothing else depends on them, so that they change without the circuit.
     labels: Labels | None = None
     tests: dict[str, HypothesisOutcome] = {}
+    # Absent from files where nothing is asked for.
+    robust: dict[str, Fidelity] | msgspec.UnsetType = msgspec.UNSET
 
     def has(self, name: str) -> bool:
         """Return whether its folder has the files of an output format."""
@@ -172,7 +175,9 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         """Every number by one key, as in `metrics.json`: `kept`, `train.images`, `test.pearson`, ..."""
         numbers: dict[str, float] = {name: getattr(self, name) for name in ("relevant", "asked", "kept", "effective")}
         also = ((f"also.{name}", fidelity) for name, fidelity in self.also.items())
-        for sample, fidelity in (("train", self.train), ("test", self.test), ("contrast", self.contrast), *also):
+        robust = ((f"robust.{name}", fidelity) for name, fidelity in (self.robust or {}).items())
+        samples = ("train", self.train), ("test", self.test), ("contrast", self.contrast), *also, *robust
+        for sample, fidelity in samples:
             if fidelity is not None:
                 numbers[f"{sample}.images"] = fidelity.images
                 numbers.update({f"{sample}.{name}": value for name, value in fidelity.metrics.items()})

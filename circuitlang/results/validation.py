@@ -64,9 +64,12 @@ def _layer(layer: LayerSummary) -> None:
 def _fidelities(summary: Summary) -> None:
     names = summary.train.metrics.keys()
     _demand([*summary.also] == summary.plan.also, "it was measured on other images besides than its plan says")
+    robust = summary.robust or {}
+    _demand({*robust} <= {*(summary.plan.robust or ())}, "it was measured under other ablations than its plan says")
     _demand(names >= {"pearson", "error"}, "pearson or error was not measured")
     measured = [("train", summary.train), ("without", summary.without), *summary.baselines.items()]
     optional = ("test", summary.test), ("contrast", summary.contrast), *summary.also.items()
+    measured += robust.items()
     measured += [(where, measurement) for where, measurement in optional if measurement is not None]
     for where, measurement in measured:
         _demand(measurement.metrics.keys() == names, f"{where} was measured by other metrics than train")

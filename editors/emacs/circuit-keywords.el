@@ -50,6 +50,7 @@
     "pearson_demeaned"
     "r2"
     "refill"
+    "robust"
     "seed"
     "sparsity"
     "spearman"

@@ -31,6 +31,7 @@ VALUES = {
     "seed": "seed=1",
     "also": "also=images/others/*",
     "tests": "tests=all",
+    "robust": "robust=all",
 }
 
 

@@ -36,6 +36,7 @@ class MaskedLayer(nn.Module):
         self.edited_weight, self.edited_bias = self.weight, self.bias
         self.observer: Callable[[Layer, LayerSignals], None] | None = None
         self.watcher: Watcher | None = None
+        self.substituting = False
         self.stride, self.dilation, self.mode, self.padding = (1, 1), (1, 1), "constant", (0, 0, 0, 0)
         if isinstance(original, nn.Conv2d):
             self.stride = (original.stride[0], original.stride[1])
@@ -69,7 +70,7 @@ class MaskedLayer(nn.Module):
         seen = self.maps(x)[:, self.channels] if any(self.zeros) else self.padded(x)
         seen = seen.contiguous(memory_format=torch.channels_last)
         weight, bias = self.edited_weight, self.edited_bias
-        y = functional.conv2d(seen, weight, bias, self.stride, self.zeros, self.dilation, self.groups)
+        y = self._substituted(seen) if self.substituting else self._convolved(seen, weight, bias)
         if self.watcher is not None:
             self.watcher(self.layer, self.padded(x), y)
         if self.observer is not None:
@@ -77,6 +78,17 @@ class MaskedLayer(nn.Module):
         if self.layer.kind != "linear":
             return y
         return y.reshape(*y.shape[:2], *x.shape[1:-1]).movedim(1, -1)
+
+    def _convolved(self, seen: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return functional.conv2d(seen, weight, bias, self.stride, self.zeros, self.dilation, self.groups)
+
+    def _substituted(self, seen: Tensor) -> Tensor:
+        """Return the output of the edited layer with what the edit removes taken from other images, and that of the
+        whole layer for these: the first half of a batch, and the second."""
+        own, other = seen.chunk(2)
+        removed = self._convolved(other, self.weight - self.edited_weight, None)
+        circuit = self._convolved(own, self.edited_weight, self.edited_bias) + removed
+        return torch.cat([circuit, self._convolved(other, self.weight, self.bias)])
 
     def maps(self, values: Tensor) -> Tensor:
         """Return the layer's input or output as maps [N, channels, H, W].

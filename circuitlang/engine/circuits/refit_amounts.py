@@ -14,3 +14,7 @@ def training_forwards(passes: int) -> int:
     They are of the network, for each pass and twice more, of two starts, and of the trained circuit.
     """
     return passes + 5
+
+
+# The passes in which the constants of optimal ablation are trained.
+OPTIMAL_PASSES = 32

@@ -160,6 +160,19 @@ class TargetSubnetwork:
             for layer in self._kernel_layers.values():
                 layer.edit(None)
 
+    def substituted(self, images: Tensor, others: Tensor, masks: Masks) -> Tensor:
+        """Return `feature` of images [N, C, H, W] in the circuit of a mask, where each kernel outside of it puts out
+        what it does in the whole network for another image, of `others` [N, C, H, W]."""
+        layers = self._kernel_layers.values()
+        try:
+            for layer in layers:
+                layer.substituting = True
+            with torch.no_grad(), self.edited(masks):
+                return self.feature(torch.cat([images, others]))[: len(images)]
+        finally:
+            for layer in layers:
+                layer.substituting = False
+
     def keeping(self, path: str, edit: Edit | Tensor) -> Edit:
         """Return an edit or mask of a layer with the gain 1 for kernels that read constant channels."""
         edit = Edit(edit) if isinstance(edit, Tensor) else edit

@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 import torch
+from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -20,6 +21,7 @@ from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
 from circuitlang.engine.evaluation import fidelity_examples, reference_responses
 from circuitlang.engine.evaluation.circuit_claim import BuiltClaim
 from circuitlang.engine.evaluation.fidelity import measure, responses
+from circuitlang.engine.evaluation.robustness import Robustness
 from circuitlang.engine.graph.channel_nodes import Layer
 from circuitlang.engine.graph.channel_origins import channel_origins, input_origins
 from circuitlang.engine.images.image_set import ImageSet
@@ -102,6 +104,7 @@ def execute(prepared: PreparedRun, job: Job) -> Result:
         responses=judge.responses,
         labels=prepared.plan.labels,
         tests=_tests(builder, built, judge, job, asked),
+        robust=_robust(builder, built, judge, train, job),
     )
     measured = _measured(built, _circuit(subnetwork, built), judge)
     return complete(prepared, job, summary, measured, prepared.formats(job))
@@ -124,6 +127,28 @@ def _tests(
     own = judge.network, judge.responses_of(built)
     claim = BuiltClaim(builder, built.masks, built.edits, *own, run, halves, plan.seed, noun)
     return {choice.name: claim.test(choice) for choice in plan.tests}
+
+
+def _robust(
+    builder: Builder, built: BuiltCircuit, judge: FidelityEvaluator, train: FidelityEvaluator, job: Job
+) -> dict[str, Fidelity] | UnsetType:
+    """Return the fidelity of a circuit's kernels under the ablations that a plan names; resampling needs two images."""
+    plan, effective = job.plan, builder.connected(built.masks)
+    if not plan.robust:
+        return UNSET
+
+    def run(edits: Edits) -> Tensor:
+        return judge.run(BuiltCircuit(built.subnetwork, {}, built.masks, effective, edits))
+
+    ablated = Robustness(builder, built.masks, (job.train, train.network), job.test or job.train, run)
+    measured: dict[str, Fidelity] = {}
+    for way in plan.robust:
+        # The circuit itself is measured already.
+        own = plan.calibrate == "none" and plan.ablation.name == way
+        responses = judge.responses_of(built) if own else ablated.responses(way)
+        if responses is not None:
+            measured[way] = judge.fidelity(responses)
+    return measured
 
 
 def _found_on(job: Job, images: ImageSet, size: int) -> Masks:
@@ -233,6 +258,10 @@ class FidelityEvaluator:
     def __call__(self, built: BuiltCircuit, intervals: bool = True) -> Fidelity:
         """Return the fidelity of a circuit."""
         return measure(self._original, self.responses_of(built), self._seed if intervals else None)
+
+    def fidelity(self, responses: Tensor) -> Fidelity:
+        """Return the fidelity of responses [images, positions]."""
+        return measure(self._original, responses, self._seed)
 
     def examples(self, built: BuiltCircuit) -> FidelityExamples:
         """Return examples of a circuit's fidelity."""

@@ -22,6 +22,7 @@ from circuitlang.engine.runtime.hypothesis_cost import hypothesis_cost
 from circuitlang.engine.runtime.network_costs import NetworkCosts
 from circuitlang.engine.runtime.plan_checks import check_criterion, collect, collect_target, refusals
 from circuitlang.engine.runtime.refit_cost import refit_cost
+from circuitlang.engine.runtime.robust_cost import robust_cost
 from circuitlang.engine.runtime.scoring_cost import PASS, checked, scoring_cost, tries
 from circuitlang.engine.visuals import amounts, path_fidelity
 from circuitlang.plan.clauses import PRESERVE, building, unsaid
@@ -328,6 +329,7 @@ def _cost(
     )
     measured += _contributions(operations, min(judged_on, amounts.SHOWN))
     measured += refit_cost(asked, operations, found_on, 1 + tried)
+    measured += robust_cost(asked, operations, found_on, judged_on)
     measured += hypothesis_cost(asked, relevant, operations, found_on, judged_on, contrasted_with)
     # And an image that excites the feature is made, step by step.
     return measured + Cost(forwarded=amounts.STARTS + amounts.STEPS, returned=amounts.STEPS)

@@ -50,8 +50,10 @@ def refused_findings(plan: Plan, origins: Origins) -> Iterator[Finding]:
 def refusals(circuit: CircuitPlan) -> dict[str, str]:
     """Why this version can't run a circuit, by the part of it that is about; empty where it can."""
     mixed = circuit.structure == "weight" and circuit.ablation.name != "zero"
+    means = "mean" in (circuit.robust or ())
     reasons = {
         "ablation": f"ablation={circuit.ablation} with structure=weight" if mixed else "",
+        "robust": "robust=mean with structure=weight" if circuit.structure == "weight" and means else "",
     }
     return {word: reason for word, reason in reasons.items() if reason}
 

@@ -39,6 +39,8 @@ def render(result: Result, folder: Path | None = None) -> RenderableType:
         parts.append(_contrast(result.summary, result.summary.contrast))
     if result.summary.also:
         parts.append(_also(result.summary))
+    if result.summary.robust:
+        parts.append(_robust(result.summary))
     if result.summary.walk:
         parts.append(_walk(result.summary))
     if result.summary.tests:
@@ -173,6 +175,20 @@ def _also(summary: Summary) -> RenderableType:
         cells = (f"{fidelity.metrics[metric]:.3f}" for metric in metrics)
         table.add_row(name, f"{fidelity.images:,}", *cells, style="" if name in summary.also else "dim")
     return section("other images", circuit_sentences.also_caption(summary), table)
+
+
+def _robust(summary: Summary) -> RenderableType:
+    """Tabulate the fidelity of the circuit's kernels under other ablations."""
+    table = empty_table()
+    table.add_column("ablation", no_wrap=True)
+    metrics = sorted(summary.judged.metrics)
+    for title in metrics:
+        table.add_column(title, justify="right")
+    table.add_column(f"a removed {summary.noun} puts out")
+    for way, fidelity in circuit_sentences.robust(summary).items():
+        cells = ("–" if fidelity is None else f"{fidelity.metrics[metric]:.3f}" for metric in metrics)
+        table.add_row(way, *cells, circuit_sentences.ABLATED[way])
+    return section("ablations", circuit_sentences.robust_caption(summary), table)
 
 
 def _side_by_side(both: Mapping[str, Fidelity], without: Collection[str]) -> Table:

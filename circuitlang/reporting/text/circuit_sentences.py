@@ -49,6 +49,27 @@ def also_caption(summary: Summary) -> str:
     return f"without the {summary.train.images:,} images that the circuit was found on"
 
 
+# What a removed kernel puts out, by the ablation.
+ABLATED = {
+    "zero": "nothing",
+    "mean": "its mean over the images",
+    "resample": "output for another image",
+    "optimal": "the constant that loses least",
+    "blur": "output for a blurred image",
+}
+
+
+def robust(summary: Summary) -> dict[str, Fidelity | None]:
+    """Return the fidelity under the ablations that a plan names; None of one that needs another image."""
+    return {way: (summary.robust or {}).get(way) for way in summary.plan.robust or ()}
+
+
+def robust_caption(summary: Summary) -> str:
+    """State what `robust` is the fidelity of, and on which images."""
+    refit = "" if summary.plan.calibrate == "none" else ", without its refit"
+    return f"the circuit's {summary.noun}s{refit} under other ablations, {where(summary)}"
+
+
 def interval(ends: tuple[float, float] | None) -> str:
     """Format an interval with as many decimals as its value; "to" instead of a dash before a minus."""
     if ends is None:
