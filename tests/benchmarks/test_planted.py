@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
-import copy
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmarks.planted import (
-    GREEN,
-    LAYERS,
-    RED,
+from benchmarks.planted import find, grounds, named, row, sizes, subnetwork, tables
+from benchmarks.planted_claims import CLAIMS, Still, judge, masks_of
+from benchmarks.planted_networks import (
     SCENARIOS,
-    SIDE,
-    UNIT,
-    Circuit,
     Planted,
-    Sketch,
     cancelling,
     distractors,
     either,
     feature,
-    find,
-    grounds,
     half,
-    named,
-    pictures,
     redundant,
-    row,
-    sizes,
-    subnetwork,
+    residual,
+    shared,
+    shared_half,
+    superposed,
 )
+from benchmarks.planted_sketch import GREEN, RED, SIDE, UNIT, Circuit, Sketch, correlation, pictures, response
+from circuitlang.engine.circuits.builder import Builder
 from circuitlang.plan.clauses import PRESERVE
 from circuitlang.plugins.protocols import CRITERIA
 
@@ -45,38 +38,23 @@ CASES = [pytest.param(build, seed, id=f"{name}-{seed}") for name, build in SCENA
 planted_cases = pytest.mark.parametrize(("build", "seed"), CASES)
 
 
+def layers(module: nn.Module) -> list[str]:
+    """The names of the layers whose kernels are planted or not."""
+    return [name for name, layer in module.named_modules() if isinstance(layer, nn.Conv2d)]
+
+
 def every(module: nn.Module) -> Circuit:
     """All kernels of a network that aren't zero."""
     return frozenset(
         (layer, o, i)
-        for layer in LAYERS
+        for layer in layers(module)
         for o, i in module.get_submodule(layer).weight.flatten(2).any(-1).nonzero().tolist()
     )
-
-
-def response(module: nn.Module, kernels: Circuit, x: Tensor) -> Tensor:
-    """The feature's map where only these kernels are left."""
-    twin = copy.deepcopy(module)
-    for layer in LAYERS:
-        weight = twin.get_submodule(layer).weight
-        kept = torch.zeros(weight.shape[:2])
-        for path, o, i in kernels:
-            if path == layer:
-                kept[o, i] = 1
-        weight.data *= kept[:, :, None, None]
-    with torch.no_grad():
-        return twin(x)[:, UNIT]
 
 
 def is_preserved(original: Tensor, found: Tensor, scale: int) -> bool:
     """Whether they are the same, to the last bit, up to the scale and a constant."""
     return float((original - scale * found).std()) == 0
-
-
-def correlation(one: Tensor, other: Tensor) -> float:
-    one, other = one - one.mean(), other - other.mean()
-    size = float(one.norm() * other.norm())
-    return float((one * other).sum()) / size if size else 0.0
 
 
 @planted_cases
@@ -129,8 +107,9 @@ def test_what_cancels_out_matters_one_by_one(seed):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_the_other_half_does_nothing_on_the_pictures_of_one(seed):
-    both, one = either(seed), half(seed)
+@pytest.mark.parametrize(("whole", "part"), [(either, half), (shared, shared_half)])
+def test_the_other_half_does_nothing_on_the_pictures_of_one(whole, part, seed):
+    both, one = whole(seed), part(seed)
     assert torch.equal(both.module.detect.weight, one.module.detect.weight)
     other = both.truths[0] - one.truths[0]
     assert len(other) == len(one.truths[0])
@@ -144,6 +123,40 @@ def test_a_redundant_path_is_one_of_two(seed):
     planted = redundant(seed)
     assert len(set(planted.truths)) == 4
     assert len(frozenset.intersection(*planted.truths)) == 0
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_sub_features_share_a_detector(seed):
+    both, one = shared(seed).truths[0], shared_half(seed).truths[0]
+    assert one < both
+    detectors = [{i for layer, _, i in circuit if layer == "combine"} for circuit in (one, both - one)]
+    (common,) = detectors[0] & detectors[1]
+    assert {i for layer, o, i in both if (layer, o) == ("detect", common)} == {RED, GREEN}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_no_channel_has_a_superposed_line_alone_and_another_feature_reads_the_same_channels(seed):
+    planted = superposed(seed)
+    module, truth = planted.module, planted.truths[0]
+    x = torch.relu(module.detect(planted.train))
+    # None is ever rectified: all that is in a channel is a sum.
+    distributed = [o for name, o, _ in truth if name == "detect"]
+    assert torch.equal(module.detect(planted.train)[:, distributed], x[:, distributed])
+    for o in {o for name, o, _ in truth if name == "combine"}:
+        read = [i for name, out, i in truth if (name, out) == ("combine", o)]
+        assert len(read) == 4
+        others = set(module.combine.weight[:, read].flatten(2).any(-1).all(1).nonzero().flatten().tolist()) - {o}
+        assert any(bool(module.decide.weight[1 - UNIT, other].any()) for other in others)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_residual_networks_have_norms_of_their_own_and_a_path_past_the_block(seed):
+    planted = residual(seed)
+    norms = [layer for layer in planted.module.modules() if isinstance(layer, nn.BatchNorm2d)]
+    assert [len(set(norm.running_var.tolist())) > 1 for norm in norms] == [True, True]
+    written = {o for layer, o, _ in planted.truths[0] if layer == "write"}
+    read = {i for layer, _, i in planted.truths[0] if layer == "decide"}
+    assert written < read
 
 
 def test_a_truth_that_is_not_one_is_noticed():
@@ -189,6 +202,34 @@ def test_the_default_criterion_finds_the_circuit(build, seed):
     assert found.pearson == pytest.approx(1)
 
 
+@pytest.mark.parametrize("name", [name for name in CLAIMS if name not in ("true", "random")])
+def test_false_claims_have_the_size_that_they_are_named_for(name):
+    planted = distractors(0)
+    part = subnetwork(planted)
+    builder = Builder(part, Still(planted.train), refill="live")
+    truth = masks_of(builder, planted.truths[0])
+    false = named(CLAIMS[name](builder, truth, torch.Generator().manual_seed(0)))
+    right, size = planted.truths[0], len(planted.truths[0])
+    share = {"10%": 1, "25%": 3, "50%": 6, "twice": 12}[name.split()[0]]
+    wanted = {"swapped": (size - share, size), "missing": (size - share,) * 2, "large": (size, size + share)}
+    assert (len(false & right), len(false)) == wanted[name.split()[-1]]
+    # What is swapped or added does nothing.
+    whole = response(planted.module, right & false, planted.test)
+    assert is_preserved(whole, response(planted.module, false, planted.test), 1)
+
+
+@pytest.mark.slow
+def test_tests_pass_the_true_circuit_and_refute_false_ones():
+    planted = distractors(0)
+    part = subnetwork(planted)
+    true = judge(part, planted, CLAIMS["true"], 0, "snip", ["equivalence", "minimality", "sufficiency"])
+    assert [true.refuted(test) for test in true.outcomes] == [False, False, False]
+    larger = judge(part, planted, CLAIMS["10% too large"], 0, "snip", ["equivalence", "minimality", "sufficiency"])
+    assert [larger.refuted(test) for test in larger.outcomes] == [False, True, False]
+    swapped = judge(part, planted, CLAIMS["50% swapped"], 0, "snip", ["equivalence", "sufficiency"])
+    assert [swapped.refuted(test) for test in swapped.outcomes] == [True, True]
+
+
 def cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")]
 
@@ -196,13 +237,13 @@ def cells(line: str) -> list[str]:
 @pytest.mark.slow
 def test_the_page_has_every_criterion_and_the_numbers_of_the_default():
     _, printed = PAGE.read_text(encoding="utf-8").split("`python benchmarks/planted.py`\n\n")
-    title, _, counted, *rows = (cells(line) for line in printed.split("\n\n")[0].split("\n"))
-    there = grounds(5)
-    assert title[1:] == list(SCENARIOS)
-    assert counted == cells(sizes(there))
-    shown = {name: numbers for name, *numbers in rows}
-    assert shown.keys() == set(CRITERIA.declarations)
-    _, *found = cells(row(DEFAULT, there))
-    for one, other in zip(shown[DEFAULT], found, strict=True):
-        numbers = [[float(number) for number in cell.split("/")] for cell in (one, other)]
-        assert numbers[0] == pytest.approx(numbers[1], abs=0.02)
+    for there, text in zip(tables(grounds(5)), printed.split("\n\n")[:2], strict=True):
+        title, _, counted, *rows = (cells(line) for line in text.split("\n"))
+        assert title[1:] == list(there)
+        assert counted == cells(sizes(there))
+        shown = {name: numbers for name, *numbers in rows}
+        assert shown.keys() == set(CRITERIA.declarations)
+        _, *found = cells(row(DEFAULT, there))
+        for one, other in zip(shown[DEFAULT], found, strict=True):
+            numbers = [[float(number) for number in cell.split("/")] for cell in (one, other)]
+            assert numbers[0] == pytest.approx(numbers[1], abs=0.02)

@@ -16,7 +16,8 @@ from click.testing import CliRunner, Result
 from scipy.stats import hypergeom
 
 import circuitlang
-from benchmarks.planted import SPLITS, Parted, either, parted, split_row, subnetwork
+from benchmarks.planted import SPLITS, Parted, parted, split_row, subnetwork
+from benchmarks.planted_networks import either
 from circuitlang import pipeline
 from circuitlang.base.source import Source
 from circuitlang.cli.main import main
