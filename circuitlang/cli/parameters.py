@@ -54,7 +54,9 @@ def read_source(spec: Path | None, text: str | None) -> Source:
     Raises click.UsageError unless exactly one is given, InputError if the file can't be read.
     """
     if (spec is None) == (text is None):
-        raise click.UsageError("give a SPEC file, or text with -e")
+        there = next(iter(sorted(Path().glob("*.circuit"))), None)
+        example = f" such as {there}," if there and spec is None else ""
+        raise click.UsageError(f"give a SPEC file,{example} or text with -e")
     if text is not None:
         return Source("<-e>", text)
     assert spec is not None

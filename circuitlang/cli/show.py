@@ -18,15 +18,15 @@ T = TypeVar("T")
 
 
 @click.command()
-@click.argument("name", shell_complete=completion.results)
+@click.argument("name", required=False, shell_complete=completion.results)
 @click.argument("circuit", required=False)
 @click.option("--full", is_flag=True, help="Print full reports: all metrics, layers, strongest kernels, origin, files.")
 @click.option("--out", default="runs", show_default=True, type=PATH, help="Folder that has the results.")
-def show(name: str, circuit: str | None, full: bool, out: Path) -> None:
+def show(name: str | None, circuit: str | None, full: bool, out: Path) -> None:
     """Print the report of a result.
 
     NAME is that of a circuit, split, comparison or run, or its folder. CIRCUIT is one in a run, by its name or its
-    target. A folder of runs is listed.
+    target. A folder of runs is listed; without NAME it is the one of --out.
     """
     with exit_on_findings():
         from circuitlang.cli.run_output import detail_of, print_overview, print_report
@@ -35,7 +35,10 @@ def show(name: str, circuit: str | None, full: bool, out: Path) -> None:
         from circuitlang.results.reader import circuits, read, read_split, splits
         from circuitlang.results.run_folders import run_folders
 
-        folder = result_folder(name, out, circuit)
+        if name is None and not run_folders(out):
+            cure = "`circuitlang run SPEC` makes results; --out names another folder"
+            raise InputError(Finding("E312", f"there are no runs in {out}", None, "", cure))
+        folder = out if name is None else result_folder(name, out, circuit)
         if _show_packed(folder, full):
             return
         folder = made_folder(folder)

@@ -84,3 +84,10 @@ def test_show_lists_the_runs_of_a_folder(opened):
         ["one", "1", "1", "runs/one"],
         ["two", "0", "1", "runs/two"],
     ]
+    assert call("show").stdout == call("show", "runs").stdout
+
+
+def test_show_without_any_run_says_how_to_make_one(opened):
+    said = call("show", code=1).stderr
+    assert "there are no runs in runs" in said
+    assert "`circuitlang run SPEC` makes results" in said

@@ -109,7 +109,7 @@ def test_several_specs_and_folders_run_and_one_that_fails_stops_no_other():
         (["a.circuit", "below/a.circuit"], "a.circuit and below/a.circuit would have the same folder"),
         (["a.circuit", "b.circuit", "--junit", "x.xml"], "--junit and --summary are for a single SPEC"),
         (["a.circuit", "-e", SPEC], "give a SPEC file, or text with -e"),
-        ([], "give a SPEC file, or text with -e"),
+        ([], "give a SPEC file, such as a.circuit, or text with -e"),
     ],
     ids=["same-name", "junit", "both", "neither"],
 )
