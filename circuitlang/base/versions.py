@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -41,6 +43,18 @@ def package_folders(folder: str) -> tuple[str, ...] | None:
         return None
 
 
+@cache
+def _folders_by_package(folder: str) -> Mapping[str, Sequence[str]] | None:
+    """Return `package_folders` by the normalised name of the package that they describe."""
+    names = package_folders(folder)
+    if names is None:
+        return None
+    folders: defaultdict[str, list[str]] = defaultdict(list)
+    for name in names:
+        folders[_package(name)].append(name)
+    return folders
+
+
 def finds_packages(finder: object) -> bool:
     """Return whether a finder of modules other than Python's own finds packages in its own way."""
     return hasattr(finder, "find_distributions") and getattr(finder, "__name__", "") != "PathFinder"
@@ -55,10 +69,10 @@ def _noted_version(package: str, path: tuple[str, ...]) -> str | None:
     if any(map(finds_packages, sys.meta_path)):
         return None
     for folder in path:
-        names = package_folders(folder)
+        names = _folders_by_package(folder)
         if names is None:
             return None
-        own = [name for name in names if _package(name) == _normal(package)]
+        own = names.get(_normal(package), ())
         if len(own) > 1 or (own and not own[0].endswith(".dist-info")):
             return None
         if own:

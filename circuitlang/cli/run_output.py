@@ -1,4 +1,7 @@
-"""Terminal output of a run: results as they finish, then the overview of all circuits and the comparisons."""
+"""Terminal output of a run: results as they finish, then the overview of all circuits and the comparisons.
+
+Reports are imported when one is printed, which `--quiet` does not.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from circuitlang.base.diagnostics import Finding, listing
-from circuitlang.reporting.diagnostics import render as render_findings
-from circuitlang.reporting.terminal import circuit_report, comparison_report, short_report, split_report
-from circuitlang.reporting.terminal.sweep_report import sweep_report
 from circuitlang.results.outcomes import CircuitOutcome, ComparisonStatus, SplitOutcome
 from circuitlang.results.ownership import PACKED
 from circuitlang.results.packed.circuits import is_packed_run
@@ -37,7 +37,9 @@ class NotePrinter(RunListener):
         self._console = console
 
     def noted(self, finding: Finding) -> None:
-        self._console.print(render_findings([finding]), soft_wrap=True, highlight=False)
+        from circuitlang.reporting.diagnostics import render
+
+        self._console.print(render([finding]), soft_wrap=True, highlight=False)
 
 
 class RunReport(RunListener):
@@ -109,6 +111,8 @@ def detail_of(circuits: int, in_full: bool) -> Detail:
 
 def print_circuit(console: Console, outcome: CircuitOutcome, detail: Detail) -> None:
     """Print the report of a finished circuit, or one line about it."""
+    from circuitlang.reporting.terminal import circuit_report
+
     if detail == "line":
         console.print(circuit_report.brief(outcome.result.summary, outcome.cached))
     else:
@@ -121,6 +125,8 @@ def print_circuit(console: Console, outcome: CircuitOutcome, detail: Detail) -> 
 
 def print_report(console: Console, result: Result, folder: Path, detail: Literal["full", "short"]) -> None:
     """Print the full or the short report of a circuit."""
+    from circuitlang.reporting.terminal import circuit_report, short_report
+
     if detail == "full":
         console.print(circuit_report.render(result, folder))
     else:
@@ -129,6 +135,8 @@ def print_report(console: Console, result: Result, folder: Path, detail: Literal
 
 def print_split(console: Console, outcome: SplitOutcome) -> None:
     """Print the report of a finished split."""
+    from circuitlang.reporting.terminal import split_report
+
     console.print(split_report.render(outcome.result.split, outcome.folder))
     _end_report(console, outcome.cached)
 
@@ -141,6 +149,9 @@ def _end_report(console: Console, cached: bool) -> None:
 
 def print_overview(console: Console, circuits: list[Circuit], summaries: list[Summary]) -> None:
     """Print one line for each circuit, of many sorted by fidelity, and the sweeps."""
+    from circuitlang.reporting.terminal import circuit_report
+    from circuitlang.reporting.terminal.sweep_report import sweep_report
+
     if len(summaries) > REPORTS_AT_MOST:
         console.print()
         summaries = sorted(summaries, key=_fidelity, reverse=True)
@@ -158,6 +169,8 @@ def _fidelity(summary: Summary) -> float:
 
 def print_comparisons(console: Console, statuses: Sequence[ComparisonStatus]) -> None:
     """Print the comparisons that are finished, and the circuits that the others wait for."""
+    from circuitlang.reporting.terminal import comparison_report
+
     for status in statuses:
         if status.comparison:
             console.print()

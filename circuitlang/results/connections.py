@@ -5,22 +5,24 @@ A linear layer may have millions of kernels, so that all are arrays here until t
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
+from circuitlang.base.deferred import np
 from circuitlang.results.influence import EdgeTable, influence, shares, whole_paths
 from circuitlang.results.types import ChannelSources, Circuit, KeptKernels
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Integers = NDArray[np.int64]
+    Floats = NDArray[np.float64]
 
 # A channel of a layer, by position. The image is one channel of its own, whatever its colours.
 Channel = tuple[int, int]
 IMAGE: Channel = (-1, 0)
-
-Integers = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
 
 # The most connections that drawings show; beyond, they say less, not more. Pages open with about `_FIRST` of them.
@@ -132,6 +134,36 @@ def connections(circuit: Circuit, limit: int, contributions: Sequence[NDArray[np
         contributions: The contributions of the kept kernels of each layer in some images, [kernels, images]. Influence
             is computed from their sums; from scores where there are none.
     """
+    asked = _Asked(weakref.ref(circuit), tuple(contributions))
+    before = _LAST.get(limit)
+    if before is None or not asked.same(before[0]):
+        before = _LAST[limit] = asked, _connections(circuit, limit, contributions)
+    return before[1]
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What connections are of, told apart by identity: arrays have no hash."""
+
+    circuit: weakref.ref[Circuit]
+    contributions: tuple[NDArray[np.float32], ...]
+
+    def same(self, other: _Asked) -> bool:
+        """Return whether the other has the same arguments, which are all still there."""
+        arrays = zip(self.contributions, other.contributions, strict=False)
+        return (
+            self.circuit() is not None
+            and self.circuit() is other.circuit()
+            and len(self.contributions) == len(other.contributions)
+            and all(mine is theirs for mine, theirs in arrays)
+        )
+
+
+# The last of each limit: images, the fidelity of paths and the pages of a circuit ask for the same one after the other.
+_LAST: dict[int, tuple[_Asked, Connections]] = {}
+
+
+def _connections(circuit: Circuit, limit: int, contributions: Sequence[NDArray[np.float32]]) -> Connections:
     ranks = _ranks(circuit.kernels)
     alive = [np.flatnonzero(np.bincount(kernels.target[kernels.effective])) for kernels in circuit.kernels]
     flows = contributions or [np.zeros((len(kernels.target), 0), np.float32) for kernels in circuit.kernels]

@@ -14,12 +14,16 @@ a threshold. Step 4 measures it again in what is left, and so finds few edges th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
+from circuitlang.base.deferred import np
 
-Integers = NDArray[np.int64]
-Floats = NDArray[np.float64]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Integers = NDArray[np.int64]
+    Floats = NDArray[np.float64]
+
 
 _STEPS = 10_000  # for circuits with loops, in which influence may go round
 _REST = 1e-12  # influence, of what there was, that is not followed any further round a loop

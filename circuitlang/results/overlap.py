@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
+from circuitlang.base.deferred import np
 from circuitlang.results.types import Circuit, LayerSummary, Result
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Masks = Mapping[str, NDArray[np.bool_]]
+
 # Masks by the path of a layer: of its kernels [out, in / groups], or weights [out, in / groups, h, w].
-Masks = Mapping[str, NDArray[np.bool_]]
 # Numbers of shared kernels less probable than this, against the most probable, have no say in an expectation.
 _NEGLIGIBLE = 1e-25
 

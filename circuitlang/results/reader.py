@@ -6,16 +6,14 @@ import glob
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load
 
 from circuitlang.base import source
+from circuitlang.base.deferred import np
 from circuitlang.base.diagnostics import Finding, InputError, SpecError, listing
 from circuitlang.base.plain_files import inside, is_there, read_plain
 from circuitlang.plan.model import Plan, digest
@@ -25,6 +23,9 @@ from circuitlang.results.split import Split
 from circuitlang.results.types import ChannelSources, Circuit, KeptKernels, LayerEdit, Result, Summary
 from circuitlang.results.validation import sound_circuit, sound_split, sound_summary
 from circuitlang.results.visualised_channels import BUDGET, NOTHING, visualised_amount
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _KERNEL = ("target", "source", "score", "weight", "effective")
 _CHANGE = ("rows", "gain", "offset")
@@ -48,9 +49,17 @@ def read_summary(folder: Path) -> Summary:
     return read_json(folder, "circuit.json", Summary, sound_summary)
 
 
-def read(folder: Path) -> Result:
-    """A finished result, without its images. Raises InputError."""
+def read(folder: Path, later: bool = False) -> Result:
+    """A finished result, without its images; the circuit in it is read now or `later`. Raises InputError."""
     summary = read_summary(folder)
+    content = partial(_read_circuit, folder, summary)
+    return Result(summary, content if later else content())
+
+
+def _read_circuit(folder: Path, summary: Summary) -> Circuit:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
     path = folder / "circuit.safetensors"
     content = read_file(folder, path.name)
     try:
@@ -60,7 +69,7 @@ def read(folder: Path) -> Result:
         raise InputError(Finding("E312", f"{path} lacks {error}", None, "it is not of this circuit.json")) from None
     except (SafetensorError, ValueError, TypeError, OverflowError, MemoryError) as error:
         raise InputError(Finding("E312", f"{path} can't be read", None, str(error), _AGAIN)) from None
-    return Result(summary, circuit)
+    return circuit
 
 
 def _circuit(summary: Summary, arrays: Mapping[str, NDArray[Any]]) -> Circuit:

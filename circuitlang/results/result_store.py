@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Protocol
 
 import msgspec
-import numpy as np
 
+from circuitlang.base.deferred import np
 from circuitlang.base.diagnostics import Finding, InputError
 from circuitlang.plan.labels import Labels
 from circuitlang.results import writer
@@ -22,9 +22,11 @@ from circuitlang.results.rendering import due
 from circuitlang.results.types import ChannelSources, Circuit, Result, Summary
 from circuitlang.results.visualised_channels import BUDGET
 
-_NONE = np.zeros(0, np.int64)
-# A packed run has no kernels at hand: those are made with the network.
-_NO_CIRCUIT = Circuit((), (), ChannelSources(_NONE, _NONE, _NONE))
+
+def _no_circuit() -> Circuit:
+    """A packed run has no kernels at hand: those are made with the network."""
+    none = np.zeros(0, np.int64)
+    return Circuit((), (), ChannelSources(none, none, none))
 
 
 class ResultStore(Protocol):
@@ -72,7 +74,8 @@ class FolderStore:
         place = self.folder / name
         if damage(place):
             raise InputError(Finding("E312", f"{place} is damaged"))
-        return read(place)
+        # The arrays are as they were written, and few ask for them.
+        return read(place, later=True)
 
     def visualised(self, name: str) -> int:
         return visualised(self.folder / name)
@@ -108,7 +111,7 @@ class PackedStore:
         return msgspec.structs.replace(self._circuits.summary(name), labels=self._labels)
 
     def result(self, name: str) -> Result:
-        return Result(self.summary(name), _NO_CIRCUIT)
+        return Result(self.summary(name), _no_circuit)
 
     def visualised(self, name: str) -> int:  # noqa: ARG002
         """Return what is asked by default: there are no pages."""

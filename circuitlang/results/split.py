@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
+from circuitlang.base.deferred import np
 from circuitlang.plan.model import Choice, Model
 from circuitlang.plan.model import Circuit as CircuitPlan
 from circuitlang.results.types import Provenance
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class Cluster(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
+from circuitlang.base.deferred import np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 
 # Bootstrap samples that an interval is taken from.
 SAMPLES = 1000
-# In single precision: the intervals of circuits that are finished were taken at these levels.
-_LEVELS = np.array([0.025, 0.975], np.float32).astype(np.float64)
+_LEVELS = 0.025, 0.975
 
 
 def percentile_interval(samples: NDArray[np.float64]) -> tuple[float, float]:
@@ -18,7 +21,8 @@ def percentile_interval(samples: NDArray[np.float64]) -> tuple[float, float]:
 
     The percentile interval of Efron and Tibshirani 1993, section 13.3.
     """
-    low, high = np.quantile(samples, _LEVELS)
+    # In single precision: the intervals of circuits that are finished were taken at these levels.
+    low, high = np.quantile(samples, np.array(_LEVELS, np.float32).astype(np.float64))
     return float(low), float(high)
 
 

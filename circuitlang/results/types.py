@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from functools import cached_property
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
+from circuitlang.base.deferred import np
 from circuitlang.plan.labels import Labels
 from circuitlang.plan.model import Circuit as CircuitPlan
 from circuitlang.plan.model import Model
 from circuitlang.plugins.hypothesis_tests import HypothesisOutcome
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class LayerSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -344,10 +348,12 @@ class Result:
     layer carry in each image that activation maps are shown of, [kernels, images]; of very many kernels in all of these
     images, [kernels, 1]. These, the fidelity of paths and of examples, the activation maps and the visualisations are
     for the pages that a run writes; a result that is read back has none.
+
+    `content` is the circuit, or reads it: a run in which all is finished needs no arrays.
     """
 
     summary: Summary
-    circuit: Circuit
+    content: Circuit | Callable[[], Circuit]
     exemplars: dict[tuple[int, int], NDArray[np.uint8]] = field(default_factory=dict)
     module: bytes = b""
     fidelity_examples: FidelityExamples | None = None
@@ -357,3 +363,8 @@ class Result:
     path_fidelity: tuple[PathFidelity, ...] = ()
     # The parts of images that excite the feature most, uint8 [n, side, side, 3]: of a circuit that is to be packed.
     crops: NDArray[np.uint8] | None = None
+
+    @cached_property
+    def circuit(self) -> Circuit:
+        """The kernels and what they read. Raises InputError if they must be read and can't be."""
+        return self.content() if callable(self.content) else self.content

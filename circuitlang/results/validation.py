@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
+from circuitlang.base.deferred import np
 from circuitlang.plan.model import is_folder_name
 from circuitlang.results.comparison import Comparison
 from circuitlang.results.split import Split
 from circuitlang.results.types import ChannelSources, Circuit, Fidelity, KeptKernels, LayerEdit, LayerSummary, Summary
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # No count is larger, and no measurement.
 _COUNT, _MEASURED = 1 << 53, 1e30

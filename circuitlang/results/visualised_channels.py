@@ -5,13 +5,16 @@ from __future__ import annotations
 import sys
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
+from circuitlang.base.deferred import np
 from circuitlang.base.diagnostics import Finding, InputError
-from circuitlang.results.connections import DRAWN, IMAGE, Channel, connections
-from circuitlang.results.types import Circuit, Result
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from circuitlang.results.connections import Channel
+    from circuitlang.results.types import Circuit, Result
 
 # The numbers that stand for words, each more than the one before: nothing at all, the feature alone, as many channels
 # as the budget of a run allows, and every channel.
@@ -57,6 +60,9 @@ def strongest_channels(
 def by_influence(circuit: Circuit, contributions: Sequence[NDArray[np.float32]]) -> list[Channel]:
     """Return the channels with an effective kernel: those of the target first, then those through which most influence
     flows."""
+    # Runs that are finished ask for words alone.
+    from circuitlang.results.connections import DRAWN, IMAGE, connections
+
     targets = set(zip(circuit.target.origin.tolist(), circuit.target.channel.tolist(), strict=True))
     influence: defaultdict[Channel, float] = defaultdict(float)
     for one in connections(circuit, DRAWN, contributions).strongest:

@@ -89,6 +89,7 @@ def test_what_is_finished_is_read_without_torch(here: Path, numbers_alone: None)
     pair = ["runs/a/one", "runs/a/two"]
     for arguments in (["show", "a"], ["show", "one", "--full"], ["diff", "runs/a", "other/a"], ["show", "runs"]):
         assert imported(arguments, here, HEAVY | {"importlib.metadata"}) == []
+    assert imported(["show", "runs"], here, {"numpy"}) == []
     for arguments in (["compare", *pair], ["compare", "runs/a"], ["compare", *pair, "--json"]):
         assert imported(arguments, here, HEAVY | {"lark"}) == []
     stored = CliRunner().invoke(main, ["compare", *pair, "--json"]).stdout
@@ -106,7 +107,7 @@ def test_a_finished_run_and_the_plan_of_a_known_model_import_no_torch(tmp_path: 
         patch.chdir(tmp_path)
         assert CliRunner().invoke(main, ["run", "two.circuit"]).exit_code == 0
     # A run writes its index.
-    assert imported(["run", "two.circuit"], tmp_path, HEAVY - {"jinja2"}) == []
+    assert imported(["run", "two.circuit"], tmp_path, (HEAVY - {"jinja2"}) | {"numpy"}) == []
     # Those that are there, and others of the same network.
     assert imported(["plan", "two.circuit"], tmp_path) == []
     criteria = "criterion=each(annealed, force, gn, greedy, learned, path, random, snip, taylor)"

@@ -10,11 +10,11 @@ from circuitlang.engine.graph.graph_record import GraphRecord, record
 from circuitlang.engine.graph.targets import Place, resolve
 from circuitlang.engine.visuals.visualised_part import middle, part, reducible, work
 from circuitlang.plan.model import Target
-from circuitlang.results.forecast import Forward
 
 if TYPE_CHECKING:
     from circuitlang.engine.graph.channel_graph import Graph
     from circuitlang.plugins.loaded_model import LoadedModel
+    from circuitlang.results.forecast import Forward
 
 
 class TargetNode(NamedTuple):
@@ -60,6 +60,8 @@ class NetworkCosts:
 
     def forward(self, target: TargetNode) -> Forward:
         """Return the operations of one image up to a target, whose layer computes only its channels."""
+        from circuitlang.results.forecast import Forward
+
         rows = self._graph.operations(target.node)
         widths = {node.name: node.layer.out_channels for node in self._graph.nodes if node.layer}
         steps = {name: row * widths[name] for name, row in rows.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -12,7 +13,6 @@ from circuitlang.base.diagnostics import Finding, InputError
 from circuitlang.engine.runtime.job_errors import job_error
 from circuitlang.engine.runtime.work_request import RequestedJob, WorkRequest
 from circuitlang.plan.labels import Labels
-from circuitlang.results.forecast import State
 from circuitlang.results.manifest import damage
 from circuitlang.results.outcomes import CircuitOutcome, JobResult, SplitOutcome
 from circuitlang.results.reader import read_split
@@ -20,6 +20,9 @@ from circuitlang.results.rendering import due, missing_formats
 from circuitlang.results.result_store import ResultStore
 from circuitlang.results.split import SplitResult
 from circuitlang.results.visualised_channels import NOTHING, VISUALISATIONS
+
+if TYPE_CHECKING:
+    from circuitlang.results.forecast import State
 
 
 def stored(job: RequestedJob, store: ResultStore, channels: int = NOTHING) -> list[CircuitOutcome | SplitOutcome]:

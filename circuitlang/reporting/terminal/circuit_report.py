@@ -6,12 +6,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from circuitlang.base.deferred import np
 from circuitlang.plan.clauses import claims
 from circuitlang.plan.labels import Labels
 from circuitlang.reporting.terminal.layout import Claim, ResponsiveTable, empty_table, origin, section, separated

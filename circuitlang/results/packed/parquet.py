@@ -11,8 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import IO, TYPE_CHECKING
 
-import numpy as np
-
+from circuitlang.base.deferred import np
 from circuitlang.base.diagnostics import Finding, InputError
 from circuitlang.base.plain_files import open_plain
 from circuitlang.results.ownership import PACKED_MARKER

@@ -10,17 +10,20 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
+from circuitlang.base.deferred import np
 from circuitlang.plan.clauses import Circuit as CircuitPlan
 from circuitlang.plan.targets import Channel, ClassOutput
 from circuitlang.results.labelling import target_label
 from circuitlang.results.types import LayerSummary, Result, Summary
 from circuitlang.results.validation import UnsoundError, sound_summary
 from circuitlang.results.verdict import verdict
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # The quality of crops in WebP.
 _QUALITY = 60

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
+from circuitlang.base.deferred import np
 from circuitlang.base.diagnostics import Finding, InputError
 from circuitlang.results.packed.rows import PackedCircuit, PackedMask
 from circuitlang.results.types import ChannelSources, Circuit, KeptKernels, LayerSummary
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _IMAGE, _OTHER = -1, -2
 

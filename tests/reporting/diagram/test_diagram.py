@@ -321,7 +321,7 @@ def test_same_result_same_bytes(every: Result) -> None:
     wires = tuple(
         ChannelSources(wire.source[::-1], wire.origin[::-1], wire.channel[::-1]) for wire in every.circuit.wires
     )
-    assert diagram(replace(every, circuit=replace(every.circuit, wires=wires))) == diagram(every)
+    assert diagram(replace(every, content=replace(every.circuit, wires=wires))) == diagram(every)
 
 
 def test_it_needs_nothing_else(every: Result) -> None:
