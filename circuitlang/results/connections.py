@@ -143,7 +143,7 @@ def connections(circuit: Circuit, limit: int, contributions: Sequence[NDArray[np
 
 @dataclass(frozen=True)
 class _Asked:
-    """What connections are of, told apart by identity: arrays have no hash."""
+    """Arguments of `connections` other than the limit, compared by identity: arrays have no hash."""
 
     circuit: weakref.ref[Circuit]
     contributions: tuple[NDArray[np.float32], ...]
