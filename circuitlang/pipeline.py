@@ -103,7 +103,7 @@ def run_compiled(
     begin = RunStart(folder, tuple(ids), _expected_work(prepared, ids, folder), work.placement.workers)
     if options.packed:
         listener.begun(begin)
-        with packed_writer(compiled.plan, folder) as writer:
+        with packed_writer(compiled.plan, folder, options.shared) as writer:
             failures = run_jobs(prepared, ids, folder, work.placement, Listeners(writer, listener))
         _end(failures, listener)
         return

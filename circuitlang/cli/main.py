@@ -37,6 +37,7 @@ COMMANDS = {
     "plan": "Show what a SPEC would compute, what is finished, and the cost.",
     "run": "Compute the circuits of a SPEC or plan.yaml.",
     "show": "Print the report of a result.",
+    "status": "Show how far a RUN is, and who computes what of it.",
 }
 
 

@@ -99,6 +99,9 @@ class Output:
     help="Progress as a line on a terminal, as a log, or as JSON lines on stdout in place of the reports.",
 )
 @click.option("--packed", is_flag=True, help="Keep circuits as rows of circuits.parquet, not as folders.")
+@click.option(
+    "--shared", is_flag=True, help="Share the run with other processes that have the same command, on any machine."
+)
 @click.option("--force", is_flag=True, help="Compute finished circuits again.")
 @click.option("-q", "--quiet", "detail", flag_value="quiet", help="Print findings alone.")
 @click.option("-v", "--verbose", "detail", flag_value="verbose", help="Print full reports, of many circuits too.")
@@ -124,6 +127,7 @@ def run(
     summary: Path | None,
     progress: str,
     packed: bool,
+    shared: bool,
     force: bool,
     detail: str | None,
     allow_code: bool,
@@ -136,6 +140,8 @@ def run(
     files = _files(specs, text, single=bool(junit or summary))
     with exit_on_findings():
         place = placement(on, workers or jobs, on_set)
+    if shared and (force or not place.is_here):
+        raise click.UsageError("--shared is without --jobs, --on and --force: start the same command several times")
 
     def run_spec(spec: Path | None) -> None:
         with recorded(junit, summary) as recording:
@@ -162,6 +168,7 @@ def run(
                 recording,
                 force,
                 packed,
+                shared,
             )
             output = Output(progress, detail or "")
             _run(compiled, out / recording.name, options, lock, work, output)

@@ -69,6 +69,9 @@ class RunListener:
     def circuit_ended(self, circuit: str) -> None:
         """All events of a circuit or split of the plan have been sent."""
 
+    def settled(self) -> None:
+        """Other processes will look for the circuits that are finished: they must be on disk when this returns."""
+
     def compared(self, status: ComparisonStatus) -> None:
         """A comparison is finished, waits for circuits, or has failed."""
 
@@ -112,6 +115,10 @@ class Listeners(RunListener):
     def circuit_ended(self, circuit: str) -> None:
         for listener in self._listeners:
             listener.circuit_ended(circuit)
+
+    def settled(self) -> None:
+        for listener in self._listeners:
+            listener.settled()
 
     def compared(self, status: ComparisonStatus) -> None:
         for listener in self._listeners:

@@ -31,6 +31,7 @@ class Options:
         listener: Receiver of the run's events.
         force: Compute circuits again that are finished.
         packed: Keep circuits as rows of `circuits.parquet` instead of folders.
+        shared: Compute only what other processes with the same run and folder do not.
     """
 
     skip_unreadable: bool = False
@@ -43,6 +44,7 @@ class Options:
     listener: RunListener = SILENT
     force: bool = False
     packed: bool = False
+    shared: bool = False
     # The module and the images that a Python program gave.
     memory: MemoryObjects | None = None
 

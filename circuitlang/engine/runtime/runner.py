@@ -71,7 +71,9 @@ def _results(
         # They seemed to be finished, and are damaged.
         prepared, ids = prepared_inputs(prepared), [job.plan.id for job in due]
     jobs = [job for job in prepared.jobs if job.plan.id in ids]
-    if placement.is_here:
+    if prepared.options.shared:
+        yield from _shared(prepared, jobs, folder, listener)
+    elif placement.is_here:
         yield from _one_by_one(prepared, jobs, folder, listener)
     else:
         yield from _on_executor(prepared, jobs, folder, placement, listener)
@@ -109,6 +111,18 @@ def _on_executor(
 
         expected = expected_work(prepared, [job.plan.id for job in due], folder)
         yield from run_on_executor(prepared, due, folder, placement, expected, listener)
+
+
+def _shared(
+    prepared: PreparedRun, jobs: Sequence[Job], folder: Path, listener: RunListener
+) -> Generator[JobResult, None, None]:
+    """Yield what is stored, what this process computes, and what others have computed meanwhile."""
+    from circuitlang.engine.runtime.shared_runner import run_shared
+
+    due = yield from _stored(prepared, jobs, folder, listener)
+    theirs = yield from run_shared(prepared, due, folder, listener)
+    failed = yield from _stored(prepared, theirs, folder, listener)
+    yield from _one_by_one(prepared, failed, folder, listener)
 
 
 def _stored(

@@ -7,6 +7,7 @@ have, the last counts: a merge that was interrupted loses nothing and repeats no
 from __future__ import annotations
 
 import os
+import secrets
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 
 SHARDS = ".shards"
 _AGAIN = "run its spec again: what is damaged is made anew"
+# Another process may merge files while they are read.
+_TRIES = 5
 # Row groups in memory while files are merged.
 _KEPT = 4
 
@@ -73,13 +76,16 @@ class PackedCircuits:
     @classmethod
     def read(cls, folder: Path, whole: bool = False) -> PackedCircuits:
         """Find the circuits of a run; `whole` reads every row, so that damage anywhere is noticed."""
-        circuits = cls(folder)
-        for path in files(folder):
-            try:
-                with PackedFile(path) as file:
-                    circuits._add(file, whole)
-            except DamagedError as error:
-                circuits.damaged.append(f"{path.relative_to(folder)}: {error}")
+        for _ in range(_TRIES):
+            circuits, there = cls(folder), files(folder)
+            for path in there:
+                try:
+                    with PackedFile(path) as file:
+                        circuits._add(file, whole)
+                except DamagedError as error:
+                    circuits.damaged.append(f"{path.relative_to(folder)}: {error}")
+            if not circuits.damaged or files(folder) == there:
+                break
         return circuits
 
     def _add(self, file: PackedFile, whole: bool) -> None:
@@ -187,7 +193,8 @@ def write_shard(circuits: Sequence[PackedCircuit], folder: Path) -> Path:
     with writer(content, rows.schema) as output:
         output.write_table(rows, row_group_size=GROUP)
     last = max((int(path.stem.partition("-")[0]) for path in inside(folder / SHARDS, "[0-9]*-*.parquet")), default=0)
-    path = folder / SHARDS / f"{last + 1:08}-{os.getpid()}{ENDING}"
+    # Processes of several machines may have the same number.
+    path = folder / SHARDS / f"{last + 1:08}-{secrets.token_hex(4)}{ENDING}"
     write_atomically(path, content.getvalue().to_pybytes(), mode=0o644, durable=True)
     return path
 

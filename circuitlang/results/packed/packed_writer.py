@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from circuitlang.plan.model import Plan
+from circuitlang.results.claims import Claims
 from circuitlang.results.outcomes import CircuitOutcome, SplitOutcome
 from circuitlang.results.packed.circuits import SHARDS, merge, write_shard
 from circuitlang.results.packed.parquet import GROUP
@@ -42,6 +43,10 @@ class PackedWriter(RunListener):
         if len(self._waiting) >= GROUP or time.monotonic() - self._since >= self._patience:
             self.flush()
 
+    def settled(self) -> None:
+        """Write the circuits that wait. Raises OutputError."""
+        self.flush()
+
     def flush(self) -> None:
         """Write the circuits that wait. Raises OutputError."""
         if self._waiting:
@@ -51,13 +56,29 @@ class PackedWriter(RunListener):
 
 
 @contextmanager
-def packed_writer(plan: Plan, folder: Path) -> Iterator[PackedWriter]:
-    """Provide the writer of a packed run, and merge its shards when the block ends, however it ends. Raises
-    OutputError."""
-    merge(folder, [circuit.id for circuit in plan.circuits], plan.labels)
+def packed_writer(plan: Plan, folder: Path, shared: bool = False) -> Iterator[PackedWriter]:
+    """Provide the writer of a packed run, and merge its shards when the block ends, however it ends; of a `shared` run
+    unless another process does. Raises OutputError."""
+    if not shared:
+        _merge(plan, folder)
     writer = PackedWriter(folder)
     try:
         yield writer
     finally:
         writer.flush()
-        merge(folder, [circuit.id for circuit in plan.circuits], plan.labels)
+        if shared:
+            _merge_alone(plan, folder)
+        else:
+            _merge(plan, folder)
+
+
+def _merge(plan: Plan, folder: Path) -> None:
+    merge(folder, [circuit.id for circuit in plan.circuits], plan.labels)
+
+
+def _merge_alone(plan: Plan, folder: Path) -> None:
+    """Merge shards where file systems may have no locks; what another process leaves stays in shards."""
+    claims = Claims(folder)
+    with output_errors(folder), claims.kept():
+        if claims.take("merge", []):
+            _merge(plan, folder)

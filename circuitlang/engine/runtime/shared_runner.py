@@ -1,0 +1,86 @@
+"""A run that several processes share, on one machine or on many that see its folder: each takes groups of jobs.
+
+A process takes a group that nobody else holds, computes it, and takes the next. When all are taken it waits: groups
+whose owner died come free again. At last it reads what the others have computed, and computes what they have failed at,
+so that each process ends with the whole run, as if it had been alone.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from circuitlang.base.diagnostics import CircuitError
+from circuitlang.engine.runtime.groups import groups_of
+from circuitlang.engine.runtime.job_runner import JobRunner
+from circuitlang.engine.runtime.jobs import Job, PreparedRun
+from circuitlang.results.claims import Claims, Done
+from circuitlang.results.outcomes import JobResult
+from circuitlang.results.run_listener import RunListener
+
+# Seconds between two looks at the claims of others.
+POLL = 2.0
+
+
+@dataclass(frozen=True)
+class ClaimedGroup:
+    """Jobs that share work, and the name of their claim: a hash of what they compute, the same in all processes."""
+
+    name: str
+    jobs: Sequence[Job]
+
+
+def run_shared(
+    prepared: PreparedRun, due: Sequence[Job], folder: Path, listener: RunListener
+) -> Generator[JobResult, None, list[Job]]:
+    """Yield the results of the groups that this process takes; return the jobs of the others, which are done too."""
+    claims, groups, theirs = Claims(folder), claimed_groups(due), list[Job]()
+    for group in groups:
+        # Circuits of it are due: they have failed, or were removed.
+        claims.forget(group.name)
+    with claims.kept():
+        while groups:
+            left = []
+            for group in groups:
+                if claims.is_done(group.name):
+                    theirs += group.jobs
+                elif claims.take(group.name, [job.plan.id for job in group.jobs]):
+                    yield from _work_off(prepared, group, folder, listener, claims)
+                else:
+                    left.append(group)
+            if len(left) == len(groups):
+                time.sleep(POLL)
+            groups = left
+    return theirs
+
+
+def claimed_groups(jobs: Sequence[Job]) -> list[ClaimedGroup]:
+    """Divide jobs alike in every process, however many there are."""
+    by_id = {job.plan.id: job for job in jobs}
+    groups = []
+    for group in groups_of(jobs, 1, {}):
+        own = [by_id[name] for name in group.circuits]
+        identities = "\n".join(f"{job.plan.id} {job.provenance.identity}" for job in own)
+        groups.append(ClaimedGroup(hashlib.sha256(identities.encode()).hexdigest()[:32], own))
+    return groups
+
+
+def _work_off(
+    prepared: PreparedRun, group: ClaimedGroup, folder: Path, listener: RunListener, claims: Claims
+) -> Generator[JobResult, None, None]:
+    """Yield the results of a group, and give its claim back when they are written."""
+    # What others have written meanwhile is read, and not computed again.
+    run, failed = JobRunner(prepared, folder, group.jobs, own_layer=True), dict[str, str]()
+    for job in group.jobs:
+        listener.circuit_begun(job.plan.id)
+        for result in run(job):
+            if isinstance(result, CircuitError):
+                failed[job.plan.id] = result.findings[0].message
+            yield result
+        listener.circuit_ended(job.plan.id)
+        job.subnetwork.memo.clear()
+    listener.settled()
+    claims.release(group.name, Done([job.plan.id for job in group.jobs], failed))

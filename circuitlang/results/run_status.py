@@ -1,0 +1,47 @@
+"""The status of a run that goes on elsewhere: what is finished, what is being computed, what has failed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from circuitlang.base.diagnostics import Finding, InputError
+from circuitlang.results.claims import Held, failures, held
+from circuitlang.results.packed.circuits import PackedCircuits, is_packed_run
+from circuitlang.results.reader import plan_of
+from circuitlang.results.run_folders import is_result
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """The status of a run.
+
+    Attributes:
+        folder: Folder of the run.
+        circuits: Ids of the circuits and splits of its plan.
+        finished: Ids of those that are finished.
+        held: Claims on others, by the processes that compute them.
+        failed: Reasons of the circuits that failed, by id.
+    """
+
+    folder: Path
+    circuits: Sequence[str]
+    finished: frozenset[str]
+    held: Sequence[Held]
+    failed: Mapping[str, str]
+
+
+def run_status(folder: Path) -> RunStatus:
+    """Read the status of a run. Raises InputError if the folder is not one of a run."""
+    plan = plan_of(folder)
+    if plan is None:
+        cure = "give the folder of a run; `circuitlang show` lists runs"
+        raise InputError(Finding("E312", f"{folder} is no run", None, "plan.yaml is missing", cure))
+    names = [circuit.id for circuit in plan.circuits]
+    packed = PackedCircuits.read(folder).places if is_packed_run(folder) else {}
+    finished = frozenset(name for name in names if name in packed or is_result(folder / name))
+    # A claim says what was due when it was taken.
+    claims = [claim for claim in held(folder) if claim.claim.circuits]
+    failed = {name: reason for name, reason in failures(folder).items() if name in names and name not in finished}
+    return RunStatus(folder, names, finished, claims, failed)
