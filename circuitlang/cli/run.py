@@ -13,7 +13,7 @@ from circuitlang import pipeline
 from circuitlang.base.diagnostics import CircuitError, Finding
 from circuitlang.base.source import Source
 from circuitlang.cli import completion
-from circuitlang.cli.console import STYLES, display, exit_on_findings, print_findings
+from circuitlang.cli.console import STYLES, display, echo, exit_on_findings, print_findings
 from circuitlang.cli.parameters import (
     FILE,
     PATH,
@@ -25,7 +25,9 @@ from circuitlang.cli.parameters import (
     visualise,
 )
 from circuitlang.cli.recorder import recorded
+from circuitlang.cli.worker_command import worker_command
 from circuitlang.compiler.sources import spec_files
+from circuitlang.plugins.executors import Detached, DetachedError
 from circuitlang.plugins.placements import placement
 
 if TYPE_CHECKING:
@@ -69,7 +71,7 @@ class Output:
 )
 @click.option("--jobs", type=click.IntRange(1), help="Circuits computed in parallel by processes of this machine.")
 @click.option(
-    "--on", "on", default="local", show_default=True, metavar="NAME", help="Executor or profile: local, dask."
+    "--on", "on", default="local", show_default=True, metavar="NAME", help="Executor or profile: local, dask, slurm."
 )
 @click.option(
     "--workers", type=click.IntRange(1), metavar="N", help="Workers of the executor; locally the same as --jobs."
@@ -155,7 +157,8 @@ def run(
             from circuitlang.engine.runtime.options import Options
             from circuitlang.engine.runtime.work_selection import WorkSelection
 
-            work = WorkSelection(only, shard, place)
+            command = worker_command(click.get_current_context(), spec, out)
+            work = WorkSelection(only, shard, replace(place, command=command))
             recording.start(compiled, work)
             options = Options(
                 skip_unreadable,
@@ -227,6 +230,7 @@ def _run(
     from circuitlang.results.run_listener import Listeners
 
     failures: tuple[Finding, ...] = ()
+    detached: Detached | None = None
     with display(output.style) as shown:
         report = RunReport(shown.stdout if output.has_reports else None, compiled, in_full=output.detail == "verbose")
         listener = Listeners(shown.listener, NotePrinter(shown.stderr), options.listener, report)
@@ -234,10 +238,23 @@ def _run(
             pipeline.run_compiled(compiled, folder, replace(options, listener=listener), lock, work)
         except CircuitError as error:
             failures = error.findings
+        except DetachedError as error:
+            detached = error.detached
         except KeyboardInterrupt:
             raise KeyboardInterrupt(report.interrupted()) from None
+    if detached is not None:
+        _say_detached(detached, folder)
+        return
     report.print_end(folder)
     _raise_failures(compiled, report.summaries, failures)
+
+
+def _say_detached(detached: Detached, folder: Path) -> None:
+    """Say how to look after a run that goes on elsewhere."""
+    echo(f"submitted {detached.what}")
+    echo(f"look  circuitlang status {folder}")
+    echo(f"stop  {detached.stop}")
+    echo(f"logs  {detached.logs}")
 
 
 def _raise_failures(compiled: CompiledPlan, summaries: list[Summary], failures: tuple[Finding, ...]) -> None:

@@ -46,6 +46,8 @@ class Work:
             apart, and need those that come first in `after`.
         after: Circuits that need what another leaves in the cache, by id.
         folder: Folder of the run.
+        command: Command of a process that takes a share of the run by itself, `circuitlang run ... --shared`; empty
+            where no command began the run.
     """
 
     groups: Sequence[Group]
@@ -54,6 +56,7 @@ class Work:
     start_local: Start
     after: Mapping[str, str]
     folder: Path
+    command: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,30 @@ class Died:
     reason: str = ""
 
 
-Event = Begun | Ended | Died
+@dataclass(frozen=True)
+class Detached:
+    """The workers go on without this process, which ends.
+
+    Attributes:
+        what: Words for them, such as "2 jobs".
+        stop: Command that ends them.
+        logs: Folder of their output.
+    """
+
+    what: str
+    stop: str
+    logs: Path
+
+
+class DetachedError(Exception):
+    """A run ends here because its workers go on elsewhere."""
+
+    def __init__(self, detached: Detached) -> None:
+        super().__init__(detached.what)
+        self.detached = detached
+
+
+Event = Begun | Ended | Died | Detached
 Executor = Callable[Concatenate[Work, ...], Iterator[Event]]
 E = TypeVar("E", bound=Executor)
 

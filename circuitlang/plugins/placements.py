@@ -31,11 +31,13 @@ class Placement:
         executor: Name of the executor.
         workers: Number of processes or cluster jobs.
         settings: Settings of the executor, by name.
+        command: Command of a process that takes a share of the run by itself; empty where no command began the run.
     """
 
     executor: str = "local"
     workers: int = 1
     settings: Mapping[str, Value] = field(default_factory=dict)
+    command: tuple[str, ...] = ()
 
     @property
     def is_here(self) -> bool:

@@ -17,7 +17,7 @@ from circuitlang.engine.runtime.job_runner import JobRunner
 from circuitlang.engine.runtime.jobs import Job, PreparedRun, prepare
 from circuitlang.engine.runtime.precomputation import predecessors
 from circuitlang.engine.runtime.work_selection import part_of
-from circuitlang.plugins.executors import EXECUTORS, Begun, Died, Ended, Event, Work
+from circuitlang.plugins.executors import EXECUTORS, Begun, Detached, DetachedError, Died, Ended, Event, Work
 from circuitlang.plugins.placements import Placement
 from circuitlang.results.outcomes import JobResult
 from circuitlang.results.run_listener import SILENT, ExpectedWork, RunListener
@@ -33,7 +33,10 @@ def run_on_executor(
     expected: Mapping[str, ExpectedWork],
     listener: RunListener,
 ) -> Generator[JobResult, None, None]:
-    """Yield the results of jobs as an executor gives them, until the generator ends or is closed."""
+    """Yield the results of jobs as an executor gives them, until the generator ends or is closed.
+
+    Raises DetachedError if the workers go on without this process.
+    """
     workers = min(placement.workers, len(jobs))
     # The threads of one process are divided among all: threads that compete for cores are slower than fewer.
     threads = max(1, torch.get_num_threads() // workers)
@@ -48,11 +51,14 @@ def run_on_executor(
         partial(start_worker, again, folder, threads),
         predecessors(jobs),
         folder,
+        placement.command,
     )
     events = EXECUTORS.load(placement.executor)(work, **placement.settings)
     begun: set[str] = set()
     with closing(_closable(events)) as received:
         for event in received:
+            if isinstance(event, Detached):
+                raise DetachedError(event)
             yield from _results(event, prepared, begun, folder, listener)
 
 
@@ -61,7 +67,7 @@ def _closable(events: Iterator[Event]) -> Generator[Event, None, None]:
 
 
 def _results(
-    event: Event, prepared: PreparedRun, begun: set[str], folder: Path, listener: RunListener
+    event: Begun | Ended | Died, prepared: PreparedRun, begun: set[str], folder: Path, listener: RunListener
 ) -> Generator[JobResult, None, None]:
     """Tell a listener of an event, and yield the results that it has."""
     circuits = (event.circuit,) if isinstance(event, Begun) else event.circuits
