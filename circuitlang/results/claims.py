@@ -63,18 +63,21 @@ class Claims:
     Args:
         run: Folder of the run.
         lease: Seconds for which a claim stands without a sign of life; `LEASE` by default.
+
+    Attributes:
+        token: Name of the process in its claims, which no other has.
     """
 
     def __init__(self, run: Path, lease: float | None = None) -> None:
         self._folder, self._lease = run / FOLDER, LEASE if lease is None else lease
-        self._token = secrets.token_hex(8)
+        self.token = secrets.token_hex(8)
         self._mine: set[Path] = set()
         self._guard = threading.Lock()
 
     def take(self, name: str, circuits: list[str]) -> bool:
         """Take a claim unless another process holds it. Raises OSError if the folder can't be written."""
         path = self._folder / f"{name}{_HELD}"
-        claim = Claim(platform.node(), os.getpid(), self._token, circuits)
+        claim = Claim(platform.node(), os.getpid(), self.token, circuits)
         if not self._create(path, claim) and not (self._is_stale(path) and self._create(path, claim)):
             return False
         with self._guard:
@@ -88,8 +91,7 @@ class Claims:
             write_atomically(self._folder / f"{name}{_DONE}", msgspec.json.encode(done), mode=0o644)
         with self._guard:
             self._mine.discard(path)
-        with suppress(OSError):
-            path.unlink()
+        self._remove(path)
 
     def is_done(self, name: str) -> bool:
         """Return whether a claim was worked off."""
@@ -115,13 +117,18 @@ class Claims:
             for path in list(self._mine):
                 self.release(path.name.removesuffix(_HELD))
 
+    def _remove(self, path: Path) -> None:
+        # A claim that was taken away is another's now.
+        if (claim := _read(path, Claim)) is not None and claim.token == self.token:
+            with suppress(OSError):
+                path.unlink()
+
     def _keep(self, ended: threading.Event) -> None:
         while not ended.wait(self._lease / 6):
             with self._guard:
                 mine = list(self._mine)
             for path in mine:
-                # A claim that was taken away is another's now.
-                if (claim := _read(path, Claim)) and claim.token == self._token:
+                if (claim := _read(path, Claim)) is not None and claim.token == self.token:
                     with suppress(OSError):
                         os.utime(path)
 
@@ -137,10 +144,10 @@ class Claims:
     def _is_stale(self, path: Path) -> bool:
         """Return whether a claim was stale, and is out of the way."""
         before = _read(path, Claim)
-        silent = _silent(path, self._folder)
+        silent = silence(path, self._folder)
         if silent is None or silent <= self._lease:
             return False
-        aside = path.with_suffix(f".{self._token}")
+        aside = path.with_suffix(f".{self.token}")
         try:
             path.rename(aside)
         except OSError:
@@ -160,7 +167,7 @@ def held(run: Path) -> list[Held]:
     """Return the claims of a run that are held."""
     claims = []
     for path in sorted(inside(run / FOLDER, f"*{_HELD}")):
-        claim, silent = _read(path, Claim), _silent(path, run / FOLDER)
+        claim, silent = _read(path, Claim), silence(path, run / FOLDER)
         if claim is not None and silent is not None:
             claims.append(Held(claim, silent))
     return claims
@@ -182,7 +189,7 @@ def _read(path: Path, kind: type[T]) -> T | None:
     return None
 
 
-def _silent(path: Path, folder: Path) -> float | None:
+def silence(path: Path, folder: Path) -> float | None:
     """Return the seconds since a claim was touched, by the clock of the file system; None if it is gone."""
     probe = folder / f".now-{secrets.token_hex(8)}"
     try:
@@ -191,7 +198,7 @@ def _silent(path: Path, folder: Path) -> float | None:
     except FileNotFoundError:
         return None
     except OSError:
-        # Where nothing can be written, this machine's clock must do.
+        # The folder can't be written, and this machine's clock must do.
         with suppress(OSError):
             return max(time.time() - path.stat().st_mtime, 0.0)
         return None

@@ -128,4 +128,4 @@ def test_no_array_is_larger_than_the_cluster_takes(monkeypatch: pytest.MonkeyPat
         return subprocess.CompletedProcess(command, 0, "MaxArraySize            = 11\nMaxJobCount = 10000\n", "")
 
     monkeypatch.setattr(slurm.subprocess, "run", run)
-    assert slurm._largest_array() == 10
+    assert slurm.largest_array() == 10

@@ -72,7 +72,7 @@ def _work_off(
     prepared: PreparedRun, group: ClaimedGroup, folder: Path, listener: RunListener, claims: Claims
 ) -> Generator[JobResult, None, None]:
     """Yield the results of a group, and give its claim back when they are written."""
-    # What others have written meanwhile is read, and not computed again.
+    # Circuits that others have written meanwhile are read.
     run, failed = JobRunner(prepared, folder, group.jobs, own_layer=True), dict[str, str]()
     for job in group.jobs:
         listener.circuit_begun(job.plan.id)
