@@ -176,7 +176,7 @@ def test_a_circuit_that_fails_is_an_error_of_every_process_and_is_tried_again(
 
 def test_shared_runs_start_no_processes_and_compute_nothing_again(spec: Path) -> None:
     for arguments in (["--jobs", "2"], ["--force"]):
-        assert "start more workers" in run("--shared", *arguments, code=2)
+        assert "start the same command several times" in run("--shared", *arguments, code=2)
 
 
 def test_the_status_of_what_is_no_run_is_an_error(spec: Path) -> None:
