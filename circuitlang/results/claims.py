@@ -29,7 +29,7 @@ from circuitlang.base.plain_files import inside, read_plain
 FOLDER = ".claims"
 # Seconds for which a claim stands without a sign of life.
 LEASE = 120.0
-_HELD, _DONE = ".held", ".done"
+_HELD, _DONE, _COSTS = ".held", ".done", "costs.json"
 
 T = TypeVar("T")
 
@@ -44,10 +44,11 @@ class Claim(msgspec.Struct, frozen=True):
 
 
 class Done(msgspec.Struct, frozen=True):
-    """A claim that was worked off: its circuits, and the reasons why some of them failed, by id."""
+    """A claim that was worked off: its circuits, the reasons why some failed, by id, and the seconds that it took."""
 
     circuits: list[str]
     failed: dict[str, str] = {}
+    seconds: float = 0.0
 
 
 class Held(msgspec.Struct, frozen=True):
@@ -96,6 +97,12 @@ class Claims:
     def is_done(self, name: str) -> bool:
         """Return whether a claim was worked off."""
         return (self._folder / f"{name}{_DONE}").exists()
+
+    def note_costs(self, costs: Mapping[str, float]) -> None:
+        """Note the expected work for circuits, by id, beside what others have noted. Raises OSError."""
+        before = costs_of(self._folder.parent)
+        if not costs.keys() <= before.keys():
+            write_atomically(self._folder / _COSTS, msgspec.json.encode({**before, **costs}), mode=0o644)
 
     def forget(self, name: str) -> None:
         """Forget that a claim was worked off: what it left is gone, or had failed."""
@@ -173,12 +180,22 @@ def held(run: Path) -> list[Held]:
     return claims
 
 
+def costs_of(run: Path) -> Mapping[str, float]:
+    """Return the expected floating-point operations of circuits, by id, as far as they are noted."""
+    return _read(run / FOLDER / _COSTS, dict[str, float]) or {}
+
+
+def worked_off(run: Path) -> list[Done]:
+    """Return the claims of a run that were worked off."""
+    paths = sorted(inside(run / FOLDER, f"*{_DONE}"))
+    return [done for path in paths if (done := _read(path, Done)) is not None]
+
+
 def failures(run: Path) -> Mapping[str, str]:
     """Return the circuits that failed, with the reasons, as far as claims tell."""
     reasons: dict[str, str] = {}
-    for path in sorted(inside(run / FOLDER, f"*{_DONE}")):
-        if (done := _read(path, Done)) is not None:
-            reasons |= done.failed
+    for done in worked_off(run):
+        reasons |= done.failed
     return reasons
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from circuitlang.base.diagnostics import Finding, InputError
-from circuitlang.results.claims import Held, failures, held
+from circuitlang.results.claims import LEASE, Held, costs_of, failures, held, worked_off
 from circuitlang.results.packed.circuits import PackedCircuits, is_packed_run
 from circuitlang.results.reader import plan_of
 from circuitlang.results.run_folders import is_result
@@ -23,6 +23,7 @@ class RunStatus:
         finished: Ids of those that are finished.
         held: Claims on others, by the processes that compute them.
         failed: Reasons of the circuits that failed, by id.
+        seconds: Estimated remaining time; None while it is unknown.
     """
 
     folder: Path
@@ -30,6 +31,7 @@ class RunStatus:
     finished: frozenset[str]
     held: Sequence[Held]
     failed: Mapping[str, str]
+    seconds: float | None
 
 
 def run_status(folder: Path) -> RunStatus:
@@ -44,4 +46,19 @@ def run_status(folder: Path) -> RunStatus:
     # A claim says what was due when it was taken.
     claims = [claim for claim in held(folder) if claim.claim.circuits]
     failed = {name: reason for name, reason in failures(folder).items() if name in names and name not in finished}
-    return RunStatus(folder, names, finished, claims, failed)
+    left = [name for name in names if name not in finished and name not in failed]
+    return RunStatus(folder, names, finished, claims, failed, _remaining(folder, left, claims))
+
+
+def _remaining(folder: Path, left: Sequence[str], claims: Sequence[Held]) -> float | None:
+    """Return the estimated seconds for the circuits that are left, by the processes that are at work.
+
+    Their speed is that with which the groups that are done were computed.
+    """
+    costs, done = costs_of(folder), worked_off(folder)
+    seconds = sum(group.seconds for group in done)
+    operations = sum(costs.get(name, 0.0) for group in done for name in group.circuits if name not in group.failed)
+    processes = len({claim.claim.token for claim in claims if claim.silent <= LEASE})
+    if not (seconds and operations and processes and left) or not costs.keys() >= set(left):
+        return None
+    return sum(costs[name] for name in left) * seconds / operations / processes

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from circuitlang.cli.main import main
 from circuitlang.engine.runtime.executors import slurm
 from circuitlang.plugins.executors import EXECUTORS, Detached, Event, Work
-from circuitlang.results.claims import held
+from circuitlang.results.claims import held, worked_off
 from circuitlang.results.packed.circuits import PackedCircuits
 
 SPEC = "preserve conv4:[1..{}] on images/dogs/* kernels<=20 criterion=gn\n"
@@ -99,7 +99,9 @@ def test_slurm_does_the_run_though_one_job_is_cancelled_and_one_killed(
     spec.joinpath("a.circuit").write_text(SPEC.format(60))
     said = call("run", "a.circuit", "--on", "slurm", "--on-set", "partition=nowhere", code=1)
     assert "error[E371]: Slurm did not take the jobs" in said
-    assert "partition" in said
+    assert "`sinfo` lists the partitions" in said
+    said = call("run", "a.circuit", "--on", "slurm", "--on-set", "gres=gpu:1", code=1)
+    assert "such as --on-set gres=gpu:1" in said
     printed = call("run", "a.circuit", "--on", "slurm", "--workers", "2", "--packed", "--on-set", "time=0:10:00")
     (array,) = re.findall(r"array (\d+)", printed)
     end = time.monotonic() + 200
@@ -121,6 +123,30 @@ def test_slurm_does_the_run_though_one_job_is_cancelled_and_one_killed(
         time.sleep(0.1)
     mine, alone = (PackedCircuits.read(Path(folder, "a")) for folder in ("runs", "alone"))
     assert mine.table().equals(alone.table())
+
+
+@pytest.mark.slow
+def test_a_job_that_is_out_of_time_goes_back_into_the_queue_and_gives_its_claims_back(
+    spec: Path, cluster: None
+) -> None:
+    spec.joinpath("a.circuit").write_text(SPEC.format(60))
+    printed = call("run", "a.circuit", "--on", "slurm", "--packed", "--on-set", "time=0:10:00")
+    (array,) = re.findall(r"array (\d+)", printed)
+    end = time.monotonic() + 200
+    while not worked_off(Path("runs/a")) or not held(Path("runs/a")):
+        assert time.monotonic() < end, subprocess.run(["squeue"], capture_output=True, text=True).stdout
+        time.sleep(0.1)
+    # As Slurm does before the time is over.
+    subprocess.run(["scancel", "--signal=USR2", array], check=True)
+    shown = ["scontrol", "show", "job", array]
+    try:
+        while "Restarts=1" not in (job := subprocess.run(shown, capture_output=True, text=True, check=True).stdout):
+            assert time.monotonic() < end, job
+            time.sleep(0.2)
+        assert held(Path("runs/a")) == []
+        assert "are finished" in call("status", "a")
+    finally:
+        subprocess.run(["scancel", array], check=True)
 
 
 def test_no_array_is_larger_than_the_cluster_takes(monkeypatch: pytest.MonkeyPatch) -> None:

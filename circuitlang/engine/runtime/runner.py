@@ -120,7 +120,7 @@ def _shared(
     from circuitlang.engine.runtime.shared_runner import run_shared
 
     due = yield from _stored(prepared, jobs, folder, listener)
-    theirs = yield from run_shared(prepared, due, folder, listener)
+    theirs = yield from run_shared(prepared, jobs, due, folder, listener)
     failed = yield from _stored(prepared, theirs, folder, listener)
     yield from _one_by_one(prepared, failed, folder, listener)
 

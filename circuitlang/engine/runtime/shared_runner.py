@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from circuitlang.base.diagnostics import CircuitError
+from circuitlang.engine.runtime.forecast import expected_work
 from circuitlang.engine.runtime.groups import groups_of
 from circuitlang.engine.runtime.job_runner import JobRunner
 from circuitlang.engine.runtime.jobs import Job, PreparedRun
@@ -34,14 +35,21 @@ class ClaimedGroup:
 
 
 def run_shared(
-    prepared: PreparedRun, due: Sequence[Job], folder: Path, listener: RunListener
+    prepared: PreparedRun, jobs: Sequence[Job], due: Sequence[Job], folder: Path, listener: RunListener
 ) -> Generator[JobResult, None, list[Job]]:
-    """Yield the results of the groups that this process takes; return the jobs of the others, which are done too."""
-    claims, groups, theirs = Claims(folder), claimed_groups(due), list[Job]()
+    """Yield the results of the groups that this process takes; return the jobs of the others, which are done too.
+
+    `jobs` are all of the run, by which groups are made, and `due` those of them that were not finished.
+    """
+    names = {job.plan.id for job in due}
+    expected = expected_work(prepared, names, folder) if due else {}
+    costs = {name: work.operations for name, work in expected.items()}
+    claims, groups, theirs = Claims(folder), claimed_groups(jobs, names, costs), list[Job]()
     for group in groups:
         # Circuits of it are due: they have failed, or were removed.
         claims.forget(group.name)
     with claims.kept():
+        claims.note_costs(costs)
         while groups:
             left = []
             for group in groups:
@@ -57,14 +65,24 @@ def run_shared(
     return theirs
 
 
-def claimed_groups(jobs: Sequence[Job]) -> list[ClaimedGroup]:
-    """Divide jobs alike in every process, however many there are."""
+def claimed_groups(
+    jobs: Sequence[Job], due: Collection[str] | None = None, costs: Mapping[str, float] | None = None
+) -> list[ClaimedGroup]:
+    """Divide jobs alike in every process, however many there are, and whatever is finished when it comes.
+
+    Args:
+        jobs: All jobs of the run.
+        due: Ids of the jobs to compute; None for all. Groups without any are left out.
+        costs: Operations of each job, by id; the costliest group comes first, so that processes end together.
+    """
     by_id = {job.plan.id: job for job in jobs}
     groups = []
-    for group in groups_of(jobs, 1, {}):
-        own = [by_id[name] for name in group.circuits]
-        identities = "\n".join(f"{job.plan.id} {job.provenance.identity}" for job in own)
-        groups.append(ClaimedGroup(hashlib.sha256(identities.encode()).hexdigest()[:32], own))
+    for group in groups_of(jobs, 1, costs or {}):
+        whole = [by_id[name] for name in group.circuits]
+        own = [job for job in whole if due is None or job.plan.id in due]
+        identities = "\n".join(f"{job.plan.id} {job.provenance.identity}" for job in whole)
+        if own:
+            groups.append(ClaimedGroup(hashlib.sha256(identities.encode()).hexdigest()[:32], own))
     return groups
 
 
@@ -73,6 +91,7 @@ def _work_off(
 ) -> Generator[JobResult, None, None]:
     """Yield the results of a group, and give its claim back when they are written."""
     # Circuits that others have written meanwhile are read.
+    begin = time.monotonic()
     run, failed = JobRunner(prepared, folder, group.jobs, own_layer=True), dict[str, str]()
     for job in group.jobs:
         listener.circuit_begun(job.plan.id)
@@ -83,4 +102,5 @@ def _work_off(
         listener.circuit_ended(job.plan.id)
         job.subnetwork.memo.clear()
     listener.settled()
-    claims.release(group.name, Done([job.plan.id for job in group.jobs], failed))
+    seconds = time.monotonic() - begin
+    claims.release(group.name, Done([job.plan.id for job in group.jobs], failed, seconds))

@@ -19,12 +19,23 @@ def status_lines(status: RunStatus) -> Iterator[str]:
         parts += [f"{len(claimed):,} are being computed"] if claimed else []
         parts += [f"{waiting:,} wait"] if waiting else []
     yield f"{status.folder.name}: {listing(parts)}"
+    if status.seconds is not None:
+        yield f"  about {_duration(status.seconds)} left"
     for held in status.held:
         yield f"  {_owner(held, status)}"
     for name, reason in status.failed.items():
         yield f"  {name} failed: {reason}"
     if waiting and not claimed:
         yield "nobody computes them: the same `circuitlang run` continues"
+
+
+def _duration(seconds: float) -> str:
+    """Return a time in the unit that suits it."""
+    if seconds < 100:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 100 * 60:
+        return f"{round(seconds / 60)} min"
+    return f"{round(seconds / 3600)} h" if seconds < 100 * 3600 else f"{round(seconds / 86400)} days"
 
 
 def _owner(held: Held, status: RunStatus) -> str:

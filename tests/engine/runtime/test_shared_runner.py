@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,8 +22,9 @@ from circuitlang.engine.runtime.options import Options
 from circuitlang.engine.runtime.shared_runner import claimed_groups
 from circuitlang.pipeline import compile_source
 from circuitlang.results import claims
-from circuitlang.results.claims import FOLDER, Claims, held
+from circuitlang.results.claims import FOLDER, Claims, Done, costs_of, held, worked_off
 from circuitlang.results.packed.circuits import PackedCircuits
+from circuitlang.results.run_status import run_status
 
 pytestmark = pytest.mark.usefixtures("numbers_alone")
 SPEC = "preserve conv4:[1..20] on images/dogs/* kernels<=20 criterion=gn\n"
@@ -74,6 +77,41 @@ def test_groups_have_the_targets_that_are_scored_in_one_pass_and_the_sizes_of_on
     assert [len(group.jobs) for group in groups] == [16, 4, 2, 2, 1]
     assert [group.name for group in claimed_groups(jobs)] == [group.name for group in groups]
     assert len({group.name for group in groups}) == 5
+
+
+def test_who_comes_late_divides_the_run_as_the_others_do_and_begins_with_what_costs_most(spec: Path) -> None:
+    compiled = compile_source(Source("a.circuit", SPEC))
+    jobs = prepare(compiled.plan, spec, compiled.origins, Options()).jobs
+    first, second = claimed_groups(jobs)
+    due = {job.plan.id for job in jobs[1:]}
+    late = claimed_groups(jobs, due, {jobs[-1].plan.id: 1e9})
+    assert [group.name for group in late] == [second.name, first.name]
+    assert [len(group.jobs) for group in late] == [4, 15]
+    (last,) = claimed_groups(jobs, {jobs[-1].plan.id})
+    assert last.name == second.name
+
+
+def test_the_status_estimates_the_time_that_is_left(spec: Path) -> None:
+    run("--shared")
+    folder = Path("runs/a")
+    names = [f"conv4_{number}-gn-20kernels" for number in range(1, 21)]
+    assert costs_of(folder).keys() == {*names}
+    assert sum(len(done.circuits) for done in worked_off(folder)) == 20
+    assert run_status(folder).seconds is None
+    mine = Claims(folder)
+    mine.note_costs(dict.fromkeys(names, 5.0))
+    (folder / FOLDER / "costs.json").write_text(json.dumps(dict.fromkeys(names, 5.0)))
+    for path in (folder / FOLDER).glob("*.done"):
+        path.unlink()
+    for name in names[10:]:
+        shutil.rmtree(folder / name)
+    with mine.kept():
+        assert mine.take("some", names[:5])
+        mine.release("some", Done(names[:5], {names[0]: "no"}, 8.0))
+        assert mine.take("other", names[10:])
+        # 20 operations took 8 s, without those of the circuit that failed, and 50 are left.
+        assert run_status(folder).seconds == pytest.approx(20.0)
+        assert "about 20 s left" in CliRunner().invoke(main, ["status", "a"]).output
 
 
 def test_what_another_process_holds_is_left_to_it_and_read_when_it_is_done(
