@@ -24,6 +24,7 @@ from circuitlang.results.outcomes import CircuitOutcome, JobResult, SplitOutcome
 from circuitlang.results.outputs import FORMATS, MODULE
 from circuitlang.results.reader import read
 from circuitlang.results.rendering import due
+from circuitlang.results.result_store import ResultStore
 from circuitlang.results.types import Result
 from circuitlang.results.writer import write_split
 
@@ -38,10 +39,18 @@ class JobRunner:
         folder: Folder of the run.
         jobs: All jobs that share work, also those that other processes run.
         own_layer: Do shared work for targets in the job's layer alone, because others run in other processes.
+        store: Store of the run, if it was opened before.
     """
 
-    def __init__(self, prepared: PreparedRun, folder: Path, jobs: Sequence[Job], own_layer: bool = False) -> None:
-        self._prepared, self._folder, self._store = prepared, folder, prepared.store(folder)
+    def __init__(
+        self,
+        prepared: PreparedRun,
+        folder: Path,
+        jobs: Sequence[Job],
+        own_layer: bool = False,
+        store: ResultStore | None = None,
+    ) -> None:
+        self._prepared, self._folder, self._store = prepared, folder, store or prepared.store(folder)
         self._precompute = Precomputation(jobs, self._store, own_layer)
         self._fit = BatchFitting()
 

@@ -20,6 +20,7 @@ from circuitlang.engine.runtime.job_runner import JobRunner
 from circuitlang.engine.runtime.jobs import Job, PreparedRun
 from circuitlang.results.claims import Claims, Done
 from circuitlang.results.outcomes import JobResult
+from circuitlang.results.result_store import ResultStore
 from circuitlang.results.run_listener import RunListener
 
 # Seconds between two looks at the claims of others.
@@ -48,6 +49,8 @@ def run_shared(
     for group in groups:
         # Circuits of it are due: they have failed, or were removed.
         claims.forget(group.name)
+    # Of a packed run it is read once, not for each group: claims say what others have done since.
+    store = prepared.store(folder)
     with claims.kept():
         claims.note_costs(costs)
         while groups:
@@ -56,7 +59,7 @@ def run_shared(
                 if claims.is_done(group.name):
                     theirs += group.jobs
                 elif claims.take(group.name, [job.plan.id for job in group.jobs]):
-                    yield from _work_off(prepared, group, folder, listener, claims)
+                    yield from _work_off(prepared, group, store, listener, claims)
                 else:
                     left.append(group)
             if len(left) == len(groups):
@@ -87,12 +90,11 @@ def claimed_groups(
 
 
 def _work_off(
-    prepared: PreparedRun, group: ClaimedGroup, folder: Path, listener: RunListener, claims: Claims
+    prepared: PreparedRun, group: ClaimedGroup, store: ResultStore, listener: RunListener, claims: Claims
 ) -> Generator[JobResult, None, None]:
     """Yield the results of a group, and give its claim back when they are written."""
-    # Circuits that others have written meanwhile are read.
     begin = time.monotonic()
-    run, failed = JobRunner(prepared, folder, group.jobs, own_layer=True), dict[str, str]()
+    run, failed = JobRunner(prepared, store.folder, group.jobs, own_layer=True, store=store), dict[str, str]()
     for job in group.jobs:
         listener.circuit_begun(job.plan.id)
         for result in run(job):
