@@ -61,6 +61,11 @@ _VALUES = {
     "live": ("Replace kernels that are not connected.", "refill=live"),
     "kernel": ("Remove kernels, one by one.", "structure=kernel"),
     "weight": ("Remove single weights.", "structure=weight"),
+    "zero": ("Removed kernels put out nothing.", "ablation=zero"),
+    "mean": ("Removed kernels put out their mean over the images.", "ablation=mean"),
+    "resample": ("Removed kernels put out what they do for another image.", "robust=resample"),
+    "optimal": ("Removed kernels put out the constants that keep the target best.", "robust=optimal"),
+    "blur": ("Removed kernels put out what they do for the blurred image.", "robust=blur"),
     "all": ("Run every test of a circuit that there is.", "tests=all"),
     "channel": ("Remove whole channels.", "structure=channel"),
 }  # fmt: skip

@@ -31,7 +31,8 @@ def pictures(images: Images) -> Images:
 
 def circuit(sets: Mapping[str, Images], asked: Circuit) -> dict[str, Any]:
     """Return what a circuit asks for, by the keys of a plan, without its name and its place in a file."""
-    return {word: getattr(asked, word) for word in asked.__struct_fields__ if word not in _LABELS} | {
+    said = {word: getattr(asked, word) for word in asked.__struct_fields__ if word not in _LABELS}
+    return {word: None if value is msgspec.UNSET else value for word, value in said.items()} | {
         **{word: pictures(sets[name]) for word, name in asked.image_sets.items()},
         "also": [pictures(sets[name]) for name in asked.also],
         "target": asked.target.normalized(),

@@ -49,7 +49,7 @@ def run_shared(
     for group in groups:
         # Circuits of it are due: they have failed, or were removed.
         claims.forget(group.name)
-    # Of a packed run it is read once, not for each group: claims say what others have done since.
+    # A packed run is read once, not for each group: claims say what others have done since.
     store = prepared.store(folder)
     with claims.kept():
         claims.note_costs(costs)

@@ -49,7 +49,7 @@ def also_caption(summary: Summary) -> str:
     return f"without the {summary.train.images:,} images that the circuit was found on"
 
 
-# What a removed kernel puts out, by the ablation.
+# Outputs of a removed kernel, by the ablation.
 ABLATED = {
     "zero": "nothing",
     "mean": "its mean over the images",

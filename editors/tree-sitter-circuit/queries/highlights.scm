@@ -30,4 +30,4 @@
   (call (_) (call (name) @constant.builtin))
   (keyword (_) (name) @constant.builtin)
   (split (name) @constant.builtin)]
- (#match? @constant.builtin "^(actgrad|affine|all|annealed|auto|bias|blurred|center|channel|cropped|equivalence|false|force|gn|greedy|grey|kernel|kernels|learned|live|magnitude|max|mean|minimality|necessity|none|path|random|rotated|scrambled|shuffled|snip|stability|sufficiency|taylor|true|weight|zero)$"))
+ (#match? @constant.builtin "^(actgrad|affine|all|annealed|auto|bias|blur|blurred|center|channel|cropped|equivalence|false|force|gn|greedy|grey|kernel|kernels|learned|live|magnitude|max|mean|minimality|necessity|none|optimal|path|random|resample|rotated|scrambled|shuffled|snip|stability|sufficiency|taylor|true|weight|zero)$"))
