@@ -163,14 +163,19 @@ def sizes(grounds: Grounds) -> str:
     return f"| kernels | {' | '.join(cells)} |"
 
 
+def means(criterion: str, some: Sequence[tuple[Planted, TargetSubnetwork]], refill: Refill = "live") -> list[float]:
+    """Precision, recall and Pearson's r of a criterion in networks of one scenario: means over the seeds."""
+    found = [find(part, planted, criterion, seed, refill) for seed, (planted, part) in enumerate(some)]
+    averages = np.mean([(outcome.precision, outcome.recall, outcome.pearson) for outcome in found], axis=0)
+    return [float(average) for average in averages]
+
+
 def row(criterion: str, grounds: Grounds, refill: Refill = "live") -> str:
     """Of each scenario the means over the seeds, as a row of a Markdown table."""
     cells = [criterion]
     for some in grounds.values():
-        found = [find(part, planted, criterion, seed, refill) for seed, (planted, part) in enumerate(some)]
-        means = np.mean([(outcome.precision, outcome.recall, outcome.pearson) for outcome in found], axis=0)
         # No minus before nothing.
-        cells.append(" / ".join(f"{round(mean, 2) + 0.0:.2f}" for mean in means.tolist()))
+        cells.append(" / ".join(f"{round(mean, 2) + 0.0:.2f}" for mean in means(criterion, some, refill)))
     return f"| {' | '.join(cells)} |"
 
 

@@ -168,17 +168,29 @@ def _found(part: TargetSubnetwork, images: Batches, criterion: str, size: int, s
     return builder.select(score(builder, criterion, {}, size, seed), size)
 
 
-def claims_tables(grounds: Grounds, criterion: str) -> str:
-    """Two Markdown tables of the share of circuits that tests refute: by claim, and the true ones by network."""
-    tests = list(TESTS.declarations)
+def refuted(grounds: Grounds, criterion: str, tests: Sequence[str]) -> dict[tuple[str, str], list[float]]:
+    """The share of networks in which each test refutes a claim, by scenario and claim."""
     shares: dict[tuple[str, str], list[float]] = {}
     for scenario, some in grounds.items():
         for claim, falsify in CLAIMS.items():
             judged = [judge(part, net, falsify, seed, criterion, tests) for seed, (net, part) in enumerate(some)]
             shares[scenario, claim] = [sum(map(_refuting(test), judged)) / len(judged) for test in tests]
-    by_claim = {claim: np.mean([shares[scenario, claim] for scenario in grounds], axis=0) for claim in CLAIMS}
+    return shares
+
+
+def by_claim(shares: Mapping[tuple[str, str], list[float]]) -> dict[str, NDArray[np.float64]]:
+    """The means over all scenarios of the shares that `refuted` returns, by claim."""
+    scenarios = {scenario: None for scenario, _ in shares}
+    return {claim: np.mean([shares[scenario, claim] for scenario in scenarios], axis=0) for claim in CLAIMS}
+
+
+def claims_tables(grounds: Grounds, criterion: str) -> str:
+    """Two Markdown tables of the share of circuits that tests refute: by claim, and the true ones by network."""
+    tests = list(TESTS.declarations)
+    shares = refuted(grounds, criterion, tests)
     true = {scenario: np.array(shares[scenario, "true"]) for scenario in grounds}
-    return "\n".join((*_table("the circuit is", by_claim, tests), "", *_table("true circuits of", true, tests)))
+    tables = _table("the circuit is", by_claim(shares), tests), _table("true circuits of", true, tests)
+    return "\n".join((*tables[0], "", *tables[1]))
 
 
 def _refuting(test: str) -> Callable[[Judged], bool]:

@@ -52,6 +52,20 @@ class Point:
         return Spread(*median([number(summary) for summary in self.summaries.values()]))
 
 
+def area(points: Sequence[tuple[float, float]]) -> float | None:
+    """Return the mean of a metric over sizes, from pairs of both: the area below the curve, divided by its width.
+
+    Sizes count by their logarithm, so that the small ones have their say, and the metric is interpolated between
+    them. None of a curve of one size. After Mueller et al., "MIB: A Mechanistic Interpretability Benchmark", 2025,
+    who integrate over the share of edges itself.
+    """
+    places = [(math.log(size), value) for size, value in points]
+    width = places[-1][0] - places[0][0]
+    if not width > 0:
+        return None
+    return sum((b - a) * (first + second) / 2 for (a, first), (b, second) in pairwise(places)) / width
+
+
 @dataclass(frozen=True)
 class Curve:
     """A curve of circuits that differ in size and feature alone, by the values that set it apart; points by size."""
@@ -61,17 +75,8 @@ class Curve:
     points: tuple[Point, ...]
 
     def area(self, metric: str) -> float | None:
-        """Return the mean of a metric over sizes: the area below the curve, divided by its width.
-
-        Sizes count by their logarithm, so that the small ones have their say, and the metric is interpolated between
-        them. None of a curve of one size. After Mueller et al., "MIB: A Mechanistic Interpretability Benchmark", 2025,
-        who integrate over the share of edges itself.
-        """
-        places = [(math.log(point.size), point.fidelity(metric).value) for point in self.points]
-        width = places[-1][0] - places[0][0]
-        if not width > 0:
-            return None
-        return sum((b - a) * (first + second) / 2 for (a, first), (b, second) in pairwise(places)) / width
+        """Return the mean of a metric over sizes; see `area`."""
+        return area([(point.size, point.fidelity(metric).value) for point in self.points])
 
 
 @dataclass(frozen=True)
