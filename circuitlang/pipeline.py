@@ -93,7 +93,6 @@ def run_compiled(
     from circuitlang.engine.runtime.start import start_run
     from circuitlang.engine.runtime.work_selection import WorkSelection
     from circuitlang.reporting.run_overview import RunOverview
-    from circuitlang.results.packed.packed_writer import packed_writer
     from circuitlang.results.run_listener import Listeners, RunStart
 
     work, options = work or WorkSelection(), _stored_as(folder, options or Options(), compiled)
@@ -102,6 +101,8 @@ def run_compiled(
     listener = options.listener
     begin = RunStart(folder, tuple(ids), _expected_work(prepared, ids, folder), work.placement.workers)
     if options.packed:
+        from circuitlang.results.packed.packed_writer import packed_writer
+
         listener.begun(begin)
         with packed_writer(compiled.plan, folder, options.shared) as writer:
             failures = run_jobs(prepared, ids, folder, work.placement, Listeners(writer, listener))
@@ -139,11 +140,12 @@ def _expected_work(prepared: PreparedRun | KnownInputs, ids: Sequence[str], fold
 
 def _stored_as(folder: Path, options: Options, compiled: CompiledPlan) -> Options:
     """Return options for a folder: a packed run stays packed. Raises InputError if a plan can't be packed."""
-    from circuitlang.results.packed.circuits import is_packed_run
-    from circuitlang.results.packed.parquet import arrow
+    from circuitlang.results.packed.files import is_packed_run
 
     if not options.packed and not is_packed_run(folder):
         return options
+    from circuitlang.results.packed.parquet import arrow
+
     arrow()
     plan = compiled.plan
     split = next((circuit for circuit in plan.circuits if circuit.into is not None), None)

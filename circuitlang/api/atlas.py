@@ -48,7 +48,7 @@ def write_atlas(run: Path, out: Path | None = None, allow_code: bool = False) ->
     from circuitlang.pipeline import compile_source
     from circuitlang.reporting.atlas.site import Atlas
     from circuitlang.reporting.atlas.site_files import write_site
-    from circuitlang.results.packed.circuits import is_packed_run
+    from circuitlang.results.packed.files import is_packed_run
     from circuitlang.results.reader import plan_of
 
     if plan_of(run) is None:

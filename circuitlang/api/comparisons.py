@@ -165,7 +165,8 @@ def compare(paths: Sequence[Path], damaged: list[Finding] | None = None) -> Load
 def _packed(path: Path) -> list[Path]:
     """Return the folders of circuits of a packed run, which are made first; none for another path. Raises
     CircuitError."""
-    from circuitlang.results.packed.circuits import PackedCircuits, is_packed_run
+    from circuitlang.results.packed.circuits import PackedCircuits
+    from circuitlang.results.packed.files import is_packed_run
     from circuitlang.results.run_folders import is_packed_circuit
 
     if is_packed_run(path):

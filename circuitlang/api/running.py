@@ -98,7 +98,7 @@ def _run(
     from circuitlang import pipeline
     from circuitlang.reporting.progress.from_python import shown
     from circuitlang.results.outcomes import CircuitOutcome
-    from circuitlang.results.packed.circuits import is_packed_run
+    from circuitlang.results.packed.files import is_packed_run
     from circuitlang.results.run_listener import Listeners, OutcomeList
 
     results = OutcomeList()

@@ -126,7 +126,7 @@ def load_either(folder: Path) -> LoadedCircuit | Run:
     """Return the circuit in a folder, or those of the run that is there in the order of its plan. Raises InputError."""
     from circuitlang.api.circuits import load
     from circuitlang.api.packed_runs import PackedRun
-    from circuitlang.results.packed.circuits import is_packed_run
+    from circuitlang.results.packed.files import is_packed_run
     from circuitlang.results.reader import circuits, plan_of
 
     if is_packed_run(folder):

@@ -18,7 +18,7 @@ from circuitlang.base.source import Source, Span
 # The place of a value: keys as in the file, `("circuits", "0", "layer")`.
 Key = tuple[str, ...]
 # The parts of a plan of `limits.MOST_OF_A_FILE` circuits, and their nesting.
-MAX_VALUES = 3_000_000
+MAX_VALUES = 6_000_000
 _DEEPEST = 20
 # A scalar of more letters is text: nobody writes such numbers, and reading them can take long.
 _LONGEST = 200

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import click
@@ -88,35 +88,49 @@ def print_findings(findings: Sequence[Finding], *, on_stdout: bool = False) -> N
         console.print(render(findings), soft_wrap=True, highlight=False)
 
 
-@dataclass(frozen=True)
 class Display:
-    """A display of progress, and the consoles to print to while it lasts: what they print moves above its line."""
+    """A display of progress, and the consoles to print to while it lasts: what they print moves above its line.
 
-    listener: RunListener
-    stdout: Console
-    stderr: Console
+    Without such a line a console is made when it is first asked for: a run may have nothing to print.
+    """
+
+    def __init__(self, listener: RunListener, out: Console | None = None, errors: Console | None = None) -> None:
+        self.listener = listener
+        self._out, self._errors = out, errors
+
+    @cached_property
+    def stdout(self) -> Console:
+        """Console on standard output."""
+        return self._out or stdout()
+
+    @cached_property
+    def stderr(self) -> Console:
+        """Console on standard error."""
+        return self._errors or stderr()
 
 
 @contextmanager
 def display(style: str = "auto") -> Iterator[Display]:
     """Show progress inside the block: in a style of `STYLES`, or what suits the standard error stream."""
-    out, errors = stdout(), stderr()
-    if style == "auto" and errors.is_terminal and not errors.is_dumb_terminal:
-        from circuitlang.reporting.progress.terminal import TerminalProgress
+    if style == "auto":
+        out, errors = stdout(), stderr()
+        if errors.is_terminal and not errors.is_dumb_terminal:
+            from circuitlang.reporting.progress.terminal import TerminalProgress
 
-        # Both streams end at one terminal, whose lines a single console must order.
-        errors = out if out.is_terminal else errors
-        with TerminalProgress(errors) as line:
-            yield Display(line, out, errors)
-    elif style == "json":
+            # Both streams end at one terminal, whose lines a single console must order.
+            errors = out if out.is_terminal else errors
+            with TerminalProgress(errors) as line:
+                yield Display(line, out, errors)
+            return
+    if style == "json":
         from circuitlang.reporting.progress.json_lines import JsonProgress
 
-        yield Display(JsonProgress(click.echo), out, errors)
+        yield Display(JsonProgress(click.echo))
     elif style == "none":
         from circuitlang.results.run_listener import SILENT
 
-        yield Display(SILENT, out, errors)
+        yield Display(SILENT)
     else:
         from circuitlang.reporting.progress.plain import PlainProgress
 
-        yield Display(PlainProgress(lambda line: click.echo(lines(line), err=True)), out, errors)
+        yield Display(PlainProgress(lambda line: click.echo(lines(line), err=True)))

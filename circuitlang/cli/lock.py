@@ -41,7 +41,7 @@ def _lock(spec: Path, skip_unreadable: bool, allow_code: bool) -> None:
     from circuitlang.results.run_listener import Listeners
 
     with display() as shown:
-        listener = Listeners(shown.listener, NotePrinter(shown.stderr))
+        listener = Listeners(shown.listener, NotePrinter(shown))
         options = Options(skip_unreadable=skip_unreadable, allow_code=allow_code, listener=listener)
         path, before, now = pipeline.lock(read_source(spec, None), options)
     images = sum(map(len, now.images.values()))

@@ -14,7 +14,8 @@ from circuitlang.results.run_listener import RunListener
 if TYPE_CHECKING:
     from circuitlang.engine.runtime.work_selection import WorkSelection
     from circuitlang.plan.compiled import CompiledPlan
-    from circuitlang.reporting.ci.record import Done, Record
+    from circuitlang.reporting.ci.record import Record
+    from circuitlang.results.types import Summary
 
 # Findings about failed assertions, which a record lists as assertions instead of failures.
 _FAILED_ASSERTIONS = ("E330", "E331")
@@ -32,7 +33,7 @@ class Recording(RunListener):
         self.name = ""
         self.failures: tuple[Finding, ...] = ()
         self._started: tuple[CompiledPlan, list[str]] | None = None
-        self._circuits: dict[str, Done] = {}
+        self._circuits: dict[str, tuple[Summary, float, bool]] = {}
 
     def start(self, compiled: CompiledPlan, work: WorkSelection) -> None:
         """Record the circuits that the run will compute. Raises SpecError if one is not in the plan."""
@@ -40,21 +41,20 @@ class Recording(RunListener):
 
     def finished(self, outcome: CircuitOutcome | SplitOutcome) -> None:
         """Record a finished circuit."""
-        from circuitlang.reporting.ci.record import Done
-
         if isinstance(outcome, CircuitOutcome):
             summary = outcome.result.summary
-            self._circuits[summary.plan.id] = Done(summary, outcome.seconds, outcome.cached)
+            self._circuits[summary.plan.id] = summary, outcome.seconds, outcome.cached
 
     def record(self) -> Record:
         """Return the record of the run so far."""
-        from circuitlang.reporting.ci.record import Record
+        from circuitlang.reporting.ci.record import Done, Record
         from circuitlang.results.assertions import assertions
 
         if self._started is None:
             return Record(self.name, failures=self.failures)
         compiled, chosen = self._started
-        summaries = {name: done.summary for name, done in self._circuits.items()}
+        done = {name: Done(*outcome) for name, outcome in self._circuits.items()}
+        summaries = {name: finished.summary for name, finished in done.items()}
         # A split is replaced by the circuits of its parts.
         parts = {name: [part for part, summary in summaries.items() if summary.asked_as == name] for name in chosen}
         circuits = tuple(part for name in chosen for part in parts[name] or [name])
@@ -63,7 +63,7 @@ class Recording(RunListener):
         )
         spans = [compiled.origins.get(assertion.place) for assertion in checked]
         places = tuple(span.place if span else "" for span in spans)
-        return Record(self.name, circuits, self._circuits, checked, places, self.failures)
+        return Record(self.name, circuits, done, checked, places, self.failures)
 
 
 @contextmanager

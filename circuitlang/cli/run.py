@@ -27,7 +27,6 @@ from circuitlang.cli.parameters import (
 from circuitlang.cli.recorder import recorded
 from circuitlang.cli.worker_command import worker_command
 from circuitlang.compiler.sources import spec_files
-from circuitlang.plugins.executors import Detached, DetachedError
 from circuitlang.plugins.placements import placement
 
 if TYPE_CHECKING:
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from circuitlang.engine.runtime.options import Options
     from circuitlang.engine.runtime.work_selection import WorkSelection
     from circuitlang.plan.compiled import CompiledPlan
+    from circuitlang.plugins.executors import Detached
     from circuitlang.results.types import Summary
 
 
@@ -227,13 +227,14 @@ def _run(
 ) -> None:
     """Run a plan and print its results. Raises CircuitError about failed circuits and failed assertions."""
     from circuitlang.cli.run_output import NotePrinter, RunReport
+    from circuitlang.plugins.executors import DetachedError
     from circuitlang.results.run_listener import Listeners
 
     failures: tuple[Finding, ...] = ()
     detached: Detached | None = None
     with display(output.style) as shown:
         report = RunReport(shown.stdout if output.has_reports else None, compiled, in_full=output.detail == "verbose")
-        listener = Listeners(shown.listener, NotePrinter(shown.stderr), options.listener, report)
+        listener = Listeners(shown.listener, NotePrinter(shown), options.listener, report)
         try:
             pipeline.run_compiled(compiled, folder, replace(options, listener=listener), lock, work)
         except CircuitError as error:

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Literal
 from circuitlang.base.diagnostics import Finding, listing
 from circuitlang.results.outcomes import CircuitOutcome, ComparisonStatus, SplitOutcome
 from circuitlang.results.ownership import PACKED
-from circuitlang.results.packed.circuits import is_packed_run
+from circuitlang.results.packed.files import is_packed_run
 from circuitlang.results.run_listener import RunListener, RunStart
 from circuitlang.results.sweep_grouping import sweeps
 
 if TYPE_CHECKING:
+    from circuitlang.cli.console import Display
     from circuitlang.plan.compiled import CompiledPlan
     from circuitlang.plan.model import Circuit
     from circuitlang.reporting.terminal.console import Console
@@ -33,13 +34,13 @@ _FINISHED_BEFORE = "finished before, and nothing has changed since"
 class NotePrinter(RunListener):
     """Printer of the findings about a run that goes on."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, display: Display) -> None:
+        self._display = display
 
     def noted(self, finding: Finding) -> None:
         from circuitlang.reporting.diagnostics import render
 
-        self._console.print(render([finding]), soft_wrap=True, highlight=False)
+        self._display.stderr.print(render([finding]), soft_wrap=True, highlight=False)
 
 
 class RunReport(RunListener):

@@ -73,7 +73,8 @@ def _show_packed(place: Path, full: bool) -> bool:
     """Print a packed run, or a circuit of one; return whether there is one there."""
     from circuitlang.cli.run_output import print_overview
     from circuitlang.reporting.terminal import short_report
-    from circuitlang.results.packed.circuits import PackedCircuits, is_packed_run
+    from circuitlang.results.packed.circuits import PackedCircuits
+    from circuitlang.results.packed.files import is_packed_run
     from circuitlang.results.run_folders import is_packed_circuit
 
     if is_packed_run(place):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from circuitlang.base.diagnostics import Finding, SpecError
 from circuitlang.base.source import Span
 
-# More circuits than this in one statement is a slip of the pen, not an experiment; and more patterns in a list.
-MOST = 10_000
+# Circuits of one statement, such as all channels of a large network at four sizes; and patterns of a list.
+MOST = 100_000
 # Circuits of all statements of a file together.
-MOST_OF_A_FILE = 50_000
+MOST_OF_A_FILE = 100_000
 # Letters, or channels of a target, of a statement times its circuits: all of them repeat it.
 MOST_LETTERS = 20_000_000
 # Circuits of one comparison, in which each is held against each; and mentions in all that is compared and expected.

@@ -145,7 +145,8 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
             statement="",
             origin={},
         )
-        said = {word: getattr(what, word) for word in what.__struct_fields__ if word not in unsaid(what)}
+        left_out = unsaid(what)
+        said = {word: getattr(what, word) for word in what.__struct_fields__ if word not in left_out}
         return digest(msgspec.json.encode([self.version, self.model, sets, circuit.test is None, said], order="sorted"))
 
     def basis(self, circuit: Circuit) -> str:

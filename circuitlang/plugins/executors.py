@@ -7,9 +7,10 @@ by an entry point of the group `circuitlang.executors`, and `run --on NAME` uses
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Concatenate, TypeVar
+
+import msgspec
 
 from circuitlang.plugins.registry import Registry
 
@@ -19,8 +20,7 @@ Results = list[Any]
 Start = Callable[[], Callable[[Sequence[str]], Results]]
 
 
-@dataclass(frozen=True)
-class Group:
+class Group(msgspec.Struct, frozen=True):
     """Circuits that share passes through the network, and are best computed by one process.
 
     A group is idempotent: its results don't depend on where it is computed, and it can be lost and computed again.
@@ -34,8 +34,7 @@ class Group:
     cost: float
 
 
-@dataclass(frozen=True)
-class Work:
+class Work(msgspec.Struct, frozen=True):
     """The circuits of a run that are to be computed.
 
     Attributes:
@@ -59,23 +58,20 @@ class Work:
     command: Sequence[str] = ()
 
 
-@dataclass(frozen=True)
-class Begun:
+class Begun(msgspec.Struct, frozen=True):
     """A worker has begun a circuit."""
 
     circuit: str
 
 
-@dataclass(frozen=True)
-class Ended:
+class Ended(msgspec.Struct, frozen=True):
     """A worker has computed circuits, or reports why it could not."""
 
     circuits: tuple[str, ...]
     results: Results
 
 
-@dataclass(frozen=True)
-class Died:
+class Died(msgspec.Struct, frozen=True):
     """The worker of some circuits ended, and they are given up.
 
     Attributes:
@@ -88,8 +84,7 @@ class Died:
     reason: str = ""
 
 
-@dataclass(frozen=True)
-class Detached:
+class Detached(msgspec.Struct, frozen=True):
     """The workers go on without this process, which ends.
 
     Attributes:

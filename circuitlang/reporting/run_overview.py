@@ -68,12 +68,10 @@ class RunOverview(RunListener):
     def write(self, comparisons: Mapping[str, Comparison] | None = None) -> None:
         """Write the files, with the comparisons by the names of their folders, unless they are there."""
         begin = time.monotonic()
-        # Read under the lock, so that a run beside this one can't be overwritten with older content.
-        with run_files(self._folder) as files:
-            finished = self.results()
-            mark = self._mark(finished, comparisons or {})
-            if not self._is_there(mark, finished):
-                self.failures = [*_write(files, self._makers(finished, comparisons or {}, mark))]
+        if not self._is_there(comparisons or {}):
+            with run_files(self._folder) as files:
+                # Read under the lock, so that a run beside this one can't be overwritten with older content.
+                self.failures = [*_write(files, self._makers(self.results(), comparisons or {}))]
         self._outdated, self._is_written, self._written = False, True, time.monotonic()
         self._duration = self._written - begin
 
@@ -94,16 +92,17 @@ class RunOverview(RunListener):
         content = msgspec.json.encode((resolved(self._folder).name, version("circuitlang"), made_of))
         return f"<!-- {digest(content)} -->\n".encode()
 
-    def _is_there(self, mark: bytes, finished: FinishedRun) -> bool:
-        """Return whether both files are there, and the page has this mark."""
+    def _is_there(self, comparisons: Mapping[str, Comparison]) -> bool:
+        """Return whether both files are there, and the page is the one that would be made."""
         with suppress(Exception):  # as of a page, whatever goes wrong is said when it is made
-            page = read_plain(self._folder / "index.html")
+            page, finished = read_plain(self._folder / "index.html"), self.results()
             swept = bool(sweeps(self._plan.circuits, finished.circuits))
-            return page.endswith(mark) and swept == (self._folder / "sweep.json").is_file()
+            same = page.endswith(self._mark(finished, comparisons))
+            return same and swept == (self._folder / "sweep.json").is_file()
         return False
 
     def _makers(
-        self, finished: FinishedRun, comparisons: Mapping[str, Comparison], mark: bytes
+        self, finished: FinishedRun, comparisons: Mapping[str, Comparison]
     ) -> dict[str, Callable[[], bytes | None]]:
         """Return by file the function that makes its content, or None where there is nothing to write."""
 
@@ -116,7 +115,8 @@ class RunOverview(RunListener):
             for circuit in finished.circuits:
                 if image := stored_thumbnail(self._folder / circuit):
                     images[circuit] = image
-            return index(name, self._plan, finished.circuits, finished.splits, comparisons, images) + mark
+            page = index(name, self._plan, finished.circuits, finished.splits, comparisons, images)
+            return page + self._mark(finished, comparisons)
 
         def data() -> bytes | None:
             from circuitlang.reporting.ci.sweep_json import sweep_data

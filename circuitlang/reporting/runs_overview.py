@@ -13,7 +13,8 @@ from circuitlang.base.source import resolved
 from circuitlang.reporting.html.runs_index import MARK, ListedRun, runs_index
 from circuitlang.reporting.thumbnail import stored_thumbnail
 from circuitlang.results.comparison_folders import comparisons
-from circuitlang.results.packed.circuits import PackedCircuits, is_packed_run
+from circuitlang.results.packed.circuits import PackedCircuits
+from circuitlang.results.packed.files import is_packed_run
 from circuitlang.results.reader import circuits, plan_of, read_split, splits
 from circuitlang.results.result_store import FolderStore, PackedStore, ResultStore
 from circuitlang.results.run_folders import run_folders

@@ -6,7 +6,7 @@ import glob
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -33,7 +33,7 @@ _WIRE = ("source", "origin", "channel")
 _LONGEST = 200  # letters of a reason
 _AGAIN = "run its spec again: what is damaged is made anew"
 
-T = TypeVar("T")
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 def read_summary(folder: Path) -> Summary:
@@ -101,12 +101,19 @@ def read_json(folder: Path, name: str, kind: type[T], sound: Callable[[T], None]
     """Read a JSON file of a folder and validate it by `sound`. Raises InputError."""
     content = read_file(folder, name)
     try:
-        value = msgspec.json.decode(content, type=kind)
-        sound(value)
+        value: T = _decoded(content, kind, sound)
     except (ValueError, RecursionError, OverflowError) as error:
         # A damaged file may repeat a long piece.
         reason = str(error)[:_LONGEST]
         raise InputError(Finding("E312", f"{folder / name} can't be read", None, reason, _AGAIN)) from None
+    return value
+
+
+# A run reads each of its circuits several times: it checks them, draws the overview and compares them.
+@lru_cache(maxsize=64)
+def _decoded(content: bytes, kind: Any, sound: Callable[[Any], None]) -> Any:
+    value = msgspec.json.decode(content, type=kind)
+    sound(value)
     return value
 
 

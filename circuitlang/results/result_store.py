@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -16,11 +16,14 @@ from circuitlang.plan.labels import Labels
 from circuitlang.results import writer
 from circuitlang.results.manifest import damage
 from circuitlang.results.outputs import FORMATS
-from circuitlang.results.packed.circuits import PackedCircuits, is_packed_run
+from circuitlang.results.packed.files import is_packed_run
 from circuitlang.results.reader import read, read_summary, visualised
 from circuitlang.results.rendering import due
 from circuitlang.results.types import ChannelSources, Circuit, Result, Summary
 from circuitlang.results.visualised_channels import BUDGET
+
+if TYPE_CHECKING:
+    from circuitlang.results.packed.circuits import PackedCircuits
 
 
 def _no_circuit() -> Circuit:
@@ -102,6 +105,8 @@ class PackedStore:
 
     @cached_property
     def _circuits(self) -> PackedCircuits:
+        from circuitlang.results.packed.circuits import PackedCircuits
+
         return PackedCircuits.read(self.folder, whole=True)
 
     def has_traces(self, name: str) -> bool:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from circuitlang.base.diagnostics import Finding, InputError, did_you_mean, listing
 from circuitlang.base.plain_files import inside
-from circuitlang.results.packed.circuits import PackedCircuits, is_packed_run
+from circuitlang.results.packed.circuits import PackedCircuits
+from circuitlang.results.packed.files import is_packed_run
 from circuitlang.results.reader import plan_of
 
 # Files of which one is in the folder of every finished result.

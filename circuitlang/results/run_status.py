@@ -8,7 +8,8 @@ from pathlib import Path
 
 from circuitlang.base.diagnostics import Finding, InputError
 from circuitlang.results.claims import LEASE, Held, costs_of, failures, held, worked_off
-from circuitlang.results.packed.circuits import PackedCircuits, is_packed_run
+from circuitlang.results.packed.circuits import PackedCircuits
+from circuitlang.results.packed.files import is_packed_run
 from circuitlang.results.reader import plan_of
 from circuitlang.results.run_folders import is_result
 

@@ -7,11 +7,13 @@ from circuitlang.base.diagnostics import SpecError
 from circuitlang.base.source import Source
 from circuitlang.compiler import checker as checking
 from circuitlang.compiler import expand as expanding
+from circuitlang.compiler import targets
 from circuitlang.compiler.limits import MOST, MOST_COMPARED, MOST_MISTAKES, MOST_OF_A_FILE
 from circuitlang.pipeline import compile_source
 
 UNKNOWN = "model alexnet(weights=none, num_classes=7)\n"
 MANY = ", ".join(map(str, range(1, 1001)))
+TEN = ", ".join(map(str, range(10)))
 
 
 def refused(text: str) -> tuple[str, ...]:
@@ -38,9 +40,9 @@ def no_more(monkeypatch):
     "target",
     [
         "conv1:[0..9000000]",
-        "conv1:[0..10000]",
-        "conv1:[0..9999, 10000]",
-        "conv1:[0..4999, 5000..9999, 10000..14999]",
+        "conv1:[0..100000]",
+        "conv1:[0..99999, 100000]",
+        "conv1:[0..49999, 50000..99999, 100000..149999]",
         "conv1:each(0..9000000)",
         "conv1:joint(0..9000000)",
         "conv1:joint(1, 3..9223372036854775807)",
@@ -65,9 +67,9 @@ def test_a_layer_that_is_known_says_what_channels_it_has():
 @pytest.mark.parametrize(
     "text",
     [
-        f"preserve conv1:[0..10] on a/* kernels<=each({MANY})",
-        f"preserve conv1:* on a/* kernels<=each({MANY})",
-        f"defaults kernels<=each({MANY})\npreserve conv1:[0..10] on a/*",
+        f"preserve conv1:[0..10] on a/* kernels<=each({MANY}) seed=each({TEN})",
+        f"preserve conv1:* on a/* kernels<=each({MANY}) seed=each({TEN})",
+        f"defaults kernels<=each({MANY})\npreserve conv1:[0..10] on a/* seed=each({TEN})",
         f"preserve conv1:0 on a/* criterion=force(steps=each({MANY}), criterion=each({MANY})) kernels<=each({MANY})",
         "preserve conv1:0 on a/* kernels<=3 criterion="
         + "force(steps=" * 40
@@ -81,14 +83,16 @@ def test_channels_and_values_multiply(text, no_more):
     assert set(refused(text)) == {"E211"}
 
 
-def test_as_many_as_are_allowed_are_made():
-    assert (
-        len(compile_source(Source("", f"{UNKNOWN}preserve conv1:[1..{MOST}] on a/* kernels<=3")).plan.circuits) == MOST
-    )
+def test_as_many_as_are_allowed_are_made(monkeypatch):
+    for module in (checking, expanding, targets):
+        monkeypatch.setattr(module, "MOST", 500)
+    text = f"{UNKNOWN}preserve conv1:[1..{{}}] on a/* kernels<=3"
+    assert len(compile_source(Source("", text.format(500))).plan.circuits) == 500
+    assert refused(text.format(501)) == ("E211",)
 
 
 def test_a_file_is_counted_as_a_whole(monkeypatch):
-    assert MOST < MOST_OF_A_FILE
+    assert MOST <= MOST_OF_A_FILE
     monkeypatch.setattr(checking, "MOST_OF_A_FILE", 25)
     lines = [f"preserve conv{number}:[1..10] on a/* kernels<=3\n" for number in range(3)]
     assert refused(UNKNOWN + "".join(lines)) == ("E211",)
@@ -116,7 +120,7 @@ def test_what_is_compared_is_counted():
 
 
 def test_what_is_expected_is_counted():
-    text = f"{UNKNOWN}circuit c = preserve conv1:[1..{MOST}] on a/* kernels<=3\n"
+    text = f"{UNKNOWN}circuit c = preserve conv1:[1..10000] on a/* kernels<=3\n"
     assert refused(text + "expect c.r2 >= 0.1\n" * 200) == ("E211",)
 
 

@@ -61,8 +61,17 @@ class GraphRecord(msgspec.Struct, frozen=True, dict=True):
         """The nodes by name, in execution order."""
         return {node.name: node for node in self.nodes}
 
-    def ancestors(self, name: str) -> list[NodeRecord]:
+    @cached_property
+    def _ancestors(self) -> dict[str, list[NodeRecord]]:
+        return {}
+
+    def ancestors(self, name: str) -> Sequence[NodeRecord]:
         """Return the nodes that `name` depends on, itself included, in execution order."""
+        if name not in self._ancestors:
+            self._ancestors[name] = self._depended(name)
+        return self._ancestors[name]
+
+    def _depended(self, name: str) -> list[NodeRecord]:
         needed = {name}
         for node in reversed(self.nodes):
             if node.name in needed:

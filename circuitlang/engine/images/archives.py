@@ -27,7 +27,6 @@ from circuitlang.base.cache_folder import cache_folder
 from circuitlang.base.diagnostics import Finding, InputError
 from circuitlang.engine.images import parquet_files
 
-ENDINGS = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", parquet_files.ENDING)
 # Endings of the files in an archive that are unpacked; others, such as notes, are left out.
 _IMAGES = frozenset(
     {".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".npy", ".png", ".ppm", ".pgm", ".tif", ".tiff", ".webp"}
@@ -45,11 +44,6 @@ _DAMAGED = (
 )  # fmt: skip
 # Version of the layout of unpacked archives.
 _LAYOUT = "1"
-
-
-def is_archive(name: str) -> bool:
-    """Return whether a file's name ends like that of an archive."""
-    return name.lower().endswith(ENDINGS)
 
 
 def unpacked(path: Path) -> Path:

@@ -17,11 +17,12 @@ from circuitlang.base.diagnostics import Finding, InputError, did_you_mean, list
 from circuitlang.base.source import resolved, unfit
 from circuitlang.bundled.images import PATTERN as BUNDLED
 from circuitlang.bundled.images import SETS, set_files
-from circuitlang.engine.images.archives import is_archive, unpacked
 from circuitlang.engine.images.list_files import ENDING as LIST
 from circuitlang.engine.images.list_files import listed
+from circuitlang.engine.images.parquet_files import ENDING as PARQUET
 from circuitlang.plan.model import MEMORY, Images
 
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", PARQUET)
 _RELATIVE = "paths are relative to the spec's folder"
 # Words that other languages have for what this one doesn't.
 _LETTERS = {
@@ -107,13 +108,15 @@ def _file_of_files(start: Path, parts: tuple[str, ...]) -> Path | None:
             return None
         is_list = count == len(parts) and part.lower().endswith(LIST)
         path = start.joinpath(*parts[:count])
-        if (is_list or is_archive(part)) and _is_there(path) and not _is_folder(path):
+        if (is_list or part.lower().endswith(ARCHIVES)) and _is_there(path) and not _is_folder(path):
             return path
     return None
 
 
 def _inside_archive(pattern: str, archive: Path, inside: tuple[str, ...]) -> list[Path]:
     """Return the images of an archive that the rest of a pattern names, all of them if nothing is left of it."""
+    from circuitlang.engine.images.archives import unpacked
+
     root = unpacked(archive)
     paths = set(_walk(root, inside or ("**", "*")))
     if ".." in inside or not paths:

@@ -7,7 +7,6 @@ Each image is a file of its row's number, in a folder of its class if a column `
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -62,6 +61,8 @@ def _image_column(schema: Any) -> str:
 
 def _classes(metadata: Mapping[bytes, bytes], label: str | None) -> list[str]:
     """Return the names of the classes, as Hugging Face notes them down in the file; none if they aren't there."""
+    import json
+
     try:
         features = json.loads(metadata[b"huggingface"])["info"]["features"]
         names = features[label]["names"]

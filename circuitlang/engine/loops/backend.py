@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib import import_module
 from types import ModuleType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 # The modules of this package whose loops numba compiles.
 Loops = Literal["scoring", "elimination", "sparse_runner"]
@@ -24,4 +26,6 @@ def compiled(name: Loops) -> ModuleType | None:
 @cache
 def pool(threads: int) -> ThreadPoolExecutor:
     """Return a pool of threads that run loops; the same pool for each number of threads."""
+    from concurrent.futures import ThreadPoolExecutor
+
     return ThreadPoolExecutor(threads)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from circuitlang.base.plain_files import read_plain
 from circuitlang.engine import device
 from circuitlang.engine.runtime.known_inputs import KnownInputs, known_inputs, note_weights
-from circuitlang.engine.runtime.lockfile import Lock, check_locked
 from circuitlang.engine.runtime.options import Options
 from circuitlang.engine.runtime.stored_results import seems_stored
 from circuitlang.engine.runtime.work_selection import WorkSelection
@@ -24,6 +24,7 @@ from circuitlang.results.writer import claim_run, run_files
 
 if TYPE_CHECKING:
     from circuitlang.engine.runtime.jobs import PreparedRun
+    from circuitlang.engine.runtime.lockfile import Lock
 
 
 def start_run(
@@ -41,6 +42,8 @@ def start_run(
     claim_run(folder, (*selected, *folder_names(compiled.plan.comparisons, ids)), in_place)
     prepared = _finished(compiled, folder, options, selected) or _prepared(compiled, options)
     if lock is not None:
+        from circuitlang.engine.runtime.lockfile import check_locked
+
         check_locked(lock, prepared, compiled)
     if not in_place:
         _write_plan(compiled, folder)
@@ -79,5 +82,9 @@ def _is_same_file(one: Path, other: Path) -> bool:
 
 def _write_plan(compiled: CompiledPlan, folder: Path) -> None:
     base = os.path.relpath(compiled.folder, folder)
+    content = write_plan(msgspec.structs.replace(compiled.plan, base=base)).encode()
+    with suppress(OSError):
+        if read_plain(folder / "plan.yaml") == content:
+            return
     with run_files(folder) as files:
-        files.put("plan.yaml", write_plan(msgspec.structs.replace(compiled.plan, base=base)).encode())
+        files.put("plan.yaml", content)

@@ -6,7 +6,6 @@ have, the last counts: a merge that was interrupted loses nothing and repeats no
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
@@ -22,8 +21,8 @@ from circuitlang.base.diagnostics import Finding, InputError, did_you_mean
 from circuitlang.base.plain_files import inside
 from circuitlang.plan.labels import Labels
 from circuitlang.results.ownership import PACKED
+from circuitlang.results.packed.files import ENDING, SHARDS, files
 from circuitlang.results.packed.parquet import (
-    ENDING,
     GROUP,
     DamagedError,
     PackedFile,
@@ -41,7 +40,6 @@ from circuitlang.results.writer import packed_place, run_files
 if TYPE_CHECKING:
     import pyarrow
 
-SHARDS = ".shards"
 _AGAIN = "run its spec again: what is damaged is made anew"
 # Another process may merge files while they are read.
 _TRIES = 5
@@ -173,17 +171,6 @@ class PackedCircuits:
 def _row_group(path: Path, _changed: int, group: int, columns: tuple[str, ...] | None) -> pyarrow.Table:
     with PackedFile(path) as file:
         return file.read(group, columns)
-
-
-def is_packed_run(folder: Path) -> bool:
-    """Return whether a folder is that of a packed run."""
-    return bool(files(folder))
-
-
-def files(folder: Path) -> list[Path]:
-    """Return the files of a packed run, those that count more last."""
-    merged = [folder / PACKED] if os.path.lexists(folder / PACKED) else []
-    return [*merged, *sorted(inside(folder / SHARDS, f"[0-9]*{ENDING}"))]
 
 
 def write_shard(circuits: Sequence[PackedCircuit], folder: Path) -> Path:

@@ -10,7 +10,8 @@ from pathlib import Path
 from circuitlang.plan.model import Plan
 from circuitlang.results.claims import Claims
 from circuitlang.results.outcomes import CircuitOutcome, SplitOutcome
-from circuitlang.results.packed.circuits import SHARDS, merge, write_shard
+from circuitlang.results.packed.circuits import merge, write_shard
+from circuitlang.results.packed.files import SHARDS
 from circuitlang.results.packed.parquet import GROUP
 from circuitlang.results.packed.rows import PackedCircuit, pack
 from circuitlang.results.run_listener import RunListener

@@ -20,7 +20,6 @@ from circuitlang.results.packed.rows import PackedCircuit, PackedMask, counts, r
 if TYPE_CHECKING:
     import pyarrow
 
-ENDING = ".parquet"
 _VERSION = b"1"
 # Circuits in a row group, which is read as a whole.
 GROUP = 64
