@@ -325,8 +325,9 @@ def list_layers(model: str, allow_code: bool = False) -> tuple[Sequence[NamedMod
     words = vocabulary()
     compiled = compile.compile_source(Source("<MODEL>", f"model {model}"), words)
     asked, place = compiled.plan.model, compiled.origins["model",]
-    if not has_own_shapes(asked.arguments) and asked.key in words.layers and words.layers[asked.key].modules:
-        return words.layers[asked.key].modules, []
+    known = words.layers[asked.key].modules if asked.key in words.layers else ()
+    if not has_own_shapes(asked.arguments) and any(module.shape for module in known):
+        return known, []
     from circuitlang.engine.graph.named_modules import named_modules
     from circuitlang.engine.runtime.model_loading import read_model
     from circuitlang.engine.runtime.plan_checks import weights_notes

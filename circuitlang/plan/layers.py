@@ -38,7 +38,8 @@ class NamedModule(msgspec.Struct, frozen=True):
 class Layers(msgspec.Struct, frozen=True):
     """The names that a target may use in a model: output channels by every name, and the names short enough to list.
 
-    `modules` has all modules in the order of their definition; it is empty where they are not known.
+    `modules` has all modules in the order of their definition; it is empty where they are not known, and has no shapes
+    where only those for images of another size are.
     """
 
     widths: Mapping[str, int]

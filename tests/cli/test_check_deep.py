@@ -176,6 +176,17 @@ def test_a_model_that_was_looked_at_is_known_to_check(here, command):
     assert found(text.replace("weights=none", "weights=none, num_classes=3")) == []
 
 
+@pytest.mark.parametrize("arguments", ["weights=none", "resize=128, crop=128"])
+def test_patterns_match_the_layers_of_a_model_that_was_looked_at_with_arguments(here, arguments):
+    text = f"model alexnet({arguments})\npreserve features.*:* on images/dogs/* keep<=5%\n"
+    assert found(text) == [("E114", "features.*")]
+    CliRunner().invoke(main, ["layers", f"alexnet({arguments})"])
+    assert "1152 circuits, no mistakes" in check(text)
+    # The shapes of other images than its own are not taken for those of the model.
+    assert "55x55" in CliRunner().invoke(main, ["layers", "alexnet"]).output
+    assert "1152 circuits, no mistakes" in check(text)
+
+
 def cache() -> Path:
     return Path(os.environ["CIRCUITLANG_CACHE"])
 

@@ -52,7 +52,7 @@ def remember(
     """Note the layers of a model. Where nothing can be written, nothing is remembered, which does no harm.
 
     The shapes of its modules are those for images as it takes them by itself. Where the model statement says how
-    images are prepared, those that were noted before stay.
+    images are prepared, modules that were noted before stay; else they are noted without shapes.
     """
     edition = _version(model.source)
     if edition is None:
@@ -61,7 +61,8 @@ def remember(
     path = _path(key)
     if has_own_shapes(model.arguments):
         earlier = _read(path) if path.is_file() else None
-        modules = earlier.modules if earlier else ()
+        unshaped = [msgspec.structs.replace(module, shape=()) for module in modules]
+        modules = (earlier.modules if earlier else ()) or unshaped
     record = _Record(key, model.source, edition, dict(widths), [*short], [*modules])
     content = seal(msgspec.json.encode(record), record.key)
     with suppress(OSError):
