@@ -18,7 +18,7 @@ python -m benchmarks.leaderboard          # planted circuits, tests, the bundled
 python -m benchmarks.leaderboard --real   # SqueezeNet and ResNet-18 as well, where their weights are
 ```
 
-Rows are sorted by the first column of numbers, best first. `random` and `magnitude` are baselines, which look at no
+Rows are sorted, best first. `random` and `magnitude` are baselines, which look at no
 image. The numbers of every channel and network are in [leaderboard.json](leaderboard.json).
 
 ## Your criterion
@@ -29,7 +29,7 @@ shows, and
 
 ```sh
 pip install your-package
-python -m benchmarks.leaderboard --real --only your_criterion
+python -m benchmarks.leaderboard --only your_criterion --real
 ```
 
 measures your row alone. Propose the changed `leaderboard.json` and `leaderboard.md`; your package need not be installed
@@ -57,7 +57,7 @@ _TESTS = """## Tests of a circuit
 How often a test refutes a circuit, by how wrong it is: the true circuit, circuits some of whose kernels are swapped for
 others that don't matter, circuits that lack kernels or have more, and random ones.
 Measured on {about}.
-A good test has 0% in the first column of numbers, and 100% where the circuit lost what it needs. A circuit that is too
+A good test has 0% in the first row, and 100% where the circuit lost what it needs. A circuit that is too
 large still preserves the feature, and minimality alone is about that. Where the rest of the network makes part of the
 feature as well, necessity refutes the true circuit too. [Tests of a circuit](concepts/tests-of-a-circuit.md) says what
 each claims.
@@ -78,7 +78,7 @@ def page(board: Board) -> str:
     for name, title in _TITLES.items():
         blocks.append(f"## {title}\n")
         if name in sections:
-            blocks += [_NETWORK.format(about=sections[name].about), _network(sections[name])]
+            blocks += [_NETWORK.format(about=sections[name].about), *_network(sections[name])]
         else:
             blocks.append(_UNMEASURED.format(name=name))
     if "tests" in sections:
@@ -115,7 +115,8 @@ def _planted(section: Section) -> Iterator[str]:
         )
 
 
-def _network(section: Section) -> str:
+def _network(section: Section) -> Iterator[str]:
+    """Yield a table of r and one of r2."""
     place = {column: number for number, column in enumerate(section.columns)}
     sizes = [float(column.partition(" ")[2]) for column in section.columns if column.startswith("pearson ")]
 
@@ -128,30 +129,31 @@ def _network(section: Section) -> str:
     def mean(row: Row, metric: str) -> float:
         return area(list(zip(sizes, values(row, metric), strict=True))) or 0.0
 
-    titles = (f"{metric} {size:g}" for metric in ("r", "r2") for size in sizes)
-    return _table(
-        ["criterion", "CPR", "CMD", *titles, "passes"],
-        (
-            [
-                _named(name, row),
-                *map(_number, (mean(row, "pearson"), 1 - mean(row, "r2"))),
-                *map(_number, chain(values(row, "pearson"), values(row, "r2"))),
-                f"{middle(row, 'passes'):g}",
-            ]
-            for name, row in _sorted(section, lambda row: (mean(row, "pearson"), mean(row, "r2")))
-        ),
+    order = _sorted(section, lambda row: (mean(row, "pearson"), mean(row, "r2")))
+    labels = [f"{size:g}" for size in sizes]
+    by_r = (
+        [
+            _named(name, row),
+            *map(_number, (mean(row, "pearson"), *values(row, "pearson"))),
+            f"{middle(row, 'passes'):g}",
+        ]
+        for name, row in order
     )
+    by_r2 = ([_named(name, row), *map(_number, (1 - mean(row, "r2"), *values(row, "r2")))] for name, row in order)
+    yield _table(["criterion", "CPR", *(f"r, {label}" for label in labels), "passes"], by_r)
+    yield _table(["criterion", "CMD", *(f"r2, {label}" for label in labels)], by_r2)
 
 
 def _tests(section: Section) -> str:
+    """Return a table with a column for each test, the one that refutes the fewest true circuits first."""
     claims = list(next(iter(section.rows.values())).numbers)
 
     def false(row: Row) -> float:
         return fmean(row.numbers[claim][0] for claim in claims if claim != "true")
 
     order = _sorted(section, lambda row: (-row.numbers["true"][0], false(row)))
-    shares = ([_named(name, row), *(f"{row.numbers[claim][0]:.0%}" for claim in claims)] for name, row in order)
-    return _table(["test", *claims], shares)
+    shares = ([claim, *(f"{row.numbers[claim][0]:.0%}" for _, row in order)] for claim in claims)
+    return _table(["the circuit is", *(_named(name, row) for name, row in order)], shares)
 
 
 def _sorted(section: Section, key: Callable[[Row], tuple[float, ...]]) -> list[tuple[str, Row]]:

@@ -35,6 +35,8 @@ COMMANDS = {
     "models": "List the model sources and the names of known models.",
     "open": "Open the diagram of a circuit in the browser.",
     "plan": "Show what a SPEC would compute, what is finished, and the cost.",
+    "pull": "Copy results from the Hugging Face Hub into a new FOLDER.",
+    "push": "Put a finished RUN into a repository of the Hugging Face Hub.",
     "run": "Compute the circuits of a SPEC or plan.yaml.",
     "show": "Print the report of a result.",
     "status": "Show how far a RUN is, and who computes what of it.",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from circuitlang.base.plain_files import open_plain, read_plain
+from circuitlang.base.plain_files import open_plain, read_beginning, read_plain
 from circuitlang.plan.yaml import PLAN_HEADER
 from circuitlang.results.manifest import SUMS, written
 
@@ -24,6 +24,8 @@ _FOOTER = b"Written by circuitlang."
 # The first and the last bytes of a Parquet file, what marks one of packed circuits, and the bytes at its end that have
 # the marker.
 PARQUET, PACKED_MARKER, _TAIL = b"PAR1", b"circuitlang.circuits", 1 << 18
+# A file that every atlas has, and its beginning.
+_ATLAS, _NETWORK = "data/network.js", b"window.NETWORK = "
 _FILES = {
     "circuit.json", "circuit.safetensors", "comparison.json", "diagram.html", "diagram.svg", "embedding.svg",
     "metrics.json", "module.pt2", "report.html", "report.txt", "split.json", SUMS,
@@ -94,6 +96,13 @@ def made(name: str) -> bool:
     """Return whether a file of this name in a folder of circuitlang was written by it."""
     # A comparison has a diagram for each of its pairs.
     return name in _FILES or (name.startswith("diagram") and name.endswith(".svg"))
+
+
+def is_atlas(folder: Path) -> bool:
+    """Return whether a folder has an atlas."""
+    with suppress(OSError):
+        return read_beginning(folder / _ATLAS, len(_NETWORK)) == _NETWORK
+    return False
 
 
 def is_packed(path: Path) -> bool:

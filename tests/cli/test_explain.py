@@ -30,8 +30,24 @@ Its first line is '# {code}: TITLE'. A paragraph says in plain English what is w
 is spec.circuit; ```yaml is plan.yaml), a ```console block has '$ circuitlang check spec.circuit' or whatever shows the
 finding, and a paragraph tells the cure. `pytest tests/cli/test_explain.py --update-golden` fills in the output.
 """
-# What an example can't show: it would take another package to be installed, or a mistake in circuitlang.
-NO_EXAMPLE = {"E121", "E122", "E123", "E350", "E351", "E352", "E353", "E361", "E391", "E392", "E393", "E399"}
+# What an example can't show: it would take another package, the Hub, or a mistake in circuitlang.
+NO_EXAMPLE = {
+    "E121",
+    "E122",
+    "E123",
+    "E350",
+    "E351",
+    "E352",
+    "E353",
+    "E361",
+    "E381",
+    "E382",
+    "E383",
+    "E391",
+    "E392",
+    "E393",
+    "E399",
+}
 EXTENSIONS = [(registry, name) for registry in (CRITERIA, ABLATIONS, METRICS, TRANSFORMS, MODELS, FORMATS)
               for name in registry.declarations]  # fmt: skip
 

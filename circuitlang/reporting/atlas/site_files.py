@@ -9,11 +9,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from circuitlang.base.atomic_files import write_atomically
-from circuitlang.base.plain_files import read_beginning, read_plain
+from circuitlang.base.plain_files import read_plain
+from circuitlang.results.ownership import is_atlas
 from circuitlang.results.writer import output_errors
 
-# The beginning of a file that every atlas has, by which its folder is known.
-_MARK, _BEGINNING = "data/network.js", b"window.NETWORK = "
 _MODE = 0o644
 
 
@@ -45,9 +44,8 @@ def _refuse(folder: Path) -> None:
     with suppress(FileNotFoundError):
         if not any(folder.iterdir()):
             return
-        with suppress(OSError):
-            if read_beginning(folder / _MARK, len(_BEGINNING)) == _BEGINNING:
-                return
+        if is_atlas(folder):
+            return
         raise FileExistsError(errno.EEXIST, "it has files that are of no atlas")
 
 

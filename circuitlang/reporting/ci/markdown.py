@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import html
-import re
 from collections.abc import Iterator
 
 from circuitlang.base.diagnostics import Finding
 from circuitlang.reporting.ci.record import Done, Record
+from circuitlang.reporting.text.markdown_text import escaped
 from circuitlang.results.assertions import Assertion
 from circuitlang.results.verdict import verdict
 
@@ -17,7 +16,7 @@ _METRICS = ("pearson", "error")
 def markdown(record: Record) -> bytes:
     """Write a heading, a table of the circuits with their verdicts, and lists of failed assertions and of errors."""
     outcome = "passed" if record.passed else "failed"
-    blocks = [f"### {_escape(record.name)}: {outcome}"]
+    blocks = [f"### {escaped(record.name)}: {outcome}"]
     if record.circuits:
         blocks.append("\n".join(_table(record)))
     pairs = zip(record.promises, record.places, strict=True)
@@ -33,7 +32,7 @@ def _table(record: Record) -> Iterator[str]:
     yield "|---|---|---:|---:|---:|---:|"
     for name in record.circuits:
         cells = _numbers(record.done[name]) if name in record.done else ["not computed", "", "", "", ""]
-        yield f"| {' | '.join([_escape(name), *cells])} |"
+        yield f"| {' | '.join([escaped(name), *cells])} |"
 
 
 def _numbers(done: Done) -> list[str]:
@@ -45,16 +44,10 @@ def _numbers(done: Done) -> list[str]:
 
 
 def _assertion(promise: Assertion, place: str) -> str:
-    return f"- {_escape(f'{promise.circuit}: {promise.says}')}" + (f" ({_escape(place)})" if place else "")
+    return f"- {escaped(f'{promise.circuit}: {promise.says}')}" + (f" ({escaped(place)})" if place else "")
 
 
 def _failure(finding: Finding) -> str:
     about = [finding.circuit, finding.span.place if finding.span else ""]
     place = ", ".join(part for part in about if part)
-    return f"- {finding.code} {_escape(finding.message)}" + (f" ({_escape(place)})" if place else "")
-
-
-def _escape(text: str) -> str:
-    """Return text of a line that Markdown shows as it is."""
-    plain = html.escape("".join(character if character.isprintable() else " " for character in text), quote=False)
-    return re.sub(r"([\\`*_\[\]|~#])", r"\\\1", plain)
+    return f"- {finding.code} {escaped(finding.message)}" + (f" ({escaped(place)})" if place else "")

@@ -1,0 +1,140 @@
+"""The Hugging Face Hub: what it has at a commit, files from it, and commits to it.
+
+Package `huggingface_hub` does the talking: it has the user's token, the cache of files and HF_ENDPOINT. It is imported
+when it is needed.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from circuitlang.base.diagnostics import Finding, InputError
+from circuitlang.base.hub_address import HubAddress
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+# Packages in which connections fail, by the version of huggingface_hub.
+_TRANSPORTS = ("httpcore", "httpcore2", "httpx", "httpx2", "requests", "urllib3")
+_UNAUTHORISED = (401, 403)
+_MISSING = 404
+
+
+@dataclass(frozen=True)
+class HubFiles:
+    """The files of a repository at a commit: bytes by path, as the Hub says. Paths are the repository's, unchecked."""
+
+    address: HubAddress
+    sizes: Mapping[str, int]
+
+
+def hub_files(address: HubAddress) -> HubFiles:
+    """List a repository; the result is at a commit, whatever the revision was. Raises InputError."""
+    with _errors(address):
+        api = _api()
+        commit = api.repo_info(address.repo, repo_type=address.kind, revision=address.revision).sha or ""
+        if not _COMMIT.fullmatch(commit):
+            raise InputError(Finding("E383", f"{address} has no commit", None, "the repository is empty"))
+        tree = api.list_repo_tree(address.repo, repo_type=address.kind, revision=commit, recursive=True)
+        return HubFiles(address.at(commit), {entry.path: entry.size for entry in tree if hasattr(entry, "size")})
+
+
+def fetch(address: HubAddress, path: str) -> Path:
+    """Return the place of a file of a repository in the Hub's cache, where it is put if it isn't there.
+
+    Raises InputError.
+    """
+    with _errors(address):
+        return Path(_api().hf_hub_download(address.repo, path, repo_type=address.kind, revision=address.revision))
+
+
+def commit(address: HubAddress, files: Mapping[str, Path | bytes], message: str, private: bool) -> HubAddress:
+    """Put files, by their paths in it, into a repository in one commit, and return the address of that commit.
+
+    The repository is made if it isn't there; files that it has beside these stay. Raises InputError.
+    """
+    with _errors(address):
+        api = _api()
+        from huggingface_hub import CommitOperationAdd
+
+        # A repository that exists keeps its visibility.
+        api.create_repo(address.repo, repo_type=address.kind, private=private or None, exist_ok=True)
+        operations = [CommitOperationAdd(name, content) for name, content in files.items()]
+        done = api.create_commit(
+            address.repo, operations, commit_message=message, repo_type=address.kind, revision=address.revision
+        )
+        return address.at(done.oid)
+
+
+def hub_page(address: HubAddress) -> str:
+    """Return the address of a repository in a browser."""
+    from huggingface_hub import constants
+
+    datasets = "datasets/" if address.kind == "dataset" else ""
+    return f"{constants.ENDPOINT}/{datasets}{address.repo}"
+
+
+def _api() -> HfApi:
+    """Return the client. Raises InputError if its package is not installed."""
+    try:
+        import huggingface_hub
+        from huggingface_hub.utils.tqdm import disable_progress_bars
+    except ImportError:
+        cure = "pip install 'circuitlang[hub]'"
+        raise InputError(Finding("E361", "huggingface_hub is not installed", None, "hf:// needs it", cure)) from None
+    if not sys.stderr.isatty():
+        disable_progress_bars()
+    return huggingface_hub.HfApi(library_name="circuitlang")
+
+
+@contextmanager
+def _errors(address: HubAddress) -> Iterator[None]:
+    """Turn errors of the client into an InputError."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        finding = _finding(address, error)
+        if finding is None:
+            raise
+        raise InputError(finding) from None
+
+
+def _finding(address: HubAddress, error: Exception) -> Finding | None:
+    """Return the finding of an error of the client, or None if it isn't about the Hub."""
+    from huggingface_hub import constants, errors
+
+    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    if isinstance(error, errors.OfflineModeIsEnabled):
+        return Finding("E381", f"{address} can't be had offline", None, "HF_HUB_OFFLINE is set", "unset it")
+    if isinstance(error, errors.HfHubHTTPError):
+        return _refusal(address, error.response.status_code, error, reason)
+    if isinstance(error, errors.LocalEntryNotFoundError) or type(error).__module__.split(".")[0] in _TRANSPORTS:
+        cure = "connect to the internet, or name another Hub by HF_ENDPOINT"
+        return Finding("E381", f"{constants.ENDPOINT} can't be reached", None, reason, cure)
+    # Errors about names that the Hub does not take, and about its cache.
+    if isinstance(error, (OSError, ValueError)) or type(error).__module__.split(".")[0] == "huggingface_hub":
+        return Finding("E383", f"{address} can't be used", None, reason)
+    return None
+
+
+def _refusal(address: HubAddress, status: int, error: Exception, reason: str) -> Finding:
+    from huggingface_hub import errors
+
+    login = "log in by `hf auth login`, or set HF_TOKEN, with a token that may use this repository"
+    if isinstance(error, errors.RevisionNotFoundError):
+        return Finding("E383", f"{address.repo} has no revision '{address.revision or 'main'}'", None, "", "")
+    if status in _UNAUTHORISED or isinstance(error, errors.GatedRepoError):
+        return Finding("E382", f"the Hub does not let you use {address}", None, reason, login)
+    if status == _MISSING:
+        label = f"there is no such {address.kind} repository, or it is private"
+        return Finding("E383", f"{address} is not there", None, label, login)
+    return Finding("E383", f"the Hub refuses {address}", None, reason)
