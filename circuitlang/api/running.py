@@ -164,7 +164,7 @@ def _relation(word: str) -> str:
     if word in _BOUNDS:
         return "<="
     if word in PRESERVE:
-        return "="
+        return PRESERVE[word].relation
     metric = METRICS.declarations.get(word.rpartition(".")[2])
     return "<=" if metric is not None and "lower" in metric.options else ">="
 

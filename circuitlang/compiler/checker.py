@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from circuitlang.base.diagnostics import Finding, SpecError, did_you_mean
 from circuitlang.base.source import Span
 from circuitlang.compiler import syntax, values
-from circuitlang.compiler.clauses import Clauses, read_clauses, read_value, word
+from circuitlang.compiler.clauses import Clauses, read_clauses, read_value, with_stability, word
 from circuitlang.compiler.expand import Variant, expand
 from circuitlang.compiler.image_sets import selection
 from circuitlang.compiler.labels import read_labels
@@ -321,6 +321,8 @@ class _Check:
             fields["also"] = [self._set_name(placed) for placed in fields["also"]]
         if "test" in fields:
             fields["holdout"] = 0.0
+        if "stable" in fields:
+            fields["tests"] = with_stability(fields.get("tests", []), self._vocabulary.tests)
         places = {PRESERVE[name].key: line(place) for name, place in read.spans.items() if name in PRESERVE}
         written = {key: places.get(key, "default") for key in _ORIGINS if key in fields or key not in ("size", *_LATER)}
         fields |= {"bounds": list(read.bounds), "origin": {"circuit": line(span), **written}}

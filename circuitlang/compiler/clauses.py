@@ -17,7 +17,18 @@ from circuitlang.compiler.clause_cures import clause_cure, value_cure
 from circuitlang.compiler.image_sets import image_set
 from circuitlang.compiler.placed import PlacedImages
 from circuitlang.compiler.scope import Scope
-from circuitlang.plan.clauses import IMAGES, PRESERVE, Bound, Calibrate, Choice, Clause, EndToEnd, Kernels, Sparsity
+from circuitlang.plan.clauses import (
+    IMAGES,
+    PRESERVE,
+    STABILITY,
+    Bound,
+    Calibrate,
+    Choice,
+    Clause,
+    EndToEnd,
+    Kernels,
+    Sparsity,
+)
 from circuitlang.plugins.registry import Declaration, Parameter
 
 # Another word for the same clause or metric.
@@ -101,6 +112,12 @@ def _tests(node: syntax.Value, known: Mapping[str, Declaration]) -> list[Choice]
         if choice.name in chosen:
             raise SpecError(Finding("E206", f"'{choice.name}' is given twice", item.span, "the second time"))
         chosen[choice.name] = choice
+    return [chosen[name] for name in sorted(chosen)]
+
+
+def with_stability(tests: list[Choice], known: Mapping[str, Declaration]) -> list[Choice]:
+    """Return tests with the one that measures how stable kernels are, as it is asked for or with its defaults."""
+    chosen = {STABILITY: Choice(STABILITY, values.defaults(known[STABILITY]))} | {one.name: one for one in tests}
     return [chosen[name] for name in sorted(chosen)]
 
 

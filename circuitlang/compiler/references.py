@@ -28,7 +28,7 @@ SAMPLES = ("train", "test", "contrast", "without", "random", "magnitude")
 PICTURES = ("train", "test", "contrast")
 ENDS = ("low", "high")
 # The numbers of a test, and the word that their keys in metrics.json begin with.
-OUTCOMES = ("p", "statistic")
+OUTCOMES = ("p", "statistic", "share")
 TESTS = "tests"
 # The word that keys of the other image sets begin with.
 ALSO = "also"

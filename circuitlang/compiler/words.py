@@ -48,6 +48,7 @@ _CLAUSES = {
     "also": "Images to measure on besides: a set or a list of sets, such as transformed ones.",
     "tests": "Test what a circuit claims: `none`, `all`, a test or a list; `circuitlang criteria` lists them.",
     "robust": "Measure the circuit under other ablations: `none`, `all`, one or a list.",
+    "stable": "Keep only kernels that this share of circuits of other images has; see `tests=stability`.",
     "seed": "The seed of every random choice.",
     "limit": "Draw at most this many images of the set.",
 }

@@ -21,6 +21,8 @@ Refill = Literal["none", "live"]
 Structure = Literal["kernel", "weight", "channel"]
 # Ablations that a finished circuit is measured under; see `engine/evaluation/robustness.py`.
 Robust = Literal["zero", "mean", "resample", "optimal", "blur"]
+# The test that measures what `stable` asks for.
+STABILITY = "stability"
 
 
 class Choice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -117,6 +119,7 @@ class Circuit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     tests: list[Choice] = []
     # Absent from files where nothing is asked for.
     robust: list[Robust] | msgspec.UnsetType = msgspec.UNSET
+    stable: float | msgspec.UnsetType = msgspec.UNSET
     into: int | Literal["auto"] | None = None
     statement: str = ""
     origin: dict[str, str] = {}
@@ -190,7 +193,7 @@ class Clause:
     name: str
     kind: Kind
     example: str
-    relation: Literal["=", "<="] = "="
+    relation: Literal["=", "<=", ">="] = "="
     alias: str = ""
     words: tuple[str, ...] = ()
     limits: tuple[float, float | None] = (0, None)
@@ -314,6 +317,17 @@ PRESERVE: Mapping[str, Clause] = _table(
     Clause("also", "several_images", "also=images/others/*", scores=False, builds=False, hashed=False),
     Clause("tests", "tests", "tests=all", scores=False, builds=False, hashed=False),
     Clause("robust", "words", "robust=all", words=get_args(Robust), scores=False, builds=False, hashed=False),
+    Clause(
+        "stable",
+        "fraction",
+        "stable>=0.9",
+        ">=",
+        limits=(0, 1),
+        scores=False,
+        hashed=False,
+        slug=Slug("stable{:g}", 6),
+        claim="stable>={:g}",
+    ),
 )
 # The clauses of `images`.
 IMAGES: Mapping[str, Clause] = _table(

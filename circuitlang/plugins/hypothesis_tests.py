@@ -28,12 +28,15 @@ class HypothesisOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """The outcome of a test.
 
     `statistic` is the number that the test is about, `p` its p-value if it has one, `verdict` what they show, in words.
-    A test that was left out has neither of them, and its verdict is the reason.
+    `share` is that of other circuits which have a kernel of the circuit, on average. A test that was left out has none
+    of them, and its verdict is the reason.
     """
 
     verdict: str
     statistic: float | None = None
     p: float | None = None
+    # Absent from files where a test has none.
+    share: float | msgspec.UnsetType = msgspec.UNSET
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,8 @@ class Assertion:
             why = "nothing was held out to measure it on"
             if self.measure.startswith("contrast."):
                 why = "it is contrasted with nothing"
+            if self.measure.startswith("tests."):
+                why = "the test was left out, or has no such number"
             if not self.computed:
                 why = f"{self.circuit} was not computed"
             return f"{self.measure} {self.relation} {plain(self.value)} was expected, but {why}"

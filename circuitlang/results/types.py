@@ -24,7 +24,8 @@ class LayerSummary(msgspec.Struct, frozen=True, kw_only=True):
     """A layer of the circuit and its part of the budget.
 
     `name` is what users write (`conv5`), `path` the module's (`features.10`). `relevant` kernels have a path from
-    the image to the target; `zero` of them have no weight but zero in the network already.
+    the image to the target; `zero` of them have no weight but zero in the network already. `shares` are of the kept
+    kernels, in the order of the circuit's arrays: the share of the circuits found on other images that have each.
     """
 
     name: str
@@ -37,6 +38,8 @@ class LayerSummary(msgspec.Struct, frozen=True, kw_only=True):
     zero: int
     kept: int
     effective: int
+    # Absent from files where it is not measured.
+    shares: list[float] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Fidelity(msgspec.Struct, frozen=True, kw_only=True):
@@ -193,8 +196,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         if self.parameters is not None and self.extracted_difference is not None:
             numbers |= {"parameters": self.parameters, "extracted_difference": self.extracted_difference}
         for name, outcome in self.tests.items():
-            own = {"p": outcome.p, "statistic": outcome.statistic}
-            numbers |= {f"tests.{name}.{word}": value for word, value in own.items() if value is not None}
+            own = {"p": outcome.p, "statistic": outcome.statistic, "share": outcome.share}
+            numbers |= {f"tests.{name}.{word}": value for word, value in own.items() if isinstance(value, float)}
         numbers["score_difference"] = self.reduced.difference if self.reduced else 0.0
         return numbers
 

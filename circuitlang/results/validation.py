@@ -48,6 +48,8 @@ def sound_summary(summary: Summary) -> None:
     _fidelities(summary)
     for name, outcome in summary.tests.items():
         _demand(outcome.p is None or 0 <= outcome.p <= 1, f"the p of {name} is no probability")
+        share = None if outcome.share is msgspec.UNSET else outcome.share
+        _demand(share is None or 0 <= share <= 1, f"the share of {name} is none")
         _demand(outcome.p is None or outcome.statistic is not None, f"{name} has a p without a statistic")
     bounds = len(summary.plan.bounds)
     _demand(all(len(trial.values) == bounds for trial in summary.walk), "a size of the walk lacks a bound")
@@ -61,6 +63,9 @@ def _layer(layer: LayerSummary) -> None:
     _demand(min(sizes) > 0, f"{where} has no channels")
     _demand(layer.in_channels % layer.groups == 0, f"{where} has groups of unequal size")
     _demand(0 <= layer.effective <= layer.kept <= layer.relevant, f"{where} keeps more kernels than it has")
+    shares = [] if layer.shares is msgspec.UNSET else layer.shares
+    _demand(len(shares) <= layer.kept, f"{where} has shares of more kernels than it keeps")
+    _demand(all(0 <= share <= 1 for share in shares), f"a share of {where} is none")
     _demand(layer.zero >= 0, f"{where} has a negative number of kernels")
 
 
@@ -93,6 +98,8 @@ def sound_circuit(summary: Summary, circuit: Circuit) -> None:
     ):
         _kernels(layer, kernels)
         _change(layer, kernels, change)
+        shared = layer.shares is msgspec.UNSET or len(layer.shares) == len(kernels.target)
+        _demand(shared, f"layer {layer.name} has not a share for each kernel")
         _wire(layer.name, wire, layer.in_channels, channels)
         if summary.plan.structure != "weight":
             same = (len(kernels.target), int(kernels.effective.sum())) == (layer.kept, layer.effective)

@@ -54,6 +54,7 @@
     "seed"
     "sparsity"
     "spearman"
+    "stable"
     "structure"
     "test"
     "tests")

@@ -121,9 +121,11 @@ def test_a_run_tests_as_much_as_its_plan_says_and_reports_it(here, with_pages, m
     assert msgspec.json.decode((folder / "circuit.json").read_bytes())["tests"].keys() == summary.tests.keys()
 
 
-def test_stability_is_that_of_circuits_found_on_halves_of_the_images(here, monkeypatch):
+# A one-pass criterion takes one pass for all halvings, any other all of its passes for each of them.
+@pytest.mark.parametrize(("criterion", "passes"), [("snip", 1), ("gn", 1), ("force(steps=2)", 2 * 2)])
+def test_stability_is_that_of_circuits_found_on_halves_of_the_images(here, monkeypatch, criterion, passes):
     """The same as by two specs, each with the images of one half, and as many passes as the plan says."""
-    ask = "preserve conv5:34 on {} kernels<=60 criterion=snip holdout=0"
+    ask = f"preserve conv5:34 on {{}} kernels<=60 criterion={criterion} holdout=0"
     spec = compiled(f"circuit face = {ask.format('images/dogs/*')} tests=stability(halvings=2)")
     plain = compiled(f"circuit face = {ask.format('images/dogs/*')}")
     total, without = (pipeline.forecast(one, here / "runs").total for one in (spec, plain))
@@ -141,11 +143,11 @@ def test_stability_is_that_of_circuits_found_on_halves_of_the_images(here, monke
     with counted() as tested:
         pipeline.run_compiled(spec, here / "runs")
     # The scores of the circuit itself are there.
-    assert tested.backward == alone.backward - 5 + 2 * 5
-    assert total.passes - without.passes == 4
-    assert total.forwarded - without.forwarded == total.returned - without.returned == 2 * 5
+    own = 2 if criterion.startswith("force") else 1
+    assert tested.backward == alone.backward - own * 5 + passes * 5
+    assert total.forwarded - without.forwarded == total.returned - without.returned == passes * 5
     assert len({tuple(half.digests) for pair in halvings for half in pair}) == 4
-    overlaps = []
+    overlaps, circuits = [], []
     for number, pair in enumerate(halvings):
         assert sorted(path for half in pair for path in half.paths) == sorted(Path("images/dogs").iterdir())
         sets = [f"[{', '.join(f'images/dogs/{path.name}' for path in half.paths)}]" for half in pair]
@@ -153,9 +155,23 @@ def test_stability_is_that_of_circuits_found_on_halves_of_the_images(here, monke
         pipeline.run_compiled(compiled(text), here / f"halves{number}")
         first, second = (kernels_of(here / f"halves{number}" / f"half{place}") for place in (0, 1))
         overlaps.append(len(first & second) / len(first | second))
-    outcome = read_summary(here / "runs" / "face").tests["stability"]
+        circuits += [first, second]
+    result = read(here / "runs" / "face")
+    outcome = result.summary.tests["stability"]
     assert outcome.statistic == pytest.approx(sum(overlaps) / 2)
     assert 0 < outcome.statistic < 1
+    shares = [
+        [
+            sum((place, target, source) in circuit for circuit in circuits) / 4
+            for target, source in zip(*ends, strict=True)
+        ]
+        for place, ends in enumerate((layer.target.tolist(), layer.source.tolist()) for layer in result.circuit.kernels)
+    ]
+    assert [layer.shares for layer in result.summary.layers] == shares
+    assert outcome.share == pytest.approx(sum(map(sum, shares)) / 60)
+    numbers = json.loads((here / "runs" / "face" / "metrics.json").read_text())
+    assert numbers["tests.stability.share"] == pytest.approx(outcome.share, abs=1e-6)
+    assert b"shares" not in (here / "plain" / "face" / "circuit.json").read_bytes()
 
 
 def kernels_of(folder: Path) -> set[tuple[int, int, int]]:

@@ -32,6 +32,7 @@ VALUES = {
     "also": "also=images/others/*",
     "tests": "tests=all",
     "robust": "robust=all",
+    "stable": "stable>=0.9",
 }
 
 
@@ -47,7 +48,7 @@ def test_every_clause_has_a_field_and_every_field_a_clause():
 
 def test_every_clause_is_in_the_table_of_the_documentation():
     text = ROOT.joinpath("docs", "language.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `(\w+)[<=][^|]*\|[^|]*\| *`?([^`|]*?)`? *\|$", text, re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)[<>=][^|]*\|[^|]*\| *`?([^`|]*?)`? *\|$", text, re.MULTILINE)
     defaults = dict(rows)
     for name, clause in PRESERVE.items():
         assert (clause.alias or name) in defaults

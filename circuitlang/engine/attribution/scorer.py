@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
@@ -72,6 +72,16 @@ def score_all(builder: Builder, choices: Sequence[Choice], budget: int, seed: in
 def score_each(builder: Builder, choice: Choice, seed: int, label: str) -> Iterator[Scores]:
     """Yield the scores by a one-pass criterion on every image of the builder alone, in order; costs one pass."""
     yield from Scorer(builder, 0, seed).score_each(choice, label)
+
+
+def score_unions(
+    builder: Builder, choice: Choice, seed: int, parts: Sequence[Batches], unions: Sequence[Collection[int]]
+) -> list[Scores]:
+    """Return the scores by a one-pass criterion on unions of parts of the images, which are numbers of the parts.
+
+    Scores are sums over images, so that all unions take one pass over the parts.
+    """
+    return Scorer(builder, 0, seed).score_unions(choice, parts, unions)
 
 
 def score_together(requests: Sequence[tuple[Builder, Choice]], seed: int) -> list[Scores]:
@@ -213,6 +223,17 @@ class Scorer:
                     self._observe(image, [request], sums, targets_pass)
                     yield request.finish(sums[0])
 
+    def score_unions(self, choice: Choice, parts: Sequence[Batches], unions: Sequence[Collection[int]]) -> list[Scores]:
+        """See `score_unions`."""
+        entry = _entry(choice.name)
+        assert isinstance(entry, Criterion)
+        request, totals = _Request(entry, choice.parameters, self._builder), [dict[str, Tensor]() for _ in unions]
+        for number, part in enumerate(parts):
+            (sums,) = self.on(part)._sums(choice.name, [request], None)
+            for total in (total for total, union in zip(totals, unions, strict=True) if number in union):
+                total.update({path: total[path] + own if path in total else own for path, own in sums.items()})
+        return [request.finish(total) for total in totals]
+
     def sensitivities(self) -> Mapping[str, Tensor]:
         sums = {path: torch.zeros(len(mask)).double() for path, mask in self.relevant.items()}
 
@@ -271,6 +292,17 @@ class Scorer:
         edits: Edits | Masks | None,
         targets_pass: MultiTargetPass | None = None,
     ) -> list[Scores]:
+        """Return the scores of each request on all images."""
+        sums = self._sums(label, requests, edits, targets_pass)
+        return [request.finish(own) for request, own in zip(requests, sums, strict=True)]
+
+    def _sums(
+        self,
+        label: str,
+        requests: Sequence[_Request],
+        edits: Edits | Masks | None,
+        targets_pass: MultiTargetPass | None = None,
+    ) -> list[dict[str, Tensor]]:
         """Sum the contributions of all batches for each request; memory does not grow with the number of images."""
         sums: list[dict[str, Tensor]] = [{} for _ in requests]
         targets_pass = targets_pass or MultiTargetPass([self._subnetwork])
@@ -278,7 +310,7 @@ class Scorer:
             for batch in self._images.batches(label):
                 for images in torch.split(batch, targets_pass.images_per_pass):
                     self._observe(images, requests, sums, targets_pass)
-        return [request.finish(own) for request, own in zip(requests, sums, strict=True)]
+        return sums
 
     def _observe(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,12 +17,18 @@ from circuitlang.plugins.hypothesis_tests import TESTS, HypothesisOutcome
 from circuitlang.plugins.protocols import METRICS, Edit, Edits, Masks
 
 
+def derived_seed(seed: int, number: int) -> int:
+    """Return the seed of one of the random choices that a circuit's tests make; `seed` is the circuit's."""
+    # Torch's generator takes no notice of more than 32 bits of a seed.
+    return int(np.random.SeedSequence((seed, number)).generate_state(1)[0])
+
+
 @dataclass(frozen=True)
 class BuiltClaim:
     """A circuit of a builder; implements `hypothesis_tests.CircuitClaim`.
 
     `run` returns the responses [images, positions] of the network with edits that make it the circuit of a mask.
-    `halves` returns circuits that are found on two halves of the images, divided by a seed; None for a single image.
+    `halves` returns the circuits that are found on two halves of the images, for so many halvings; none for one image.
     `drawn` are the random circuits so far.
     """
 
@@ -32,7 +38,7 @@ class BuiltClaim:
     network: Tensor
     circuit: Tensor
     run: Callable[[Masks, Edits], Tensor]
-    halves: Callable[[int], tuple[Masks, Masks] | None]
+    halves: Callable[[int], Sequence[tuple[Masks, Masks]]]
     seed: int
     noun: str
     drawn: list[Masks] = field(default_factory=list)
@@ -43,11 +49,7 @@ class BuiltClaim:
 
     def generator(self, number: int) -> Generator:
         """Return a generator that is seeded with the circuit's seed and a number."""
-        return Generator().manual_seed(self._seed(number))
-
-    def _seed(self, number: int) -> int:
-        # Torch's generator takes no notice of more than 32 bits of a seed.
-        return int(np.random.SeedSequence((self.seed, number)).generate_state(1)[0])
+        return Generator().manual_seed(derived_seed(self.seed, number))
 
     def error(self, responses: Tensor) -> float:
         """Return the fidelity error of responses [images, positions]."""
@@ -63,9 +65,7 @@ class BuiltClaim:
 
     def found_on_halves(self, number: int) -> Iterator[tuple[Masks, Masks]]:
         """Yield the circuits that are found on two halves of the images, for so many random halvings."""
-        for halving in range(number):
-            if (pair := self.halves(self._seed(halving))) is not None:
-                yield pair
+        yield from self.halves(number)
 
     def built_error(self, masks: Masks) -> float:
         """Return the error of the circuit of other kernels, built as the spec describes it."""

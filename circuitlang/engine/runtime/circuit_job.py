@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 from torch import Tensor
 
+from circuitlang.base.diagnostics import Finding, InputError
 from circuitlang.engine.circuits.builder import Builder
 from circuitlang.engine.circuits.edits import edits_from_result
 from circuitlang.engine.circuits.extraction.liveness import edited_channels
@@ -21,16 +23,19 @@ from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
 from circuitlang.engine.evaluation import fidelity_examples, reference_responses
 from circuitlang.engine.evaluation.circuit_claim import BuiltClaim
 from circuitlang.engine.evaluation.fidelity import measure, responses
+from circuitlang.engine.evaluation.hypothesis_tests.stability import shares_of
 from circuitlang.engine.evaluation.robustness import Robustness
 from circuitlang.engine.graph.channel_nodes import Layer
 from circuitlang.engine.graph.channel_origins import channel_origins, input_origins
 from circuitlang.engine.images.image_set import ImageSet
 from circuitlang.engine.runtime.artifacts import MeasuredCircuit, complete
 from circuitlang.engine.runtime.circuit_finder import BuiltCircuit, CircuitFinder
+from circuitlang.engine.runtime.halvings import Halvings
 from circuitlang.engine.runtime.jobs import Job, PreparedRun
 from circuitlang.engine.runtime.precision_check import reduced
-from circuitlang.plan.clauses import building
+from circuitlang.plan.clauses import STABILITY, building
 from circuitlang.plan.model import Bound, Choice
+from circuitlang.plan.model import Circuit as CircuitPlan
 from circuitlang.plugins.hypothesis_tests import HypothesisOutcome
 from circuitlang.plugins.protocols import Edit, Edits, Masks, passes_of
 from circuitlang.results.types import (
@@ -69,15 +74,21 @@ def execute(prepared: PreparedRun, job: Job) -> Result:
     else:
         asked = budget(plan.size, relevant)
         built = finder(asked)
+    halvings = Halvings(job, asked)
+    shares = shares_of(circuits) if (circuits := _found_on_halves(plan, halvings)) else None
+    if plan.stable is not UNSET:
+        built = finder(asked, _stable(builder, built.masks, shares, plan.stable))
     rest = {path: builder.relevant[path] & ~mask for path, mask in built.masks.items()}
     how = *building(plan), plan.seed
+    size = asked if plan.stable is UNSET else count(built.masks)
     pictures = job.train.digest, job.test.digest if job.test else ""
 
     def baseline(name: str) -> Fidelity:
         """Return the fidelity of a baseline circuit of the same size by another criterion."""
-        compute = partial(_baseline, builder, Choice(name), plan.seed, asked, judge)
-        return subnetwork.memo.once(("baseline", name, asked, *how, *pictures), compute)
+        compute = partial(_baseline, builder, Choice(name), plan.seed, size, judge)
+        return subnetwork.memo.once(("baseline", name, size, *how, *pictures), compute)
 
+    circuit = _circuit(subnetwork, built)
     summary = Summary(
         plan=plan,
         model=prepared.plan.model,
@@ -86,7 +97,10 @@ def execute(prepared: PreparedRun, job: Job) -> Result:
         kept=count(built.masks),
         constant=count(subnetwork.constant),
         effective=count(built.effective),
-        layers=[_layer(builder, layer, built) for layer in subnetwork.layers],
+        layers=[
+            _layer(builder, layer, built, kernels, shares)
+            for layer, kernels in zip(subnetwork.layers, circuit.kernels, strict=True)
+        ],
         train=train(built),
         test=test(built) if test else None,
         contrast=contrast(built) if contrast else None,
@@ -103,29 +117,42 @@ def execute(prepared: PreparedRun, job: Job) -> Result:
         unheard=train.constant,
         responses=judge.responses,
         labels=prepared.plan.labels,
-        tests=_tests(builder, built, judge, job, asked),
+        tests=_tests(builder, built, judge, plan, halvings),
         robust=_robust(builder, built, judge, train, job),
     )
-    measured = _measured(built, _circuit(subnetwork, built), judge)
+    measured = _measured(built, circuit, judge)
     return complete(prepared, job, summary, measured, prepared.formats(job))
 
 
+def _found_on_halves(plan: CircuitPlan, halvings: Halvings) -> list[Masks]:
+    """Return the circuits that the shares of kernels are counted in; none if a plan asks for no stability."""
+    number = next((int(choice.parameters["halvings"]) for choice in plan.tests if choice.name == STABILITY), 0)
+    return list(chain.from_iterable(halvings(number)))
+
+
+def _stable(builder: Builder, masks: Masks, shares: Mapping[str, Tensor] | None, least: float) -> Masks:
+    """Return the kernels of a circuit that a share of the circuits on halves have, without those left unconnected.
+
+    Raises InputError if there are no halves.
+    """
+    if shares is None:
+        label, cure = "one image can't be halved", "give more images, or leave stable out"
+        raise InputError(Finding("E321", "how stable kernels are can't be measured", None, label, cure))
+    kept = {path: mask & (shares[path] >= least) for path, mask in masks.items()}
+    return builder.connected(kept) if builder.refill == "live" else kept
+
+
 def _tests(
-    builder: Builder, built: BuiltCircuit, judge: FidelityEvaluator, job: Job, size: int
+    builder: Builder, built: BuiltCircuit, judge: FidelityEvaluator, plan: CircuitPlan, halvings: Halvings
 ) -> dict[str, HypothesisOutcome]:
     """Return the outcomes of the tests that a plan asks for, by name."""
-    plan = job.plan
 
     def run(masks: Masks, edits: Edits) -> Tensor:
         return judge.run(BuiltCircuit(built.subnetwork, {}, masks, builder.connected(masks), edits))
 
-    def halves(seed: int) -> tuple[Masks, Masks] | None:
-        first, second = job.train.split(0.5, seed)
-        return (_found_on(job, first, size), _found_on(job, second, size)) if second else None
-
     noun = "weight" if plan.structure == "weight" else "kernel"
     own = judge.network, judge.responses_of(built)
-    claim = BuiltClaim(builder, built.masks, built.edits, *own, run, halves, plan.seed, noun)
+    claim = BuiltClaim(builder, built.masks, built.edits, *own, run, halvings, plan.seed, noun)
     return {choice.name: claim.test(choice) for choice in plan.tests}
 
 
@@ -149,16 +176,6 @@ def _robust(
         if responses is not None:
             measured[way] = judge.fidelity(responses)
     return measured
-
-
-def _found_on(job: Job, images: ImageSet, size: int) -> Masks:
-    """Return the circuit that a job's criterion finds on other images."""
-    plan = job.plan
-    # Scores that cost no pass are not worth caching.
-    costs = passes_of(plan.criterion.name, plan.criterion.parameters)
-    score_cache = job.score_cache.derived(f"found on {images.digest}") if costs else None
-    builder = Builder.of(plan, job.subnetwork, images)
-    return CircuitFinder(builder, plan.criterion, plan.seed, score_cache, job.contrast, job.arithmetic).masks(size)
 
 
 def _measured(built: BuiltCircuit, circuit: Circuit, judge: FidelityEvaluator) -> MeasuredCircuit:
@@ -292,7 +309,9 @@ class FidelityEvaluator:
         )
 
 
-def _layer(builder: Builder, layer: Layer, built: BuiltCircuit) -> LayerResult:
+def _layer(
+    builder: Builder, layer: Layer, built: BuiltCircuit, kernels: KeptKernels, shares: Mapping[str, Tensor] | None
+) -> LayerResult:
     relevant, weight = builder.relevant[layer.path], builder.weights[layer.path].cpu()
     return LayerResult(
         name=layer.name,
@@ -305,7 +324,17 @@ def _layer(builder: Builder, layer: Layer, built: BuiltCircuit) -> LayerResult:
         zero=int((relevant & (weight == 0).all(-1).all(-1)).sum()),
         kept=int(built.masks[layer.path].sum()),
         effective=int(built.effective[layer.path].sum()),
+        shares=UNSET if shares is None else _shares(layer, kernels, built.masks[layer.path], shares[layer.path]),
     )
+
+
+def _shares(layer: Layer, kernels: KeptKernels, mask: Tensor, shares: Tensor) -> list[float]:
+    """Return the shares of a layer's kept kernels in their order; of single weights the mean of those that are kept."""
+    if mask.dim() == 4:
+        shares = (shares * mask).sum((-2, -1)) / mask.sum((-2, -1)).clamp_min(1)
+    column = torch.from_numpy(kernels.source) % layer.in_channels_per_group
+    # Shares of a handful of circuits need no more digits.
+    return [round(share, 4) for share in shares[torch.from_numpy(kernels.target), column].tolist()]
 
 
 def _circuit(subnetwork: TargetSubnetwork, built: BuiltCircuit) -> Circuit:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import replace
 from pathlib import Path
 
+from msgspec import UNSET
+
 from circuitlang.base.diagnostics import Finding, InputError, listing
 from circuitlang.engine.analysis.split.clustering import numbers
 from circuitlang.engine.circuits.extraction.verification import CHECKED
@@ -295,7 +297,8 @@ def _common(
         out = held_out(asked.holdout, contrasted_with)
         cost = _forwards(operations, (_NETWORK, out or contrasted_with))
         yield Common(_network(asked, asked.contrast), cost, pictures and f"{pictures}{asked.contrast}|")
-    size = asked.id if asked.size is None else asked.size
+    # Neither is known beforehand: the size that a search finds, and how many kernels are stable.
+    size = asked.id if asked.size is None or asked.stable is not UNSET else asked.size
     cost = _forwards(operations, (_BASELINES, measured_on or found_on))
     cost += refit_cost(asked, operations, found_on, _BASELINES)
     yield Common(f"{feature}|{size}|{building(asked)}", cost)

@@ -6,10 +6,12 @@ from msgspec.structs import replace
 
 from circuitlang.engine.circuits.selection import budget
 from circuitlang.engine.images.hashed_images import held_out
+from circuitlang.engine.runtime.amounts import AT_ONCE
 from circuitlang.engine.runtime.refit_cost import refit_cost
 from circuitlang.engine.runtime.scoring_cost import scoring_cost
 from circuitlang.plan.clauses import Circuit, Sparsity
 from circuitlang.plugins.hypothesis_tests import TESTS, Runs
+from circuitlang.plugins.protocols import CRITERIA, Criterion
 from circuitlang.results.forecast import Cost
 
 # The size of a circuit whose size is searched for, as a share of the relevant kernels.
@@ -27,9 +29,18 @@ def hypothesis_cost(
         images = runs.circuits * judged_on
         cost += Cost(forwards=runs.circuits, measuring=operations * images, forwarded=images)
         cost += refit_cost(asked, operations, found_on, runs.built) if runs.built else Cost()
+        if runs.halvings and summed(asked):
+            passes = -(-runs.halvings // AT_ONCE) if _halves(found_on) else 0
+            cost += scoring_cost(asked, "", relevant, operations, found_on, 0)[0] * passes
+            continue
         for images in _halves(found_on) * runs.halvings:
             cost += _search_cost(asked, relevant, operations, images, contrasted_with)
     return cost
+
+
+def summed(asked: Circuit) -> bool:
+    """Return whether a circuit's scores on parts of its images add up to those on all of them."""
+    return isinstance(CRITERIA.load(asked.criterion.name), Criterion) and asked.contrast is None
 
 
 def _halves(images: int) -> tuple[int, ...]:

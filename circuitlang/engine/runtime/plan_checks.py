@@ -6,8 +6,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+import msgspec
+
 from circuitlang.base.diagnostics import Finding, InputError, did_you_mean, listing
 from circuitlang.base.source import Span
+from circuitlang.plan.clauses import STABILITY
 from circuitlang.plan.model import Choice, Key, Origins, Plan
 from circuitlang.plan.model import Circuit as CircuitPlan
 from circuitlang.plugins.protocols import CRITERIA
@@ -51,9 +54,13 @@ def refusals(circuit: CircuitPlan) -> dict[str, str]:
     """Why this version can't run a circuit, by the part of it that is about; empty where it can."""
     mixed = circuit.structure == "weight" and circuit.ablation.name != "zero"
     means = "mean" in (circuit.robust or ())
+    unstable = circuit.stable is msgspec.UNSET
+    kernels, tested = circuit.structure == "kernel", STABILITY in (choice.name for choice in circuit.tests)
+    stable = f"stable with structure={circuit.structure}" if not kernels else "stable without tests=stability"
     reasons = {
         "ablation": f"ablation={circuit.ablation} with structure=weight" if mixed else "",
         "robust": "robust=mean with structure=weight" if circuit.structure == "weight" and means else "",
+        "stable": "" if unstable or (kernels and tested) else stable,
     }
     return {word: reason for word, reason in reasons.items() if reason}
 

@@ -11,6 +11,7 @@ from circuitlang.plan.clauses import claims
 from circuitlang.reporting.diagram.svg import shorten
 from circuitlang.reporting.text import circuit_sentences, verdict_sentences
 from circuitlang.results.connections import IMAGE, Channel, Connection, Connections
+from circuitlang.results.stability import UNSTABLE, share_of
 from circuitlang.results.types import LayerSummary, Result
 
 
@@ -90,14 +91,25 @@ def edge_tooltip(one: Connection, layers: Sequence[LayerSummary], effective: int
     height, width = one.size
     single = one.kernels == 1
     source, target = (channel_name(channel, layers) for channel in (one.source, one.target))
+    notes = *sum_note(one, layers), *_stability(one, layers)
     kernels = f"{height}×{width} kernel" if single else f"{one.kernels:,} kernels of {height}×{width}"
     return (
         f"{source} → {target}\n"
         f"influence {percent(one.influence)}, {percent(one.share)} of what {target} reads\n"
         f"{'' if single else 'total '}score {one.score:.3g}, "
         f"{'' if single else 'best '}rank {one.rank:,} of {effective:,}\n"
-        f"{kernels}, weight sum {one.weight:+.3g}" + "".join(f"\n{line}" for line in sum_note(one, layers))
+        f"{kernels}, weight sum {one.weight:+.3g}" + "".join(f"\n{line}" for line in notes)
     )
+
+
+def stability_legend() -> str:
+    """State which edges are drawn as unstable."""
+    return f"in less than {percent(UNSTABLE)} of circuits of other images"
+
+
+def _stability(one: Connection, layers: Sequence[LayerSummary]) -> list[str]:
+    share = share_of(one, layers)
+    return [] if share is None else [f"in {percent(share)} of circuits of other images"]
 
 
 def sum_note(one: Connection, layers: Sequence[LayerSummary]) -> list[str]:

@@ -14,6 +14,7 @@ from circuitlang.reporting.diagram.svg import add, number, text_width
 from circuitlang.reporting.diagram.thumbnails import embed, enlarge, filter_image
 from circuitlang.results.connections import IMAGE, Channel, Connection, Connections
 from circuitlang.results.labelling import place
+from circuitlang.results.stability import is_unstable
 from circuitlang.results.types import Result
 
 _ARC = 18.0  # how far a connection that turns back reaches beyond its column, in pixels
@@ -21,6 +22,7 @@ _ARC = 18.0  # how far a connection that turns back reaches beyond its column, i
 EXCITATORY, INHIBITORY, NEUTRAL = "#d95f0e", "#2166ac", "#8b929c"
 INK, FAINT, LINE, DISC, PAPER = "#1b1f24", "#667080", "#ccd2da", "#e9edf2", "#ffffff"
 NAME, SMALL = 13.0, 11.0  # sizes of type
+_UNSTABLE = (1.5, 2.5)  # dashes and gaps of edges that few circuits of other images have
 _COLOURS = {1: ("excitatory", EXCITATORY), -1: ("inhibitory", INHIBITORY), 0: ("neutral", NEUTRAL)}
 
 
@@ -71,16 +73,22 @@ def add_headings(parent: Element, drawn: Figure) -> None:
     _add_headings(parent, drawn.layout.columns, drawn.headings)
 
 
-def by_sign(one: Connection) -> Look:
-    """Return the style by sign: kernels excite or inhibit; shortcuts are dashed."""
-    return Look(*_COLOURS[one.sign], (6, 3) if one.shortcut else None)
+def by_sign(result: Result) -> Style:
+    """Return the style by sign: kernels excite or inhibit; shortcuts have long dashes, unstable edges short ones."""
+
+    def edge(one: Connection) -> Look:
+        dashes = _UNSTABLE if is_unstable(one, result.summary.layers) else (6.0, 3.0) if one.shortcut else None
+        return Look(*_COLOURS[one.sign], dashes)
+
+    return Style(edge)
 
 
-BY_SIGN = Style(by_sign)
+def add_drawing(parent: Element, drawn: Figure, style: Style | None = None) -> None:
+    """Edges and, on top of them, nodes; each has the channels' names, their numbers in the layout and a title.
 
-
-def add_drawing(parent: Element, drawn: Figure, style: Style = BY_SIGN) -> None:
-    """Edges and, on top of them, nodes; each has the channels' names, their numbers in the layout and a title."""
+    Without a style, edges are drawn by sign.
+    """
+    style = style or by_sign(drawn.result)
     _add_edges(parent, drawn, style)
     _add_sums(parent, drawn)
     _add_nodes(parent, drawn.layout, drawn.result, style)

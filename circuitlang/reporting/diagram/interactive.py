@@ -76,6 +76,7 @@ def page(data: PageData, **values: object) -> str:
         example=channels[-1][0] if channels else "",
         names=channels,
         sums=any(edge.sum for edge in data.edges),
+        unstable=captions.stability_legend() if any(edge.unstable for edge in data.edges) else "",
         data=Markup(_json(data)),
         script=Markup(script),
         style=Markup(style),

@@ -139,7 +139,9 @@ def _merge(order: Sequence[str], first: Result, second: Result) -> tuple[Result,
         owners.append(both)
         wires.append(_wires(place, [(result, _wire_of(result, path)) for result in (first, second)]))
     target = _wires(place, [(result, result.circuit.target) for result in (first, second)])
-    summary = msgspec.structs.replace(first.summary, layers=[known[path] for path in order])
+    # Shares are those of the kernels of one circuit.
+    layers = [msgspec.structs.replace(known[path], shares=msgspec.UNSET) for path in order]
+    summary = msgspec.structs.replace(first.summary, layers=layers)
     return Result(summary, Circuit(tuple(kernels), tuple(wires), target)), owners
 
 

@@ -15,6 +15,7 @@ from circuitlang.reporting.diagram.sprites import map_sheet, photograph, photogr
 from circuitlang.reporting.diagram.svg import clean, shorten
 from circuitlang.reporting.diagram.thumbnails import embed, enlarge, filter_image
 from circuitlang.results.connections import IMAGE, Channel, Connection, opening
+from circuitlang.results.stability import is_unstable
 from circuitlang.results.types import ActivationMaps, KeptKernels, Result
 
 # Weights of one edge that are shown; a linear layer may have thousands between two channels.
@@ -72,6 +73,7 @@ class Edge(msgspec.Struct, frozen=True, omit_defaults=True):
     shown: int
     sum: bool = False
     dashed: bool = False
+    unstable: bool = False
     by_image: str = msgspec.field(default="", name="byImage")
     owner: str = ""
 
@@ -226,6 +228,7 @@ def _edges(drawn: Figure, place: dict[Channel, int]) -> list[Edge]:
                 shown=len(seen),
                 sum=len(one.summands) > 1,
                 dashed=one.shortcut,
+                unstable=is_unstable(one, result.summary.layers),
                 by_image=_packed(one) if single else "",
             )
         )

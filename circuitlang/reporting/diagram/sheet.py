@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from xml.etree.ElementTree import Element
 
 from circuitlang.reporting.diagram.figure import (
-    BY_SIGN,
     FAINT,
     PAPER,
     Figure,
@@ -30,7 +29,7 @@ def sheet(
     notes: Sequence[str],
     description: str,
     legend: Callable[[Element], None] | None,
-    style: Style = BY_SIGN,
+    style: Style | None = None,
 ) -> bytes:
     """Draw a figure below its title and notes, and above what `legend` draws, as one self-contained SVG."""
     layout = drawn.layout

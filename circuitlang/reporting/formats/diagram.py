@@ -24,6 +24,7 @@ from circuitlang.reporting.diagram.sheet import sheet
 from circuitlang.reporting.diagram.svg import add, text_width
 from circuitlang.results.connections import Connection, connections
 from circuitlang.results.outputs import output_format
+from circuitlang.results.stability import is_unstable
 from circuitlang.results.types import Result
 
 # Edges; more are no picture that can be printed. The page has more.
@@ -48,11 +49,12 @@ def _draw(result: Result) -> bytes:
     drawn = figure(result, connections(result.circuit, MOST, result.contributions))
     shown = drawn.connections
     notes = captions.subtitle(result, shown, {column.layer for column in drawn.layout.columns})
-    legend = partial(_add_legend, drawn=shown.strongest) if shown.strongest else None
+    unstable = any(is_unstable(one, result.summary.layers) for one in shown.strongest)
+    legend = partial(_add_legend, drawn=shown.strongest, unstable=unstable) if shown.strongest else None
     return sheet(drawn, captions.title(result), notes, captions.description(result, shown.strongest), legend)
 
 
-def _add_legend(parent: Element, drawn: Sequence[Connection]) -> None:
+def _add_legend(parent: Element, drawn: Sequence[Connection], unstable: bool) -> None:
     x = 0.0
     signs = [("excitatory", EXCITATORY), ("inhibitory", INHIBITORY)]
     if any(sign(one) == "neutral" for one in drawn):
@@ -61,6 +63,8 @@ def _add_legend(parent: Element, drawn: Sequence[Connection]) -> None:
         x = _sample(parent, x, word, colour, 3.5) + 20
     if any(one.shortcut for one in drawn):
         x = _sample(parent, x, "shortcut to an add", FAINT, 2.0, "6 4") + 20
+    if unstable:
+        x = _sample(parent, x, captions.stability_legend(), FAINT, 2.0, "3 4") + 20
     text(parent, "influence, of the strongest:", x, 4, SMALL, FAINT)
     x += text_width("influence, of the strongest:", SMALL) + 6
     pen = Pen(drawn)

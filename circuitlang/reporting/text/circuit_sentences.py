@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec import UNSET
+
 from circuitlang.base.diagnostics import listing
 from circuitlang.plan.clauses import claims, details
 from circuitlang.reporting.text import verdict_sentences
@@ -101,6 +103,8 @@ def notes(summary: Summary) -> list[str]:
             reason = f"only {summary.kept:,} score above zero and can be connected"
         if summary.plan.structure == "channel":
             reason = f"the channels that score above zero and fit have {summary.kept:,}"
+        if summary.plan.stable is not UNSET:
+            reason = f"{summary.kept:,} of the best are in {summary.plan.stable:.0%} of the circuits of other images"
         notes.append(f"{summary.asked:,} {summary.noun}s were allowed, but {reason}.")
     if summary.test is None and summary.train.images == 1:
         notes.append("Nothing was held out: the circuit was found and measured on one image, so others may differ.")

@@ -18,7 +18,7 @@
 (position (name) @constant.builtin)
 (transform [(name) @constant.builtin (call (name) @constant.builtin)])
 ((clause (name) @property)
- (#match? @property "^((train|test|contrast)[.])?(ablation|also|calibrate|contrast|correlation|criterion|error|holdout|keep|kernels|limit|pearson|pearson_demeaned|r2|refill|robust|seed|sparsity|spearman|structure|test|tests)$"))
+ (#match? @property "^((train|test|contrast)[.])?(ablation|also|calibrate|contrast|correlation|criterion|error|holdout|keep|kernels|limit|pearson|pearson_demeaned|r2|refill|robust|seed|sparsity|spearman|stable|structure|test|tests)$"))
 (keyword (name) @variable.parameter)
 (circuit (name) @type.definition)
 (images (name) @type.definition)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from circuitlang.engine.attribution.multi_target import MultiTargetPass
-from circuitlang.engine.attribution.scorer import Scorer, score, score_all
+from circuitlang.engine.attribution.scorer import Scorer, score, score_all, score_unions
 from circuitlang.engine.circuits.builder import Builder
 from circuitlang.engine.circuits.masked_layer import MaskedLayer
 from circuitlang.engine.circuits.selection import count
@@ -567,6 +567,32 @@ def test_criteria_that_share_a_pass_find_what_each_finds_alone(net, path, unit, 
     assert sum(map(len, seen)) == len(x)
     for found, expected in zip(together, alone, strict=True):
         assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("structure", ["kernel", "weight"])
+@pytest.mark.parametrize("criterion", ["snip", "actgrad", "taylor", "gn"])
+@pytest.mark.parametrize(("net", "path", "unit"), [CASES[3], CASES[5], CASES[9]])
+def test_sums_over_parts_of_the_images_add_up_to_the_scores_on_unions_of_them(
+    net, path, unit, criterion, structure, monkeypatch
+):
+    module, x = build(net), images(7)
+    part = subnetwork(module, path, unit)
+    sizes, unions = (1, 3, 2, 1), ([0, 1, 2, 3], [0, 2], [1, 3], [2])
+    parts = torch.split(x, sizes)
+    wholes = [torch.cat([parts[number] for number in union]) for union in unions]
+    expected = [score(Builder(part, Fixed(each), structure=structure), criterion, {}, 5, 7) for each in wholes]
+    seen = []
+    observe = MultiTargetPass.observe
+    monkeypatch.setattr(MultiTargetPass, "observe", lambda self, *given: (seen.append(given[0]), observe(self, *given)))
+    builder = Builder(part, Fixed(x), structure=structure)
+    found = score_unions(builder, Choice(criterion), 7, [Fixed(each) for each in parts], unions)
+    # One pass.
+    assert sum(map(len, seen)) == len(x)
+    for scores, right in zip(found, expected, strict=True):
+        assert_scores(scores, right, builder.relevant)
+    if criterion == "snip" and structure == "kernel":
+        for scores, images_of in zip(found, wholes, strict=True):
+            assert_scores(scores, naive_snip(module, path, unit, images_of), part.relevant)
 
 
 @pytest.mark.parametrize("criterion", ["snip", "actgrad", "taylor", "gn"])

@@ -93,7 +93,7 @@ function hide(node) {
   put(node);
 }
 
-const DASHES = { shortcut: [6, 3], first: [7, 3], second: [0.6, 2.4] };
+const DASHES = { shortcut: [6, 3], unstable: [1.5, 2.5], first: [7, 3], second: [0.6, 2.4] };
 
 /** Draw edges as wide as their influence says, in all images or in the chosen one. */
 function ink() {
@@ -103,7 +103,7 @@ function ink() {
     const [thin, opacity] = pen(influenceOf(edge)), width = thin * grown;
     edge.element.setAttribute("stroke-width", round(width));
     edge.element.setAttribute("stroke-opacity", opacity.toFixed(2));
-    const dashes = DASHES[edge.owner] || (edge.dashed && !edge.owner ? DASHES.shortcut : null);
+    const dashes = DASHES[edge.owner] || (edge.owner ? null : edge.unstable ? DASHES.unstable : edge.dashed ? DASHES.shortcut : null);
     if (dashes) edge.element.setAttribute("stroke-dasharray", dashes.map((dash) => round(dash + width)).join(" "));
   }
 }

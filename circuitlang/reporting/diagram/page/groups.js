@@ -149,7 +149,7 @@ function bundle(parts, source, target) {
     ...strongest, source, target, parts, step: Math.min(...parts.map((one) => one.step)), kernels: sum(parts, (one) => one.kernels),
     influence: sum(parts, (one) => one.influence), share: share((one) => one.share, (one) => one.influence),
     images: strongest.images.map((_, place) => (place % 2 ? sum(parts, part(place)) : share(part(place), part(place + 1)))),
-    sum: parts.some((one) => one.sum), dashed: parts.every((one) => one.dashed), drawn: false,
+    sum: parts.some((one) => one.sum), dashed: parts.every((one) => one.dashed), unstable: parts.every((one) => one.unstable), drawn: false,
   };
   const signed = sum(parts, (one) => (one.sign === "inhibitory" ? -1 : 1) * one.influence);
   edge.sign = signed < 0 ? "inhibitory" : "excitatory";
