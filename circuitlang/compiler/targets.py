@@ -12,7 +12,7 @@ from circuitlang.compiler.limits import MOST, too_many
 from circuitlang.compiler.placed import PlacedTarget
 from circuitlang.compiler.scope import Scope
 from circuitlang.plan.layers import refused_target
-from circuitlang.plan.targets import Channel, ClassOutput, Direction, Joint, Position, Target, Term
+from circuitlang.plan.targets import Channel, ClassOutput, ClassSum, ClassTerm, Direction, Joint, Position, Target, Term
 
 # The targets of several channels of a layer, `LAYER:WORD(CHANNEL, ...)`, by their words.
 _SEVERAL: Mapping[str, Callable[[str, list[int], Position], Target]] = {"joint": Joint}
@@ -193,8 +193,34 @@ def _class(call: syntax.Call) -> PlacedTarget:
     raise SpecError(Finding("E202", "expected one class", call.span, "its number, or its name in quotes", cure))
 
 
+def _class_sum(feature: syntax.Feature) -> PlacedTarget:
+    """A sum of the outputs for classes."""
+    terms: dict[int | str, float] = {}
+    for term in feature.terms:
+        if not isinstance(term.of, syntax.Call):
+            message = "a combination that begins with a class is one of classes"
+            raise SpecError(Finding("E215", message, term.of.span, "", 'as class("beagle") - class("tabby")'))
+        target = _class(term.of).target
+        assert isinstance(target, ClassOutput)
+        if target.label in terms:
+            raise SpecError(Finding("E213", f"{target} is listed twice", term.span))
+        terms[target.label] = _times(term, "class")
+    span = feature.span
+    return PlacedTarget(ClassSum([ClassTerm(label, times) for label, times in terms.items()]), span, span)
+
+
+def _times(term: syntax.Term, noun: str) -> float:
+    """Return the coefficient of a term. Raises SpecError if it is 0."""
+    factor = 1.0 if term.coefficient is None else values.number(term.coefficient)
+    if factor == 0:
+        raise SpecError(Finding("E203", f"a {noun} times nothing", term.span, "a coefficient other than 0"))
+    return -factor if term.negative else factor
+
+
 def _combination(feature: syntax.Feature, scope: Scope) -> PlacedTarget:
     """A sum of channels of one layer, at one position."""
+    if isinstance(feature.terms[0].of, syntax.Call):
+        return _class_sum(feature)
     terms: dict[int, float] = {}
     of: list[tuple[str, Position]] = []
     for term in feature.terms:
@@ -211,10 +237,7 @@ def _combination(feature: syntax.Feature, scope: Scope) -> PlacedTarget:
             raise SpecError(Finding("E215", message, term.of.span, f"this is not where {first} is"))
         if unit in terms:
             raise SpecError(Finding("E213", f"channel {unit} is listed twice", term.span))
-        factor = 1.0 if term.coefficient is None else values.number(term.coefficient)
-        if factor == 0:
-            raise SpecError(Finding("E203", "a channel times nothing", term.span, "a coefficient other than 0"))
-        terms[unit] = -factor if term.negative else factor
+        terms[unit] = _times(term, "channel")
     first_target = feature.terms[0].of
     assert isinstance(first_target, syntax.Target)
     layer, position = of[0]

@@ -12,7 +12,18 @@ from circuitlang.base.source import Span
 from circuitlang.plan.clauses import PRESERVE, Bound, Choice, Circuit, Kernels, Sparsity, as_call, unsaid
 from circuitlang.plan.labels import Labels
 from circuitlang.plan.layers import model_key
-from circuitlang.plan.targets import Channel, ClassOutput, Direction, Joint, Position, Target, Term
+from circuitlang.plan.targets import (
+    Channel,
+    ClassOutput,
+    ClassSum,
+    ClassTerm,
+    Direction,
+    Joint,
+    OfClasses,
+    Position,
+    Target,
+    Term,
+)
 from circuitlang.plugins.registry import Value
 
 __all__ = [
@@ -24,6 +35,8 @@ __all__ = [
     "Choice",
     "Circuit",
     "ClassOutput",
+    "ClassSum",
+    "ClassTerm",
     "Direction",
     "Expectation",
     "Images",
@@ -31,6 +44,7 @@ __all__ = [
     "Kernels",
     "Key",
     "Model",
+    "OfClasses",
     "Origins",
     "Plan",
     "Position",

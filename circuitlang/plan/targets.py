@@ -86,9 +86,40 @@ class ClassOutput(_Target, frozen=True, forbid_unknown_fields=True, tag="class",
         return f"class({self.label})"
 
 
+class ClassTerm(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A class of a sum, by number or name, and its coefficient."""
+
+    label: int | str
+    times: float
+
+
+class ClassSum(_Target, frozen=True, forbid_unknown_fields=True, tag="classes", tag_field="kind"):
+    """A weighted sum of the outputs for classes, such as the difference of two logits."""
+
+    terms: list[ClassTerm]
+
+    def __str__(self) -> str:
+        text = "".join(f"{_factor(term.times)}class({term.label})" for term in self.terms)
+        return text.removeprefix("+")
+
+    @property
+    def channels(self) -> int:
+        return len(self.terms)
+
+    def normalized(self) -> ClassSum:
+        return msgspec.structs.replace(self, terms=sorted(self.terms, key=lambda term: (str(term.label), term.times)))
+
+
 # Targets within a layer that they name.
 InLayer = Channel | Joint | Direction
-Target = InLayer | ClassOutput
+# Targets in the network's output.
+OfClasses = ClassOutput | ClassSum
+Target = InLayer | OfClasses
+
+
+def _factor(times: float) -> str:
+    """Return a coefficient with its sign, which is all there is of 1 and -1."""
+    return f"{times:+g}"[:1] if abs(times) == 1 else f"{times:+g}*"
 
 
 def _at(position: Position) -> str:

@@ -90,6 +90,7 @@ def test_operations_are_those_of_every_convolution_on_the_way():
         ("fc1:4", naive("fc1", 1), 0),
         ("class(4)", naive("fc1", 1), 0),
         ('class("dogs")', naive("fc1", 1), 0),
+        ('class("dogs") - class(8)', naive("fc1", 2), 0),
     ],
 )
 def test_the_cost_of_a_circuit(here, target, operations, tried, monkeypatch):

@@ -34,7 +34,7 @@ def resolve(target: plan.Target, graph: Graph, classes: Sequence[str], output: i
 
     Raises InputError where it has no such layer, channel, position or class, or it can't be told which output is meant.
     """
-    step = graph.output(output) if isinstance(target, plan.ClassOutput) else graph.find(target.layer)
+    step = graph.output(output) if isinstance(target, plan.OfClasses) else graph.find(target.layer)
     return Target(step, *units_of(target, step.width, step.positions, classes))
 
 
@@ -53,6 +53,12 @@ def units_of(target: plan.Target, width: int, positions: tuple[int, ...], classe
     """
     if isinstance(target, plan.ClassOutput):
         return Units((_class(target.label, width, classes),))
+    if isinstance(target, plan.ClassSum):
+        numbers = tuple(_class(term.label, width, classes) for term in target.terms)
+        if len(set(numbers)) < len(numbers):
+            twice = next(number for number in numbers if numbers.count(number) > 1)
+            raise InputError(Finding("E126", f"class {twice} is listed twice", None, "by its number and its name"))
+        return Units(numbers, tuple(term.times for term in target.terms))
     units, coefficients = _units(target)
     for unit in units:
         if not 0 <= unit < width:

@@ -44,7 +44,7 @@ from circuitlang.engine.runtime.plan_checks import (
 )
 from circuitlang.engine.runtime.provenance import caches_of, provenance_of
 from circuitlang.engine.runtime.work_request import WorkRequest
-from circuitlang.plan.model import IN_MEMORY, MEMORY, ClassOutput, Model, Origins, Plan, digest
+from circuitlang.plan.model import IN_MEMORY, MEMORY, Model, OfClasses, Origins, Plan, digest
 from circuitlang.plan.model import Circuit as CircuitPlan
 from circuitlang.plugins.loaded_model import LoadedModel
 from circuitlang.plugins.preprocess import Preprocess
@@ -250,7 +250,7 @@ def _check_targets(
     """Add a finding for each circuit whose target is not what the network's own module gives."""
     layers: dict[str, str] = {}
     for circuit in plan.circuits:
-        if circuit.id in targets and not isinstance(circuit.target, ClassOutput):
+        if circuit.id in targets and not isinstance(circuit.target, OfClasses):
             layers.setdefault(circuit.target.layer, circuit.id)
     score_cache = _remembered(plan.model, original, images, f"targets {sorted(layers)}") if layers else None
     if not layers or (score_cache and score_cache.read() is not None):
@@ -292,7 +292,7 @@ def _targets(
     for circuit in plan.circuits:
         with collect(findings, origins, ("circuits", circuit.id, "criterion")):
             check_criterion(circuit.criterion)
-        if isinstance(circuit.target, ClassOutput) and not named:
+        if isinstance(circuit.target, OfClasses) and not named:
             continue
         with collect_target(findings, origins, circuit.id):
             targets[circuit.id] = resolve(circuit.target, graph, model.classes, model.output)

@@ -21,7 +21,7 @@ from circuitlang.engine.cache.tensor_cache import engine_version
 from circuitlang.engine.graph.graph_record import GraphRecord, record
 from circuitlang.engine.graph.targets import units_of
 from circuitlang.engine.runtime.network_costs import NetworkCosts, TargetNode
-from circuitlang.plan.model import ClassOutput, Model, Target, digest
+from circuitlang.plan.model import Model, OfClasses, Target, digest
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,7 +76,7 @@ class ModelReceipt(msgspec.Struct, frozen=True, kw_only=True):
         graph = self.graph
         if graph is None:
             raise UnknownTargetError
-        name = graph.output if isinstance(target, ClassOutput) else graph.words.get(target.layer, "")
+        name = graph.output if isinstance(target, OfClasses) else graph.words.get(target.layer, "")
         if not name:
             raise UnknownTargetError
         node = graph.steps[name]

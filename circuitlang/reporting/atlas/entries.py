@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from circuitlang.plan.targets import Channel as ChannelTarget
-from circuitlang.plan.targets import ClassOutput
+from circuitlang.plan.targets import OfClasses
 from circuitlang.reporting.text import circuit_sentences, verdict_sentences
 from circuitlang.reporting.text.extension_calls import without_defaults
 from circuitlang.results.connections import IMAGE, Connection, connections
@@ -97,7 +97,7 @@ def entry(
     return AtlasEntry(
         id=plan.id,
         target=str(target),
-        layer=OUTPUT if isinstance(target, ClassOutput) else _name(summary.layers, names, target.layer),
+        layer=OUTPUT if isinstance(target, OfClasses) else _name(summary.layers, names, target.layer),
         unit=target.unit if isinstance(target, ChannelTarget) else None,
         label=target_label(summary, summary.labels.texts()) if summary.labels else "",
         verdict=verdict(summary),
@@ -135,7 +135,7 @@ def writes_paths(summary: Summary) -> bool:
     """Return whether a spec calls the layer of a target by the path of its module."""
     target = summary.plan.target
     names = {layer.name for layer in summary.layers}
-    return not isinstance(target, ClassOutput) and "." in target.layer and target.layer not in names
+    return not isinstance(target, OfClasses) and "." in target.layer and target.layer not in names
 
 
 def _name(layers: list[LayerSummary], names: list[str], written: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from circuitlang.base.diagnostics import listing
 from circuitlang.plan.clauses import Kernels, Sparsity
-from circuitlang.plan.targets import ClassOutput
+from circuitlang.plan.targets import OfClasses
 from circuitlang.results.types import Summary
 from circuitlang.results.verdict import METRIC, PRESERVED, decisive, equal_baselines, threshold, verdict
 
@@ -49,7 +49,7 @@ def reason(summary: Summary) -> str:
 def conclusion(summary: Summary) -> str:
     """State in a sentence what a circuit of a class says about the class; empty for other targets."""
     plan, count = summary.plan, summary.judged.images
-    if not isinstance(plan.target, ClassOutput) or count < 2:
+    if not isinstance(plan.target, OfClasses) or count < 2:
         return ""
     images = f"{count} {'held-out ' if summary.test else ''}images of {plan.images}"
     alone = f"With these {summary.kept:,} {summary.noun}s alone, the output for {plan.target} differs among {images}"

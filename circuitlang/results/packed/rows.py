@@ -16,7 +16,7 @@ import msgspec
 
 from circuitlang.base.deferred import np
 from circuitlang.plan.clauses import Circuit as CircuitPlan
-from circuitlang.plan.targets import Channel, ClassOutput
+from circuitlang.plan.targets import Channel, OfClasses
 from circuitlang.results.labelling import target_label
 from circuitlang.results.types import LayerSummary, Result, Summary
 from circuitlang.results.validation import UnsoundError, sound_summary
@@ -100,7 +100,7 @@ def row(packed: PackedCircuit) -> dict[str, object]:
         "id": plan.id,
         "label": label(summary),
         "target": str(target),
-        "layer": None if isinstance(target, ClassOutput) else target.layer,
+        "layer": None if isinstance(target, OfClasses) else target.layer,
         "unit": target.unit if isinstance(target, Channel) else None,
         "images": plan.images,
         "criterion": str(plan.criterion),

@@ -39,6 +39,8 @@ TARGETS = [
     (Groups, plan.Direction("point", [plan.Term(1, 1.0), plan.Term(3, 2.0)], "max")),
     (Chain, plan.ClassOutput(2)),
     (Chain, plan.ClassOutput("Golden_Retriever")),
+    (Chain, plan.ClassSum([plan.ClassTerm("tabby", 1.0), plan.ClassTerm(0, -1.0)])),
+    (Chain, plan.ClassSum([plan.ClassTerm(2, -0.5), plan.ClassTerm("golden retriever", 2.0)])),
     (Chain, plan.Joint("fc1", [0, 5])),
 ]
 
@@ -49,6 +51,9 @@ def naive_maps(module: nn.Module, target: plan.Target, x: torch.Tensor, masks=No
         path = "fc2"
         unit = target.label if isinstance(target.label, int) else 0
         units, weights, at = [unit], None, None
+    elif isinstance(target, plan.ClassSum):
+        path, at, weights = "fc2", None, [term.times for term in target.terms]
+        units = [{"tabby": 1, "golden retriever": 0}.get(term.label, term.label) for term in target.terms]
     else:
         path, at = target.layer, target.at
         units = {
@@ -129,6 +134,8 @@ def test_scores_are_of_the_sum_of_absolute_values_of_all_that_is_preserved(net, 
         (plan.Channel("head", 1, (SIZE, 0)), "E125"),
         (plan.ClassOutput("tabbby"), "E126"),
         (plan.ClassOutput(7), "E126"),
+        (plan.ClassSum([plan.ClassTerm(0, 1.0), plan.ClassTerm(7, -1.0)]), "E126"),
+        (plan.ClassSum([plan.ClassTerm(1, 1.0), plan.ClassTerm("Tabby", -1.0)]), "E126"),
         (plan.Channel("heat", 1), "E102"),
     ],
 )
