@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from circuitlang.plan.layers import NamedModule
     from circuitlang.plan.model import Plan
     from circuitlang.reporting.run_overview import RunOverview
+    from circuitlang.results.comparison import Comparison
+    from circuitlang.results.edits import EditResult
     from circuitlang.results.forecast import Forecast
     from circuitlang.results.run_listener import ExpectedWork, RunListener
 
@@ -114,9 +116,12 @@ def run_compiled(
         failures = run_jobs(prepared, ids, folder, work.placement, Listeners(overview, listener))
     finally:
         overview.renew()
-    failures += _compare(prepared, folder, overview, listener)
+    compared, failed = _compare(prepared, folder, overview, listener)
+    edited, unedited = _edit(prepared, folder, overview, listener)
+    if prepared.plan.comparisons or prepared.plan.edited:
+        overview.write(compared, edited)
     overview.complete()
-    failures += overview.note_expectations()
+    failures += (*failed, *unedited, *overview.note_expectations())
     failures += overview.failures
     _end(failures, listener)
 
@@ -149,9 +154,12 @@ def _stored_as(folder: Path, options: Options, compiled: CompiledPlan) -> Option
     arrow()
     plan = compiled.plan
     split = next((circuit for circuit in plan.circuits if circuit.into is not None), None)
-    if split is not None or plan.comparisons:
+    if split is not None or plan.comparisons or plan.edited:
         place = compiled.origins.get(("circuits", split.id)) if split else None
-        message = f"a packed run can't have {'splits' if split else 'comparisons'}"
+        kind = "splits" if split else "comparisons" if plan.comparisons else "edits"
+        if kind == "edits":
+            place = compiled.origins.get(("edits", plan.edited[0].name))
+        message = f"a packed run can't have {kind}"
         cure = "run them without --packed, into a folder of their own with --out"
         raise InputError(Finding("E368", message, place, "it keeps circuits alone", cure))
     return replace(options, packed=True)
@@ -159,21 +167,37 @@ def _stored_as(folder: Path, options: Options, compiled: CompiledPlan) -> Option
 
 def _compare(
     prepared: PreparedRun | KnownInputs, folder: Path, overview: RunOverview, listener: RunListener
-) -> list[CircuitError]:
-    """Compute the comparisons of a plan whose circuits are finished, write the overview, and return the errors."""
+) -> tuple[dict[str, Comparison], list[CircuitError]]:
+    """Compute the comparisons of a plan whose circuits are finished; return them by folder, and the errors."""
     if not prepared.plan.comparisons:
-        return []
+        return {}, []
     from circuitlang.engine.runtime.run_comparisons import compare_run
     from circuitlang.results.writer import relabel_comparison
 
     finished = overview.results()
     statuses = list(compare_run(prepared, finished.circuits, finished.splits, folder))
-    overview.write({status.folder.name: status.comparison for status in statuses if status.comparison})
     for status in statuses:
         if status.comparison:
             relabel_comparison(status.comparison, prepared.plan.labels, status.folder)
         listener.compared(status)
-    return [status.failure for status in statuses if status.failure]
+    compared = {status.folder.name: status.comparison for status in statuses if status.comparison}
+    return compared, [status.failure for status in statuses if status.failure]
+
+
+def _edit(
+    prepared: PreparedRun | KnownInputs, folder: Path, overview: RunOverview, listener: RunListener
+) -> tuple[dict[str, EditResult], list[CircuitError]]:
+    """Measure the edits of a plan whose circuits are finished; return them by name, and the errors."""
+    if not prepared.plan.edited:
+        return {}, []
+    from circuitlang.engine.runtime.run_edits import edit_run
+
+    statuses = []
+    for status in edit_run(prepared, overview.results().circuits, folder):
+        statuses.append(status)
+        listener.edited(status)
+    edited = {status.name: status.result for status in statuses if status.result}
+    return edited, [status.failure for status in statuses if status.failure]
 
 
 def run_name(source: Source) -> str:
@@ -244,7 +268,7 @@ def lock(source: Source, options: Options | None = None) -> tuple[Path, Lock | N
 
 
 def _require_circuits(plan: Plan) -> None:
-    if not plan.circuits:
+    if not plan.circuits and not plan.edited:
         raise SpecError(Finding("E208", "nothing is preserved", None, "", "add a line that begins with 'preserve'"))
 
 

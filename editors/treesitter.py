@@ -48,6 +48,7 @@ _QUERIES = """\
  (#match? @property "^((train|test|contrast)[.])?({clauses})$"))
 (keyword (name) @variable.parameter)
 (circuit (name) @type.definition)
+(edit (name) @type.definition)
 (images (name) @type.definition)
 (direction (name) @type.definition)
 ([(clause (_) (relation) (name) @constant.builtin)

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from circuitlang.base.diagnostics import CircuitError, Finding
-from circuitlang.results.outcomes import CircuitOutcome, SplitOutcome
+from circuitlang.results.outcomes import CircuitOutcome, EditStatus, SplitOutcome
 from circuitlang.results.run_listener import RunListener
 
 if TYPE_CHECKING:
     from circuitlang.engine.runtime.work_selection import WorkSelection
     from circuitlang.plan.compiled import CompiledPlan
     from circuitlang.reporting.ci.record import Record
+    from circuitlang.results.edits import EditResult
     from circuitlang.results.types import Summary
 
 # Findings about failed assertions, which a record lists as assertions instead of failures.
@@ -34,6 +35,7 @@ class Recording(RunListener):
         self.failures: tuple[Finding, ...] = ()
         self._started: tuple[CompiledPlan, list[str]] | None = None
         self._circuits: dict[str, tuple[Summary, float, bool]] = {}
+        self._edits: dict[str, EditResult] = {}
 
     def start(self, compiled: CompiledPlan, work: WorkSelection) -> None:
         """Record the circuits that the run will compute. Raises SpecError if one is not in the plan."""
@@ -44,6 +46,11 @@ class Recording(RunListener):
         if isinstance(outcome, CircuitOutcome):
             summary = outcome.result.summary
             self._circuits[summary.plan.id] = summary, outcome.seconds, outcome.cached
+
+    def edited(self, status: EditStatus) -> None:
+        """Record a finished edit."""
+        if status.result is not None:
+            self._edits[status.name] = status.result
 
     def record(self) -> Record:
         """Return the record of the run so far."""
@@ -58,12 +65,16 @@ class Recording(RunListener):
         # A split is replaced by the circuits of its parts.
         parts = {name: [part for part, summary in summaries.items() if summary.asked_as == name] for name in chosen}
         circuits = tuple(part for name in chosen for part in parts[name] or [name])
+        edits = {edit.name: self._edits.get(edit.name) for edit in compiled.plan.edited}
+        finished = {name: result for name, result in edits.items() if result is not None}
         checked = tuple(
-            assertion for assertion in assertions(compiled.plan, summaries) if assertion.circuit in circuits
+            assertion
+            for assertion in assertions(compiled.plan, summaries, finished)
+            if assertion.circuit in (*circuits, *edits)
         )
         spans = [compiled.origins.get(assertion.place) for assertion in checked]
         places = tuple(span.place if span else "" for span in spans)
-        return Record(self.name, circuits, done, checked, places, self.failures)
+        return Record(self.name, circuits, done, checked, places, self.failures, edits)
 
 
 @contextmanager

@@ -30,12 +30,12 @@ from circuitlang.compiler.sources import spec_files
 from circuitlang.plugins.placements import placement
 
 if TYPE_CHECKING:
+    from circuitlang.cli.run_output import RunReport
     from circuitlang.engine.runtime.lockfile import Lock
     from circuitlang.engine.runtime.options import Options
     from circuitlang.engine.runtime.work_selection import WorkSelection
     from circuitlang.plan.compiled import CompiledPlan
     from circuitlang.plugins.executors import Detached
-    from circuitlang.results.types import Summary
 
 
 @dataclass(frozen=True)
@@ -247,7 +247,7 @@ def _run(
         _say_detached(detached, folder)
         return
     report.print_end(folder)
-    _raise_failures(compiled, report.summaries, failures)
+    _raise_failures(compiled, report, failures)
 
 
 def _say_detached(detached: Detached, folder: Path) -> None:
@@ -258,11 +258,11 @@ def _say_detached(detached: Detached, folder: Path) -> None:
     echo(f"logs  {detached.logs}")
 
 
-def _raise_failures(compiled: CompiledPlan, summaries: list[Summary], failures: tuple[Finding, ...]) -> None:
+def _raise_failures(compiled: CompiledPlan, report: RunReport, failures: tuple[Finding, ...]) -> None:
     """Raise CircuitError if circuits failed, or if bounds or expectations were not met."""
     from circuitlang.results.assertions import failed_assertions
 
-    by_id = {summary.plan.id: summary for summary in summaries}
-    failed = tuple(failed_assertions(compiled.plan, by_id, compiled.origins))
+    by_id = {summary.plan.id: summary for summary in report.summaries}
+    failed = tuple(failed_assertions(compiled.plan, by_id, compiled.origins, report.edits))
     if failures or failed:
         raise CircuitError((*failures, *failed))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from circuitlang.base.diagnostics import Finding, listing
-from circuitlang.results.outcomes import CircuitOutcome, ComparisonStatus, SplitOutcome
+from circuitlang.results.outcomes import CircuitOutcome, ComparisonStatus, EditStatus, SplitOutcome
 from circuitlang.results.ownership import PACKED
 from circuitlang.results.packed.files import is_packed_run
 from circuitlang.results.run_listener import RunListener, RunStart
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from circuitlang.plan.compiled import CompiledPlan
     from circuitlang.plan.model import Circuit
     from circuitlang.reporting.terminal.console import Console
+    from circuitlang.results.edits import EditResult
     from circuitlang.results.types import Result, Summary
 
 # The detail in which circuits are printed.
@@ -57,6 +58,7 @@ class RunReport(RunListener):
         self._detail = detail_of(len(compiled.plan.circuits), in_full)
         self._circuits: dict[str, list[Summary]] = {}
         self._comparisons: list[ComparisonStatus] = []
+        self._edits: list[EditStatus] = []
         self._total: int | None = None
         # Circuits and splits of the plan that are not finished.
         self._open: set[str] = set()
@@ -84,6 +86,14 @@ class RunReport(RunListener):
     def compared(self, status: ComparisonStatus) -> None:
         self._comparisons.append(status)
 
+    def edited(self, status: EditStatus) -> None:
+        self._edits.append(status)
+
+    @property
+    def edits(self) -> dict[str, EditResult]:
+        """The edits that are finished, by name."""
+        return {status.name: status.result for status in self._edits if status.result}
+
     def interrupted(self) -> str:
         """Say how many circuits are finished after an interrupt, and how to go on."""
         if self._total is None:
@@ -103,6 +113,7 @@ class RunReport(RunListener):
             )
             self._console.print(place, soft_wrap=True, markup=False)
         print_comparisons(self._console, self._comparisons)
+        print_edits(self._console, self._edits)
 
 
 def detail_of(circuits: int, in_full: bool) -> Detail:
@@ -178,4 +189,19 @@ def print_comparisons(console: Console, statuses: Sequence[ComparisonStatus]) ->
             console.print(comparison_report.render(status.comparison, status.folder))
         elif status.missing:
             text = f"compare {listing(status.circuits)} waits for {listing(status.missing)}"
+            console.print(f"\n{text}", style="yellow", soft_wrap=True, markup=False)
+
+
+def print_edits(console: Console, statuses: Sequence[EditStatus]) -> None:
+    """Print the edits that are finished, and the circuits that the others wait for."""
+    from circuitlang.reporting.terminal import edit_report
+
+    for status in statuses:
+        if status.result:
+            console.print()
+            console.print(edit_report.render(status.result, status.folder))
+            if status.cached:
+                console.print(_FINISHED_BEFORE, style="dim")
+        elif status.missing:
+            text = f"edit {status.name} waits for {status.missing}"
             console.print(f"\n{text}", style="yellow", soft_wrap=True, markup=False)

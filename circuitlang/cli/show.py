@@ -25,13 +25,14 @@ T = TypeVar("T")
 def show(name: str | None, circuit: str | None, full: bool, out: Path) -> None:
     """Print the report of a result.
 
-    NAME is that of a circuit, split, comparison or run, or its folder. CIRCUIT is one in a run, by its name or its
-    target. A folder of runs is listed; without NAME it is the one of --out.
+    NAME is that of a circuit, split, comparison, edit or run, or its folder. CIRCUIT is one in a run, by its name or
+    its target. A folder of runs is listed; without NAME it is the one of --out.
     """
     with exit_on_findings():
         from circuitlang.cli.run_output import detail_of, print_overview, print_report
-        from circuitlang.reporting.terminal import comparison_report, split_report, tables
+        from circuitlang.reporting.terminal import comparison_report, edit_report, split_report, tables
         from circuitlang.results.comparison_folders import comparisons, read_comparison
+        from circuitlang.results.edits import edits, read_edit
         from circuitlang.results.reader import circuits, read, read_split, splits
         from circuitlang.results.run_folders import run_folders
 
@@ -46,9 +47,9 @@ def show(name: str | None, circuit: str | None, full: bool, out: Path) -> None:
             print_listing(tables.runs(runs))
             return
         console = stdout()
-        split_folders, comparison_folders = splits(folder), comparisons(folder)
-        # The folder of a single split or comparison holds no circuit.
-        only_other = split_folders or comparison_folders == [folder]
+        split_folders, comparison_folders, edit_folders = splits(folder), comparisons(folder), edits(folder)
+        # The folder of a single split, comparison or edit holds no circuit, and neither need a run of edits.
+        only_other = split_folders or comparison_folders == [folder] or edit_folders
         circuit_folders = circuits(folder) or ([] if only_other else [folder])
         # A damaged circuit does not hide the others.
         damaged: list[Finding] = []
@@ -65,6 +66,9 @@ def show(name: str | None, circuit: str | None, full: bool, out: Path) -> None:
             print_overview(console, [summary.plan for summary in summaries], summaries)
         for comparison, place in _read_all(read_comparison, comparison_folders, damaged):
             console.print(comparison_report.render(comparison, place))
+        for edit, place in _read_all(read_edit, edit_folders, damaged):
+            console.print()
+            console.print(edit_report.render(edit, place))
         if damaged:
             raise InputError(damaged)
 

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal, TypeVar
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from circuitlang.base.diagnostics import Finding, SpecError, did_you_mean
 from circuitlang.base.source import Span
 from circuitlang.compiler import syntax, values
 from circuitlang.compiler.clauses import Clauses, read_clauses, read_value, with_stability, word
+from circuitlang.compiler.edits import EditReader
 from circuitlang.compiler.expand import Variant, expand
 from circuitlang.compiler.image_sets import selection
 from circuitlang.compiler.labels import read_labels
@@ -19,14 +21,15 @@ from circuitlang.compiler.limits import MOST, MOST_COMPARED, MOST_LETTERS, MOST_
 from circuitlang.compiler.models import read_model
 from circuitlang.compiler.naming import LONGEST, ids, image_set_name
 from circuitlang.compiler.placed import PlacedCircuit, PlacedImages, PlacedTarget, line
-from circuitlang.compiler.references import comparison, expectation
+from circuitlang.compiler.references import Edits, comparison, expectation
 from circuitlang.compiler.scope import Findings, Scope
 from circuitlang.compiler.targets import targets
 from circuitlang.compiler.vocabulary import Vocabulary
 from circuitlang.plan.clauses import IMAGES, PRESERVE
 from circuitlang.plan.compiled import CompiledPlan
 from circuitlang.plan.contrast import contrastable, uncontrasted
-from circuitlang.plan.model import Circuit, Expectation, Images, Key, Model, Plan
+from circuitlang.plan.labels import Labels
+from circuitlang.plan.model import Circuit, Edit, Expectation, Images, Key, Model, Plan
 
 T = TypeVar("T", PlacedImages, PlacedTarget)
 
@@ -73,8 +76,9 @@ class _Check:
                 self._circuit(statement, scope)
         self._repeats()
         circuits = self._identified()
-        comparisons, expectations = self._references(scope)
         labels = read_labels(self._file, scope)
+        edits = self._edits(labels, scope)
+        comparisons, expectations = self._references(scope, edits)
         if self._findings.errors:
             raise SpecError((*self._findings.errors, *self._findings.warnings))
         source = self._file.source
@@ -85,6 +89,7 @@ class _Check:
             circuits=circuits,
             comparisons=comparisons,
             expectations=expectations,
+            edits=[edit for edit in edits.values() if edit is not None] or UNSET,
             labels=labels,
         )
         return CompiledPlan(plan, self._origins, self._findings.warnings, source.folder, source.name)
@@ -101,7 +106,37 @@ class _Check:
             self._origins.update({("circuits", name, *key): span for key, span in placed.spans.items()})
         return circuits
 
-    def _references(self, scope: Scope) -> tuple[list[list[str]], list[Expectation]]:
+    def _edits(self, labels: Labels | None, scope: Scope) -> dict[str, Edit | None]:
+        """Return the edits by name, None for those with errors, and record where their parts were written."""
+        edits: dict[str, Edit | None] = {
+            name: None
+            for keyword, _, name in (heading.partition(" ") for heading in self._file.broken)
+            if keyword == "edit"
+        }
+        reader = EditReader(self._named, labels, self._set_name, scope)
+        for node in (node for node in self._file.statements if isinstance(node, syntax.Edit)):
+            name = node.name.text
+            read = reader.read(node)
+            if name in self._named or edits.get(name) is not None:
+                kind = "circuit" if name in self._named else "edit"
+                self._findings.add(
+                    "E107",
+                    f"there is {'a' if kind == 'circuit' else 'an'} {kind} '{name}' already",
+                    node.name.span,
+                    "the second of this name",
+                )
+            elif len(name) > _LONGEST:
+                self._findings.add(
+                    "E107",
+                    f"an edit can't be called '{name[:40]}'",
+                    node.name.span,
+                    f"a name has at most {_LONGEST} letters",
+                )
+            edits[name] = read[0] if read else None
+            self._origins.update({("edits", name, *key): span for key, span in (read[1] if read else {}).items()})
+        return edits
+
+    def _references(self, scope: Scope, edits: Edits) -> tuple[list[list[str]], list[Expectation]]:
         """Resolve the statements that refer to circuits, which the plan names one by one."""
         compared: list[tuple[list[str], syntax.Compare]] = []
         expected: list[tuple[Expectation, syntax.Expect]] = []
@@ -110,10 +145,10 @@ class _Check:
             names = self._findings.attempt(partial(comparison, compare, self._named))
             compared += [(names, compare)] if names else []
         for expect in (node for node in statements if isinstance(node, syntax.Expect)):
-            condition = self._findings.attempt(partial(expectation, expect, self._named, scope))
+            condition = self._findings.attempt(partial(expectation, expect, self._named, edits, scope))
             expected += [(condition, expect)] if condition else []
         total = 0
-        mentions = [*compared, *((condition.circuits, expect) for condition, expect in expected)]
+        mentions = [*compared, *((condition.subjects, expect) for condition, expect in expected)]
         for names, statement in mentions:
             total += len(names)
             if isinstance(statement, syntax.Compare) and len(names) > MOST_COMPARED:

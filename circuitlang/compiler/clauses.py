@@ -18,6 +18,7 @@ from circuitlang.compiler.image_sets import image_set
 from circuitlang.compiler.placed import PlacedImages
 from circuitlang.compiler.scope import Scope
 from circuitlang.plan.clauses import (
+    EDIT,
     IMAGES,
     PRESERVE,
     STABILITY,
@@ -62,6 +63,8 @@ def read_value(rule: Clause, node: syntax.Value, scope: Scope) -> Any:
             return Kernels(values.whole(node, 1))
         case "fraction":
             return values.fraction(node, low, 1 if high is None else high)
+        case "number":
+            return values.number(node)
         case "whole":
             return values.whole(node, int(low), None if high is None else int(high))
         case "word":
@@ -229,7 +232,9 @@ def _elsewhere(clause: syntax.Clause, rules: Mapping[str, Clause]) -> str:
     """Return the kind of statement that a misplaced clause belongs to."""
     if rules is PRESERVE and word(clause) in IMAGES:
         return f"name the images, and write it there: images NAME = PATTERN {clause.span.text}"
-    elsewhere = rules is IMAGES and word(clause) in PRESERVE
+    if rules is not EDIT and word(clause) in EDIT:
+        return f"it is a clause of an edit: edit NAME = LAYER:CHANNEL {clause.span.text} on IMAGES measure TARGET"
+    elsewhere = rules is not PRESERVE and word(clause) in PRESERVE
     return f"write {clause.span.text} where a circuit is asked for" if elsewhere else ""
 
 

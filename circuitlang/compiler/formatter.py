@@ -256,6 +256,8 @@ class _Builder:
                 return (*before, f" into {into.text}")
             case syntax.Circuit(name=name, asked=asked):
                 return (f"circuit {name.text} = ", *self.parts(asked))
+            case syntax.Edit():
+                return self._edit(node)
             case syntax.Compare(members=members):
                 rest = (part for member in members[1:] for part in (", ", *self.parts(member)))
                 return ("compare ", *self.parts(members[0]), *rest)
@@ -268,6 +270,20 @@ class _Builder:
             case syntax.Group(text=text, target=target):
                 return (f"group {text.span.text} = ", *self.parts(target))
         return self._phrase(node)
+
+    def _edit(self, node: syntax.Edit) -> Parts:
+        """An edit, whose clauses stand on either side of its images."""
+        early = [clause for clause in node.clauses if clause.span.start < node.images.span.start]
+        late = node.clauses[len(early) :]
+        brace = self._brace(Span(node.span.source, node.of.span.end, node.images.span.start))
+        group = _Group("{}", self._entries(brace, early), separator="")
+        measured = (part for feature in node.measured for part in (", ", *self.parts(feature)))
+        return (
+            *(f"edit {node.name.text} = ", *self.parts(node.of), " " if group.entries else "", group, " on "),
+            *self.parts(node.images),
+            *(part for clause in late for part in (" ", *self.parts(clause))),
+            *(" measure ", *list(measured)[1:]),
+        )
 
     def _phrase(self, node: syntax.Node) -> Parts:
         """A part of a statement."""
@@ -289,8 +305,12 @@ class _Builder:
                 return (*self.parts(value), *((" except ", *self.parts(excluded)) if excluded else ()), *rest)
             case syntax.Clause(name=name, relation=relation, value=value):
                 return (f"{name.text}{relation}", *self.parts(value))
+            case syntax.Kernel(target=target, source=source):
+                return (*self.parts(target), " <- ", *self.parts(source))
             case syntax.Member(name=name, values=values):
                 return (name.text, *([self._group(name.span.end, "[]", values, ends=False)] if values else ()))
+            case syntax.Measure(name=name, suffix=suffix, feature=syntax.Feature() as feature):
+                return (f"{name.text}[", *self.parts(feature), f"]{suffix}")
             case syntax.Measure(name=name, values=values, suffix=suffix):
                 group = [self._group(name.span.end, "[]", values, ends=False)] if values else ()
                 return (name.text, *group, suffix)
@@ -317,9 +337,14 @@ class _Builder:
         items: tuple[syntax.Clause, ...] = ()
         if isinstance(asked, (syntax.Images, syntax.Defaults, syntax.Preserve, syntax.Split)):
             items = asked.clauses
-        first, end = (bisect_left(self._brackets, offset) for offset in (node.span.start, node.span.end))
-        brace = next((offset for offset in self._brackets[first:end] if self._text[offset] == "{"), None)
+        # The braces of an edit are in the midst of it.
+        brace = None if isinstance(node, syntax.Edit) else self._brace(node.span)
         return _Group("{}", self._entries(brace, items), separator="")
+
+    def _brace(self, span: Span) -> int | None:
+        """Return the place of the first brace in a stretch of the text."""
+        first, end = (bisect_left(self._brackets, offset) for offset in (span.start, span.end))
+        return next((offset for offset in self._brackets[first:end] if self._text[offset] == "{"), None)
 
     def _group(self, after: int, brackets: str, items: Sequence[syntax.Node], ends: bool = True) -> _Group:
         """The group whose bracket is the next one."""

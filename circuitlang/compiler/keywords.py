@@ -14,7 +14,7 @@ from typing import Literal
 from circuitlang.compiler.clauses import ALIASES
 from circuitlang.compiler.grammar import grammar_file
 from circuitlang.compiler.words import words
-from circuitlang.plan.clauses import IMAGES, PRESERVE
+from circuitlang.plan.clauses import EDIT, IMAGES, PRESERVE
 from circuitlang.plugins.hypothesis_tests import TESTS
 from circuitlang.plugins.protocols import ABLATIONS, CRITERIA, METRICS
 from circuitlang.plugins.registry import Declaration
@@ -61,7 +61,9 @@ def keywords() -> Keywords:
     others = {name: word.example for name, word in meanings if word.kind == "word"}
     calls = {name for name, example in others.items() if f"{name}(" in example}
     positions = {name for name, example in others.items() if f"@{name}" in example or f"into {name}" in example}
-    clauses = {name for clause in {**IMAGES, **PRESERVE}.values() for name in (clause.name, clause.alias) if name}
+    clauses = {
+        name for clause in {**IMAGES, **PRESERVE, **EDIT}.values() for name in (clause.name, clause.alias) if name
+    }
     values = {name for name, word in meanings if word.kind == "value"}
     registries = CRITERIA.declarations, ABLATIONS.declarations, TESTS.declarations, TRANSFORMS.declarations
     extensions = {name for declarations in registries for name in _built_in(declarations)}
@@ -90,7 +92,7 @@ def rules() -> tuple[Rule, ...]:
     return (
         Rule(f"({tokens['COMMENT']})", ("comment",)),
         Rule(
-            rf"{start}(circuit|images|target)({_SPACE}+)({name})(?={_SPACE}*=)",
+            rf"{start}(circuit|edit|images|target)({_SPACE}+)({name})(?={_SPACE}*=)",
             ("punctuation", "space", "statement", "space", "definition"),
         ),
         Rule(rf"{start}({_any(known.statements)}){_END}", ("punctuation", "space", "statement")),

@@ -28,6 +28,7 @@ STATEMENTS = (
     "preserve",
     "split",
     "circuit",
+    "edit",
     "compare",
     "expect",
     "include",
@@ -178,7 +179,7 @@ def _unknown(source: Source, at: int, word: str, end: int) -> Finding:
         "E001",
         f"unknown statement '{word or source.text[at]}'",
         Span(source, at, at + max(len(word), 1)),
-        f"a statement begins with {listing(STATEMENTS, 'or')}",
+        f"a statement begins with {listing(STATEMENTS, 'or', limit=len(STATEMENTS))}",
         statement_cure(word, source.text[at:end]) or did_you_mean(word, STATEMENTS),
     )
 
@@ -279,7 +280,7 @@ def _about(text: str) -> str:
     if match is None:
         return ""
     keyword = did_you_mean(match[1], STATEMENTS).removeprefix("did you mean '").removesuffix("'?")
-    return f"{keyword} {match[2]}" if keyword in ("images", "target", "circuit") else keyword
+    return f"{keyword} {match[2]}" if keyword in ("images", "target", "circuit", "edit") else keyword
 
 
 def _spaces(statement: syntax.Statement) -> Iterator[Finding]:
@@ -290,6 +291,10 @@ def _spaces(statement: syntax.Statement) -> Iterator[Finding]:
         named = [term.of for term in asked.feature.terms if isinstance(term.of, syntax.Target)]
     elif isinstance(asked, (syntax.Label, syntax.Group)):
         named = [asked.target]
+    elif isinstance(asked, syntax.Edit):
+        of = [asked.of.target, asked.of.source] if isinstance(asked.of, syntax.Kernel) else [asked.of]
+        terms = [term.of for feature in asked.measured for term in feature.terms]
+        named = [node for node in (*of, *terms) if isinstance(node, syntax.Target)]
     for target in named:
         between = Span(target.span.source, target.layer.span.end, target.unit.span.start)
         if between.text != ":":

@@ -11,9 +11,10 @@ from circuitlang.compiler import syntax
 from circuitlang.compiler.clauses import ALIASES, better, relation
 from circuitlang.compiler.expand import spell
 from circuitlang.compiler.scope import Scope
+from circuitlang.compiler.targets import targets
 from circuitlang.compiler.values import number
 from circuitlang.plan.clauses import PRESERVE
-from circuitlang.plan.model import Choice, Circuit, Expectation
+from circuitlang.plan.model import Choice, Circuit, Edit, Expectation
 
 # Numbers in a report besides fidelity.
 COUNTS = (
@@ -35,6 +36,12 @@ ALSO = "also"
 # And those of the ablations that a circuit is measured under.
 ROBUST = "robust"
 
+# Measures of an edit: mean responses of a target without it and with it, and their relative change; and of all classes
+# the share of images whose top class stays.
+MEANS, CHANGE, CLASS_MEASURES = ("before", "after"), "change", ("same_top",)
+
+# The edits by name; None for those with errors.
+Edits = Mapping[str, Edit | None]
 # The circuits with a name, those of a sweep together.
 Circuits = Mapping[str, Sequence[Circuit]]
 
@@ -45,7 +52,7 @@ def comparison(node: syntax.Compare, circuits: Circuits) -> list[str] | None:
     members: list[Sequence[Circuit]] = []
     for member in node.members:
         try:
-            members.append(_members(member.name.text, member.name.span, member.values, circuits))
+            members.append(named_members(member.name.text, member.name.span, member.values, circuits))
         except SpecError as error:
             findings.extend(error.findings)
     if findings:
@@ -56,11 +63,16 @@ def comparison(node: syntax.Compare, circuits: Circuits) -> list[str] | None:
     return [circuit.id for circuit in compared] if all(members) else None
 
 
-def expectation(node: syntax.Expect, circuits: Circuits, scope: Scope) -> Expectation | None:
-    """Resolve an expect statement; None where the circuits that it names have errors. Raises SpecError."""
+def expectation(node: syntax.Expect, circuits: Circuits, edits: Edits, scope: Scope) -> Expectation | None:
+    """Resolve an expect statement; None where what it names has errors. Raises SpecError."""
     measure = node.measure
-    name, metric = _name_and_metric(measure, circuits)
-    chosen = _members(name, measure.name.span, measure.values, circuits)
+    name, metric = _name_and_metric(measure, {*circuits, *edits})
+    if name in edits and name not in circuits:
+        return edit_expectation(node, name, metric, edits[name], scope)
+    if measure.feature is not None:
+        message, label = f"'{name}' is no edit", "a target in brackets is one that an edit measures"
+        raise SpecError(Finding("E115", message, measure.span, label, did_you_mean(name, edits)))
+    chosen = named_members(name, measure.name.span, measure.values, circuits, edits)
     also = {other for circuit in chosen for other in circuit.also}
     key, bare = _key(metric, scope, also)
     if not key:
@@ -94,8 +106,56 @@ def expectation(node: syntax.Expect, circuits: Circuits, scope: Scope) -> Expect
     relation(node.relation, (usual, ">=" if usual == "<=" else "<="), node, f"{name}.{metric}{usual}0.9")
     if not chosen:
         return None
-    side: Literal["<=", ">="] = "<=" if node.relation == "<=" else ">="
-    return Expectation([circuit.id for circuit in chosen], key, side, number(node.value))
+    return Expectation([circuit.id for circuit in chosen], key, _side(node), number(node.value))
+
+
+def edit_expectation(
+    node: syntax.Expect, name: str, metric: str, edit: Edit | None, scope: Scope
+) -> Expectation | None:
+    """Resolve an expect statement about an edit; None where that has errors. Raises SpecError."""
+    measure = node.measure
+    if measure.values:
+        message, cure = f"'{name}' has no members", f"write {name}.METRIC, or the target: {name}[conv5:34].METRIC"
+        raise SpecError(Finding("E117", message, measure.span, "it is an edit", cure))
+    placed = targets(measure.feature, scope) if measure.feature is not None else None
+    if edit is None or (measure.feature is not None and placed is None):
+        return None
+    metric = ".".join(ALIASES.get(part, part) for part in metric.split("."))
+    known = {str(target) for target in edit.measure}
+    about = [str(target.target) for target in placed or ()]
+    if measure.feature is not None and (len(about) != 1 or about[0] not in known):
+        label = f"'{name}' measures {listing(sorted(known) or ['classes alone'])}"
+        text = measure.feature.span.text
+        cure = f"add {text} to what it measures"
+        raise SpecError(Finding("E116", f"'{name}' doesn't measure '{text}'", measure.feature.span, label, cure))
+    own = edit_measures(scope.vocabulary.metrics)
+    if not about and metric in (IMAGES, *(CLASS_MEASURES if edit.classes else ())):
+        key = metric
+    elif metric in own and (about or len(known) == 1):
+        key = f"{about[0] if about else next(iter(known))}.{metric}"
+    else:
+        label = f"measured of a target are {listing([*MEANS, CHANGE, *sorted(scope.vocabulary.metrics)])}"
+        cure = did_you_mean(metric, [*own, *CLASS_MEASURES])
+        if metric in own:
+            label, cure = (
+                f"'{name}' measures {len(known)} targets",
+                f"say which: {name}[{sorted(known)[0]}].{metric}" if known else "measure a target",
+            )
+        elif metric in CLASS_MEASURES:
+            label, cure = f"'{name}' doesn't measure classes", "add classes to what it measures"
+        raise SpecError(Finding("E116", f"unknown measurement '{metric}'", measure.span, label, cure))
+    relation(node.relation, ("<=", ">="), node, f"{name}[conv5:34].change<=-0.5")
+    return Expectation([], key, _side(node), number(node.value), name)
+
+
+def edit_measures(metrics: Collection[str]) -> list[str]:
+    """Return what is measured of a target in an edited network, with the ends of intervals."""
+    bounded = [CHANGE, *metrics]
+    return [*MEANS, *bounded, *(f"{measure}.{end}" for measure in bounded for end in ENDS)]
+
+
+def _side(node: syntax.Expect) -> Literal["<=", ">="]:
+    return "<=" if node.relation == "<=" else ">="
 
 
 def _key(metric: str, scope: Scope, also: Collection[str]) -> tuple[str, str]:
@@ -126,8 +186,8 @@ def _name(choice: Choice) -> str:
     return choice.name
 
 
-def _name_and_metric(measure: syntax.Measure, circuits: Circuits) -> tuple[str, str]:
-    """`face.train.pearson` as `face` and `train.pearson`: the longest part that is a circuit's name."""
+def _name_and_metric(measure: syntax.Measure, circuits: Collection[str]) -> tuple[str, str]:
+    """`face.train.pearson` as `face` and `train.pearson`: the longest part that is a name of a circuit or an edit."""
     if measure.suffix:
         return measure.name.text, measure.suffix.removeprefix(".")
     parts = measure.name.text.split(".")
@@ -137,12 +197,14 @@ def _name_and_metric(measure: syntax.Measure, circuits: Circuits) -> tuple[str, 
     return parts[0], ".".join(parts[1:])
 
 
-def _members(name: str, span: Span, values: tuple[syntax.Keyword, ...], circuits: Circuits) -> Sequence[Circuit]:
+def named_members(
+    name: str, span: Span, values: tuple[syntax.Keyword, ...], circuits: Circuits, edits: Collection[str] = ()
+) -> Sequence[Circuit]:
     """Return the circuits of a name that have all of these values; none if its definition has errors."""
     if name not in circuits:
         known = sorted(circuits)
         label = f"circuits with a name: {listing(known)}" if known else "no circuit has a name"
-        cure = did_you_mean(name, known, f"name one: circuit {name} = preserve ...")
+        cure = did_you_mean(name, [*known, *edits], f"name one: circuit {name} = preserve ...")
         raise SpecError(Finding("E115", f"unknown circuit '{name}'", span, label, cure))
     chosen = circuits[name]
     for keyword in values:

@@ -159,16 +159,38 @@ class Member(Node, frozen=True):
     values: tuple[Keyword, ...]
 
 
+class Kernel(Node, frozen=True):
+    """`LAYER:UNIT <- LAYER:UNIT`: the kernel of an output channel that reads an input channel."""
+
+    target: Target
+    source: Target
+
+
+class Edit(Node, frozen=True):
+    """An edit of the network, and the features that are measured in it.
+
+    `of` is a kernel, channels, the name of a group, or a circuit.
+    """
+
+    name: Name
+    of: Kernel | Target | String | Member
+    images: Selection
+    clauses: tuple[Clause, ...]
+    measured: tuple[Feature, ...]
+
+
 class Compare(Node, frozen=True):
     members: tuple[Member, ...]
 
 
 class Measure(Node, frozen=True):
-    """`CIRCUIT.METRIC`, or `SWEEP[unit=30].METRIC`: the name, the values, and what follows the bracket."""
+    """`CIRCUIT.METRIC`, `SWEEP[unit=30].METRIC` or `EDIT[conv5:34].METRIC`: the name, the values or the feature, and
+    what follows the bracket."""
 
     name: Name
     values: tuple[Keyword, ...]
     suffix: str
+    feature: Feature | None = None
 
 
 class Expect(Node, frozen=True):
@@ -193,7 +215,19 @@ class Group(Node, frozen=True):
 
 
 Statement = (
-    Model | Images | Direction | Defaults | Preserve | Split | Circuit | Compare | Expect | Include | Label | Group
+    Model
+    | Images
+    | Direction
+    | Defaults
+    | Preserve
+    | Split
+    | Circuit
+    | Edit
+    | Compare
+    | Expect
+    | Include
+    | Label
+    | Group
 )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import NamedTuple
 
-from circuitlang.plan.clauses import IMAGES, PRESERVE
+from circuitlang.plan.clauses import EDIT, IMAGES, PRESERVE
 
 # Letters on either side of an error that are looked at: patterns must not take long, whatever the text.
 _REACH = 200
@@ -22,6 +22,7 @@ _TARGET = r'(?P<layer>[\w.]+|"[^"\n]*")'
 _VALUE = r"(?P<value>\"[^\"\n]*\"|[^\s\[\](){}<>=,;]+(?:\([^)\n]*\))?)"
 _PRESERVE = "write preserve LAYER:CHANNEL on IMAGES keep<=10%"
 _SPLIT = "write split LAYER:CHANNEL on IMAGES into 2 keep<=10%"
+_EDIT = "write edit NAME = LAYER:CHANNEL scale=0 on IMAGES measure TARGET"
 _SWEEP = "one statement stands for several circuits: preserve conv5:[0..9] on IMAGES keep<=each(1%, 5%)"
 _NO_VARIABLES = (
     "there are no variables: `defaults` has what statements share, and each(1%, 5%) stands for several values"
@@ -30,12 +31,12 @@ _NO_VARIABLES = (
 # The relation of every clause, and of its other word.
 CLAUSES = {
     word: clause.relation
-    for clause in (*PRESERVE.values(), *IMAGES.values())
+    for clause in (*PRESERVE.values(), *IMAGES.values(), *EDIT.values())
     for word in (clause.name, clause.alias)
     if word
 } | {"pearson": ">=", "correlation": ">=", "r2": ">=", "spearman": ">=", "error": "<="}
 _CLAUSE = f"(?P<clause>{'|'.join(sorted(CLAUSES, key=len, reverse=True))})"
-_EXAMPLES = {clause.name: clause.example for clause in (*PRESERVE.values(), *IMAGES.values())}
+_EXAMPLES = {clause.name: clause.example for clause in (*PRESERVE.values(), *IMAGES.values(), *EDIT.values())}
 
 
 class _Cure(NamedTuple):
@@ -114,12 +115,20 @@ _CURES = (
     _Cure(r"group\s+(?P<name>\"[^\"\n]*\")\s*", r":?\s*(?P<target>[\w.]+:\S+)", "write group {name} = {target}"),
     # Comparisons and expectations.
     _Cure(r"(?:compare|expect)\b[^\n]*?(?P<name>\w+)\[", r"(?P<value>[\d.]+%?)", "write {name}[keep={value}]"),
+    _Cure(r"(?:compare|expect)\b[^\n]*?(?P<name>\w+)\[(?P<value>[\d.]+%?)", r"\]", "write {name}[keep={value}]"),
     _Cure(r"compare\s*", r"[\[(](?P<inside>[^\])\n]*)", "write compare {inside}"),
     _Cure(r"compare\s[^\n]*?(?P<first>[\w.\]]+)\s+", r"(?:(?:and|with|to|vs|versus|against)\b\.?\s*)?(?P<second>\w+)",
           "write {first}, {second}"),
     _Cure(r"expect\s+(?P<metric>\w+)\s*", r"\((?P<name>[^)\n]*)\)", "write {name}.{metric}"),
     _Cure(r"expect\s+(?P<name>\w+)\s+", r"(?P<metric>\w+)", "write {name}.{metric}"),
     _Cure(r"expect\s+", r"(?P<value>[\d.]+%?)\s*(?P<relation><=|>=|<|>)\s*(?P<measure>[\w.]+)", _comparison),
+    # Edits.
+    _Cure(r"expect\s+(?P<name>\w+)\.(?P<layer>[\w.]+)", r":(?P<unit>\d+)\.(?P<metric>[\w.]+)",
+          "write {name}[{layer}:{unit}].{metric}"),
+    _Cure(r"edit\s+(?P<of>[\w.]+)\s*", r"(?::\S+\s+)?(?:scale|patch|on)\b", f"name it: {_EDIT}"),
+    _Cure(r"edit\s+(?P<name>\w+)\s*", r":\s*(?P<of>[\w.]+:\S+)", "write edit {name} = {of}"),
+    _Cure(r"(?P<source>[\w.]+:\d+)\s*-?", r"-?>\s*(?P<target>[\w.]+:\d+)",
+          "the channel that reads comes first: write {target} <- {source}"),
     # Targets. The layers of nn.Sequential have numbers for names.
     _Cure(r"(?:preserve|split|label|=)\s+(?P<layer>\d[\d.]*)", r"(?P<rest>[\w.]*):(?P<unit>\d+|\[[^\]\n]*\]|\*)",
           'write "{layer}{rest}":{unit}'),
@@ -204,6 +213,7 @@ _STATEMENTS = {
     **dict.fromkeys(("default", "settings", "config", "options", "set"), "write defaults keep<=10%"),
     **dict.fromkeys(("let", "var", "const", "def", "define"), _NO_VARIABLES),
     **dict.fromkeys(("for", "foreach", "while", "each", "sweep"), _SWEEP),
+    **dict.fromkeys(("remove", "ablate", "lesion", "knockout", "delete", "intervene", "patch", "scale"), _EDIT),
     **dict.fromkeys(("diff", "overlap"), "write compare CIRCUIT, CIRCUIT"),
 }
 _CURES_OF_STATEMENTS = (

@@ -58,8 +58,16 @@ def _model(span: Span, called: syntax.Call | syntax.Name) -> syntax.Model:
 
 
 def _measure(span: Span, name: syntax.Name, *parts: Any) -> syntax.Measure:
-    *values, suffix = parts or ("",)
-    return syntax.Measure(span, name, tuple(values), str(suffix))
+    *inside, suffix = parts or ("",)
+    feature = next((part for part in inside if isinstance(part, syntax.Feature)), None)
+    return syntax.Measure(span, name, () if feature else tuple(inside), str(suffix), feature)
+
+
+def _edit(span: Span, name: syntax.Name, of: Any, *parts: Any) -> syntax.Edit:
+    images = next(part for part in parts if isinstance(part, syntax.Selection))
+    clauses = tuple(part for part in parts if isinstance(part, syntax.Clause))
+    measured = tuple(part for part in parts if isinstance(part, syntax.Feature))
+    return syntax.Edit(span, name, of, images, clauses, measured)
 
 
 # Nodes of rules with one word. Some are no nodes and stay tokens, which have a place.
@@ -94,6 +102,8 @@ _NODES: Mapping[str, Callable[..., syntax.Node]] = {
     "preserve": lambda span, feature, images, *clauses: syntax.Preserve(span, feature, images, clauses),
     "split": lambda span, feature, images, into, *clauses: syntax.Split(span, feature, images, into, clauses),
     "circuit": syntax.Circuit,
+    "kernel": syntax.Kernel,
+    "edit": _edit,
     "member": lambda span, name, *values: syntax.Member(span, name, values),
     "measure": _measure,
     "compare": lambda span, *members: syntax.Compare(span, members),

@@ -48,9 +48,10 @@ def targets(feature: syntax.Feature, scope: Scope) -> list[PlacedTarget] | None:
             return None if target_of is None else [target_of]
 
 
-def units(node: syntax.Target, scope: Scope) -> tuple[str, list[int]]:
-    """Return the layer and the channels that a target stands for. Raises SpecError."""
-    layer = _layer(node, scope)
+def units(node: syntax.Target, scope: Scope, *, named: bool = True) -> tuple[str, list[int]]:
+    """Return the layer and the channels that a target stands for; `named`, the layer is one of the network's. Raises
+    SpecError."""
+    layer = _layer(node, scope) if named else node.layer.text
     return layer, list(_selected(node.unit, layer, scope))
 
 

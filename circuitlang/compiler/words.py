@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from circuitlang.base.diagnostics import listing
-from circuitlang.plan.clauses import IMAGES, PRESERVE, Clause
+from circuitlang.plan.clauses import EDIT, IMAGES, PRESERVE, Clause
 
 
 class Word(NamedTuple):
@@ -27,6 +27,8 @@ _STATEMENTS = {
               "split conv5:34 on images/dogs/* into 2 keep<=10%"),
     "circuit": ("Name a circuit, for its folder, `compare` and `expect`.",
                 "circuit face = preserve conv5:34 on images/dogs/* keep<=10%"),
+    "edit": ("Scale or patch a part of the network, and measure what becomes of features and classes.",
+             "edit lesion = conv4:[3, 8] scale=0 on images/dogs/* measure conv5:34, classes"),
     "compare": ("Compare the kernels and maps of circuits.", "compare face, ear"),
     "expect": ("Fail the run if a measurement doesn't hold.", "expect face.pearson >= 0.9"),
     "include": ("Use the image sets and targets of another file.", 'include "shared.circuit" as shared'),
@@ -50,6 +52,8 @@ _CLAUSES = {
     "robust": "Measure the circuit under other ablations: `none`, `all`, one or a list.",
     "stable": "Keep only kernels that this share of circuits of other images has; see `tests=stability`.",
     "seed": "The seed of every random choice.",
+    "scale": "The factor of the edited kernels or channels; 0 removes them.",
+    "patch": "Images that the edited kernels or channels are taken from, the first for the first, and so on.",
     "limit": "Draw at most this many images of the set.",
 }
 _VALUES = {
@@ -73,6 +77,21 @@ _VALUES = {
 _KEYWORDS = {
     "on": ("What follows are the images.", "preserve conv5:34 on images/dogs/* keep<=10%"),
     "except": ("Leave images out of a set.", "preserve conv5:34 on images/dogs/* except images/dogs/1.png keep<=10%"),
+    "measure": (
+        "The targets that are measured in the edited network.",
+        "edit lesion = conv4:3 scale=0 on images/dogs/* measure conv5:34",
+    ),
+    "classes": (
+        "The table of classes: those that an edit changes most.",
+        "edit lesion = conv4:3 scale=0 on images/dogs/* measure classes",
+    ),
+    "change": (
+        "The change of the mean response that an edit makes, as a share of it.",
+        "expect lesion[conv5:34].change <= -0.5",
+    ),
+    "before": ("The mean response of a target without an edit.", "expect lesion[conv5:34].before >= 0.1"),
+    "after": ("The mean response of a target with an edit.", "expect lesion[conv5:34].after <= 0.1"),
+    "same_top": ("The share of images whose top class an edit leaves as it is.", "expect lesion.same_top >= 0.9"),
     "into": ("The number of parts of a split.", "split conv5:34 on images/dogs/* into auto keep<=10%"),
     "auto": ("As many parts as the images have clusters.", "split conv5:34 on images/dogs/* into auto keep<=10%"),
     "each": ("A circuit for each of several values.", "preserve conv5:34 on images/dogs/* keep<=each(1%, 10%)"),
@@ -95,7 +114,7 @@ def words() -> Mapping[str, tuple[Word, ...]]:
     for kind, table in (("statement", _STATEMENTS), ("word", _KEYWORDS), ("value", _VALUES)):
         for name, (meaning, example) in table.items():
             meanings.setdefault(name, []).append(Word(kind, meaning, example))
-    for clause in {**IMAGES, **PRESERVE}.values():
+    for clause in {**IMAGES, **PRESERVE, **EDIT}.values():
         for name in filter(None, (clause.alias, clause.name)):
             meanings.setdefault(name, []).append(_clause(clause))
     return {name: tuple(entries) for name, entries in meanings.items()}

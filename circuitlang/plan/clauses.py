@@ -152,6 +152,7 @@ Kind = Literal[
     "sparsity",
     "kernels",
     "fraction",
+    "number",
     "whole",
     "word",
     "calibrate",
@@ -333,6 +334,11 @@ PRESERVE: Mapping[str, Clause] = _table(
 IMAGES: Mapping[str, Clause] = _table(
     Clause("limit", "whole", "limit=200", limits=(1, None)),
     Clause("seed", "whole", "seed=0", limits=_SEEDS),
+)
+# The clauses of `edit`.
+EDIT: Mapping[str, Clause] = _table(
+    Clause("scale", "number", "scale=0", excludes="patch"),
+    Clause("patch", "images", "patch=images/others/*", excludes="scale"),
 )
 
 

@@ -10,6 +10,7 @@ import msgspec
 
 from circuitlang.base.source import Span
 from circuitlang.plan.clauses import PRESERVE, Bound, Choice, Circuit, Kernels, Sparsity, as_call, unsaid
+from circuitlang.plan.edits import Edit
 from circuitlang.plan.labels import Labels
 from circuitlang.plan.layers import model_key
 from circuitlang.plan.targets import (
@@ -38,6 +39,7 @@ __all__ = [
     "ClassSum",
     "ClassTerm",
     "Direction",
+    "Edit",
     "Expectation",
     "Images",
     "Joint",
@@ -117,19 +119,26 @@ class Images(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Expectation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A condition on a measurement (a key of metrics.json) of each of some circuits."""
+    """A condition on a measurement of each of some circuits (a key of metrics.json), or of an edit."""
 
     circuits: list[str]
     measure: str
     relation: Literal["<=", ">="]
     value: float
+    # Absent where it is about circuits.
+    edit: str | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def subjects(self) -> list[str]:
+        """The circuits, or the edit, that it is about."""
+        return self.circuits if self.edit is msgspec.UNSET else [self.edit]
 
 
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Everything a run needs, independent of comments, the order of clauses and the machine.
 
     `base` is the folder the patterns are relative to, itself relative to the plan's file. `comparisons` are lists of
-    circuits by id. `labels` have no say in any result.
+    circuits by id. `edits` are measured when the circuits are there. `labels` have no say in any result.
     """
 
     version: Literal[1] = 1
@@ -139,6 +148,8 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     circuits: list[Circuit]
     comparisons: list[list[str]] = []
     expectations: list[Expectation] = []
+    # Absent from files where nothing is edited.
+    edits: list[Edit] | msgspec.UnsetType = msgspec.UNSET
     labels: Labels | None = None
 
     def identity(self, circuit: Circuit) -> str:
@@ -167,6 +178,11 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         """A hash of everything in the plan that has a say in this circuit's scores, but not of its size."""
         unscored = {clause.key: clause.default for clause in PRESERVE.values() if not clause.scores}
         return self.identity(msgspec.structs.replace(circuit, bounds=[], **unscored))
+
+    @property
+    def edited(self) -> list[Edit]:
+        """The edits, of which most plans have none."""
+        return [] if self.edits is msgspec.UNSET else self.edits
 
     def network(self, circuit: Circuit) -> str:
         """A hash of everything in the plan that has a say in how its target responds in the network to an image."""

@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from circuitlang.plan.clauses import unsaid
-from circuitlang.plan.model import Bound, Circuit, Images, Plan, digest
+from circuitlang.plan.edits import OfChannels
+from circuitlang.plan.model import Bound, Circuit, Edit, Images, Plan, digest
 
 # Keys of a circuit that say its name and where it was written.
 _LABELS = ("id", "name", "values", "statement", "origin")
@@ -41,12 +42,27 @@ def circuit(sets: Mapping[str, Images], asked: Circuit) -> dict[str, Any]:
     }
 
 
+def edit(sets: Mapping[str, Images], asked: Edit) -> dict[str, Any]:
+    """Return what an edit asks for, by the keys of a plan, without its name and its place in a file."""
+    of = msgspec.structs.replace(asked.of, group="") if isinstance(asked.of, OfChannels) else asked.of
+    if isinstance(of, OfChannels):
+        of = msgspec.structs.replace(of, units=sorted(of.units))
+    return {
+        "of": of,
+        "scale": asked.scale,
+        "patch": pictures(sets[asked.patch]) if asked.patch is not None else None,
+        "images": pictures(sets[asked.images]),
+        "measure": sorted((target.normalized() for target in asked.measure), key=str),
+        "classes": asked.classes,
+    }
+
+
 def expectations(plan: Plan) -> list[tuple[str, str, str, float]]:
-    """Return the expectations of single circuits (id, measure, relation, value), each once, sorted."""
+    """Return the expectations of single circuits (id, measure, relation, value) or edits, each once, sorted."""
     wanted = {
         (name, expectation.measure, expectation.relation, expectation.value)
         for expectation in plan.expectations
-        for name in expectation.circuits
+        for name in expectation.subjects
     }
     return sorted(wanted)
 
@@ -63,7 +79,8 @@ def fingerprints(plan: Plan) -> dict[str, str]:
 
 def fingerprint(plan: Plan) -> str:
     """A hash of what a plan means, the same for every text that means it, on every machine."""
-    return _digest([plan.version, plan.model, fingerprints(plan), comparisons(plan), expectations(plan)])
+    edits = [{asked.name: edit(plan.images, asked) for asked in plan.edited}] if plan.edited else []
+    return _digest([plan.version, plan.model, fingerprints(plan), comparisons(plan), expectations(plan), *edits])
 
 
 def _said(plan: Plan, asked: Circuit) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import msgspec
@@ -13,7 +13,8 @@ from circuitlang.base.diagnostics import Finding, SpecError
 from circuitlang.base.printable import is_hidden
 from circuitlang.base.source import Source, Span
 from circuitlang.base.yaml_document import DamagedError, read_yaml
-from circuitlang.plan.model import Key, Origins, Plan, is_folder_name
+from circuitlang.plan.edits import OfChannels, OfCircuit
+from circuitlang.plan.model import Edit, Key, Origins, Plan, is_folder_name
 
 # The first line of the file of a plan.
 PLAN_HEADER = "# What was run. `circuitlang run` takes this file like a spec.\n"
@@ -88,11 +89,10 @@ def read_plan(source: Source) -> tuple[Plan, Origins]:
     if infinite := next(_infinite(content, ()), None):
         span = _nearest(origins, infinite, Span(source, 0, 0))
         raise SpecError(Finding("E311", "not a valid plan: a number is not finite", span, ".".join(infinite)))
-    by_id = {str(number): circuit.id for number, circuit in enumerate(plan.circuits)}
+    names: dict[Key, str] = {("circuits", str(number)): circuit.id for number, circuit in enumerate(plan.circuits)}
+    names |= {("edits", str(number)): edit.name for number, edit in enumerate(plan.edited)}
     named = {
-        ("circuits", by_id[key[1]], *key[2:]) if key[0] == "circuits" and len(key) > 1 else key: span
-        for key, span in origins.items()
-        if key
+        (key[0], names[key[:2]], *key[2:]) if key[:2] in names else key: span for key, span in origins.items() if key
     }
     _consistent(plan, named)
     return plan, named
@@ -122,6 +122,7 @@ def _consistent(plan: Plan, origins: Origins) -> None:
                 Finding("E311", f"the id '{circuit.id}' {problem}", origins.get(("circuits", circuit.id, "id")))
             )
         seen.add(circuit.id)
+    findings += _edit_findings(plan, seen, origins)
     for word, lists in (
         ("comparisons", plan.comparisons),
         ("expectations", [expectation.circuits for expectation in plan.expectations]),
@@ -133,6 +134,45 @@ def _consistent(plan: Plan, origins: Origins) -> None:
                     findings.append(Finding("E115", f"unknown circuit '{name}'", span))
     if findings:
         raise SpecError(findings)
+
+
+def _edit_findings(plan: Plan, circuits: Collection[str], origins: Origins) -> Iterator[Finding]:
+    """Yield a finding for each name of an edit, or of an expectation about one, that is not there or can't be."""
+    folders = {name.lower() for name in circuits}
+    names: dict[str, Edit] = {}
+    for edit in plan.edited:
+
+        def finding(code: str, message: str, *key: str, name: str = edit.name) -> Finding:
+            place = origins.get(("edits", name, *key)) or origins.get(("edits", name))
+            return Finding(code, message, place)
+
+        for word, images in edit.image_sets.items():
+            if images not in plan.images:
+                yield finding("E101", f"unknown image set '{images}'", word)
+        if edit.name in names or edit.folder.lower() in folders or not is_folder_name(edit.folder):
+            there = "occurs twice" if edit.name in names else "is taken by a circuit's folder"
+            problem = there if is_folder_name(edit.folder) else "can't be part of the name of a folder"
+            yield finding("E311", f"the name '{edit.name}' of an edit {problem}", "name")
+        names[edit.name] = edit
+        asked = {circuit.id: circuit for circuit in plan.circuits}
+        if isinstance(edit.of, OfCircuit) and edit.of.circuit not in asked:
+            yield finding("E115", f"unknown circuit '{edit.of.circuit}'", "of", "circuit")
+        elif isinstance(edit.of, OfCircuit) and asked[edit.of.circuit].into is not None:
+            yield finding("E217", f"an edit is of one circuit, and '{edit.of.circuit}' is a split", "of", "circuit")
+        if isinstance(edit.of, OfChannels) and (not edit.of.units or len({*edit.of.units}) < len(edit.of.units)):
+            yield finding("E311", f"the edit '{edit.name}' has no channels, or one twice", "of", "units")
+        if (edit.scale is None) == (edit.patch is None):
+            yield finding("E216", f"the edit '{edit.name}' needs a scale or a patch, and not both")
+        if not edit.measure and not edit.classes:
+            yield finding("E311", f"the edit '{edit.name}' measures nothing", "measure")
+        elif len({str(target) for target in edit.measure}) < len(edit.measure):
+            yield finding("E206", f"the edit '{edit.name}' measures a target twice", "measure")
+    for number, expectation in enumerate(plan.expectations):
+        edit_name, place = expectation.edit, origins.get(("expectations", str(number)))
+        if edit_name is not msgspec.UNSET and edit_name not in names:
+            yield Finding("E115", f"unknown edit '{edit_name}'", place)
+        elif edit_name is not msgspec.UNSET and expectation.circuits:
+            yield Finding("E311", "an expectation is about circuits, or about an edit", place)
 
 
 def _nearest(origins: Origins, key: Key, otherwise: Span) -> Span:

@@ -16,6 +16,7 @@ from circuitlang.base.versions import version
 from circuitlang.plan.model import Plan, digest
 from circuitlang.reporting.failed_expectations import note_failed
 from circuitlang.results.comparison import Comparison
+from circuitlang.results.edits import EditResult
 from circuitlang.results.finished_run import FinishedRun, read_finished
 from circuitlang.results.outcomes import CircuitOutcome, SplitOutcome
 from circuitlang.results.run_listener import RunListener
@@ -42,6 +43,7 @@ class RunOverview(RunListener):
         self._outdated = False
         self._written, self._duration = time.monotonic(), 0.0
         self._is_written = False
+        self._edits: Mapping[str, EditResult] = {}
         if not finished:
             self.write()
 
@@ -65,8 +67,12 @@ class RunOverview(RunListener):
         if not self._is_written:
             self.write()
 
-    def write(self, comparisons: Mapping[str, Comparison] | None = None) -> None:
-        """Write the files, with the comparisons by the names of their folders, unless they are there."""
+    def write(
+        self, comparisons: Mapping[str, Comparison] | None = None, edits: Mapping[str, EditResult] | None = None
+    ) -> None:
+        """Write the files, with the comparisons by the names of their folders and the edits by their names, unless they
+        are there."""
+        self._edits = edits or {}
         begin = time.monotonic()
         if not self._is_there(comparisons or {}):
             with run_files(self._folder) as files:
@@ -89,7 +95,8 @@ class RunOverview(RunListener):
         # The page is the same wherever its plan is run.
         plan = msgspec.structs.replace(self._plan, base="")
         made_of = plan, self._identities, finished.circuits, finished.splits, comparisons
-        content = msgspec.json.encode((resolved(self._folder).name, version("circuitlang"), made_of))
+        edits = (self._edits,) if self._edits else ()
+        content = msgspec.json.encode((resolved(self._folder).name, version("circuitlang"), made_of, *edits))
         return f"<!-- {digest(content)} -->\n".encode()
 
     def _is_there(self, comparisons: Mapping[str, Comparison]) -> bool:
@@ -115,7 +122,7 @@ class RunOverview(RunListener):
             for circuit in finished.circuits:
                 if image := stored_thumbnail(self._folder / circuit):
                     images[circuit] = image
-            page = index(name, self._plan, finished.circuits, finished.splits, comparisons, images)
+            page = index(name, self._plan, finished.circuits, finished.splits, comparisons, images, self._edits)
             return page + self._mark(finished, comparisons)
 
         def data() -> bytes | None:

@@ -7,8 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from msgspec import UNSET
+
 from circuitlang.base.diagnostics import Finding
 from circuitlang.plan.model import Key, Origins, Plan
+from circuitlang.results.edits import EditResult
 from circuitlang.results.types import Summary
 
 # The code and the words of the finding for each kind of assertion.
@@ -20,8 +23,9 @@ _HOLDS = {"<=": operator.le, ">=": operator.ge}
 class Assertion:
     """An assertion about a number of a circuit, from a bound or an expectation, and the measured number.
 
-    `measure` is a key of metrics.json. Nothing is `measured` of what was not computed, nor held-out where nothing is
-    held out. `place` is where the plan has it from, as a key of its origins.
+    `circuit` is the id of a circuit, or the name of an edit. `measure` is a key of metrics.json. Nothing is `measured`
+    of what was not computed, nor held-out where nothing is held out. `place` is where the plan has it from, as a key of
+    its origins.
     """
 
     kind: Literal["bound", "expectation"]
@@ -46,6 +50,8 @@ class Assertion:
                 why = "it is contrasted with nothing"
             if self.measure.startswith("tests."):
                 why = "the test was left out, or has no such number"
+            if self.measure.endswith((".change", ".change.low", ".change.high")):
+                why = "the mean response in the network is 0, or a single image has no interval"
             if not self.computed:
                 why = f"{self.circuit} was not computed"
             return f"{self.measure} {self.relation} {plain(self.value)} was expected, but {why}"
@@ -61,9 +67,11 @@ def plain(value: float) -> str:
     return repr(value).removesuffix(".0")
 
 
-def assertions(plan: Plan, summaries: Mapping[str, Summary]) -> Iterator[Assertion]:
-    """The bounds of a plan's circuits and its expectations, in its order; `summaries` by circuit id. What is promised
-    of a split is promised of the circuit of each part."""
+def assertions(
+    plan: Plan, summaries: Mapping[str, Summary], edits: Mapping[str, EditResult] | None = None
+) -> Iterator[Assertion]:
+    """The bounds of a plan's circuits and its expectations, in its order; `summaries` by circuit id, `edits` by name.
+    What is promised of a split is promised of the circuit of each part."""
     measured_of: dict[str, list[tuple[str, dict[str, float] | None]]] = {}
     for summary in summaries.values():
         measured_of.setdefault(summary.asked_as, []).append((summary.plan.id, summary.flat()))
@@ -80,9 +88,14 @@ def assertions(plan: Plan, summaries: Mapping[str, Summary]) -> Iterator[Asserti
             measure = f"{bound.sample}.{bound.metric}"
             yield from made("bound", circuit.id, measure, bound.relation, bound.value, place)
     for number, expected in enumerate(plan.expectations):
+        here = ("expectations", str(number))
         for name in expected.circuits:
-            here = ("expectations", str(number))
             yield from made("expectation", name, expected.measure, expected.relation, expected.value, here)
+        if expected.edit is not UNSET:
+            result = (edits or {}).get(expected.edit)
+            measured = result.flat().get(expected.measure) if result else None
+            side, value, computed = expected.relation, expected.value, result is not None
+            yield Assertion("expectation", expected.edit, expected.measure, side, value, computed, measured, here)
 
 
 def failed_bounds(summary: Summary) -> list[Assertion]:
@@ -104,13 +117,15 @@ def failed_bounds(summary: Summary) -> list[Assertion]:
     return [bound for bound in bounds if not bound.holds]
 
 
-def failed_assertions(plan: Plan, summaries: Mapping[str, Summary], origins: Origins) -> Iterator[Finding]:
+def failed_assertions(
+    plan: Plan, summaries: Mapping[str, Summary], origins: Origins, edits: Mapping[str, EditResult] | None = None
+) -> Iterator[Finding]:
     """Yield a finding for each bound and expectation of a plan that its results don't meet.
 
-    `summaries` are by circuit id; an assertion about a split is about the circuit of each part. One about held-out
-    images fails where nothing is held out.
+    `summaries` are by circuit id, `edits` by name; an assertion about a split is about the circuit of each part. One
+    about held-out images fails where nothing is held out.
     """
-    for assertion in assertions(plan, summaries):
+    for assertion in assertions(plan, summaries, edits):
         if assertion.computed and not assertion.holds:
             code, problem = _PROBLEMS[assertion.kind]
             span = origins.get(assertion.place)

@@ -149,6 +149,21 @@ class CircuitForecast:
 
 
 @dataclass(frozen=True)
+class EditForecast:
+    """The forecast of an edit: the part with its change, as the language writes them, and what is measured, on so many
+    `pictures` of an image set. `waits` is the id of the circuit that it needs."""
+
+    name: str
+    edited: str
+    images: str
+    pictures: int
+    measured: tuple[str, ...]
+    cost: Cost
+    waits: str = ""
+    state: State = "new"
+
+
+@dataclass(frozen=True)
 class Forecast:
     """The forecast of a run; `size` is the side of the images that the model takes, in pixels."""
 
@@ -162,6 +177,7 @@ class Forecast:
     weights_notes: tuple[str, ...] = ()
     # True if circuits are kept as rows of one file.
     packed: bool = False
+    edits: tuple[EditForecast, ...] = ()
 
     @property
     def due(self) -> tuple[CircuitForecast, ...]:
@@ -170,5 +186,11 @@ class Forecast:
 
     @property
     def total(self) -> Cost:
-        """The total cost of the circuits that are due."""
-        return sum((circuit.cost for circuit in self.due if circuit.cost), Cost())
+        """The total cost of the circuits and edits that are due."""
+        costs = *(circuit.cost for circuit in self.due if circuit.cost), *(edit.cost for edit in self.due_edits)
+        return sum(costs, Cost())
+
+    @property
+    def due_edits(self) -> tuple[EditForecast, ...]:
+        """The edits that would be measured."""
+        return tuple(edit for edit in self.edits if edit.state not in FOUND)

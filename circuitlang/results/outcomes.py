@@ -7,6 +7,7 @@ from pathlib import Path
 
 from circuitlang.base.diagnostics import CircuitError
 from circuitlang.results.comparison import Comparison
+from circuitlang.results.edits import EditResult
 from circuitlang.results.split import SplitResult
 from circuitlang.results.types import Result
 
@@ -46,6 +47,19 @@ class ComparisonStatus:
     comparison: Comparison | None = None
     missing: tuple[str, ...] = ()
     failure: CircuitError | None = None
+
+
+@dataclass(frozen=True)
+class EditStatus:
+    """An edit that a plan asks for: finished, waiting for the circuit `missing`, or failed; `cached` as in
+    `CircuitOutcome`."""
+
+    name: str
+    folder: Path
+    result: EditResult | None = None
+    missing: str = ""
+    failure: CircuitError | None = None
+    cached: bool = False
 
 
 # The result of a job: its circuit; for a split the circuits of the parts and then the split; or an error.

@@ -1,9 +1,10 @@
 """Output formats and exports: what can be made of a result.
 
 An output format is a file with one registered function, result → files by name; a run writes all of them unless it is
-asked for fewer. There are formats of circuits (`reporting/formats/`), of splits (`reporting/split_formats/`) and of
-comparisons (`reporting/comparison_formats/`). An export is a file in `exporters/` with one registered function,
-finished circuit → content of a file with that ending; it is written on request.
+asked for fewer. There are formats of circuits (`reporting/formats/`), of splits (`reporting/split_formats/`), of
+comparisons (`reporting/comparison_formats/`) and of edits (`reporting/edit_formats/`). An export is a file in
+`exporters/` with one registered function, finished circuit → content of a file with that ending; it is written on
+request.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from circuitlang.base.diagnostics import Finding, InputError, listing
 from circuitlang.plugins.registry import Registry
 from circuitlang.results.comparison import Comparison
+from circuitlang.results.edits import EditResult
 from circuitlang.results.split import SplitResult
 from circuitlang.results.types import Result
 
@@ -41,9 +43,11 @@ Files = Mapping[str, bytes]
 Format = Callable[[Result], Files]
 SplitFormat = Callable[[SplitResult], Files]
 ComparisonFormat = Callable[[ComparisonResult], Files]
+EditFormat = Callable[[EditResult], Files]
 F = TypeVar("F", bound=Format)
 SF = TypeVar("SF", bound=SplitFormat)
 CF = TypeVar("CF", bound=ComparisonFormat)
+EF = TypeVar("EF", bound=EditFormat)
 
 EXPORTS: Registry[Export] = Registry("export", "circuitlang.exporters", "circuitlang.exports")
 FORMATS: Registry[Format] = Registry("output format", "circuitlang.reporting.formats", "circuitlang.formats")
@@ -53,21 +57,25 @@ SPLIT_FORMATS: Registry[SplitFormat] = Registry(
 COMPARISON_FORMATS: Registry[ComparisonFormat] = Registry(
     "output format of comparisons", "circuitlang.reporting.comparison_formats", "circuitlang.comparison_formats"
 )
+EDIT_FORMATS: Registry[EditFormat] = Registry(
+    "output format of edits", "circuitlang.reporting.edit_formats", "circuitlang.edit_formats"
+)
 
 # The output formats that a run writes: numbers and kernels alone; also the module, the diagram and texts; or every one.
 Rendering = Literal["none", "diagram", "all"]
 MODULE = "module"
-NUMBERS = frozenset({"circuit", "metrics", "split", "comparison"})
+NUMBERS = frozenset({"circuit", "metrics", "split", "comparison", "edit"})
 DRAWINGS = NUMBERS | {MODULE, "diagram", "report", "embedding"}
 
 
 def asked_formats(render: str) -> frozenset[str]:
-    """Return the names of the output formats of circuits, splits and comparisons that a run with this rendering writes.
+    """Return the names of the output formats of circuits, splits, comparisons and edits that a rendering has.
 
     Raises:
         InputError: E365, if there is no such rendering.
     """
-    every = frozenset((*FORMATS.declarations, *SPLIT_FORMATS.declarations, *COMPARISON_FORMATS.declarations))
+    registries = FORMATS, SPLIT_FORMATS, COMPARISON_FORMATS, EDIT_FORMATS
+    every = frozenset(name for registry in registries for name in registry.declarations)
     renderings: dict[str, frozenset[str]] = {"none": NUMBERS, "diagram": DRAWINGS, "all": every}
     if render not in renderings:
         cure = f"there are {listing([*renderings])}"
@@ -90,6 +98,12 @@ def split_format(function: SF) -> SF:
 def comparison_format(function: CF) -> CF:
     """Register an output format of comparisons."""
     COMPARISON_FORMATS.add(function.__name__, function.__module__, function)
+    return function
+
+
+def edit_format(function: EF) -> EF:
+    """Register an output format of edits."""
+    EDIT_FORMATS.add(function.__name__, function.__module__, function)
     return function
 
 

@@ -27,8 +27,8 @@ PARQUET, PACKED_MARKER, _TAIL = b"PAR1", b"circuitlang.circuits", 1 << 18
 # A file that every atlas has, and its beginning.
 _ATLAS, _NETWORK = "data/network.js", b"window.NETWORK = "
 _FILES = {
-    "circuit.json", "circuit.safetensors", "comparison.json", "diagram.html", "diagram.svg", "embedding.svg",
-    "metrics.json", "module.pt2", "report.html", "report.txt", "split.json", SUMS,
+    "circuit.json", "circuit.safetensors", "comparison.json", "diagram.html", "diagram.svg", "edit.json",
+    "embedding.svg", "metrics.json", "module.pt2", "report.html", "report.txt", "split.json", SUMS,
 }  # fmt: skip
 
 
@@ -84,11 +84,12 @@ RUN_FILES: Mapping[str, Callable[[bytes], bool]] = {
 }
 # The file that a packed run has in place of the folders of its circuits.
 PACKED = "circuits.parquet"
-# Any one of these shows that a folder is a circuit's, a split's or a comparison's, where it has no hashes.
+# Any one of these shows that a folder is a circuit's, a split's, a comparison's or an edit's, where it has no hashes.
 _MARKS: Mapping[str, Callable[[bytes], bool]] = {
     "circuit.json": _is_summary,
     "split.json": _is_summary,
     "comparison.json": _is_comparison,
+    "edit.json": _is_comparison,
 }
 
 

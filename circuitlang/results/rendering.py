@@ -13,10 +13,12 @@ import msgspec
 
 from circuitlang.base.diagnostics import Finding, reason
 from circuitlang.plugins.registry import Registry
+from circuitlang.results.edits import EditResult
 from circuitlang.results.labelling import labelled, labelled_comparison
 from circuitlang.results.outputs import (
     COMPARISON_FORMATS,
     DRAWINGS,
+    EDIT_FORMATS,
     FORMATS,
     MODULE,
     SPLIT_FORMATS,
@@ -28,7 +30,7 @@ from circuitlang.results.types import Result
 
 T = TypeVar("T")
 # The formats that say what the others lack; without them there is no result, so they come last and may raise.
-_CIRCUIT, _SPLIT, _COMPARISON = "circuit", "split", "comparison"
+_CIRCUIT, _SPLIT, _COMPARISON, _EDIT = "circuit", "split", "comparison", "edit"
 
 
 def rendered(
@@ -79,6 +81,17 @@ def rendered_comparison(
     result = replace(result, comparison=comparison)
     labels = next((circuit.summary.labels for circuit in result.circuits if circuit.summary.labels), None)
     return labelled_comparison({**files, **COMPARISON_FORMATS.load(_COMPARISON)(result)}, comparison, labels), result
+
+
+def rendered_edit(result: EditResult, asked: Collection[str] | None = None) -> tuple[dict[str, bytes], EditResult]:
+    """Return the files of an edit by name, of all formats or those asked for, and the edit with its absent formats.
+
+    Raises whatever the format `edit` raises.
+    """
+    names = _others(EDIT_FORMATS, _EDIT)
+    files, missing = _render(EDIT_FORMATS, [name for name in names if asked is None or name in asked], result)
+    result = msgspec.structs.replace(result, missing=missing, unrendered=_unasked(names, asked))
+    return {**files, **EDIT_FORMATS.load(_EDIT)(result)}, result
 
 
 def missing_formats(name: str, missing: Mapping[str, str], kept: str, circuit: str = "") -> list[Finding]:

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from circuitlang.base.diagnostics import CircuitError, Finding
 from circuitlang.plugins.progress import TrackProgress
-from circuitlang.results.outcomes import CircuitOutcome, ComparisonStatus, SplitOutcome
+from circuitlang.results.outcomes import CircuitOutcome, ComparisonStatus, EditStatus, SplitOutcome
 
 T = TypeVar("T")
 
@@ -43,9 +43,9 @@ class RunListener:
     """Receiver of the events of a run. Every method does nothing until a subclass overrides it.
 
     The events come in this order, all in the process and the thread that started the run: `noted` and `step` of the
-    preparation, `begun`, the events of each circuit, `compared`, `ended`. A circuit has `circuit_begun`, its steps,
-    `finished` or `failed`, and `circuit_ended`; a split has several of the third. Circuits overlap if there are several
-    processes, and have no steps then. An exception of a listener ends the run.
+    preparation, `begun`, the events of each circuit, `compared`, `edited`, `ended`. A circuit has `circuit_begun`, its
+    steps, `finished` or `failed`, and `circuit_ended`; a split has several of the third. Circuits overlap if there are
+    several processes, and have no steps then. An exception of a listener ends the run.
     """
 
     def noted(self, finding: Finding) -> None:
@@ -74,6 +74,9 @@ class RunListener:
 
     def compared(self, status: ComparisonStatus) -> None:
         """A comparison is finished, waits for circuits, or has failed."""
+
+    def edited(self, status: EditStatus) -> None:
+        """An edit is finished, waits for its circuit, or has failed."""
 
     def ended(self) -> None:
         """All work is done. Not sent after an interrupt, or if the run can't go on."""
@@ -124,6 +127,10 @@ class Listeners(RunListener):
         for listener in self._listeners:
             listener.compared(status)
 
+    def edited(self, status: EditStatus) -> None:
+        for listener in self._listeners:
+            listener.edited(status)
+
     def ended(self) -> None:
         for listener in self._listeners:
             listener.ended()
@@ -135,6 +142,7 @@ class OutcomeList(RunListener):
     def __init__(self) -> None:
         self.outcomes: list[CircuitOutcome | SplitOutcome] = []
         self.comparisons: list[ComparisonStatus] = []
+        self.edits: list[EditStatus] = []
         self.notes: list[Finding] = []
 
     def noted(self, finding: Finding) -> None:
@@ -145,6 +153,9 @@ class OutcomeList(RunListener):
 
     def compared(self, status: ComparisonStatus) -> None:
         self.comparisons.append(status)
+
+    def edited(self, status: EditStatus) -> None:
+        self.edits.append(status)
 
 
 def tracker(listener: RunListener) -> TrackProgress:

@@ -22,6 +22,8 @@ from circuitlang.results.types import ChannelSources, Circuit, Fidelity, KeptKer
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from circuitlang.results.edits import EditResult
+
 # No count is larger, and no measurement.
 _COUNT, _MEASURED = 1 << 53, 1e30
 # All kernels of a circuit's layers, kept or not: as many bytes as its masks take.
@@ -194,6 +196,29 @@ def sound_comparison(comparison: Comparison) -> None:
     _demand(all("pearson" in pair.metrics for pair in measured), "a pair lacks pearson")
     paths = {path for pair in comparison.pairs for path in pair.overlap.layers}
     _demand(paths <= comparison.layers.keys(), "a pair has a layer that has no name")
+
+
+def sound_edit(edit: EditResult) -> None:
+    """Raises UnsoundError where `edit.json` can't be an edit's."""
+    _numbers(msgspec.to_builtins(edit), "")
+    _name(edit.plan.folder)
+    _demand(edit.images > 0 <= edit.edited, "it was measured on no image")
+    _demand(
+        [response.target for response in edit.responses] == [str(target) for target in edit.plan.measure],
+        "other targets were measured than its plan says",
+    )
+    for response in edit.responses:
+        _fidelity(response.target, response.fidelity)
+        _demand(
+            response.interval is None or response.interval[0] <= response.interval[1],
+            f"{response.target} has an interval upside down",
+        )
+    _demand((edit.classes is not None) == edit.plan.classes, "the table of classes is not as its plan says")
+    if edit.classes is not None:
+        _demand(0 <= edit.classes.same_top <= 1, "same_top is no share")
+        numbers = [changed.number for changed in edit.classes.changed]
+        numbers += [number for move in edit.classes.moves for number in (move.before, move.after)]
+        _demand(all(0 <= number < edit.classes.classes for number in numbers), "there is no such class")
 
 
 def _numbers(value: object, where: str) -> None:

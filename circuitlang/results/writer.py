@@ -16,13 +16,14 @@ from circuitlang.base.plain_files import read_plain
 from circuitlang.plan.labels import Labels
 from circuitlang.plan.model import is_folder_name
 from circuitlang.results.comparison import Comparison
+from circuitlang.results.edits import EditResult
 from circuitlang.results.folder_lock import NEW, OLD, bring_over, folder_lock, staged
 from circuitlang.results.labelling import labelled, labelled_comparison
 from circuitlang.results.manifest import SUMS, manifest, written
 from circuitlang.results.outputs import FORMATS, ComparisonResult
 from circuitlang.results.ownership import PACKED, RUN_FILES, is_lock, refuse_file, refuse_folder, refuse_packed
 from circuitlang.results.reader import parts, read_summary
-from circuitlang.results.rendering import rendered, rendered_comparison, rendered_split
+from circuitlang.results.rendering import rendered, rendered_comparison, rendered_edit, rendered_split
 from circuitlang.results.split import SplitResult
 from circuitlang.results.types import Result
 
@@ -78,6 +79,14 @@ def write_comparison(result: ComparisonResult, folder: Path, asked: Collection[s
     """Write the files of a comparison into `folder`, in place of what was there, and return it with its absent
     formats. Raises OutputError."""
     files, result = rendered_comparison(result, asked)
+    write_files(files, folder)
+    return result
+
+
+def write_edit(result: EditResult, folder: Path, asked: Collection[str] | None = None) -> EditResult:
+    """Write the files of an edit into `folder`, in place of what was there, and return it with its absent formats.
+    Raises OutputError."""
+    files, result = rendered_edit(result, asked)
     write_files(files, folder)
     return result
 

@@ -10,6 +10,7 @@
   '("circuit"
     "compare"
     "defaults"
+    "edit"
     "expect"
     "group"
     "images"
@@ -25,6 +26,7 @@
   '("as"
     "except"
     "into"
+    "measure"
     "on")
   "Other words of the grammar.")
 
@@ -46,11 +48,13 @@
     "keep"
     "kernels"
     "limit"
+    "patch"
     "pearson"
     "pearson_demeaned"
     "r2"
     "refill"
     "robust"
+    "scale"
     "seed"
     "sparsity"
     "spearman"

@@ -43,8 +43,8 @@ module.exports = grammar({
     ),
 
     _statement: ($) => choice(
-      $.model, $.images, $.direction, $.defaults, $.preserve, $.split, $.circuit, $.compare, $.expect, $.include,
-      $.label, $.group,
+      $.model, $.images, $.direction, $.defaults, $.preserve, $.split, $.circuit, $.edit, $.compare, $.expect,
+      $.include, $.label, $.group,
     ),
     model: ($) => seq('model', choice($.call, $.name)),
     images: ($) => seq('images', $.name, '=', $.selection, optional(clauses($))),
@@ -53,6 +53,10 @@ module.exports = grammar({
     preserve: ($) => seq('preserve', $.feature, 'on', $.selection, optional(clauses($))),
     split: ($) => seq('split', $.feature, 'on', $.selection, 'into', choice($.number, $.name), optional(clauses($))),
     circuit: ($) => seq('circuit', $.name, '=', choice($.preserve, $.split)),
+    edit: ($) => seq(
+      'edit', $.name, '=', choice($.kernel, $.target, $.string, $.member), optional(clauses($)), 'on', $.selection,
+      repeat($.clause), 'measure', list($.feature),
+    ),
     compare: ($) => seq('compare', list($.member)),
     expect: ($) => seq('expect', $.measure, $.relation, $._value),
     include: ($) => seq('include', $.string, optional(seq('as', $.name))),
@@ -61,6 +65,7 @@ module.exports = grammar({
 
     feature: ($) => seq(optional($.sign), $.term, repeat(seq($.sign, $.term))),
     term: ($) => seq(optional(seq($.number, alias($._star, '*'))), choice($.target, $.call, $.name)),
+    kernel: ($) => seq($.target, '<-', $.target),
     target: ($) => seq(
       choice($.name, $.string, $.layers), ':', choice($.number, $.list, $.call, $.every), optional(seq('@', $.position)),
     ),
@@ -78,7 +83,7 @@ module.exports = grammar({
     keyword: ($) => seq($.name, '=', $._value),
 
     member: ($) => seq($.name, optional(brackets($, list($.keyword)))),
-    measure: ($) => seq($.name, optional(seq(brackets($, list($.keyword)), $.suffix))),
+    measure: ($) => seq($.name, optional(seq(brackets($, choice(list($.keyword), $.feature)), $.suffix))),
 
     relation: () => choice('<=', '>=', '=', '==', '<', '>'),
     sign: () => choice('+', '-'),

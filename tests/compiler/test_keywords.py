@@ -25,7 +25,7 @@ from circuitlang.compiler.parser import parse
 from circuitlang.compiler.pygments_lexer import CircuitLexer
 from circuitlang.compiler.words import words
 from circuitlang.pipeline import compile_source
-from circuitlang.plan.clauses import IMAGES, PRESERVE
+from circuitlang.plan.clauses import EDIT, IMAGES, PRESERVE
 from circuitlang.plugins.protocols import CRITERIA, METRICS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -119,7 +119,7 @@ def test_keywords_are_those_of_the_grammar() -> None:
 
 def test_keywords_are_those_of_the_tables_and_registries() -> None:
     known = keywords()
-    names = {clause.name for clause in (*PRESERVE.values(), *IMAGES.values())}
+    names = {clause.name for clause in (*PRESERVE.values(), *IMAGES.values(), *EDIT.values())}
     assert {*names, *ALIASES, *METRICS.declarations} == set(known.clauses)
     assert set(CRITERIA.declarations) <= set(known.constants)
     assert {"each", "joint", "class"} == set(known.calls)

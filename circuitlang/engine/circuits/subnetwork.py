@@ -25,7 +25,7 @@ from circuitlang.engine.circuits.subgraph import cut_subgraph
 from circuitlang.engine.graph.channel_graph import Graph
 from circuitlang.engine.graph.channel_nodes import ChannelNode, Layer
 from circuitlang.engine.graph.reachability import constant_kernels, on_path, path_bottleneck_rank, would_be_connected
-from circuitlang.engine.graph.targets import Target
+from circuitlang.engine.graph.targets import Place, Target
 from circuitlang.plugins.protocols import Edit, Edits, LayerSignals, Masks
 
 # Sees a layer in the backward pass of the cotangent of a number.
@@ -277,12 +277,10 @@ class TargetSubnetwork:
 
     def _read(self, output: Tensor) -> Tensor:
         """Return the target's maps, from the value of its step."""
-        maps = as_maps(output, self.target.step)[:, self._units]
-        return _sum(maps, self.target.coefficients) if self.target.coefficients else maps
+        return combined(as_maps(output, self.target.step)[:, self._units], self.target)
 
     def _placed(self, maps: Tensor) -> Tensor:
-        at = self.target.at
-        return maps[..., at[0], at[1], None, None] if isinstance(at, tuple) else maps
+        return at_place(maps, self.target.at) if self.target.at != "max" else maps
 
     def _narrow(self, maps: Tensor, images: Tensor) -> Tensor:
         """Return the feature, from whole maps of some images."""
@@ -292,8 +290,7 @@ class TargetSubnetwork:
         if self._edited:
             with torch.no_grad(), self.unedited():
                 whole = self._maps(images)
-        peaks = whole.flatten(2).argmax(-1, keepdim=True)
-        return maps.flatten(2).gather(2, peaks)[..., None]
+        return at_place(maps, self.target.at, whole)
 
 
 def as_maps(values: Tensor, step: ChannelNode) -> Tensor:
@@ -302,8 +299,24 @@ def as_maps(values: Tensor, step: ChannelNode) -> Tensor:
     return maps.reshape(*maps.shape, *[1] * (4 - maps.dim()))
 
 
-def _sum(maps: Tensor, coefficients: Sequence[float]) -> Tensor:
-    return (maps * maps.new_tensor(coefficients)[:, None, None]).sum(1, keepdim=True)
+def combined(maps: Tensor, target: Target) -> Tensor:
+    """Return the maps of a target's channels [N, channels, H, W], or their weighted sum where it is one."""
+    if not target.coefficients:
+        return maps
+    return (maps * maps.new_tensor(target.coefficients)[:, None, None]).sum(1, keepdim=True)
+
+
+def at_place(maps: Tensor, at: Place, whole: Tensor | None = None) -> Tensor:
+    """Return maps [N, maps, H, W] at the place of a target, [N, maps, 1, 1], or all of them where it has none.
+
+    The place `max` is where the network's own maps `whole` are largest.
+    """
+    if isinstance(at, tuple):
+        return maps[..., at[0], at[1], None, None]
+    if at is None:
+        return maps
+    peaks = (maps if whole is None else whole).flatten(2).argmax(-1, keepdim=True)
+    return maps.flatten(2).gather(2, peaks)[..., None]
 
 
 def observe(

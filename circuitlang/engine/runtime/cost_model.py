@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from circuitlang.engine.circuits.selection import budget
 from circuitlang.engine.images.file_patterns import find
 from circuitlang.engine.images.hashed_images import held_out
 from circuitlang.engine.runtime.amounts import TOGETHER
+from circuitlang.engine.runtime.edit_cost import edit_cost, edited_targets
 from circuitlang.engine.runtime.hypothesis_cost import hypothesis_cost
 from circuitlang.engine.runtime.network_costs import NetworkCosts
 from circuitlang.engine.runtime.plan_checks import check_criterion, collect, collect_target, refusals
@@ -29,13 +31,15 @@ from circuitlang.engine.runtime.scoring_cost import PASS, checked, scoring_cost,
 from circuitlang.engine.visuals import amounts, path_fidelity
 from circuitlang.plan.clauses import PRESERVE, building, unsaid
 from circuitlang.plan.model import Circuit as CircuitPlan
-from circuitlang.plan.model import Key, Origins, Plan
+from circuitlang.plan.model import Edit, Key, Origins, Plan
 from circuitlang.plugins.protocols import CRITERIA, Criterion, passes_of
+from circuitlang.results.edits import circuit_of
 from circuitlang.results.forecast import (
     FOUND,
     CircuitForecast,
     Common,
     Cost,
+    EditForecast,
     Forecast,
     Forward,
     ImageSet,
@@ -70,6 +74,7 @@ def estimate(
             number, transforms = len(files[name]), tuple(map(str, images.transformed))
             sets[name] = ImageSet(name, tuple(images.include), tuple(images.excluded), images.limit, number, transforms)
     circuits = [_circuit(circuit, plan, network, files, origins, findings) for circuit in plan.circuits]
+    edits = [_edit(edit, network, len(files.get(edit.images, ())), origins, findings) for edit in plan.edited]
     if findings or network is None:
         raise InputError(findings)
     if fast:
@@ -81,10 +86,36 @@ def estimate(
         circuits=tuple(circuits),
         comparisons=tuple(tuple(names) for names in plan.comparisons),
         expectations=tuple(
-            f"{expectation.measure} {expectation.relation} {expectation.value:g} of {listing(expectation.circuits)}"
+            f"{expectation.measure} {expectation.relation} {expectation.value:g} of {listing(expectation.subjects)}"
             for expectation in plan.expectations
         ),
         weights_notes=network.notes,
+        edits=tuple(edits),
+    )
+
+
+def _edit(
+    edit: Edit, network: NetworkCosts | None, pictures: int, origins: Origins, findings: list[Finding]
+) -> EditForecast:
+    cost, key = Cost(), ("edits", edit.name)
+    if network is not None:
+        for target in edited_targets(edit):
+            with collect_target(findings, origins, (*key, "of")):
+                network.find(target)
+        for number, target in enumerate(edit.measure):
+            with collect_target(findings, origins, (*key, "measure", str(number))):
+                network.find(target)
+        # Mistakes in its targets were reported above.
+        with suppress(InputError):
+            cost = edit_cost(edit, network, pictures)
+    return EditForecast(
+        name=edit.name,
+        edited=f"{edit.of} {edit.how}",
+        images=edit.images,
+        pictures=pictures,
+        measured=(*(text for text, _ in edit.targets()), *(["classes"] if edit.classes else [])),
+        cost=cost,
+        waits=circuit_of(edit),
     )
 
 
@@ -206,7 +237,7 @@ def _circuit(
     with collect(findings, origins, (*key, "criterion")):
         check_criterion(asked.criterion)
     if network is not None:
-        with collect_target(findings, origins, asked.id):
+        with collect_target(findings, origins, ("circuits", asked.id, "target")):
             target = network.find(asked.target)
             relevant = network.relevant(target, asked.structure == "weight")
             if len(findings) == before:

@@ -13,17 +13,21 @@ from circuitlang.engine.analysis.split.clustering import numbers as parts_of
 from circuitlang.engine.cache import tensor_cache
 from circuitlang.engine.cache.tensor_cache import stage_cache
 from circuitlang.engine.runtime.cost_model import estimate, scored_before
-from circuitlang.engine.runtime.known_inputs import KnownJob, answered, inputs_of
+from circuitlang.engine.runtime.known_inputs import KnownInputs, KnownJob, answered, inputs_of
 from circuitlang.engine.runtime.model_receipts import UnknownTargetError, known_model
 from circuitlang.engine.runtime.network_costs import NetworkCosts
 from circuitlang.engine.runtime.options import Options
+from circuitlang.engine.runtime.run_edits import identity, stored_edit
 from circuitlang.engine.runtime.stored_results import state_of
 from circuitlang.engine.runtime.work_selection import part_of
 from circuitlang.engine.visuals import amounts
 from circuitlang.plan.compiled import CompiledPlan
 from circuitlang.plan.model import Circuit, Plan
 from circuitlang.plugins.protocols import CRITERIA
+from circuitlang.results.edits import FILE, circuit_of
+from circuitlang.results.finished_run import read_finished
 from circuitlang.results.forecast import CircuitForecast, Cost, Forecast, SharedStage, State
+from circuitlang.results.outputs import asked_formats
 from circuitlang.results.reader import read_split
 from circuitlang.results.result_store import ResultStore, open_store
 from circuitlang.results.run_listener import ExpectedWork
@@ -45,12 +49,14 @@ class _Existing:
         scored: Ids of circuits whose scores are in the cache.
         responses: By id, the image sets whose reference responses are in the cache.
         stages: Stages of scores that are in the cache.
+        edits: State of each edit's folder, by name.
     """
 
     states: dict[str, State] = field(default_factory=dict)
     scored: set[str] = field(default_factory=set)
     responses: dict[str, list[str]] = field(default_factory=dict)
     stages: set[tuple[str, int]] = field(default_factory=set)
+    edits: dict[str, State] = field(default_factory=dict)
 
 
 def forecast_run(compiled: CompiledPlan, folder: Path, options: Options) -> Forecast:
@@ -63,9 +69,10 @@ def forecast_run(compiled: CompiledPlan, folder: Path, options: Options) -> Fore
     estimated = replace(estimated, circuits=tuple(_visualised(estimated.circuits, plan, options)))
     possible = {circuit.id: circuit for circuit in estimated.circuits if not circuit.refused}
     existing = _existing(compiled, folder, possible, options)
+    edits = tuple(replace(edit, state=existing.edits.get(edit.name, "new")) for edit in estimated.edits)
     circuits = (replace(forecast, state=existing.states.get(forecast.id, "new")) for forecast in estimated.circuits)
     remaining = scored_before(circuits, plan, existing.scored, existing.responses, existing.stages)
-    return replace(estimated, circuits=tuple(remaining), packed=options.packed)
+    return replace(estimated, circuits=tuple(remaining), packed=options.packed, edits=edits)
 
 
 def _estimated(compiled: CompiledPlan, options: Options) -> Forecast:
@@ -157,19 +164,36 @@ def _existing(
         return store.has_traces(circuit.id) or tensor_cache.anything(plan.basis(circuit), plan.network(circuit))
 
     circuits = [circuit for circuit in plan.circuits if circuit.id in possible and has_traces(circuit)]
-    if not circuits:
+    edits = [edit for edit in plan.edited if (folder / edit.folder / FILE).is_file()]
+    # A circuit that is edited is looked at with its edit.
+    edited = {circuit_of(edit) for edit in edits}
+    circuits += [circuit for circuit in plan.circuits if circuit.id in edited and circuit not in circuits]
+    if not circuits and not edits:
         return _Existing()
     # Prepared like a run that skips unreadable images; the images tell its results from those of a run that doesn't.
     options = replace(options, skip_unreadable=True)
-    prepared = inputs_of(part_of(plan, circuits), compiled.folder, compiled.origins, options)
+    prepared = inputs_of(part_of(plan, circuits, edits), compiled.folder, compiled.origins, options)
     jobs = prepared.jobs
     return _Existing(
         states={job.plan.id: state_of(job, store, prepared.formats(job), prepared.visualises(job)) for job in jobs},
         # Scores of a split are those of its parts, which aren't known before the split is.
         scored={job.plan.id for job in jobs if job.plan.into is None and _is_scored(job, possible[job.plan.id].asked)},
         responses={job.plan.id: [*answered(job)] for job in jobs},
+        edits=dict(_edit_states(prepared, folder)),
         stages={stage.key for job in jobs for stage in possible[job.plan.id].stages if _has_stage(job, stage)},
     )
+
+
+def _edit_states(prepared: PreparedRun | KnownInputs, folder: Path) -> Iterator[tuple[str, State]]:
+    """Yield the states of the edits of a plan whose folders are there, by name."""
+    identities = {job.plan.id: job.provenance.identity for job in prepared.jobs}
+    finished = read_finished(prepared.plan, identities, folder).circuits
+    formats = asked_formats(prepared.options.render)
+    for edit in prepared.plan.edited:
+        circuit = circuit_of(edit)
+        there = not circuit or circuit in finished
+        named = identity(prepared, edit, finished.get(circuit)) if there else ""
+        yield edit.name, "finished" if stored_edit(folder / edit.folder, named, formats) else "changed"
 
 
 def _is_scored(job: Job | KnownJob, size: int | None) -> bool:

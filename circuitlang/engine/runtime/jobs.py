@@ -3,7 +3,7 @@ begins. `survey` finds the same mistakes without the weights."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -20,6 +20,7 @@ from circuitlang.engine.cache.receipts import now
 from circuitlang.engine.cache.tensor_cache import ScoreCache
 from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
 from circuitlang.engine.graph.channel_graph import Graph
+from circuitlang.engine.graph.channel_nodes import ChannelNode
 from circuitlang.engine.graph.target_verification import wrong_targets
 from circuitlang.engine.graph.targets import Target, resolve
 from circuitlang.engine.graph.trace_verification import IMAGES, Verified, as_batch, verified
@@ -32,6 +33,7 @@ from circuitlang.engine.images.memory import memory_set
 from circuitlang.engine.models.outputs import choose, outputs
 from circuitlang.engine.models.weights import fingerprint, structure
 from circuitlang.engine.runtime.circuit_images import check_also, check_contrast, circuit_images
+from circuitlang.engine.runtime.editing import find_part
 from circuitlang.engine.runtime.model_loading import drawn_model, load_model, outline, remember_graph
 from circuitlang.engine.runtime.model_receipts import remember_model
 from circuitlang.engine.runtime.options import Options
@@ -44,7 +46,8 @@ from circuitlang.engine.runtime.plan_checks import (
 )
 from circuitlang.engine.runtime.provenance import caches_of, provenance_of
 from circuitlang.engine.runtime.work_request import WorkRequest
-from circuitlang.plan.model import IN_MEMORY, MEMORY, Model, OfClasses, Origins, Plan, digest
+from circuitlang.plan.edits import OfChannels
+from circuitlang.plan.model import IN_MEMORY, MEMORY, Key, Model, OfClasses, Origins, Plan, digest
 from circuitlang.plan.model import Circuit as CircuitPlan
 from circuitlang.plugins.loaded_model import LoadedModel
 from circuitlang.plugins.preprocess import Preprocess
@@ -112,12 +115,18 @@ class PreparedRun(WorkRequest):
     jobs: list[Job]
     sets: Sets
     weights: str
+    graph: Graph
     structure: str = ""
 
     @property
     def device(self) -> torch.device:
         """The device that computes."""
-        return self.jobs[0].train.device
+        return device.find(self.options.device)
+
+    @property
+    def prepared(self) -> str:
+        """The preparation of images, as text."""
+        return str(self.model.preprocess)
 
 
 @dataclass(frozen=True)
@@ -164,7 +173,9 @@ def prepare(plan: Plan, folder: Path, origins: Origins, options: Options) -> Pre
             subnetworks[key] = TargetSubnetwork(ground.graph, target, responses)
         of_job = circuit, subnetworks[key], images.train, images.test, provenance, scores, responses
         jobs.append(Job(*of_job, images.contrast, images.contrast_test, images.also))
-    return PreparedRun(plan, folder, origins, options, ground.model, jobs, ground.sets, weights, network[1])
+    return PreparedRun(
+        plan, folder, origins, options, ground.model, jobs, ground.sets, weights, ground.graph, network[1]
+    )
 
 
 def survey(plan: Plan, folder: Path, origins: Origins, options: Options) -> None:
@@ -201,6 +212,7 @@ def _ground(
                 choose(outputs(graph.module), loaded.output)
             remember_graph(plan.model, graph)
     targets = _targets(plan, loaded, network.graph, origins, findings) if loaded and network else {}
+    edited = list(_edited(plan, loaded, network.graph, origins, findings)) if loaded and network else []
     if network and original and few is not None and not network.doubt:
         _check_targets(plan, targets, network.graph, original, few, origins, findings)
     for circuit in plan.circuits:
@@ -209,7 +221,8 @@ def _ground(
         with collect(findings, origins, ("circuits", circuit.id, "also")):
             check_also(circuit, sets)
     if network and network.doubt:
-        doubts = [network.doubt.about(target.step, network.graph.module) for target in targets.values()]
+        steps = [*(target.step for target in targets.values()), *edited]
+        doubts = [network.doubt.about(step, network.graph.module) for step in steps]
         with collect(findings, origins, ("model",)):
             if doubt := next(filter(None, doubts), None):
                 raise InputError(doubt)
@@ -248,10 +261,16 @@ def _check_targets(
     findings: list[Finding],
 ) -> None:
     """Add a finding for each circuit whose target is not what the network's own module gives."""
-    layers: dict[str, str] = {}
+    layers: dict[str, Key] = {}
     for circuit in plan.circuits:
         if circuit.id in targets and not isinstance(circuit.target, OfClasses):
-            layers.setdefault(circuit.target.layer, circuit.id)
+            layers.setdefault(circuit.target.layer, ("circuits", circuit.id, "target"))
+    for edit in plan.edited:
+        if isinstance(edit.of, OfChannels):
+            layers.setdefault(edit.of.layer, ("edits", edit.name, "of"))
+        for number, target in enumerate(edit.measure):
+            if not isinstance(target, OfClasses):
+                layers.setdefault(target.layer, ("edits", edit.name, "measure", str(number)))
     score_cache = _remembered(plan.model, original, images, f"targets {sorted(layers)}") if layers else None
     if not layers or (score_cache and score_cache.read() is not None):
         return
@@ -294,9 +313,24 @@ def _targets(
             check_criterion(circuit.criterion)
         if isinstance(circuit.target, OfClasses) and not named:
             continue
-        with collect_target(findings, origins, circuit.id):
+        with collect_target(findings, origins, ("circuits", circuit.id, "target")):
             targets[circuit.id] = resolve(circuit.target, graph, model.classes, model.output)
     return targets
+
+
+def _edited(
+    plan: Plan, model: LoadedModel, graph: Graph, origins: Origins, findings: list[Finding]
+) -> Iterator[ChannelNode]:
+    """Yield the steps that edits measure, and add a finding for what an edit names and the network lacks."""
+    for edit in plan.edited:
+        with collect_target(findings, origins, ("edits", edit.name, "of")):
+            find_part(edit, graph)
+        for number, target in enumerate(edit.measure):
+            with collect_target(findings, origins, ("edits", edit.name, "measure", str(number))):
+                yield resolve(target, graph, model.classes, model.output).step
+        if edit.classes:
+            with collect(findings, origins, ("edits", edit.name)):
+                yield graph.output(model.output)
 
 
 def _sets(

@@ -61,6 +61,11 @@ class KnownInputs(WorkRequest):
     weights: str
     structure: str
 
+    @property
+    def prepared(self) -> str:
+        """The preparation of images, as text."""
+        return self.model.prepared
+
 
 def known_inputs(plan: Plan, folder: Path, origins: Origins, options: Options) -> KnownInputs | None:
     """Return the inputs of a plan, if all are known, unchanged and sound; else `jobs.prepare` must look at them."""

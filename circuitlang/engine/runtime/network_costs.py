@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from circuitlang.engine.graph.graph_record import GraphRecord, record
@@ -96,6 +96,14 @@ class NetworkCosts:
         if node not in widths:
             return Forward(steps, "")
         return Forward({**steps, node: rows[node] * units}, node)
+
+    def together(self, targets: Sequence[TargetNode]) -> int:
+        """Return the operations of one image up to several targets, each step once and with all of its channels."""
+        widths = {node.name: node.layer.out_channels for node in self._graph.nodes if node.layer}
+        rows: dict[str, int] = {}
+        for target in targets:
+            rows |= self._graph.operations(target.node)
+        return sum(row * widths[name] for name, row in rows.items())
 
     def image_work(self, target: TargetNode) -> int:
         """Return the operations that an image that excites a channel takes at most, of those up to a target."""

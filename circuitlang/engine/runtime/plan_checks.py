@@ -16,7 +16,7 @@ from circuitlang.plan.model import Circuit as CircuitPlan
 from circuitlang.plugins.protocols import CRITERIA
 
 # Codes of findings about a unit of a target rather than its layer.
-_OF_A_UNIT = ("E111", "E125", "E126")
+_OF_A_UNIT = ("E111", "E125", "E126", "E132")
 
 
 def check_criterion(choice: Choice) -> None:
@@ -79,9 +79,8 @@ def collect(findings: list[Finding], origins: Origins, key: Key) -> Iterator[Non
 
 
 @contextmanager
-def collect_target(findings: list[Finding], origins: Origins, circuit: str) -> Iterator[None]:
-    """`collect`, at the layer of a circuit's target or, for what is wrong about a unit of it, at that."""
-    key: Key = ("circuits", circuit, "target")
+def collect_target(findings: list[Finding], origins: Origins, key: Key) -> Iterator[None]:
+    """`collect`, at the layer of the target of a key or, for what is wrong about a unit of it, at that."""
     try:
         yield
     except InputError as error:

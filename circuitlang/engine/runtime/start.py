@@ -37,9 +37,10 @@ def start_run(
     """
     selected = work.of(compiled.plan)
     ids = [circuit.id for circuit in compiled.plan.circuits]
+    edits = [edit.folder for edit in compiled.plan.edited]
     # A plan that is run in its own folder is kept as its author wrote it.
     in_place = _is_same_file(Path(compiled.name), folder / "plan.yaml")
-    claim_run(folder, (*selected, *folder_names(compiled.plan.comparisons, ids)), in_place)
+    claim_run(folder, (*selected, *folder_names(compiled.plan.comparisons, ids), *edits), in_place)
     prepared = _finished(compiled, folder, options, selected) or _prepared(compiled, options)
     if lock is not None:
         from circuitlang.engine.runtime.lockfile import check_locked

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import msgspec
+from msgspec import UNSET
 
 from circuitlang.base.diagnostics import Finding, SpecError, did_you_mean, listing
-from circuitlang.plan.model import Circuit, Plan
+from circuitlang.plan.model import Circuit, Edit, Plan
 from circuitlang.plugins.placements import Placement
 
 
@@ -44,8 +45,12 @@ class WorkSelection:
         return chosen[int(share) - 1 :: int(shares)]
 
 
-def part_of(plan: Plan, circuits: Sequence[Circuit]) -> Plan:
-    """Return a plan of some of its circuits and their images; the modules of those that it compares are kept."""
+def part_of(plan: Plan, circuits: Sequence[Circuit], edits: Sequence[Edit] = ()) -> Plan:
+    """Return a plan of some of its circuits and edits and their images; the modules of those that it compares are
+    kept."""
     used = {name for circuit in circuits for name in (*circuit.image_sets.values(), *circuit.also)}
+    used |= {name for edit in edits for name in edit.image_sets.values()}
     images = {name: image for name, image in plan.images.items() if name in used}
-    return msgspec.structs.replace(plan, circuits=list(circuits), images=images, expectations=[])
+    return msgspec.structs.replace(
+        plan, circuits=list(circuits), images=images, expectations=[], edits=[*edits] or UNSET
+    )

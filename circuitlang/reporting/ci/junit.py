@@ -15,12 +15,12 @@ _GROUPS = {"bound": "bounds", "expectation": "expectations"}
 
 
 def junit(record: Record) -> bytes:
-    """Write a test case for each circuit, bound and expectation, and one for the run itself.
+    """Write a test case for each circuit, edit, bound and expectation, and one for the run itself.
 
     A promise that doesn't hold is a failure, a circuit that can't be computed an error, and what was not come to is
     skipped. Verdicts are properties of the suite. In the shape of the schemas of both Ant and Jenkins.
     """
-    cases = [*_run(record), *_circuits(record), *_promises(record)]
+    cases = [*_run(record), *_circuits(record), *_edits(record), *_promises(record)]
     seconds = sum(done.seconds for done in record.done.values())
     root = Xml.Element("testsuites")
     suite = Xml.SubElement(
@@ -61,6 +61,15 @@ def _circuits(record: Record) -> Iterator[Xml.Element]:
             yield _errors(_case(record, "circuits", name), findings)
         else:
             yield _skipped(_case(record, "circuits", name), "not computed")
+
+
+def _edits(record: Record) -> Iterator[Xml.Element]:
+    for name, result in record.edits.items():
+        case = _case(record, "edits", name)
+        if findings := record.failed(name):
+            yield _errors(case, findings)
+        else:
+            yield case if result is not None else _skipped(case, "not measured")
 
 
 def _promises(record: Record) -> Iterator[Xml.Element]:

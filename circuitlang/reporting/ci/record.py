@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from circuitlang.base.diagnostics import Finding
 from circuitlang.results.assertions import Assertion
+from circuitlang.results.edits import EditResult
 from circuitlang.results.types import Summary
 
 
@@ -24,7 +25,8 @@ class Record:
     """A run by the name of its spec: the circuits that it was to compute, in order, those that are done, by id, what
     the plan promised of them, and every failure of a circuit or of the whole.
 
-    A spec with mistakes has no circuits. `places` says of each promise where it is written, as `file:line`.
+    `edits` are those of the plan by name, None for those that are not measured. A spec with mistakes has no circuits.
+    `places` says of each promise where it is written, as `file:line`.
     """
 
     name: str
@@ -33,14 +35,16 @@ class Record:
     promises: tuple[Assertion, ...] = ()
     places: tuple[str, ...] = ()
     failures: tuple[Finding, ...] = ()
+    edits: Mapping[str, EditResult | None] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
-        """Return whether all circuits are there and all assertions hold."""
+        """Return whether all circuits and edits are there and all assertions hold."""
         return (
             not self.failures
             and all(promise.holds for promise in self.promises)
             and len(self.done) == len(self.circuits)
+            and None not in self.edits.values()
         )
 
     def failed(self, circuit: str) -> tuple[Finding, ...]:

@@ -8,20 +8,24 @@ from typing import Any
 
 from circuitlang.reporting.ci.record import Record
 from circuitlang.reporting.diagnostics.json import plain
+from circuitlang.reporting.text import edit_sentences
 from circuitlang.results.assertions import Assertion
+from circuitlang.results.edits import EditResult
 from circuitlang.results.verdict import verdict
 
 
 def run_summary(record: Record) -> bytes:
     """Everything that became of a run, under keys that stay: new ones may come, and then `version` stays 1.
 
-    Numbers have the keys of metrics.json. A circuit is `computed`, `finished before`, `failed` or `not computed`.
+    Numbers have the keys of metrics.json. A circuit is `computed`, `finished before`, `failed` or `not computed`; an
+    edit, where there are any, is `measured` or `not measured`.
     """
     content = {
         "version": 1,
         "name": record.name,
         "passed": record.passed,
         "circuits": [_circuit(record, name) for name in record.circuits],
+        **({"edits": [_edit(*pair) for pair in record.edits.items()]} if record.edits else {}),
         "promises": [_promise(*pair) for pair in zip(record.promises, record.places, strict=True)],
         "findings": [{**plain(finding), "circuit": finding.circuit or None} for finding in record.failures],
     }
@@ -45,6 +49,13 @@ def _circuit(record: Record, name: str) -> dict[str, Any]:
         "criterion": str(plan.criterion),
         "numbers": {key: _number(value) for key, value in done.summary.flat().items()},
     }
+
+
+def _edit(name: str, result: EditResult | None) -> dict[str, Any]:
+    if result is None:
+        return {"name": name, "state": "not measured", "edited": None, "numbers": {}}
+    numbers = {key: _number(value) for key, value in result.flat().items()}
+    return {"name": name, "state": "measured", "edited": edit_sentences.title(result), "numbers": numbers}
 
 
 def _promise(promise: Assertion, place: str) -> dict[str, Any]:

@@ -15,10 +15,11 @@ from circuitlang.reporting.diagram.diagram_names import diagram_names
 from circuitlang.reporting.html.circuit_table import COLUMNS, STEP, ListedCircuit, circuit_table
 from circuitlang.reporting.html.pages import render
 from circuitlang.reporting.terminal.comparison_report import claims, title
-from circuitlang.reporting.text import circuit_sentences, split_sentences, verdict_sentences
+from circuitlang.reporting.text import circuit_sentences, edit_sentences, split_sentences, verdict_sentences
 from circuitlang.reporting.text.extension_calls import curve_label
 from circuitlang.results.assertions import assertions
 from circuitlang.results.comparison import Comparison
+from circuitlang.results.edits import EditResult
 from circuitlang.results.split import Split
 from circuitlang.results.sweep import Curve, Sweep, effective
 from circuitlang.results.sweep_grouping import sweeps
@@ -56,10 +57,12 @@ def index(
     splits: Mapping[str, Split] | None = None,
     compared: Mapping[str, Comparison] | None = None,
     thumbnails: Mapping[str, str] | None = None,
+    edits: Mapping[str, EditResult] | None = None,
 ) -> bytes:
     """Return the page of a run: all circuits of its plan, with the parts of its splits.
 
-    Summaries of finished circuits and splits are by id, comparisons by folder, data URIs of thumbnails by circuit.
+    Summaries of finished circuits and splits are by id, comparisons by folder, data URIs of thumbnails by circuit,
+    edits by name.
     """
     splits = splits or {}
     rows = rows_of(plan, finished, splits)
@@ -79,7 +82,9 @@ def index(
         table=circuit_table(listed, differs, metric),
         step=STEP,
         counts=Counter(map(verdict_sentences.title, summaries)).most_common(),
-        failed=[assertion for assertion in assertions(plan, finished) if assertion.computed and not assertion.holds],
+        failed=[
+            assertion for assertion in assertions(plan, finished, edits) if assertion.computed and not assertion.holds
+        ],
         notes=list(
             dict.fromkeys(note for summary in known for note in circuit_sentences.weights_notes(summary.provenance))
         ),
@@ -91,6 +96,7 @@ def index(
         metric=metric,
         held_out=all(summary.test for summary in summaries),
         sweeps=[_draw(sweep) for sweep in sweeps(plan.circuits, finished)],
+        edits=[(edit, edit_sentences.claims(edit)) for edit in (edits or {}).values()],
         comparisons=[
             _Compared(
                 folder,

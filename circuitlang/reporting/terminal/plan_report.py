@@ -13,7 +13,7 @@ from circuitlang.base.diagnostics import listing
 from circuitlang.reporting.text.extension_calls import without_defaults
 
 if TYPE_CHECKING:
-    from circuitlang.results.forecast import CircuitForecast, Forecast, ImageSet
+    from circuitlang.results.forecast import CircuitForecast, EditForecast, Forecast, ImageSet
 
 _STATES = {
     "new": ("new", "cyan"),
@@ -46,6 +46,8 @@ def draw(forecast: Forecast) -> Tree:
         circuits.add(Text(f"and {_number(rest, 'circuit')} more, which --json lists", "dim"))
     for names in forecast.comparisons:
         tree.add(Text.assemble(_word("compare"), listing(names)))
+    for edit in forecast.edits:
+        _edit(tree, edit)
     for expectation in forecast.expectations:
         tree.add(Text.assemble(_word("expect"), expectation))
     if forecast.packed:
@@ -64,6 +66,7 @@ def as_json(forecast: Forecast) -> str:
     content = {
         **whole,
         "due": [circuit.id for circuit in forecast.due],
+        "due_edits": [edit.name for edit in forecast.due_edits],
         "total": msgspec.to_builtins(forecast.total),
     }
     return msgspec.json.format(msgspec.json.encode(content)).decode() + "\n"
@@ -102,6 +105,14 @@ def _circuit(tree: Tree, circuit: CircuitForecast) -> None:
     if defaults := [setting for setting in circuit.settings if setting.origin == "default"]:
         said = "  ".join(f"{default.word}={without_defaults(default.value)}" for default in defaults)
         branch.add(Text.assemble(_word("default"), (said, "dim")))
+
+
+def _edit(tree: Tree, edit: EditForecast) -> None:
+    label, style = _STATES[edit.state]
+    branch = tree.add(Text.assemble(_word("edit"), (edit.name, "bold"), f"  {edit.edited}", "  ", (label, style)))
+    branch.add(Text.assemble(_word("measure"), listing(edit.measured), f" on {edit.pictures:,} of {edit.images}"))
+    forwards = f"{_number(edit.cost.forwards, 'forward')}: {_operations(edit.cost.measuring)}"
+    branch.add(Text.assemble(_word("cost"), (forwards, "dim")))
 
 
 def _kernels(circuit: CircuitForecast) -> Iterable[str | tuple[str, str]]:
@@ -144,6 +155,8 @@ def _cost(circuit: CircuitForecast) -> Iterable[str | tuple[str, str]]:
 def _total(forecast: Forecast) -> Text:
     due, total = len(forecast.due), forecast.total
     text = Text.assemble(_word("total"), (f"{_number(due, 'circuit')} to compute", "bold"))
+    if forecast.edits:
+        text.append(f", {_number(len(forecast.due_edits), 'edit')} to measure")
     finished = sum(not circuit.refused and circuit.state == "finished" for circuit in forecast.circuits)
     refused = sum(bool(circuit.refused) for circuit in forecast.circuits)
     incomplete = sum(not circuit.refused and circuit.state == "incomplete" for circuit in forecast.circuits)

@@ -6,7 +6,7 @@
 [(relation) (sign) (every) "=" ".." "*"] @operator
 ["(" ")" "[" "]" "{" "}"] @punctuation.bracket
 ["," ":" "@"] @punctuation.delimiter
-["as" "circuit" "compare" "defaults" "except" "expect" "group" "images" "include" "into" "label" "model" "on" "preserve" "split" "target"] @keyword
+["as" "circuit" "compare" "defaults" "edit" "except" "expect" "group" "images" "include" "into" "label" "measure" "model" "on" "preserve" "split" "target"] @keyword
 
 (name) @variable
 (suffix) @variable
@@ -18,9 +18,10 @@
 (position (name) @constant.builtin)
 (transform [(name) @constant.builtin (call (name) @constant.builtin)])
 ((clause (name) @property)
- (#match? @property "^((train|test|contrast)[.])?(ablation|also|calibrate|contrast|correlation|criterion|error|holdout|keep|kernels|limit|pearson|pearson_demeaned|r2|refill|robust|seed|sparsity|spearman|stable|structure|test|tests)$"))
+ (#match? @property "^((train|test|contrast)[.])?(ablation|also|calibrate|contrast|correlation|criterion|error|holdout|keep|kernels|limit|patch|pearson|pearson_demeaned|r2|refill|robust|scale|seed|sparsity|spearman|stable|structure|test|tests)$"))
 (keyword (name) @variable.parameter)
 (circuit (name) @type.definition)
+(edit (name) @type.definition)
 (images (name) @type.definition)
 (direction (name) @type.definition)
 ([(clause (_) (relation) (name) @constant.builtin)

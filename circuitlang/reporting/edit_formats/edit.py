@@ -1,0 +1,10 @@
+import msgspec
+
+from circuitlang.results.edits import FILE, EditResult
+from circuitlang.results.outputs import edit_format
+
+
+@edit_format
+def edit(result: EditResult) -> dict[str, bytes]:
+    """All of an edit as data, `edit.json`."""
+    return {FILE: msgspec.json.format(msgspec.json.encode(result), indent=2) + b"\n"}
