@@ -30,7 +30,7 @@ _QUERIES = """\
 (comment) @comment
 [(string) (path)] @string
 (number) @number
-[(relation) (sign) (every) "=" ".." "*"] @operator
+[(relation) (sign) (every) "=" ".." "*" "<-"] @operator
 ["(" ")" "[" "]" "{{" "}}"] @punctuation.bracket
 ["," ":" "@"] @punctuation.delimiter
 [{keywords}] @keyword

@@ -110,7 +110,7 @@ def rules() -> tuple[Rule, ...]:
         Rule(rf"(?:(?<=[=(,@])|(?<=[=(,] )|(?<=into ))({_any(known.constants)}){_END}", ("constant",)),
         Rule(f"({name})", ("name",)),
         Rule(f"({tokens['SUFFIX']})", ("name",)),
-        Rule(r"(\.\.|<=|>=|==|[=<>*])", ("operator",)),
+        Rule(r"(\.\.|<=|<-|>=|==|[=<>*])", ("operator",)),
         Rule(f"({number})", ("number",)),
         Rule(r"([-+])", ("operator",)),
         Rule(r"([\[\](){},:;@])", ("punctuation",)),

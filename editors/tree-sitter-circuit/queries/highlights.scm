@@ -3,7 +3,7 @@
 (comment) @comment
 [(string) (path)] @string
 (number) @number
-[(relation) (sign) (every) "=" ".." "*"] @operator
+[(relation) (sign) (every) "=" ".." "*" "<-"] @operator
 ["(" ")" "[" "]" "{" "}"] @punctuation.bracket
 ["," ":" "@"] @punctuation.delimiter
 ["as" "circuit" "compare" "defaults" "edit" "except" "expect" "group" "images" "include" "into" "label" "measure" "model" "on" "preserve" "split" "target"] @keyword
