@@ -14,7 +14,7 @@ _HEAD = """# Leaderboard
 Every criterion with its defaults, on the same data; written by one command, which measures the rows that are missing:
 
 ```sh
-python -m benchmarks.leaderboard          # planted circuits, tests, the bundled network: minutes
+python -m benchmarks.leaderboard          # planted circuits, tests, the bundled network: nine minutes
 python -m benchmarks.leaderboard --real   # SqueezeNet and ResNet-18 as well, where their weights are
 ```
 
