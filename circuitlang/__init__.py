@@ -1,7 +1,7 @@
 """A language and compiler for feature-preserving circuits in CNNs.
 
-`compile` returns the plan of a spec and `run` its circuits; `preserve` finds one circuit of a module. `load` reads a
-finished circuit, and `compare` measures what several have in common.
+`compile` returns the plan of a spec and `run` its circuits; `preserve` finds one circuit of a module, and `edit` says
+what becomes of it without a part. `load` reads a finished circuit, and `compare` measures what several have in common.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
     from torch import nn
 
-    from circuitlang.api import LoadedCircuit, LoadedComparison, Run
+    from circuitlang.api import LoadedCircuit, LoadedComparison, LoadedEdit, Run
     from circuitlang.base.diagnostics import Finding
     from circuitlang.engine.runtime.options import Options
     from circuitlang.engine.runtime.work_selection import WorkSelection
@@ -27,7 +27,18 @@ if TYPE_CHECKING:
     from circuitlang.results.run_listener import RunListener
 
 __version__ = "0.1.0"
-__all__ = ["CircuitError", "InputError", "OutputError", "SpecError", "compare", "compile", "load", "preserve", "run"]
+__all__ = [
+    "CircuitError",
+    "InputError",
+    "OutputError",
+    "SpecError",
+    "compare",
+    "compile",
+    "edit",
+    "load",
+    "preserve",
+    "run",
+]
 
 
 def compile(text: str, folder: str | Path = ".") -> Plan:
@@ -160,6 +171,54 @@ def preserve(
     clauses = {"sparsity": sparsity, "kernels": kernels, **clauses}
     source, objects = api.preserve(target, objects, on, clauses, name)
     return api.run_one(source, Path(out), options, _selection((), "1/1", 1), objects)
+
+
+def edit(
+    model: nn.Module | None,
+    part: str,
+    *,
+    on: object,
+    measure: Sequence[str],
+    scale: float | None = None,
+    patch: object = None,
+    preprocess: object = None,
+    name: str = "edit",
+    out: str | Path = "runs",
+    device: str = "auto",
+    batch_size: int | None = None,
+    render: Rendering | None = None,
+) -> LoadedEdit:
+    """Scale or patch a part of a network, and return what becomes of targets and of the classes.
+
+    Args:
+        model: A module, which is left as it is; None for the bundled network.
+        part: Channels or a kernel as in the language: `layer3.1.conv1:10`, `conv4:[3, 8]`, `conv5:34 <- conv4:45`.
+        on: Images: a tensor, list, data set or loader as `images` of `run` takes them, or a pattern of files.
+        measure: Targets as in the language, and `classes` for the table of classes.
+        scale: The factor of the part; 0 removes it.
+        patch: Images that the part is taken from instead, as `on` takes them.
+        preprocess: The preparation of images; see `run`.
+        name: Name of the edit and its folder.
+        out: Folder for the results.
+        device: cpu, cuda, cuda:N, mps or auto.
+        batch_size: Images per batch, by default chosen for the device.
+        render: Output formats, as `run` takes them.
+
+    Raises:
+        CircuitError: If the words, the module or the images can't be used.
+
+    Examples:
+        >>> network = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 4, 3))
+        >>> edit = circuitlang.edit(network, "2:1 <- 0:5", scale=0, on=torch.rand(8, 3, 32, 32), measure=["2:1", "2:3"])
+        >>> edit["2:1"].change != 0, edit["2:3"].change
+        (True, 0.0)
+    """
+    from circuitlang import api
+
+    options = _options(False, False, device, batch_size, False, render)
+    objects = api.ObjectArguments(model, None, preprocess)
+    source, objects = api.edit(part, objects, on, measure, scale, patch, name)
+    return api.run_edit(source, Path(out), options, _selection((), "1/1", 1), objects)
 
 
 def _options(

@@ -24,7 +24,7 @@ def public_objects() -> Iterator[tuple[str, Any]]:
     for name in circuitlang.__all__:
         if not inspect.isclass(getattr(circuitlang, name)):
             yield name, getattr(circuitlang, name)
-    for holder in (api.LoadedCircuit, api.Run, api.PackedRun, api.LoadedComparison):
+    for holder in (api.LoadedCircuit, api.Run, api.PackedRun, api.LoadedComparison, api.LoadedEdit):
         yield holder.__name__, holder
         for name, member in vars(holder).items():
             described = isinstance(member, property) or hasattr(member, "func") or inspect.isfunction(member)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from circuitlang.api.circuits import LoadedCircuit
+from circuitlang.api.edits import LoadedEdit
 from circuitlang.api.packed_runs import PackedRun
 from circuitlang.api.runs import Run
 from circuitlang.base.diagnostics import Finding, InputError
@@ -78,6 +79,13 @@ def run_one(
     return _run(compiled, out / circuits[0].id, options, work)[0]
 
 
+def run_edit(source: Source, out: Path, options: Options, work: WorkSelection, objects: ObjectArguments) -> LoadedEdit:
+    """Run a spec of one edit in a folder of its name, and return the edit. Raises CircuitError."""
+    compiled, options = _compiled(source, options, objects)
+    (asked,) = compiled.plan.edited
+    return _run(compiled, out / asked.name, options, work).edits[asked.name]
+
+
 def _compiled(source: Source, options: Options, object_arguments: ObjectArguments) -> tuple[CompiledPlan, Options]:
     """Return the plan of a source, and options with the objects that it names. Raises CircuitError."""
     from circuitlang import pipeline
@@ -111,9 +119,9 @@ def _run(
     for outcome in results.outcomes:
         if isinstance(outcome, CircuitOutcome):
             circuits[outcome.result.summary.asked_as].append(LoadedCircuit(outcome.folder, outcome.result))
-    return Run(
-        folder, (circuit for parts in circuits.values() for circuit in parts), [*compiled.warnings, *results.notes]
-    )
+    edits = {status.name: LoadedEdit(status.folder, status.result) for status in results.edits if status.result}
+    notes = [*compiled.warnings, *results.notes]
+    return Run(folder, (circuit for parts in circuits.values() for circuit in parts), notes, edits)
 
 
 def compile_with(source: Source, objects: MemoryObjects) -> CompiledPlan:
@@ -154,6 +162,33 @@ def preserve(
     text = f"preserve {target} {' '.join(words)}"
     source = Source("<preserve>", f"circuit {name} = {text}" if name else text)
     return source, ObjectArguments(objects.model, sets, objects.preprocess)
+
+
+def edit(
+    part: str,
+    objects: ObjectArguments,
+    on: object,
+    measure: Sequence[str],
+    scale: float | None,
+    patch: object,
+    name: str,
+) -> tuple[Source, ObjectArguments]:
+    """Return the spec of one edit, and the objects that it names."""
+    sets = dict(objects.images or {})
+    words = {"patch": patch, "on": on}
+    for word, value in words.items():
+        if value is not None and not isinstance(value, str):
+            key = {"on": "images", "patch": "patch_images"}[word]
+            sets[key], words[word] = value, key
+    clauses = [f"scale={scale}" if scale is not None else "", f"patch={words['patch']}" if patch is not None else ""]
+    targets = ", ".join(map(_quoted, measure))
+    text = f"edit {name} = {_quoted(part)} {' '.join(filter(None, clauses))} on {words['on']} measure {targets}"
+    return Source("<edit>", text), ObjectArguments(objects.model, sets, objects.preprocess)
+
+
+def _quoted(target: str) -> str:
+    """Return a target with quotes around a layer whose name begins with a digit, as those of `nn.Sequential` do."""
+    return re.sub(r"(^|<-)\s*(\d[\w.]*):", r'\1 "\2":', target).strip()
 
 
 def _relation(word: str) -> str:

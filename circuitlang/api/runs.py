@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, SupportsIndex, overload
 
 from circuitlang.api.circuits import LoadedCircuit
+from circuitlang.api.edits import LoadedEdit, load_edit
 from circuitlang.api.frames import framed
 from circuitlang.base.diagnostics import Finding, InputError, did_you_mean, listing
 
@@ -20,7 +21,8 @@ class Run(list[LoadedCircuit]):
     """List of the circuits of a run, in the order of its plan, with the run's folder.
 
     A circuit is found by its number, by its name, or by its target if no other has the same. `notes` are the warnings
-    about the spec and the files that it names. A notebook shows the page of the run.
+    about the spec and the files that it names, `edits` the edits of the network by name. A notebook shows the page of
+    the run.
 
     Examples:
         >>> run = circuitlang.run("dogs.circuit")
@@ -28,10 +30,17 @@ class Run(list[LoadedCircuit]):
         ([338, 135], ())
     """
 
-    def __init__(self, folder: Path, circuits: Iterable[LoadedCircuit], notes: Sequence[Finding] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        circuits: Iterable[LoadedCircuit],
+        notes: Sequence[Finding] = (),
+        edits: Mapping[str, LoadedEdit] | None = None,
+    ) -> None:
         super().__init__(circuits)
         self.folder = folder
         self.notes = tuple(notes)
+        self.edits: Mapping[str, LoadedEdit] = edits or {}
 
     @overload
     def __getitem__(self, key: SupportsIndex) -> LoadedCircuit: ...
@@ -108,11 +117,13 @@ class Run(list[LoadedCircuit]):
         return written.page
 
     def __repr__(self) -> str:
-        circuits = "1 circuit" if len(self) == 1 else f"{len(self)} circuits"
-        return f"<run of {circuits}: {listing(self.names(), limit=6)}, {self.folder}>" if self else "<run, no circuits>"
+        counts = [(len(self), "circuit"), (len(self.edits), "edit")]
+        said = " and ".join(f"{count} {noun}{'' if count == 1 else 's'}" for count, noun in counts if count)
+        names = listing([*self.names(), *self.edits], limit=6)
+        return f"<run of {said}: {names}, {self.folder}>" if said else "<run, no circuits>"
 
     def _repr_html_(self) -> str:
-        if len(self) == 1:
+        if len(self) == 1 and not self.edits:
             return self[0]._repr_html_()
         from circuitlang.base.plain_files import read_plain
 
@@ -126,14 +137,18 @@ def load_either(folder: Path) -> LoadedCircuit | Run:
     """Return the circuit in a folder, or those of the run that is there in the order of its plan. Raises InputError."""
     from circuitlang.api.circuits import load
     from circuitlang.api.packed_runs import PackedRun
+    from circuitlang.results.edits import edits
     from circuitlang.results.packed.files import is_packed_run
     from circuitlang.results.reader import circuits, plan_of
 
     if is_packed_run(folder):
         return PackedRun(folder)
     there = {path.name: path for path in circuits(folder)}
-    plan = plan_of(folder) if there and [*there.values()] != [folder] else None
+    edited = {path.name: path for path in edits(folder) if path != folder}
+    plan = plan_of(folder) if (there or edited) and [*there.values()] != [folder] else None
     if plan is None:
         return load(folder)
     order = {circuit.id: number for number, circuit in enumerate(plan.circuits)}
-    return Run(folder, map(load, sorted(there.values(), key=lambda path: order.get(path.name, len(order)))))
+    ordered = sorted(there.values(), key=lambda path: order.get(path.name, len(order)))
+    measured = {edit.name: load_edit(edited[edit.folder]) for edit in plan.edited if edit.folder in edited}
+    return Run(folder, map(load, ordered), edits=measured)

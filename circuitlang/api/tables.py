@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from circuitlang.base.diagnostics import Finding, InputError
 from circuitlang.results.comparison import Comparison
+from circuitlang.results.edits import EditResult
 from circuitlang.results.packed.circuits import PackedCircuits
 from circuitlang.results.types import Result
 
@@ -39,6 +40,23 @@ def packed_frame(circuits: PackedCircuits) -> pandas.DataFrame:
     rows = circuits.table()
     names = [name for name in rows.schema.names if name not in ("masks", "summary", "identity", "crops")]
     return rows.select(names).to_pandas().set_index("id")
+
+
+def edit_frame(result: EditResult) -> pandas.DataFrame:
+    """Return a row for each target of an edit, with the numbers of `edit.json` by the words that expectations use."""
+    numbers = result.flat()
+    rows = [
+        {
+            "target": response.target,
+            **{
+                key.removeprefix(f"{response.target}."): value
+                for key, value in numbers.items()
+                if key.startswith(f"{response.target}.")
+            },
+        }
+        for response in result.responses
+    ]
+    return _pandas().DataFrame(rows).set_index("target")
 
 
 def circuit_frame(result: Result) -> pandas.DataFrame:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from lsprotocol import types
 
 from circuitlang.compiler import syntax
+from circuitlang.compiler.edits import CLASSES
 from circuitlang.compiler.parser import STATEMENTS
-from circuitlang.compiler.references import COUNTS, ENDS, IMAGES, SAMPLES
+from circuitlang.compiler.references import CHANGE, CLASS_MEASURES, COUNTS, ENDS, IMAGES, MEANS, SAMPLES
 from circuitlang.compiler.words import words
 from circuitlang.lsp.context import Context, context
 from circuitlang.lsp.documents import Analysis
@@ -30,7 +31,10 @@ _ARGUMENT = re.compile(
     r"(?P<clause>criterion|ablation|tests)=(?:(?:each\(|\[)(?:[^()\]]|\([^()]*\))*)?\b(?P<name>\w+)\([^()]*$"
 )
 _EXTENSION = re.compile(r"(?P<clause>criterion|ablation|tests)=(?:(?:each\(|\[)(?:[^()\]]|\([^()]*\))*)?\w*$")
-_OF_IMAGES = "|".join(clause.name for clause in clauses.PRESERVE.values() if clause.of_images)
+_OF_IMAGES = "|".join(
+    clause.name for clause in (*clauses.PRESERVE.values(), *clauses.EDIT.values()) if clause.of_images
+)
+_EDIT = r"edit\s+\w+\s*=\s*"
 _CHANNELS = 512
 
 
@@ -90,6 +94,8 @@ def _words(analysis: Analysis, here: Context, written: str) -> Iterator[Word]:
         yield from _explained(("preserve", "split"))
     elif statement and statement[0] == "model":
         yield from _models(head)
+    elif re.match(_EDIT, head) and not _wants_images(here):
+        yield from _edit(analysis, head)
     elif statement and statement[0] in ("compare", "expect"):
         yield from _circuits(analysis, head)
     elif (inside := _ARGUMENT.search(head)) is not None:
@@ -116,7 +122,7 @@ def _wants_images(here: Context) -> bool:
     head = here.head
     if re.search(rf"\b(?:{_OF_IMAGES})=(?:\[[^\]]*)?[^\s\[\]]*$", head):
         return True
-    start = r"(?:images\s+\w+\s*=|" + _ASK + r".*?\son\b)"
+    start = r"(?:images\s+\w+\s*=|(?:" + _ASK + "|" + _EDIT + r").*?\son\b)"
     return re.match(rf"{start}\s*(?:{_VALUE}\s+except\s+)?(?:\[[^\]]*|[^\s\[]*)$", head) is not None and (
         re.search(r"\bon$", head) is None
     )
@@ -149,19 +155,50 @@ def _models(head: str) -> Iterator[Word]:
 
 
 def _circuits(analysis: Analysis, head: str) -> Iterator[Word]:
-    named = {known.name: known for known in definitions(analysis.file) if known.kind == "circuit"}
+    kinds = ("circuit", "edit") if head.startswith("expect") else ("circuit",)
+    named = {known.name: known for known in definitions(analysis.file) if known.kind in kinds}
     kind = types.CompletionItemKind.Variable
+    about = re.search(r"(\w+)(?:\[[^\]]*\])?\.[\w.]*$", head)
+    if about and about[1] in named and named[about[1]].kind == "edit":
+        metrics = vocabulary().metrics
+        numbers = (*MEANS, CHANGE, *CLASS_MEASURES, *sorted(metrics), *ENDS)
+        yield from (Word(name, types.CompletionItemKind.Property) for name in numbers)
+        return
     if member := re.search(r"(\w+)\[[^\]]*$", head):
         asked = named[member[1]].node if member[1] in named else None
         if isinstance(asked, syntax.Circuit):
             own = [clause.name.text for clause in asked.asked.clauses if "each(" in clause.value.span.text]
             yield from (Word(f"{name}=", kind) for name in [*own, "unit"])
+        elif isinstance(asked, syntax.Edit):
+            yield from (Word(feature.span.text, kind) for feature in asked.measured if feature.span.text != CLASSES)
     elif re.search(r"[\w\]]\.[\w.]*$", head):
         metrics = vocabulary().metrics
         yield from (_extension(metrics[name]) for name in sorted(metrics))
         yield from (Word(name, types.CompletionItemKind.Property) for name in (*COUNTS, *SAMPLES, IMAGES, *ENDS))
     elif re.search(r"(?:compare|expect|,)\s*\w*$", head):
         yield from (Word(name, kind, _line(named[name].node)) for name in named)
+
+
+def _edit(analysis: Analysis, head: str) -> Iterator[Word]:
+    """Offer what an edit may say next: its part, its change, the images and the targets."""
+    measured = re.search(r"\bmeasure\s+(?:.*,)?\s*[\w.:\[@]*$", head)
+    if measured:
+        # The last of the targets, whose list of channels may have commas.
+        last = re.search(r"(?:\bmeasure|,)\s*(?P<part>(?:[^,\[\]\s]|\[[^\]]*\]?)*\s*)$", head)
+        yield from _targets(analysis, last["part"] if last else "")
+        yield from _explained([CLASSES])
+    elif re.match(_EDIT + r'[\w.:\["]*$', head) or re.search(r"<-\s*[\w.:]*$", head):
+        yield from _targets(analysis, head)
+        own = (known for known in definitions(analysis.file) if known.kind == "circuit")
+        yield from (Word(known.name, types.CompletionItemKind.Variable, _line(known.node)) for known in own)
+        groups = (node for node in analysis.file.statements if isinstance(node, syntax.Group))
+        yield from (Word(f'"{node.text.text}"', types.CompletionItemKind.Variable, _line(node)) for node in groups)
+    else:
+        meanings, changed = words(), re.search(r"\b(?:scale|patch)=", head)
+        for clause in () if changed else clauses.EDIT.values():
+            kind = types.CompletionItemKind.Property
+            yield Word(f"{clause.name}=", kind, clause.example, meanings[clause.name][0].meaning)
+        yield from _explained(["measure", "as"] if re.search(r"\son\s", head) else ["on"])
 
 
 def _line(node: syntax.Node) -> str:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from lsprotocol import types
 
-from circuitlang.base.diagnostics import CircuitError, SpecError, reason
+from circuitlang.base.diagnostics import CircuitError, InputError, SpecError, reason
 from circuitlang.base.source import Span
 from circuitlang.compiler import syntax
 from circuitlang.compiler.clauses import ALIASES
 from circuitlang.compiler.words import words
 from circuitlang.lsp.documents import Analysis
 from circuitlang.lsp.last_results import last_results
-from circuitlang.lsp.names import circuit_of, definition, layers, model
+from circuitlang.lsp.names import definition, layers, measured_of, model
 from circuitlang.lsp.positions import span_range
 from circuitlang.lsp.tree import nodes_at
 from circuitlang.pipeline import vocabulary
+from circuitlang.plan.edits import FOLDER
 from circuitlang.plan.layers import NamedModule
 from circuitlang.plan.model import Circuit, Images
 from circuitlang.plugins.hypothesis_tests import TESTS
@@ -80,7 +82,10 @@ def _about(analysis: Analysis, node: syntax.Node, parent: syntax.Node | None, fo
         case syntax.Name(text=name), syntax.Circuit() | syntax.Member():
             return _circuit(analysis, name, folders)
         case syntax.Name(text=name), syntax.Measure():
-            return _circuit(analysis, circuit_of(analysis.file, name), folders)
+            kind, part = measured_of(analysis.file, name)
+            return _edit(analysis, part, folders) if kind == "edit" else _circuit(analysis, part, folders)
+        case syntax.Name(text=name), syntax.Edit():
+            return _edit(analysis, name, folders)
         case (syntax.Path() | syntax.String(), syntax.Selection() | syntax.List() | syntax.Clause()):
             return _matches(Images([node.text]), analysis.source.folder)
         case syntax.Name(), syntax.Clause() if node is parent.name:
@@ -142,6 +147,23 @@ def _matches(images: Images, folder: Path) -> str:
     names = ", ".join(f"`{file.name}`" for file in files[:_MOST])
     more = ", …" if len(files) > _MOST else ""
     return f"{len(files):,} image{'' if len(files) == 1 else 's'}: {names}{more}"
+
+
+def _edit(analysis: Analysis, name: str, folders: tuple[Path, ...]) -> str:
+    """Describe an edit by its definition, and by its last result."""
+    from circuitlang.reporting.text.edit_sentences import claims
+    from circuitlang.results.edits import read_edit
+
+    known = definition(analysis.file, "edit", name)
+    if known is None or not isinstance(known.node, syntax.Edit):
+        return ""
+    parts = [f"```circuit\n{known.node.span.text}\n```"]
+    stem = Path(analysis.source.name).stem
+    for folder in (analysis.source.folder, *folders):
+        with suppress(InputError):
+            parts += claims(read_edit(folder / "runs" / stem / f"{FOLDER}{name}"))
+            return "\n\n".join(parts)
+    return "\n\n".join([*parts, "no result in `runs`"])
 
 
 def _circuit(analysis: Analysis, name: str, folders: tuple[Path, ...]) -> str:

@@ -12,11 +12,12 @@ from circuitlang.pipeline import vocabulary
 from circuitlang.plan.layers import Layers
 from circuitlang.plan.model import Model
 
-Kind = Literal["images", "target", "circuit"]
+Kind = Literal["images", "target", "circuit", "edit"]
 _KINDS: dict[type[syntax.Node], Kind] = {
     syntax.Images: "images",
     syntax.Direction: "target",
     syntax.Circuit: "circuit",
+    syntax.Edit: "edit",
 }
 
 
@@ -25,19 +26,19 @@ class Definition(NamedTuple):
 
     kind: Kind
     name: str
-    node: syntax.Images | syntax.Direction | syntax.Circuit
+    node: syntax.Images | syntax.Direction | syntax.Circuit | syntax.Edit
     file: syntax.File
 
 
 def definitions(file: syntax.File) -> Iterator[Definition]:
     """Yield the definitions of a file, and of included files those of image sets and targets."""
     for statement in file.statements:
-        if isinstance(statement, (syntax.Images, syntax.Direction, syntax.Circuit)):
+        if isinstance(statement, (syntax.Images, syntax.Direction, syntax.Circuit, syntax.Edit)):
             yield Definition(_KINDS[type(statement)], statement.name.text, statement, file)
         elif isinstance(statement, syntax.Include) and statement in file.included:
             prefix = f"{statement.namespace.text}." if statement.namespace else ""
             for inner in definitions(file.included[statement]):
-                if inner.kind != "circuit":
+                if inner.kind not in ("circuit", "edit"):
                     yield inner._replace(name=prefix + inner.name)
 
 
@@ -46,12 +47,14 @@ def definition(file: syntax.File, kind: Kind, name: str) -> Definition | None:
     return next((known for known in definitions(file) if (known.kind, known.name) == (kind, name)), None)
 
 
-def circuit_of(file: syntax.File, measure: str) -> str:
-    """Return the circuit in `face.train.pearson`: the longest part that is a circuit's name; empty if none is."""
+def measured_of(file: syntax.File, measure: str) -> tuple[Kind, str]:
+    """Return the circuit or edit in `face.train.pearson`: the longest part that is one's name; empty if none is."""
     parts = measure.split(".")
-    names = {statement.name.text for statement in file.statements if isinstance(statement, syntax.Circuit)}
+    edits = {statement.name.text for statement in file.statements if isinstance(statement, syntax.Edit)}
+    names = edits | {statement.name.text for statement in file.statements if isinstance(statement, syntax.Circuit)}
     beginnings = (".".join(parts[:count]) for count in range(len(parts), 0, -1))
-    return next((name for name in beginnings if name in names), "")
+    name = next((name for name in beginnings if name in names), "")
+    return ("edit" if name in edits else "circuit"), name
 
 
 def model(file: syntax.File) -> Model | None:

@@ -27,6 +27,7 @@ _KINDS = {
     syntax.Defaults: types.SymbolKind.Property,
     syntax.Include: types.SymbolKind.File,
     syntax.Compare: types.SymbolKind.Operator,
+    syntax.Edit: types.SymbolKind.Event,
     syntax.Expect: types.SymbolKind.Boolean,
     syntax.Label: types.SymbolKind.String,
     syntax.Group: types.SymbolKind.String,

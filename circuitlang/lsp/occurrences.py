@@ -14,12 +14,15 @@ from circuitlang.base.diagnostics import CircuitError
 from circuitlang.base.source import Span, resolved
 from circuitlang.compiler import syntax
 from circuitlang.lsp.documents import Documents, to_path
-from circuitlang.lsp.names import Definition, Kind, circuit_of, definitions
+from circuitlang.lsp.names import Definition, Kind, definitions, measured_of
 from circuitlang.lsp.tree import walk
-from circuitlang.plan.clauses import PRESERVE
+from circuitlang.plan.clauses import EDIT, PRESERVE
 
 # Entries of folders that are looked at in search of specs.
 _ENTRIES = 20_000
+
+# Clauses whose values are image sets.
+_OF_IMAGES = {name for table in (PRESERVE, EDIT) for name, clause in table.items() if clause.of_images}
 
 Key = tuple[Kind, Path, int]
 
@@ -52,7 +55,7 @@ def occurrences(file: syntax.File) -> Iterator[Occurrence]:
     for kind, name, span in _uses(file):
         definition = known.get((kind, name))
         if definition is not None:
-            last = name.rpartition(".")[2] if kind != "circuit" else name
+            last = name.rpartition(".")[2] if kind not in ("circuit", "edit") else name
             yield Occurrence(definition, Span(span.source, span.start + len(name) - len(last), span.start + len(name)))
 
 
@@ -62,15 +65,15 @@ def _uses(file: syntax.File) -> Iterator[tuple[Kind, str, Span]]:
             case syntax.Selection(value=value, excluded=excluded):
                 yield from (("images", name.text, name.span) for name in _names(value))
                 yield from (("images", name.text, name.span) for name in (_names(excluded) if excluded else ()))
-            case syntax.Clause(name=name, value=value) if name.text in PRESERVE and PRESERVE[name.text].of_images:
+            case syntax.Clause(name=name, value=value) if name.text in _OF_IMAGES:
                 yield from (("images", name.text, name.span) for name in _names(value))
             case syntax.Term(of=syntax.Name(text=text, span=span)):
                 yield "target", text, span
             case syntax.Member(name=name):
                 yield "circuit", name.text, name.span
             case syntax.Measure(name=name):
-                circuit = circuit_of(file, name.text)
-                yield "circuit", circuit, Span(name.span.source, name.span.start, name.span.start + len(circuit))
+                kind, part = measured_of(file, name.text)
+                yield kind, part, Span(name.span.source, name.span.start, name.span.start + len(part))
 
 
 def _names(value: syntax.Value) -> Iterator[syntax.Name]:

@@ -12,12 +12,13 @@ import msgspec
 
 from circuitlang.plan import normalize
 from circuitlang.plan.clauses import PRESERVE
+from circuitlang.plan.edits import OfCircuit
 from circuitlang.plan.model import Bound, Choice, Circuit, Images, Kernels, Origins, Plan, Sparsity
 
 # The words that introduce image sets.
 _IMAGES = ("images", *(clause.name for clause in PRESERVE.values() if clause.kind == "images"))
 
-Part = Literal["model", "image set", "circuit", "comparison", "expectation"]
+Part = Literal["model", "image set", "circuit", "edit", "comparison", "expectation"]
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ def difference(before: Side, after: Side) -> tuple[tuple[Difference, ...], Pairs
     reported = {(change.before, change.after) for change in sets}
     differences = [*_model(before, after), *sets, *_circuits(before, after, pairs, reported)]
     renamed = {theirs.id: ours.id for ours, theirs in pairs}
+    differences += _edits(before, after, renamed, reported)
     return (*differences, *_comparisons(before, after, renamed), *_expectations(before, after, renamed)), pairs
 
 
@@ -191,6 +193,7 @@ _SAID = {"include": "patterns", "exclude": "except", "transforms": "as"}
 
 def _used(plan: Plan) -> dict[str, Images]:
     names = [name for circuit in plan.circuits for name in (*circuit.image_sets.values(), *circuit.also)]
+    names += [name for edit in plan.edited for name in edit.image_sets.values()]
     return {name: normalize.pictures(plan.images[name]) for name in names}
 
 
@@ -236,6 +239,34 @@ def _clause(circuit: Circuit, word: str) -> str:
     return circuit.origin.get(word, circuit.origin.get("circuit", ""))
 
 
+def _edits(before: Side, after: Side, renamed: dict[str, str], sets: Reported) -> Iterator[Difference]:
+    """Compare edits of one name; one that is called otherwise is another."""
+    ours, theirs = ({edit.name: edit for edit in side.plan.edited} for side in (before, after))
+    for name, edit in ours.items():
+        places = _place(before, "edits", name), _place(after, "edits", name)
+        if name not in theirs:
+            yield Difference("edit", name, "", (), places[0])
+            continue
+        a, b = normalize.edit(before.plan.images, edit), normalize.edit(after.plan.images, theirs[name])
+        if isinstance(b["of"], OfCircuit):
+            b["of"] = OfCircuit(renamed.get(b["of"].circuit, b["of"].circuit))
+        changes = []
+        for word, value in a.items():
+            was, now = _said(value), _said(b[word])
+            if word in ("images", "patch"):
+                was, now = getattr(edit, word) or "", getattr(theirs[name], word) or ""
+                # Said once already, of the set itself.
+                if _same(value, b[word]) or (was, now) in sets:
+                    continue
+            elif value == b[word]:
+                continue
+            changes.append(Change("part" if word == "of" else word, was, now, *places))
+        if changes:
+            yield Difference("edit", name, name, tuple(changes), *places)
+    for name in theirs.keys() - ours.keys():
+        yield Difference("edit", "", name, (), "", _place(after, "edits", name))
+
+
 def _comparisons(before: Side, after: Side, renamed: dict[str, str]) -> Iterator[Difference]:
     ours = set(normalize.comparisons(before.plan))
     theirs = {
@@ -271,7 +302,7 @@ def _expected(side: Side, renamed: dict[str, str]) -> dict[tuple[str, str, str],
     """Return the expected values and their places, by circuit, measure and relation."""
     expected: dict[tuple[str, str, str], dict[float, str]] = {}
     for number, expectation in enumerate(side.plan.expectations):
-        for name in expectation.circuits:
+        for name in expectation.subjects:
             key = renamed.get(name, name), expectation.measure, expectation.relation
             expected.setdefault(key, {}).setdefault(expectation.value, _place(side, "expectations", str(number)))
     return expected

@@ -16,6 +16,7 @@ from circuitlang.base.source import Source
 from circuitlang.cli.main import main
 from circuitlang.engine.circuits.interventions import EditedNetwork
 from circuitlang.engine.runtime.options import Options
+from circuitlang.plan.diff import Side, difference
 from circuitlang.plan.normalize import fingerprint
 from circuitlang.plan.yaml import read_plan, write_plan
 from circuitlang.results.edits import read_edit
@@ -238,3 +239,39 @@ def test_mistakes_of_a_spec_are_found_together():
         "edit a = nobody scale=0 on images/dogs/* measure conv9:1\nedit b = conv4:3 on cats measure classes\n"
     )
     assert sorted(code for code, _ in found) == ["E101", "E102", "E115", "E216"]
+
+
+def test_what_differs_between_two_plans():
+    def lines(before: str, after: str) -> list[tuple[str, str, str, list[tuple[str, str, str]]]]:
+        sides = (Side(plan.plan, plan.origins, plan.folder) for plan in (compiled(before), compiled(after)))
+        return [
+            (
+                part.part,
+                part.kind,
+                part.before or part.after,
+                [(one.name, one.before, one.after) for one in part.changes],
+            )
+            for part in difference(*sides)[0]
+        ]
+
+    spec = FACE + LESION + CUT
+    assert lines(spec, spec.replace("scale=0", "  scale=0.0")) == []
+    assert lines(spec, FACE + LESION) == [("edit", "removed", "cut", [])]
+    assert lines(FACE, FACE + LESION) == [("edit", "added", "lesion", [])]
+    changed = spec.replace("conv4:45", "conv4:53").replace("cut = conv5:34", "cut = conv5:3")
+    assert lines(spec, changed) == [
+        ("edit", "changed", "cut", [("part", "conv5:34 <- conv4:45", "conv5:3 <- conv4:53")])
+    ]
+    assert lines(spec, spec.replace(", classes", "")) == [("edit", "changed", "lesion", [("classes", "true", "false")])]
+    expected = "expect lesion[conv5:34].change <= -0.5\n"
+    (last,) = lines(spec + expected, spec + expected.replace("-0.5", "-0.9"))
+    assert last == ("expectation", "changed", "lesion.conv5:34.change", [("value", "<= -0.5", "<= -0.9")])
+
+
+def test_a_lock_holds_edits(here):
+    spec = here / "run.circuit"
+    spec.write_text(FACE + CUT)
+    call("lock", "run.circuit")
+    spec.write_text(FACE + CUT.replace("scale=0", "scale=0.5"))
+    said = call("run", "run.circuit", "--locked", code=1)
+    assert "what is compared, edited or expected has changed" in said

@@ -187,7 +187,7 @@ def _spec(locked: Lock, now: Lock) -> Iterator[Drift]:
             how = "new" if was is None else "gone" if now_is is None else "changed"
             yield Drift("E342", f"the circuit {name} is {how} since this was locked", key=("circuits", name))
     if not count and locked.model.asked == now.model.asked:
-        yield Drift("E342", "what is compared or expected has changed since this was locked")
+        yield Drift("E342", "what is compared, edited or expected has changed since this was locked")
 
 
 def _weights(locked: Lock, now: Lock) -> Iterator[Drift]:

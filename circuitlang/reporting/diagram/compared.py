@@ -74,6 +74,7 @@ def _page(pair: Pair, both: Overlay, faces: Faces, links: Sequence[tuple[str, st
         msgspec.structs.replace(
             data,
             target=clean(both.title),
+            edit="",
             layers=[
                 msgspec.structs.replace(layer, note=clean(f"{lines[-2]}, {lines[-1]}"))
                 for layer, lines in ((layer, drawn.headings[place]) for place, layer in enumerate(data.layers))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from pathlib import PurePath
 
 import msgspec
@@ -89,7 +90,8 @@ class Scenes(msgspec.Struct, frozen=True):
 
 class PageData(msgspec.Struct, frozen=True):
     """All that the script reads; `alone` is the fidelity of the paths of some settings of the slider, `spec` the name
-    of the circuit's spec without its ending, empty where it is in no file."""
+    of the circuit's spec without its ending, empty where it is in no file. `edit` is the end of an edit of the network:
+    its change, its images and its target, as the language writes them; empty where these are not one circuit's."""
 
     target: str
     network: str
@@ -101,6 +103,7 @@ class PageData(msgspec.Struct, frozen=True):
     edges: list[Edge]
     scenes: Scenes | None
     vision: str | None
+    edit: str
 
 
 def order(drawn: Figure) -> list[Channel]:
@@ -130,7 +133,19 @@ def page_data(drawn: Figure) -> PageData:
         edges=_edges(drawn, {channel: number for number, channel in enumerate(channels)}),
         scenes=_scenes(scenes, largest) if scenes else None,
         vision=photograph_sheet(visualisations.target) if visualisations else None,
+        edit=clean(_edit(result)),
     )
+
+
+def _edit(result: Result) -> str:
+    """Return what follows the part in an edit of the circuit's network."""
+    plan = result.summary.plan
+    # A path with spaces is written in quotes, and so are layers that are numbers and the names of classes.
+    path = " " in plan.images and not re.search(r"^\[| except | as ", plan.images)
+    images = f'"{plan.images}"' if path else plan.images
+    target = re.sub(r"(?<![\w.:])(\d[\w.]*):", r'"\1":', str(plan.target))
+    target = re.sub(r"class\((?!\d+\))([^)\"]*)\)", r'class("\1")', target)
+    return f"scale=0 on {images} measure {target}"
 
 
 def _spec(result: Result) -> str:

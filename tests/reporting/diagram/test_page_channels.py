@@ -9,6 +9,8 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import expect
 
+from circuitlang.base.source import Source
+from circuitlang.pipeline import compile_source
 from tests.helpers.diagram_page import channels, dimmed, node, seen, slide, strands
 from tests.helpers.drawn_circuits import residual
 
@@ -112,6 +114,7 @@ def test_the_card_of_a_kernel_shows_its_weights(show):
     expect(card).to_contain_text("score 0.5, rank 3 of 7")
     expect(card).to_contain_text("3×3 kernel, weight sum -0.5")
     expect(card).to_contain_text("full colour is ±2")
+    expect(card.locator("code")).to_contain_text("edit NAME = conv2:2 <- conv1:0 scale=0 on")
     fills = card.locator("rect").evaluate_all("all => all.map(one => one.getAttribute('fill'))")
     assert len(fills) == 9
     assert fills[0].startswith("color-mix(in oklab, var(--excite) 50%")
@@ -145,3 +148,18 @@ def test_arrow_keys_go_along_the_edges(show):
     assert walked[-3:] == [walked[5] + ">conv3:6", "conv3:6", "conv3:6"]
     expect(page.locator("#card")).to_contain_text("conv3:6")
     expect(node(page, "conv3:6")).to_have_attribute("aria-pressed", "true")
+
+
+def test_the_card_of_a_channel_has_the_line_of_its_edit(show):
+    page = show(strands())
+    for name, lines in (("conv2:3", 1), ("image", 0)):
+        node(page, name).hover()
+        expect(page.locator("#card")).to_be_visible()
+        expect(page.locator("#card code")).to_have_count(lines)
+        page.mouse.move(2, 2)
+        expect(page.locator("#card")).to_be_hidden()
+    node(page, "conv2:3").hover()
+    plan = strands().summary.plan
+    line = f"edit NAME = conv2:3 scale=0 on {plan.images} measure {plan.target}"
+    expect(page.locator("#card code")).to_have_text(line)
+    compile_source(Source("spec.circuit", f"images dogs = images/dogs/*\n{line}"))

@@ -18,6 +18,15 @@ function heat(edge, paint) {
   return svg;
 }
 
+/** The line of a spec that measures the target without a channel, a group or a kernel; empty for other edges. */
+function editLine(one) {
+  const written = (node) => node.name.replace(/^(\d[\w.]*):/, '"$1":');
+  if (one.source && (one.source.isImage || one.source.members || one.target.members)) return "";
+  if (one.isImage || !data.edit) return "";
+  const part = one.source ? `${written(one.target)} <- ${written(one.source)}` : one.members ? `"${one.name}"` : written(one);
+  return `edit NAME = ${part} ${data.edit}`;
+}
+
 function fill(one) {
   card.replaceChildren(make("h2", one.source ? `${one.source.called} → ${one.target.called}` : one.called));
   if (one.source) {
@@ -25,6 +34,7 @@ function fill(one) {
     svg.setAttribute("class", "kernel");
     svg.style.height = `${Math.min(96, 300 / svg.ratio)}px`;
     card.append(svg, ...one.text.map((line) => make("p", line)), make("p", one.largest));
+    if (editLine(one)) card.append(make("code", editLine(one)));
     return;
   }
   if (one.called !== one.name) card.append(make("p", one.name));
@@ -47,6 +57,7 @@ function fill(one) {
   }
   if (feeding.length) card.append(make("p", "reads most of"), list);
   if (feeding.length > 5) card.append(make("p", `and ${number(feeding.length - 5)} more`));
+  if (editLine(one)) card.append(make("code", editLine(one)));
 }
 
 let pointed = null;
