@@ -15,6 +15,7 @@ from circuitlang.compiler.targets import targets
 from circuitlang.compiler.values import number
 from circuitlang.plan.clauses import PRESERVE
 from circuitlang.plan.model import Choice, Circuit, Edit, Expectation
+from circuitlang.plan.targets import ClassOutput
 
 # Numbers in a report besides fidelity.
 COUNTS = (
@@ -31,6 +32,9 @@ ENDS = ("low", "high")
 # The numbers of a test, and the word that their keys in metrics.json begin with.
 OUTCOMES = ("p", "statistic", "share")
 TESTS = "tests"
+# And those of a class that is the target.
+CLASS = "class"
+CLASSIFIED = ("agreement", "network", "circuit")
 # The word that keys of the other image sets begin with.
 ALSO = "also"
 # And those of the ablations that a circuit is measured under.
@@ -100,6 +104,9 @@ def expectation(node: syntax.Expect, circuits: Circuits, edits: Edits, scope: Sc
         raise SpecError(Finding("E116", f"unknown measurement '{metric}'", measure.span, label, cure))
     if key.startswith(f"{TESTS}.") and not all(bare in map(_name, circuit.tests) for circuit in chosen):
         label, cure = f"'{name}' isn't tested for {bare}", f"add tests={bare} where {name} is preserved"
+        raise SpecError(Finding("E116", f"unknown measurement '{metric}'", measure.span, label, cure))
+    if key.startswith(f"{CLASS}.") and not all(isinstance(circuit.target, ClassOutput) for circuit in chosen):
+        label, cure = f"the target of '{name}' is not a class", "preserve class(NUMBER)"
         raise SpecError(Finding("E116", f"unknown measurement '{metric}'", measure.span, label, cure))
     declaration = scope.vocabulary.metrics.get(bare) or scope.vocabulary.tests.get(bare)
     usual = better(declaration.options) if declaration else "<="
@@ -172,6 +179,8 @@ def _key(metric: str, scope: Scope, also: Collection[str]) -> tuple[str, str]:
         return bare, bare
     if rest in OUTCOMES and sample in scope.vocabulary.tests and not end:
         return f"{TESTS}.{sample}.{rest}", sample
+    if sample == CLASS and rest in CLASSIFIED and not end:
+        return f"{CLASS}.{rest}", rest
     images = bare == IMAGES or bool(end)
     if sample not in SAMPLES and (sample in also or sample.startswith(f"{ALSO}.")):
         sample = f"{ALSO}.{sample.removeprefix(f'{ALSO}.')}"

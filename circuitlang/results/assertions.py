@@ -48,6 +48,8 @@ class Assertion:
             why = "nothing was held out to measure it on"
             if self.measure.startswith("contrast."):
                 why = "it is contrasted with nothing"
+            if self.measure.startswith("class."):
+                why = "its output is no single number for each class"
             if self.measure.startswith("tests."):
                 why = "the test was left out, or has no such number"
             if self.measure.endswith((".change", ".change.low", ".change.high")):

@@ -100,6 +100,18 @@ class PrecisionCheck(msgspec.Struct, frozen=True, kw_only=True):
     exchanged: int
 
 
+class ClassCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """The network's classification with the output for one class taken from its circuit, on the judged images.
+
+    `agreement` is the share of images whose class of the largest output is the network's own; `network` and `circuit`
+    are the mean probabilities of the class.
+    """
+
+    agreement: float
+    network: float
+    circuit: float
+
+
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """A result without its arrays: what `circuit.json` holds.
 
@@ -116,7 +128,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     `responses` are the numbers that fidelity is of, a feature's at all positions on all images. `constant` are the
     kernels that every circuit has and no budget counts, for they read channels that no path from the image leads to.
     `tests` are the outcomes of the tests that the plan asks for, by name. `robust` is the fidelity of the circuit's
-    kernels under the ablations that the plan names.
+    kernels under the ablations that the plan names. `classes` compares classifications where the target is a class.
     """
 
     plan: CircuitPlan
@@ -150,6 +162,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     tests: dict[str, HypothesisOutcome] = {}
     # Absent from files where nothing is asked for.
     robust: dict[str, Fidelity] | msgspec.UnsetType = msgspec.UNSET
+    # Only where the target is a class.
+    classes: ClassCheck | msgspec.UnsetType = msgspec.UNSET
 
     def has(self, name: str) -> bool:
         """Return whether its folder has the files of an output format."""
@@ -198,6 +212,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         for name, outcome in self.tests.items():
             own = {"p": outcome.p, "statistic": outcome.statistic, "share": outcome.share}
             numbers |= {f"tests.{name}.{word}": value for word, value in own.items() if isinstance(value, float)}
+        if self.classes is not msgspec.UNSET:
+            numbers |= {f"class.{name}": getattr(self.classes, name) for name in self.classes.__struct_fields__}
         numbers["score_difference"] = self.reduced.difference if self.reduced else 0.0
         return numbers
 

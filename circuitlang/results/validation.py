@@ -48,6 +48,9 @@ def sound_summary(summary: Summary) -> None:
     total = sum(layer.out_channels * layer.in_channels // layer.groups for layer in summary.layers)
     _demand(total <= _KERNELS, "its layers have more kernels than any network")
     _fidelities(summary)
+    if summary.classes is not msgspec.UNSET:
+        shares = msgspec.structs.astuple(summary.classes)
+        _demand(all(0 <= share <= 1 for share in shares), "a share or probability of its class is none")
     for name, outcome in summary.tests.items():
         _demand(outcome.p is None or 0 <= outcome.p <= 1, f"the p of {name} is no probability")
         share = None if outcome.share is msgspec.UNSET else outcome.share

@@ -20,7 +20,7 @@ from circuitlang.engine.circuits.extraction.liveness import edited_channels
 from circuitlang.engine.circuits.selection import budget, count
 from circuitlang.engine.circuits.size_search import SizeSearch, smallest
 from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
-from circuitlang.engine.evaluation import fidelity_examples, reference_responses
+from circuitlang.engine.evaluation import class_check, fidelity_examples, reference_responses
 from circuitlang.engine.evaluation.circuit_claim import BuiltClaim
 from circuitlang.engine.evaluation.fidelity import measure, responses
 from circuitlang.engine.evaluation.hypothesis_tests.stability import shares_of
@@ -36,11 +36,13 @@ from circuitlang.engine.runtime.precision_check import reduced
 from circuitlang.plan.clauses import STABILITY, building
 from circuitlang.plan.model import Bound, Choice
 from circuitlang.plan.model import Circuit as CircuitPlan
+from circuitlang.plan.targets import ClassOutput
 from circuitlang.plugins.hypothesis_tests import HypothesisOutcome
 from circuitlang.plugins.protocols import Edit, Edits, Masks, passes_of
 from circuitlang.results.types import (
     ChannelSources,
     Circuit,
+    ClassCheck,
     Fidelity,
     FidelityExamples,
     KeptKernels,
@@ -119,6 +121,7 @@ def execute(prepared: PreparedRun, job: Job) -> Result:
         labels=prepared.plan.labels,
         tests=_tests(builder, built, judge, plan, halvings),
         robust=_robust(builder, built, judge, train, job),
+        classes=_classes(built, judge, job),
     )
     measured = _measured(built, circuit, judge)
     return complete(prepared, job, summary, measured, prepared.formats(job))
@@ -176,6 +179,22 @@ def _robust(
         if responses is not None:
             measured[way] = judge.fidelity(responses)
     return measured
+
+
+def _classes(built: BuiltCircuit, judge: FidelityEvaluator, job: Job) -> ClassCheck | UnsetType:
+    """Compare the network's classification with the one that has the circuit's output for its class.
+
+    Nothing can be compared unless there are several classes, each a single number.
+    """
+    subnetwork, images = job.subnetwork, job.test or job.train
+    circuit = judge.responses_of(built)
+    if not isinstance(job.plan.target, ClassOutput) or circuit.shape[1] > 1 or subnetwork.target.step.width < 2:
+        return UNSET
+    network = subnetwork.memo.once(
+        ("outputs", images.digest), partial(class_check.outputs, subnetwork, images, "the network's classes")
+    )
+    (unit,) = subnetwork.target.units
+    return class_check.class_check(network, unit, circuit[:, 0])
 
 
 def _measured(built: BuiltCircuit, circuit: Circuit, judge: FidelityEvaluator) -> MeasuredCircuit:

@@ -32,6 +32,7 @@ from circuitlang.engine.visuals import amounts, path_fidelity
 from circuitlang.plan.clauses import PRESERVE, building, unsaid
 from circuitlang.plan.model import Circuit as CircuitPlan
 from circuitlang.plan.model import Edit, Key, Origins, Plan
+from circuitlang.plan.targets import ClassOutput
 from circuitlang.plugins.protocols import CRITERIA, Criterion, passes_of
 from circuitlang.results.edits import circuit_of
 from circuitlang.results.forecast import (
@@ -247,6 +248,9 @@ def _circuit(
                 tried, image_work = network.tried(target), network.image_work(target)
                 common = (*_common(asked, operations, *pictures), Common(f"{asked.target}|part", Cost(forwarded=tried)))
                 common = (*common, *_common_also(asked, operations, also))
+                if isinstance(asked.target, ClassOutput) and (all_classes := network.classification(target)):
+                    cost = _forwards(all_classes, (_NETWORK, pictures[1] or pictures[0]))
+                    common = (*common, Common(f"{_network(asked)}|classes", cost))
                 cost = _cost(asked, relevant, operations, *pictures)
                 cost += _forwards(operations, *((_CIRCUIT, count) for count in also.values()))
                 shared = (*(stage.cost for stage in stages), *(work.cost for work in common))

@@ -105,6 +105,13 @@ class NetworkCosts:
             rows |= self._graph.operations(target.node)
         return sum(row * widths[name] for name, row in rows.items())
 
+    def classification(self, target: TargetNode) -> int:
+        """Return the operations of one image's pass to the outputs for all classes; 0 unless they are several, each a
+        single number."""
+        step = self._graph.steps[target.node]
+        several = step.width > 1 and math.prod(step.positions) == 1
+        return self._forward_of(target.node, step.width).operations if several else 0
+
     def image_work(self, target: TargetNode) -> int:
         """Return the operations that an image that excites a channel takes at most, of those up to a target."""
         nodes = [node.name for node in self._graph.ancestors(target.node) if node.layer]

@@ -79,7 +79,7 @@ def page(result: Result) -> dict[str, bytes]:
         "notes": circuit_sentences.notes(summary),
         "verdict": verdict_sentences.title(summary),
         "good": verdict(summary) == "preserved",
-        "conclusion": verdict_sentences.conclusion(summary),
+        "conclusion": f"{verdict_sentences.conclusion(summary)} {verdict_sentences.classification(summary)}".strip(),
         "verb": verdict_sentences.verb(summary),
         "comparisons": _prose(circuit_sentences.comparisons(summary)),
         "search": circuit_sentences.search(summary),

@@ -35,6 +35,8 @@ _HEAT = ("#2166ac", "#4393c3", "#92c5de", "#888888", "#fdb863", "#e08214", "#b35
 def render(result: Result, folder: Path | None = None) -> RenderableType:
     """Render the full report of one circuit; `folder` is where its files are, if they were written."""
     parts: list[RenderableType] = [claim(result.summary), *notes(result.summary), _fidelity(result.summary)]
+    if sentence := verdict_sentences.classification(result.summary):
+        parts.append(Text(sentence))
     if result.summary.contrast:
         parts.append(_contrast(result.summary, result.summary.contrast))
     if result.summary.also:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec import UNSET
+
 from circuitlang.base.diagnostics import listing
 from circuitlang.plan.clauses import Kernels, Sparsity
 from circuitlang.plan.targets import OfClasses
@@ -64,6 +66,17 @@ def conclusion(summary: Summary) -> str:
         case "constant":
             return f"The output for {plan.target} is the same for {images}: nothing can be found about the class here."
     return f"{alone} otherwise than in the network: they say nothing about the class."
+
+
+def classification(summary: Summary) -> str:
+    """State in a sentence what the circuit's output does to the network's classification; empty for other targets."""
+    check = summary.classes
+    if check is UNSET:
+        return ""
+    images = summary.judged.images
+    same = f"{round(check.agreement * images):,} of {images:,} images"
+    means = f"the mean probability of {summary.plan.target} is {check.circuit:.2f}, in the network {check.network:.2f}"
+    return f"With the circuit's output for it, the network's top class stays the same on {same}, and {means}."
 
 
 def advice(summary: Summary) -> str:
