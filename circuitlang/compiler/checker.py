@@ -303,7 +303,7 @@ class _Check:
                 continue
             fields, spans = self._settings(images, read, span, scope)
             for target, layer, unit in placed:
-                differs = (("unit", str(getattr(target, "unit", ""))), *variant) if len(placed) > 1 else variant
+                differs = (target.place, *variant) if len(placed) > 1 else variant
                 circuit = Circuit(
                     id="",
                     name=name or "",

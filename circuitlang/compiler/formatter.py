@@ -294,6 +294,8 @@ class _Builder:
                 return (f"{coefficient.text}*" if coefficient else "", *self.parts(of))
             case syntax.Target(layer=layer, unit=unit, position=position):
                 return (f"{layer.span.text}:", *self.parts(unit), *(self.parts(position) if position else ()))
+            case syntax.Located(call=call, layer=layer, position=position):
+                return (*self.parts(call), f" in {layer.span.text}", *(self.parts(position) if position else ()))
             case syntax.Position(place=None):
                 return (f"@{node.span.text}",)
             case syntax.Position(place=tuple() as place):

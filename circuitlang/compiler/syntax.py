@@ -83,12 +83,20 @@ class Target(Node, frozen=True):
     position: Position | None
 
 
+class Located(Node, frozen=True):
+    """`CALL in LAYER@POSITION`: a direction of a layer that is not written down."""
+
+    call: Call
+    layer: Name | String
+    position: Position | None
+
+
 class Term(Node, frozen=True):
     """One summand of a feature: its sign, its coefficient, and a target, a class or the name of a direction."""
 
     negative: bool
     coefficient: Number | None
-    of: Target | Call | Name
+    of: Target | Located | Call | Name
 
 
 class Feature(Node, frozen=True):

@@ -29,6 +29,8 @@ def targets(feature: syntax.Feature, scope: Scope) -> list[PlacedTarget] | None:
     match first.of:
         case syntax.Target() as target:
             return list(_channels(target, scope))
+        case syntax.Located() as located:
+            return list(_located(located, scope))
         case syntax.Call() as call:
             return [_class(call)]
         case syntax.Name(text=name) as node:
@@ -150,7 +152,10 @@ def _layers(node: syntax.Target, scope: Scope) -> list[str]:
 
 def _layer(node: syntax.Target, scope: Scope) -> str:
     """The layer's name, where the model was looked at before one that it has; else the engine says it."""
-    layer = node.layer
+    return _layer_of(node.layer, scope, node.unit.span.text)
+
+
+def _layer_of(layer: syntax.Name | syntax.String, scope: Scope, unit: str = "0") -> str:
     if scope.layers and layer.text not in scope.layers.widths:
         if reason := scope.layers.refusal(layer.text):
             finding = refused_target(layer.text, reason)
@@ -158,7 +163,7 @@ def _layer(node: syntax.Target, scope: Scope) -> str:
         label = f"{scope.model_name} has {listing(scope.layers.short)}"
         cure = did_you_mean(layer.text, scope.layers.widths, "`circuitlang layers MODEL` lists them")
         if layer.text == "class":
-            cure = f"write class({node.unit.span.text})"
+            cure = f"write class({unit})"
         raise SpecError(Finding("E102", f"unknown layer '{layer.text}'", layer.span, label, cure))
     return layer.text
 
@@ -179,7 +184,24 @@ def _position(node: syntax.Position | None) -> Position:
     raise SpecError(Finding("E212", f"unknown position '{node.name.text}'", node.span, "", cure))
 
 
+def _located(node: syntax.Located, scope: Scope) -> Iterator[PlacedTarget]:
+    """Yield the directions of a layer that a file holds."""
+    # Files are read, which most specs have no need of.
+    from circuitlang.compiler.vectors import vectors
+
+    layer = _layer_of(node.layer, scope)
+    width = scope.layers.widths.get(layer) if scope.layers else None
+    for vector in vectors(node.call, layer, _position(node.position)):
+        if width is not None and vector.channels != width:
+            message, label = f"the vector has {vector.channels:,} numbers", f"{layer} has {width:,} channels"
+            raise SpecError(Finding("E133", message, node.call.span, label))
+        yield PlacedTarget(vector, node.layer.span, node.call.span)
+
+
 def _class(call: syntax.Call) -> PlacedTarget:
+    if call.name.text == "vector":
+        cure = f"write {call.span.text} in LAYER"
+        raise SpecError(Finding("E133", "a vector is one of a layer", call.span, "", cure))
     if call.name.text != "class":
         cure = did_you_mean(call.name.text, ["class"], "as class(207)")
         if len(call.arguments) == 1 and isinstance(call.arguments[0], syntax.Number):

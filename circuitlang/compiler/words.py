@@ -97,6 +97,14 @@ _KEYWORDS = {
     "each": ("A circuit for each of several values.", "preserve conv5:34 on images/dogs/* keep<=each(1%, 10%)"),
     "joint": ("Several channels as one target.", "preserve conv5:joint(3, 7) on images/dogs/* keep<=10%"),
     "class": ("The output of a class, by its number or name.", "preserve class(7) on images/dogs/* keep<=10%"),
+    "vector": (
+        "A direction from a file, .safetensors or .npy.",
+        'preserve vector("sae.safetensors", row=17) in conv5 on images/dogs/* keep<=10%',
+    ),
+    "in": (
+        "The layer of a direction from a file.",
+        'preserve vector("sae.safetensors", row=17) in conv5 on images/dogs/* keep<=10%',
+    ),
     "center": ("The middle position of a map.", "preserve conv5:34@center on images/dogs/* keep<=10%"),
     "max": ("The position of the largest response of each image.", "preserve conv5:34@max on images/dogs/* keep<=10%"),
     "as": ("A transform of the images, or the prefix of included names.", "images grey = images/dogs/* as grey"),

@@ -266,7 +266,7 @@ def _targets(analysis: Analysis, head: str) -> Iterator[Word]:
             yield Word(f"{name}:", types.CompletionItemKind.Field, f"{width:,} channels" if width else "")
         own = (target for target in definitions(analysis.file) if target.kind == "target")
         yield from (Word(target.name, types.CompletionItemKind.Variable, _line(target.node)) for target in own)
-        yield from _explained(["class"], types.CompletionItemKind.Function)
+        yield from _explained(["class", "vector"], types.CompletionItemKind.Function)
 
 
 def _units(width: int, head: str) -> Iterator[Word]:

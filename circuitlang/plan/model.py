@@ -24,6 +24,7 @@ from circuitlang.plan.targets import (
     Position,
     Target,
     Term,
+    Vector,
 )
 from circuitlang.plugins.registry import Value
 
@@ -53,6 +54,7 @@ __all__ = [
     "Sparsity",
     "Target",
     "Term",
+    "Vector",
     "digest",
     "is_folder_name",
 ]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import math
+import struct
 from typing import Literal, TypeVar
 
 import msgspec
@@ -16,6 +19,11 @@ class _Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def channels(self) -> int:
         """The number of channels that the target combines."""
         return 1
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """A word and a value that tell the target from others of its statement, such as `unit` and `34`."""
+        return "unit", str(getattr(self, "unit", ""))
 
     def normalized(self: T) -> T:
         """Return a value that is equal for all targets of the same meaning, in whatever order they are written."""
@@ -77,6 +85,52 @@ class Direction(_Target, frozen=True, forbid_unknown_fields=True, tag="direction
         return msgspec.structs.replace(self, terms=sorted(self.terms, key=lambda term: (term.unit, term.times)))
 
 
+class Vector(_Target, frozen=True, forbid_unknown_fields=True, tag="vector", tag_field="kind"):
+    """A direction of a layer from a file: its weighted sum of all channels, by `coefficients`, plus `bias`.
+
+    `rectified` where a negative sum counts as 0, as in a sparse autoencoder. `coefficients` are float32, little-endian,
+    in base64: a plan holds them itself. `source` says where they were read, such as `sae.safetensors decoder`, and
+    `row` or `column` which of the vectors there they are.
+    """
+
+    layer: str
+    source: str
+    coefficients: str
+    row: int | None = None
+    column: int | None = None
+    bias: float = 0.0
+    rectified: bool = False
+    at: Position = None
+
+    def __post_init__(self) -> None:
+        values = self.values
+        if not values or not all(map(math.isfinite, values)) or not any(values) or not math.isfinite(self.bias):
+            raise ValueError("the coefficients of a vector are finite float32 in base64, and not all of them 0")
+
+    def __str__(self) -> str:
+        word, number = self.place
+        line = f" {word}={number}" if number else ""
+        return f"vector({self.source}{line}) in {self.layer}{_at(self.at)}"
+
+    @property
+    def place(self) -> tuple[str, str]:
+        number, word = (self.row, "row") if self.row is not None else (self.column, "column")
+        return word, "" if number is None else str(number)
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """The coefficient of each channel of the layer; empty where they can't be read."""
+        try:
+            content = base64.b64decode(self.coefficients, validate=True)
+            return struct.unpack(f"<{len(content) // 4}f", content)
+        except (ValueError, struct.error):
+            return ()
+
+    @property
+    def channels(self) -> int:
+        return len(self.values)
+
+
 class ClassOutput(_Target, frozen=True, forbid_unknown_fields=True, tag="class", tag_field="kind"):
     """The output for a class, by number or name."""
 
@@ -111,7 +165,7 @@ class ClassSum(_Target, frozen=True, forbid_unknown_fields=True, tag="classes", 
 
 
 # Targets within a layer that they name.
-InLayer = Channel | Joint | Direction
+InLayer = Channel | Joint | Direction | Vector
 # Targets in the network's output.
 OfClasses = ClassOutput | ClassSum
 Target = InLayer | OfClasses

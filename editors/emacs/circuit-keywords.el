@@ -25,6 +25,7 @@
 (defconst circuit-words
   '("as"
     "except"
+    "in"
     "into"
     "measure"
     "on")
@@ -33,7 +34,8 @@
 (defconst circuit-calls
   '("class"
     "each"
-    "joint")
+    "joint"
+    "vector")
   "Words of the language that take arguments.")
 
 (defconst circuit-clauses

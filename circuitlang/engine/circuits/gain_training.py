@@ -169,10 +169,12 @@ def _on_the_line(
 ) -> Iterator[tuple[Tensor, Edits]]:
     """Yield a circuit whose target channels are scaled and shifted to come closest to the network, and its maps.
 
-    There is none if the target isn't what a layer puts out, if the circuit uses this layer elsewhere too, or if kernels
-    that read constants are a part of it.
+    There is none if the target isn't what a layer puts out, if it has a bias or is rectified, if the circuit uses this
+    layer elsewhere too, or if kernels that read constants are a part of it.
     """
     target, layer = subnetwork.target, subnetwork.target.step.layer
+    if target.bias or target.rectified:
+        return
     if layer is None or len(subnetwork.graph.uses(layer)) > 1 or layer.path in subnetwork.constant:
         return
     c, f = (values.double().cpu().transpose(0, 1).flatten(1) for values in (maps, wanted))

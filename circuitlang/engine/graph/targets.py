@@ -20,13 +20,16 @@ Place = tuple[int, int] | Literal["max"] | None
 class Target:
     """The feature of a circuit: the maps of a node's units, or, with coefficients, one map that is their weighted sum.
 
-    `at` narrows a map to a row and column, or to where the whole network's map is largest (`max`).
+    `at` narrows a map to a row and column, or to where the whole network's map is largest (`max`). `bias` is added to a
+    weighted sum, and where it is `rectified`, a negative one counts as 0.
     """
 
     step: ChannelNode
     units: tuple[int, ...]
     coefficients: tuple[float, ...] = ()
     at: Place = None
+    bias: float = 0.0
+    rectified: bool = False
 
 
 def resolve(target: plan.Target, graph: Graph, classes: Sequence[str], output: int | str | None = None) -> Target:
@@ -44,6 +47,8 @@ class Units(NamedTuple):
     units: tuple[int, ...]
     coefficients: tuple[float, ...] = ()
     at: Place = None
+    bias: float = 0.0
+    rectified: bool = False
 
 
 def units_of(target: plan.Target, width: int, positions: tuple[int, ...], classes: Sequence[str]) -> Units:
@@ -59,6 +64,15 @@ def units_of(target: plan.Target, width: int, positions: tuple[int, ...], classe
             twice = next(number for number in numbers if numbers.count(number) > 1)
             raise InputError(Finding("E126", f"class {twice} is listed twice", None, "by its number and its name"))
         return Units(numbers, tuple(term.times for term in target.terms))
+    if isinstance(target, plan.Vector):
+        values = target.values
+        if len(values) != width:
+            label = f"{target.layer} has {width:,} channels"
+            raise InputError(Finding("E133", f"the vector has {len(values):,} numbers", None, label))
+        # A channel of no weight is no part of the feature.
+        units = tuple(unit for unit, value in enumerate(values) if value)
+        coefficients = tuple(value for value in values if value)
+        return Units(units, coefficients, _place(target, positions), target.bias, target.rectified)
     units, coefficients = _units(target)
     for unit in units:
         if not 0 <= unit < width:
@@ -67,7 +81,7 @@ def units_of(target: plan.Target, width: int, positions: tuple[int, ...], classe
     return Units(units, coefficients, _place(target, positions))
 
 
-def _units(target: plan.InLayer) -> tuple[tuple[int, ...], tuple[float, ...]]:
+def _units(target: plan.Channel | plan.Joint | plan.Direction) -> tuple[tuple[int, ...], tuple[float, ...]]:
     """Return the channels of a target, and their coefficients if it is their weighted sum."""
     match target:
         case plan.Channel():

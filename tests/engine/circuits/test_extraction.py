@@ -83,12 +83,14 @@ def test_every_shape_of_target():
     x = images()
     joint = subnetwork(build(Branches), "head", 3, 1)
     direction = subnetwork(build(Branches), "head", 0, 4, 2, coefficients=(0.5, -2, 0.25))
+    feature = subnetwork(build(Branches), "head", 0, 4, coefficients=(0.5, -2), bias=-0.125, rectified=True)
     corner = subnetwork(build(Branches), "head", 2, at=(0, 11))
     largest = subnetwork(build(Branches), "head", 2, at="max")
     behind = subnetwork(build(Residual), "pool", 1, 3)
     for part, shape in (
         (joint, (5, 2, SIZE, SIZE)),
         (direction, (5, 1, SIZE, SIZE)),
+        (feature, (5, 1, SIZE, SIZE)),
         (corner, (5, 1, 1, 1)),
         (largest, (5, 1, SIZE, SIZE)),
         (behind, (5, 2, 7, 7)),

@@ -1,5 +1,8 @@
 """Targets of every kind: what is preserved is what the words say, in the scores as in the feature."""
 
+import base64
+import struct
+
 import pytest
 import torch
 from torch import nn
@@ -24,6 +27,12 @@ from tests.helpers.toy_networks import (
     naive_trace,
 )
 
+
+def vector(layer: str, values: list[float], bias: float = 0.0, rectified: bool = False, at: plan.Position = None):
+    content = base64.b64encode(struct.pack(f"<{len(values)}f", *values)).decode()
+    return plan.Vector(layer, f"v.npy {bias} {rectified}", content, bias=bias, rectified=rectified, at=at)
+
+
 CLASSES = ("golden retriever", "tabby", "goldfish")
 TARGETS = [
     (Branches, plan.Channel("head", 2)),
@@ -37,6 +46,9 @@ TARGETS = [
     (Branches, plan.Channel("head", 3, "max")),
     (Branches, plan.Joint("head", [3, 0], "max")),
     (Groups, plan.Direction("point", [plan.Term(1, 1.0), plan.Term(3, 2.0)], "max")),
+    (Residual, vector("head", [0.75, 0.0, -0.5])),
+    (Branches, vector("act", [0.5, -1.5, 2.0], bias=-0.25, rectified=True)),
+    (Groups, vector("point", [0.0, 1.0, 0.0, 2.0], bias=0.5, at="max")),
     (Chain, plan.ClassOutput(2)),
     (Chain, plan.ClassOutput("Golden_Retriever")),
     (Chain, plan.ClassSum([plan.ClassTerm("tabby", 1.0), plan.ClassTerm(0, -1.0)])),
@@ -60,15 +72,22 @@ def naive_maps(module: nn.Module, target: plan.Target, x: torch.Tensor, masks=No
             plan.Channel: lambda: [target.unit],
             plan.Joint: lambda: target.units,
             plan.Direction: lambda: [term.unit for term in target.terms],
+            plan.Vector: lambda: range(len(target.values)),
         }[type(target)]()
         weights = [term.times for term in target.terms] if isinstance(target, plan.Direction) else None
+        weights = target.values if isinstance(target, plan.Vector) else weights
     whole, twin = output_of(module, path, x, masks)
     original, _ = output_of(module, path, x, None)
 
     def reduce(y):
         y = y if y.dim() == 4 else y[..., None, None]
         maps = [y[:, unit] for unit in units]
-        return torch.stack([sum(w * m for w, m in zip(weights, maps, strict=True))] if weights else maps, 1)
+        if weights:
+            maps = [sum(w * m for w, m in zip(weights, maps, strict=True))]
+        if isinstance(target, plan.Vector):
+            maps = [maps[0] + target.bias]
+            maps = [maps[0].clamp_min(0)] if target.rectified else maps
+        return torch.stack(maps, 1)
 
     maps, first = reduce(whole), reduce(original).detach()
     if at == "center":
@@ -137,6 +156,7 @@ def test_scores_are_of_the_sum_of_absolute_values_of_all_that_is_preserved(net, 
         (plan.ClassSum([plan.ClassTerm(0, 1.0), plan.ClassTerm(7, -1.0)]), "E126"),
         (plan.ClassSum([plan.ClassTerm(1, 1.0), plan.ClassTerm("Tabby", -1.0)]), "E126"),
         (plan.Channel("heat", 1), "E102"),
+        (vector("head", [1.0] * 4), "E133"),
     ],
 )
 def test_what_is_not_there_is_named(target, code):

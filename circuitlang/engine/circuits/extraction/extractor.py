@@ -346,6 +346,10 @@ class ModuleExtractor:
             weights = torch.tensor(target.coefficients)[:, None, None].to(next(iter(self._weights.values())))
             node = self._out.emit("call_function", operator.mul, node, self._out.store("coefficients", weights))
             node = self._out.emit("call_function", torch.sum, node, [1], True)
+            if target.bias:
+                node = self._out.emit("call_function", operator.add, node, target.bias)
+            if target.rectified:
+                node = self._out.emit("call_function", torch.relu, node)
         if isinstance(target.at, tuple):
             row, column = target.at
             places = (slice(None), slice(None), slice(row, row + 1), slice(column, column + 1))
