@@ -79,6 +79,8 @@ def _about(analysis: Analysis, node: syntax.Node, parent: syntax.Node | None, fo
     match node, parent:
         case _, syntax.Target() if node is not parent.position:
             return _layer(analysis, parent)
+        case syntax.Name() | syntax.String(), syntax.Located():
+            return _layer(analysis, parent)
         case syntax.Name(text=name), syntax.Circuit() | syntax.Member():
             return _circuit(analysis, name, folders)
         case syntax.Name(text=name), syntax.Measure():
@@ -98,7 +100,7 @@ def _about(analysis: Analysis, node: syntax.Node, parent: syntax.Node | None, fo
     return ""
 
 
-def _layer(analysis: Analysis, target: syntax.Target) -> str:
+def _layer(analysis: Analysis, target: syntax.Target | syntax.Located) -> str:
     """Describe the layer of a target by the index of known layers."""
     name = target.layer.text
     known, named = layers(analysis.file), model(analysis.file)
