@@ -274,11 +274,12 @@ def _require_circuits(plan: Plan) -> None:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """Findings about a file, and the number of circuits that it asks for; 0 if it can't be compiled."""
+    """Findings about a file, and the numbers of circuits and edits that it asks for; 0 if it can't be compiled."""
 
     path: Path
     circuits: int
     findings: tuple[Finding, ...]
+    edits: int = 0
 
     @property
     def sound(self) -> bool:
@@ -293,7 +294,8 @@ def check_file(path: Path, deep: Options | None = None) -> CheckReport:
         if deep is not None:
             return _check_deep(path, _compile_without_layers(source), deep)
         compiled = compile_source(source)
-        return CheckReport(path, len(compiled.plan.circuits), compiled.warnings)
+        plan = compiled.plan
+        return CheckReport(path, len(plan.circuits), compiled.warnings, len(plan.edited))
     except CircuitError as error:
         return CheckReport(path, 0, error.findings)
 
@@ -327,7 +329,7 @@ def _check_deep(path: Path, compiled: CompiledPlan, options: Options) -> CheckRe
         findings = (*compiled.warnings, *heard.notes)
     except CircuitError as error:
         findings = tuple(sorted((*compiled.warnings, *error.findings), key=Finding.sort_key))
-    return CheckReport(path, len(compiled.plan.circuits), findings)
+    return CheckReport(path, len(compiled.plan.circuits), findings, len(compiled.plan.edited))
 
 
 def _compile_without_layers(source: Source) -> CompiledPlan:

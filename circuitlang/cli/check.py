@@ -78,4 +78,6 @@ def _reports(paths: tuple[Path, ...], deep: bool, allow_code: bool) -> Iterator[
 def _print_report(report: pipeline.CheckReport) -> None:
     print_findings(report.findings, on_stdout=True)
     if report.sound:
-        echo(f"{report.path}: {report.circuits} circuit{'' if report.circuits == 1 else 's'}, no mistakes")
+        said = [f"{report.circuits} circuit{'' if report.circuits == 1 else 's'}"]
+        said += [f"{report.edits} edit{'' if report.edits == 1 else 's'}"] if report.edits else []
+        echo(f"{report.path}: {' and '.join(said)}, no mistakes")

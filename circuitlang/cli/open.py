@@ -27,9 +27,9 @@ _PAGES = ("diagram.html", "report.html", "index.html", "diagram.svg", "overlay.s
 def open(name: str, circuit: str | None, out: Path, allow_code: bool) -> None:
     """Open the diagram of a circuit in the browser.
 
-    NAME is that of a circuit, split, comparison or run, or its folder. CIRCUIT is one in a run, by its name or its
-    target. The folder of a circuit in a packed run is made first. Without a diagram another page is opened. The path of
-    the page is printed.
+    NAME is that of a circuit, split, comparison, edit or run, or its folder. CIRCUIT is one in a run, by its name or
+    its target. The folder of a circuit in a packed run is made first. Without a diagram another page is opened. The
+    path of the page is printed.
     """
     with exit_on_findings():
         page = _page(made_folder(result_folder(name, out, circuit), _options(allow_code)))

@@ -13,7 +13,7 @@ from circuitlang.results.packed.files import is_packed_run
 from circuitlang.results.reader import plan_of
 
 # Files of which one is in the folder of every finished result.
-_RESULT_FILES = ("circuit.json", "split.json", "comparison.json")
+_RESULT_FILES = ("circuit.json", "split.json", "comparison.json", "edit.json")
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def circuit_named(run: Path, name: str) -> Path:
 
 
 def is_result(folder: Path) -> bool:
-    """Return whether a folder has a finished circuit, split or comparison."""
+    """Return whether a folder has a finished circuit, split, comparison or edit."""
     return any((folder / name).is_file() for name in _RESULT_FILES)
 
 

@@ -158,6 +158,11 @@ def test_a_run_of_edits_alone(here, with_pages):
     assert "edit cut" in shown
     assert "edit swapped" in shown
     assert "edit swapped" in call("show", "out/alone/edit-swapped")
+    assert "edit swapped" in call("show", "edit-swapped", "--out", "out")
+    assert call("check", "alone.circuit") == "alone.circuit: 0 circuits and 2 edits, no mistakes\n"
+    events = [json.loads(line) for line in call("run", "alone.circuit", "--progress", "json").splitlines()]
+    edited = [event for event in events if event["event"] == "edited"]
+    assert [(event["name"], event["state"]) for event in edited] == [("cut", "finished"), ("swapped", "finished")]
 
 
 def test_expectations_about_edits(here, numbers_alone):

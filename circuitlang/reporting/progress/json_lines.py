@@ -14,7 +14,7 @@ import msgspec
 from circuitlang.base.diagnostics import CircuitError, Finding
 from circuitlang.reporting.diagnostics.json import plain
 from circuitlang.reporting.terminal.console import json_text
-from circuitlang.results.outcomes import CircuitOutcome, ComparisonStatus, SplitOutcome
+from circuitlang.results.outcomes import CircuitOutcome, ComparisonStatus, EditStatus, SplitOutcome
 from circuitlang.results.run_listener import RunListener, RunStart
 
 # Seconds between two steps.
@@ -64,6 +64,10 @@ class JsonProgress(RunListener):
 
     def circuit_ended(self, circuit: str) -> None:
         self._send("circuit_ended", circuit=circuit)
+
+    def edited(self, status: EditStatus) -> None:
+        state = "finished" if status.result else "waiting" if status.missing else "failed"
+        self._send("edited", name=status.name, folder=str(status.folder), state=state, missing=status.missing)
 
     def compared(self, status: ComparisonStatus) -> None:
         state = "finished" if status.comparison else "waiting" if status.missing else "failed"
