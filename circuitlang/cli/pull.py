@@ -14,7 +14,7 @@ from circuitlang.cli.parameters import PATH
 @click.argument("address", metavar="hf://USER/REPO[@REVISION]")
 @click.argument("folder", type=PATH, required=False)
 def pull(address: str, folder: Path | None) -> None:
-    """Copy results from a repository of the Hugging Face Hub into a new FOLDER.
+    """Copy results from the Hugging Face Hub into a new FOLDER.
 
     REVISION is a branch, a tag or a commit; the commit is printed, by which the same files are had again. FOLDER is by
     default runs/REPO. It appears once all files are there and are as they were written. Nothing in them is run.
