@@ -64,6 +64,7 @@ def test_costs_of_a_known_model_are_those_of_its_network(
     tmp_path: Path, spec: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(ROOT / "examples" / "images", tmp_path / "images")
+    shutil.copy(ROOT / "examples" / "directions.safetensors", tmp_path)
     (tmp_path / "photos").symlink_to(tmp_path / "images" / "dogs")
     path = tmp_path / "spec.circuit"
     path.write_text(spec.read_text().replace("../../examples/", ""))

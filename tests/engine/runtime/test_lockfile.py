@@ -121,7 +121,7 @@ def test_other_weights_are_named(here):
         ("face", "ear", ["E342", "E342"], "the circuit ear is new"),
         ("magnitude\n", "magnitude\ncircuit b = preserve conv4:1 on dogs kernels<=3\n", ["E342"], "circuit b is new"),
         ("w.safetensors", "./w.safetensors", ["E342"], "another model"),
-        ("magnitude\n", "magnitude\nexpect face.test.r2 >= 0\n", ["E342"], "compared or expected"),
+        ("magnitude\n", "magnitude\nexpect face.test.r2 >= 0\n", ["E342"], "compared, edited or expected"),
         ("/*\n", "/* except images/dogs/1.png\n", ["E342", "E344"], "images/dogs/1.png"),
     ],
 )
