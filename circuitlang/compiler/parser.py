@@ -69,10 +69,10 @@ _MOST_OF_A_STATEMENT = 20
 # Text that may stand before a statement: spaces, and comments to the ends of their lines. There is one way to read it,
 # because an expression that could take a comment for several would try them all.
 _BEFORE = r"(?:[\s\ufeff]|#[^\n]*(?:\n|\Z))*"
-_FIRST = re.compile(rf"{_BEFORE}([^\s=:<>()\[\]{{}}]*)")
+_FIRST = re.compile(rf"{_BEFORE}([^\s\ufeff=:<>()\[\]{{}}]*)")
 # Signs that may follow the first word without a space.
 _SIGNED = re.compile(r'["#+-]')
-_DEFINES = re.compile(rf"{_BEFORE}(\w+)(?:\s+(\w+))?")
+_DEFINES = re.compile(rf"{_BEFORE}(\w+)(?:[\s\ufeff]+(\w+))?")
 _WORD = re.compile(r'[^\s"#;,\[\](){}<>=]*')
 _BRACKETS = {"(": ")", "[": "]", "{": "}"}
 # A line that begins like a statement ends the one before, even one with a bracket left open.

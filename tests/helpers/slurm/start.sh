@@ -25,6 +25,8 @@ AccountingStorageType=accounting_storage/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 ReturnToService=2
+# Nodes have as many processors as is written here: two jobs at a time on any machine.
+SlurmdParameters=config_overrides
 MpiDefault=none
 SwitchType=switch/none
 SchedulerParameters=sched_interval=1,batch_sched_delay=0
@@ -36,7 +38,8 @@ CONF
 # Slurm 22.05 looks for a hierarchy of cgroups, which a container may lack.
 echo CgroupPlugin=cgroup/v1 >/etc/slurm/cgroup.conf
 pgrep -x munged >/dev/null || runuser -u munge -- munged
-slurmctld </dev/null >/dev/null 2>&1
+# A cluster that failed before must not leave its node drained.
+slurmctld -c </dev/null >/dev/null 2>&1
 slurmd -N localhost </dev/null >/dev/null 2>&1
 for _ in $(seq 100); do
   if sinfo -h -o %T | grep -q idle; then exit 0; fi

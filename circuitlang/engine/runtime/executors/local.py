@@ -66,6 +66,7 @@ class _Worker:
 
     start: Start
     run: Callable[[Sequence[str]], Results] | None = None
+    busy: bool = False
 
 
 def _begin(start: Start, silent: bool) -> None:
@@ -81,6 +82,7 @@ def _begin(start: Start, silent: bool) -> None:
 
 def _compute(name: str) -> Results:
     """Compute a circuit in a process of the pool."""
+    _Worker.busy = True
     try:
         if _Worker.run is None:
             # An error here is one of this circuit; the initializer of a pool must not fail.
@@ -89,10 +91,15 @@ def _compute(name: str) -> Results:
     except SystemExit:
         # The pool would take it for a result, and give the process another circuit.
         os._exit(1)
+    finally:
+        _Worker.busy = False
 
 
 def _end(*_: Any) -> None:
-    """End as an exception does, so that unfinished files are removed."""
+    """End as an exception does, so that unfinished files are removed. Without a circuit there are none."""
+    if not _Worker.busy:
+        # A process that is slow to end on its own would print the exception.
+        os._exit(1)
     sys.exit(1)
 
 
