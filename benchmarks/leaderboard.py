@@ -53,7 +53,7 @@ DIGITS = 4
 
 @dataclass(frozen=True)
 class Sample:
-    """How much of a network is measured: channels, images, half of them held out, and the side of an image."""
+    """Amounts of a network that are measured: channels, images, half of them held out, and the side of an image."""
 
     channels: int
     images: int

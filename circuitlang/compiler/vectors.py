@@ -105,7 +105,7 @@ class _File:
     def tensor(self, name: str) -> NDArray[np.generic]:
         """Return a tensor. Raises anything that a damaged file makes its reader raise."""
         if self._numpy:
-            return np.load(self._path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]
+            return np.load(self._path, allow_pickle=False)  # type: ignore[no-any-return]
         from safetensors import safe_open
 
         with safe_open(self._path, framework="numpy") as file:
@@ -128,7 +128,7 @@ def _opened(path: Path, _changed: int, _size: int) -> _File:
     return _File(path)
 
 
-@lru_cache(maxsize=8)
+@lru_cache(maxsize=2)
 def _loaded(file: _File, name: str) -> NDArray[np.generic]:
     return file.tensor(name)
 

@@ -9,12 +9,11 @@ from pathlib import Path
 import msgspec
 
 from circuitlang.base.diagnostics import InputError
-from circuitlang.base.plain_files import inside, is_there
 from circuitlang.base.source import resolved
-from circuitlang.plan.model import digest
+from circuitlang.plan.model import Plan, digest
 from circuitlang.results.comparison import FILE, Comparison
 from circuitlang.results.manifest import damage
-from circuitlang.results.reader import plan_of, read_json, read_summary
+from circuitlang.results.reader import planned_folders, read_json, read_summary
 from circuitlang.results.types import Summary
 from circuitlang.results.validation import sound_comparison
 
@@ -55,14 +54,11 @@ def stored_comparison(folders: Sequence[Path]) -> Comparison | None:
 
 def comparisons(folder: Path) -> list[Path]:
     """The folders of comparisons: `folder` itself, or those in it, by name."""
-    if is_there(folder / FILE):
-        return [folder]
-    folders = sorted(path.parent for path in inside(folder, f"*/{FILE}") if not path.parent.name.startswith("."))
-    plan = plan_of(folder)
-    if plan is None:
-        return folders
-    names = folder_names(plan.comparisons, [circuit.id for circuit in plan.circuits])
-    return [folder for folder in folders if folder.name in names]
+
+    def names(plan: Plan) -> list[str]:
+        return folder_names(plan.comparisons, [circuit.id for circuit in plan.circuits])
+
+    return planned_folders(folder, FILE, names)
 
 
 def folder_names(comparisons: Sequence[Sequence[str]], taken: Sequence[str]) -> list[str]:

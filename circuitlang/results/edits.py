@@ -9,10 +9,10 @@ from pathlib import Path
 import msgspec
 
 from circuitlang.base.diagnostics import Finding, InputError
-from circuitlang.base.plain_files import inside, is_there
+from circuitlang.base.plain_files import is_there
 from circuitlang.plan.edits import Edit, OfCircuit
 from circuitlang.plan.model import Plan
-from circuitlang.results.reader import plan_of, read_json
+from circuitlang.results.reader import planned_folders, read_json
 from circuitlang.results.types import Fidelity
 from circuitlang.results.validation import sound_edit
 
@@ -121,14 +121,7 @@ def read_edit(folder: Path) -> EditResult:
 
 def edits(folder: Path) -> list[Path]:
     """The folders of edits: `folder` itself, or those in it, by name; not those that its plan has no more."""
-    if is_there(folder / FILE):
-        return [folder]
-    folders = sorted(path.parent for path in inside(folder, f"*/{FILE}") if not path.parent.name.startswith("."))
-    plan = plan_of(folder)
-    if plan is None:
-        return folders
-    names = {edit.folder for edit in plan.edited}
-    return [folder for folder in folders if folder.name in names]
+    return planned_folders(folder, FILE, lambda plan: {edit.folder for edit in plan.edited})
 
 
 def finished_edits(plan: Plan, folder: Path) -> Mapping[str, EditResult]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from functools import lru_cache, partial
 from pathlib import Path
@@ -173,6 +173,19 @@ def _of_the_run(folder: Path, file: str) -> list[Path]:
     into = {circuit.id: circuit.into is not None for circuit in plan.circuits}
     split = {name for name in into if into[name]}
     return [folder for folder in folders if folder.name in into or folder.name.rpartition("-part")[0] in split]
+
+
+def planned_folders(folder: Path, file: str, names: Callable[[Plan], Collection[str]]) -> list[Path]:
+    """Return the folders that have a file: `folder` itself, or those in it, by name; of a run, those among the `names`
+    of its plan alone."""
+    if is_there(folder / file):
+        return [folder]
+    there = sorted(path.parent for path in inside(folder, f"*/{file}") if not path.parent.name.startswith("."))
+    plan = plan_of(folder)
+    if plan is None:
+        return there
+    wanted = names(plan)
+    return [place for place in there if place.name in wanted]
 
 
 def plan_of(folder: Path) -> Plan | None:

@@ -30,7 +30,7 @@ Its first line is '# {code}: TITLE'. A paragraph says in plain English what is w
 is spec.circuit; ```yaml is plan.yaml), a ```console block has '$ circuitlang check spec.circuit' or whatever shows the
 finding, and a paragraph tells the cure. `pytest tests/cli/test_explain.py --update-golden` fills in the output.
 """
-# What an example can't show: it would take another package, the Hub, or a mistake in circuitlang.
+# No example can show these: it would take another package, the Hub, or a mistake in circuitlang.
 NO_EXAMPLE = {
     "E121",
     "E122",

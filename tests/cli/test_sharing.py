@@ -214,7 +214,7 @@ def test_names_that_pass_stay_inside(parts: list[str]) -> None:
         refuse_names([name], "it")
     except InputError:
         return
-    root = Path("/root/of/it")
+    root = Path("/anywhere")
     assert Path(os.path.normpath(root / name)).is_relative_to(root)
     assert (root / name).parts[len(root.parts) :] == tuple(name.split("/"))
 

@@ -101,7 +101,7 @@ def test_a_changed_file_is_another_target(folder: Path) -> None:
         ('vector("v.npy")', "one of a layer"),
         ("vector(conv5, row=1) in conv5", "one of a file"),
         ('vektor("v.npy") in conv5', "'vektor' is no direction"),
-        ('vector("../../../dev/zero") in conv5', "can't read zero"),
+        ('vector("/dev/zero") in conv5', "can't read zero"),
     ],
 )
 def test_what_is_no_direction_is_said(folder: Path, target: str, said: str) -> None:

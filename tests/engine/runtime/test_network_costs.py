@@ -31,7 +31,7 @@ def test_relevant_kernels_are_those_of_each_target(net: type[nn.Module]) -> None
     costs = NetworkCosts(graph, nowhere, height, ())
     sizes = {node.layer.path: node.layer.size for node in graph.nodes if node.layer}
     for node in graph.nodes:
-        # Where nothing is before a node, it has no kernels at all.
+        # Nodes before all layers have no kernels.
         if not any(step.layer for step in graph.ancestors(node.name)):
             continue
         singles, pairs = ((unit,) for unit in range(node.width)), combinations(range(node.width), 2)
@@ -40,7 +40,12 @@ def test_relevant_kernels_are_those_of_each_target(net: type[nn.Module]) -> None
             assert costs.relevant(target, weights=False) == sum(kernels.values())
             weights = sum(number * sizes[path][0] * sizes[path][1] for path, number in kernels.items())
             assert costs.relevant(target, weights=True) == weights
-            assert costs.forward(target).steps.keys() == graph.operations(node.name).keys()
+            rows = graph.operations(node.name)
+            layers = {step.name: step.layer for step in graph.nodes if step.layer}
+            own = len(units) if node.layer else 0
+            assert costs.forward(target).steps == {
+                name: row * (own if name == node.name else layers[name].out_channels) for name, row in rows.items()
+            }
         assert costs.image_work(TargetNode(node.name, (0,), None)) == max(
             work(graph, step.name) for step in graph.ancestors(node.name) if step.layer
         )
