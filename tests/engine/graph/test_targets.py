@@ -2,12 +2,17 @@
 
 import base64
 import struct
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
+from safetensors.torch import load_file
 from torch import nn
 
 from circuitlang.base.diagnostics import InputError
+from circuitlang.bundled import network
 from circuitlang.engine.attribution.scorer import score
 from circuitlang.engine.circuits.builder import Builder
 from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
@@ -190,3 +195,20 @@ def test_a_batch_norm_is_what_torch_makes_of_it_and_keeps_nothing_for_the_backwa
     torch.testing.assert_close(found, expected)
     wanted, own = (torch.autograd.grad(maps.square().sum(), images)[0] for maps in (expected, found))
     torch.testing.assert_close(own, wanted)
+
+
+def test_the_direction_of_the_examples_is_the_difference_of_two_means():
+    examples = Path(__file__).parents[3] / "examples"
+    doodle = network.build()
+    doodle.load_state_dict(load_file(Path(network.__file__).with_name("weights.safetensors")))
+    maps = []
+    doodle.conv5.register_forward_hook(lambda _m, _i, output: maps.append(output.detach().relu().double()))
+    for kind in ("dogs", "cats"):
+        pixels = [
+            np.asarray(Image.open(path).convert("RGB")) for path in sorted((examples / "images" / kind).iterdir())
+        ]
+        scaled = (torch.from_numpy(np.stack(pixels)) / 255 - torch.tensor(network.MEAN)) / torch.tensor(network.STD)
+        doodle(scaled.permute(0, 3, 1, 2))
+    difference = maps[0].mean((0, 2, 3)) - maps[1].mean((0, 2, 3))
+    stored = load_file(examples / "directions.safetensors")["dogs"].double()
+    torch.testing.assert_close(stored, difference / difference.norm(), rtol=1e-3, atol=1e-4)
