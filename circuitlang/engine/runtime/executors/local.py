@@ -9,8 +9,8 @@ import threading
 import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from multiprocessing import connection, get_context, parent_process
-from typing import Any
+from multiprocessing import connection, get_context, parent_process, util
+from typing import Any, NoReturn
 
 from circuitlang.plugins.executors import Begun, Died, Ended, Event, Results, Start, Work, executor
 
@@ -90,7 +90,7 @@ def _compute(name: str) -> Results:
         return _Worker.run((name,))
     except SystemExit:
         # The pool would take it for a result, and give the process another circuit.
-        os._exit(1)
+        _leave()
     finally:
         _Worker.busy = False
 
@@ -99,8 +99,14 @@ def _end(*_: Any) -> None:
     """End as an exception does, so that unfinished files are removed. Without a circuit there are none."""
     if not _Worker.busy:
         # A process that is slow to end on its own would print the exception.
-        os._exit(1)
+        _leave()
     sys.exit(1)
+
+
+def _leave() -> NoReturn:
+    """End now, as pebble does: the semaphores that libraries made here are removed, or a warning would count them."""
+    util._exit_function()  # type: ignore[attr-defined]
+    os._exit(1)
 
 
 def _follow() -> None:
