@@ -14,6 +14,14 @@ _ELSEWHERE = {
     "pretrained": "published weights are the default; weights=none has none, and weights=NAME chooses others",
     "device": "an option of the command line: run --device NAME",
 }
+# A model of each source that comes with the program, as it is written.
+_OF_SOURCES = {
+    "bundled": "bundled.doodle, or no model statement, which means that network",
+    "file": 'file("net.pt2")',
+    "python": 'python("net.py:build")',
+    "timm": "timm.resnet18",
+    "torchvision": "resnet18",
+}
 
 
 def read_model(statement: syntax.Model, vocabulary: Vocabulary) -> Model:
@@ -29,6 +37,10 @@ def read_model(statement: syntax.Model, vocabulary: Vocabulary) -> Model:
         label = f"models come from {listing(sources)}"
         cure = did_you_mean(source, sources, _another_source(call.name.text))
         raise SpecError(Finding("E109", f"unknown model source '{source}'", call.name.span, label, cure))
+    if not rest and name in vocabulary.models:
+        label = "a source of models, and none of them"
+        cure = f"write model {_OF_SOURCES.get(name, name + '.NAME')}"
+        raise SpecError(Finding("E109", f"'{name}' names no model", call.name.span, label, cure))
     read: dict[str, Argument] = {}
     for argument in arguments:
         if not isinstance(argument, syntax.Keyword):

@@ -192,6 +192,7 @@ MISTAKES = [
     ("preserve conv5:34 on images/dogs/*.jpg sparsity<=0.1", "E301", "nothing matches"),
     ("preserve conv5:34 on images/dogs sparsity<=0.1", "E301", "is a folder"),
     ("preserve conv5:64 on images/dogs/* sparsity<=0.1", "E111", "no channel 64"),
+    ("model doodle\npreserve conv1:1 on images/dogs/* kernels<=1", "E109", "write model bundled.doodle"),
     ("model nonet\npreserve conv1:1 on images/dogs/* sparsity<=0.1", "E109", "no model 'nonet'"),
     ('model resnet18(weights="NOPE")\npreserve conv1:1 on images/dogs/* kernels<=1', "E304", "no weights 'NOPE'"),
     ('model alexnet(weights="x.pt")\npreserve conv1:1 on images/dogs/* kernels<=1', "E304", "no weights file"),

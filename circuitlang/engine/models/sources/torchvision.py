@@ -94,7 +94,8 @@ def _known(name: str) -> None:
     """Raise InputError where torchvision has no builder of a name, or it takes something else than images."""
     builders = models.list_models()
     if name not in builders:
-        cure = did_you_mean(name, builders, "`python -c 'import torchvision; print(torchvision.models.list_models())'`")
+        others = "write model bundled.doodle" if name == "doodle" else "`circuitlang models` lists them"
+        cure = did_you_mean(name, builders, others)
         raise InputError(Finding("E109", f"torchvision has no model '{name}'", None, "", cure))
     for module, why in _OTHERS.items():
         if name in models.list_models(module=getattr(models, module)):
