@@ -13,10 +13,13 @@ import msgspec
 from circuitlang.base.diagnostics import Finding, InputError
 from circuitlang.base.source import resolved
 from circuitlang.compiler.sources import open_source
+from circuitlang.plugins.progress import TrackProgress, no_progress
 
 if TYPE_CHECKING:
     from circuitlang.plan.compiled import CompiledPlan
     from circuitlang.reporting.atlas.entries import AtlasEntry
+
+_READING = "reading circuits"
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,9 @@ class WrittenAtlas:
         return self.folder / "index.html"
 
 
-def write_atlas(run: Path, out: Path | None = None, allow_code: bool = False) -> WrittenAtlas:
+def write_atlas(
+    run: Path, out: Path | None = None, allow_code: bool = False, track: TrackProgress = no_progress
+) -> WrittenAtlas:
     """Write the atlas of a run into a folder, by default `atlas` in that of the run.
 
     The model of a packed run is loaded, as its rows have no weights. Raises CircuitError.
@@ -56,17 +61,22 @@ def write_atlas(run: Path, out: Path | None = None, allow_code: bool = False) ->
         raise InputError(Finding("E312", f"{run} holds no run", None, "plan.yaml is missing or damaged", cure))
     compiled = compile_source(open_source(run / "plan.yaml"))
     findings: list[Finding] = []
-    read = _packed(run, compiled, findings, allow_code) if is_packed_run(run) else _in_folders(run, findings)
+    if is_packed_run(run):
+        read = _packed(run, compiled, findings, allow_code, track)
+    else:
+        read = _in_folders(run, findings, track)
     entries = list(read)
     if not entries:
         raise InputError(findings or Finding("E312", f"{run} has no finished circuit", None, "", "run its spec"))
     folder = out or run / "atlas"
     name, plan = resolved(run).name, compiled.plan
     site = Atlas(name, str(plan.model), entries, plan.labels, os.path.relpath(run, folder).replace(os.sep, "/"))
-    return WrittenAtlas(folder, len(entries), write_site(folder, site.files()), tuple(findings))
+    return WrittenAtlas(folder, len(entries), write_site(folder, site.files(track)), tuple(findings))
 
 
-def _packed(run: Path, compiled: CompiledPlan, findings: list[Finding], allow_code: bool) -> Iterator[AtlasEntry]:
+def _packed(
+    run: Path, compiled: CompiledPlan, findings: list[Finding], allow_code: bool, track: TrackProgress
+) -> Iterator[AtlasEntry]:
     """Yield the circuits of a packed run."""
     from circuitlang.engine.runtime.network_wiring import network_wiring
     from circuitlang.reporting.atlas.entries import entry, writes_paths
@@ -76,8 +86,8 @@ def _packed(run: Path, compiled: CompiledPlan, findings: list[Finding], allow_co
     network = network_wiring(compiled.plan, compiled.folder, allow_code)
     there = PackedCircuits.read(run)
     findings += [Finding("E312", f"{run} is damaged", None, problem, "run its spec again") for problem in there.damaged]
-    planned, paths = {circuit.id for circuit in compiled.plan.circuits}, None
-    for packed in there.circuits(planned & there.places.keys()):
+    planned, paths = {circuit.id for circuit in compiled.plan.circuits} & there.places.keys(), None
+    for packed in track(there.circuits(planned), _READING, len(planned)):
         summary = msgspec.structs.replace(packed.summary, labels=compiled.plan.labels)
         folder = run / summary.plan.id
         page = next((name for name in ("report.html", "diagram.html") if (folder / name).is_file()), "")
@@ -85,14 +95,15 @@ def _packed(run: Path, compiled: CompiledPlan, findings: list[Finding], allow_co
         yield entry(summary, wired(packed, network), packed.crops, f"{folder.name}/{page}" if page else "", paths)
 
 
-def _in_folders(run: Path, findings: list[Finding]) -> Iterator[AtlasEntry]:
+def _in_folders(run: Path, findings: list[Finding], track: TrackProgress) -> Iterator[AtlasEntry]:
     """Yield the circuits that a run has in folders; of a damaged one there is a finding."""
     from circuitlang.reporting.atlas.entries import entry, writes_paths
     from circuitlang.reporting.thumbnail import stored_thumbnail
     from circuitlang.results.reader import circuits, read
 
     paths = None
-    for folder in circuits(run):
+    folders = list(circuits(run))
+    for folder in track(iter(folders), _READING, len(folders)):
         try:
             result = read(folder)
         except InputError as error:

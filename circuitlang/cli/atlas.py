@@ -8,7 +8,7 @@ import click
 
 from circuitlang.base.diagnostics import CircuitError
 from circuitlang.cli import completion
-from circuitlang.cli.console import echo, exit_on_findings
+from circuitlang.cli.console import display, echo, exit_on_findings
 from circuitlang.cli.parameters import PATH, allow_code
 from circuitlang.cli.result_folder import result_folder
 
@@ -27,8 +27,11 @@ def atlas(run: str, out: Path | None, runs: Path, allow_code: bool) -> None:
     """
     with exit_on_findings():
         from circuitlang.api.atlas import write_atlas
+        from circuitlang.results.run_listener import tracker
 
-        written = write_atlas(result_folder(run, runs), out, allow_code)
+        folder = result_folder(run, runs)
+        with display() as shown:
+            written = write_atlas(folder, out, allow_code, tracker(shown.listener))
         echo(f"{written.page}: {written.circuits:,} circuits, {written.size / 1e6:,.1f} MB")
         if written.findings:
             raise CircuitError(written.findings)

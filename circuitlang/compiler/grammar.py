@@ -39,13 +39,27 @@ def tables_file() -> Path:
 def parser() -> lark.Lark:
     """The parser of one statement, from the tables if they are those of this grammar and this Lark."""
     grammar = grammar_file().read_text(encoding="utf-8")
+    if made := _made(grammar):
+        # Lark's public way to load wants a pickle, which could run code.
+        loaded: lark.Lark = lark.Lark._load_from_dict(made.data, made.memo)  # type: ignore[no-untyped-call]
+        return loaded
+    return build(grammar)
+
+
+def _made(grammar: str) -> _Tables | None:
+    """Return the tables if they are those of this grammar and this Lark."""
     with suppress(OSError, msgspec.DecodeError):
         made = msgspec.msgpack.decode(tables_file().read_bytes(), type=_Tables)
         if (made.grammar, made.lark) == (grammar, lark.__version__):
-            # Lark's public way to load wants a pickle, which could run code.
-            loaded: lark.Lark = lark.Lark._load_from_dict(made.data, made.memo)  # type: ignore[no-untyped-call]
-            return loaded
-    return build(grammar)
+            return made
+    return None
+
+
+def write_tables() -> None:
+    """Write the tables of the grammar, unless they are there: Lark gives them in another order in each process."""
+    grammar = grammar_file().read_text(encoding="utf-8")
+    if _made(grammar) is None:
+        tables_file().write_bytes(tables(grammar))
 
 
 def build(grammar: str) -> lark.Lark:
@@ -64,4 +78,4 @@ def tables(grammar: str) -> bytes:
 
 
 if __name__ == "__main__":
-    tables_file().write_bytes(tables(grammar_file().read_text(encoding="utf-8")))
+    write_tables()

@@ -19,6 +19,7 @@ from urllib.parse import quote
 from circuitlang.base.printable import lines
 from circuitlang.plan.labels import Labels
 from circuitlang.plan.model import digest, is_folder_name
+from circuitlang.plugins.progress import TrackProgress, no_progress
 from circuitlang.reporting.atlas.entries import AtlasEntry
 from circuitlang.reporting.atlas.links import Links, links
 from circuitlang.reporting.html.pages import asset, render
@@ -91,13 +92,13 @@ class Atlas:
         order = {layer: number for number, layer in enumerate(self._links.width)}
         self._nodes = sorted(nodes, key=lambda node: (order.get(node[0], len(order)), node[1]))
 
-    def files(self) -> Iterator[tuple[str, bytes]]:
-        """Yield the files of the site by their paths."""
+    def files(self, track: TrackProgress = no_progress) -> Iterator[tuple[str, bytes]]:
+        """Yield the files of the site by their paths; `track` shows the progress of channels."""
         yield "atlas.css", (asset("page.css") + _asset("atlas.css")).encode()
         yield "atlas.js", (asset("theme.js") + _asset("atlas.js")).encode()
         yield "data/network.js", _script("NETWORK", self._network())
         yield "index.html", self._index()
-        for number, node in enumerate(self._nodes):
+        for number, node in enumerate(track(iter(self._nodes), "writing pages", len(self._nodes))):
             yield from self._channel(node, number)
 
     def _network(self) -> dict[str, object]:

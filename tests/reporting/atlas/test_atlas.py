@@ -31,6 +31,7 @@ from circuitlang.reporting.atlas.entries import AtlasEntry, entry
 from circuitlang.reporting.atlas.links import links
 from circuitlang.reporting.atlas.site import Atlas, slug
 from circuitlang.reporting.atlas.site_files import write_site
+from circuitlang.results.run_listener import RunListener, tracker
 from circuitlang.results.types import Result
 from tests.conftest import draw_pictures
 from tests.helpers.diagram_page import HOSTILE
@@ -198,9 +199,15 @@ def visit(chromium: Browser) -> Any:
 
 
 def test_a_packed_run_and_one_of_folders_have_the_same_atlas(run: Path, tmp_path: Path) -> None:
-    """But for the crops, and the links to pages."""
+    """But for the crops, and the links to pages. Both tell how far they are."""
     pipeline.run(Source("<-e>", SPEC, run.parent.parent), tmp_path, Options(render="none"))
-    other = write_atlas(tmp_path / "inline").folder
+    progress, again = Steps(), Steps()
+    other = write_atlas(tmp_path / "inline", track=tracker(progress)).folder
+    write_atlas(run, track=tracker(again))
+    assert progress.seen == again.seen
+    pages = len(list(other.glob("channels/*/*.html")))
+    assert [*dict.fromkeys(label for label, *_ in progress.seen)] == ["reading circuits", "writing pages"]
+    assert progress.seen[-1] == ("writing pages", pages, pages)
     names = {path.relative_to(other) for path in other.rglob("*.*")}
     assert names == {
         path.relative_to(run / "atlas") for path in (run / "atlas").rglob("*.*") if path.suffix not in (".webp", ".png")
@@ -208,6 +215,16 @@ def test_a_packed_run_and_one_of_folders_have_the_same_atlas(run: Path, tmp_path
     for name in names:
         if name.suffix == ".js":
             assert near((other / name).read_text()) == near((run / "atlas" / name).read_text()), name
+
+
+class Steps(RunListener):
+    """What a listener is told of the progress of steps."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[str, int, int]] = []
+
+    def step(self, label: str, done: int, total: int) -> None:
+        self.seen.append((label, done, total))
 
 
 def near(text: str) -> list[Any]:
