@@ -18,7 +18,7 @@ enter() {{ echo "$ $*"; "$@"; echo "exit $?"; }}
 enter circuitlang init first
 cd first
 enter circuitlang run first.circuit
-sed 's/keep<=10%/kep<=10%/' first.circuit > mine.circuit
+sed 's/keep<=2%/kep<=2%/' first.circuit > mine.circuit
 enter circuitlang run mine.circuit
 enter circuitlang show --full runs/first/dog
 enter python own.py
