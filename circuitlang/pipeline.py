@@ -89,6 +89,7 @@ def run_compiled(
             about those that failed and about missing files.
     """
     _require_circuits(compiled.plan)
+    from circuitlang.engine.runtime.hub_commits import at_commits
     from circuitlang.engine.runtime.known_inputs import KnownInputs
     from circuitlang.engine.runtime.options import Options
     from circuitlang.engine.runtime.runner import run_jobs
@@ -98,6 +99,7 @@ def run_compiled(
     from circuitlang.results.run_listener import Listeners, RunStart
 
     work, options = work or WorkSelection(), _stored_as(folder, options or Options(), compiled)
+    compiled = at_commits(compiled, options, locked.commits if locked else None)
     prepared, ids = start_run(compiled, folder, options, work, locked)
     identities = {job.plan.id: job.provenance.identity for job in prepared.jobs}
     listener = options.listener
@@ -210,9 +212,11 @@ def forecast(compiled: CompiledPlan, folder: Path, options: Options | None = Non
     """Return the work that `run_compiled` would do in this folder, and its cost. Raises CircuitError."""
     _require_circuits(compiled.plan)
     from circuitlang.engine.runtime.forecast import forecast_run
+    from circuitlang.engine.runtime.hub_commits import at_commits
     from circuitlang.engine.runtime.options import Options
 
-    return forecast_run(compiled, folder, _stored_as(folder, options or Options(), compiled))
+    options = _stored_as(folder, options or Options(), compiled)
+    return forecast_run(at_commits(compiled, options), folder, options)
 
 
 def unpack(folder: Path, ids: Sequence[str], options: Options | None = None) -> list[Path]:
@@ -232,10 +236,12 @@ def unpack(folder: Path, ids: Sequence[str], options: Options | None = None) -> 
     wanted = compiled.plan.labels, asked_formats(options.render)
     due = [name for name in ids if not is_unpacked(folder / name, summaries[name], *wanted)]
     if due:
+        from circuitlang.engine.runtime.hub_commits import at_commits
         from circuitlang.engine.runtime.jobs import prepare
         from circuitlang.engine.runtime.unpacking import unpack_jobs
         from circuitlang.engine.runtime.work_selection import part_of
 
+        compiled = at_commits(compiled, options)
         fast = any(summaries[name].provenance.precision == "tf32" for name in due)
         plan = part_of(compiled.plan, [circuit for circuit in compiled.plan.circuits if circuit.id in due])
         prepared = prepare(plan, compiled.folder, compiled.origins, replace(options, fast=fast))
@@ -244,19 +250,22 @@ def unpack(folder: Path, ids: Sequence[str], options: Options | None = None) -> 
 
 
 def lock(source: Source, options: Options | None = None) -> tuple[Path, Lock | None, Lock]:
-    """Write the lock file of a spec or plan file beside it.
+    """Write the lock file of a spec or plan file beside it; branches of the Hub are locked where they are now.
 
     Returns its path, the earlier lock if there was a valid one, and the new lock. Raises CircuitError.
     """
     from circuitlang.engine.runtime import lockfile
+    from circuitlang.engine.runtime.hub_commits import at_commits
     from circuitlang.engine.runtime.jobs import prepare
     from circuitlang.engine.runtime.options import Options
     from circuitlang.results.writer import claim_lock, write_file
 
     spec, compiled = Path(source.name), compile_source(source)
     _require_circuits(compiled.plan)
-    prepared = prepare(compiled.plan, compiled.folder, compiled.origins, options or Options())
-    now = lockfile.lock(prepared, compiled.folder)
+    options = options or Options()
+    compiled = at_commits(compiled, options, {})
+    prepared = prepare(compiled.plan, compiled.folder, compiled.origins, options)
+    now = lockfile.lock(prepared, compiled)
     before = None
     with suppress(CircuitError):
         before = lockfile.read_lock(spec)
@@ -319,12 +328,14 @@ def _findings(source: Source) -> tuple[Finding, ...]:
 
 
 def _check_deep(path: Path, compiled: CompiledPlan, options: Options) -> CheckReport:
+    from circuitlang.engine.runtime.hub_commits import at_commits
     from circuitlang.engine.runtime.jobs import survey
     from circuitlang.results.run_listener import Listeners, OutcomeList
 
     heard = OutcomeList()
     options = replace(options, listener=Listeners(options.listener, heard))
     try:
+        compiled = at_commits(compiled, options)
         survey(compiled.plan, compiled.folder, compiled.origins, options)
         findings = (*compiled.warnings, *heard.notes)
     except CircuitError as error:

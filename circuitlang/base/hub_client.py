@@ -12,14 +12,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from circuitlang.base.diagnostics import Finding, InputError
-from circuitlang.base.hub_address import HubAddress
+from circuitlang.base.hub_address import HubAddress, HubFile
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
+    from huggingface_hub.hf_api import RepoFile
 
+# The kinds of repositories by the beginnings of their folders in the Hub's cache.
+_FOLDERS: Mapping[str, Literal["model", "dataset"]] = {"models": "model", "datasets": "dataset"}
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 # Packages in which connections fail, by the version of huggingface_hub.
 _TRANSPORTS = ("httpcore", "httpcore2", "httpx", "httpx2", "requests", "urllib3")
@@ -29,21 +32,61 @@ _MISSING = 404
 
 @dataclass(frozen=True)
 class HubFiles:
-    """The files of a repository at a commit: bytes by path, as the Hub says. Paths are the repository's, unchecked."""
+    """The files of a repository at a commit, as the Hub says. Paths are the repository's, unchecked.
+
+    Attributes:
+        address: The repository at that commit.
+        sizes: Bytes, by path.
+        hashes: Hexadecimal hashes by path: of large files the SHA-256 of the content, of others Git's SHA-1.
+    """
 
     address: HubAddress
     sizes: Mapping[str, int]
+    hashes: Mapping[str, str]
+
+
+def hub_commit(address: HubAddress) -> HubAddress:
+    """Return a repository at the commit that its revision is now. Raises InputError."""
+    with _errors(address):
+        commit = _api().repo_info(address.repo, repo_type=address.kind, revision=address.revision).sha or ""
+        if not _COMMIT.fullmatch(commit):
+            raise InputError(Finding("E383", f"{address} has no commit", None, "the repository is empty"))
+        return address.at(commit)
 
 
 def hub_files(address: HubAddress) -> HubFiles:
     """List a repository; the result is at a commit, whatever the revision was. Raises InputError."""
+    there = address if address.is_pinned else hub_commit(address)
     with _errors(address):
-        api = _api()
-        commit = api.repo_info(address.repo, repo_type=address.kind, revision=address.revision).sha or ""
-        if not _COMMIT.fullmatch(commit):
-            raise InputError(Finding("E383", f"{address} has no commit", None, "the repository is empty"))
-        tree = api.list_repo_tree(address.repo, repo_type=address.kind, revision=commit, recursive=True)
-        return HubFiles(address.at(commit), {entry.path: entry.size for entry in tree if hasattr(entry, "size")})
+        tree = _api().list_repo_tree(there.repo, repo_type=there.kind, revision=there.revision, recursive=True)
+        entries = [entry for entry in tree if isinstance(entry, _file_type())]
+        hashes = {entry.path: entry.lfs.sha256 if entry.lfs else entry.blob_id for entry in entries}
+        return HubFiles(there, {entry.path: entry.size for entry in entries}, hashes)
+
+
+def cached(address: HubAddress, path: str) -> Path | None:
+    """Return the place of a file of a repository at a commit in the Hub's cache; None if it isn't there.
+
+    Raises InputError if the Hub's package is not installed.
+    """
+    _api()
+    import huggingface_hub
+    from huggingface_hub import constants
+
+    place = huggingface_hub.try_to_load_from_cache(
+        address.repo, path, cache_dir=constants.HF_HUB_CACHE, revision=address.revision, repo_type=address.kind
+    )
+    return Path(place) if isinstance(place, str) else None
+
+
+def snapshot_name(path: Path) -> str:
+    """Return the address of a file in the Hub's cache, without its commit; empty for other files."""
+    for number, part in enumerate(path.parts):
+        kind, _, repo = part.partition("--")
+        rest = path.parts[number + 1 :]
+        if kind in _FOLDERS and rest[:1] == ("snapshots",) and len(rest) > 2:
+            return str(HubFile(HubAddress(repo.replace("--", "/"), _FOLDERS[kind]), "/".join(rest[2:])))
+    return ""
 
 
 def fetch(address: HubAddress, path: str) -> Path:
@@ -79,6 +122,12 @@ def hub_page(address: HubAddress) -> str:
 
     datasets = "datasets/" if address.kind == "dataset" else ""
     return f"{constants.ENDPOINT}/{datasets}{address.repo}"
+
+
+def _file_type() -> type[RepoFile]:
+    from huggingface_hub.hf_api import RepoFile
+
+    return RepoFile
 
 
 def _api() -> HfApi:

@@ -9,8 +9,10 @@ from pathlib import PurePath
 from msgspec.structs import replace
 
 from circuitlang.base.diagnostics import Finding, SpecError, did_you_mean, listing
+from circuitlang.base.hub_address import is_on_hub
 from circuitlang.base.source import resolved
 from circuitlang.compiler import syntax, values
+from circuitlang.compiler.hub_addresses import check_address
 from circuitlang.compiler.limits import MOST
 from circuitlang.compiler.placed import PlacedImages
 from circuitlang.compiler.scope import Scope
@@ -96,6 +98,7 @@ def image_set(node: syntax.Value, scope: Scope) -> PlacedImages | None:
                 Finding("E005", "single quotes are not expected here", node.span, "quotes are double", cure)
             )
         case syntax.Path(text=text) | syntax.String(text=text):
+            check_address(text, node)
             return PlacedImages(text, Images([_from(scope, node, text)]), node.span)
         case syntax.List():
             return _union(node, scope)
@@ -129,7 +132,7 @@ def _union(node: syntax.List, scope: Scope) -> PlacedImages | None:
 def _from(scope: Scope, node: syntax.Node, pattern: str) -> str:
     """Return a pattern of an included file as the spec would write it."""
     folder = node.span.source.folder
-    if folder == scope.folder or "\0" in pattern:
+    if folder == scope.folder or "\0" in pattern or is_on_hub(pattern):
         return pattern
     short = PurePath(os.path.relpath(folder, scope.folder))
     # Behind a link `..` leads elsewhere than where one came from.

@@ -11,6 +11,7 @@ import msgspec
 from circuitlang.base.diagnostics import CircuitError, Finding, SpecError
 from circuitlang.base.source import LARGEST, Source, resolved
 from circuitlang.compiler import syntax
+from circuitlang.compiler.hub_addresses import refuse_address
 from circuitlang.compiler.limits import DEEPEST_INCLUDED, MOST_INCLUDED
 from circuitlang.compiler.parser import parse
 from circuitlang.compiler.sources import LABELS, is_file
@@ -63,6 +64,7 @@ class _Include:
 
     def _source(self, statement: syntax.Include, file: syntax.File, here: tuple[Path, ...]) -> Source:
         path, span = file.source.folder / statement.path.text, statement.path.span
+        refuse_address(statement.path.text, statement.path, "what is included")
         self._count += 1
         if resolved(path) in here:
             chain = " → ".join(link.name for link in (*here[here.index(resolved(path)) :], path))

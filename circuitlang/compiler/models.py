@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from circuitlang.base.diagnostics import Finding, SpecError, did_you_mean, listing
 from circuitlang.compiler import syntax, values
+from circuitlang.compiler.hub_addresses import check_single, refuse_address
 from circuitlang.compiler.vocabulary import Vocabulary
 from circuitlang.plan import preprocessing
 from circuitlang.plan.model import Argument, Model
@@ -31,7 +32,11 @@ def read_model(statement: syntax.Model, vocabulary: Vocabulary) -> Model:
     arguments = list(call.arguments)
     source, name = (prefix, rest) if rest else ("torchvision", prefix)
     if not rest and prefix in vocabulary.models and arguments and isinstance(arguments[0], syntax.String):
-        source, name = prefix, arguments.pop(0).text  # type: ignore[union-attr]
+        program = arguments.pop(0)
+        source, name = prefix, program.text  # type: ignore[union-attr]
+        if source == "python":
+            refuse_address(name, program, "code")
+        check_single(name, program)
     if source not in vocabulary.models:
         sources = sorted(vocabulary.models)
         label = f"models come from {listing(sources)}"
@@ -67,7 +72,10 @@ def _model_argument(key: str, node: syntax.Value) -> Argument:
     """An argument of a model: circuitlang's own as it must be, a builder's with `none` for nothing."""
     if key == "weights":
         # A source of weights is a word, and `none` is one of them.
-        return values.scalar(node)
+        value = values.scalar(node)
+        if isinstance(value, str):
+            check_single(value, node)
+        return value
     if key == "output":
         if isinstance(node, syntax.Number):
             return values.whole(node, 0)

@@ -16,6 +16,7 @@ from circuitlang.base.deferred import np
 from circuitlang.base.diagnostics import Finding, SpecError, did_you_mean, listing, reason
 from circuitlang.base.plain_files import open_plain
 from circuitlang.compiler import syntax, values
+from circuitlang.compiler.hub_addresses import refuse_address
 from circuitlang.compiler.limits import MOST, too_many
 from circuitlang.plan.targets import Position, Vector
 
@@ -72,6 +73,7 @@ def _read_call(call: syntax.Call) -> tuple[str, Mapping[str, syntax.Value]]:
     places = [argument for argument in call.arguments if not isinstance(argument, syntax.Keyword)]
     if len(places) != 1 or not isinstance(places[0], (syntax.String, syntax.Path)) or call.arguments[0] != places[0]:
         raise SpecError(Finding("E133", "a vector is one of a file", call.span, "first the file's path", _EXAMPLE))
+    refuse_address(places[0].text, places[0], "the file of a vector")
     words: dict[str, syntax.Value] = {}
     for argument in call.arguments:
         if not isinstance(argument, syntax.Keyword):

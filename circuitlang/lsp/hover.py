@@ -142,6 +142,9 @@ def _matches(images: Images, folder: Path) -> str:
     """Return how many images a set has, with the first ones' names, or why there are none."""
     from circuitlang.engine.images.file_patterns import find
 
+    if images.addresses:
+        # An editor waits for no network.
+        return "on the Hugging Face Hub: `circuitlang run` fetches them"
     try:
         files = find(images, folder)
     except (CircuitError, OSError) as error:

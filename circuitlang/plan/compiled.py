@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,8 @@ class CompiledPlan:
         warnings: Findings of the compiler that are no errors.
         folder: Folder that patterns and other paths of the plan are relative to.
         name: Name of the source, a path for a file.
+        commits: Commits of repositories of the Hub that the plan has in the place of their branches, by the address
+            that the source has.
     """
 
     plan: Plan
@@ -30,3 +33,4 @@ class CompiledPlan:
     warnings: tuple[Finding, ...]
     folder: Path
     name: str = ""
+    commits: Mapping[str, str] = field(default_factory=dict)

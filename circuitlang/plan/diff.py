@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from circuitlang.base.hub_address import is_on_hub
 from circuitlang.plan import normalize
 from circuitlang.plan.clauses import PRESERVE
 from circuitlang.plan.edits import OfCircuit
@@ -98,7 +99,7 @@ def _in_words_of(before: Side, after: Side) -> Side:
 
 
 def _absolute(side: Side, pattern: str) -> str:
-    return os.path.normpath((side.folder / pattern).absolute())
+    return pattern if is_on_hub(pattern) else os.path.normpath((side.folder / pattern).absolute())
 
 
 def _pair(before: Plan, after: Plan) -> Pairs:

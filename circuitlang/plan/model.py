@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 import msgspec
 
+from circuitlang.base.hub_address import is_on_hub, without_revision
 from circuitlang.base.source import Span
 from circuitlang.plan.clauses import PRESERVE, Bound, Choice, Circuit, Kernels, Sparsity, as_call, unsaid
 from circuitlang.plan.edits import Edit
@@ -64,6 +65,8 @@ IN_MEMORY = "memory"
 MEMORY = "memory:"
 
 _LONGEST = 255  # bytes of a folder's name
+# The source of models that are a file, of weights and graph.
+_PROGRAMS = "file"
 
 # Keys of a plan's YAML.
 Key = tuple[str, ...]
@@ -88,7 +91,24 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def key(self) -> str:
         """The key that models with the same layers share."""
-        return model_key(self.source, self.name, self.arguments)
+        return model_key(self.source, without_revision(self.name), self.arguments)
+
+    @property
+    def addresses(self) -> list[str]:
+        """The files on the Hub that it names: a program, or weights."""
+        program = [self.name] if self.source == _PROGRAMS and is_on_hub(self.name) else []
+        weights = self.arguments.get("weights")
+        return [*program, weights] if isinstance(weights, str) and is_on_hub(weights) else program
+
+    def readdressed(self, change: Callable[[str], str]) -> Model:
+        """Return the model with other addresses of its files on the Hub; itself if it has none."""
+        if not self.addresses:
+            return self
+        new = {address: change(address) for address in self.addresses}
+        arguments = dict(self.arguments)
+        if (weights := arguments.get("weights")) in new:
+            arguments["weights"] = new[str(weights)]
+        return msgspec.structs.replace(self, name=new.get(self.name, self.name), arguments=arguments)
 
 
 class Images(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -103,6 +123,22 @@ class Images(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seed: int = 0
     # Not written where there are none: the hash of a plan without them is what it was before there were any.
     transforms: list[Choice] | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def addresses(self) -> list[str]:
+        """The patterns of files on the Hub."""
+        return [pattern for pattern in (*self.include, *self.excluded) if is_on_hub(pattern)]
+
+    def readdressed(self, change: Callable[[str], str]) -> Images:
+        """Return the set with other addresses of its files on the Hub; itself if it has none."""
+        if not self.addresses:
+            return self
+
+        def new(pattern: str) -> str:
+            return change(pattern) if is_on_hub(pattern) else pattern
+
+        exclude = [new(pattern) if isinstance(pattern, str) else [*map(new, pattern)] for pattern in self.exclude]
+        return msgspec.structs.replace(self, include=[*map(new, self.include)], exclude=exclude)
 
     @property
     def transformed(self) -> list[Choice]:
@@ -154,13 +190,21 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     edits: list[Edit] | msgspec.UnsetType = msgspec.UNSET
     labels: Labels | None = None
 
+    def readdressed(self, change: Callable[[str], str]) -> Plan:
+        """Return the plan with other addresses of its files on the Hub."""
+        images = {name: images.readdressed(change) for name, images in self.images.items()}
+        return msgspec.structs.replace(self, model=self.model.readdressed(change), images=images)
+
     def identity(self, circuit: Circuit) -> str:
         """A hash of everything in the plan that has a say in this circuit's result, but not of its name.
 
-        A bound beside a size has none: it is held against the result.
+        A bound beside a size has none: it is held against the result. Neither have revisions of files on the Hub, whose
+        contents are hashed.
         """
-        sets: list[Images | list[Images]] = [self.images[name] for name in circuit.image_sets.values()]
-        sets += [[self.images[name] for name in circuit.also]] if circuit.also else []
+        model = self.model.readdressed(without_revision)
+        named = {name: self.images[name].readdressed(without_revision) for name in _names_of_sets(circuit)}
+        sets: list[Images | list[Images]] = [named[name] for name in circuit.image_sets.values()]
+        sets += [[named[name] for name in circuit.also]] if circuit.also else []
         what = msgspec.structs.replace(
             circuit,
             id="",
@@ -174,7 +218,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         )
         left_out = unsaid(what)
         said = {word: getattr(what, word) for word in what.__struct_fields__ if word not in left_out}
-        return digest(msgspec.json.encode([self.version, self.model, sets, circuit.test is None, said], order="sorted"))
+        return digest(msgspec.json.encode([self.version, model, sets, circuit.test is None, said], order="sorted"))
 
     def basis(self, circuit: Circuit) -> str:
         """A hash of everything in the plan that has a say in this circuit's scores, but not of its size."""
@@ -188,7 +232,12 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
     def network(self, circuit: Circuit) -> str:
         """A hash of everything in the plan that has a say in how its target responds in the network to an image."""
-        return digest(msgspec.json.encode([self.version, self.model, circuit.target], order="sorted"))
+        model = self.model.readdressed(without_revision)
+        return digest(msgspec.json.encode([self.version, model, circuit.target], order="sorted"))
+
+
+def _names_of_sets(circuit: Circuit) -> set[str]:
+    return {*circuit.image_sets.values(), *circuit.also}
 
 
 def digest(content: bytes) -> str:

@@ -23,7 +23,7 @@ from circuitlang.base.hub_address import HubAddress, hub_address
 from circuitlang.cli.main import main
 from circuitlang.results.shared_folder import refuse_names, shared_files, shared_folder
 from tests.conftest import ROOT
-from tests.helpers.hub_server import Hub, hub_server
+from tests.helpers.hub_server import Hub, hub_server, talk_to
 
 SPEC = """images dogs = images/dogs/* limit=12
 circuit one = preserve conv5:34 on dogs kernels<=60 criterion=magnitude tests=sufficiency
@@ -34,15 +34,8 @@ circuit two = preserve conv4:45 on dogs kernels<=30 criterion=magnitude
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
     """A Hub on this machine that this process talks to, with an empty cache of its files."""
-    from huggingface_hub import constants
-
     with hub_server() as server:
-        files = f"{server.endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-        monkeypatch.setattr(constants, "ENDPOINT", server.endpoint)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", files)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        talk_to(server, tmp_path / "hub-cache", monkeypatch)
         yield server
 
 

@@ -1,4 +1,7 @@
-"""A server that speaks as much of the Hugging Face Hub's protocol as pushing and pulling need, on this machine."""
+"""A server that speaks as much of the Hugging Face Hub's protocol as circuitlang needs, on this machine.
+
+Its answers can be wrong: see `Repository.faults`.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from threading import Thread
+from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
+
+import pytest
 
 # Files that the Hub keeps as objects of Git LFS.
 LARGE = (".safetensors", ".parquet", ".pt2")
@@ -21,11 +28,18 @@ _API = rf"/api/(?P<kind>models|datasets)/{_REPO}"
 
 @dataclass
 class Repository:
-    """The commits of a repository, oldest first: a hash and the files by path. `refuses` is an answer's status."""
+    """The commits of a repository, oldest first: a hash and the files by path.
+
+    `refuses` is an answer's status, `token` one without which there seems to be no such repository, and `faults` are
+    files that come with other bytes, or whose transfer ends too early.
+    """
 
     commits: list[tuple[str, dict[str, bytes]]] = field(default_factory=list)
     private: bool = False
     refuses: int = 0
+    token: str = ""
+    tags: dict[str, str] = field(default_factory=dict)
+    faults: dict[str, Literal["other", "short"]] = field(default_factory=dict)
 
     def put(self, files: dict[str, bytes]) -> str:
         """Commit files beside those that are there."""
@@ -37,6 +51,7 @@ class Repository:
     def at(self, revision: str) -> tuple[str, dict[str, bytes]] | None:
         if revision == "main":
             return self.commits[-1]
+        revision = self.tags.get(revision, revision)
         return next((commit for commit in self.commits if commit[0] == revision), None)
 
 
@@ -48,6 +63,12 @@ class Hub:
     repositories: dict[tuple[str, str], Repository] = field(default_factory=dict)
     objects: dict[str, bytes] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
+
+    @property
+    def fetched(self) -> list[str]:
+        """The files that were asked for, by their paths."""
+        paths = [request.removeprefix("GET ") for request in self.requests if request.startswith("GET ")]
+        return [path.partition("/resolve/")[2].partition("/")[2] for path in paths if "/resolve/" in path]
 
     def repository(self, repo: str, kind: str = "models") -> Repository:
         return self.repositories.setdefault((kind, repo), Repository())
@@ -68,6 +89,18 @@ def hub_server() -> Iterator[Hub]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def talk_to(hub: Hub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let this process talk to a Hub, with a folder for the cache of its files."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "ENDPOINT", hub.endpoint)
+    files = f"{hub.endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", files)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -164,7 +197,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _found(self, kind: str, repo: str, revision: str) -> tuple[str, dict[str, bytes]] | None:
         """Return a commit; where there is none the request is answered."""
         repository = self.hub.repositories.get((kind, repo))
-        if repository is None or not repository.commits:
+        if repository and repository.token and repository.token not in self.headers.get("Authorization", ""):
+            # So the Hub answers, whether or not there is such a repository.
+            self._json({"error": "Invalid username or password."}, 401, "RepoNotFound")
+        elif repository is None or not repository.commits:
             self._json({"error": "Repository not found"}, 404, "RepoNotFound")
         elif repository.refuses:
             self._json({"error": "not yours"}, repository.refuses)
@@ -181,10 +217,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _tree(self, _body: bytes, kind: str, repo: str, revision: str) -> None:
         if commit := self._found(kind, repo, revision):
-            self._json([
-                {"type": "file", "path": name, "size": len(content), "oid": hashlib.sha1(content).hexdigest()}
-                for name, content in commit[1].items()
-            ])  # fmt: skip
+            self._json([_entry(name, content) for name, content in commit[1].items()])
 
     def _resolve(self, _body: bytes, repo: str, revision: str, path: str, datasets: str | None = None) -> None:
         if not (commit := self._found("datasets" if datasets else "models", repo, revision)):
@@ -193,8 +226,24 @@ class _Handler(BaseHTTPRequestHandler):
             self._json({"error": "no such file"}, 404, "EntryNotFound")
             return
         content = commit[1][path]
-        tag = hashlib.sha256(content).hexdigest()
-        self._send(content, 200, {"X-Repo-Commit": commit[0], "ETag": f'"{tag}"', "Accept-Ranges": "none"})
+        entry = _entry(path, content)
+        headers = {"X-Repo-Commit": commit[0], "ETag": f'"{entry["lfs"]["oid"] if "lfs" in entry else entry["oid"]}"'}
+        headers["Accept-Ranges"] = "none"
+        fault = self.hub.repository(repo, "datasets" if datasets else "models").faults.get(path)
+        if fault == "other":
+            content = bytes(byte ^ 1 for byte in content)
+        if fault == "short" and self.command == "GET":
+            self._send(content[:-9], 200, {**headers, "Content-Length": str(len(content))})
+            self.close_connection = True
+            return
+        self._send(content, 200, headers)
+
+
+def _entry(path: str, content: bytes) -> dict[str, Any]:
+    """Return what the Hub tells of a file."""
+    blob = hashlib.sha1(f"blob {len(content)}\0".encode() + content).hexdigest()
+    large = {"lfs": {"oid": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 134}}
+    return {"type": "file", "path": path, "size": len(content), "oid": blob, **(large if path.endswith(LARGE) else {})}
 
 
 _ROUTES = (

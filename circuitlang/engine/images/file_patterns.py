@@ -14,13 +14,16 @@ from pathlib import Path
 from random import Random
 
 from circuitlang.base.diagnostics import Finding, InputError, did_you_mean, listing
+from circuitlang.base.hub_address import is_on_hub
 from circuitlang.base.source import resolved, unfit
 from circuitlang.bundled.images import PATTERN as BUNDLED
 from circuitlang.bundled.images import SETS, set_files
 from circuitlang.engine.images.list_files import ENDING as LIST
 from circuitlang.engine.images.list_files import listed
 from circuitlang.engine.images.parquet_files import ENDING as PARQUET
+from circuitlang.engine.images.wildcards import is_like, is_wild
 from circuitlang.plan.model import MEMORY, Images
+from circuitlang.plugins.progress import TrackProgress, no_progress
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", PARQUET)
 _RELATIVE = "paths are relative to the spec's folder"
@@ -32,17 +35,17 @@ _LETTERS = {
 }
 
 
-def find(images: Images, folder: Path) -> list[Path]:
+def find(images: Images, folder: Path, track: TrackProgress = no_progress) -> list[Path]:
     """Return the files of a set, by pattern in the order they are listed, bytewise sorted within each; each file once.
 
-    Raises InputError for a pattern that nothing matches, naming the part of it that isn't there, and for exceptions
-    that take nothing away.
+    Fetching files from the Hub is tracked. Raises InputError for a pattern that nothing matches, naming the part of it
+    that isn't there, and for exceptions that take nothing away.
     """
     files: dict[Path, Path] = {}
     for pattern in images.include:
-        for place, path in _places(matches(pattern, folder)):
+        for place, path in _places(pattern, folder, track):
             files.setdefault(place, path)
-    taken = {place for patterns in images.exceptions for place in _taken(files, patterns, folder)}
+    taken = {place for patterns in images.exceptions for place in _taken(files, patterns, folder, track)}
     paths = [path for place, path in files.items() if place not in taken]
     if not paths:
         raise InputError(Finding("E301", "no images are left", None, "'except' takes away all of them"))
@@ -52,15 +55,19 @@ def find(images: Images, folder: Path) -> list[Path]:
     return paths
 
 
-def _places(paths: Iterable[Path]) -> Iterator[tuple[Path, Path]]:
-    """Yield each path with the file that it leads to; a folder is resolved once for all files in it."""
+def _places(pattern: str, folder: Path, track: TrackProgress) -> Iterator[tuple[Path, Path]]:
+    """Yield each path of a pattern with the file that it leads to; a folder is resolved once for all files in it."""
     folders: dict[Path, Path] = {}
-    for path in paths:
+    for path in matches(pattern, folder, track):
+        if is_on_hub(pattern):
+            # In the Hub's cache, files of the same content are links to one file.
+            yield path, path
+            continue
         folder = folders.get(path.parent) or folders.setdefault(path.parent, resolved(path.parent))
         yield resolved(path) if path.is_symlink() or path.name == ".." else folder / path.name, path
 
 
-def matches(pattern: str, folder: Path) -> list[Path]:
+def matches(pattern: str, folder: Path, track: TrackProgress = no_progress) -> list[Path]:
     """Return the files that a pattern names, bytewise sorted. Raises InputError if there is none.
 
     `*` and `?` match no dot at the beginning of a name, `**` visits no hidden folder. Whatever is no folder is taken
@@ -70,6 +77,10 @@ def matches(pattern: str, folder: Path) -> list[Path]:
         raise not_held(pattern)
     if pattern.startswith(BUNDLED):
         return _bundled(pattern)
+    if is_on_hub(pattern):
+        from circuitlang.engine.images.hub_patterns import matches_on_hub
+
+        return matches_on_hub(pattern, track)
     if problem := unfit(pattern):
         raise InputError(Finding("E302", f"{pattern!a} can't be a path", None, problem))
     parts = tuple(part for part in pattern.split("/") if part not in ("", "."))
@@ -77,7 +88,7 @@ def matches(pattern: str, folder: Path) -> list[Path]:
     if (place := _file_of_files(start, parts)) is not None and not pattern.endswith("/"):
         if place.name.lower().endswith(LIST):
             return listed(place)
-        return _inside_archive(pattern, place, parts[len(place.relative_to(start).parts) :])
+        return inside_archive(pattern, place, parts[len(place.relative_to(start).parts) :])
     paths = set() if pattern.endswith("/") or not parts else set(_walk(start, parts))
     if not paths:
         raise InputError(_no_match(pattern, parts, start))
@@ -104,7 +115,7 @@ def not_held(pattern: str) -> InputError:
 def _file_of_files(start: Path, parts: tuple[str, ...]) -> Path | None:
     """Return the archive that a pattern names or leads into, or the list that it names; None for other patterns."""
     for count, part in enumerate(parts, 1):
-        if _is_wild(part):
+        if is_wild(part):
             return None
         is_list = count == len(parts) and part.lower().endswith(LIST)
         path = start.joinpath(*parts[:count])
@@ -113,8 +124,11 @@ def _file_of_files(start: Path, parts: tuple[str, ...]) -> Path | None:
     return None
 
 
-def _inside_archive(pattern: str, archive: Path, inside: tuple[str, ...]) -> list[Path]:
-    """Return the images of an archive that the rest of a pattern names, all of them if nothing is left of it."""
+def inside_archive(pattern: str, archive: Path, inside: tuple[str, ...]) -> list[Path]:
+    """Return the images of an archive that the rest of a pattern names, all of them if nothing is left of it.
+
+    Raises InputError if there is none.
+    """
     from circuitlang.engine.images.archives import unpacked
 
     root = unpacked(archive)
@@ -122,7 +136,7 @@ def _inside_archive(pattern: str, archive: Path, inside: tuple[str, ...]) -> lis
     if ".." in inside or not paths:
         label = f"{archive.name} has no such image"
         folders = [name for name, is_folder in _inside(root, "*") if is_folder]
-        if inside and not _is_wild(inside[-1]):
+        if inside and not is_wild(inside[-1]):
             cure = f"write {pattern}/* for its images"
         else:
             cure = did_you_mean(inside[0], folders, f"it has {listing(folders)}" if folders else "")
@@ -140,7 +154,7 @@ def _walk(start: Path, parts: tuple[str, ...]) -> Iterator[Path]:
     while waiting:
         place, index = waiting.pop()
         part, last = parts[index], index + 1 == len(parts)
-        if not _is_wild(part):
+        if not is_wild(part):
             # A name is taken as it is, so that `..` is the folder above even where a link leads in.
             if not last:
                 waiting.append((place / part, index + 1))
@@ -167,7 +181,7 @@ def _inside(folder: Path, part: str) -> list[tuple[str, bool]]:
         return []
     try:
         with os.scandir(folder) as entries:
-            inner = [(entry.name, _leads_on(entry)) for entry in entries if _is_like(entry.name, part)]
+            inner = [(entry.name, _leads_on(entry)) for entry in entries if is_like(entry.name, part)]
     except OSError as error:
         raise InputError(Finding("E302", f"can't look into {folder}", None, error.strerror or "")) from None
     return sorted(inner, key=lambda entry: os.fsencode(entry[0]))
@@ -189,31 +203,6 @@ def _identity(folder: Path) -> tuple[int, int]:
         return 0, 0
 
 
-def _is_like(name: str, part: str) -> bool:
-    """Return whether a name matches a part of a pattern, in time proportional to the product of their lengths."""
-    if name.startswith(".") and not part.startswith("."):
-        return False
-    at = index = 0
-    star, retry = -1, 0
-    while index < len(name):
-        if at < len(part) and part[at] == "*":
-            star, retry = at, index
-            at += 1
-        elif at < len(part) and part[at] in ("?", name[index]):
-            at, index = at + 1, index + 1
-        elif star >= 0:
-            # The last star takes one letter more.
-            retry += 1
-            at, index = star + 1, retry
-        else:
-            return False
-    return not part[at:].strip("*")
-
-
-def _is_wild(part: str) -> bool:
-    return "*" in part or "?" in part
-
-
 def _is_folder(path: Path) -> bool:
     return os.path.isdir(path)  # noqa: PTH112 - false where Path.is_dir raises, as for names that are too long
 
@@ -225,7 +214,7 @@ def _is_there(path: Path) -> bool:
 def _no_match(pattern: str, parts: tuple[str, ...], start: Path) -> Finding:
     """Return the finding that explains why a pattern names no file."""
     cure = next((cure for letter, cure in _LETTERS.items() if letter in pattern), "")
-    wild = next((number for number, part in enumerate(parts) if _is_wild(part)), len(parts))
+    wild = next((number for number, part in enumerate(parts) if is_wild(part)), len(parts))
     fixed = start.joinpath(*parts[:wild])
     if not _is_there(fixed):
         there, missing = fixed, fixed
@@ -244,9 +233,9 @@ def _no_match(pattern: str, parts: tuple[str, ...], start: Path) -> Finding:
     return Finding("E301", f"nothing matches '{pattern}'", None, label, cure)
 
 
-def _taken(files: dict[Path, Path], patterns: list[str], folder: Path) -> list[Path]:
+def _taken(files: dict[Path, Path], patterns: list[str], folder: Path, track: TrackProgress) -> list[Path]:
     """Return the files of a set that patterns name, themselves or by a copy. Raises InputError if there is none."""
-    named = {place for pattern in patterns for place, _ in _places(matches(pattern, folder))}
+    named = {place for pattern in patterns for place, _ in _places(pattern, folder, track)}
     copies = _Copies(named)
     taken = [place for place in files if place in named or copies.has(place)]
     if not taken:

@@ -18,7 +18,7 @@ from circuitlang.base.atomic_files import write_atomically
 from circuitlang.base.cache_folder import cache_folder
 from circuitlang.base.checksummed import BLANK, intact, report, seal
 from circuitlang.base.versions import version
-from circuitlang.plan.layers import Layers, NamedModule, has_own_shapes, model_key
+from circuitlang.plan.layers import Layers, NamedModule, has_own_shapes
 from circuitlang.plan.model import IN_MEMORY
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def remember(
     edition = _version(model.source)
     if edition is None:
         return
-    key = model_key(model.source, model.name, model.arguments)
+    key = model.key
     path = _path(key)
     if has_own_shapes(model.arguments):
         earlier = _read(path) if path.is_file() else None

@@ -147,7 +147,7 @@ def prepare(plan: Plan, folder: Path, origins: Origins, options: Options) -> Pre
     if refused := list(refused_findings(plan, origins)):
         raise InputError(refused)
     place = device.find(options.device)
-    load: Callable[..., LoadedModel] = partial(load_model, place=place)
+    load: Callable[..., LoadedModel] = partial(load_model, place=place, track=options.track)
     if plan.model.source == IN_MEMORY and options.memory and options.memory.model is not None:
         load = partial(options.memory.load, place)
     begin = now()
@@ -179,9 +179,12 @@ def prepare(plan: Plan, folder: Path, origins: Origins, options: Options) -> Pre
 
 
 def survey(plan: Plan, folder: Path, origins: Origins, options: Options) -> None:
-    """Look at all that a run would use, without downloading or loading weights; the network is run with random ones.
-    Raises InputError as `prepare` does."""
-    _ground(plan, folder, origins, options, outline, partial(drawn_model, plan.model, folder, options.allow_code))
+    """Look at all that a run would use, without loading weights; the network is run with random ones.
+
+    Published weights are not downloaded; files on the Hub are. Raises InputError as `prepare` does.
+    """
+    shapes = partial(outline, track=options.track)
+    _ground(plan, folder, origins, options, shapes, partial(drawn_model, plan.model, folder, options.allow_code))
 
 
 def _ground(
@@ -344,7 +347,7 @@ def _sets(
             if held and any(pattern.startswith(MEMORY) for pattern in images.include):
                 pictures = memory_set(images, held, preprocess)
             else:
-                paths = find(images, folder)
+                paths = find(images, folder, options.track)
                 shown = options.track(iter(paths), f"reading {name}", len(paths))
                 begin = now()
                 pictures, bad = load(shown, preprocess, options.skip_unreadable, images.transformed)

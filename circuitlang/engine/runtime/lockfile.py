@@ -15,12 +15,14 @@ import msgspec
 import yaml
 
 from circuitlang.base.diagnostics import Finding, InputError, SpecError, listing
+from circuitlang.base.hub_address import without_revision
+from circuitlang.base.hub_client import snapshot_name
 from circuitlang.base.source import Source, Span, read
 from circuitlang.base.versions import version
 from circuitlang.base.yaml_document import DamagedError, Key, read_yaml
 from circuitlang.plan import normalize
 from circuitlang.plan.compiled import CompiledPlan
-from circuitlang.plan.model import Origins, digest
+from circuitlang.plan.model import Images, Origins, digest
 
 if TYPE_CHECKING:
     from circuitlang.engine.runtime.jobs import PreparedRun
@@ -32,6 +34,7 @@ _HEADER = "# What a spec stood on when it was locked. `circuitlang run SPEC --lo
 _AGAIN = "if that is meant, `circuitlang lock` locks it again"
 
 Hash = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+Commit = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{40}$")]
 
 # The files of each image set, and their hashes.
 Files = Mapping[str, Mapping[str, str]]
@@ -52,7 +55,8 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
 class Lock(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The content of a lock file.
 
-    `plan` and `circuits` are hashes of meaning; `images` has of each set its files, relative to the spec.
+    `plan` and `circuits` are hashes of meaning; `images` has of each set its files, relative to the spec. `hub` has the
+    commits of repositories of the Hub, by their addresses in the spec; it is absent from specs that name none.
     """
 
     version: Literal[1] = 1
@@ -61,6 +65,12 @@ class Lock(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     model: Model
     images: dict[str, dict[str, Hash]]
     versions: dict[str, str]
+    hub: dict[str, Commit] | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def commits(self) -> Mapping[str, str]:
+        """The commits of repositories of the Hub, of which most specs name none."""
+        return {} if self.hub is msgspec.UNSET else self.hub
 
 
 @dataclass(frozen=True)
@@ -73,13 +83,13 @@ class Drift:
     key: Key = ()
 
 
-def lock(prepared: PreparedRun | KnownInputs, folder: Path) -> Lock:
-    """The lock of a plan whose patterns are relative to this folder."""
-    plan = prepared.plan
-    images = {
-        name: dict(sorted(zip(_names(pictures.paths, folder), pictures.digests, strict=True)))
-        for name, (pictures, _) in sorted(prepared.sets.items())
-    }
+def lock(prepared: PreparedRun | KnownInputs, compiled: CompiledPlan) -> Lock:
+    """The lock of a plan, by its inputs. The commits of the Hub's repositories are apart from its meaning."""
+    plan = prepared.plan.readdressed(without_revision)
+    images = {}
+    for name, (pictures, _) in sorted(prepared.sets.items()):
+        names = _names(pictures.paths, compiled.folder, plan.images[name])
+        images[name] = dict(sorted(zip(names, pictures.digests, strict=True)))
     asked = digest(msgspec.json.encode(plan.model, order="sorted"))
     return Lock(
         plan=normalize.fingerprint(plan),
@@ -87,6 +97,7 @@ def lock(prepared: PreparedRun | KnownInputs, folder: Path) -> Lock:
         model=Model(asked, prepared.model.weights, prepared.weights, _code(prepared)),
         images=images,
         versions=versions(),
+        hub=dict(sorted(compiled.commits.items())) or msgspec.UNSET,
     )
 
 
@@ -100,8 +111,12 @@ def versions() -> dict[str, str]:
     return {name: version(name).partition("+")[0] for name in _PACKAGES}
 
 
-def _names(paths: tuple[Path, ...], folder: Path) -> list[str]:
+def _names(paths: tuple[Path, ...], folder: Path, images: Images) -> list[str]:
     """Files as a spec writes them, with `/`; those it names by an absolute path, from the folder they share."""
+    on_hub = {path: name for path in paths if (name := snapshot_name(path))} if images.addresses else {}
+    if on_hub:
+        others = iter(_names(tuple(path for path in paths if path not in on_hub), folder, Images([])))
+        return [on_hub[path] if path in on_hub else next(others) for path in paths]
     outside = [path for path in paths if not path.is_relative_to(folder)]
     common = Path(os.path.commonpath([path.parent for path in outside])) if outside else Path()
     names = [path.relative_to(folder if path.is_relative_to(folder) else common).as_posix() for path in paths]
@@ -156,12 +171,13 @@ def _parse(source: Source, name: str, cure: str) -> Lock:
 
 def drifted(locked: Lock, now: Lock) -> list[Drift]:
     """List what differs from the lock file, without the versions of packages."""
-    return [*_spec(locked, now), *_weights(locked, now), *_codes(locked, now), *_images(locked, now)]
+    inputs = (*_weights(locked, now), *_codes(locked, now), *_images(locked, now))
+    return [*_spec(locked, now), *_hub(locked, now), *inputs]
 
 
 def check_locked(locked: Lock, prepared: PreparedRun | KnownInputs, compiled: CompiledPlan) -> None:
     """Raise InputError with everything that differs from the lock, but for versions of packages."""
-    if drifts := drifted(locked, lock(prepared, compiled.folder)):
+    if drifts := drifted(locked, lock(prepared, compiled)):
         raise InputError(findings(drifts, compiled.origins))
 
 
@@ -188,6 +204,16 @@ def _spec(locked: Lock, now: Lock) -> Iterator[Drift]:
             yield Drift("E342", f"the circuit {name} is {how} since this was locked", key=("circuits", name))
     if not count and locked.model.asked == now.model.asked:
         yield Drift("E342", "what is compared, edited or expected has changed since this was locked")
+
+
+def _hub(locked: Lock, now: Lock) -> Iterator[Drift]:
+    """List the repositories of the Hub that are at other commits, or weren't named when the spec was locked."""
+    for address, commit in now.commits.items():
+        was = locked.commits.get(address)
+        if was is None:
+            yield Drift("E342", f"the commit of {address} is not locked", f"now: {commit[:12]}")
+        elif was != commit:
+            yield Drift("E342", f"{address} has moved", f"locked: {was[:12]}; now: {commit[:12]}")
 
 
 def _weights(locked: Lock, now: Lock) -> Iterator[Drift]:

@@ -15,6 +15,7 @@ from circuitlang.engine.cache.receipts import now
 from circuitlang.engine.graph.channel_graph import Graph
 from circuitlang.engine.graph.named_modules import named_modules
 from circuitlang.engine.graph.tracer import trace
+from circuitlang.engine.models.hub_weights import weights_on_hub
 from circuitlang.engine.models.input_channels import image_channels
 from circuitlang.engine.models.layer_index import remember
 from circuitlang.engine.models.outputs import choose, outputs
@@ -24,21 +25,32 @@ from circuitlang.engine.models.weights import require_finite, single
 from circuitlang.engine.runtime.model_receipts import remember_outline
 from circuitlang.plan.model import IN_MEMORY, Model
 from circuitlang.plugins.loaded_model import LoadedModel, PathResolver
+from circuitlang.plugins.progress import TrackProgress, no_progress
 from circuitlang.plugins.protocols import MODELS
 
 
-def load_model(model: Model, folder: Path, allow_code: bool = False, place: torch.device | None = None) -> LoadedModel:
-    """The network, with the preprocessing that the model statement overrides, on a device if one is given. Raises
-    InputError."""
+def load_model(
+    model: Model,
+    folder: Path,
+    allow_code: bool = False,
+    place: torch.device | None = None,
+    track: TrackProgress = no_progress,
+) -> LoadedModel:
+    """The network, with the preprocessing that the model statement overrides, on a device if one is given.
+
+    Files on the Hub are fetched, which is tracked. Raises InputError.
+    """
     if model.source == IN_MEMORY:
         cure = 'run it from Python, as circuitlang.run("plan.yaml", model=module)'
         raise InputError(Finding("E316", "the model is not in memory", None, "it was given by Python", cure))
-    said, arguments = apart(model.arguments)
+    # Only what is fetched from the Hub is named otherwise than in the plan.
+    here = model.readdressed(lambda text: str(weights_on_hub(text, track)))
+    said, arguments = apart(here.arguments)
     output = _output(arguments.pop("output", None))
     if model.source not in MODELS.declarations:
         raise InputError(Finding("E109", f"unknown model source '{model.source}'"))
     source = MODELS.load(model.source)
-    loaded = source(model.name, arguments, PathResolver(folder, allow_code, _shape(said)))
+    loaded = source(here.name, arguments, PathResolver(folder, allow_code, _shape(said)))
     module = require_finite(single(loaded.module, place), str(model))
 
     def channels(crop: int, count: int) -> int:
@@ -63,10 +75,10 @@ def _output(value: object) -> int | str | None:
     raise InputError(Finding("E202", f"output can't be {value!r}", None, "the number or the name of an output"))
 
 
-def outline(model: Model, folder: Path, allow_code: bool = False) -> LoadedModel:
+def outline(model: Model, folder: Path, allow_code: bool = False, track: TrackProgress = no_progress) -> LoadedModel:
     """The network without its weights: tensors have shapes and nothing in them. Raises InputError."""
     with torch.device("meta"):
-        return load_model(model, folder, allow_code)
+        return load_model(model, folder, allow_code, track=track)
 
 
 def read_model(model: Model, folder: Path, allow_code: bool = False) -> tuple[LoadedModel, Graph]:
