@@ -249,10 +249,11 @@ def unpack(folder: Path, ids: Sequence[str], options: Options | None = None) -> 
     return [folder / name for name in ids]
 
 
-def lock(source: Source, options: Options | None = None) -> tuple[Path, Lock | None, Lock]:
+def lock(source: Source, options: Options | None = None, write: bool = True) -> tuple[Path, Lock | None, Lock]:
     """Write the lock file of a spec or plan file beside it; branches of the Hub are locked where they are now.
 
-    Returns its path, the earlier lock if there was a valid one, and the new lock. Raises CircuitError.
+    Returns its path, the earlier lock if there was a valid one, and the new lock. Raises CircuitError. Without `write`
+    nothing is written, and anything that differs from the lock file is an error.
     """
     from circuitlang.engine.runtime import lockfile
     from circuitlang.engine.runtime.hub_commits import at_commits
@@ -263,13 +264,17 @@ def lock(source: Source, options: Options | None = None) -> tuple[Path, Lock | N
     spec, compiled = Path(source.name), compile_source(source)
     _require_circuits(compiled.plan)
     options = options or Options()
+    before = None if write else lockfile.read_lock(spec)
     compiled = at_commits(compiled, options, {})
     prepared = prepare(compiled.plan, compiled.folder, compiled.origins, options)
     now = lockfile.lock(prepared, compiled)
-    before = None
+    path = lockfile.lock_path(spec)
+    if before is not None:
+        if drifts := lockfile.drifted(before, now):
+            raise InputError(lockfile.findings(drifts, compiled.origins))
+        return path, before, now
     with suppress(CircuitError):
         before = lockfile.read_lock(spec)
-    path = lockfile.lock_path(spec)
     if before is None:
         claim_lock(path)
     write_file(path, lockfile.write_lock(now).encode())

@@ -23,7 +23,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 # The Hub's own limits of names.
 _LONGEST = 96
 _NEVER = ("--", "..")
-# What the Hub has besides models and data sets.
+# The Hub's other kinds of repositories.
 _OTHERS = ("spaces", "buckets")
 _FORM = "a file is hf://user/repo/FILE or hf://datasets/user/repo/FILE, with @REVISION behind repo"
 

@@ -162,13 +162,16 @@ def _finding(address: HubAddress, error: Exception) -> Finding | None:
     from huggingface_hub import constants, errors
 
     reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    if isinstance(error, errors.OfflineModeIsEnabled):
+    missing = isinstance(error, errors.LocalEntryNotFoundError)
+    if isinstance(error, errors.OfflineModeIsEnabled) or (missing and constants.HF_HUB_OFFLINE):
         return Finding("E381", f"{address} can't be had offline", None, "HF_HUB_OFFLINE is set", "unset it")
     if isinstance(error, errors.HfHubHTTPError):
         return _refusal(address, error.response.status_code, error, reason)
-    if isinstance(error, errors.LocalEntryNotFoundError) or type(error).__module__.split(".")[0] in _TRANSPORTS:
+    if missing or type(error).__module__.split(".")[0] in _TRANSPORTS:
         cure = "connect to the internet, or name another Hub by HF_ENDPOINT"
-        return Finding("E381", f"{constants.ENDPOINT} can't be reached", None, reason, cure)
+        # For a file that isn't in the cache the reason is behind advice on how to connect.
+        label = str(error.__cause__ or reason) if missing else reason
+        return Finding("E381", f"{constants.ENDPOINT} can't be reached", None, label, cure)
     # Errors about names that the Hub does not take, and about its cache.
     if isinstance(error, (OSError, ValueError)) or type(error).__module__.split(".")[0] == "huggingface_hub":
         return Finding("E383", f"{address} can't be used", None, reason)

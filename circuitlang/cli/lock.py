@@ -15,13 +15,15 @@ from circuitlang.cli.parameters import PATH, allow_code, read_source, require_fi
 @click.command()
 @click.argument("specs", nargs=-1, required=True, metavar="SPEC...", type=PATH, shell_complete=completion.specs)
 @click.option("--existing", is_flag=True, help="Leave out specs that have no lock file yet.")
+@click.option("--check", is_flag=True, help="Write nothing; fail if anything differs, or a branch of the Hub moved.")
 @skip_unreadable
 @allow_code
-def lock(specs: tuple[Path, ...], existing: bool, skip_unreadable: bool, allow_code: bool) -> None:
+def lock(specs: tuple[Path, ...], existing: bool, check: bool, skip_unreadable: bool, allow_code: bool) -> None:
     """Record the content that the results of a SPEC depend on.
 
     The lock file lies beside the SPEC and has its meaning and hashes of the weights and of every image.
-    `circuitlang run SPEC --locked` fails if anything differs from it.
+    `circuitlang run SPEC --locked` fails if anything differs from it. Repositories of the Hugging Face Hub are locked
+    at the commit that their branch is now, and every run of the SPEC uses that commit.
     """
     for spec in specs:
         require_file(spec)
@@ -30,10 +32,10 @@ def lock(specs: tuple[Path, ...], existing: bool, skip_unreadable: bool, allow_c
 
         for spec in specs:
             if not existing or is_there(lock_path(spec)):
-                _lock(spec, skip_unreadable, allow_code)
+                _lock(spec, check, skip_unreadable, allow_code)
 
 
-def _lock(spec: Path, skip_unreadable: bool, allow_code: bool) -> None:
+def _lock(spec: Path, check: bool, skip_unreadable: bool, allow_code: bool) -> None:
     from circuitlang import pipeline
     from circuitlang.cli.run_output import NotePrinter
     from circuitlang.engine.runtime.lockfile import drifted, outdated
@@ -43,7 +45,7 @@ def _lock(spec: Path, skip_unreadable: bool, allow_code: bool) -> None:
     with display() as shown:
         listener = Listeners(shown.listener, NotePrinter(shown))
         options = Options(skip_unreadable=skip_unreadable, allow_code=allow_code, listener=listener)
-        path, before, now = pipeline.lock(read_source(spec, None), options)
+        path, before, now = pipeline.lock(read_source(spec, None), options, write=not check)
     images = sum(map(len, now.images.values()))
     weights = now.model.name or now.model.weights[:12]
     echo(f"{path}: {images} image{'' if images == 1 else 's'}, weights {weights}")

@@ -43,10 +43,14 @@ NO_EXAMPLE = {
     "E381",
     "E382",
     "E383",
+    "E387",
+    "E388",
+    "E389",
     "E391",
     "E392",
     "E393",
     "E399",
+    "W388",
 }
 EXTENSIONS = [(registry, name) for registry in (CRITERIA, ABLATIONS, METRICS, TRANSFORMS, MODELS, FORMATS)
               for name in registry.declarations]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,6 +39,17 @@ def at(documents: Documents, folder: Path, text: str) -> tuple[str, str]:
     lines = analysis.source.text.split("\n")
     assert shown.range.start.line == shown.range.end.line
     return shown.contents.value, lines[shown.range.start.line][shown.range.start.character : shown.range.end.character]
+
+
+def test_images_on_the_hub_are_not_looked_up(
+    documents: Documents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "create_connection", None)
+    address = "hf://datasets/you/animals@v1/dogs/*.png"
+    text = SPEC.replace("drawn/*", address)
+    for place in ("on do|gs", f"{address[:9]}|"):
+        shown, _ = at(documents, tmp_path, text.replace(place.replace("|", ""), place, 1))
+        assert "on the Hugging Face Hub" in shown
 
 
 @pytest.mark.parametrize(

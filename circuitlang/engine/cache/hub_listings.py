@@ -1,4 +1,4 @@
-"""What repositories of the Hugging Face Hub have at a commit, and the commits that their branches were last seen at.
+"""Files of repositories of the Hugging Face Hub at a commit, and the commits that branches were last seen at.
 
 A commit never changes, so that its files are listed once. Listings lie in the user's cache folder, sealed with their
 hashes; a listing that is lost is fetched again.

@@ -19,7 +19,7 @@ import msgspec
 from circuitlang.base.checksummed import BLANK
 from circuitlang.base.diagnostics import Finding, InputError, did_you_mean
 from circuitlang.base.diagnostics import listing as enumerated
-from circuitlang.base.hub_address import HubAddress, HubFile
+from circuitlang.base.hub_address import SCHEME, HubAddress, HubFile
 from circuitlang.base.hub_client import cached, fetch, hub_commit
 from circuitlang.engine.cache.hub_listings import Listing, known_listing, last_commit, listing, remember_commit
 from circuitlang.engine.cache.receipts import FileState, file_state, now, read_receipt, settled, write_receipt
@@ -114,7 +114,7 @@ def no_such_file(file: HubFile, there: Listing) -> Finding:
 def _not_here(address: HubAddress, finding: Finding, missing: str) -> Finding:
     """Return the finding for files that are not on this machine and can't be fetched."""
     cure = "with a connection, `circuitlang lock SPEC` fetches all; HF_HOME names the cache that has them"
-    reason = ": ".join(filter(None, (finding.message, finding.label)))
+    reason = finding.label if finding.message.startswith(SCHEME) else finding.message
     return Finding("E388", f"{address} is not on this machine", None, f"{missing}; {reason}", cure)
 
 

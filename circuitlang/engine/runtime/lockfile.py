@@ -213,7 +213,7 @@ def _hub(locked: Lock, now: Lock) -> Iterator[Drift]:
         if was is None:
             yield Drift("E342", f"the commit of {address} is not locked", f"now: {commit[:12]}")
         elif was != commit:
-            yield Drift("E342", f"{address} has moved", f"locked: {was[:12]}; now: {commit[:12]}")
+            yield Drift("E342", f"{address} has moved", f"from {was[:12]} to {commit[:12]}")
 
 
 def _weights(locked: Lock, now: Lock) -> Iterator[Drift]:
