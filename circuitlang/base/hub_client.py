@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -26,6 +27,8 @@ _FOLDERS: Mapping[str, Literal["model", "dataset"]] = {"models": "model", "datas
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 # Packages in which connections fail, by the version of huggingface_hub.
 _TRANSPORTS = ("httpcore", "httpcore2", "httpx", "httpx2", "requests", "urllib3")
+# The message of a RuntimeError of the client.
+_CLOSED = "client has been closed"
 _UNAUTHORISED = (401, 403)
 _MISSING = 404
 
@@ -95,7 +98,14 @@ def fetch(address: HubAddress, path: str) -> Path:
     Raises InputError.
     """
     with _errors(address):
-        return Path(_api().hf_hub_download(address.repo, path, repo_type=address.kind, revision=address.revision))
+        get = partial(_api().hf_hub_download, address.repo, path, repo_type=address.kind, revision=address.revision)
+        try:
+            return Path(get())
+        except RuntimeError as error:
+            # After a failure in another thread, which closes the connections of all.
+            if _CLOSED not in str(error):
+                raise
+            return Path(get())
 
 
 def commit(address: HubAddress, files: Mapping[str, Path | bytes], message: str, private: bool) -> HubAddress:
@@ -167,7 +177,8 @@ def _finding(address: HubAddress, error: Exception) -> Finding | None:
         return Finding("E381", f"{address} can't be had offline", None, "HF_HUB_OFFLINE is set", "unset it")
     if isinstance(error, errors.HfHubHTTPError):
         return _refusal(address, error.response.status_code, error, reason)
-    if missing or type(error).__module__.split(".")[0] in _TRANSPORTS:
+    closed = isinstance(error, RuntimeError) and _CLOSED in str(error)
+    if missing or closed or type(error).__module__.split(".")[0] in _TRANSPORTS:
         cure = "connect to the internet, or name another Hub by HF_ENDPOINT"
         # For a file that isn't in the cache the reason is behind advice on how to connect.
         label = str(error.__cause__ or reason) if missing else reason

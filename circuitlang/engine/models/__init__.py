@@ -6,6 +6,7 @@
 - `preprocess_arguments`: the preprocessing of images, by the source and the model statement.
 - `input_channels`: the number of channels that a network takes.
 - `checkpoint_reader`: files of weights, read as data.
+- `hub_weights`: files of weights on the Hugging Face Hub.
 - `state_dicts`: state dicts from checkpoints, matched with a network.
 - `weights`: weights drawn, copied, moved and hashed.
 - `sandbox`: a user's module, run without side effects.

@@ -490,3 +490,19 @@ def test_weights_are_one_file() -> None:
     with pytest.raises(circuitlang.SpecError) as caught:
         circuitlang.compile(text)
     assert [finding.code for finding in caught.value.findings] == ["E386"]
+
+
+def test_a_connection_that_another_thread_closes_is_opened_again(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import HfApi
+
+    download, failures = HfApi.hf_hub_download, ["dogs/1.png", "dogs/2.png"]
+
+    def closed(self: HfApi, repo: str, path: str, **options: object) -> object:
+        if path in failures:
+            failures.remove(path)
+            raise RuntimeError("Cannot send a request, as the client has been closed.")
+        return download(self, repo, path, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(HfApi, "hf_hub_download", closed)
+    call("lock", "a.circuit")
+    assert failures == []
