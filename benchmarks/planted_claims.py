@@ -153,14 +153,18 @@ def judge(
     def run(_masks: Masks, edits: Edits) -> Tensor:
         return responses(part, held_out, "", edits)
 
-    def halves(seed: int) -> tuple[Masks, Masks]:
-        order = torch.randperm(len(planted.train), generator=Generator().manual_seed(seed))
-        first, second = (_found(part, Still(planted.train[half]), criterion, size, seed) for half in order.chunk(2))
-        return first, second
+    def halves(number: int) -> list[tuple[Masks, Masks]]:
+        return [_on_halves(part, planted.train, criterion, size, own) for own in range(number)]
 
     own = responses(part, held_out, ""), run(masks, edits)
     claim = BuiltClaim(builder, masks, edits, *own, run, halves, seed, "kernel")
     return Judged({name: claim.test(Choice(name)) for name in tests})
+
+
+def _on_halves(part: TargetSubnetwork, images: Tensor, criterion: str, size: int, seed: int) -> tuple[Masks, Masks]:
+    order = torch.randperm(len(images), generator=Generator().manual_seed(seed))
+    first, second = (_found(part, Still(images[half]), criterion, size, seed) for half in order.chunk(2))
+    return first, second
 
 
 def _found(part: TargetSubnetwork, images: Batches, criterion: str, size: int, seed: int) -> Masks:

@@ -30,7 +30,7 @@ SAMPLES = ("train", "test", "contrast", "without", "random", "magnitude")
 PICTURES = ("train", "test", "contrast")
 ENDS = ("low", "high")
 # The numbers of a test, and the word that their keys in metrics.json begin with.
-OUTCOMES = ("p", "statistic", "share")
+OUTCOMES = ("p", "statistic", "share", "bootstrap")
 TESTS = "tests"
 # And those of a class that is the target.
 CLASS = "class"

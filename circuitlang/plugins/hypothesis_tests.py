@@ -28,8 +28,8 @@ class HypothesisOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """The outcome of a test.
 
     `statistic` is the number that the test is about, `p` its p-value if it has one, `verdict` what they show, in words.
-    `share` is that of other circuits which have a kernel of the circuit, on average. A test that was left out has none
-    of them, and its verdict is the reason.
+    `share` is that of other circuits which have a kernel of the circuit, on average, and `bootstrap` the overlap of
+    circuits of resampled images. A test that was left out has none of them, and its verdict is the reason.
     """
 
     verdict: str
@@ -37,6 +37,7 @@ class HypothesisOutcome(msgspec.Struct, frozen=True, kw_only=True):
     p: float | None = None
     # Absent from files where a test has none.
     share: float | msgspec.UnsetType = msgspec.UNSET
+    bootstrap: float | msgspec.UnsetType = msgspec.UNSET
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,12 @@ class CircuitClaim(Protocol):
         """Yield the circuits of the same size that are found on two halves of the images, for so many random halvings.
 
         Nothing if there is one image alone; copies of an image stay in one half.
+        """
+
+    def found_on_resamples(self, number: int) -> Iterator[Masks]:
+        """Yield the circuits of the same size that are found on so many bootstrap resamples of the images.
+
+        Nothing if there is one image alone, and for criteria whose scores are no sums over images.
         """
 
     def built_error(self, masks: Masks) -> float:

@@ -210,7 +210,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         if self.parameters is not None and self.extracted_difference is not None:
             numbers |= {"parameters": self.parameters, "extracted_difference": self.extracted_difference}
         for name, outcome in self.tests.items():
-            own = {"p": outcome.p, "statistic": outcome.statistic, "share": outcome.share}
+            own = {word: getattr(outcome, word) for word in ("p", "statistic", "share", "bootstrap")}
             numbers |= {f"tests.{name}.{word}": value for word, value in own.items() if isinstance(value, float)}
         if self.classes is not msgspec.UNSET:
             numbers |= {f"class.{name}": getattr(self.classes, name) for name in self.classes.__struct_fields__}

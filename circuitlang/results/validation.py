@@ -53,8 +53,8 @@ def sound_summary(summary: Summary) -> None:
         _demand(all(0 <= share <= 1 for share in shares), "a share or probability of its class is none")
     for name, outcome in summary.tests.items():
         _demand(outcome.p is None or 0 <= outcome.p <= 1, f"the p of {name} is no probability")
-        share = None if outcome.share is msgspec.UNSET else outcome.share
-        _demand(share is None or 0 <= share <= 1, f"the share of {name} is none")
+        for share in (outcome.share, outcome.bootstrap):
+            _demand(share is msgspec.UNSET or 0 <= share <= 1, f"a share of {name} is none")
         _demand(outcome.p is None or outcome.statistic is not None, f"{name} has a p without a statistic")
     bounds = len(summary.plan.bounds)
     _demand(all(len(trial.values) == bounds for trial in summary.walk), "a size of the walk lacks a bound")

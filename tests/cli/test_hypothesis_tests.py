@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from pathlib import Path
 
 import msgspec
@@ -13,7 +14,8 @@ from benchmarks.sweep import counted
 from circuitlang import pipeline
 from circuitlang.base.source import Source
 from circuitlang.cli.main import main
-from circuitlang.engine.images.image_set import ImageSet
+from circuitlang.engine.evaluation.circuit_claim import derived_seed
+from circuitlang.engine.images.hashed_images import HashedImages
 from circuitlang.engine.runtime.options import Options
 from circuitlang.engine.visuals import amounts
 from circuitlang.plan.clauses import Choice
@@ -121,7 +123,7 @@ def test_a_run_tests_as_much_as_its_plan_says_and_reports_it(here, with_pages, m
     assert msgspec.json.decode((folder / "circuit.json").read_bytes())["tests"].keys() == summary.tests.keys()
 
 
-# A one-pass criterion takes one pass for all halvings, any other all of its passes for each of them.
+# A one-pass criterion takes one pass for all halvings and resamples, any other all of its passes for each of them.
 @pytest.mark.parametrize(("criterion", "passes"), [("snip", 1), ("gn", 1), ("force(steps=2)", 2 * 2)])
 def test_stability_is_that_of_circuits_found_on_halves_of_the_images(here, monkeypatch, criterion, passes):
     """The same as by two specs, each with the images of one half, and as many passes as the plan says."""
@@ -129,15 +131,9 @@ def test_stability_is_that_of_circuits_found_on_halves_of_the_images(here, monke
     spec = compiled(f"circuit face = {ask.format('images/dogs/*')} tests=stability(halvings=2)")
     plain = compiled(f"circuit face = {ask.format('images/dogs/*')}")
     total, without = (pipeline.forecast(one, here / "runs").total for one in (spec, plain))
-    halvings: list[tuple[ImageSet, ImageSet]] = []
-    split = ImageSet.split
-
-    def halved(images: ImageSet, share: float, seed: int):
-        halves = split(images, share, seed)
-        halvings.extend([halves] if share == 0.5 else [])
-        return halves
-
-    monkeypatch.setattr(ImageSet, "split", halved)
+    paths = sorted(Path("images/dogs").iterdir())
+    images = HashedImages(tuple(paths), tuple(sha256(path.read_bytes()).hexdigest() for path in paths))
+    halvings = [images.split(0.5, derived_seed(0, number)) for number in range(2)]
     with counted() as alone:
         pipeline.run_compiled(plain, here / "plain")
     with counted() as tested:
@@ -160,16 +156,24 @@ def test_stability_is_that_of_circuits_found_on_halves_of_the_images(here, monke
     outcome = result.summary.tests["stability"]
     assert outcome.statistic == pytest.approx(sum(overlaps) / 2)
     assert 0 < outcome.statistic < 1
-    shares = [
-        [
-            sum((place, target, source) in circuit for circuit in circuits) / 4
-            for target, source in zip(*ends, strict=True)
-        ]
-        for place, ends in enumerate((layer.target.tolist(), layer.source.tolist()) for layer in result.circuit.kernels)
-    ]
-    assert [layer.shares for layer in result.summary.layers] == shares
-    assert outcome.share == pytest.approx(sum(map(sum, shares)) / 60)
     numbers = json.loads((here / "runs" / "face" / "metrics.json").read_text())
+    if criterion.startswith("force"):
+        shares = [
+            [
+                sum((place, target, source) in circuit for circuit in circuits) / 4
+                for target, source in zip(*ends, strict=True)
+            ]
+            for place, ends in enumerate((own.target.tolist(), own.source.tolist()) for own in result.circuit.kernels)
+        ]
+        assert [layer.shares for layer in result.summary.layers] == shares
+        assert outcome.bootstrap is msgspec.UNSET
+    else:
+        # Shares of a hundred resamples, of which some kernels are in a few.
+        assert all(round(100 * share, 6) % 1 == 0 for layer in result.summary.layers for share in layer.shares)
+        assert outcome.statistic < outcome.bootstrap < 1
+        assert numbers["tests.stability.bootstrap"] == pytest.approx(outcome.bootstrap, abs=1e-6)
+    total_share = sum(sum(layer.shares) for layer in result.summary.layers)
+    assert outcome.share == pytest.approx(total_share / 60)
     assert numbers["tests.stability.share"] == pytest.approx(outcome.share, abs=1e-6)
     assert b"shares" not in (here / "plain" / "face" / "circuit.json").read_bytes()
 

@@ -14,7 +14,6 @@ from circuitlang import pipeline
 from circuitlang.base.diagnostics import CircuitError, InputError
 from circuitlang.base.source import Source
 from circuitlang.cli.main import main
-from circuitlang.engine.runtime import halvings, hypothesis_cost
 from circuitlang.engine.runtime.options import Options
 from circuitlang.engine.visuals import amounts
 from circuitlang.plan.clauses import Choice
@@ -33,9 +32,9 @@ RUN = "preserve conv5:34 on images/dogs/* kernels<=60 criterion=snip holdout=0"
 def test_it_asks_for_the_test_that_measures_it():
     (alone,) = compiled(f"{LINE} stable>=90%").plan.circuits
     assert alone.stable == 0.9
-    assert alone.tests == [Choice("stability", {"halvings": 3})]
+    assert alone.tests == [Choice("stability", {"halvings": 3, "resamples": 100})]
     (both,) = compiled(f"{LINE} tests=[necessity(circuits=5), stability(halvings=9)] stable>=0.5").plan.circuits
-    assert both.tests == [Choice("necessity", {"circuits": 5}), Choice("stability", {"halvings": 9})]
+    assert both.tests == [Choice("necessity", {"circuits": 5}), Choice("stability", {"halvings": 9, "resamples": 100})]
     assert [one.id for one in compiled(f"circuit face = {LINE} stable>=each(0.5, 1)").plan.circuits] == [
         "face-0.5",
         "face-1",
@@ -124,12 +123,10 @@ def shares_of(result) -> dict[tuple[int, int, int], float]:
     }
 
 
-# Passes over the images for the circuit itself and for its halvings.
-@pytest.mark.parametrize(("criterion", "passes"), [("snip", 1 + 2), ("magnitude", 0), ("force(steps=2)", 2 + 2 * 2)])
+# Passes over the images for the circuit itself and for its halvings, which share one for a one-pass criterion.
+@pytest.mark.parametrize(("criterion", "passes"), [("snip", 1 + 1), ("magnitude", 0), ("force(steps=2)", 2 + 2 * 2)])
 def test_a_run_measures_as_much_as_its_plan_says(here, with_pages, monkeypatch, criterion, passes):
     monkeypatch.setattr(amounts, "STEPS", 1)
-    for module in (halvings, hypothesis_cost):
-        monkeypatch.setattr(module, "AT_ONCE", 1)
     spared = unmeasured_parts(monkeypatch)
     ask = RUN.replace("snip", criterion).replace(" holdout=0", "")
     spec = compiled(f"circuit face = {ask} stable>=0.5 tests=stability(halvings=2)\n")
@@ -153,9 +150,8 @@ def test_where_it_cannot_be_measured(here):
         assert [finding.code for finding in refused.value.findings] == ["E320"]
     text = write_plan(compiled(f"{RUN} stable>=0.5\n").plan)
     plan = here / "plan.yaml"
-    plan.write_text(
-        text.replace("name: stability", "name: equivalence").replace("    parameters:\n      halvings: 3\n", "")
-    )
+    asked = "    parameters:\n      halvings: 3\n      resamples: 100\n"
+    plan.write_text(text.replace("name: stability", "name: equivalence").replace(asked, ""))
     result = CliRunner().invoke(main, ["run", str(plan)])
     assert "this version can't run stable without tests=stability" in result.output
 

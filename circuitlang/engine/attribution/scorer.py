@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from circuitlang.base.diagnostics import Finding, SpecError
+from circuitlang.engine.attribution.block_sums import BlockSums, summed
 from circuitlang.engine.attribution.multi_target import MultiTargetPass
 from circuitlang.engine.cache.tensor_cache import ScoreCache, stage_cache
 from circuitlang.engine.circuits.builder import Builder
@@ -74,14 +75,14 @@ def score_each(builder: Builder, choice: Choice, seed: int, label: str) -> Itera
     yield from Scorer(builder, 0, seed).score_each(choice, label)
 
 
-def score_unions(
-    builder: Builder, choice: Choice, seed: int, parts: Sequence[Batches], unions: Sequence[Collection[int]]
-) -> list[Scores]:
-    """Return the scores by a one-pass criterion on unions of parts of the images, which are numbers of the parts.
+def block_sums(
+    builder: Builder, choice: Choice, seed: int, parts: Sequence[Batches], cache: ScoreCache | None = None
+) -> BlockSums:
+    """Return the sums over parts of the images that the scores by a one-pass criterion follow from; costs one pass.
 
-    Scores are sums over images, so that all unions take one pass over the parts.
+    Parts share a block where more would take too much memory. `cache` stores the sums if they are not too large.
     """
-    return Scorer(builder, 0, seed).score_unions(choice, parts, unions)
+    return Scorer(builder, 0, seed, cache=cache).block_sums(choice, parts)
 
 
 def score_together(requests: Sequence[tuple[Builder, Choice]], seed: int) -> list[Scores]:
@@ -223,16 +224,17 @@ class Scorer:
                     self._observe(image, [request], sums, targets_pass)
                     yield request.finish(sums[0])
 
-    def score_unions(self, choice: Choice, parts: Sequence[Batches], unions: Sequence[Collection[int]]) -> list[Scores]:
-        """See `score_unions`."""
-        entry = _entry(choice.name)
+    def block_sums(self, choice: Choice, parts: Sequence[Batches]) -> BlockSums:
+        """See `block_sums`."""
+        entry, what = _entry(choice.name), f"sums over {len(parts)} parts"
         assert isinstance(entry, Criterion)
-        request, totals = _Request(entry, choice.parameters, self._builder), [dict[str, Tensor]() for _ in unions]
-        for number, part in enumerate(parts):
-            (sums,) = self.on(part)._sums(choice.name, [request], None)
-            for total in (total for total, union in zip(totals, unions, strict=True) if number in union):
-                total.update({path: total[path] + own if path in total else own for path, own in sums.items()})
-        return [request.finish(total) for total in totals]
+        request = _Request(entry, choice.parameters, self._builder)
+        sums = self._cache.derived(what).read() if self._cache else None
+        if sums is None:
+            sums = summed((self.on(part)._sums(choice.name, [request], None)[0] for part in parts), len(parts))
+            if self._cache:
+                self._cache.keep(what, sums)
+        return BlockSums(sums, request.finish)
 
     def sensitivities(self) -> Mapping[str, Tensor]:
         sums = {path: torch.zeros(len(mask)).double() for path, mask in self.relevant.items()}

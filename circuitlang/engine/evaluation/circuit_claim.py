@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -29,6 +29,7 @@ class BuiltClaim:
 
     `run` returns the responses [images, positions] of the network with edits that make it the circuit of a mask.
     `halves` returns the circuits that are found on two halves of the images, for so many halvings; none for one image.
+    `resamples` returns those that are found on so many bootstrap resamples of them, if these cost no pass.
     `drawn` are the random circuits so far.
     """
 
@@ -42,6 +43,7 @@ class BuiltClaim:
     seed: int
     noun: str
     drawn: list[Masks] = field(default_factory=list)
+    resamples: Callable[[int], Iterable[Masks]] = lambda _number: ()
 
     def test(self, choice: Choice) -> HypothesisOutcome:
         """Run a test."""
@@ -66,6 +68,10 @@ class BuiltClaim:
     def found_on_halves(self, number: int) -> Iterator[tuple[Masks, Masks]]:
         """Yield the circuits that are found on two halves of the images, for so many random halvings."""
         yield from self.halves(number)
+
+    def found_on_resamples(self, number: int) -> Iterator[Masks]:
+        """Yield the circuits that are found on so many bootstrap resamples of the images."""
+        yield from self.resamples(number)
 
     def built_error(self, masks: Masks) -> float:
         """Return the error of the circuit of other kernels, built as the spec describes it."""

@@ -69,6 +69,21 @@ class HashedImages:
         kept = [index for index, content in enumerate(self.contents) if content not in out]
         return self.take(kept), self.take(held)
 
+    def blocks(self: I, most: int, seed: int) -> list[I]:
+        """Return the set in at most so many blocks of equally many images, except the last, drawn by `seed`.
+
+        Copies of one image are in one block. As many images as blocks, or fewer, are a block each, in order of content.
+        """
+        groups = sorted(set(self.contents))
+        size = -(-len(groups) // most)
+        if size > 1:
+            Random(seed).shuffle(groups)
+        block = {content: number // size for number, content in enumerate(groups)}
+        members: list[list[int]] = [[] for _ in range(-(-len(groups) // size))]
+        for index, content in enumerate(self.contents):
+            members[block[content]].append(index)
+        return [self.take(indices) for indices in members]
+
     def without(self: I, digests: Sequence[str]) -> I:
         """Return the images whose hashes are not among some."""
         own = set(digests)

@@ -6,5 +6,5 @@ from __future__ import annotations
 TOGETHER = 16
 # Images that are scored twice more to check reduced precision, at most, spread over the set.
 COMPARED = 16
-# Halvings whose sums of scores are kept at once; more take another pass over the images.
-AT_ONCE = 10
+# Blocks of images whose sums of scores are kept at once, at most; halves and resamples of the images are made of them.
+BLOCKS = 32

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import chain
 
 import numpy as np
 import torch
@@ -23,17 +22,16 @@ from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
 from circuitlang.engine.evaluation import class_check, fidelity_examples, reference_responses
 from circuitlang.engine.evaluation.circuit_claim import BuiltClaim
 from circuitlang.engine.evaluation.fidelity import measure, responses
-from circuitlang.engine.evaluation.hypothesis_tests.stability import shares_of
 from circuitlang.engine.evaluation.robustness import Robustness
 from circuitlang.engine.graph.channel_nodes import Layer
 from circuitlang.engine.graph.channel_origins import channel_origins, input_origins
 from circuitlang.engine.images.image_set import ImageSet
 from circuitlang.engine.runtime.artifacts import MeasuredCircuit, complete
 from circuitlang.engine.runtime.circuit_finder import BuiltCircuit, CircuitFinder
-from circuitlang.engine.runtime.halvings import Halvings
 from circuitlang.engine.runtime.jobs import Job, PreparedRun
 from circuitlang.engine.runtime.precision_check import reduced
-from circuitlang.plan.clauses import STABILITY, building
+from circuitlang.engine.runtime.resampling import Resampling
+from circuitlang.plan.clauses import building
 from circuitlang.plan.model import Bound, Choice
 from circuitlang.plan.model import Circuit as CircuitPlan
 from circuitlang.plan.targets import ClassOutput
@@ -76,8 +74,8 @@ def execute(prepared: PreparedRun, job: Job) -> Result:
     else:
         asked = budget(plan.size, relevant)
         built = finder(asked)
-    halvings = Halvings(job, asked)
-    shares = shares_of(circuits) if (circuits := _found_on_halves(plan, halvings)) else None
+    resampling = Resampling(job, asked)
+    shares = resampling.shares()
     if plan.stable is not UNSET:
         built = finder(asked, _stable(builder, built.masks, shares, plan.stable))
     rest = {path: builder.relevant[path] & ~mask for path, mask in built.masks.items()}
@@ -119,7 +117,7 @@ def execute(prepared: PreparedRun, job: Job) -> Result:
         unheard=train.constant,
         responses=judge.responses,
         labels=prepared.plan.labels,
-        tests=_tests(builder, built, judge, plan, halvings),
+        tests=_tests(builder, built, judge, plan, resampling),
         robust=_robust(builder, built, judge, train, job),
         classes=_classes(built, judge, job),
     )
@@ -127,16 +125,10 @@ def execute(prepared: PreparedRun, job: Job) -> Result:
     return complete(prepared, job, summary, measured, prepared.formats(job))
 
 
-def _found_on_halves(plan: CircuitPlan, halvings: Halvings) -> list[Masks]:
-    """Return the circuits that the shares of kernels are counted in; none if a plan asks for no stability."""
-    number = next((int(choice.parameters["halvings"]) for choice in plan.tests if choice.name == STABILITY), 0)
-    return list(chain.from_iterable(halvings(number)))
-
-
 def _stable(builder: Builder, masks: Masks, shares: Mapping[str, Tensor] | None, least: float) -> Masks:
-    """Return the kernels of a circuit that a share of the circuits on halves have, without those left unconnected.
+    """Return the kernels of a circuit that a share of other images' circuits have, without those left unconnected.
 
-    Raises InputError if there are no halves.
+    Raises InputError if there are no such circuits.
     """
     if shares is None:
         label, cure = "one image can't be halved", "give more images, or leave stable out"
@@ -146,7 +138,7 @@ def _stable(builder: Builder, masks: Masks, shares: Mapping[str, Tensor] | None,
 
 
 def _tests(
-    builder: Builder, built: BuiltCircuit, judge: FidelityEvaluator, plan: CircuitPlan, halvings: Halvings
+    builder: Builder, built: BuiltCircuit, judge: FidelityEvaluator, plan: CircuitPlan, resampling: Resampling
 ) -> dict[str, HypothesisOutcome]:
     """Return the outcomes of the tests that a plan asks for, by name."""
 
@@ -155,7 +147,8 @@ def _tests(
 
     noun = "weight" if plan.structure == "weight" else "kernel"
     own = judge.network, judge.responses_of(built)
-    claim = BuiltClaim(builder, built.masks, built.edits, *own, run, halvings, plan.seed, noun)
+    halves, resamples = resampling.halves, resampling.resamples
+    claim = BuiltClaim(builder, built.masks, built.edits, *own, run, halves, plan.seed, noun, resamples=resamples)
     return {choice.name: claim.test(choice) for choice in plan.tests}
 
 

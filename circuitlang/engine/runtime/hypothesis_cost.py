@@ -6,7 +6,6 @@ from msgspec.structs import replace
 
 from circuitlang.engine.circuits.selection import budget
 from circuitlang.engine.images.hashed_images import held_out
-from circuitlang.engine.runtime.amounts import AT_ONCE
 from circuitlang.engine.runtime.refit_cost import refit_cost
 from circuitlang.engine.runtime.scoring_cost import scoring_cost
 from circuitlang.plan.clauses import Circuit, Sparsity
@@ -30,8 +29,9 @@ def hypothesis_cost(
         cost += Cost(forwards=runs.circuits, measuring=operations * images, forwarded=images)
         cost += refit_cost(asked, operations, found_on, runs.built) if runs.built else Cost()
         if runs.halvings and summed(asked):
-            passes = -(-runs.halvings // AT_ONCE) if _halves(found_on) else 0
-            cost += scoring_cost(asked, "", relevant, operations, found_on, 0)[0] * passes
+            # One pass sums the scores over blocks of the images, of which all halves are made.
+            if _halves(found_on):
+                cost += scoring_cost(asked, "", relevant, operations, found_on, 0)[0]
             continue
         for images in _halves(found_on) * runs.halvings:
             cost += _search_cost(asked, relevant, operations, images, contrasted_with)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from circuitlang.engine.attribution.multi_target import MultiTargetPass
-from circuitlang.engine.attribution.scorer import Scorer, score, score_all, score_unions
+from circuitlang.engine.attribution.scorer import Scorer, block_sums, score, score_all
 from circuitlang.engine.circuits.builder import Builder
 from circuitlang.engine.circuits.masked_layer import MaskedLayer
 from circuitlang.engine.circuits.selection import count
@@ -572,27 +572,40 @@ def test_criteria_that_share_a_pass_find_what_each_finds_alone(net, path, unit, 
 @pytest.mark.parametrize("structure", ["kernel", "weight"])
 @pytest.mark.parametrize("criterion", ["snip", "actgrad", "taylor", "gn"])
 @pytest.mark.parametrize(("net", "path", "unit"), [CASES[3], CASES[5], CASES[9]])
-def test_sums_over_parts_of_the_images_add_up_to_the_scores_on_unions_of_them(
+def test_sums_over_blocks_of_the_images_give_the_scores_on_resamples_of_them(
     net, path, unit, criterion, structure, monkeypatch
 ):
+    """The same scores as from every resample's own images, each as often as its block was drawn."""
     module, x = build(net), images(7)
     part = subnetwork(module, path, unit)
-    sizes, unions = (1, 3, 2, 1), ([0, 1, 2, 3], [0, 2], [1, 3], [2])
-    parts = torch.split(x, sizes)
-    wholes = [torch.cat([parts[number] for number in union]) for union in unions]
-    expected = [score(Builder(part, Fixed(each), structure=structure), criterion, {}, 5, 7) for each in wholes]
+    # The halves of four blocks, resamples, and all of the images.
+    draws = ([1, 0, 1, 0], [0, 1, 0, 1], [0, 3, 0, 1], [2, 0, 1, 1], [1, 1, 1, 1])
+    blocks = torch.split(x, (1, 3, 2, 1))
+    resamples = [torch.cat([x[:0], *(blocks[i] for i, n in enumerate(draw) for _ in range(n))]) for draw in draws]
+    expected = [score(Builder(part, Fixed(own), structure=structure), criterion, {}, 5, 7) for own in resamples]
     seen = []
     observe = MultiTargetPass.observe
     monkeypatch.setattr(MultiTargetPass, "observe", lambda self, *given: (seen.append(given[0]), observe(self, *given)))
     builder = Builder(part, Fixed(x), structure=structure)
-    found = score_unions(builder, Choice(criterion), 7, [Fixed(each) for each in parts], unions)
+    sums = block_sums(builder, Choice(criterion), 7, [Fixed(own) for own in blocks])
     # One pass.
     assert sum(map(len, seen)) == len(x)
-    for scores, right in zip(found, expected, strict=True):
-        assert_scores(scores, right, builder.relevant)
-    if criterion == "snip" and structure == "kernel":
-        for scores, images_of in zip(found, wholes, strict=True):
-            assert_scores(scores, naive_snip(module, path, unit, images_of), part.relevant)
+    assert len(sums) == 4
+    for draw, right, own in zip(draws, expected, resamples, strict=True):
+        assert_scores(sums.scores(draw), right, builder.relevant)
+        if criterion == "snip" and structure == "kernel":
+            assert_scores(sums.scores(draw), naive_snip(module, path, unit, own), part.relevant)
+
+
+@pytest.mark.parametrize(("memory", "blocks"), [(1 << 30, 20), (1, 8), (0, 8)])
+def test_parts_share_blocks_where_they_would_take_too_much_memory(memory, blocks, monkeypatch):
+    monkeypatch.setattr("circuitlang.engine.attribution.block_sums.MEMORY", memory)
+    part, x = subnetwork(build(Chain), "conv2", 2), images(20)
+    builder = Builder(part, Fixed(x))
+    sums = block_sums(builder, Choice("gn"), 7, [Fixed(own) for own in torch.split(x, 1)])
+    assert 5 <= len(sums) <= blocks
+    assert (len(sums) == 20) == (memory > 1)
+    assert_scores(sums.scores([1] * len(sums)), score(builder, "gn", {}, 5, 7), part.relevant)
 
 
 @pytest.mark.parametrize("criterion", ["snip", "actgrad", "taylor", "gn"])
