@@ -84,7 +84,7 @@ def _read_circuit(folder: Path) -> DiffInput:
     """Read a circuit's folder as a plan of one circuit, its image sets from the plan of its run if that is there."""
     summary = read_summary(folder)
     circuit = summary.plan
-    images = {name: Images([]) for name in (*circuit.image_sets.values(), *circuit.also)}
+    images = {name: Images([]) for name in circuit.used_sets}
     origins: Origins = {}
     base = folder
     with suppress(CircuitError):

@@ -13,6 +13,7 @@ from circuitlang.base.diagnostics import Finding, SpecError, did_you_mean
 from circuitlang.base.source import Span
 from circuitlang.compiler import syntax, values
 from circuitlang.compiler.clauses import Clauses, read_clauses, read_value, with_stability, word
+from circuitlang.compiler.concepts import registered
 from circuitlang.compiler.edits import EditReader
 from circuitlang.compiler.expand import Variant, expand
 from circuitlang.compiler.image_sets import selection
@@ -145,7 +146,7 @@ class _Check:
             names = self._findings.attempt(partial(comparison, compare, self._named))
             compared += [(names, compare)] if names else []
         for expect in (node for node in statements if isinstance(node, syntax.Expect)):
-            condition = self._findings.attempt(partial(expectation, expect, self._named, edits, scope))
+            condition = self._findings.attempt(partial(expectation, expect, self._named, edits, scope, self._set_name))
             expected += [(condition, expect)] if condition else []
         total = 0
         mentions = [*compared, *((condition.subjects, expect) for condition, expect in expected)]
@@ -302,7 +303,7 @@ class _Check:
             if None in read.values.values():
                 continue
             fields, spans = self._settings(images, read, span, scope)
-            for target, layer, unit in placed:
+            for target, layer, unit, _ in (registered(one, self._set_name) for one in placed):
                 differs = (target.place, *variant) if len(placed) > 1 else variant
                 circuit = Circuit(
                     id="",
@@ -322,7 +323,7 @@ class _Check:
     ) -> bool:
         """Return whether a statement stands for no more circuits than the limit: each target with each combination."""
         self._number += number
-        channels = max((target.channels for target, _, _ in placed), default=1)
+        channels = max((one.target.channels for one in placed), default=1)
         label = f"{len(placed):,} targets, each with {number // max(len(placed), 1):,} combinations of values"
         if number > MOST:
             self._findings.extend(too_many(node.feature.span, label).findings)

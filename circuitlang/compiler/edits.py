@@ -10,6 +10,7 @@ from circuitlang.base.diagnostics import Finding, SpecError, did_you_mean, listi
 from circuitlang.base.source import Span
 from circuitlang.compiler import syntax
 from circuitlang.compiler.clauses import read_clauses
+from circuitlang.compiler.concepts import registered
 from circuitlang.compiler.image_sets import selection
 from circuitlang.compiler.limits import MOST, too_many
 from circuitlang.compiler.naming import LONGEST
@@ -154,7 +155,7 @@ class EditReader:
                 continue
             placed = self._scope.findings.attempt(partial(targets, feature, self._scope))
             whole = whole and placed is not None
-            for target in placed or ():
+            for target in (registered(one, self._keep) for one in placed or ()):
                 if str(target.target) in measured:
                     message = f"'{target.target}' is measured twice"
                     self._scope.findings.add("E206", message, feature.span, "the second time")
@@ -162,9 +163,9 @@ class EditReader:
             if len(measured) > MOST:
                 self._scope.findings.extend(too_many(feature.span, f"{len(measured):,} targets").findings)
                 return None, table
-        for number, (_, layer, unit) in enumerate(measured.values()):
+        for number, (_, layer, unit, _) in enumerate(measured.values()):
             spans["measure", str(number), "layer"], spans["measure", str(number), "unit"] = layer, unit
-        return [target for target, _, _ in measured.values()] if whole else None, table
+        return [one.target for one in measured.values()] if whole else None, table
 
 
 def _is_classes(feature: syntax.Feature, scope: Scope) -> bool:

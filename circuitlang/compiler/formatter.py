@@ -294,6 +294,10 @@ class _Builder:
                 return (f"{coefficient.text}*" if coefficient else "", *self.parts(of))
             case syntax.Target(layer=layer, unit=unit, position=position):
                 return (f"{layer.span.text}:", *self.parts(unit), *(self.parts(position) if position else ()))
+            case syntax.Concept(name=name, sets=sets, words=words):
+                return (name.text, self._group(name.span.end, "()", (sets, *words)))
+            case syntax.Contrasted(images=images, against=against):
+                return (*self.parts(images), " against ", *self.parts(against))
             case syntax.Located(call=call, layer=layer, position=position):
                 return (*self.parts(call), f" in {layer.span.text}", *(self.parts(position) if position else ()))
             case syntax.Position(place=None):

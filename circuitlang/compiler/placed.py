@@ -10,20 +10,21 @@ from circuitlang.base.source import Span
 from circuitlang.plan.model import Circuit, Images, Key, Target
 
 
-class PlacedTarget(NamedTuple):
-    """A target, and the places of its layer and of what is meant in the layer."""
-
-    target: Target
-    layer: Span
-    unit: Span
-
-
 class PlacedImages(NamedTuple):
     """An image set with the name that the spec gives to it, or that its patterns give."""
 
     name: str
     images: Images
     span: Span
+
+
+class PlacedTarget(NamedTuple):
+    """A target, and the places of its layer and of what is meant in the layer; of a concept, its image sets."""
+
+    target: Target
+    layer: Span
+    unit: Span
+    sets: tuple[PlacedImages, ...] = ()
 
 
 class PlacedCircuit(NamedTuple):

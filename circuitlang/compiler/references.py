@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Literal
 
 from circuitlang.base.diagnostics import Finding, SpecError, did_you_mean, listing
 from circuitlang.base.source import Span
 from circuitlang.compiler import syntax
 from circuitlang.compiler.clauses import ALIASES, better, relation
+from circuitlang.compiler.concepts import registered
 from circuitlang.compiler.expand import spell
+from circuitlang.compiler.placed import PlacedImages
 from circuitlang.compiler.scope import Scope
 from circuitlang.compiler.targets import targets
 from circuitlang.compiler.values import number
 from circuitlang.plan.clauses import PRESERVE
 from circuitlang.plan.model import Choice, Circuit, Edit, Expectation
-from circuitlang.plan.targets import ClassOutput
+from circuitlang.plan.targets import ClassOutput, Concept
 
 # Numbers in a report besides fidelity.
 COUNTS = (
@@ -35,6 +37,8 @@ TESTS = "tests"
 # And those of a class that is the target.
 CLASS = "class"
 CLASSIFIED = ("agreement", "network", "circuit")
+# The numbers of the probe of a concept.
+PROBED = ("probe_accuracy", "probe_p")
 # The word that keys of the other image sets begin with.
 ALSO = "also"
 # And those of the ablations that a circuit is measured under.
@@ -67,12 +71,15 @@ def comparison(node: syntax.Compare, circuits: Circuits) -> list[str] | None:
     return [circuit.id for circuit in compared] if all(members) else None
 
 
-def expectation(node: syntax.Expect, circuits: Circuits, edits: Edits, scope: Scope) -> Expectation | None:
-    """Resolve an expect statement; None where what it names has errors. Raises SpecError."""
+def expectation(
+    node: syntax.Expect, circuits: Circuits, edits: Edits, scope: Scope, keep: Callable[[PlacedImages], str]
+) -> Expectation | None:
+    """Resolve an expect statement; None where what it names has errors. `keep` keeps an image set, and returns its name
+    in the plan. Raises SpecError."""
     measure = node.measure
     name, metric = _name_and_metric(measure, {*circuits, *edits})
     if name in edits and name not in circuits:
-        return edit_expectation(node, name, metric, edits[name], scope)
+        return edit_expectation(node, name, metric, edits[name], scope, keep)
     if measure.feature is not None:
         message, label = f"'{name}' is no edit", "a target in brackets is one that an edit measures"
         raise SpecError(Finding("E115", message, measure.span, label, did_you_mean(name, edits)))
@@ -80,7 +87,8 @@ def expectation(node: syntax.Expect, circuits: Circuits, edits: Edits, scope: Sc
     also = {other for circuit in chosen for other in circuit.also}
     key, bare = _key(metric, scope, also)
     if not key:
-        known = [*COUNTS, IMAGES, *scope.vocabulary.metrics]
+        concepts = any(isinstance(circuit.target, Concept) for circuit in chosen)
+        known = [*COUNTS, IMAGES, *scope.vocabulary.metrics, *(PROBED if concepts else ())]
         tested = sorted({f"{choice.name}.p" for circuit in chosen for choice in circuit.tests})
         label = f"measured are {listing([*sorted(known), *tested], limit=20)}"
         label = label if metric else "which number of it is missing"
@@ -108,6 +116,9 @@ def expectation(node: syntax.Expect, circuits: Circuits, edits: Edits, scope: Sc
     if key.startswith(f"{CLASS}.") and not all(isinstance(circuit.target, ClassOutput) for circuit in chosen):
         label, cure = f"the target of '{name}' is not a class", "preserve class(NUMBER)"
         raise SpecError(Finding("E116", f"unknown measurement '{metric}'", measure.span, label, cure))
+    if key in PROBED and not all(isinstance(circuit.target, Concept) for circuit in chosen):
+        label, cure = f"the target of '{name}' is not a concept", "preserve concept(IMAGES against IMAGES) in LAYER"
+        raise SpecError(Finding("E116", f"unknown measurement '{metric}'", measure.span, label, cure))
     declaration = scope.vocabulary.metrics.get(bare) or scope.vocabulary.tests.get(bare)
     usual = better(declaration.options) if declaration else "<="
     relation(node.relation, (usual, ">=" if usual == "<=" else "<="), node, f"{name}.{metric}{usual}0.9")
@@ -117,7 +128,12 @@ def expectation(node: syntax.Expect, circuits: Circuits, edits: Edits, scope: Sc
 
 
 def edit_expectation(
-    node: syntax.Expect, name: str, metric: str, edit: Edit | None, scope: Scope
+    node: syntax.Expect,
+    name: str,
+    metric: str,
+    edit: Edit | None,
+    scope: Scope,
+    keep: Callable[[PlacedImages], str],
 ) -> Expectation | None:
     """Resolve an expect statement about an edit; None where that has errors. Raises SpecError."""
     measure = node.measure
@@ -129,7 +145,7 @@ def edit_expectation(
         return None
     metric = ".".join(ALIASES.get(part, part) for part in metric.split("."))
     known = {str(target) for target in edit.measure}
-    about = [str(target.target) for target in placed or ()]
+    about = [str(registered(one, keep).target) for one in placed or ()]
     if measure.feature is not None and (len(about) != 1 or about[0] not in known):
         label = f"'{name}' measures {listing(sorted(known) or ['classes alone'])}"
         text = measure.feature.span.text
@@ -175,7 +191,7 @@ def _key(metric: str, scope: Scope, also: Collection[str]) -> tuple[str, str]:
     if rest in ENDS and sample:
         sample, _, rest, end = *sample.rpartition("."), f".{rest}"
     bare = ALIASES.get(rest, rest)
-    if bare in COUNTS and not sample and not end:
+    if bare in (*COUNTS, *PROBED) and not sample and not end:
         return bare, bare
     if rest in OUTCOMES and sample in scope.vocabulary.tests and not end:
         return f"{TESTS}.{sample}.{rest}", sample

@@ -83,10 +83,25 @@ class Target(Node, frozen=True):
     position: Position | None
 
 
+class Contrasted(Node, frozen=True):
+    """`IMAGES against IMAGES`."""
+
+    images: Selection
+    against: Selection
+
+
+class Concept(Node, frozen=True):
+    """`concept(IMAGES against IMAGES, penalty=0.1)`; the name may be another, by mistake."""
+
+    name: Name
+    sets: Contrasted
+    words: tuple[Keyword, ...]
+
+
 class Located(Node, frozen=True):
     """`CALL in LAYER@POSITION`: a direction of a layer that is not written down."""
 
-    call: Call
+    call: Call | Concept
     layer: Name | String
     position: Position | None
 
@@ -96,7 +111,7 @@ class Term(Node, frozen=True):
 
     negative: bool
     coefficient: Number | None
-    of: Target | Located | Call | Name
+    of: Target | Located | Call | Concept | Name
 
 
 class Feature(Node, frozen=True):

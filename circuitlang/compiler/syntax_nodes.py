@@ -90,6 +90,8 @@ _NODES: Mapping[str, Callable[..., syntax.Node]] = {
     "call": lambda span, name, *arguments: syntax.Call(span, name, arguments),
     "position": lambda span, *at: syntax.Position(span, *at, None) if len(at) == 1 else syntax.Position(span, None, at),
     "target": lambda span, layer, unit, position=None: syntax.Target(span, layer, unit, position),
+    "contrasted": syntax.Contrasted,
+    "concept": lambda span, name, sets, *words: syntax.Concept(span, name, sets, words),
     "located": lambda span, call, layer, position=None: syntax.Located(span, call, layer, position),
     "term": lambda span, *parts: syntax.Term(span, False, parts[0] if len(parts) == 2 else None, parts[-1]),
     "feature": _feature,

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 
 from circuitlang.base.diagnostics import Finding, SpecError, did_you_mean, listing
 from circuitlang.compiler import syntax, values
+from circuitlang.compiler.concepts import concept, incomplete, unplaced
 from circuitlang.compiler.limits import MOST, too_many
 from circuitlang.compiler.placed import PlacedTarget
 from circuitlang.compiler.scope import Scope
@@ -30,7 +31,9 @@ def targets(feature: syntax.Feature, scope: Scope) -> list[PlacedTarget] | None:
         case syntax.Target() as target:
             return list(_channels(target, scope))
         case syntax.Located() as located:
-            return list(_located(located, scope))
+            return _located(located, scope)
+        case syntax.Concept() as learned:
+            raise unplaced(learned)
         case syntax.Call() as call:
             return [_class(call)]
         case syntax.Name(text=name) as node:
@@ -184,24 +187,33 @@ def _position(node: syntax.Position | None) -> Position:
     raise SpecError(Finding("E212", f"unknown position '{node.name.text}'", node.span, "", cure))
 
 
-def _located(node: syntax.Located, scope: Scope) -> Iterator[PlacedTarget]:
-    """Yield the directions of a layer that a file holds."""
+def _located(node: syntax.Located, scope: Scope) -> list[PlacedTarget] | None:
+    """Return the directions of a layer that a file holds, or that of a concept; None if a set of it has errors."""
+    layer, position = _layer_of(node.layer, scope), _position(node.position)
+    if isinstance(node.call, syntax.Concept):
+        learned = concept(node.call, node.layer.span, layer, position, scope)
+        return None if learned is None else [learned]
+    if node.call.name.text == "concept":
+        raise incomplete(node.call)
     # Files are read, which most specs have no need of.
     from circuitlang.compiler.vectors import vectors
 
-    layer = _layer_of(node.layer, scope)
     width = scope.layers.widths.get(layer) if scope.layers else None
-    for vector in vectors(node.call, layer, _position(node.position)):
+    placed = []
+    for vector in vectors(node.call, layer, position):
         if width is not None and vector.channels != width:
             message, label = f"the vector has {vector.channels:,} numbers", f"{layer} has {width:,} channels"
             raise SpecError(Finding("E133", message, node.call.span, label))
-        yield PlacedTarget(vector, node.layer.span, node.call.span)
+        placed.append(PlacedTarget(vector, node.layer.span, node.call.span))
+    return placed
 
 
 def _class(call: syntax.Call) -> PlacedTarget:
     if call.name.text == "vector":
         cure = f"write {call.span.text} in LAYER"
         raise SpecError(Finding("E133", "a vector is one of a layer", call.span, "", cure))
+    if call.name.text == "concept":
+        raise incomplete(call)
     if call.name.text != "class":
         cure = did_you_mean(call.name.text, ["class"], "as class(207)")
         if len(call.arguments) == 1 and isinstance(call.arguments[0], syntax.Number):

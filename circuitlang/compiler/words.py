@@ -101,8 +101,25 @@ _KEYWORDS = {
         "A direction from a file, .safetensors or .npy.",
         'preserve vector("sae.safetensors", row=17) in conv5 on images/dogs/* keep<=10%',
     ),
+    "concept": (
+        "The direction of a layer that tells images from others, by a linear probe.",
+        "preserve concept(images/dogs/* against images/cats/*) in conv5 on images/dogs/* keep<=10%",
+    ),
+    "against": (
+        "The images that those of a concept are told from.",
+        "preserve concept(images/dogs/* against images/cats/*) in conv5 on images/dogs/* keep<=10%",
+    ),
+    "penalty": (
+        "The weight of the L2 penalty of a concept's probe.",
+        "preserve concept(images/dogs/* against images/cats/*, penalty=1) in conv5 on images/dogs/* keep<=10%",
+    ),
+    "probe_accuracy": (
+        "The share of held-out images that the probe of a concept tells right.",
+        "expect face.probe_accuracy >= 0.8",
+    ),
+    "probe_p": ("The probability that a concept's probe is as good by chance.", "expect face.probe_p <= 0.01"),
     "in": (
-        "The layer of a direction from a file.",
+        "The layer of a direction from a file, or of a concept.",
         'preserve vector("sae.safetensors", row=17) in conv5 on images/dogs/* keep<=10%',
     ),
     "center": ("The middle position of a map.", "preserve conv5:34@center on images/dogs/* keep<=10%"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lsprotocol import types
 
@@ -20,6 +20,7 @@ from circuitlang.lsp.names import definitions, layers
 from circuitlang.lsp.positions import position
 from circuitlang.pipeline import vocabulary
 from circuitlang.plan import clauses
+from circuitlang.plan.layers import Layers
 from circuitlang.plugins.registry import Declaration
 
 TRIGGERS = (" ", "=", ":", ".", "/", "(", "[", ",", "@", '"')
@@ -35,6 +36,10 @@ _OF_IMAGES = "|".join(
     clause.name for clause in (*clauses.PRESERVE.values(), *clauses.EDIT.values()) if clause.of_images
 )
 _EDIT = r"edit\s+\w+\s*=\s*"
+# Images of a concept, and what follows them.
+_CONCEPT = re.compile(rf"\bconcept\(\s*(?:{_VALUE}\s+against\s+)?(?:\[[^\]]*|[^\s\[(),]*)$")
+_CONTRASTED = re.compile(rf"\bconcept\(\s*{_VALUE}\s+\w*$")
+_PENALTY = re.compile(rf"\bconcept\(\s*{_VALUE}\s+against\s+{_VALUE}\s*,\s*\w*$")
 _CHANNELS = 512
 
 
@@ -111,6 +116,10 @@ def _words(analysis: Analysis, here: Context, written: str) -> Iterator[Word]:
         yield from (_extension(declaration) for declaration in vocabulary().transforms.values())
     elif _wants_images(here):
         yield from _images(analysis, written)
+    elif _CONTRASTED.search(head):
+        yield from _explained(["against", "except", "as"])
+    elif _PENALTY.search(head):
+        yield from (replace(word, text=f"{word.text}=") for word in _explained(["penalty"]))
     elif _wants_target(head):
         yield from _targets(analysis, head)
     elif re.match(r"(?:images|defaults|preserve|split|circuit)\b", head) and re.search(r"[\s{)\]]\w*$", head):
@@ -120,6 +129,8 @@ def _words(analysis: Analysis, here: Context, written: str) -> Iterator[Word]:
 def _wants_images(here: Context) -> bool:
     """Return whether images come next: behind `on`, `except`, `images NAME =`, or in a list of them."""
     head = here.head
+    if _CONCEPT.search(head):
+        return True
     if re.search(rf"\b(?:{_OF_IMAGES})=(?:\[[^\]]*)?[^\s\[\]]*$", head):
         return True
     start = r"(?:images\s+\w+\s*=|(?:" + _ASK + "|" + _EDIT + r").*?\son\b)"
@@ -258,15 +269,23 @@ def _targets(analysis: Analysis, head: str) -> Iterator[Word]:
         yield from _units((known.widths if known else {}).get(unit["layer"].strip('"'), 0), head)
     elif re.search(r"@\w*$", head):
         yield from _explained(("center", "max"), types.CompletionItemKind.Value)
-    elif re.search(r":\S+\s+\w*$|\)\s+\w*$", head) and not re.search(r"[-+]\s*$", head):
+    elif re.search(r"\b(?:concept|vector)\((?:[^()]|\([^()]*\))*\)\s+\w*$", head):
+        yield from _explained(["in"])
+    elif re.search(r":\S+\s+\w*$|\)\s+\w*$|\sin\s+\S+\s+\w*$", head) and not re.search(r"[-+]\s*$", head):
         yield from _explained(["on"])
+    elif re.search(r"\)\s+in\s+\w*$", head):
+        yield from _layers(known)
     else:
-        for name in known.short if known else ():
-            width = known.widths.get(name) if known else None
-            yield Word(f"{name}:", types.CompletionItemKind.Field, f"{width:,} channels" if width else "")
+        yield from _layers(known, ":")
         own = (target for target in definitions(analysis.file) if target.kind == "target")
         yield from (Word(target.name, types.CompletionItemKind.Variable, _line(target.node)) for target in own)
-        yield from _explained(["class", "vector"], types.CompletionItemKind.Function)
+        yield from _explained(["class", "concept", "vector"], types.CompletionItemKind.Function)
+
+
+def _layers(known: Layers | None, ending: str = "") -> Iterator[Word]:
+    for name in known.short if known else ():
+        width = known.widths.get(name) if known else None
+        yield Word(f"{name}{ending}", types.CompletionItemKind.Field, f"{width:,} channels" if width else "")
 
 
 def _units(width: int, head: str) -> Iterator[Word]:

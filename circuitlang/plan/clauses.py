@@ -13,7 +13,7 @@ from typing import Annotated, Literal, get_args
 
 import msgspec
 
-from circuitlang.plan.targets import Target
+from circuitlang.plan.targets import Target, concept_sets
 from circuitlang.plugins.registry import Value
 
 Calibrate = Literal["none", "bias", "affine", "kernels"]
@@ -129,6 +129,11 @@ class Circuit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
         """The names of the circuit's image sets, by the word that introduces each, but for those of `also`."""
         words = "images", *(clause.name for clause in PRESERVE.values() if clause.kind == "images")
         return {word: name for word in words if (name := getattr(self, word)) is not None}
+
+    @property
+    def used_sets(self) -> tuple[str, ...]:
+        """The names of all image sets that the circuit follows from or is measured on."""
+        return *self.image_sets.values(), *self.also, *concept_sets(self.target)
 
 
 @dataclass(frozen=True)

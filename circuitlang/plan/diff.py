@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from circuitlang.base.hub_address import is_on_hub
 from circuitlang.plan import normalize
 from circuitlang.plan.clauses import PRESERVE
 from circuitlang.plan.edits import OfCircuit
-from circuitlang.plan.model import Bound, Choice, Circuit, Images, Kernels, Origins, Plan, Sparsity
+from circuitlang.plan.model import Bound, Choice, Circuit, Concept, Images, Kernels, Origins, Plan, Sparsity, Target
 
 # The words that introduce image sets.
 _IMAGES = ("images", *(clause.name for clause in PRESERVE.values() if clause.kind == "images"))
@@ -193,8 +193,8 @@ _SAID = {"include": "patterns", "exclude": "except", "transforms": "as"}
 
 
 def _used(plan: Plan) -> dict[str, Images]:
-    names = [name for circuit in plan.circuits for name in (*circuit.image_sets.values(), *circuit.also)]
-    names += [name for edit in plan.edited for name in edit.image_sets.values()]
+    names = [name for circuit in plan.circuits for name in circuit.used_sets]
+    names += [name for edit in plan.edited for name in edit.used_sets]
     return {name: normalize.pictures(plan.images[name]) for name in names}
 
 
@@ -231,9 +231,22 @@ def _changes(before: Plan, after: Plan, ours: Circuit, theirs: Circuit, sets: Re
             was, now = names[0] or "", names[1] or ""
         elif value == b[word] or (word == "holdout" and None in (value, b[word])):
             continue
+        elif word == "target":
+            was, now = _targets([value], [ours.target]), _targets([b[word]], [theirs.target])
+            # Concepts of one name differ in their image sets, as said once already.
+            if was == now:
+                continue
         else:
             was, now = _said(value), _said(b[word])
         yield Change(word, was, now, _clause(ours, word), _clause(theirs, word))
+
+
+def _targets(normalized: Sequence[Target], written: Sequence[Target]) -> str:
+    """Return targets as the language writes them: concepts by the names of their image sets, others normalised."""
+    concepts = (target for target in written if isinstance(target, Concept))
+    return ", ".join(
+        sorted([*(str(target) for target in normalized if not isinstance(target, Concept)), *map(str, concepts)])
+    )
 
 
 def _clause(circuit: Circuit, word: str) -> str:
@@ -261,6 +274,10 @@ def _edits(before: Side, after: Side, renamed: dict[str, str], sets: Reported) -
                     continue
             elif value == b[word]:
                 continue
+            elif word == "measure":
+                was, now = _targets(value, edit.measure), _targets(b[word], theirs[name].measure)
+                if was == now:
+                    continue
             changes.append(Change("part" if word == "of" else word, was, now, *places))
         if changes:
             yield Difference("edit", name, name, tuple(changes), *places)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from circuitlang.plan.targets import Target
+from circuitlang.plan.targets import Target, concept_sets
 
 # The beginning of the names of folders of edits.
 FOLDER = "edit-"
@@ -78,6 +78,11 @@ class Edit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     def image_sets(self) -> dict[str, str]:
         """The names of its image sets, by the word that introduces each."""
         return {"images": self.images, **({"patch": self.patch} if self.patch is not None else {})}
+
+    @property
+    def used_sets(self) -> tuple[str, ...]:
+        """The names of all image sets that its effect follows from."""
+        return *self.image_sets.values(), *(name for target in self.measure for name in concept_sets(target))
 
     @property
     def how(self) -> str:

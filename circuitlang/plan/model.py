@@ -19,6 +19,7 @@ from circuitlang.plan.targets import (
     ClassOutput,
     ClassSum,
     ClassTerm,
+    Concept,
     Direction,
     Joint,
     OfClasses,
@@ -26,6 +27,7 @@ from circuitlang.plan.targets import (
     Target,
     Term,
     Vector,
+    concept_sets,
 )
 from circuitlang.plugins.registry import Value
 
@@ -40,6 +42,7 @@ __all__ = [
     "ClassOutput",
     "ClassSum",
     "ClassTerm",
+    "Concept",
     "Direction",
     "Edit",
     "Expectation",
@@ -202,9 +205,8 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         contents are hashed.
         """
         model = self.model.readdressed(without_revision)
-        named = {name: self.images[name].readdressed(without_revision) for name in _names_of_sets(circuit)}
-        sets: list[Images | list[Images]] = [named[name] for name in circuit.image_sets.values()]
-        sets += [[named[name] for name in circuit.also]] if circuit.also else []
+        sets: list[Images | list[Images]] = [self._content(name) for name in circuit.image_sets.values()]
+        sets += [[self._content(name) for name in circuit.also]] if circuit.also else []
         what = msgspec.structs.replace(
             circuit,
             id="",
@@ -213,6 +215,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
             **{**dict.fromkeys(circuit.image_sets), "images": ""},
             also=[],
             bounds=[] if circuit.size is not None else circuit.bounds,
+            target=self._by_content(circuit.target),
             statement="",
             origin={},
         )
@@ -232,12 +235,29 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
     def network(self, circuit: Circuit) -> str:
         """A hash of everything in the plan that has a say in how its target responds in the network to an image."""
+        what = [self.version, self.model.readdressed(without_revision), self._by_content(circuit.target)]
+        if isinstance(circuit.target, Concept):
+            # Its direction isn't learned from images that the circuit is judged by.
+            sets = [self._content(name) for name in circuit.image_sets.values()]
+            what += [sets, circuit.holdout, circuit.seed]
+        return digest(msgspec.json.encode(what, order="sorted"))
+
+    def concept(self, target: Concept) -> str:
+        """A hash of everything in the plan but images that has a say in the direction of a concept."""
+        what = msgspec.structs.replace(target, images="", against="", at=None)
         model = self.model.readdressed(without_revision)
-        return digest(msgspec.json.encode([self.version, model, circuit.target], order="sorted"))
+        return digest(msgspec.json.encode([self.version, model, what], order="sorted"))
 
+    def _by_content(self, target: Target) -> Target:
+        """Return a target with hashes of its image sets for their names."""
+        if not isinstance(target, Concept):
+            return target
+        hashes = (digest(msgspec.json.encode(self._content(name), order="sorted")) for name in concept_sets(target))
+        return msgspec.structs.replace(target, **dict(zip(("images", "against"), hashes, strict=True)))
 
-def _names_of_sets(circuit: Circuit) -> set[str]:
-    return {*circuit.image_sets.values(), *circuit.also}
+    def _content(self, name: str) -> Images:
+        """Return an image set without revisions of files on the Hub."""
+        return self.images[name].readdressed(without_revision)
 
 
 def digest(content: bytes) -> str:

@@ -10,7 +10,8 @@ import msgspec
 
 from circuitlang.plan.clauses import unsaid
 from circuitlang.plan.edits import OfChannels
-from circuitlang.plan.model import Bound, Circuit, Edit, Images, Plan, digest
+from circuitlang.plan.model import Bound, Circuit, Concept, Edit, Images, Plan, Target, digest
+from circuitlang.plan.targets import concept_sets
 
 # Keys of a circuit that say its name and where it was written.
 _LABELS = ("id", "name", "values", "statement", "origin")
@@ -30,13 +31,21 @@ def pictures(images: Images) -> Images:
     )
 
 
+def target(sets: Mapping[str, Images], asked: Target) -> Target:
+    """A target without the order of its channels; of a concept, with hashes of its image sets for their names."""
+    if not isinstance(asked, Concept):
+        return asked.normalized()
+    of, against = (_digest(pictures(sets[name])) for name in concept_sets(asked))
+    return msgspec.structs.replace(asked, images=of, against=against)
+
+
 def circuit(sets: Mapping[str, Images], asked: Circuit) -> dict[str, Any]:
     """Return what a circuit asks for, by the keys of a plan, without its name and its place in a file."""
     said = {word: getattr(asked, word) for word in asked.__struct_fields__ if word not in _LABELS}
     return {word: None if value is msgspec.UNSET else value for word, value in said.items()} | {
         **{word: pictures(sets[name]) for word, name in asked.image_sets.items()},
         "also": [pictures(sets[name]) for name in asked.also],
-        "target": asked.target.normalized(),
+        "target": target(sets, asked.target),
         "holdout": asked.holdout if asked.test is None else None,
         "bounds": sorted(asked.bounds, key=_bound),
     }
@@ -52,7 +61,7 @@ def edit(sets: Mapping[str, Images], asked: Edit) -> dict[str, Any]:
         "scale": asked.scale,
         "patch": pictures(sets[asked.patch]) if asked.patch is not None else None,
         "images": pictures(sets[asked.images]),
-        "measure": sorted((target.normalized() for target in asked.measure), key=str),
+        "measure": sorted((target(sets, measured) for measured in asked.measure), key=str),
         "classes": asked.classes,
     }
 

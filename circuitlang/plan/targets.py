@@ -131,6 +131,32 @@ class Vector(_Target, frozen=True, forbid_unknown_fields=True, tag="vector", tag
         return len(self.values)
 
 
+# The share of the penalty in what a probe minimises, where a spec says none.
+PENALTY = 0.1
+
+
+class Concept(_Target, frozen=True, forbid_unknown_fields=True, tag="concept", tag_field="kind"):
+    """The direction of a layer that tells the images of a set from those of another, by a linear probe.
+
+    `images` and `against` are names of the plan's image sets. The numbers are learned by a run. The probe is a logistic
+    regression with an L2 penalty, `penalty` times half the squared length of its weights for standardised channels.
+    """
+
+    layer: str
+    images: str
+    against: str
+    penalty: float = PENALTY
+    at: Position = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.penalty < math.inf:
+            raise ValueError("the penalty of a concept is above 0")
+
+    def __str__(self) -> str:
+        penalty = "" if self.penalty == PENALTY else f", penalty={self.penalty:g}"
+        return f"concept({self.images} against {self.against}{penalty}) in {self.layer}{_at(self.at)}"
+
+
 class ClassOutput(_Target, frozen=True, forbid_unknown_fields=True, tag="class", tag_field="kind"):
     """The output for a class, by number or name."""
 
@@ -165,10 +191,15 @@ class ClassSum(_Target, frozen=True, forbid_unknown_fields=True, tag="classes", 
 
 
 # Targets within a layer that they name.
-InLayer = Channel | Joint | Direction | Vector
+InLayer = Channel | Joint | Direction | Vector | Concept
 # Targets in the network's output.
 OfClasses = ClassOutput | ClassSum
 Target = InLayer | OfClasses
+
+
+def concept_sets(target: Target) -> tuple[str, ...]:
+    """Return the names of the image sets that a target follows from: those of a concept."""
+    return (target.images, target.against) if isinstance(target, Concept) else ()
 
 
 def _factor(times: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from circuitlang.base.source import Source, Span
 from circuitlang.base.yaml_document import DamagedError, read_yaml
 from circuitlang.plan.edits import OfChannels, OfCircuit
 from circuitlang.plan.model import Edit, Key, Origins, Plan, is_folder_name
+from circuitlang.plan.targets import concept_sets
 
 # The first line of the file of a plan.
 PLAN_HEADER = "# What was run. `circuitlang run` takes this file like a spec.\n"
@@ -112,7 +114,8 @@ def _consistent(plan: Plan, origins: Origins) -> None:
     findings = []
     seen: set[str] = set()
     for circuit in plan.circuits:
-        for word, name in (*circuit.image_sets.items(), *(("also", name) for name in circuit.also)):
+        more = (("also", name) for name in circuit.also), (("target", name) for name in concept_sets(circuit.target))
+        for word, name in (*circuit.image_sets.items(), *chain(*more)):
             if name not in plan.images:
                 span = origins.get(("circuits", circuit.id, word))
                 findings.append(Finding("E101", f"unknown image set '{name}'", span))
@@ -146,7 +149,8 @@ def _edit_findings(plan: Plan, circuits: Collection[str], origins: Origins) -> I
             place = origins.get(("edits", name, *key)) or origins.get(("edits", name))
             return Finding(code, message, place)
 
-        for word, images in edit.image_sets.items():
+        concepts = (("measure", name) for target in edit.measure for name in concept_sets(target))
+        for word, images in (*edit.image_sets.items(), *concepts):
             if images not in plan.images:
                 yield finding("E101", f"unknown image set '{images}'", word)
         if edit.name in names or edit.folder.lower() in folders or not is_folder_name(edit.folder):

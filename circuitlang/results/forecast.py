@@ -71,6 +71,10 @@ class Common:
     pictures: str = ""
 
 
+# The beginning of the keys of costs of probes.
+PROBE = "probe "
+
+
 @dataclass(frozen=True)
 class SharedStage:
     """A part of the work of scoring that circuits of several sizes share: those whose `scores` are of one kind, if they
@@ -147,6 +151,11 @@ class CircuitForecast:
     image_work: int = 0
     visualising: int = 0
 
+    @property
+    def probed(self) -> int:
+        """The number of images that the probe of a concept needs; 0 for other targets."""
+        return next((round(work.cost.forwarded) for work in self.common if work.key.startswith(PROBE)), 0)
+
 
 @dataclass(frozen=True)
 class EditForecast:
@@ -161,6 +170,8 @@ class EditForecast:
     cost: Cost
     waits: str = ""
     state: State = "new"
+    # Costs of it that other edits and circuits may have too.
+    common: tuple[Common, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,25 @@ class ClassCheck(msgspec.Struct, frozen=True, kw_only=True):
     circuit: float
 
 
+class Probe(msgspec.Struct, frozen=True, kw_only=True):
+    """The linear probe that a concept's direction is the weights of.
+
+    Pairs are of the concept's images and of those that it is told from. `right` of the `held_out` ones are told right.
+    `accuracy` is their share, either side counting as much as the other, so that chance is one half, and `p` is the
+    probability of as many by chance, by Fisher's exact test. `fitted_accuracy` is that share of the `fitted` images.
+    `direction` has the coefficient of each channel of the layer, float32 in base64.
+    """
+
+    accuracy: float
+    p: float
+    fitted_accuracy: float
+    held_out: tuple[int, int]
+    right: tuple[int, int]
+    fitted: tuple[int, int]
+    penalty: float
+    direction: str
+
+
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """A result without its arrays: what `circuit.json` holds.
 
@@ -128,7 +147,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     `responses` are the numbers that fidelity is of, a feature's at all positions on all images. `constant` are the
     kernels that every circuit has and no budget counts, for they read channels that no path from the image leads to.
     `tests` are the outcomes of the tests that the plan asks for, by name. `robust` is the fidelity of the circuit's
-    kernels under the ablations that the plan names. `classes` compares classifications where the target is a class.
+    kernels under the ablations that the plan names. `probe` is that of a concept. `classes` compares classifications
+    where the target is a class.
     """
 
     plan: CircuitPlan
@@ -162,6 +182,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     tests: dict[str, HypothesisOutcome] = {}
     # Absent from files where nothing is asked for.
     robust: dict[str, Fidelity] | msgspec.UnsetType = msgspec.UNSET
+    # Only where the target is a concept.
+    probe: Probe | msgspec.UnsetType = msgspec.UNSET
     # Only where the target is a class.
     classes: ClassCheck | msgspec.UnsetType = msgspec.UNSET
 
@@ -212,6 +234,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         for name, outcome in self.tests.items():
             own = {word: getattr(outcome, word) for word in ("p", "statistic", "share", "bootstrap")}
             numbers |= {f"tests.{name}.{word}": value for word, value in own.items() if isinstance(value, float)}
+        if self.probe is not msgspec.UNSET:
+            numbers |= {"probe_accuracy": self.probe.accuracy, "probe_p": self.probe.p}
         if self.classes is not msgspec.UNSET:
             numbers |= {f"class.{name}": getattr(self.classes, name) for name in self.classes.__struct_fields__}
         numbers["score_difference"] = self.reduced.difference if self.reduced else 0.0

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from operator import le
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -48,6 +49,12 @@ def sound_summary(summary: Summary) -> None:
     total = sum(layer.out_channels * layer.in_channels // layer.groups for layer in summary.layers)
     _demand(total <= _KERNELS, "its layers have more kernels than any network")
     _fidelities(summary)
+    if summary.probe is not msgspec.UNSET:
+        probe = summary.probe
+        shares = probe.accuracy, probe.p, probe.fitted_accuracy
+        _demand(all(0 <= share <= 1 for share in shares), "a share or probability of its probe is none")
+        _demand(all(map(le, probe.right, probe.held_out)), "its probe tells more images right than there are")
+        _demand(min(*probe.right, *probe.held_out, *probe.fitted) >= 0, "its probe has a negative number of images")
     if summary.classes is not msgspec.UNSET:
         shares = msgspec.structs.astuple(summary.classes)
         _demand(all(0 <= share <= 1 for share in shares), "a share or probability of its class is none")

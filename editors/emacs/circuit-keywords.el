@@ -23,7 +23,8 @@
   "Words that begin statements.")
 
 (defconst circuit-words
-  '("as"
+  '("against"
+    "as"
     "except"
     "in"
     "into"
@@ -33,6 +34,7 @@
 
 (defconst circuit-calls
   '("class"
+    "concept"
     "each"
     "joint"
     "vector")

@@ -64,12 +64,16 @@ module.exports = grammar({
     group: ($) => seq('group', $.string, '=', $.target),
 
     feature: ($) => seq(optional($.sign), $.term, repeat(seq($.sign, $.term))),
-    term: ($) => seq(optional(seq($.number, alias($._star, '*'))), choice($.target, $.located, $.call, $.name)),
+    term: ($) => seq(optional(seq($.number, alias($._star, '*'))), choice($.target, $.located, $.call, $.concept, $.name)),
     kernel: ($) => seq($.target, '<-', $.target),
     target: ($) => seq(
       choice($.name, $.string, $.layers), ':', choice($.number, $.list, $.call, $.every), optional(seq('@', $.position)),
     ),
-    located: ($) => seq($.call, 'in', choice($.name, $.string), optional(seq('@', $.position))),
+    concept: ($) => seq(
+      $.name, parentheses($, seq($.contrasted, repeat(seq(',', $.keyword)), optional(','))),
+    ),
+    contrasted: ($) => seq($.selection, 'against', $.selection),
+    located: ($) => seq(choice($.call, $.concept), 'in', choice($.name, $.string), optional(seq('@', $.position))),
     position: ($) => choice($.name, parentheses($, seq($.number, ',', $.number))),
 
     selection: ($) => seq($._value, optional(seq('except', $._value)), repeat($.transform)),

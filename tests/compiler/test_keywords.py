@@ -122,7 +122,7 @@ def test_keywords_are_those_of_the_tables_and_registries() -> None:
     names = {clause.name for clause in (*PRESERVE.values(), *IMAGES.values(), *EDIT.values())}
     assert {*names, *ALIASES, *METRICS.declarations} == set(known.clauses)
     assert set(CRITERIA.declarations) <= set(known.constants)
-    assert {"each", "joint", "class", "vector"} == set(known.calls)
+    assert {"each", "joint", "class", "concept", "vector"} == set(known.calls)
 
 
 def test_the_grammar_of_editors_is_fresh() -> None:

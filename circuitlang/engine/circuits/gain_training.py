@@ -184,7 +184,7 @@ def _on_the_line(
     shift = f.mean(1) - scale * c.mean(1)
     lined = maps * scale.to(maps)[:, None, None] + shift.to(maps)[:, None, None]
     if target.coefficients:
-        coefficients = torch.tensor(target.coefficients).double()
+        coefficients = torch.tensor([*target.coefficients]).double()
         shift = shift * coefficients / coefficients.square().sum()
     scale = scale.expand(len(target.units))
     units, edit = torch.tensor(target.units), edits[layer.path]

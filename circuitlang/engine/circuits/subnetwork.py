@@ -303,7 +303,7 @@ def combined(maps: Tensor, target: Target) -> Tensor:
     """Return the maps of a target's channels [N, channels, H, W], or their weighted sum where it is one."""
     if not target.coefficients:
         return maps
-    summed = (maps * maps.new_tensor(target.coefficients)[:, None, None]).sum(1, keepdim=True)
+    summed = (maps * maps.new_tensor([*target.coefficients])[:, None, None]).sum(1, keepdim=True)
     if target.bias:
         summed = summed + target.bias
     return summed.relu() if target.rectified else summed

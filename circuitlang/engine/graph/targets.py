@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from circuitlang.base.diagnostics import Finding, InputError, did_you_mean, listing
 from circuitlang.engine.graph.channel_nodes import ChannelNode
@@ -14,6 +14,26 @@ if TYPE_CHECKING:
     from circuitlang.engine.graph.channel_graph import Graph
 
 Place = tuple[int, int] | Literal["max"] | None
+
+
+class LearnedCoefficients(Sequence[float]):
+    """Coefficients of all channels of a layer that are learned when they are first asked for."""
+
+    def __init__(self, width: int, learn: Callable[[], Sequence[float]]) -> None:
+        self._width, self._learn = width, learn
+
+    def __len__(self) -> int:
+        return self._width
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._learn()[index]
+
+    def __iter__(self) -> Iterator[float]:
+        return iter(self._learn())
+
+
+def _unlearned() -> Sequence[float]:
+    raise RuntimeError("the direction of a concept is learned by a run")
 
 
 @dataclass(frozen=True)
@@ -26,10 +46,14 @@ class Target:
 
     step: ChannelNode
     units: tuple[int, ...]
-    coefficients: tuple[float, ...] = ()
+    coefficients: Sequence[float] = ()
     at: Place = None
     bias: float = 0.0
     rectified: bool = False
+
+    def learned_by(self, learn: Callable[[], Sequence[float]]) -> Target:
+        """Return the target of a concept with coefficients that are learned when they are first asked for."""
+        return replace(self, coefficients=LearnedCoefficients(len(self.units), learn))
 
 
 def resolve(target: plan.Target, graph: Graph, classes: Sequence[str], output: int | str | None = None) -> Target:
@@ -45,7 +69,7 @@ class Units(NamedTuple):
     """Channels of a node, their coefficients and a place in their maps, as in a `Target`."""
 
     units: tuple[int, ...]
-    coefficients: tuple[float, ...] = ()
+    coefficients: Sequence[float] = ()
     at: Place = None
     bias: float = 0.0
     rectified: bool = False
@@ -73,6 +97,9 @@ def units_of(target: plan.Target, width: int, positions: tuple[int, ...], classe
         units = tuple(unit for unit, value in enumerate(values) if value)
         coefficients = tuple(value for value in values if value)
         return Units(units, coefficients, _place(target, positions), target.bias, target.rectified)
+    if isinstance(target, plan.Concept):
+        # All channels, whatever the probe makes of them: a plan is costed before it is fitted.
+        return Units(tuple(range(width)), LearnedCoefficients(width, _unlearned), _place(target, positions))
     units, coefficients = _units(target)
     for unit in units:
         if not 0 <= unit < width:

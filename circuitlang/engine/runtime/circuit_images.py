@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+import msgspec
+
 from circuitlang.base.diagnostics import Finding, InputError
 from circuitlang.engine.images.hashed_images import HashedImages
+from circuitlang.engine.runtime.concept_images import ConceptImages, check_concept, concept_images
 from circuitlang.plan.contrast import contrastable, uncontrasted
-from circuitlang.plan.model import Circuit
+from circuitlang.plan.model import Circuit, Concept, Edit, Target
+from circuitlang.plan.targets import concept_sets
 from circuitlang.plugins.protocols import CRITERIA
+from circuitlang.results.edits import circuit_of
 
 I = TypeVar("I", bound=HashedImages)  # noqa: E741
 
@@ -26,6 +31,7 @@ class CircuitImages(Generic[I]):
         contrast_test: Those of the contrast that are held out.
         unreadable: Problems of images that were left out.
         also: Images that it is measured on besides, by the name of their set.
+        concept: Images of its concept, where its target is one.
     """
 
     train: I
@@ -34,6 +40,7 @@ class CircuitImages(Generic[I]):
     contrast_test: I | None
     unreadable: list[str]
     also: Mapping[str, I]
+    concept: ConceptImages[I] | None = None
 
     @property
     def sets(self) -> tuple[I | None, ...]:
@@ -56,7 +63,49 @@ def circuit_images(circuit: Circuit, sets: Mapping[str, tuple[I, list[str]]]) ->
     # Nor is it measured by these elsewhere, in whichever way they are transformed.
     also = {name: sets[name][0].of_other_files(train) for name in circuit.also}
     unreadable = [*unreadable, *(problem for name in also for problem in sets[name][1])]
-    return CircuitImages(train, test, contrast, contrast_test, unreadable, also)
+    concept = None
+    if isinstance(circuit.target, Concept):
+        # Nor is its direction learned from images that it is judged by.
+        concept = concept_images(circuit.target, sets, circuit.holdout, circuit.seed, (test, contrast_test))
+        unreadable += [problem for name in dict.fromkeys(concept_sets(circuit.target)) for problem in sets[name][1]]
+    return CircuitImages(train, test, contrast, contrast_test, unreadable, also, concept)
+
+
+def check_circuit_concept(circuit: Circuit, sets: Mapping[str, tuple[I, list[str]]]) -> None:
+    """Raises InputError where the target of a circuit is a concept that has too few images."""
+    if isinstance(circuit.target, Concept) and {*circuit.used_sets} <= sets.keys():
+        images = circuit_images(circuit, sets).concept
+        assert images is not None
+        check_concept(circuit.target, images)
+
+
+def edit_concepts(
+    edit: Edit, circuits: Iterable[Circuit], sets: Mapping[str, tuple[I, list[str]]]
+) -> dict[str, tuple[Concept, ConceptImages[I]]]:
+    """Return the concepts that an edit measures and their images, by the target as it is written.
+
+    The concept that the edited circuit preserves has the circuit's direction, so that it is one feature.
+    """
+    asked = next((circuit for circuit in circuits if circuit.id == circuit_of(edit)), None)
+    concepts: dict[str, tuple[Concept, ConceptImages[I]]] = {}
+    for text, target in edit.targets():
+        if not isinstance(target, Concept):
+            continue
+        own = circuit_images(asked, sets).concept if asked and _is_same(asked.target, target) else None
+        concepts[text] = target, own or concept_images(target, sets)
+    return concepts
+
+
+def check_edit_concepts(edit: Edit, circuits: Iterable[Circuit], sets: Mapping[str, tuple[I, list[str]]]) -> None:
+    """Raises InputError where an edit measures a concept that has too few images."""
+    if {*edit.used_sets} <= sets.keys():
+        for target, images in edit_concepts(edit, circuits, sets).values():
+            check_concept(target, images)
+
+
+def _is_same(one: Target, other: Concept) -> bool:
+    """Return whether a target is a concept, at whatever position."""
+    return isinstance(one, Concept) and msgspec.structs.replace(one, at=other.at) == other
 
 
 def check_also(circuit: Circuit, sets: Mapping[str, tuple[I, list[str]]]) -> None:

@@ -119,6 +119,7 @@ def execute(prepared: PreparedRun, job: Job) -> Result:
         labels=prepared.plan.labels,
         tests=_tests(builder, built, judge, plan, resampling),
         robust=_robust(builder, built, judge, train, job),
+        probe=job.probe.result if job.probe else UNSET,
         classes=_classes(built, judge, job),
     )
     measured = _measured(built, circuit, judge)

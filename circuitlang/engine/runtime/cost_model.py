@@ -21,6 +21,7 @@ from circuitlang.engine.circuits.selection import budget
 from circuitlang.engine.images.file_patterns import find
 from circuitlang.engine.images.hashed_images import held_out
 from circuitlang.engine.runtime.amounts import TOGETHER
+from circuitlang.engine.runtime.concept_cost import check_counts, circuit_probe, edit_probes
 from circuitlang.engine.runtime.edit_cost import edit_cost, edited_targets
 from circuitlang.engine.runtime.hypothesis_cost import hypothesis_cost
 from circuitlang.engine.runtime.network_costs import NetworkCosts
@@ -75,7 +76,7 @@ def estimate(
             number, transforms = len(files[name]), tuple(map(str, images.transformed))
             sets[name] = ImageSet(name, tuple(images.include), tuple(images.excluded), images.limit, number, transforms)
     circuits = [_circuit(circuit, plan, network, files, origins, findings) for circuit in plan.circuits]
-    edits = [_edit(edit, network, len(files.get(edit.images, ())), origins, findings) for edit in plan.edited]
+    edits = [_edit(edit, plan, network, files, origins, findings) for edit in plan.edited]
     if findings or network is None:
         raise InputError(findings)
     if fast:
@@ -96,9 +97,15 @@ def estimate(
 
 
 def _edit(
-    edit: Edit, network: NetworkCosts | None, pictures: int, origins: Origins, findings: list[Finding]
+    edit: Edit,
+    plan: Plan,
+    network: NetworkCosts | None,
+    files: Mapping[str, Sequence[Path]],
+    origins: Origins,
+    findings: list[Finding],
 ) -> EditForecast:
-    cost, key = Cost(), ("edits", edit.name)
+    cost, key, pictures = Cost(), ("edits", edit.name), len(files.get(edit.images, ()))
+    common: tuple[Common, ...] = ()
     if network is not None:
         for target in edited_targets(edit):
             with collect_target(findings, origins, (*key, "of")):
@@ -106,9 +113,11 @@ def _edit(
         for number, target in enumerate(edit.measure):
             with collect_target(findings, origins, (*key, "measure", str(number))):
                 network.find(target)
+                check_counts(target, plan, files)
         # Mistakes in its targets were reported above.
         with suppress(InputError):
-            cost = edit_cost(edit, network, pictures)
+            common = tuple(edit_probes(edit, plan, network, files))
+            cost = sum((probe.cost for probe in common), edit_cost(edit, network, pictures))
     return EditForecast(
         name=edit.name,
         edited=f"{edit.of} {edit.how}",
@@ -117,6 +126,7 @@ def _edit(
         measured=(*(text for text, _ in edit.targets()), *(["classes"] if edit.classes else [])),
         cost=cost,
         waits=circuit_of(edit),
+        common=common,
     )
 
 
@@ -126,15 +136,16 @@ def scored_before(
     cached: Collection[str],
     answered: Mapping[str, Collection[str]],
     stages: Collection[tuple[str, int]] = (),
+    probes: Collection[str] = (),
 ) -> Iterator[CircuitForecast]:
     """Yield circuits without what is there when their turn comes, or what those before them leave.
 
-    That is scores and stages of scores in the cache, and what the network makes of the images (see
+    That is scores, stages of scores and probes in the cache, and what the network makes of the images (see
     `known_inputs.answered`).
     """
     plans = {entry.id: entry for entry in plan.circuits}
     scores: dict[str, str] = {}
-    made: set[str] = set()
+    made: set[str] = set(probes)
     begun = dict.fromkeys(stages, "cache")
     companies: defaultdict[str, _Company] = defaultdict(_Company)
     for circuit in circuits:
@@ -240,6 +251,7 @@ def _circuit(
     if network is not None:
         with collect_target(findings, origins, ("circuits", asked.id, "target")):
             target = network.find(asked.target)
+            check_counts(asked.target, plan, files)
             relevant = network.relevant(target, asked.structure == "weight")
             if len(findings) == before:
                 forward = network.forward(target)
@@ -247,7 +259,7 @@ def _circuit(
                 scoring, stages = scoring_cost(asked, plan.basis(asked), relevant, operations, *pictures[::2])
                 tried, image_work = network.tried(target), network.image_work(target)
                 common = (*_common(asked, operations, *pictures), Common(f"{asked.target}|part", Cost(forwarded=tried)))
-                common = (*common, *_common_also(asked, operations, also))
+                common = (*common, *_common_also(asked, operations, also), *circuit_probe(asked, plan, network, files))
                 if isinstance(asked.target, ClassOutput) and (all_classes := network.classification(target)):
                     cost = _forwards(all_classes, (_NETWORK, pictures[1] or pictures[0]))
                     common = (*common, Common(f"{_network(asked)}|classes", cost))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from circuitlang.engine.evaluation.edited_responses import EditedResponses
 from circuitlang.engine.graph.channel_graph import Graph
 from circuitlang.engine.graph.channel_nodes import ChannelNode
 from circuitlang.engine.graph.targets import Target, resolve
+from circuitlang.engine.runtime.circuit_images import edit_concepts
 from circuitlang.plan.edits import Edit, OfChannels, OfCircuit, OfKernel
 from circuitlang.plugins.protocols import Masks
 from circuitlang.results.edits import EditResult
@@ -55,6 +57,10 @@ def computed_edit(prepared: PreparedRun, edit: Edit, identity: str, folder: Path
     """Return the effect of an edit; the circuit that it edits is read from the folder of the run. Raises InputError."""
     graph, model = prepared.graph, prepared.model
     parts = find_edit(edit, graph, model.classes, model.output)
+    targets = dict(parts.targets)
+    for text, (concept, concept_images) in edit_concepts(edit, prepared.plan.circuits, prepared.sets).items():
+        probe = prepared.probes.of(concept, targets[text].step, concept_images)
+        targets[text] = targets[text].learned_by(partial(getattr, probe, "direction"))
     part, noun, target = parts.part, "channel" if isinstance(edit.of, OfChannels) else "kernel", ""
     if isinstance(edit.of, OfCircuit):
         result = read(folder / edit.of.circuit)
@@ -62,7 +68,7 @@ def computed_edit(prepared: PreparedRun, edit: Edit, identity: str, folder: Path
     assert part is not None
     images = prepared.sets[edit.images][0]
     patch = prepared.sets[edit.patch][0] if edit.patch is not None else None
-    responses = EditedResponses(graph, parts.targets, parts.output, part, edit.scale)
+    responses = EditedResponses(graph, targets, parts.output, part, edit.scale)
     with device.arithmetic(prepared.device):
         measured, classes = responses.measure(images, patch, f"edit {edit.name}", model.classes)
     return EditResult(

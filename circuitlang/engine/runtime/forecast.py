@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +12,8 @@ from circuitlang.base.diagnostics import InputError
 from circuitlang.engine.analysis.split.clustering import numbers as parts_of
 from circuitlang.engine.cache import tensor_cache
 from circuitlang.engine.cache.tensor_cache import stage_cache
+from circuitlang.engine.runtime.circuit_images import edit_concepts
+from circuitlang.engine.runtime.concept_images import probe_cache
 from circuitlang.engine.runtime.cost_model import estimate, scored_before
 from circuitlang.engine.runtime.known_inputs import KnownInputs, KnownJob, answered, inputs_of
 from circuitlang.engine.runtime.model_receipts import UnknownTargetError, known_model
@@ -22,11 +24,21 @@ from circuitlang.engine.runtime.stored_results import state_of
 from circuitlang.engine.runtime.work_selection import part_of
 from circuitlang.engine.visuals import amounts
 from circuitlang.plan.compiled import CompiledPlan
-from circuitlang.plan.model import Circuit, Plan
+from circuitlang.plan.model import Circuit, Concept, Plan, Target
 from circuitlang.plugins.protocols import CRITERIA
 from circuitlang.results.edits import FILE, circuit_of
 from circuitlang.results.finished_run import read_finished
-from circuitlang.results.forecast import CircuitForecast, Cost, Forecast, SharedStage, State
+from circuitlang.results.forecast import (
+    FOUND,
+    PROBE,
+    CircuitForecast,
+    Common,
+    Cost,
+    EditForecast,
+    Forecast,
+    SharedStage,
+    State,
+)
 from circuitlang.results.outputs import asked_formats
 from circuitlang.results.reader import read_split
 from circuitlang.results.result_store import ResultStore, open_store
@@ -50,6 +62,7 @@ class _Existing:
         responses: By id, the image sets whose reference responses are in the cache.
         stages: Stages of scores that are in the cache.
         edits: State of each edit's folder, by name.
+        probes: Keys of the probes that are in the cache.
     """
 
     states: dict[str, State] = field(default_factory=dict)
@@ -57,6 +70,7 @@ class _Existing:
     responses: dict[str, list[str]] = field(default_factory=dict)
     stages: set[tuple[str, int]] = field(default_factory=set)
     edits: dict[str, State] = field(default_factory=dict)
+    probes: set[str] = field(default_factory=set)
 
 
 def forecast_run(compiled: CompiledPlan, folder: Path, options: Options) -> Forecast:
@@ -68,11 +82,22 @@ def forecast_run(compiled: CompiledPlan, folder: Path, options: Options) -> Fore
     estimated = _estimated(compiled, options)
     estimated = replace(estimated, circuits=tuple(_visualised(estimated.circuits, plan, options)))
     possible = {circuit.id: circuit for circuit in estimated.circuits if not circuit.refused}
-    existing = _existing(compiled, folder, possible, options)
-    edits = tuple(replace(edit, state=existing.edits.get(edit.name, "new")) for edit in estimated.edits)
+    existing = _existing(compiled, folder, possible, estimated.edits, options)
+    edits = (replace(edit, state=existing.edits.get(edit.name, "new")) for edit in estimated.edits)
     circuits = (replace(forecast, state=existing.states.get(forecast.id, "new")) for forecast in estimated.circuits)
-    remaining = scored_before(circuits, plan, existing.scored, existing.responses, existing.stages)
-    return replace(estimated, circuits=tuple(remaining), packed=options.packed, edits=edits)
+    remaining = scored_before(circuits, plan, existing.scored, existing.responses, existing.stages, existing.probes)
+    whole = replace(estimated, circuits=tuple(remaining), packed=options.packed)
+    made = {*existing.probes, *(common.key for circuit in whole.due for common in circuit.common)}
+    return replace(whole, edits=tuple(_probed_before(edits, made)))
+
+
+def _probed_before(edits: Iterable[EditForecast], made: set[str]) -> Iterator[EditForecast]:
+    """Yield edits without the probes that are there when their turn comes, by the keys of their costs."""
+    for edit in edits:
+        spared = sum((common.cost for common in edit.common if common.key in made), Cost())
+        yield replace(edit, cost=edit.cost - spared)
+        if edit.state not in FOUND:
+            made.update(common.key for common in edit.common)
 
 
 def _estimated(compiled: CompiledPlan, options: Options) -> Forecast:
@@ -155,16 +180,23 @@ def _has_result(job: Job, store: ResultStore) -> bool:
 
 
 def _existing(
-    compiled: CompiledPlan, folder: Path, possible: Mapping[str, CircuitForecast], options: Options
+    compiled: CompiledPlan,
+    folder: Path,
+    possible: Mapping[str, CircuitForecast],
+    edit_forecasts: Sequence[EditForecast],
+    options: Options,
 ) -> _Existing:
     """Return the earlier work for circuits that can be computed, by id."""
     plan, store = compiled.plan, open_store(folder, options.packed, compiled.plan.labels)
 
     def has_traces(circuit: Circuit) -> bool:
-        return store.has_traces(circuit.id) or tensor_cache.anything(plan.basis(circuit), plan.network(circuit))
+        there = store.has_traces(circuit.id) or tensor_cache.anything(plan.basis(circuit), plan.network(circuit))
+        return there or _may_be_probed(plan, [circuit.target])
 
     circuits = [circuit for circuit in plan.circuits if circuit.id in possible and has_traces(circuit)]
-    edits = [edit for edit in plan.edited if (folder / edit.folder / FILE).is_file()]
+    edits = [
+        edit for edit in plan.edited if (folder / edit.folder / FILE).is_file() or _may_be_probed(plan, edit.measure)
+    ]
     # A circuit that is edited is looked at with its edit.
     edited = {circuit_of(edit) for edit in edits}
     circuits += [circuit for circuit in plan.circuits if circuit.id in edited and circuit not in circuits]
@@ -180,8 +212,33 @@ def _existing(
         scored={job.plan.id for job in jobs if job.plan.into is None and _is_scored(job, possible[job.plan.id].asked)},
         responses={job.plan.id: [*answered(job)] for job in jobs},
         edits=dict(_edit_states(prepared, folder)),
+        probes={
+            *(_probe_key(possible[job.plan.id].common) for job in jobs if job.probe and job.probe.cache.has(None)),
+            *_edit_probes(prepared, edit_forecasts),
+        },
         stages={stage.key for job in jobs for stage in possible[job.plan.id].stages if _has_stage(job, stage)},
     )
+
+
+def _may_be_probed(plan: Plan, targets: Iterable[Target]) -> bool:
+    """Return whether a probe of a concept may be in the cache."""
+    concepts = (target for target in targets if isinstance(target, Concept))
+    return any(tensor_cache.anything("", plan.concept(target)) for target in concepts)
+
+
+def _probe_key(common: Iterable[Common]) -> str:
+    return next((work.key for work in common if work.key.startswith(PROBE)), "")
+
+
+def _edit_probes(prepared: PreparedRun | KnownInputs, forecasts: Sequence[EditForecast]) -> Iterator[str]:
+    """Yield the keys of probes in the cache that edits of a plan need."""
+    plan, network = prepared.plan, (prepared.weights, prepared.structure, prepared.prepared)
+    common = {forecast.name: forecast.common for forecast in forecasts}
+    for edit in plan.edited:
+        concepts = edit_concepts(edit, plan.circuits, prepared.sets)
+        stored = [probe_cache(plan, target, network, images).has(None) for target, images in concepts.values()]
+        if stored and all(stored):
+            yield from (work.key for work in common[edit.name])
 
 
 def _edit_states(prepared: PreparedRun | KnownInputs, folder: Path) -> Iterator[tuple[str, State]]:
@@ -190,6 +247,8 @@ def _edit_states(prepared: PreparedRun | KnownInputs, folder: Path) -> Iterator[
     finished = read_finished(prepared.plan, identities, folder).circuits
     formats = asked_formats(prepared.options.render)
     for edit in prepared.plan.edited:
+        if not (folder / edit.folder / FILE).is_file():
+            continue
         circuit = circuit_of(edit)
         there = not circuit or circuit in finished
         named = identity(prepared, edit, finished.get(circuit)) if there else ""

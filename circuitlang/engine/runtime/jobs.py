@@ -32,7 +32,14 @@ from circuitlang.engine.images.image_set import ImageSet, load
 from circuitlang.engine.images.memory import memory_set
 from circuitlang.engine.models.outputs import choose, outputs
 from circuitlang.engine.models.weights import fingerprint, structure
-from circuitlang.engine.runtime.circuit_images import check_also, check_contrast, circuit_images
+from circuitlang.engine.runtime.circuit_images import (
+    check_also,
+    check_circuit_concept,
+    check_contrast,
+    check_edit_concepts,
+    circuit_images,
+)
+from circuitlang.engine.runtime.concept_probe import ConceptProbe, Probes
 from circuitlang.engine.runtime.editing import find_part
 from circuitlang.engine.runtime.model_loading import drawn_model, load_model, outline, remember_graph
 from circuitlang.engine.runtime.model_receipts import remember_model
@@ -79,6 +86,8 @@ class Job:
     # The images that it is measured on besides, by the name of their set.
     also: Mapping[str, ImageSet] = field(default_factory=dict)
     part: Part | None = None
+    # The probe of a concept.
+    probe: ConceptProbe | None = None
 
     @property
     def against(self) -> ImageSet | None:
@@ -102,6 +111,8 @@ class Job:
         )
         train = replace(self.train, batch_size=size)
         also = {name: replace(images, batch_size=size) for name, images in self.also.items()}
+        if self.probe is not None:
+            self.probe.batch_size = size
         return replace(self, train=train, test=test, contrast=contrast, contrast_test=contrast_test, also=also)
 
 
@@ -116,7 +127,8 @@ class PreparedRun(WorkRequest):
     sets: Sets
     weights: str
     graph: Graph
-    structure: str = ""
+    structure: str
+    probes: Probes
 
     @property
     def device(self) -> torch.device:
@@ -159,22 +171,27 @@ def prepare(plan: Plan, folder: Path, origins: Origins, options: Options) -> Pre
         remember_model(plan.model, folder, ground.model, ground.graph, network[:2], begin)
     # Circuits of one target share a subnetwork; what is edited in it is undone after each use.
     subnetworks: dict[str, TargetSubnetwork] = {}
+    probes = Probes(plan, ground.graph, network)
     jobs = []
     for circuit in plan.circuits:
         target = ground.targets[circuit.id]
         images = circuit_images(circuit, ground.sets)
+        concept = images.concept.digest if images.concept else ""
         provenance = provenance_of(
-            plan, circuit, network, images.sets, images.unreadable, options.fast, ground.model.notes
+            plan, circuit, network, images.sets, images.unreadable, options.fast, ground.model.notes, concept
         )
-        scores, responses = caches_of(plan, circuit, network, provenance, images.train, images.contrast)
-        # Targets that are written alike may differ: a class by its number, and by a name of digits.
-        key = repr(circuit.target)
+        scores, responses = caches_of(plan, circuit, network, provenance, images.train, images.contrast, concept)
+        probe = probes.of(circuit.target, target.step, images.concept) if images.concept else None
+        # Targets that are written alike may differ: a class by its number, and by a name of digits; a concept by its
+        # images that are held out.
+        key = f"{circuit.target!r} {concept}"
         if key not in subnetworks:
+            target = target.learned_by(partial(getattr, probe, "direction")) if probe else target
             subnetworks[key] = TargetSubnetwork(ground.graph, target, responses)
         of_job = circuit, subnetworks[key], images.train, images.test, provenance, scores, responses
-        jobs.append(Job(*of_job, images.contrast, images.contrast_test, images.also))
+        jobs.append(Job(*of_job, images.contrast, images.contrast_test, images.also, probe=probe))
     return PreparedRun(
-        plan, folder, origins, options, ground.model, jobs, ground.sets, weights, ground.graph, network[1]
+        plan, folder, origins, options, ground.model, jobs, ground.sets, weights, ground.graph, network[1], probes
     )
 
 
@@ -219,10 +236,15 @@ def _ground(
     if network and original and few is not None and not network.doubt:
         _check_targets(plan, targets, network.graph, original, few, origins, findings)
     for circuit in plan.circuits:
+        with collect_target(findings, origins, ("circuits", circuit.id, "target")):
+            check_circuit_concept(circuit, sets)
         with collect(findings, origins, ("circuits", circuit.id, "contrast")):
             check_contrast(circuit, sets)
         with collect(findings, origins, ("circuits", circuit.id, "also")):
             check_also(circuit, sets)
+    for edit in plan.edited:
+        with collect_target(findings, origins, ("edits", edit.name, "measure")):
+            check_edit_concepts(edit, plan.circuits, sets)
     if network and network.doubt:
         steps = [*(target.step for target in targets.values()), *edited]
         doubts = [network.doubt.about(step, network.graph.module) for step in steps]

@@ -14,13 +14,20 @@ from circuitlang.engine.evaluation.response_keys import responses_key, strongest
 from circuitlang.engine.images.file_patterns import find
 from circuitlang.engine.images.hashed_images import HashedImages
 from circuitlang.engine.images.image_receipts import known_images
-from circuitlang.engine.runtime.circuit_images import check_also, check_contrast, circuit_images
+from circuitlang.engine.runtime.circuit_images import (
+    check_also,
+    check_circuit_concept,
+    check_contrast,
+    check_edit_concepts,
+    circuit_images,
+)
+from circuitlang.engine.runtime.concept_images import probe_cache
 from circuitlang.engine.runtime.model_receipts import ModelReceipt, UnknownTargetError, known_model
 from circuitlang.engine.runtime.options import Options
 from circuitlang.engine.runtime.plan_checks import check_criterion, refused_findings, weights_notes
 from circuitlang.engine.runtime.provenance import caches_of, provenance_of
 from circuitlang.engine.runtime.work_request import WorkRequest
-from circuitlang.plan.model import Circuit, Origins, Plan
+from circuitlang.plan.model import Circuit, Concept, Origins, Plan
 from circuitlang.results.run_listener import SILENT
 from circuitlang.results.types import Part, Provenance
 
@@ -28,6 +35,13 @@ if TYPE_CHECKING:
     from circuitlang.engine.runtime.jobs import Job, PreparedRun
 
 Sets = dict[str, tuple[HashedImages, list[str]]]
+
+
+@dataclass(frozen=True)
+class KnownProbe:
+    """Where the probe of a concept is stored."""
+
+    cache: ScoreCache
 
 
 @dataclass(frozen=True)
@@ -44,6 +58,7 @@ class KnownJob:
     contrast_test: HashedImages | None = None
     also: Mapping[str, HashedImages] = field(default_factory=dict)
     part: Part | None = None
+    probe: KnownProbe | None = None
 
     @property
     def against(self) -> HashedImages | None:
@@ -82,9 +97,12 @@ def known_inputs(plan: Plan, folder: Path, origins: Origins, options: Options) -
         for circuit in plan.circuits:
             check_criterion(circuit.criterion)
             check_contrast(circuit, sets)
+            check_circuit_concept(circuit, sets)
             check_also(circuit, sets)
             if costs:
                 costs.find(circuit.target)
+        for edit in plan.edited:
+            check_edit_concepts(edit, plan.circuits, sets)
         network = model.fingerprint, model.structure, model.prepared
         jobs = [_job(plan, circuit, network, sets, options, model) for circuit in plan.circuits]
         return KnownInputs(plan, folder, origins, options, model, jobs, sets, model.fingerprint, model.structure)
@@ -105,10 +123,16 @@ def _job(
     plan: Plan, circuit: Circuit, network: tuple[str, str, str], sets: Sets, options: Options, model: ModelReceipt
 ) -> KnownJob:
     images = circuit_images(circuit, sets)
-    provenance = provenance_of(plan, circuit, network, images.sets, images.unreadable, options.fast, model.notes)
-    scores, responses = caches_of(plan, circuit, network, provenance, images.train, images.contrast)
-    by = provenance, scores, responses
-    return KnownJob(circuit, images.train, images.test, *by, images.contrast, images.contrast_test, images.also)
+    concept = images.concept.digest if images.concept else ""
+    provenance = provenance_of(
+        plan, circuit, network, images.sets, images.unreadable, options.fast, model.notes, concept
+    )
+    scores, responses = caches_of(plan, circuit, network, provenance, images.train, images.contrast, concept)
+    probe = None
+    if isinstance(circuit.target, Concept) and images.concept:
+        probe = KnownProbe(probe_cache(plan, circuit.target, network, images.concept))
+    by = provenance, scores, responses, images.contrast, images.contrast_test, images.also
+    return KnownJob(circuit, images.train, images.test, *by, probe=probe)
 
 
 def inputs_of(plan: Plan, folder: Path, origins: Origins, options: Options) -> PreparedRun | KnownInputs:

@@ -16,7 +16,7 @@ from circuitlang.plan.model import Circuit as CircuitPlan
 from circuitlang.plugins.protocols import CRITERIA
 
 # Codes of findings about a unit of a target rather than its layer.
-_OF_A_UNIT = ("E111", "E125", "E126", "E132")
+_OF_A_UNIT = ("E111", "E125", "E126", "E132", "E135", "E136")
 
 
 def check_criterion(choice: Choice) -> None:

@@ -24,10 +24,11 @@ def provenance_of(
     unreadable: list[str],
     fast: bool,
     notes: tuple[str, ...],
+    concept: str = "",
 ) -> Provenance:
     """Return the provenance of a circuit; `network` has hashes of the weights and of what is computed with them, and
     how images are prepared; `pictures` are those it is found on, judged by, contrasted with, and judged by as
-    contrast, and those of each set that it is measured on besides."""
+    contrast, and those of each set that it is measured on besides; `concept` is a hash of those of its concept."""
     train, test, *others = map(images_digest, pictures)
     contrast, also = others[:2], dict(zip(circuit.also, others[2:], strict=True))
     versions = {name: version(name) for name in ("circuitlang", "torch", "torchvision", "pillow")}
@@ -36,7 +37,7 @@ def provenance_of(
     multiplied = circuit.into is not None or passes_of(circuit.criterion.name, circuit.criterion.parameters) > 0
     precision: Literal["float32", "tf32"] = "tf32" if fast and multiplied else "float32"
     code = versions["circuitlang"], tensor_cache.outside(extension_names(circuit))
-    parts = (plan.identity(circuit), *network, train, test, *others, *code, precision)
+    parts = (plan.identity(circuit), *network, train, test, *others, *code, precision, *filter(None, [concept]))
     return Provenance(
         identity=digest("\n".join(parts).encode()),
         weights=network[0],
@@ -58,10 +59,11 @@ def caches_of(
     provenance: Provenance,
     train: HashedImages,
     contrast: HashedImages | None,
+    concept: str = "",
 ) -> tuple[ScoreCache, ScoreCache]:
-    """Return the cache of a circuit's scores and that of the network's responses; `network` is as in `provenance_of`,
-    and images are those that the circuit is scored on."""
-    by = *network, *provenance.versions.values()
+    """Return the cache of a circuit's scores and that of the network's responses; `network` and `concept` are as in
+    `provenance_of`, and images are those that the circuit is scored on."""
+    by = *network, *provenance.versions.values(), *filter(None, [concept])
     contents = *by, train.digest, images_digest(contrast), provenance.precision
     scores = tensor_cache.score_cache(plan.basis(circuit), extension_names(circuit), *contents)
     return scores, tensor_cache.responses(plan.network(circuit), *by)

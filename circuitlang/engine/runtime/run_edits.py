@@ -10,9 +10,10 @@ import msgspec
 
 from circuitlang.base.diagnostics import CircuitError, Finding, InputError, reason
 from circuitlang.base.versions import version
+from circuitlang.engine.runtime.circuit_images import edit_concepts
 from circuitlang.engine.runtime.known_inputs import KnownInputs, prepared_inputs
 from circuitlang.plan.edits import Edit, OfChannels
-from circuitlang.plan.model import digest
+from circuitlang.plan.model import Concept, digest
 from circuitlang.results.edits import FILE, EditResult, circuit_of, read_edit
 from circuitlang.results.manifest import damage
 from circuitlang.results.outcomes import EditStatus
@@ -63,6 +64,13 @@ def identity(prepared: PreparedRun | KnownInputs, edit: Edit, circuit: Summary |
     """Return a hash of all that an edit's effect follows from; of `circuit` that is its own identity."""
     of = msgspec.structs.replace(edit.of, group="") if isinstance(edit.of, OfChannels) else edit.of
     sets = {word: prepared.sets[name][0].digest for word, name in edit.image_sets.items()}
+    concepts = edit_concepts(edit, prepared.plan.circuits, prepared.sets)
+    sets |= {f"concept {number}": images.digest for number, (_, images) in enumerate(concepts.values())}
+    # Names of image sets have no say.
+    measured = [
+        msgspec.structs.replace(target, images="", against="") if isinstance(target, Concept) else target
+        for target in edit.measure
+    ]
     how = prepared.weights, prepared.structure, prepared.prepared
     what = (
         [version(name) for name in ("circuitlang", "torch", "torchvision", "pillow")],
@@ -70,7 +78,7 @@ def identity(prepared: PreparedRun | KnownInputs, edit: Edit, circuit: Summary |
         how,
         sets,
         circuit.provenance.identity if circuit else of,
-        [edit.scale, edit.measure, edit.classes],
+        [edit.scale, measured, edit.classes],
     )
     return digest(msgspec.json.encode(what, order="sorted"))
 

@@ -48,8 +48,8 @@ class WorkSelection:
 def part_of(plan: Plan, circuits: Sequence[Circuit], edits: Sequence[Edit] = ()) -> Plan:
     """Return a plan of some of its circuits and edits and their images; the modules of those that it compares are
     kept."""
-    used = {name for circuit in circuits for name in (*circuit.image_sets.values(), *circuit.also)}
-    used |= {name for edit in edits for name in edit.image_sets.values()}
+    used = {name for circuit in circuits for name in circuit.used_sets}
+    used |= {name for edit in edits for name in edit.used_sets}
     images = {name: image for name, image in plan.images.items() if name in used}
     return msgspec.structs.replace(
         plan, circuits=list(circuits), images=images, expectations=[], edits=[*edits] or UNSET

@@ -50,6 +50,10 @@ def size_of_stages(job: Job) -> int:
 def precompute_shared(job: Job, due: Sequence[Job]) -> bool:
     """Do for a job what it shares with jobs that are due. Whether the others will find it: where the cache can't be
     written they won't."""
+    for other in (job, *due):
+        if other.probe:
+            # Not in the midst of a pass that needs it.
+            other.probe.fit()
     scores = _score(job, due)
     _answer(job, due)
     return scores

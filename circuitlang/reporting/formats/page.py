@@ -22,11 +22,11 @@ from circuitlang.reporting.formats.diagram import diagram
 from circuitlang.reporting.html import charts
 from circuitlang.reporting.html.pages import render
 from circuitlang.reporting.terminal.circuit_report import strongest
-from circuitlang.reporting.text import circuit_sentences, hypothesis_sentences, verdict_sentences
+from circuitlang.reporting.text import circuit_sentences, concept_sentences, hypothesis_sentences, verdict_sentences
 from circuitlang.reporting.thumbnail import thumbnail
 from circuitlang.results.labelling import place, target_place
 from circuitlang.results.outputs import output_format
-from circuitlang.results.types import ExampleImage, Result
+from circuitlang.results.types import ExampleImage, Result, Summary
 from circuitlang.results.verdict import decisive, verdict
 
 # Above and below zero, as in the diagram; how strong is how opaque, so that zero is neutral on light and dark.
@@ -79,7 +79,7 @@ def page(result: Result) -> dict[str, bytes]:
         "notes": circuit_sentences.notes(summary),
         "verdict": verdict_sentences.title(summary),
         "good": verdict(summary) == "preserved",
-        "conclusion": f"{verdict_sentences.conclusion(summary)} {verdict_sentences.classification(summary)}".strip(),
+        "conclusion": _conclusion(summary),
         "verb": verdict_sentences.verb(summary),
         "comparisons": _prose(circuit_sentences.comparisons(summary)),
         "search": circuit_sentences.search(summary),
@@ -108,6 +108,12 @@ def page(result: Result) -> dict[str, bytes]:
         "files": [*_FILES, *(["module.pt2"] if result.module else [])],
     }
     return {"report.html": render("report.html", **values)}
+
+
+def _conclusion(summary: Summary) -> str:
+    """Say in sentences what was found of a class, or of a concept; empty for other targets."""
+    of_class = verdict_sentences.conclusion(summary), verdict_sentences.classification(summary)
+    return " ".join(filter(None, (*of_class, concept_sentences.probe(summary))))
 
 
 def _extremes(result: Result) -> dict[str, object]:

@@ -15,7 +15,7 @@ from circuitlang.base.deferred import np
 from circuitlang.plan.clauses import claims
 from circuitlang.plan.labels import Labels
 from circuitlang.reporting.terminal.layout import Claim, ResponsiveTable, empty_table, origin, section, separated
-from circuitlang.reporting.text import circuit_sentences, hypothesis_sentences, verdict_sentences
+from circuitlang.reporting.text import circuit_sentences, concept_sentences, hypothesis_sentences, verdict_sentences
 from circuitlang.results.labelling import named, target_label
 from circuitlang.results.sweep import shared_metrics
 from circuitlang.results.types import Fidelity, LayerSummary, Result, Summary
@@ -35,8 +35,9 @@ _HEAT = ("#2166ac", "#4393c3", "#92c5de", "#888888", "#fdb863", "#e08214", "#b35
 def render(result: Result, folder: Path | None = None) -> RenderableType:
     """Render the full report of one circuit; `folder` is where its files are, if they were written."""
     parts: list[RenderableType] = [claim(result.summary), *notes(result.summary), _fidelity(result.summary)]
-    if sentence := verdict_sentences.classification(result.summary):
-        parts.append(Text(sentence))
+    for sentence in (verdict_sentences.classification(result.summary), concept_sentences.probe(result.summary)):
+        if sentence:
+            parts.append(Text(sentence))
     if result.summary.contrast:
         parts.append(_contrast(result.summary, result.summary.contrast))
     if result.summary.also:

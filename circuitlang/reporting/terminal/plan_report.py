@@ -97,6 +97,8 @@ def _circuit(tree: Tree, circuit: CircuitForecast) -> None:
         branch.add(Text.assemble(_word(setting.word), f"{value:<{width}}", (f"  {setting.origin}".rstrip(), "cyan")))
     branch.add(Text.assemble(_word("kernels"), *_kernels(circuit)))
     branch.add(Text.assemble(_word("images"), *_image_counts(circuit)))
+    if circuit.probed:
+        branch.add(Text.assemble(_word("probe"), f"of the concept, on {circuit.probed:,} images"))
     if circuit.cost is not None:
         branch.add(Text.assemble(_word("cost"), *_cost(circuit)))
     if circuit.visualising:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from circuitlang.reporting.terminal.circuit_report import claim, notes
 from circuitlang.reporting.terminal.layout import ResponsiveTable, aligned
-from circuitlang.reporting.text import circuit_sentences
+from circuitlang.reporting.text import circuit_sentences, concept_sentences
 from circuitlang.results.types import Fidelity, Summary
 
 # Metrics that a short report has; others only if the statement has a bound on them.
@@ -27,6 +27,8 @@ def render(summary: Summary, folder: Path) -> RenderableType:
     diagram = next((folder / name for name in _DIAGRAMS if (folder / name).is_file()), None)
     rows = {"kernels": circuit_sentences.counts(summary)}
     rows |= {f"on {name}": circuit_sentences.measured(fidelity) for name, fidelity in summary.also.items()}
+    if probe := concept_sentences.row(summary):
+        rows["probe"] = probe
     if diagram:
         rows["diagram"] = str(diagram)
     rows["more"] = f"circuitlang show --full {shlex.quote(str(folder))}"

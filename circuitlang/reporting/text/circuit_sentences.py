@@ -6,7 +6,7 @@ from msgspec import UNSET
 
 from circuitlang.base.diagnostics import listing
 from circuitlang.plan.clauses import claims, details
-from circuitlang.reporting.text import verdict_sentences
+from circuitlang.reporting.text import concept_sentences, verdict_sentences
 from circuitlang.reporting.text.extension_calls import without_defaults
 from circuitlang.results.assertions import failed_bounds
 from circuitlang.results.types import Fidelity, Provenance, Summary
@@ -91,6 +91,7 @@ def notes(summary: Summary) -> list[str]:
         notes.append(f"{not_preserved} {verdict_sentences.advice(summary)}".rstrip())
     if summary.effective == 0 and not summary.unheard:
         notes.append("The circuit has collapsed: no kept kernel lies on a path from the image to the feature.")
+    notes += filter(None, [concept_sentences.caveat(summary)])
     notes += [f"The circuit fails a bound of its statement: {bound.says}." for bound in failed_bounds(summary)]
     if summary.constant:
         kernels = "1 kernel reads" if summary.constant == 1 else f"{summary.constant:,} kernels read"
@@ -146,6 +147,8 @@ def circumstances(summary: Summary) -> str:
         words.append("collapsed")
     if summary.walk and not _holds(summary):
         words.append("bound not met")
+    if concept_sentences.is_chance(summary):
+        words.append("probe at chance")
     words += claims(plan) + details(plan)
     if summary.test is None:
         words.append("in-sample")

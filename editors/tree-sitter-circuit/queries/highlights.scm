@@ -6,13 +6,13 @@
 [(relation) (sign) (every) "=" ".." "*" "<-"] @operator
 ["(" ")" "[" "]" "{" "}"] @punctuation.bracket
 ["," ":" "@"] @punctuation.delimiter
-["as" "circuit" "compare" "defaults" "edit" "except" "expect" "group" "images" "in" "include" "into" "label" "measure" "model" "on" "preserve" "split" "target"] @keyword
+["against" "as" "circuit" "compare" "defaults" "edit" "except" "expect" "group" "images" "in" "include" "into" "label" "measure" "model" "on" "preserve" "split" "target"] @keyword
 
 (name) @variable
 (suffix) @variable
 (call (name) @function)
 ((call (name) @keyword)
- (#match? @keyword "^(class|each|joint|vector)$"))
+ (#match? @keyword "^(class|concept|each|joint|vector)$"))
 (model [(name) (call (name))] @type)
 (target . [(name) (layers) (string)] @type)
 (position (name) @constant.builtin)

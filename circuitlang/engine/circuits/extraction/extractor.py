@@ -343,7 +343,7 @@ class ModuleExtractor:
             shape = (-1, len(target.units), *step.positions, *[1] * (2 - len(step.positions)))
             node = self._out.emit("call_function", torch.reshape, node, shape)
         if target.coefficients:
-            weights = torch.tensor(target.coefficients)[:, None, None].to(next(iter(self._weights.values())))
+            weights = torch.tensor([*target.coefficients])[:, None, None].to(next(iter(self._weights.values())))
             node = self._out.emit("call_function", operator.mul, node, self._out.store("coefficients", weights))
             node = self._out.emit("call_function", torch.sum, node, [1], True)
             if target.bias:
