@@ -86,7 +86,7 @@ class ConceptProbe:
         positive = torch.arange(sum(map(len, fitted))) < len(fitted[0])
         with device.one_thread():
             probe = fit_probe(torch.cat(fitted), positive, self._target.penalty)
-            told = [
+            hits = [
                 right(probe, samples, positive=number == 0)
                 for part in (held_out, fitted)
                 for number, samples in enumerate(part)
@@ -94,7 +94,7 @@ class ConceptProbe:
         if not probe.coefficients.float().any():
             message = f"no channel of {self._target.layer} tells {names[0]} from {names[1]}"
             raise InputError(Finding("E136", message, None, "each is the same for all of these images"))
-        return {"coefficients": probe.coefficients, "right": torch.tensor(told)}
+        return {"coefficients": probe.coefficients, "right": torch.tensor(hits)}
 
     def _means(self, images: ImageSet, name: str) -> Tensor:
         """Return the mean over positions of the layer's channels for each image, float64 [images, channels]."""

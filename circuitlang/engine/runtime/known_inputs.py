@@ -39,7 +39,7 @@ Sets = dict[str, tuple[HashedImages, list[str]]]
 
 @dataclass(frozen=True)
 class KnownProbe:
-    """Where the probe of a concept is stored."""
+    """The place in the cache of the probe of a concept."""
 
     cache: ScoreCache
 

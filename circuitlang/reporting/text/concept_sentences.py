@@ -19,9 +19,9 @@ def probe(summary: Summary) -> str:
     if result is UNSET or not isinstance(target, Concept):
         return ""
     (of, others), (hits, rejections) = result.held_out, result.right
-    told = f"{hits:,} of {of:,} of {target.images} and {rejections:,} of {others:,} of {target.against}"
+    shares = f"{hits:,} of {of:,} of {target.images} and {rejections:,} of {others:,} of {target.against}"
     return (
-        f"The probe of the concept tells {result.accuracy:.0%} of held-out images right, where chance is 50%: {told}"
+        f"The probe of the concept tells {result.accuracy:.0%} of held-out images right, where chance is 50%: {shares}"
         f" (p={_rounded(result.p)}); of the {sum(result.fitted):,} it was fitted on with penalty={result.penalty:g},"
         f" {result.fitted_accuracy:.0%}."
     )
@@ -45,12 +45,12 @@ def caveat(summary: Summary) -> str:
     if summary.probe is UNSET or not is_chance(summary):
         return ""
     of, others = summary.probe.held_out
-    told = (
+    shares = (
         f"{summary.probe.accuracy:.0%} of {of + others:,} held-out images are told right, p={_rounded(summary.probe.p)}"
     )
     if 1 / math.comb(of + others, of) > LEVEL:
-        return f"Whether the concept's probe is better than chance can't be told: {told}. Give more images."
-    return f"The concept's probe is no better than chance: {told}. Its direction need not be that of the concept."
+        return f"Whether the concept's probe is better than chance can't be told: {shares}. Give more images."
+    return f"The concept's probe is no better than chance: {shares}. Its direction need not be that of the concept."
 
 
 def _rounded(p: float) -> str:
