@@ -14,7 +14,7 @@ from circuitlang.engine.circuits.gain_training import train_gains
 from circuitlang.engine.circuits.layer_walk import refit_layers
 from circuitlang.engine.circuits.refit import refit
 from circuitlang.engine.circuits.refit_amounts import REFITTED
-from circuitlang.engine.circuits.selection import channels, ranks, refill, select
+from circuitlang.engine.circuits.selection import Ranks, channels, ranks, refill, select
 from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
 from circuitlang.engine.graph.channel_nodes import Layer
 from circuitlang.engine.graph.channel_origins import channel_origins
@@ -141,17 +141,20 @@ class Builder:
         if self.structure == "channel":
             return channels(scores, self.relevant, self.ends, budget, self.connected)
         if self.refill == "live":
-            return refill(scores, self.relevant, self._ranks(scores), budget, self)
+            return refill(scores, self.relevant, partial(self._ranks, scores), budget, self)
         return select(scores, self.relevant, budget)
 
-    def _ranks(self, scores: Scores) -> Masks:
-        """Return the ranks by score, computed once for consecutive calls with the same scores."""
-        if not self._ranked or self._ranked[0][0] is not scores:
-            self._ranked[:] = [(scores, ranks(scores, self.relevant))]
+    def _ranks(self, scores: Scores, first: int) -> Ranks:
+        """Return the ranks of so many kernels or more, computed once for consecutive calls with the same scores."""
+        if self._ranked and self._ranked[0][0] is scores:
+            known = self._ranked[0][1]
+            if known.complete or first <= known.first:
+                return known
+        self._ranked[:] = [(scores, ranks(scores, self.relevant, first))]
         return self._ranked[0][1]
 
     @cached_property
-    def _ranked(self) -> list[tuple[Scores, Masks]]:
+    def _ranked(self) -> list[tuple[Scores, Ranks]]:
         """The scores that were ranked last, with their ranks; empty before the first call."""
         return []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from fractions import Fraction
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,23 +41,53 @@ def select(scores: Scores, relevant: Masks, budget: int) -> Masks:
     values = _values(scores, relevant)
     kept = values > 0
     if 0 < budget < np.count_nonzero(kept):
-        # Without the zeros: of many equal numbers a partition takes many times as long.
-        least = np.partition(values[kept], -budget)[-budget]
-        kept = values > least
-        kept[np.flatnonzero(values == least)[: budget - np.count_nonzero(kept)]] = True
+        kept = np.zeros_like(kept)
+        kept[_best(values, budget)] = True
     return _split(kept if budget > 0 else np.zeros_like(kept), relevant)
 
 
-def ranks(scores: Scores, relevant: Masks) -> Masks:
-    """Return the rank of each kernel by score, from 0 for the highest.
+# The size of a sample, and how many more of it than the wanted share are taken: far more than chance takes away.
+_SAMPLE, _MARGIN = 1 << 16, 1 << 10
 
-    Kernels without a positive score have the number of kernels as their rank.
+
+class Ranks(NamedTuple):
+    """The best kernels by their rank, from 0 for the highest score; `number` of all kernels is the rank of the others.
+
+    Attributes:
+        of: Ranks, int32, by layer.
+        first: Number of kernels that have ranks of their own.
+        complete: Whether all kernels of a positive score have.
     """
+
+    of: Masks
+    first: int
+    complete: bool
+
+
+def ranks(scores: Scores, relevant: Masks, first: int | None = None) -> Ranks:
+    """Return the ranks of the `first` kernels by score, or of all. Kernels without a positive score have none."""
     values = _values(scores, relevant)
-    there = np.flatnonzero(values > 0)
+    positive = np.count_nonzero(values > 0)
+    there = _best(values, first) if first and first < positive else np.flatnonzero(values > 0)
     ranks = np.full(len(values), len(values), np.int32)
     ranks[there[_descending(values[there])]] = np.arange(len(there), dtype=np.int32)
-    return _split(ranks, relevant)
+    return Ranks(_split(ranks, relevant), len(there), len(there) == positive)
+
+
+def _best(values: NDArray[np.float64], number: int) -> NDArray[np.int64]:
+    """Return the places of the greatest of more positive values than a number; of equal ones, the earlier."""
+    # Sorting all of millions takes most of the time of a circuit. A sample says about how great the greatest are.
+    sample = values[:: max(1, len(values) // _SAMPLE)]
+    likely = min(number * len(sample) // len(values) + _MARGIN, len(sample))
+    there = np.flatnonzero(values >= np.partition(sample, -likely)[-likely])
+    if len(there) < number or values[there].min() <= 0:
+        there = np.flatnonzero(values > 0)
+    some = values[there]
+    least = np.partition(some, -number)[-number]
+    kept = some > least
+    kept[np.flatnonzero(some == least)[: number - np.count_nonzero(kept)]] = True
+    places: NDArray[np.int64] = there[kept]
+    return places
 
 
 def _values(scores: Scores, relevant: Masks) -> NDArray[np.float64]:
@@ -95,40 +125,54 @@ def best(ranks: Masks, number: int) -> Masks:
 
 # The number of kernels for which a path is added because they would connect more kernels than the budget allows.
 _PATHS = 16
+# So many kernels are ranked for each of the budget, and as many times more where not enough of them are connected.
+_FIRST = 2
 
 
-def refill(scores: Scores, relevant: Masks, ranks: Masks, budget: int, graph: Paths) -> Masks:
+def refill(scores: Scores, relevant: Masks, ranked: Callable[[int], Ranks], budget: int, graph: Paths) -> Masks:
     """Return the `budget` best kernels that are on a path from the image to the target within the selection.
 
     1. Take the highest-ranked kernels as long as no more than the budget are connected, and drop the others.
     2. If the next kernel would connect more than the budget allows, add the strongest path through it, and repeat 1.
     3. Fill up with the best kernels that are connected as soon as they are added.
 
-    If a single path takes more than the budget, the plain selection is returned.
+    If a single path takes more than the budget, the plain selection is returned. `ranked` returns the ranks of so many
+    kernels or more; the result does not depend on how many they are.
     """
-    most = count({path: mask & (scores[path] > 0) for path, mask in relevant.items()})
-    base: Masks = {path: torch.zeros_like(mask) for path, mask in relevant.items()}
-    chosen = base
-    for _ in range(_PATHS):
-        needed = graph.activation_rank({path: torch.where(base[path], 0, rank + 1) for path, rank in ranks.items()})
-        taken = min(_fitting(needed, budget), most)
-        chosen = best(needed, taken + 1)
-        if taken == most or count(chosen) == budget:
-            break
-        through = {path: rank == taken for path, rank in ranks.items()}
-        base = _both(chosen, graph.path(scores, best(needed, taken + 2), through))
-        if count(base) > budget:
-            break
+    first = _FIRST * budget
+    while (chosen := _connected(scores, relevant, ranked(first), budget, graph)) is None:
+        first *= _FIRST
     if 0 < count(chosen) < budget:
         others = {path: joined & ~chosen[path] for path, joined in graph.would_be_connected(chosen).items()}
         chosen = _both(chosen, select(scores, others, budget - count(chosen)))
-    return chosen if count(chosen) else best(ranks, budget)
+    return chosen if count(chosen) else select(scores, relevant, budget)
 
 
-def _fitting(needed: Masks, budget: int) -> int:
-    """Return the last rank at which no more than the budget are connected."""
-    ranks = np.concatenate([tensor.flatten().numpy() for tensor in needed.values()])
-    return int(np.partition(ranks, budget)[budget]) - 1 if budget < len(ranks) else len(ranks)
+def _connected(scores: Scores, relevant: Masks, ranks: Ranks, budget: int, graph: Paths) -> Masks | None:
+    """Return the kernels of steps 1 and 2 of `refill`; None if more ranks are needed."""
+    base: Masks = {path: torch.zeros_like(mask) for path, mask in relevant.items()}
+    chosen = base
+    for _ in range(_PATHS):
+        needed = graph.activation_rank({path: torch.where(base[path], 0, rank + 1) for path, rank in ranks.of.items()})
+        taken = _fitting(needed, budget, ranks.first)
+        if taken == ranks.first and not ranks.complete:
+            return None
+        chosen = best(needed, taken + 1)
+        if taken == ranks.first or count(chosen) == budget:
+            break
+        through = {path: rank == taken for path, rank in ranks.of.items()}
+        base = _both(chosen, graph.path(scores, best(needed, taken + 2), through))
+        if count(base) > budget:
+            break
+    return chosen
+
+
+def _fitting(needed: Masks, budget: int, first: int) -> int:
+    """Return the last rank at which no more than the budget are connected; `first` if no more are at any rank."""
+    parts = [tensor.flatten().numpy() for tensor in needed.values()]
+    # A partition of many equal numbers takes long, and most kernels may have no rank.
+    ranks = np.concatenate([part[part <= first] for part in parts])
+    return int(np.partition(ranks, budget)[budget]) - 1 if budget < len(ranks) else first
 
 
 def _both(one: Masks, other: Masks) -> Masks:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from circuitlang.engine.circuits import builder as building
 from circuitlang.engine.circuits.builder import Builder
-from circuitlang.engine.circuits.selection import best, count, ranks, select
+from circuitlang.engine.circuits.selection import best, count, ranks, refill, select
 from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
 from circuitlang.engine.graph.targets import Target
 from circuitlang.engine.graph.tracer import trace
@@ -135,12 +135,32 @@ def test_since_when_a_kernel_is_on_a_path(net, path, unit, structure):
     builder = Builder(part, Fixed(images(1)), structure=structure)
     generator = torch.Generator().manual_seed(0)
     scores = {name: torch.rand(mask.shape, generator=generator) * mask for name, mask in builder.relevant.items()}
-    places = ranks(scores, builder.relevant)
+    places = ranks(scores, builder.relevant).of
     since = builder.activation_rank(places)
     total = count(builder.relevant)
     for many in {0, 1, total // 8, total // 4, total // 2, total - 1, total}:
         among = builder.connected(best(places, many))
         assert all(torch.equal(among[name], found) for name, found in best(since, many).items())
+
+
+@pytest.mark.parametrize("structure", ["kernel", "weight"])
+@pytest.mark.parametrize(("net", "path", "unit"), CASES, ids=IDS)
+def test_a_selection_does_not_depend_on_how_many_kernels_are_ranked(net, path, unit, structure):
+    part = subnetwork(build(net), path, unit)
+    builder = Builder(part, Fixed(images(1)), structure=structure, refill="live")
+    total = count(builder.relevant)
+    for seed in range(4):
+        generator = torch.Generator().manual_seed(seed)
+        # Few different values, some of them nil: there are ties and kernels that are never kept.
+        scores = {
+            name: torch.randint(0, 9, mask.shape, generator=generator) * mask / 8
+            for name, mask in builder.relevant.items()
+        }
+        every = ranks(scores, builder.relevant)
+        for many in {1, 2, total // 50 + 1, total // 20 + 1, total // 8, total // 3, total - 1}:
+            wanted = refill(scores, builder.relevant, lambda _, every=every: every, many, builder)
+            made = builder.select(scores, many)
+            assert all(torch.equal(made[name], mask) for name, mask in wanted.items())
 
 
 def shortest(part: TargetSubnetwork) -> int:

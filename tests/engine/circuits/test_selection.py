@@ -53,16 +53,21 @@ def test_places_are_those_of_a_stable_sort_however_little_scores_differ(values, 
     for place, index in enumerate(ranked):
         expected[index] = place
     places = ranks(scores, relevant)
-    assert places["a"].tolist() == expected
+    assert places.of["a"].tolist() == expected
+    assert (places.first, places.complete) == (len(ranked), True)
     if k <= len(ranked):
-        assert select(scores, relevant, k)["a"].tolist() == best(places, k)["a"].tolist()
+        assert select(scores, relevant, k)["a"].tolist() == best(places.of, k)["a"].tolist()
+    few = ranks(scores, relevant, k)
+    assert few.first == (min(k, len(ranked)) or len(ranked))
+    assert few.complete == (few.first == len(ranked))
+    assert few.of["a"].tolist() == [place if place < few.first else len(values) for place in expected]
 
 
 def test_what_is_not_a_number_is_never_kept():
     scores = {"a": torch.tensor([math.nan, 1.0, math.inf, math.nan, 0.5])}
     relevant = {"a": torch.ones(5, dtype=torch.bool)}
     assert select(scores, relevant, 2)["a"].tolist() == [False, True, True, False, False]
-    assert ranks(scores, relevant)["a"].tolist() == [5, 1, 0, 5, 2]
+    assert ranks(scores, relevant).of["a"].tolist() == [5, 1, 0, 5, 2]
 
 
 def test_channels_are_ranked_by_the_mean_score_of_their_relevant_kernels():
