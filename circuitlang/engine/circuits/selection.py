@@ -125,8 +125,8 @@ def best(ranks: Masks, number: int) -> Masks:
 
 # The number of kernels for which a path is added because they would connect more kernels than the budget allows.
 _PATHS = 16
-# So many kernels are ranked for each of the budget, and as many times more where not enough of them are connected.
-_FIRST = 2
+# So many kernels are ranked for each of the budget, and so many times more where not enough of them are connected.
+_FIRST, _MORE = 2, 4
 
 
 def refill(scores: Scores, relevant: Masks, ranked: Callable[[int], Ranks], budget: int, graph: Paths) -> Masks:
@@ -141,7 +141,7 @@ def refill(scores: Scores, relevant: Masks, ranked: Callable[[int], Ranks], budg
     """
     first = _FIRST * budget
     while (chosen := _connected(scores, relevant, ranked(first), budget, graph)) is None:
-        first *= _FIRST
+        first *= _MORE
     if 0 < count(chosen) < budget:
         others = {path: joined & ~chosen[path] for path, joined in graph.would_be_connected(chosen).items()}
         chosen = _both(chosen, select(scores, others, budget - count(chosen)))
