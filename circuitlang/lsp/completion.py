@@ -11,7 +11,7 @@ from lsprotocol import types
 from circuitlang.compiler import syntax
 from circuitlang.compiler.edits import CLASSES
 from circuitlang.compiler.parser import STATEMENTS
-from circuitlang.compiler.references import CHANGE, CLASS_MEASURES, COUNTS, ENDS, IMAGES, MEANS, SAMPLES
+from circuitlang.compiler.references import CHANGE, CLASS_MEASURES, COUNTS, ENDS, IMAGES, MEANS, PROBED, SAMPLES
 from circuitlang.compiler.words import words
 from circuitlang.lsp.context import Context, context
 from circuitlang.lsp.documents import Analysis
@@ -185,7 +185,9 @@ def _circuits(analysis: Analysis, head: str) -> Iterator[Word]:
     elif re.search(r"[\w\]]\.[\w.]*$", head):
         metrics = vocabulary().metrics
         yield from (_extension(metrics[name]) for name in sorted(metrics))
-        yield from (Word(name, types.CompletionItemKind.Property) for name in (*COUNTS, *SAMPLES, IMAGES, *ENDS))
+        probed = PROBED if re.search(r"\bconcept\s*\(", analysis.source.text) else ()
+        numbers = (*COUNTS, *probed, *SAMPLES, IMAGES, *ENDS)
+        yield from (Word(name, types.CompletionItemKind.Property) for name in numbers)
     elif re.search(r"(?:compare|expect|,)\s*\w*$", head):
         yield from (Word(name, kind, _line(named[name].node)) for name in named)
 

@@ -7,13 +7,15 @@ import json
 import re
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
 
 from circuitlang import pipeline
-from circuitlang.base.diagnostics import InputError
+from circuitlang.base.diagnostics import InputError, SpecError
+from circuitlang.base.source import Source
 from circuitlang.cli.main import main
 from circuitlang.engine.circuits.interventions import EditedNetwork
 from circuitlang.engine.models.sources.bundled import bundled
@@ -21,10 +23,16 @@ from circuitlang.engine.runtime.jobs import prepare
 from circuitlang.engine.runtime.options import Options
 from circuitlang.plan.diff import Side, difference
 from circuitlang.plan.normalize import fingerprint
+from circuitlang.plan.yaml import read_plan, write_plan
+from circuitlang.reporting.text.circuit_sentences import circumstances, notes
 from circuitlang.results.assertions import failed_assertions
+from circuitlang.results.edits import read_edit
 from circuitlang.results.forecast import Cost
+from circuitlang.results.packed.circuits import PackedCircuits
 from circuitlang.results.reader import read_summary
+from circuitlang.results.run_listener import OutcomeList
 from circuitlang.results.types import Probe
+from circuitlang.results.validation import UnsoundError, sound_summary
 from tests.conftest import draw_pictures
 from tests.helpers.reference_probe import naive_probe
 from tests.helpers.specs import compiled
@@ -254,3 +262,81 @@ def test_too_few_images_are_refused_at_the_concept(here, concept, clauses, code,
     assert (finding.code, finding.span.text) == (code, f"concept({concept})")
     assert says in finding.message
     assert finding.help
+
+
+def test_an_edit_measures_by_the_direction_of_its_circuit_and_others_by_one_of_their_own(here, numbers_alone):
+    """Of a circuit that holds out other images than usual, its direction is another."""
+    seeded = OWN.replace("kernels", "seed=3 kernels")
+    spec = f"{seeded}edit less = own scale=0 on images/cats/* measure {CONCEPT}@center, {CONCEPT}\n"
+    spec += f"edit cut = conv4:3 scale=0 on images/cats/* measure {CONCEPT}\n"
+    run(spec, here / "runs")
+    ready, plain = prepared(spec, here), prepared(OWN, here)
+    own, usual = (direction(one.jobs[0].probe.result) for one in (ready, plain))
+    assert np.abs(own - usual).max() > 1e-3
+    cats = means(ready.sets["images/cats/*"][0])
+    less, cut = (read_edit(here / "runs" / f"edit-{name}") for name in ("less", "cut"))
+    assert less.responses[1].before == pytest.approx((cats @ own).mean(), rel=1e-3)
+    assert cut.responses[0].before == pytest.approx((cats @ usual).mean(), rel=1e-3)
+    assert less.responses[0].before != pytest.approx(less.responses[1].before, rel=1e-3)
+
+
+def test_edits_are_the_same_whatever_their_image_sets_are_called(here, numbers_alone):
+    spec = f"edit cut = conv4:3 scale=0 on images/cats/* measure {CONCEPT}\n"
+    run(spec, here / "runs")
+    heard = OutcomeList()
+    renamed = "images d = images/dogs/*\n" + spec.replace("images/dogs/* against", "d against")
+    run(renamed, here / "runs", listener=heard)
+    assert [status.cached for status in heard.edits] == [True]
+    (here / "images" / "dogs" / "0.png").unlink()
+    run(renamed, here / "runs", listener=(again := OutcomeList()))
+    assert [status.cached for status in again.edits] == [False]
+
+
+def test_a_plan_is_read_back_and_its_mistakes_are_found(here):
+    spec = OWN.replace("in conv5", "in conv5@(3, 4)").replace("cats/*)", "cats/*, penalty=2)")
+    text = write_plan(compiled(spec + f"edit cut = conv4:3 scale=0 on images/dogs/* measure {CONCEPT}\n").plan)
+    assert write_plan(read_plan(Source("plan.yaml", text))[0]) == text
+    for before, after, code in (
+        ("against: images/cats/*\n    penalty: 2.0", "against: nowhere\n    penalty: 2.0", "E101"),
+        ("against: images/cats/*\n    penalty: 0.1", "against: nowhere\n    penalty: 0.1", "E101"),
+        ("penalty: 2.0", "penalty: 0", "E311"),
+        ("penalty: 2.0", "penalty: -1", "E311"),
+        ("penalty: 2.0", "penalty: .inf", "E311"),
+        ("kind: concept", "kind: conception", "E311"),
+    ):
+        assert before in text
+        with pytest.raises(SpecError) as caught:
+            read_plan(Source("plan.yaml", text.replace(before, after, 1)))
+        assert [(finding.code, finding.span is not None) for finding in caught.value.findings] == [(code, True)]
+
+
+def test_a_packed_run_keeps_the_probe(here, numbers_alone):
+    pytest.importorskip("pyarrow")
+    run(OWN, here / "packed", packed=True)
+    packed = PackedCircuits.read(here / "packed").summary("own")
+    run(OWN, here / "runs")
+    assert packed.probe == probe_of(here / "runs" / "own")
+    assert packed.flat()["probe_accuracy"] == probe_of(here / "runs" / "own").accuracy
+
+
+def test_a_probe_at_chance_is_said_to_be_so(here, numbers_alone):
+    """Of pictures that one set has by chance, nothing can be told."""
+    mixed = [f"images/{kind}/{number}.png" for kind in ("dogs", "cats") for number in range(8)]
+    sides = (f"[{', '.join(mixed[start::2])}]" for start in (0, 1))
+    spec = OWN.replace("images/dogs/* against images/cats/*", " against ".join(sides))
+    run(spec.replace("kernels", "holdout=50% kernels"), here / "runs")
+    summary = read_summary(here / "runs" / "own")
+    assert summary.probe
+    assert summary.probe.p > 0.05
+    assert any("is no better than chance" in note for note in notes(summary))
+    assert "probe at chance" in circumstances(summary)
+
+
+def test_damaged_numbers_of_a_probe_are_refused(here, numbers_alone):
+    run(OWN, here / "runs")
+    folder = here / "runs" / "own"
+    summary = read_summary(folder)
+    for field, value in (("accuracy", 1.5), ("p", -0.1), ("right", (9, 0)), ("fitted", (-1, 3))):
+        damaged = msgspec.structs.replace(summary, probe=msgspec.structs.replace(summary.probe, **{field: value}))
+        with pytest.raises(UnsoundError, match="probe"):
+            sound_summary(damaged)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from xml.etree import ElementTree as Xml
 
 import msgspec
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -15,6 +17,8 @@ from circuitlang.base.diagnostics import CircuitError, InputError, SpecError
 from circuitlang.base.source import Source
 from circuitlang.cli.main import main
 from circuitlang.engine.circuits.interventions import EditedNetwork
+from circuitlang.engine.models.sources.bundled import bundled
+from circuitlang.engine.runtime.jobs import prepare
 from circuitlang.engine.runtime.options import Options
 from circuitlang.plan.diff import Side, difference
 from circuitlang.plan.normalize import fingerprint
@@ -280,3 +284,45 @@ def test_a_lock_holds_edits(here):
     spec.write_text(FACE + CUT.replace("scale=0", "scale=0.5"))
     said = call("run", "run.circuit", "--locked", code=1)
     assert "what is compared, edited or expected has changed" in said
+
+
+def float64_maps(images, kept: float = 1.0) -> np.ndarray:
+    """The maps of conv5 in float64, channels 45 and 53 of conv4 multiplied by a factor, by hooks on the network."""
+    model, seen = bundled("doodle", {}, Path).module.double().eval(), []
+
+    def scaled(_module, _inputs, y):
+        factor = torch.ones(y.shape[1], dtype=y.dtype)
+        factor[[45, 53]] = kept
+        return y * factor[:, None, None]
+
+    hooks = [
+        model.conv4.register_forward_hook(scaled),
+        model.conv5.register_forward_hook(lambda _m, _i, y: seen.append(y)),
+    ]
+    with torch.no_grad():
+        for batch in images.batches(""):
+            model(batch.double())
+    for hook in hooks:
+        hook.remove()
+    return torch.cat(seen).numpy()
+
+
+@pytest.mark.parametrize("rectified", [False, True])
+@pytest.mark.parametrize("named", [False, True])
+def test_a_direction_from_a_file_is_measured_with_its_bias_and_relu(here, rectified, named):
+    weights = np.random.default_rng(0).normal(size=64).astype(np.float32)
+    np.save(here / "v.npy", weights)
+    vector = f'vector("v.npy", bias=-0.25{", activation=relu" if rectified else ""}) in conv5'
+    measured = "v" if named else vector
+    spec = f"target v = {vector}\n" if named else ""
+    spec += f"edit swap = conv4:[45, 53] scale=0.5 on images/dogs/* measure {measured}, conv5:3\n"
+    spec += f"expect swap[{measured}].change <= 9\n"
+    run(spec, here / "runs")
+    plan = compiled(spec)
+    images = prepare(plan.plan, here, plan.origins, Options()).sets["images/dogs/*"][0]
+    response = read_edit(here / "runs" / "edit-swap").responses[0]
+    assert response.target == "vector(v.npy) in conv5"
+    for mean, kept in ((response.before, 1.0), (response.after, 0.5)):
+        maps = np.einsum("nchw,c->nhw", float64_maps(images, kept), weights.astype(np.float64)) - 0.25
+        assert mean == pytest.approx((maps.clip(0) if rectified else maps).mean(), rel=1e-4)
+    assert response.change == pytest.approx((response.after - response.before) / abs(response.before))

@@ -101,3 +101,21 @@ def test_the_last_result_of_each_circuit(here: Path, standard_run: Callable[...,
     here.joinpath("runs", "spec", "face-0.1", "circuit.json").write_text("{")
     shown, _ = at(documents, here, RUN.replace("fa", "f|a", 1))
     assert re.search(rf"{ended}$", shown)
+
+
+@pytest.mark.parametrize(
+    ("place", "word", "says"),
+    [
+        ("con|cept(", "concept", "by a linear probe"),
+        ("agai|nst", "against", "told from"),
+        ("pena|lty", "penalty", "L2 penalty"),
+        ("(do|gs", "dogs", "4 images: "),
+        ("drawn/a|", "drawn/a*", "1 image: `a.png`"),
+        ("in co|nv5", "conv5", "64 channels"),
+    ],
+)
+def test_a_concept_is_explained(documents: Documents, tmp_path: Path, place: str, word: str, says: str) -> None:
+    text = "images dogs = drawn/*\npreserve concept(dogs against drawn/a*, penalty=1) in conv5 on dogs keep<=1%\n"
+    shown, of = at(documents, tmp_path, text.replace(place.replace("|", ""), place, 1))
+    assert of == word
+    assert says in shown

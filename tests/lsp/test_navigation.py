@@ -157,3 +157,13 @@ def test_a_circuit_is_a_link_to_its_page(here: Path, standard_run) -> None:
     (link,) = navigation.links(documents.analysis(uri), documents)
     assert link.target == here.joinpath("runs", "spec", "face", "report.html").as_uri()
     assert link.range.start.character == len("circuit ")
+
+
+def test_image_sets_of_a_concept_are_found(tmp_path: Path) -> None:
+    text = "images dogs = a/*\nimages cats = b/*\n"
+    text += "preserve concept([dogs, c/*] against cats except dogs) in conv5 on dogs keep<=1%\n"
+    tmp_path.joinpath("spec.circuit").write_text(text)
+    uri = tmp_path.joinpath("spec.circuit").as_uri()
+    for name, lines in (("dogs", [0, 2, 2, 2]), ("cats", [1, 2])):
+        shown = words(documents := Documents(), navigation.references(documents, uri, text.index(name), (tmp_path,)))
+        assert shown == [("spec.circuit", line, name) for line in lines]
