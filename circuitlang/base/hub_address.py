@@ -110,6 +110,14 @@ def hub_file(text: str) -> HubFile:
     return file
 
 
+def is_pinned(text: str) -> bool:
+    """Return whether a text is the address of a file at a commit."""
+    try:
+        return is_on_hub(text) and hub_file(text).address.is_pinned
+    except InputError:
+        return False
+
+
 def without_revision(text: str) -> str:
     """Return the address of a file without its revision; other texts as they are."""
     try:

@@ -82,14 +82,23 @@ def cached(address: HubAddress, path: str) -> Path | None:
     return Path(place) if isinstance(place, str) else None
 
 
-def snapshot_name(path: Path) -> str:
-    """Return the address of a file in the Hub's cache, without its commit; empty for other files."""
-    for number, part in enumerate(path.parts):
+def snapshot_place(file: HubFile) -> Path:
+    """Return the place that a file of a repository at a commit has in the Hub's cache once it is fetched."""
+    from huggingface_hub import constants
+
+    address = file.address
+    folder = f"{address.kind}s--{address.repo.replace('/', '--')}"
+    return Path(constants.HF_HUB_CACHE, folder, "snapshots", address.revision or "", *file.parts)
+
+
+def snapshot_file(place: Path) -> HubFile | None:
+    """Return the file, at its commit, that has a place in the Hub's cache; None for other places."""
+    for number, part in enumerate(place.parts):
         kind, _, repo = part.partition("--")
-        rest = path.parts[number + 1 :]
+        rest = place.parts[number + 1 :]
         if kind in _FOLDERS and rest[:1] == ("snapshots",) and len(rest) > 2:
-            return str(HubFile(HubAddress(repo.replace("--", "/"), _FOLDERS[kind]), "/".join(rest[2:])))
-    return ""
+            return HubFile(HubAddress(repo.replace("--", "/"), _FOLDERS[kind], rest[1]), "/".join(rest[2:]))
+    return None
 
 
 def fetch(address: HubAddress, path: str) -> Path:
@@ -132,6 +141,13 @@ def hub_page(address: HubAddress) -> str:
 
     datasets = "datasets/" if address.kind == "dataset" else ""
     return f"{constants.ENDPOINT}/{datasets}{address.repo}"
+
+
+def hide_progress_bars() -> None:
+    """Keep the client from drawing bars on a terminal, where a run shows its own progress."""
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    disable_progress_bars()
 
 
 def _file_type() -> type[RepoFile]:

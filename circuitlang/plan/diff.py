@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from circuitlang.base.hub_address import is_on_hub
+from circuitlang.base.hub_address import is_on_hub, is_pinned, without_revision
 from circuitlang.plan import normalize
 from circuitlang.plan.clauses import PRESERVE
 from circuitlang.plan.edits import OfCircuit
@@ -79,15 +79,27 @@ def difference(before: Side, after: Side) -> tuple[tuple[Difference, ...], Pairs
 
 
 def _in_words_of(before: Side, after: Side) -> Side:
-    """The second plan with the first one's patterns where both mean the same files from different folders."""
+    """The second plan with the first one's patterns where both mean the same files from different folders.
+
+    A run pins branches of the Hub: an address at a commit means the same as one that isn't.
+    """
     known = {
         _absolute(before, pattern): pattern
         for images in before.plan.images.values()
         for pattern in (*images.include, *images.excluded)
     }
+    addresses = *before.plan.model.addresses, *filter(is_on_hub, known)
+    theirs = {without_revision(address): address for address in addresses}
+
+    def unpinned(address: str) -> str:
+        other = theirs.get(without_revision(address), address)
+        return other if is_pinned(address) != is_pinned(other) else address
 
     def translate(patterns: list[str]) -> list[str]:
-        return [known.get(_absolute(after, pattern), pattern) for pattern in patterns]
+        return [
+            unpinned(pattern) if is_on_hub(pattern) else known.get(_absolute(after, pattern), pattern)
+            for pattern in patterns
+        ]
 
     images = {
         name: msgspec.structs.replace(
@@ -95,7 +107,8 @@ def _in_words_of(before: Side, after: Side) -> Side:
         )
         for name, image in after.plan.images.items()
     }
-    return Side(msgspec.structs.replace(after.plan, images=images), after.origins, after.folder)
+    model = after.plan.model.readdressed(unpinned)
+    return Side(msgspec.structs.replace(after.plan, model=model, images=images), after.origins, after.folder)
 
 
 def _absolute(side: Side, pattern: str) -> str:

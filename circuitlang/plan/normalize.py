@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from circuitlang.base.hub_address import is_on_hub
 from circuitlang.plan.clauses import unsaid
 from circuitlang.plan.edits import OfChannels
 from circuitlang.plan.model import Bound, Circuit, Concept, Edit, Images, Plan, Target, digest
@@ -23,8 +24,8 @@ def pictures(images: Images) -> Images:
     The order of the patterns has one: it is that of the images, from which a limit draws.
     """
     return Images(
-        [posixpath.normpath(pattern) for pattern in images.include],
-        sorted({posixpath.normpath(pattern) for pattern in images.excluded}),
+        [_plain(pattern) for pattern in images.include],
+        sorted({_plain(pattern) for pattern in images.excluded}),
         images.limit,
         images.seed if images.limit is not None else 0,
         images.transforms or msgspec.UNSET,
@@ -37,6 +38,10 @@ def target(sets: Mapping[str, Images], asked: Target) -> Target:
         return asked.normalized()
     of, against = (_digest(pictures(sets[name])) for name in concept_sets(asked))
     return msgspec.structs.replace(asked, images=of, against=against)
+
+
+def _plain(pattern: str) -> str:
+    return pattern if is_on_hub(pattern) else posixpath.normpath(pattern)
 
 
 def circuit(sets: Mapping[str, Images], asked: Circuit) -> dict[str, Any]:

@@ -7,7 +7,7 @@ used, and again when its state has changed since.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -20,7 +20,7 @@ from circuitlang.base.checksummed import BLANK
 from circuitlang.base.diagnostics import Finding, InputError, did_you_mean
 from circuitlang.base.diagnostics import listing as enumerated
 from circuitlang.base.hub_address import SCHEME, HubAddress, HubFile
-from circuitlang.base.hub_client import cached, fetch, hub_commit
+from circuitlang.base.hub_client import cached, fetch, hide_progress_bars, hub_commit, snapshot_file
 from circuitlang.engine.cache.hub_listings import Listing, known_listing, last_commit, listing, remember_commit
 from circuitlang.engine.cache.receipts import FileState, file_state, now, read_receipt, settled, write_receipt
 from circuitlang.plugins.progress import TrackProgress, no_progress
@@ -83,9 +83,11 @@ def local_files(address: HubAddress, names: Sequence[str], track: TrackProgress 
     places = {name: place for name in names if (place := cached(address, name))}
     missing = [name for name in names if name not in places]
     if missing:
+        hide_progress_bars()
         with ThreadPoolExecutor(_THREADS) as pool:
             try:
-                fetched = track(pool.map(partial(fetch, address), missing), f"fetching {address}", len(missing))
+                fetched = pool.map(partial(fetch, address), missing)
+                fetched = track(fetched, f"fetching {address.at(None)}", len(missing))
                 places.update(zip(missing, fetched, strict=True))
             except InputError as error:
                 pool.shutdown(cancel_futures=True)
@@ -96,6 +98,15 @@ def local_files(address: HubAddress, names: Sequence[str], track: TrackProgress 
                 raise InputError(_not_here(address, finding, f"missing: {enumerated(left, limit=4)}")) from None
     _verify(address, places)
     return [places[name] for name in names]
+
+
+def fetch_places(places: Iterable[Path], track: TrackProgress) -> None:
+    """Fetch the files that have places in the Hub's cache; other places are left alone. Raises InputError."""
+    names: dict[HubAddress, list[str]] = {}
+    for file in filter(None, map(snapshot_file, places)):
+        names.setdefault(file.address, []).append(file.path)
+    for address, paths in names.items():
+        local_files(address, paths, track)
 
 
 def no_such_file(file: HubFile, there: Listing) -> Finding:

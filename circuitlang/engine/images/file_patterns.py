@@ -42,8 +42,10 @@ def find(images: Images, folder: Path, track: TrackProgress = no_progress) -> li
     that isn't there, and for exceptions that take nothing away.
     """
     files: dict[Path, Path] = {}
+    # Of files on the Hub those that a limit leaves are fetched alone, unless contents have to be compared.
+    later = images.limit is not None and not images.exclude and bool(images.addresses)
     for pattern in images.include:
-        for place, path in _places(pattern, folder, track):
+        for place, path in _places(pattern, folder, None if later else track):
             files.setdefault(place, path)
     taken = {place for patterns in images.exceptions for place in _taken(files, patterns, folder, track)}
     paths = [path for place, path in files.items() if place not in taken]
@@ -52,10 +54,14 @@ def find(images: Images, folder: Path, track: TrackProgress = no_progress) -> li
     if images.limit is not None and images.limit < len(paths):
         chosen = sorted(Random(images.seed).sample(range(len(paths)), images.limit))
         paths = [paths[index] for index in chosen]
+    if later:
+        from circuitlang.engine.cache.hub_snapshots import fetch_places
+
+        fetch_places(paths, track)
     return paths
 
 
-def _places(pattern: str, folder: Path, track: TrackProgress) -> Iterator[tuple[Path, Path]]:
+def _places(pattern: str, folder: Path, track: TrackProgress | None) -> Iterator[tuple[Path, Path]]:
     """Yield each path of a pattern with the file that it leads to; a folder is resolved once for all files in it."""
     folders: dict[Path, Path] = {}
     for path in matches(pattern, folder, track):
@@ -67,8 +73,10 @@ def _places(pattern: str, folder: Path, track: TrackProgress) -> Iterator[tuple[
         yield resolved(path) if path.is_symlink() or path.name == ".." else folder / path.name, path
 
 
-def matches(pattern: str, folder: Path, track: TrackProgress = no_progress) -> list[Path]:
+def matches(pattern: str, folder: Path, track: TrackProgress | None = no_progress) -> list[Path]:
     """Return the files that a pattern names, bytewise sorted. Raises InputError if there is none.
+
+    Images on the Hub are fetched, but for `track` None.
 
     `*` and `?` match no dot at the beginning of a name, `**` visits no hidden folder. Whatever is no folder is taken
     to be a file, so that a broken link is an image that can't be read, not one that is missing in silence.

@@ -11,17 +11,21 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from circuitlang.base.diagnostics import Finding, InputError, did_you_mean, listing
-from circuitlang.base.hub_address import HubFile, hub_file
+from circuitlang.base.hub_address import HubAddress, HubFile, hub_file
+from circuitlang.base.hub_client import snapshot_place
 from circuitlang.engine.cache.hub_listings import Listing
 from circuitlang.engine.cache.hub_snapshots import commit_of, files_at, local_files, no_such_file
 from circuitlang.engine.images.file_patterns import ARCHIVES, inside_archive
 from circuitlang.engine.images.list_files import ENDING, lines
 from circuitlang.engine.images.wildcards import is_wild, leads_to
-from circuitlang.plugins.progress import TrackProgress
+from circuitlang.plugins.progress import TrackProgress, no_progress
 
 
-def matches_on_hub(pattern: str, track: TrackProgress) -> list[Path]:
-    """Return the files that a pattern names, in the Hub's cache, bytewise sorted. Raises InputError for none."""
+def matches_on_hub(pattern: str, track: TrackProgress | None) -> list[Path]:
+    """Return the files that a pattern names, in the Hub's cache, bytewise sorted. Raises InputError for none.
+
+    Without `track` images are not fetched, and those of no archive are not there yet.
+    """
     asked = hub_file(pattern)
     file = asked.at(commit_of(asked)[0])
     there = files_at(file.address, file.path)
@@ -32,22 +36,30 @@ def matches_on_hub(pattern: str, track: TrackProgress) -> list[Path]:
     names = [name for name in there.sizes if leads_to(file.parts, name.split("/"))]
     if not names:
         raise InputError(_no_match(file, there))
-    return local_files(file.address, sorted(names, key=str.encode), track)
+    return _images(file.address, sorted(names, key=str.encode), track)
 
 
-def _of_file(pattern: str, file: HubFile, inside: Sequence[str], there: Listing, track: TrackProgress) -> list[Path]:
+def _images(address: HubAddress, names: Sequence[str], track: TrackProgress | None) -> list[Path]:
+    if track is None:
+        return [snapshot_place(HubFile(address, name)) for name in names]
+    return local_files(address, names, track)
+
+
+def _of_file(
+    pattern: str, file: HubFile, inside: Sequence[str], there: Listing, track: TrackProgress | None
+) -> list[Path]:
     """Return the images of a file of a repository: itself, those in an archive, or those of a list."""
     lower = file.path.lower()
     if inside and not lower.endswith(ARCHIVES):
         label, cure = f"{file.path} is a file, and no archive", f"archives end in {listing(ARCHIVES, 'or')}"
         raise InputError(Finding("E387", f"nothing matches '{pattern}'", None, label, cure))
-    (place,) = local_files(file.address, [file.path], track)
+    (place,) = local_files(file.address, [file.path], track or no_progress)
     if lower.endswith(ARCHIVES):
         return inside_archive(pattern, place, tuple(inside))
     return _listed(file, place, there, track) if lower.endswith(ENDING) else [place]
 
 
-def _listed(file: HubFile, place: Path, there: Listing, track: TrackProgress) -> list[Path]:
+def _listed(file: HubFile, place: Path, there: Listing, track: TrackProgress | None) -> list[Path]:
     """Return the files that a list of a repository names, which are of the same repository."""
     names = []
     for number, line in lines(place):
@@ -56,7 +68,7 @@ def _listed(file: HubFile, place: Path, there: Listing, track: TrackProgress) ->
             cure = "each line is a path relative to the list's folder, of a file of the same repository"
             raise InputError(Finding("E387", f"line {number} of {file} names no file", None, "", cure))
         names.append(name)
-    return local_files(file.address, list(dict.fromkeys(names)), track)
+    return _images(file.address, list(dict.fromkeys(names)), track)
 
 
 def _no_match(file: HubFile, there: Listing) -> Finding:

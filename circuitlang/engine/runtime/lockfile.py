@@ -16,7 +16,7 @@ import yaml
 
 from circuitlang.base.diagnostics import Finding, InputError, SpecError, listing
 from circuitlang.base.hub_address import without_revision
-from circuitlang.base.hub_client import snapshot_name
+from circuitlang.base.hub_client import snapshot_file
 from circuitlang.base.source import Source, Span, read
 from circuitlang.base.versions import version
 from circuitlang.base.yaml_document import DamagedError, Key, read_yaml
@@ -113,7 +113,8 @@ def versions() -> dict[str, str]:
 
 def _names(paths: tuple[Path, ...], folder: Path, images: Images) -> list[str]:
     """Files as a spec writes them, with `/`; those it names by an absolute path, from the folder they share."""
-    on_hub = {path: name for path in paths if (name := snapshot_name(path))} if images.addresses else {}
+    snapshots = ((path, snapshot_file(path)) for path in paths if images.addresses)
+    on_hub = {path: str(file.at(None)) for path, file in snapshots if file is not None}
     if on_hub:
         others = iter(_names(tuple(path for path in paths if path not in on_hub), folder, Images([])))
         return [on_hub[path] if path in on_hub else next(others) for path in paths]

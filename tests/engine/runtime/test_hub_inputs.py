@@ -13,17 +13,13 @@ import pytest
 import torch
 import yaml
 from click.testing import CliRunner, Result
-from hypothesis import given
-from hypothesis import strategies as st
 
 import circuitlang
-from circuitlang.base.diagnostics import InputError
-from circuitlang.base.hub_address import hub_file, without_revision
 from circuitlang.bundled import network
 from circuitlang.bundled.doodles import draw
 from circuitlang.cli.main import main
-from circuitlang.engine.images.file_patterns import matches
-from circuitlang.engine.images.wildcards import leads_to
+from circuitlang.engine.images.file_patterns import find
+from circuitlang.plan.model import Images
 from tests.conftest import ROOT
 from tests.helpers.hub_server import Hub, Repository, hub_server, talk_to
 
@@ -419,79 +415,6 @@ def test_the_ready_made_spec_runs(hub: Hub) -> None:
     assert circuitlang.load("runs/dogs/face").summary.kept == 676
 
 
-_TREE = ["a", "b.png", ".h", "a.d/b.png", "a.d/.h", ".d/a", "dogs/a", "dogs/b.png", "dogs/dogs/a", "dogs/.d/b.png",
-         "dogs/dogs/dogs/b.png", "cats/dogs/ab.png", "cats/a/dogs/a"]  # fmt: skip
-_PARTS = ["a", "*", "**", "?b", "*.png", ".*", "dogs", "b.png", "*a*", ".d"]
-
-
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("tree")
-    for name in _TREE:
-        folder.joinpath(name).parent.mkdir(parents=True, exist_ok=True)
-        folder.joinpath(name).touch()
-    return folder
-
-
-@given(parts=st.lists(st.sampled_from(_PARTS), min_size=1, max_size=5))
-def test_patterns_match_as_they_do_on_a_disk(tree: Path, parts: list[str]) -> None:
-    try:
-        expected = [path.relative_to(tree).as_posix() for path in matches("/".join(parts), tree)]
-    except InputError:
-        expected = []
-    assert sorted(name for name in _TREE if leads_to(parts, name.split("/"))) == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "repo", "kind", "revision", "path"),
-    [
-        ("hf://u/r/net.safetensors", "u/r", "model", None, "net.safetensors"),
-        ("hf://u/r@v1.0/a/net@2.pt", "u/r", "model", "v1.0", "a/net@2.pt"),
-        ("hf://datasets/u/r@refs/pr/3/**/*.png", "u/r", "dataset", "refs/pr/3", "**/*.png"),
-    ],
-)
-def test_addresses_of_files(text: str, repo: str, kind: str, revision: str | None, path: str) -> None:
-    file = hub_file(text)
-    assert (file.address.repo, file.address.kind, file.address.revision, file.path) == (repo, kind, revision, path)
-    assert str(file) == text
-    assert without_revision(text) == str(file.at(None))
-    assert hub_file(str(file.at("0" * 40))).address.is_pinned
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["hf://", "hf://u", "hf://u/r", "hf://u/r/", "hf://u/r@v1", "hf://datasets/u/r", "hf://datasets/u/r.png",
-     "hf://spaces/u/r/f", "hf://u/r//f", "hf://u/r/../f", "hf://u/r/a/..", "hf://u/r/./f", "hf://u/r@v 1/f",
-     "hf://u/r/dogs/", "hf://u/r@a@b/f", "hf://u--x/r/f", "hf://u/r/a\\b", "https://huggingface.co/u/r/f"],
-)  # fmt: skip
-def test_other_texts_are_refused_where_they_stand(text: str, tmp_path: Path) -> None:
-    spec = tmp_path / "a.circuit"
-    spec.write_text(f'images dogs = "{text}"\npreserve conv5:34 on dogs keep<=10%\n')
-    assert f"{spec}:1:15" in call("check", str(spec), code=1).stdout
-    spec.write_text(f'model resnet18(weights="{text}")\npreserve layer4:34 on a/* keep<=10%\n')
-    said = call("check", str(spec), code=1).stdout
-    assert "error[E386]" in said
-    assert f"{spec}:1:24" in said
-
-
-@pytest.mark.parametrize(
-    "line",
-    ['include "hf://u/r/a.circuit"', 'model python("hf://u/r/net.py:build")',
-     'preserve vector("hf://u/r/sae.safetensors", row=1) in conv5 on bundled.dogs keep<=10%'],
-)  # fmt: skip
-def test_only_weights_and_images_are_on_the_hub(hub: Hub, line: str) -> None:
-    Path("a.circuit").write_text(f"{line}\n")
-    assert "error[E137]" in call("check", "a.circuit", code=1).stdout
-    assert hub.requests == []
-
-
-def test_weights_are_one_file() -> None:
-    text = 'model resnet18(weights="hf://u/r/*.safetensors")\npreserve layer4:34 on bundled.dogs keep<=10%'
-    with pytest.raises(circuitlang.SpecError) as caught:
-        circuitlang.compile(text)
-    assert [finding.code for finding in caught.value.findings] == ["E386"]
-
-
 def test_a_connection_that_another_thread_closes_is_opened_again(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import HfApi
 
@@ -506,3 +429,28 @@ def test_a_connection_that_another_thread_closes_is_opened_again(hub: Hub, monke
     monkeypatch.setattr(HfApi, "hf_hub_download", closed)
     call("lock", "a.circuit")
     assert failures == []
+
+
+def test_a_run_differs_from_its_spec_by_revisions_that_were_said_alone(hub: Hub, animals: Repository) -> None:
+    call("run", "a.circuit")
+    for sides in (["a.circuit", "runs/a/plan.yaml"], ["runs/a/plan.yaml", "a.circuit"]):
+        assert call("diff", *sides).stdout == "no difference in meaning\n"
+    for name, revision in (("b", "v1"), ("c", "v2")):
+        Path(f"{name}.circuit").write_text(SPEC.replace("me/animals/", f"me/animals@{revision}/"))
+    said = call("diff", "b.circuit", "c.circuit", code=1).stdout
+    assert "hf://datasets/me/animals@v1/dogs/*.png → hf://datasets/me/animals@v2/dogs/*.png" in said
+
+
+def test_of_a_limited_set_the_images_that_are_drawn_are_fetched_alone(hub: Hub, animals: Repository) -> None:
+    animals.put({f"dogs/{number}.png": png("dogs", number) for number in range(4, 9)})
+    Path("a.circuit").write_text(SPEC.replace("dogs/*.png", "dogs/*.png limit=3 seed=1"))
+    call("lock", "a.circuit")
+    locked = yaml.safe_load(Path("a.circuit.lock").read_text())["images"]["dogs"]
+    assert len(locked) == 3
+    names = [name for name in hub.fetched if name.startswith("dogs/")]
+    assert sorted(f"hf://datasets/me/animals/{name}" for name in names) == list(locked)
+    for number in range(9):
+        Path("dogs").mkdir(exist_ok=True)
+        Path(f"dogs/{number}.png").write_bytes(png("dogs", number))
+    drawn = find(Images(["dogs/*.png"], limit=3, seed=1), Path())
+    assert [path.as_posix() for path in drawn] == sorted(names)
