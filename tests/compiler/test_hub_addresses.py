@@ -70,15 +70,19 @@ def test_an_address_stands_bare_or_in_quotes() -> None:
     assert plans[0].model.key == "torchvision.resnet18"
 
 
-@given(
-    st.lists(st.sampled_from(["hf://", "datasets/", "u", "r", "/", "@", "refs/pr/1", "..", "*", "\n", "é", "-", "."]))
-)
+_PARTS = ["hf://", "datasets/", "u", "r", "/", "@", "refs/pr/1", "..", "*", "\n", "é", "-", "."]
+
+
+@given(st.lists(st.sampled_from(_PARTS)))
 def test_any_text_is_an_address_or_a_finding(parts: list[str]) -> None:
     text = "".join(parts)
+    codes: list[str] = []
     try:
         file = hub_file(text)
     except InputError as error:
-        assert [finding.code for finding in error.findings] == ["E386"]
+        codes = [finding.code for finding in error.findings]
+    if codes:
+        assert codes == ["E386"]
         assert without_revision(text) == text
         return
     assert str(file) == text
