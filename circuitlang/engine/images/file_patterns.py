@@ -42,7 +42,7 @@ def find(images: Images, folder: Path, track: TrackProgress = no_progress) -> li
     that isn't there, and for exceptions that take nothing away.
     """
     files: dict[Path, Path] = {}
-    # Of files on the Hub those that a limit leaves are fetched alone, unless contents have to be compared.
+    # A limit draws files on the Hub before they are fetched, unless contents have to be compared.
     later = images.limit is not None and not images.exclude and bool(images.addresses)
     for pattern in images.include:
         for place, path in _places(pattern, folder, None if later else track):
