@@ -111,6 +111,7 @@ def test_the_accuracy_stands_in_files_reports_and_expectations(here, with_pages)
     # Four images, two of either side, can't be told from chance at the level of 5%.
     assert "can't be told" in shown
     assert "can&#39;t be told" in (folder / "report.html").read_text()
+    assert "few images for the probe" in circumstances(summary)
 
 
 def test_a_whole_circuit_is_the_sum_by_the_direction(here):

@@ -147,8 +147,7 @@ def circumstances(summary: Summary) -> str:
         words.append("collapsed")
     if summary.walk and not _holds(summary):
         words.append("bound not met")
-    if concept_sentences.is_chance(summary):
-        words.append("probe at chance")
+    words += filter(None, [concept_sentences.remark(summary)])
     words += claims(plan) + details(plan)
     if summary.test is None:
         words.append("in-sample")

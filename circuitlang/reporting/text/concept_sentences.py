@@ -7,7 +7,7 @@ import math
 from msgspec import UNSET
 
 from circuitlang.plan.targets import Concept
-from circuitlang.results.types import Summary
+from circuitlang.results.types import Probe, Summary
 
 # The probability above which as many images may as well be told right by chance.
 LEVEL = 0.05
@@ -35,22 +35,28 @@ def row(summary: Summary) -> str:
     return f"accuracy {result.accuracy:.3f} on {sum(result.held_out):,} held-out images, p={_rounded(result.p)}"
 
 
-def is_chance(summary: Summary) -> bool:
-    """Return whether a concept's probe is no better than chance, as far as the held-out images tell."""
-    return summary.probe is not UNSET and summary.probe.p > LEVEL
+def remark(summary: Summary) -> str:
+    """Say in a few words that a concept's probe is no better than chance, or that this can't be told; else empty."""
+    if summary.probe is UNSET or summary.probe.p <= LEVEL:
+        return ""
+    return "probe at chance" if _can_be_told(summary.probe) else "few images for the probe"
 
 
 def caveat(summary: Summary) -> str:
     """Warn of a probe that is no better than chance; empty where there is none such."""
-    if summary.probe is UNSET or not is_chance(summary):
+    result = summary.probe
+    if result is UNSET or result.p <= LEVEL:
         return ""
-    of, others = summary.probe.held_out
-    shares = (
-        f"{summary.probe.accuracy:.0%} of {of + others:,} held-out images are told right, p={_rounded(summary.probe.p)}"
-    )
-    if 1 / math.comb(of + others, of) > LEVEL:
-        return f"Whether the concept's probe is better than chance can't be told: {shares}. Give more images."
-    return f"The concept's probe is no better than chance: {shares}. Its direction need not be that of the concept."
+    shares = f"{result.accuracy:.0%} of {sum(result.held_out):,} held-out images are told right, p={_rounded(result.p)}"
+    if _can_be_told(result):
+        return f"The concept's probe is no better than chance: {shares}. Its direction need not be that of the concept."
+    return f"Whether the concept's probe is better than chance can't be told: {shares}. Give more images."
+
+
+def _can_be_told(probe: Probe) -> bool:
+    """Return whether a probe that tells all of as many held-out images right would be better than chance."""
+    of, others = probe.held_out
+    return 1 / math.comb(of + others, of) <= LEVEL
 
 
 def _rounded(p: float) -> str:
