@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -108,6 +109,21 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         serving.stdin.close()
 
 
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache for all pages, many of which find the same circuits; also for those that other processes run."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache-of-pages"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def share(cache: Path, folder: Path, page: str) -> None:
+    """Let the commands of a page use the cache, unless they print what is in it."""
+    if not re.search("circuitlang (plan|cache|status)", page):
+        (folder / ".cache").symlink_to(cache)
+
+
 README = ROOT / "README.md"
 # Pages are run by `make test-slow`, the README also as readers run it.
 EXECUTED = [
@@ -118,10 +134,14 @@ EXECUTED = [
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("page", "own"), EXECUTED)
-def test_every_command_prints_what_stands_below_it(page: Path, own: bool, tmp_path: Path, programs: Path) -> None:
+def test_every_command_prints_what_stands_below_it(
+    page: Path, own: bool, tmp_path: Path, programs: Path, cache: Path
+) -> None:
     folder = renew.sandbox(tmp_path, page)
     at = renew.PROGRAMS if own else programs
-    found = renew.blocks(page.read_text(encoding="utf-8"))
+    text = page.read_text(encoding="utf-8")
+    share(cache, folder, text)
+    found = renew.blocks(text)
     # The longer examples of the contributor's guide are followed by a test of their own.
     found = [block for block in found if page.name != "CONTRIBUTING.md" or block.language != "python"]
     for _, step, printed in renew.transcript(found, folder, at):
@@ -212,10 +232,11 @@ def test_no_diagram_of_the_documentation_has_photographs() -> None:
 
 
 @pytest.mark.slow
-def test_the_gallery_is_what_its_specs_draw(tmp_path: Path, programs: Path) -> None:
+def test_the_gallery_is_what_its_specs_draw(tmp_path: Path, programs: Path, cache: Path) -> None:
     page = ROOT / "docs" / "gallery.md"
     text = page.read_text(encoding="utf-8")
     folder = renew.sandbox(tmp_path, page)
+    share(cache, folder, text)
     list(renew.transcript(renew.blocks(text), folder, programs))
     drawn = sorted(folder.glob("runs/*/*/diagram.svg"))
     shown = {name: ROOT / "docs" / "images" / "gallery" / name for name in re.findall(r"gallery/([\w.-]+\.svg)", text)}
