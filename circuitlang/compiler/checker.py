@@ -31,6 +31,7 @@ from circuitlang.plan.compiled import CompiledPlan
 from circuitlang.plan.contrast import contrastable, uncontrasted
 from circuitlang.plan.labels import Labels
 from circuitlang.plan.model import Circuit, Edit, Expectation, Images, Key, Model, Plan
+from circuitlang.plan.within import check_within
 
 T = TypeVar("T", PlacedImages, PlacedTarget)
 
@@ -69,6 +70,7 @@ class _Check:
         self._find_models(self._file)
         model = self._model()
         scope = self._definitions(self._file, model)
+        scope.named = self._named
         scope.circuits = {node.name.text for node in self._file.statements if isinstance(node, syntax.Circuit)}
         for statement in self._file.statements:
             if isinstance(statement, (syntax.Preserve, syntax.Split)):
@@ -99,8 +101,15 @@ class _Check:
         """Give each circuit its id, and record where its values were written."""
         circuits = []
         self._named = {name: [] for name in self._named}
+        # A circuit stands after the one that it is within.
+        identified: dict[int, Circuit] = {}
         for placed, name in zip(self._circuits, ids([circuit for circuit, _ in self._circuits]), strict=True):
             circuit = replace(placed.circuit, id=name)
+            if circuit.within is not UNSET:
+                parent = identified[id(circuit.within)]
+                circuit = replace(circuit, within=replace(parent, values={}, statement="", origin={}))
+            if circuit.name:
+                identified[id(placed.circuit)] = circuit
             circuits.append(circuit)
             if circuit.name:
                 self._named[circuit.name].append(circuit)
@@ -304,6 +313,9 @@ class _Check:
                 continue
             fields, spans = self._settings(images, read, span, scope)
             for target, layer, unit, _ in (registered(one, self._set_name) for one in placed):
+                if "within" in fields:
+                    place = read.value_spans["within"]
+                    self._findings.attempt(partial(check_within, fields["within"], target, place))
                 differs = (target.place, *variant) if len(placed) > 1 else variant
                 circuit = Circuit(
                     id="",

@@ -25,6 +25,7 @@ from circuitlang.plan.clauses import (
     Bound,
     Calibrate,
     Choice,
+    Circuit,
     Clause,
     EndToEnd,
     Kernels,
@@ -83,6 +84,8 @@ def read_value(rule: Clause, node: syntax.Value, scope: Scope) -> Any:
             return _tests(node, scope.vocabulary.tests)
         case "words":
             return _words(node, rule.name, rule.words)
+        case "circuit":
+            return _circuit(node, scope)
 
 
 def _several_images(node: syntax.Value, scope: Scope) -> list[PlacedImages] | None:
@@ -116,6 +119,25 @@ def _tests(node: syntax.Value, known: Mapping[str, Declaration]) -> list[Choice]
             raise SpecError(Finding("E206", f"'{choice.name}' is given twice", item.span, "the second time"))
         chosen[choice.name] = choice
     return [chosen[name] for name in sorted(chosen)]
+
+
+def _circuit(node: syntax.Value, scope: Scope) -> Circuit | None:
+    """Return the circuit of a name that is defined above; None if its definition has errors."""
+    if not isinstance(node, syntax.Name):
+        raise values.wrong(node, "the name of a circuit", "as within=face")
+    known = sorted(name for name, circuits in scope.named.items() if circuits)
+    if node.text in scope.circuits - scope.named.keys():
+        message, cure = f"'{node.text}' is not there yet", "put the statement below that of the circuit it is within"
+        raise SpecError(Finding("E141", message, node.span, "it is defined here or below", cure))
+    if node.text not in scope.named:
+        label = f"circuits with a name: {listing(known)}" if known else "no circuit has a name"
+        cure = did_you_mean(node.text, known, f"name one: circuit {node.text} = preserve ...")
+        raise SpecError(Finding("E115", f"unknown circuit '{node.text}'", node.span, label, cure))
+    circuits = scope.named[node.text]
+    if len(circuits) > 1:
+        label, cure = f"'{node.text}' stands for {len(circuits)}", "give the one that is meant a name of its own"
+        raise SpecError(Finding("E140", "a circuit is within one circuit", node.span, label, cure))
+    return circuits[0] if circuits else None
 
 
 def with_stability(tests: list[Choice], known: Mapping[str, Declaration]) -> list[Choice]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -13,6 +13,7 @@ from circuitlang.compiler import syntax
 from circuitlang.compiler.placed import PlacedImages, PlacedTarget
 from circuitlang.compiler.vocabulary import Vocabulary
 from circuitlang.plan.layers import Layers
+from circuitlang.plan.model import Circuit
 
 T = TypeVar("T")
 
@@ -65,6 +66,8 @@ class Scope:
     sets: dict[str, PlacedImages | None] = field(default_factory=dict)
     directions: dict[str, PlacedTarget | None] = field(default_factory=dict)
     circuits: set[str] = field(default_factory=set)
+    # The circuits that are defined so far, those of a sweep together; none of a name whose definition has errors.
+    named: Mapping[str, Sequence[Circuit]] = field(default_factory=dict)
     defaults: dict[str, syntax.Clause] = field(default_factory=dict)
     spoiled_defaults: bool = False
     # Layers and widths of the model in force; None if it was never looked at, or has errors.

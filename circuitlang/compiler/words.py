@@ -50,6 +50,7 @@ _CLAUSES = {
     "also": "Images to measure on besides: a set or a list of sets, such as transformed ones.",
     "tests": "Test what a circuit claims: `none`, `all`, a test or a list; `circuitlang criteria` lists them.",
     "robust": "Measure the circuit under other ablations: `none`, `all`, one or a list.",
+    "within": "Find the circuit among the kernels of another circuit of the same feature; sizes are shares of these.",
     "stable": "Keep only kernels that this share of circuits of other images has; see `tests=stability`.",
     "seed": "The seed of every random choice.",
     "scale": "The factor of the edited kernels or channels; 0 removes them.",

@@ -110,6 +110,8 @@ def _words(analysis: Analysis, here: Context, written: str) -> Iterator[Word]:
     elif (clause := re.search(r"\b(\w+)=(?:each\([^()]*)?\w*$", head)) and clause[1] in clauses.PRESERVE:
         if clauses.PRESERVE[clause[1]].of_images:
             yield from _images(analysis, written)
+        elif clauses.PRESERVE[clause[1]].kind == "circuit":
+            yield from _named_circuits(analysis)
         else:
             yield from _explained(clauses.PRESERVE[clause[1]].words)
     elif re.match(r"(?!include\b).*\sas\s+\w*$", head, re.DOTALL):
@@ -192,6 +194,11 @@ def _circuits(analysis: Analysis, head: str) -> Iterator[Word]:
         yield from (Word(name, kind, _line(named[name].node)) for name in named)
 
 
+def _named_circuits(analysis: Analysis) -> Iterator[Word]:
+    own = (known for known in definitions(analysis.file) if known.kind == "circuit")
+    yield from (Word(known.name, types.CompletionItemKind.Variable, _line(known.node)) for known in own)
+
+
 def _edit(analysis: Analysis, head: str) -> Iterator[Word]:
     """Offer what an edit may say next: its part, its change, the images and the targets."""
     measured = re.search(r"\bmeasure\s+(?:.*,)?\s*[\w.:\[@]*$", head)
@@ -202,8 +209,7 @@ def _edit(analysis: Analysis, head: str) -> Iterator[Word]:
         yield from _explained([CLASSES])
     elif re.match(_EDIT + r'[\w.:\["]*$', head) or re.search(r"<-\s*[\w.:]*$", head):
         yield from _targets(analysis, head)
-        own = (known for known in definitions(analysis.file) if known.kind == "circuit")
-        yield from (Word(known.name, types.CompletionItemKind.Variable, _line(known.node)) for known in own)
+        yield from _named_circuits(analysis)
         groups = (node for node in analysis.file.statements if isinstance(node, syntax.Group))
         yield from (Word(f'"{node.text.text}"', types.CompletionItemKind.Variable, _line(node)) for node in groups)
     else:

@@ -21,7 +21,8 @@ from circuitlang.plan.clauses import EDIT, PRESERVE
 # Entries of folders that are looked at in search of specs.
 _ENTRIES = 20_000
 
-# Clauses whose values are image sets.
+# Clauses whose values are circuits, and image sets.
+_OF_CIRCUITS = {name for name, clause in PRESERVE.items() if clause.kind == "circuit"}
 _OF_IMAGES = {name for table in (PRESERVE, EDIT) for name, clause in table.items() if clause.of_images}
 
 Key = tuple[Kind, Path, int]
@@ -67,6 +68,8 @@ def _uses(file: syntax.File) -> Iterator[tuple[Kind, str, Span]]:
                 yield from (("images", name.text, name.span) for name in (_names(excluded) if excluded else ()))
             case syntax.Clause(name=name, value=value) if name.text in _OF_IMAGES:
                 yield from (("images", name.text, name.span) for name in _names(value))
+            case syntax.Clause(name=name, value=value) if name.text in _OF_CIRCUITS:
+                yield from (("circuit", name.text, name.span) for name in _names(value))
             case syntax.Term(of=syntax.Name(text=text, span=span)):
                 yield "target", text, span
             case syntax.Member(name=name):

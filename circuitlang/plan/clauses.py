@@ -6,7 +6,7 @@ the engine and the reports look up what a clause affects and how it is shown.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Literal, get_args
@@ -96,7 +96,8 @@ class Circuit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     `id` names its folder, `name` is what the spec calls it, `values` tell it from the others of its sweep.
     `statement` is the text that asked for it, `origin` where each of its values was written: `file:line`, or
-    `default`.
+    `default`. `within` is the circuit of the plan whose kernels it is found among, complete, so that a circuit says all
+    that it follows from.
     """
 
     id: str
@@ -120,6 +121,7 @@ class Circuit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     # Absent from files where nothing is asked for.
     robust: list[Robust] | msgspec.UnsetType = msgspec.UNSET
     stable: float | msgspec.UnsetType = msgspec.UNSET
+    within: Circuit | msgspec.UnsetType = msgspec.UNSET
     into: int | Literal["auto"] | None = None
     statement: str = ""
     origin: dict[str, str] = {}
@@ -133,7 +135,15 @@ class Circuit(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     @property
     def used_sets(self) -> tuple[str, ...]:
         """The names of all image sets that the circuit follows from or is measured on."""
-        return *self.image_sets.values(), *self.also, *concept_sets(self.target)
+        own = *self.image_sets.values(), *self.also, *concept_sets(self.target)
+        return own if self.within is msgspec.UNSET else (*own, *self.within.used_sets)
+
+    @property
+    def lineage(self) -> Iterator[Circuit]:
+        """The circuit, the one that it is within, and so on."""
+        yield self
+        if self.within is not msgspec.UNSET:
+            yield from self.within.lineage
 
 
 @dataclass(frozen=True)
@@ -167,6 +177,7 @@ Kind = Literal[
     "several_images",
     "tests",
     "words",
+    "circuit",
 ]
 
 
@@ -235,6 +246,8 @@ class Clause:
     def text(self, circuit: Circuit) -> str:
         """Return the value that a circuit has, as text."""
         value = getattr(circuit, self.key)
+        if isinstance(value, Circuit):
+            return value.id
         if isinstance(value, list):
             return _as_written(value or None)
         return f"{value:g}" if isinstance(value, float) else str(value)
@@ -334,6 +347,7 @@ PRESERVE: Mapping[str, Clause] = _table(
         slug=Slug("stable{:g}", 6),
         claim="stable>={:g}",
     ),
+    Clause("within", "circuit", "within=face", hashed=False, slug=Slug("within_{0.name}", 7), detail="within {0.name}"),
 )
 # The clauses of `images`.
 IMAGES: Mapping[str, Clause] = _table(

@@ -249,6 +249,8 @@ def _changes(before: Plan, after: Plan, ours: Circuit, theirs: Circuit, sets: Re
             # Concepts of one name differ in their image sets, as said once already.
             if was == now:
                 continue
+        elif word == "within":
+            was, now = ("" if one.within is msgspec.UNSET else one.within.id for one in (ours, theirs))
         else:
             was, now = _said(value), _said(b[word])
         yield Change(word, was, now, _clause(ours, word), _clause(theirs, word))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Literal
 
 import msgspec
+from msgspec import UNSET
 
 from circuitlang.base.hub_address import is_on_hub, without_revision
 from circuitlang.base.source import Span
@@ -207,8 +208,10 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
         model = self.model.readdressed(without_revision)
         sets: list[Images | list[Images]] = [self._content(name) for name in circuit.image_sets.values()]
         sets += [[self._content(name) for name in circuit.also]] if circuit.also else []
+        within: object = UNSET if circuit.within is UNSET else self.identity(circuit.within)
         what = msgspec.structs.replace(
             circuit,
+            within=within,
             id="",
             name="",
             values={},

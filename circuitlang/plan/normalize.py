@@ -49,6 +49,7 @@ def circuit(sets: Mapping[str, Images], asked: Circuit) -> dict[str, Any]:
     said = {word: getattr(asked, word) for word in asked.__struct_fields__ if word not in _LABELS}
     return {word: None if value is msgspec.UNSET else value for word, value in said.items()} | {
         **{word: pictures(sets[name]) for word, name in asked.image_sets.items()},
+        "within": None if asked.within is msgspec.UNSET else _digest(_said(sets, asked.within)),
         "also": [pictures(sets[name]) for name in asked.also],
         "target": target(sets, asked.target),
         "holdout": asked.holdout if asked.test is None else None,
@@ -88,7 +89,7 @@ def comparisons(plan: Plan) -> list[tuple[str, ...]]:
 
 def fingerprints(plan: Plan) -> dict[str, str]:
     """Return a hash of what each circuit means, without the model, by id."""
-    return {asked.id: _digest(_said(plan, asked)) for asked in plan.circuits}
+    return {asked.id: _digest(_said(plan.images, asked)) for asked in plan.circuits}
 
 
 def fingerprint(plan: Plan) -> str:
@@ -97,9 +98,9 @@ def fingerprint(plan: Plan) -> str:
     return _digest([plan.version, plan.model, fingerprints(plan), comparisons(plan), expectations(plan), *edits])
 
 
-def _said(plan: Plan, asked: Circuit) -> dict[str, Any]:
+def _said(sets: Mapping[str, Images], asked: Circuit) -> dict[str, Any]:
     left_out = unsaid(asked)
-    return {word: value for word, value in circuit(plan.images, asked).items() if word not in left_out}
+    return {word: value for word, value in circuit(sets, asked).items() if word not in left_out}
 
 
 def _bound(bound: Bound) -> tuple[str, str, str, float]:

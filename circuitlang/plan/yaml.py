@@ -17,6 +17,7 @@ from circuitlang.base.yaml_document import DamagedError, read_yaml
 from circuitlang.plan.edits import OfChannels, OfCircuit
 from circuitlang.plan.model import Edit, Key, Origins, Plan, is_folder_name
 from circuitlang.plan.targets import concept_sets
+from circuitlang.plan.within import check_within
 
 # The first line of the file of a plan.
 PLAN_HEADER = "# What was run. `circuitlang run` takes this file like a spec.\n"
@@ -114,11 +115,17 @@ def _consistent(plan: Plan, origins: Origins) -> None:
     findings = []
     seen: set[str] = set()
     for circuit in plan.circuits:
-        more = (("also", name) for name in circuit.also), (("target", name) for name in concept_sets(circuit.target))
-        for word, name in (*circuit.image_sets.items(), *chain(*more)):
-            if name not in plan.images:
-                span = origins.get(("circuits", circuit.id, word))
-                findings.append(Finding("E101", f"unknown image set '{name}'", span))
+        for one in circuit.lineage:
+            more = (("also", name) for name in one.also), (("target", name) for name in concept_sets(one.target))
+            for word, name in (*one.image_sets.items(), *chain(*more)):
+                if name not in plan.images:
+                    span = origins.get(("circuits", circuit.id, word if one is circuit else "within"))
+                    findings.append(Finding("E101", f"unknown image set '{name}'", span))
+            if one.within is not msgspec.UNSET:
+                try:
+                    check_within(one.within, one.target, origins.get(("circuits", circuit.id, "within")))
+                except SpecError as error:
+                    findings += error.findings
         if circuit.id in seen or not is_folder_name(circuit.id) or circuit.id.lower() in _OF_THE_RUN:
             problem = "occurs twice" if circuit.id in seen else "can't be the name of a folder"
             findings.append(

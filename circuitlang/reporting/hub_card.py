@@ -68,7 +68,7 @@ def _circuit(summary: Summary) -> Iterator[str]:
 
 def _headline(summary: Summary) -> str:
     """Return the verdict and the claim in a sentence."""
-    kept = f"{summary.kept:,} of {summary.relevant:,} {summary.noun}s ({circuit_sentences.share(summary):.1%})"
+    kept = f"{circuit_sentences.counted(summary)} ({circuit_sentences.share(summary):.1%})"
     measured = f"{METRIC} {summary.judged.metrics[METRIC]:.3f} {circuit_sentences.where(summary)}"
     title = verdict_sentences.title(summary)
     return f"**{title.capitalize()}**: {kept} {verdict_sentences.verb(summary)} {measured}."

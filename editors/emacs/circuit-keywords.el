@@ -65,7 +65,8 @@
     "stable"
     "structure"
     "test"
-    "tests")
+    "tests"
+    "within")
   "Names of clauses and metrics.")
 
 (defconst circuit-constants

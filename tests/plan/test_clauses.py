@@ -33,11 +33,19 @@ VALUES = {
     "tests": "tests=all",
     "robust": "robust=all",
     "stable": "stable>=0.9",
+    "within": "within=face",
 }
 
 
 def plan_of(clauses: str):
-    return compile_source(Source("spec.circuit", f"preserve conv5:1 on a/* {clauses}")).plan
+    asked = f"preserve conv5:1 on a/* {clauses}"
+    if "within=" in clauses:
+        # What is left is the circuit that is asked for.
+        named = compile_source(
+            Source("spec.circuit", f"circuit face = preserve conv5:1 on a/* keep<=50%\n{asked}")
+        ).plan
+        return msgspec.structs.replace(named, circuits=named.circuits[1:])
+    return compile_source(Source("spec.circuit", asked)).plan
 
 
 def test_every_clause_has_a_field_and_every_field_a_clause():

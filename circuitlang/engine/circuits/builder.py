@@ -68,18 +68,28 @@ class Builder:
     refill: Refill = "none"
     structure: Structure = "kernel"
     seed: int = 0
+    # The kernels [out, in / groups] that a circuit is found among; all of them if None.
+    within: Masks | None = None
 
     @classmethod
-    def of(cls, plan: Circuit, subnetwork: TargetSubnetwork, images: Batches) -> Builder:
+    def of(cls, plan: Circuit, subnetwork: TargetSubnetwork, images: Batches, within: Masks | None = None) -> Builder:
         """Return the builder for a circuit of a plan."""
-        return cls(subnetwork, images, plan.ablation, plan.calibrate, plan.refill, plan.structure, plan.seed)
+        return cls(subnetwork, images, plan.ablation, plan.calibrate, plan.refill, plan.structure, plan.seed, within)
 
     @cached_property
     def relevant(self) -> Masks:
         """The kernels [out, in / groups], or single weights [out, in / groups, h, w], that may be kept, by layer."""
+        return self._units(self.subnetwork.relevant if self.within is None else self.within)
+
+    @cached_property
+    def in_network(self) -> Masks:
+        """Those on which the feature depends in the network, whatever the circuit is within."""
+        return self._units(self.subnetwork.relevant)
+
+    def _units(self, masks: Masks) -> Masks:
+        """Return masks of kernels as masks of what is selected."""
         if self.structure != "weight":
-            return self.subnetwork.relevant
-        masks = self.subnetwork.relevant
+            return masks
         return {
             layer.path: masks[layer.path][..., None, None].expand(-1, -1, *layer.size)
             for layer in self.subnetwork.layers

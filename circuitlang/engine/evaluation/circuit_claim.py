@@ -79,7 +79,7 @@ class BuiltClaim:
 
     def ablated_error(self, masks: Masks) -> float:
         """Return the error of the network with these kernels ablated."""
-        rest = {path: relevant & ~masks[path] for path, relevant in self.builder.relevant.items()}
+        rest = {path: relevant & ~masks[path] for path, relevant in self.builder.in_network.items()}
         return self.error(self.run(rest, self.builder.build(rest, fitted=False)))
 
     def changed_error(self, masks: Masks) -> float:

@@ -19,7 +19,6 @@ from torch import fx
 from circuitlang.base.diagnostics import CircuitError, reason
 from circuitlang.engine.cache import tensor_cache
 from circuitlang.engine.cache.tensor_cache import ScoreCache
-from circuitlang.engine.circuits.builder import Builder
 from circuitlang.engine.circuits.extraction.packing import pack
 from circuitlang.engine.circuits.extraction.verification import CHECKED, verify
 from circuitlang.engine.runtime.jobs import Job, PreparedRun
@@ -122,7 +121,7 @@ def complete(
         return visualise(subnetwork, measured.edits, channels, *settings, count == BUDGET)
 
     visualisations = attempt(VISUALISATIONS, visualised, None)
-    builder = Builder.of(plan, subnetwork, job.train)
+    builder = job.builder()
     paths = partial(path_fidelity.collect, builder, measured.circuit, measured.edits, carried, measured.judge)
     alone: tuple[PathFidelity, ...] = attempt("path fidelity", paths, ())
     examples = attempt("examples", measured.fidelity_examples, None)

@@ -75,21 +75,21 @@ class CircuitFinder:
         contrast: Batches | None = None,
         arithmetic: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
-        self._builder, self._criterion, self._seed, self.score_cache = builder, criterion, seed, score_cache
+        self.builder, self._criterion, self._seed, self.score_cache = builder, criterion, seed, score_cache
         self._contrast, self._arithmetic = contrast, arithmetic
         self._scores: Scores | None = None
 
     def __call__(self, size: int, kept: Masks | None = None) -> BuiltCircuit:
         """Return the circuit of `size` kernels, or of kept ones."""
         scores = self._scores_for(size)
-        masks = self._builder.select(scores, size) if kept is None else kept
+        masks = self.builder.select(scores, size) if kept is None else kept
         return BuiltCircuit(
-            self._builder.subnetwork, scores, masks, self._builder.connected(masks), self._builder.build(masks)
+            self.builder.subnetwork, scores, masks, self.builder.connected(masks), self.builder.build(masks)
         )
 
     def masks(self, size: int) -> Masks:
         """Return the `size` kernels of the circuit, without building it."""
-        return self._builder.select(self._scores_for(size), size)
+        return self.builder.select(self._scores_for(size), size)
 
     def _scores_for(self, size: int) -> Scores:
         """Return scores; only criteria that score for a size score again."""
@@ -104,4 +104,4 @@ class CircuitFinder:
     def _score(self, size: int) -> Scores:
         choice = self._criterion.name, self._criterion.parameters
         with self._arithmetic():
-            return score(self._builder, *choice, size, self._seed, self._contrast, self.score_cache)
+            return score(self.builder, *choice, size, self._seed, self._contrast, self.score_cache)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -55,30 +56,29 @@ from circuitlang.results.types import LayerSummary as LayerResult
 _BASELINES = ("random", "magnitude")
 
 
+class _Found(NamedTuple):
+    """A circuit, its size, the sizes that were tried for it, and the circuits of other draws of its images."""
+
+    asked: int
+    built: BuiltCircuit
+    walk: SizeSearch[BuiltCircuit] | None
+    resampling: Resampling
+    shares: Mapping[str, Tensor] | None
+
+
 def execute(prepared: PreparedRun, job: Job) -> Result:
     """Find one circuit and measure it."""
     subnetwork, plan = job.subnetwork, job.plan
-    builder = Builder.of(plan, subnetwork, job.train)
+    builder = job.builder()
     finder = _finder(job, builder)
     train = FidelityEvaluator(subnetwork, job.train, "images", plan.seed)
     test = _judge(job) if job.test else None
     judge = test or train
     contrast = FidelityEvaluator(subnetwork, job.against, "contrasting images", plan.seed) if job.against else None
     also = {name: FidelityEvaluator(subnetwork, images, name, plan.seed) for name, images in job.also.items()}
-    walk: SizeSearch[BuiltCircuit] | None = None
+    asked, built, walk, resampling, shares = _search(job, finder, judge, train)
     relevant = count(builder.relevant)
-    if plan.size is None:
-        judges = {"test": judge, "train": train}
-        walk = smallest(relevant, lambda size: _attempt(finder(size), plan.bounds, judges))
-        asked, built = walk.answer.size, walk.answer.circuit
-    else:
-        asked = budget(plan.size, relevant)
-        built = finder(asked)
-    resampling = Resampling(job, asked)
-    shares = resampling.shares()
-    if plan.stable is not UNSET:
-        built = finder(asked, _stable(builder, built.masks, shares, plan.stable))
-    rest = {path: builder.relevant[path] & ~mask for path, mask in built.masks.items()}
+    rest = {path: builder.in_network[path] & ~mask for path, mask in built.masks.items()}
     how = *building(plan), plan.seed
     size = asked if plan.stable is UNSET else count(built.masks)
     pictures = job.train.digest, job.test.digest if job.test else ""
@@ -124,6 +124,31 @@ def execute(prepared: PreparedRun, job: Job) -> Result:
     )
     measured = _measured(built, circuit, judge)
     return complete(prepared, job, summary, measured, prepared.formats(job))
+
+
+def find(job: Job) -> BuiltCircuit:
+    """Find one circuit without measuring it."""
+    train = FidelityEvaluator(job.subnetwork, job.train, "images", job.plan.seed)
+    return _search(job, _finder(job, job.builder()), _judge(job) if job.test else train, train)[1]
+
+
+def _search(job: Job, finder: CircuitFinder, judge: FidelityEvaluator, train: FidelityEvaluator) -> _Found:
+    """Find a circuit of the size that its plan asks for, or of the smallest that reaches its bounds."""
+    plan, builder = job.plan, finder.builder
+    walk: SizeSearch[BuiltCircuit] | None = None
+    relevant = count(builder.relevant)
+    if plan.size is None:
+        judges = {"test": judge, "train": train}
+        walk = smallest(relevant, lambda size: _attempt(finder(size), plan.bounds, judges))
+        asked, built = walk.answer.size, walk.answer.circuit
+    else:
+        asked = budget(plan.size, relevant)
+        built = finder(asked)
+    resampling = Resampling(job, asked)
+    shares = resampling.shares()
+    if plan.stable is not UNSET:
+        built = finder(asked, _stable(builder, built.masks, shares, plan.stable))
+    return _Found(asked, built, walk, resampling, shares)
 
 
 def _stable(builder: Builder, masks: Masks, shares: Mapping[str, Tensor] | None, least: float) -> Masks:
@@ -209,14 +234,19 @@ def finish(prepared: PreparedRun, job: Job, result: Result, formats: Collection[
         layer.path: torch.from_numpy(_mask(layer, kernels, np.ones(len(kernels.target), np.bool_)))
         for layer, kernels in layers
     }
-    effective = {layer.path: torch.from_numpy(_mask(layer, kernels, kernels.effective)) for layer, kernels in layers}
-    built = BuiltCircuit(subnetwork, {}, masks, effective, edits_from_result(result))
+    built = BuiltCircuit(subnetwork, {}, masks, masks_of(result), edits_from_result(result))
     return complete(prepared, job, result.summary, _measured(built, result.circuit, judge), formats)
+
+
+def masks_of(result: Result) -> Masks:
+    """Return the connected kernels [out, in / groups] of a circuit that was read back, by layer."""
+    layers = zip(result.summary.layers, result.circuit.kernels, strict=True)
+    return {layer.path: torch.from_numpy(_mask(layer, kernels, kernels.effective)) for layer, kernels in layers}
 
 
 def restore(prepared: PreparedRun, job: Job, summary: Summary, masks: Masks, formats: Collection[str]) -> Result:
     """Return a circuit of known kernels [out, in / groups]. Scores come from the cache or are computed again."""
-    finder = _finder(job, Builder.of(job.plan, job.subnetwork, job.train))
+    finder = _finder(job, job.builder())
     # Masks of kernels don't say which weights of them are kept.
     built = finder(summary.asked, None if job.plan.structure == "weight" else masks)
     return complete(prepared, job, summary, _measured(built, _circuit(job.subnetwork, built), _judge(job)), formats)

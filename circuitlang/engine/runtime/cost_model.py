@@ -23,8 +23,8 @@ from circuitlang.engine.images.hashed_images import held_out
 from circuitlang.engine.runtime.amounts import TOGETHER
 from circuitlang.engine.runtime.concept_cost import check_counts, circuit_probe, edit_probes
 from circuitlang.engine.runtime.edit_cost import edit_cost, edited_targets
-from circuitlang.engine.runtime.hypothesis_cost import hypothesis_cost
-from circuitlang.engine.runtime.network_costs import NetworkCosts
+from circuitlang.engine.runtime.hypothesis_cost import GUESS, hypothesis_cost
+from circuitlang.engine.runtime.network_costs import NetworkCosts, TargetNode
 from circuitlang.engine.runtime.plan_checks import check_criterion, collect, collect_target, refusals
 from circuitlang.engine.runtime.refit_cost import refit_cost
 from circuitlang.engine.runtime.robust_cost import robust_cost
@@ -32,7 +32,7 @@ from circuitlang.engine.runtime.scoring_cost import PASS, checked, scoring_cost,
 from circuitlang.engine.visuals import amounts, path_fidelity
 from circuitlang.plan.clauses import PRESERVE, building, unsaid
 from circuitlang.plan.model import Circuit as CircuitPlan
-from circuitlang.plan.model import Edit, Key, Origins, Plan
+from circuitlang.plan.model import Edit, Key, Origins, Plan, Sparsity
 from circuitlang.plan.targets import ClassOutput
 from circuitlang.plugins.protocols import CRITERIA, Criterion, passes_of
 from circuitlang.results.edits import circuit_of
@@ -252,7 +252,7 @@ def _circuit(
         with collect_target(findings, origins, ("circuits", asked.id, "target")):
             target = network.find(asked.target)
             check_counts(asked.target, plan, files)
-            relevant = network.relevant(target, asked.structure == "weight")
+            relevant = _relevant(asked, network, target)
             if len(findings) == before:
                 forward = network.forward(target)
                 operations = forward.operations
@@ -290,6 +290,18 @@ def _circuit(
         refused=tuple(refusals(asked).values()),
         image_work=image_work,
     )
+
+
+def _relevant(asked: CircuitPlan, network: NetworkCosts, target: TargetNode) -> int:
+    """Return how many kernels or weights a circuit is found among.
+
+    Within a circuit, these are as many as that one may keep, or a guess where its size is searched for.
+    """
+    relevant = network.relevant(target, asked.structure == "weight")
+    kernels = left = network.relevant(target, weights=False)
+    for parent in [*asked.lineage][:0:-1]:
+        left = budget(parent.size or Sparsity(GUESS), left)
+    return relevant * left // max(kernels, 1)
 
 
 def _pictures(asked: CircuitPlan, files: Mapping[str, Sequence[Path]]) -> tuple[int, int, int]:

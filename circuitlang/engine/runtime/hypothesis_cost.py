@@ -14,7 +14,7 @@ from circuitlang.plugins.protocols import CRITERIA, Criterion
 from circuitlang.results.forecast import Cost
 
 # The size of a circuit whose size is searched for, as a share of the relevant kernels.
-_GUESS = 0.1
+GUESS = 0.1
 
 
 def hypothesis_cost(
@@ -52,7 +52,7 @@ def _halves(images: int) -> tuple[int, ...]:
 def _search_cost(asked: Circuit, relevant: int, operations: int, images: int, contrasted_with: int) -> Cost:
     """Return the cost of finding the circuit on so many images, without a refit."""
     # The search on other images takes the size that was found; for one that is not known yet, a guess stands in.
-    sized = asked if asked.size is not None else replace(asked, size=Sparsity(_GUESS))
+    sized = asked if asked.size is not None else replace(asked, size=Sparsity(GUESS))
     own, stages = scoring_cost(sized, "", relevant, operations, images, contrasted_with)
     cost = sum((stage.cost for stage in stages), own)
     if asked.ablation.name == "mean":

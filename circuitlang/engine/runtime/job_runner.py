@@ -15,6 +15,7 @@ from circuitlang.base.diagnostics import CircuitError
 from circuitlang.engine.device import arithmetic
 from circuitlang.engine.runtime.batch_fitting import BatchFitting
 from circuitlang.engine.runtime.circuit_job import execute, finish
+from circuitlang.engine.runtime.circuits_within import among_kernels
 from circuitlang.engine.runtime.job_errors import job_error
 from circuitlang.engine.runtime.jobs import Job, PreparedRun
 from circuitlang.engine.runtime.precomputation import Precomputation
@@ -87,7 +88,7 @@ class JobRunner:
         """Return the result of a job, or the error that prevented it."""
         try:
             with arithmetic(self._prepared.device):
-                return self._fit(job, compute)
+                return self._fit(among_kernels(job, self._store), compute)
         except Exception as error:  # a failing circuit does not stop the run
             span = self._prepared.origins.get(("circuits", job.part.of if job.part else job.plan.id))
             return job_error(job.plan.id, error, span)

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
+from msgspec import UNSET
 from torch import Tensor
 
 from circuitlang.base.diagnostics import Finding, InputError
@@ -18,6 +19,7 @@ from circuitlang.engine import device
 from circuitlang.engine.cache import tensor_cache
 from circuitlang.engine.cache.receipts import now
 from circuitlang.engine.cache.tensor_cache import ScoreCache
+from circuitlang.engine.circuits.builder import Builder
 from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
 from circuitlang.engine.graph.channel_graph import Graph
 from circuitlang.engine.graph.channel_nodes import ChannelNode
@@ -59,6 +61,7 @@ from circuitlang.plan.model import Circuit as CircuitPlan
 from circuitlang.plugins.loaded_model import LoadedModel
 from circuitlang.plugins.preprocess import Preprocess
 from circuitlang.plugins.progress import no_progress
+from circuitlang.plugins.protocols import Masks
 from circuitlang.results.types import Part, Provenance
 
 # The images of each set, and the problems of those that were left out.
@@ -88,6 +91,13 @@ class Job:
     part: Part | None = None
     # The probe of a concept.
     probe: ConceptProbe | None = None
+    # The circuit that it is within, and the kernels [out, in / groups] of that one as soon as they are found.
+    within: Job | None = None
+    among: Masks | None = field(default=None, compare=False)
+
+    def builder(self, images: ImageSet | None = None) -> Builder:
+        """Return the builder of its circuits, from its own images or from others."""
+        return Builder.of(self.plan, self.subnetwork, images or self.train, self.among)
 
     @property
     def against(self) -> ImageSet | None:
@@ -113,7 +123,10 @@ class Job:
         also = {name: replace(images, batch_size=size) for name, images in self.also.items()}
         if self.probe is not None:
             self.probe.batch_size = size
-        return replace(self, train=train, test=test, contrast=contrast, contrast_test=contrast_test, also=also)
+        within = self.within and self.within.with_batches(size)
+        return replace(
+            self, train=train, test=test, contrast=contrast, contrast_test=contrast_test, also=also, within=within
+        )
 
 
 @dataclass(frozen=True)
@@ -172,15 +185,16 @@ def prepare(plan: Plan, folder: Path, origins: Origins, options: Options) -> Pre
     # Circuits of one target share a subnetwork; what is edited in it is undone after each use.
     subnetworks: dict[str, TargetSubnetwork] = {}
     probes = Probes(plan, ground.graph, network)
-    jobs = []
-    for circuit in plan.circuits:
-        target = ground.targets[circuit.id]
+
+    def job(circuit: CircuitPlan, target: Target) -> Job:
+        within = None if circuit.within is UNSET else job(circuit.within, target)
         images = circuit_images(circuit, ground.sets)
         concept = images.concept.digest if images.concept else ""
         provenance = provenance_of(
-            plan, circuit, network, images.sets, images.unreadable, options.fast, ground.model.notes, concept
+            plan, circuit, network, images.sets, images.unreadable, options.fast, ground.model.notes, concept, within
         )
-        scores, responses = caches_of(plan, circuit, network, provenance, images.train, images.contrast, concept)
+        follows = plan, circuit, network, provenance
+        scores, responses = caches_of(*follows, images.train, images.contrast, concept, within)
         probe = probes.of(circuit.target, target.step, images.concept) if images.concept else None
         # Targets that are written alike may differ: a class by its number, and by a name of digits; a concept by its
         # images that are held out.
@@ -189,7 +203,9 @@ def prepare(plan: Plan, folder: Path, origins: Origins, options: Options) -> Pre
             target = target.learned_by(partial(getattr, probe, "direction")) if probe else target
             subnetworks[key] = TargetSubnetwork(ground.graph, target, responses)
         of_job = circuit, subnetworks[key], images.train, images.test, provenance, scores, responses
-        jobs.append(Job(*of_job, images.contrast, images.contrast_test, images.also, probe=probe))
+        return Job(*of_job, images.contrast, images.contrast_test, images.also, probe=probe, within=within)
+
+    jobs = [job(circuit, ground.targets[circuit.id]) for circuit in plan.circuits]
     return PreparedRun(
         plan, folder, origins, options, ground.model, jobs, ground.sets, weights, ground.graph, network[1], probes
     )

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec import UNSET
+
 from circuitlang.base.diagnostics import InputError
 from circuitlang.engine.cache.tensor_cache import ScoreCache
 from circuitlang.engine.evaluation.response_keys import responses_key, strongest_key
@@ -59,6 +61,7 @@ class KnownJob:
     also: Mapping[str, HashedImages] = field(default_factory=dict)
     part: Part | None = None
     probe: KnownProbe | None = None
+    within: KnownJob | None = None
 
     @property
     def against(self) -> HashedImages | None:
@@ -122,17 +125,17 @@ def _sets(plan: Plan, folder: Path, model: ModelReceipt, options: Options) -> Se
 def _job(
     plan: Plan, circuit: Circuit, network: tuple[str, str, str], sets: Sets, options: Options, model: ModelReceipt
 ) -> KnownJob:
+    within = None if circuit.within is UNSET else _job(plan, circuit.within, network, sets, options, model)
     images = circuit_images(circuit, sets)
     concept = images.concept.digest if images.concept else ""
-    provenance = provenance_of(
-        plan, circuit, network, images.sets, images.unreadable, options.fast, model.notes, concept
-    )
-    scores, responses = caches_of(plan, circuit, network, provenance, images.train, images.contrast, concept)
+    of_model = options.fast, model.notes
+    provenance = provenance_of(plan, circuit, network, images.sets, images.unreadable, *of_model, concept, within)
+    scores, responses = caches_of(plan, circuit, network, provenance, images.train, images.contrast, concept, within)
     probe = None
     if isinstance(circuit.target, Concept) and images.concept:
         probe = KnownProbe(probe_cache(plan, circuit.target, network, images.concept))
     by = provenance, scores, responses, images.contrast, images.contrast_test, images.also
-    return KnownJob(circuit, images.train, images.test, *by, probe=probe)
+    return KnownJob(circuit, images.train, images.test, *by, probe=probe, within=within)
 
 
 def inputs_of(plan: Plan, folder: Path, origins: Origins, options: Options) -> PreparedRun | KnownInputs:

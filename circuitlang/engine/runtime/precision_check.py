@@ -8,7 +8,6 @@ import torch
 
 from circuitlang.engine import device
 from circuitlang.engine.attribution.scorer import score
-from circuitlang.engine.circuits.builder import Builder
 from circuitlang.engine.circuits.selection import count
 from circuitlang.engine.evaluation.fidelity import measure
 from circuitlang.engine.images.image_set import ImageSet
@@ -23,7 +22,7 @@ def reduced(job: Job, size: int) -> PrecisionCheck:
     between the circuits of `size` kernels that these select."""
     plan, images = job.plan, _few(job.train)
     contrast = _few(job.contrast) if job.contrast else None
-    builder = Builder.of(plan, job.subnetwork, images)
+    builder = job.builder(images)
     nested = CRITERIA.load(plan.criterion.name).nested
 
     def scores(what: str, arithmetic: AbstractContextManager[None]) -> Scores:

@@ -10,6 +10,7 @@ from circuitlang.base.versions import version
 from circuitlang.engine.cache import tensor_cache
 from circuitlang.engine.cache.tensor_cache import ScoreCache
 from circuitlang.engine.images.hashed_images import HashedImages
+from circuitlang.engine.runtime.work_request import RequestedJob
 from circuitlang.plan.model import Circuit as CircuitPlan
 from circuitlang.plan.model import Plan, digest
 from circuitlang.plugins.protocols import passes_of
@@ -25,10 +26,12 @@ def provenance_of(
     fast: bool,
     notes: tuple[str, ...],
     concept: str = "",
+    within: RequestedJob | None = None,
 ) -> Provenance:
     """Return the provenance of a circuit; `network` has hashes of the weights and of what is computed with them, and
     how images are prepared; `pictures` are those it is found on, judged by, contrasted with, and judged by as
-    contrast, and those of each set that it is measured on besides; `concept` is a hash of those of its concept."""
+    contrast, and those of each set that it is measured on besides; `concept` is a hash of those of its concept, and
+    `within` the circuit that it is within."""
     train, test, *others = map(images_digest, pictures)
     contrast, also = others[:2], dict(zip(circuit.also, others[2:], strict=True))
     versions = {name: version(name) for name in ("circuitlang", "torch", "torchvision", "pillow")}
@@ -37,7 +40,8 @@ def provenance_of(
     multiplied = circuit.into is not None or passes_of(circuit.criterion.name, circuit.criterion.parameters) > 0
     precision: Literal["float32", "tf32"] = "tf32" if fast and multiplied else "float32"
     code = versions["circuitlang"], tensor_cache.outside(extension_names(circuit))
-    parts = (plan.identity(circuit), *network, train, test, *others, *code, precision, *filter(None, [concept]))
+    around = (*filter(None, [concept]), *_identities(within))
+    parts = (plan.identity(circuit), *network, train, test, *others, *code, precision, *around)
     return Provenance(
         identity=digest("\n".join(parts).encode()),
         weights=network[0],
@@ -60,13 +64,19 @@ def caches_of(
     train: HashedImages,
     contrast: HashedImages | None,
     concept: str = "",
+    within: RequestedJob | None = None,
 ) -> tuple[ScoreCache, ScoreCache]:
-    """Return the cache of a circuit's scores and that of the network's responses; `network` and `concept` are as in
-    `provenance_of`, and images are those that the circuit is scored on."""
+    """Return the cache of a circuit's scores and that of the network's responses; `network`, `concept` and `within` are
+    as in `provenance_of`, and images are those that the circuit is scored on."""
     by = *network, *provenance.versions.values(), *filter(None, [concept])
-    contents = *by, train.digest, images_digest(contrast), provenance.precision
+    contents = *by, train.digest, images_digest(contrast), provenance.precision, *_identities(within)
     scores = tensor_cache.score_cache(plan.basis(circuit), extension_names(circuit), *contents)
     return scores, tensor_cache.responses(plan.network(circuit), *by)
+
+
+def _identities(within: RequestedJob | None) -> tuple[str, ...]:
+    """Return the identity of the circuit that another is within, which follows from those of the ones around it."""
+    return () if within is None else (within.provenance.identity,)
 
 
 def extension_names(circuit: CircuitPlan) -> set[str]:

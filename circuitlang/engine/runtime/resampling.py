@@ -100,7 +100,7 @@ class Resampling:
 
     @cached_property
     def _builder(self) -> Builder:
-        return Builder.of(self.job.plan, self.job.subnetwork, self.job.train)
+        return self.job.builder()
 
     @cached_property
     def _blocks(self) -> BlockSums:
@@ -131,6 +131,6 @@ class Resampling:
         # Scores that cost no pass are not worth caching.
         costs = passes_of(plan.criterion.name, plan.criterion.parameters)
         cache = self.job.score_cache.derived(f"found on {images.digest}") if costs else None
-        builder = Builder.of(plan, self.job.subnetwork, images)
+        builder = self.job.builder(images)
         how = self.job.contrast, self.job.arithmetic
         return CircuitFinder(builder, plan.criterion, plan.seed, cache, *how).masks(self.size)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -110,7 +110,8 @@ def _on_executor(
         from circuitlang.engine.runtime.parallel_runner import run_on_executor
 
         expected = expected_work(prepared, [job.plan.id for job in due], folder)
-        yield from run_on_executor(prepared, due, folder, placement, expected, listener)
+        for ready in _waves(due):
+            yield from run_on_executor(prepared, ready, folder, placement, expected, listener)
 
 
 def _shared(
@@ -120,9 +121,17 @@ def _shared(
     from circuitlang.engine.runtime.shared_runner import run_shared
 
     due = yield from _stored(prepared, jobs, folder, listener)
-    theirs = yield from run_shared(prepared, jobs, due, folder, listener)
-    failed = yield from _stored(prepared, theirs, folder, listener)
-    yield from _one_by_one(prepared, failed, folder, listener)
+    for ready in _waves(due):
+        theirs = yield from run_shared(prepared, jobs, ready, folder, listener)
+        failed = yield from _stored(prepared, theirs, folder, listener)
+        yield from _one_by_one(prepared, failed, folder, listener)
+
+
+def _waves(jobs: Sequence[Job]) -> Iterator[list[Job]]:
+    """Yield jobs in groups, each circuit in a later one than the circuit that it is within."""
+    depths = [len([*job.plan.lineage]) for job in jobs]
+    for depth in sorted(set(depths)):
+        yield [job for job, own in zip(jobs, depths, strict=True) if own == depth]
 
 
 def _stored(

@@ -20,7 +20,6 @@ from circuitlang.engine.analysis.split.clustering import Kinds, clouds, kinds, v
 from circuitlang.engine.analysis.split.permutation_test import distinction, fidelity
 from circuitlang.engine.analysis.split.score_vectors import vectors, vectors_by
 from circuitlang.engine.attribution.scorer import score
-from circuitlang.engine.circuits.builder import Builder
 from circuitlang.engine.circuits.edits import edits_from_result
 from circuitlang.engine.circuits.selection import count
 from circuitlang.engine.evaluation.fidelity import responses
@@ -219,7 +218,7 @@ class _Whole:
 def _whole(job: Job, size: int) -> _Whole:
     """The circuit of so many kernels that the spec's criterion finds on the images of all parts."""
     plan = job.plan
-    builder = Builder.of(plan, job.subnetwork, job.train)
+    builder = job.builder()
     nested = CRITERIA.load(plan.criterion.name).nested
 
     def compute() -> Scores:

@@ -13,12 +13,13 @@ from circuitlang.base.diagnostics import Finding, InputError
 from circuitlang.engine.device import arithmetic
 from circuitlang.engine.runtime.batch_fitting import BatchFitting
 from circuitlang.engine.runtime.circuit_job import restore
+from circuitlang.engine.runtime.circuits_within import among_kernels
 from circuitlang.engine.runtime.jobs import Job, PreparedRun
 from circuitlang.plugins.protocols import Masks
 from circuitlang.results.outputs import asked_formats
 from circuitlang.results.packed.circuits import PackedCircuits
 from circuitlang.results.packed.rows import PackedCircuit, pack
-from circuitlang.results.result_store import FolderStore
+from circuitlang.results.result_store import FolderStore, ResultStore
 from circuitlang.results.types import Result
 from circuitlang.results.writer import claim
 
@@ -39,12 +40,14 @@ def unpack_jobs(prepared: PreparedRun, folder: Path) -> Iterator[Path]:
             cure = "run its spec again"
             raise InputError(Finding("E312", f"{job.plan.id} can't be made again from {folder}", None, label, cure))
         claim(folder / job.plan.id)
-        store.write(_restored(prepared, job, packed, formats), formats)
+        store.write(_restored(prepared, job, packed, formats, store), formats)
         job.subnetwork.memo.clear()
         yield folder / job.plan.id
 
 
-def _restored(prepared: PreparedRun, job: Job, packed: PackedCircuit, formats: Collection[str]) -> Result:
+def _restored(
+    prepared: PreparedRun, job: Job, packed: PackedCircuit, formats: Collection[str], store: ResultStore
+) -> Result:
     summary = msgspec.structs.replace(packed.summary, labels=prepared.plan.labels)
     masks = _masks(packed)
 
@@ -52,7 +55,7 @@ def _restored(prepared: PreparedRun, job: Job, packed: PackedCircuit, formats: C
         return restore(prepared, job, summary, masks, formats)
 
     with arithmetic(prepared.device):
-        result = BatchFitting()(job, compute)
+        result = BatchFitting()(among_kernels(job, store), compute)
     if not _same_kernels(packed, pack(result)):
         label = "scored on this machine, other weights are its strongest"
         raise InputError(Finding("E312", f"{job.plan.id} can't be made again", None, label, "run it without --packed"))

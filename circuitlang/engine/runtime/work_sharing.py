@@ -43,7 +43,7 @@ def size_of_stages(job: Job) -> int:
     """Return the number of kernels of a circuit that shares stages with larger ones, a search last; 0 for others."""
     if not has_stages(job):
         return 0
-    relevant = count(Builder.of(job.plan, job.subnetwork, job.train).relevant)
+    relevant = count(job.builder().relevant)
     return relevant + 1 if job.plan.size is None else budget(job.plan.size, relevant)
 
 

@@ -6,10 +6,12 @@ import base64
 import hashlib
 from functools import cache
 from pathlib import Path
+from urllib.parse import quote
 
 import jinja2
 import msgspec
 from markupsafe import Markup
+from msgspec import UNSET
 
 from circuitlang.reporting.comparison_links import PLACE as COMPARISONS
 from circuitlang.reporting.diagram import captions
@@ -27,6 +29,13 @@ _FOLDER = Path(__file__).with_name("page")
 _SCRIPTS = ("model", "groups", "arrange", "draw", "view", "images", "card", "channel", "controls", "naming", "start")
 
 
+def _links(result: Result) -> list[tuple[str, str]]:
+    """Return the addresses of pages beside a diagram, and what they are called."""
+    within = result.summary.plan.within
+    parent = [] if within is UNSET else [(f"../{quote(within.id)}/diagram.html", f"within {within.name or within.id}")]
+    return [("report.html", "report"), *parent, ("../index.html", "all circuits")]
+
+
 def interactive(result: Result) -> str:
     """Return the page, self-contained: nothing in it is fetched, and nothing of the result can be run."""
     shown = connections(result.circuit, DRAWN, result.contributions)
@@ -34,7 +43,7 @@ def interactive(result: Result) -> str:
     scenes, visualisations = result.activation_maps, result.visualisations
     return page(
         page_data(drawn),
-        links=[("report.html", "report"), ("../index.html", "all circuits")],
+        links=_links(result),
         compared=COMPARISONS.empty,
         icon=thumbnail(result),
         title=clean(captions.title(result)),

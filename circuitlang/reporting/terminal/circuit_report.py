@@ -105,7 +105,7 @@ def claim(summary: Summary) -> RenderableType:
     if label := target_label(summary, (summary.labels or Labels()).texts()):
         text.append(f" “{label}”", "bold")
     text.append(f" of {summary.model.name}, on {circuit_sentences.images(summary)}\n", "dim")
-    text.append(f"{summary.kept:,} of {summary.relevant:,} {summary.noun}s", "bold cyan")
+    text.append(circuit_sentences.counted(summary), "bold cyan")
     text.append(f" ({circuit_sentences.share(summary):.1%})", "cyan")
     text.append(f" {verdict_sentences.verb(summary)} ")
     text.append(f"{metric} {value:.3f}", f"bold {style}")

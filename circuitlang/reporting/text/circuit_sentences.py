@@ -79,6 +79,13 @@ def interval(ends: tuple[float, float] | None) -> str:
     return f"{ends[0]:.3f}{'–' if ends[0] >= 0 else ' to '}{ends[1]:.3f}"
 
 
+def counted(summary: Summary) -> str:
+    """Return how many kernels are kept, and of what."""
+    within = summary.plan.within
+    of = f" of {within.name or within.id}" if within is not UNSET else ""
+    return f"{summary.kept:,} of {summary.relevant:,} {summary.noun}s{of}"
+
+
 def share(summary: Summary) -> float:
     """Return the kept share of the relevant kernels."""
     return summary.kept / summary.relevant if summary.relevant else 0

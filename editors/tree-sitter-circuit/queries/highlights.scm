@@ -18,7 +18,7 @@
 (position (name) @constant.builtin)
 (transform [(name) @constant.builtin (call (name) @constant.builtin)])
 ((clause (name) @property)
- (#match? @property "^((train|test|contrast)[.])?(ablation|also|calibrate|contrast|correlation|criterion|error|holdout|keep|kernels|limit|patch|pearson|pearson_demeaned|r2|refill|robust|scale|seed|sparsity|spearman|stable|structure|test|tests)$"))
+ (#match? @property "^((train|test|contrast)[.])?(ablation|also|calibrate|contrast|correlation|criterion|error|holdout|keep|kernels|limit|patch|pearson|pearson_demeaned|r2|refill|robust|scale|seed|sparsity|spearman|stable|structure|test|tests|within)$"))
 (keyword (name) @variable.parameter)
 (circuit (name) @type.definition)
 (edit (name) @type.definition)
