@@ -94,6 +94,9 @@ _CURES = (
     _Cure("", r"//|/\*|--(?=\s)", "a comment begins with #"),
     # Includes.
     _Cure(r"include\s+", r"<?(?P<file>[\w./-]+)>?", 'write include "{file}"'),
+    # Concepts.
+    _Cure(r"concept\([^()]*\)\s*", r"(?:at|of|:)\s*(?P<layer>[\w.]+)", "as concept(dogs against cats) in {layer}"),
+    _Cure(r"concept\([^()]*\s", r"(?:vs\.?|versus|not|and|or|without)\s", "as concept(dogs against cats) in conv5"),
     # Models.
     _Cure(r"model\s*", r"[:=]\s*(?P<model>\"[^\"\n]*\"|[\w.]+)", _model),
     _Cure(r"model\s+", r"(?P<model>\"[^\"\n]*\")", _model),
