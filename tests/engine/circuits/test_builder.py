@@ -163,6 +163,32 @@ def test_a_selection_does_not_depend_on_how_many_kernels_are_ranked(net, path, u
             assert all(torch.equal(made[name], mask) for name, mask in wanted.items())
 
 
+@pytest.mark.parametrize(("net", "path", "unit"), CASES, ids=IDS)
+def test_within_a_circuit_the_best_of_its_kernels_are_kept_and_no_others(net, path, unit):
+    part = subnetwork(build(net), path, unit)
+    generator = torch.Generator().manual_seed(0)
+
+    def drawn() -> dict[str, torch.Tensor]:
+        return {name: torch.rand(mask.shape, generator=generator) * mask for name, mask in part.relevant.items()}
+
+    whole = Builder(part, Fixed(images(1)), refill="live")
+    outer = whole.select(drawn(), max(count(whole.relevant) // 2, 1))
+    scores, budget = drawn(), max(count(outer) // 3, 1)
+    inside = [
+        (float(scores[name][o, i]), name, o, i) for name, mask in outer.items() for o, i in mask.nonzero().tolist()
+    ]
+    plain = Builder(part, Fixed(images(1)), within=outer).select(scores, budget)
+    kept = {(name, o, i) for name, mask in plain.items() for o, i in mask.nonzero().tolist()}
+    assert kept == {(name, o, i) for _, name, o, i in sorted(inside, reverse=True)[:budget]}
+    live = Builder(part, Fixed(images(1)), refill="live", within=outer)
+    masks = live.select(scores, budget)
+    assert 0 < count(masks) <= budget
+    assert all(bool((outer[name] | ~mask).all()) for name, mask in masks.items())
+    # Where a single path takes more than the budget, the plain selection is returned.
+    same = all(torch.equal(mask, plain[name]) for name, mask in masks.items())
+    assert same or count(part.connected(masks)) == count(masks)
+
+
 def shortest(part: TargetSubnetwork) -> int:
     """The fewest kernels that join the image to the target: by trying, kernel by kernel, what can be left out."""
     best = 10**9
