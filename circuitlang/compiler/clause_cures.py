@@ -26,6 +26,7 @@ _CLAUSES = {
     **dict.fromkeys(("refit", "recalibrate", "finetune", "fine_tune", "rescale", "scale"), "calibrate="),
     **dict.fromkeys(("ablate", "replace", "fill_value", "fill", "baseline"), "ablation="),
     **dict.fromkeys(("against", "negative", "negatives", "versus", "vs", "except"), "contrast="),
+    **dict.fromkeys(("inside", "among", "parent", "subset_of", "part_of", "refine", "refines"), "within="),
     **dict.fromkeys(
         ("split", "validation", "val", "test_size", "held_out", "heldout", "holdout_share", "val_split"), "holdout="),
 }  # fmt: skip

@@ -94,6 +94,9 @@ _CURES = (
     _Cure("", r"//|/\*|--(?=\s)", "a comment begins with #"),
     # Includes.
     _Cure(r"include\s+", r"<?(?P<file>[\w./-]+)>?", 'write include "{file}"'),
+    # Circuits within circuits.
+    _Cure("", r"(?:refine|narrow)\s+(?P<name>\w+)\s+on\b",
+          "write preserve LAYER:CHANNEL on IMAGES keep<=30% within={name}"),
     # Concepts.
     _Cure(r"concept\([^()]*\)\s*", r"(?:at|of|:)\s*(?P<layer>[\w.]+)", "as concept(dogs against cats) in {layer}"),
     _Cure(r"concept\([^()]*\s", r"(?:vs\.?|versus|not|and|or|without)\s", "as concept(dogs against cats) in conv5"),

@@ -47,6 +47,7 @@ def targets(feature: syntax.Feature, scope: Scope) -> list[PlacedTarget] | None:
                     cure = f"write {layer}:{unit}"
                 if name in scope.circuits:
                     cure = f"'{name}' is a circuit: name its target, or define target NAME = LAYER:CHANNEL for both"
+                    cure += f"; within={name} finds a part of it"
                 label = f"targets: {listing(known)}" if known else "no target is defined"
                 raise SpecError(Finding("E112", f"unknown target '{name}'", node.span, label, cure))
             target_of = scope.directions[name]
