@@ -100,16 +100,25 @@ class PrecisionCheck(msgspec.Struct, frozen=True, kw_only=True):
     exchanged: int
 
 
+class ClassChange(msgspec.Struct, frozen=True, kw_only=True):
+    """A number of images that are `taken_for` another class than in the `network`; classes by name, or by number."""
+
+    network: str
+    taken_for: str
+    images: int
+
+
 class ClassCheck(msgspec.Struct, frozen=True, kw_only=True):
     """The network's classification with the output for one class taken from its circuit, on the judged images.
 
-    `agreement` is the share of images whose class of the largest output is the network's own; `network` and `circuit`
-    are the mean probabilities of the class.
+    `agreement` is the share of images whose class of the largest output is the network's own, and `confusion` says what
+    the others are taken for, the most frequent first; `network` and `circuit` are the mean probabilities of the class.
     """
 
     agreement: float
     network: float
     circuit: float
+    confusion: list[ClassChange] = []
 
 
 class Probe(msgspec.Struct, frozen=True, kw_only=True):
@@ -237,7 +246,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
         if self.probe is not msgspec.UNSET:
             numbers |= {"probe_accuracy": self.probe.accuracy, "probe_p": self.probe.p}
         if self.classes is not msgspec.UNSET:
-            numbers |= {f"class.{name}": getattr(self.classes, name) for name in self.classes.__struct_fields__}
+            numbers |= {f"class.{name}": getattr(self.classes, name) for name in ("agreement", "network", "circuit")}
         numbers["score_difference"] = self.reduced.difference if self.reduced else 0.0
         return numbers
 

@@ -56,8 +56,10 @@ def sound_summary(summary: Summary) -> None:
         _demand(all(map(le, probe.right, probe.held_out)), "its probe tells more images right than there are")
         _demand(min(*probe.right, *probe.held_out, *probe.fitted) >= 0, "its probe has a negative number of images")
     if summary.classes is not msgspec.UNSET:
-        shares = msgspec.structs.astuple(summary.classes)
+        check = summary.classes
+        shares = check.agreement, check.network, check.circuit
         _demand(all(0 <= share <= 1 for share in shares), "a share or probability of its class is none")
+        _demand(all(change.images > 0 for change in check.confusion), "a confusion of classes is one of no image")
     for name, outcome in summary.tests.items():
         _demand(outcome.p is None or 0 <= outcome.p <= 1, f"the p of {name} is no probability")
         for share in (outcome.share, outcome.bootstrap):

@@ -6,6 +6,7 @@ import json
 
 import pytest
 from click.testing import CliRunner
+from msgspec.structs import replace
 
 from benchmarks.sweep import counted
 from circuitlang import pipeline
@@ -13,8 +14,10 @@ from circuitlang.base.diagnostics import InputError
 from circuitlang.cli.main import main
 from circuitlang.engine.runtime.options import Options
 from circuitlang.engine.visuals import amounts
+from circuitlang.reporting.text.verdict_sentences import classification
 from circuitlang.results.assertions import failed_assertions
 from circuitlang.results.reader import read_summary
+from circuitlang.results.types import ClassChange
 from tests.helpers.path_parts import unmeasured_parts
 from tests.helpers.specs import compiled, findings
 
@@ -41,6 +44,13 @@ def test_a_run_reports_the_classification(here, with_pages, monkeypatch):
     same = f"top class stays the same on {summary.classes.agreement:.0f} of 1 images, and the mean probability of"
     assert same in shown
     assert same in (folder / "report.html").read_text()
+    pairs = [("dogs", "cats", 3), ("dogs", "birds", 2), ("fish", "cats", 1), ("fish", "birds", 1)]
+    confusion = [ClassChange(network=one, taken_for=other, images=images) for one, other, images in pairs]
+    sentence = classification(replace(summary, classes=replace(summary.classes, confusion=confusion)))
+    assert (
+        "(it changes from dogs to cats on 3, from dogs to birds on 2, from fish to cats on 1 and otherwise on 1)"
+        in sentence
+    )
     # A whole circuit, but for kernels of score zero, leaves everything as it is.
     whole = compiled(RUN.replace("keep<=5%", "keep<=1"))
     pipeline.run_compiled(whole, here / "whole", Options(visualise=False))

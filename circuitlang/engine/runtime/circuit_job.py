@@ -120,7 +120,7 @@ def execute(prepared: PreparedRun, job: Job) -> Result:
         tests=_tests(builder, built, judge, plan, resampling),
         robust=_robust(builder, built, judge, train, job),
         probe=job.probe.result if job.probe else UNSET,
-        classes=_classes(built, judge, job),
+        classes=_classes(built, judge, prepared, job),
     )
     measured = _measured(built, circuit, judge)
     return complete(prepared, job, summary, measured, prepared.formats(job))
@@ -200,7 +200,7 @@ def _robust(
     return measured
 
 
-def _classes(built: BuiltCircuit, judge: FidelityEvaluator, job: Job) -> ClassCheck | UnsetType:
+def _classes(built: BuiltCircuit, judge: FidelityEvaluator, prepared: PreparedRun, job: Job) -> ClassCheck | UnsetType:
     """Compare the network's classification with the one that has the circuit's output for its class.
 
     Nothing can be compared unless there are several classes, each a single number.
@@ -213,7 +213,8 @@ def _classes(built: BuiltCircuit, judge: FidelityEvaluator, job: Job) -> ClassCh
         ("outputs", images.digest), partial(class_check.outputs, subnetwork, images, "the network's classes")
     )
     (unit,) = subnetwork.target.units
-    return class_check.class_check(network, unit, circuit[:, 0])
+    names = prepared.model.classes
+    return class_check.class_check(network, unit, circuit[:, 0], names if len(names) == network.shape[1] else ())
 
 
 def _measured(built: BuiltCircuit, circuit: Circuit, judge: FidelityEvaluator) -> MeasuredCircuit:

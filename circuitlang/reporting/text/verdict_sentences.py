@@ -10,6 +10,8 @@ from circuitlang.plan.targets import OfClasses
 from circuitlang.results.types import Summary
 from circuitlang.results.verdict import METRIC, PRESERVED, decisive, equal_baselines, threshold, verdict
 
+# Changes of class that a sentence lists.
+_CONFUSIONS = 3
 _TITLES = {"partly": "partly preserved"}
 _VERBS = {"preserved": "keep it at", "partly": "keep it in part, at", "no better than a baseline": "reach"}
 
@@ -75,6 +77,11 @@ def classification(summary: Summary) -> str:
         return ""
     images = summary.judged.images
     same = f"{round(check.agreement * images):,} of {images:,} images"
+    if check.confusion:
+        most = check.confusion[:_CONFUSIONS]
+        changes = [f"from {change.network} to {change.taken_for} on {change.images:,}" for change in most]
+        others = sum(change.images for change in check.confusion[_CONFUSIONS:])
+        same += f" (it changes {listing([*changes, *([f'otherwise on {others:,}'] if others else [])])})"
     means = f"the mean probability of {summary.plan.target} is {check.circuit:.2f}, in the network {check.network:.2f}"
     return f"With the circuit's output for it, the network's top class stays the same on {same}, and {means}."
 
