@@ -71,7 +71,8 @@ _EXTRACTOR = "circuits/extraction/extractor.py"
 MUTATIONS = (
     # Kernels of score zero fill up; one too few; the last of equal kernels; rounded, not rounded down.
     Mutation("selection", _SELECTION, "kept = values > 0\n", "kept = values >= 0\n"),
-    Mutation("selection", _SELECTION, "np.partition(some, -number)[-number]", "np.partition(some, -number)[1 - number]"),
+    Mutation("selection", _SELECTION, "np.partition(some, -number)[-number]",
+             "np.partition(some, -number)[1 - number]"),
     Mutation("selection", _SELECTION, "np.flatnonzero(some == least)[: number - np.count_nonzero(kept)]",
              "np.flatnonzero(some == least)[np.count_nonzero(kept) - number :]"),
     Mutation("selection", _SELECTION, "if taken == ranks.first and not ranks.complete:", "if False:"),
