@@ -38,7 +38,7 @@ _QUERIES = """\
 (name) @variable
 (suffix) @variable
 (call (name) @function)
-((call (name) @keyword)
+([(call (name) @keyword) (concept (name) @keyword)]
  (#match? @keyword "^({calls})$"))
 (model [(name) (call (name))] @type)
 (target . [(name) (layers) (string)] @type)

@@ -128,8 +128,6 @@ _CURES = (
     _Cure(r"expect\s+(?P<metric>\w+)\s*", r"\((?P<name>[^)\n]*)\)", "write {name}.{metric}"),
     _Cure(r"expect\s+(?P<name>\w+)\s+", r"(?P<metric>\w+)", "write {name}.{metric}"),
     _Cure(r"expect\s+", r"(?P<value>[\d.]+%?)\s*(?P<relation><=|>=|<|>)\s*(?P<measure>[\w.]+)", _comparison),
-    # A word of concepts.
-    _Cure(r"[^\n]*\s", rf"against\s*[:=]\s*{_VALUE}", "write contrast={value}"),
     # Edits.
     _Cure(r"expect\s+(?P<name>\w+)\.(?P<layer>[\w.]+)", r":(?P<unit>\d+)\.(?P<metric>[\w.]+)",
           "write {name}[{layer}:{unit}].{metric}"),

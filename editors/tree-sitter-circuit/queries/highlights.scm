@@ -11,7 +11,7 @@
 (name) @variable
 (suffix) @variable
 (call (name) @function)
-((call (name) @keyword)
+([(call (name) @keyword) (concept (name) @keyword)]
  (#match? @keyword "^(class|concept|each|joint|vector)$"))
 (model [(name) (call (name))] @type)
 (target . [(name) (layers) (string)] @type)

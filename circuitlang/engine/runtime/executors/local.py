@@ -76,6 +76,8 @@ def _begin(start: Start, silent: bool) -> None:
     # Ctrl-C reaches every process of a terminal; the parent is the one that decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _end)
+    # First of all that is done when a process ends.
+    util.Finalize(None, _ignore_termination, exitpriority=1000)
     threading.Thread(target=_follow, daemon=True).start()
     _Worker.start = start
 
@@ -105,8 +107,14 @@ def _end(*_: Any) -> None:
 
 def _leave() -> NoReturn:
     """End now, as pebble does: the semaphores that libraries made here are removed, or a warning would count them."""
+    _ignore_termination()
     util._exit_function()  # type: ignore[attr-defined]
     os._exit(1)
+
+
+def _ignore_termination() -> None:
+    """Let a process that ends do so: a semaphore would be left half removed."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def _follow() -> None:
