@@ -126,11 +126,8 @@ def share(cache: Path, folder: Path, page: str) -> None:
 
 
 README = ROOT / "README.md"
-# Pages are run by `make test-slow`, the README also as readers run it.
-EXECUTED = [
-    *(pytest.param(page, False, id=name(page)) for page in PAGES),
-    pytest.param(README, True, id="README.md as readers run it"),
-]
+# Pages are run by `make test-slow`, the README as readers run it.
+EXECUTED = [pytest.param(page, page == README, id=name(page)) for page in PAGES]
 
 
 @pytest.mark.slow
