@@ -9,9 +9,15 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
 
 # The placeholder for the hash until it is known.
 BLANK = "0" * 64
+S = TypeVar("S", bound=msgspec.Struct)
 _HASH = re.compile(rb'"sha256" ?: ?"([0-9a-f]{64})"')
 
 
@@ -27,6 +33,17 @@ def intact(content: bytes, key: str) -> bool:
         return False
     blank = b"".join((content[: match.start(1)], BLANK.encode(), content[match.end(1) :]))
     return _digest(key, blank) == match[1]
+
+
+def read_sealed(path: Path, key: str, kind: type[S]) -> S | None:
+    """Return what a JSON file has for a key; None if there is no file or it is damaged, which is reported."""
+    with suppress(OSError, ValueError, RecursionError):
+        content = path.read_bytes()
+        with suppress(msgspec.MsgspecError):
+            if intact(content, key):
+                return msgspec.json.decode(content, type=kind)
+        report(path)
+    return None
 
 
 def report(path: object) -> None:

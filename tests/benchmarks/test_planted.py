@@ -236,7 +236,7 @@ def cells(line: str) -> list[str]:
 
 @pytest.mark.slow
 def test_the_page_has_every_criterion_and_the_numbers_of_the_default():
-    """Of one structure in each table; the leaderboard has the default's on all."""
+    """The default is measured on one structure of each table; the leaderboard has it on all."""
     _, printed = PAGE.read_text(encoding="utf-8").split("`python benchmarks/planted.py`\n\n")
     for there, text in zip(tables(grounds(5)), printed.split("\n\n")[:2], strict=True):
         title, _, counted, *rows = (cells(line) for line in text.split("\n"))

@@ -266,7 +266,7 @@ def test_too_few_images_are_refused_at_the_concept(here, concept, clauses, code,
 
 
 def test_an_edit_measures_by_the_direction_of_its_circuit_and_others_by_one_of_their_own(here, numbers_alone):
-    """Of a circuit that holds out other images than usual, its direction is another."""
+    """A circuit that holds out other images than usual has another direction."""
     seeded = OWN.replace("kernels", "seed=3 kernels")
     spec = f"{seeded}edit less = own scale=0 on images/cats/* measure {CONCEPT}@center, {CONCEPT}\n"
     spec += f"edit cut = conv4:3 scale=0 on images/cats/* measure {CONCEPT}\n"
@@ -321,7 +321,7 @@ def test_a_packed_run_keeps_the_probe(here, numbers_alone):
 
 
 def test_a_probe_at_chance_is_said_to_be_so(here, numbers_alone):
-    """Of pictures that one set has by chance, nothing can be told."""
+    """Both sets have as many dogs as cats: nothing tells one from the other."""
     mixed = [f"images/{kind}/{number}.png" for kind in ("dogs", "cats") for number in range(8)]
     sides = (f"[{', '.join(mixed[start::2])}]" for start in (0, 1))
     spec = OWN.replace("images/dogs/* against images/cats/*", " against ".join(sides))

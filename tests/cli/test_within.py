@@ -51,7 +51,7 @@ def test_the_plan_says_all_that_a_circuit_follows_from():
     assert read_plan(Source("plan.yaml", write_plan(plan)))[0] == plan
     other = compiled(WHY.replace("60", "61")).plan
     assert other.identity(other.circuits[1]) != plan.identity(why)
-    # What the other circuit is called has no say.
+    # The other circuit's name has no say.
     renamed = compiled(WHY.replace("face", "snout")).plan
     assert renamed.identity(renamed.circuits[1]) == plan.identity(why)
     (unnamed,) = [one for one in compiled(f"{FACE}{ONE} keep<=30% within=face").plan.circuits if not one.name]

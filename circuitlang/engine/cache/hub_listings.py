@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 
 from circuitlang.base.atomic_files import write_atomically
 from circuitlang.base.cache_folder import cache_folder
-from circuitlang.base.checksummed import BLANK, intact, report, seal
+from circuitlang.base.checksummed import BLANK, read_sealed, seal
 from circuitlang.base.diagnostics import InputError
 from circuitlang.base.hub_address import HubAddress, HubFile, hub_file
 from circuitlang.plan.model import digest
@@ -33,12 +32,10 @@ class _Seen(msgspec.Struct, frozen=True):
     sha256: str = BLANK
 
 
-S = TypeVar("S", Listing, _Seen)
-
-
 def known_listing(address: HubAddress) -> Listing | None:
     """Return the files of a repository at a commit, if they were listed before."""
-    return _read(f"listing {address}", Listing)
+    key = f"listing {address}"
+    return read_sealed(_path(key), key, Listing)
 
 
 def listing(address: HubAddress) -> Listing:
@@ -62,7 +59,8 @@ def remember_commit(address: HubAddress, commit: str) -> None:
 
 def last_commit(address: HubAddress) -> str:
     """Return the commit that a revision was last seen at; empty if it was never seen."""
-    seen = _read(f"commit {address}", _Seen)
+    key = f"commit {address}"
+    seen = read_sealed(_path(key), key, _Seen)
     return seen.commit if seen and address.at(seen.commit).is_pinned else ""
 
 
@@ -71,17 +69,6 @@ def _is_plain(file: HubFile) -> bool:
         return hub_file(str(file)) == file
     except InputError:
         return False
-
-
-def _read(key: str, kind: type[S]) -> S | None:
-    path = _path(key)
-    with suppress(OSError, ValueError, RecursionError):
-        content = path.read_bytes()
-        with suppress(msgspec.MsgspecError):
-            if intact(content, key):
-                return msgspec.json.decode(content, type=kind)
-        report(path)
-    return None
 
 
 def _write(key: str, content: Listing | _Seen) -> None:

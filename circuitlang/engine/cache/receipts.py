@@ -17,7 +17,7 @@ import msgspec
 
 from circuitlang.base.atomic_files import write_atomically
 from circuitlang.base.cache_folder import cache_folder
-from circuitlang.base.checksummed import intact, report, seal
+from circuitlang.base.checksummed import read_sealed, seal
 from circuitlang.plan.model import digest
 
 # Nanoseconds: file systems of the coarsest clocks count in steps of two seconds.
@@ -63,14 +63,7 @@ def folder() -> Path:
 
 def read_receipt(key: str, kind: type[S]) -> S | None:
     """Return the receipt of a key, unless there is none or it is damaged."""
-    path = _path(key)
-    with suppress(OSError, ValueError, RecursionError):
-        content = path.read_bytes()
-        with suppress(msgspec.MsgspecError):
-            if intact(content, key):
-                return msgspec.json.decode(content, type=kind)
-        report(path)
-    return None
+    return read_sealed(_path(key), key, kind)
 
 
 def write_receipt(key: str, receipt: msgspec.Struct) -> None:

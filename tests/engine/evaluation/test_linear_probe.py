@@ -46,7 +46,7 @@ def test_a_planted_direction_is_found():
     random = torch.Generator().manual_seed(0)
     direction = torch.randn(20, generator=random)
     x = torch.randn(4000, 20, generator=random)
-    # Of a logistic model with these weights.
+    # A logistic model with these weights draws the sides.
     positive = torch.rand(4000, generator=random) < torch.sigmoid(x @ direction + 0.5)
     probe = fit_probe(x, positive, 1e-3)
     assert torch.cosine_similarity(probe.coefficients, direction.double(), 0) > 0.99
@@ -75,7 +75,7 @@ def test_scales_of_variables_have_no_say_and_sides_count_alike():
 
 @pytest.mark.parametrize(("hits", "counts"), [((3, 4), (4, 5)), ((1, 2), (3, 3)), ((0, 0), (2, 3)), ((5, 1), (5, 3))])
 def test_chance_is_counted(hits, counts):
-    """Of all ways to take as many samples for the first side, the share in which as many are right."""
+    """It is a share of all ways to take as many samples for the first side: those in which as many are right."""
     taken = hits[0] + counts[1] - hits[1]
     ways = list(combinations(range(sum(counts)), taken))
     as_good = sum(sum(number < counts[0] for number in way) >= hits[0] for way in ways)
