@@ -85,12 +85,12 @@ def work_without_end(number: int, fifo: str) -> None:
     job_runner.execute = execute
 
 
-def worker(number: int, fifo: str, again: Any, folder: Path, threads: int) -> Callable[[str], Any]:
+def worker(number: int, fifo: str, *arguments: Any) -> Callable[[str], Any]:
     """What a process of a run does with circuits, of which it never finishes the n-th."""
     from circuitlang.engine.runtime import parallel_runner
 
     work_without_end(number, fifo)
-    return parallel_runner.start_worker(again, folder, threads)
+    return parallel_runner.start_worker(*arguments)
 
 
 def main() -> None:

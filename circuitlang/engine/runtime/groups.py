@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from circuitlang.engine.runtime.amounts import TOGETHER
 from circuitlang.engine.runtime.jobs import Job
-from circuitlang.engine.runtime.precomputation import layer_of
-from circuitlang.engine.runtime.work_sharing import sharing_key, size_of_stages
+from circuitlang.engine.runtime.work_sharing import has_stages, sharing_key, size_of_stages
 from circuitlang.plugins.executors import Group
+from circuitlang.plugins.protocols import CRITERIA, passes_of
 
 
 def groups_of(jobs: Sequence[Job], workers: int, operations: Mapping[str, float]) -> list[Group]:
@@ -30,7 +30,8 @@ def groups_of(jobs: Sequence[Job], workers: int, operations: Mapping[str, float]
     sharing: dict[object, list[list[Job]]] = {}
     for same in sizes.values():
         key = sharing_key(same[0])
-        shared: object = (key, layer_of(same[0])) if key is not None else same[0].score_cache
+        layer = same[0].subnetwork.target.step.name
+        shared: object = same[0].score_cache if key is None else (key, layer)
         sharing.setdefault(shared, []).append(sorted(same, key=size_of_stages))
     groups = []
     for alike in sharing.values():
@@ -39,3 +40,23 @@ def groups_of(jobs: Sequence[Job], workers: int, operations: Mapping[str, float]
             names = tuple(job.plan.id for same in alike[start : start + count] for job in same)
             groups.append(Group(names, sum(operations.get(name, 0.0) for name in names)))
     return sorted(groups, key=lambda group: -group.cost)
+
+
+def predecessors(jobs: Sequence[Job], groups: Sequence[Group]) -> dict[str, str]:
+    """Return, for circuits of groups, the one that leaves their scores, or the first stages of them, in the cache.
+
+    Where several processes compute the circuits of a group, that one is to be finished before them.
+    """
+    by_id = {job.plan.id: job for job in jobs}
+    after: dict[str, str] = {}
+    for group in groups:
+        first: dict[object, str] = {}
+        # The smallest circuit of several sizes has all stages that the others have.
+        for job in sorted((by_id[name] for name in group.circuits), key=size_of_stages):
+            criterion = job.plan.criterion
+            kept = passes_of(criterion.name, criterion.parameters) > 0
+            source: object = sharing_key(job) or job.score_cache
+            if kept and (CRITERIA.load(criterion.name).nested or has_stages(job)) and source in first:
+                after[job.plan.id] = first[source]
+            first.setdefault(source, job.plan.id)
+    return after

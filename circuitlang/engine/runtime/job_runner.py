@@ -26,6 +26,7 @@ from circuitlang.results.outputs import FORMATS, MODULE
 from circuitlang.results.reader import read
 from circuitlang.results.rendering import due
 from circuitlang.results.result_store import ResultStore
+from circuitlang.results.run_listener import SILENT, RunListener
 from circuitlang.results.types import Result
 from circuitlang.results.writer import write_split
 
@@ -39,7 +40,6 @@ class JobRunner:
         prepared: The run.
         folder: Folder of the run.
         jobs: All jobs that share work, also those that other processes run.
-        own_layer: Do shared work for targets in the job's layer alone, because others run in other processes.
         store: Store of the run, if it was opened before.
     """
 
@@ -48,16 +48,25 @@ class JobRunner:
         prepared: PreparedRun,
         folder: Path,
         jobs: Sequence[Job],
-        own_layer: bool = False,
         store: ResultStore | None = None,
     ) -> None:
         self._prepared, self._folder, self._store = prepared, folder, store or prepared.store(folder)
-        self._precompute = Precomputation(jobs, self._store, own_layer)
+        self._jobs, self._precompute = jobs, Precomputation(jobs, self._store)
         self._fit = BatchFitting()
+
+    def in_turn(self, listener: RunListener = SILENT) -> Iterator[tuple[Job, JobResult]]:
+        """Yield each job with its results; forget what is known of a feature after the last job that has it."""
+        last = {job.subnetwork: job for job in self._jobs}
+        for job in self._jobs:
+            listener.circuit_begun(job.plan.id)
+            for result in self(job):
+                yield job, result
+            listener.circuit_ended(job.plan.id)
+            if last[job.subnetwork] is job:
+                job.subnetwork.memo.clear()
 
     def __call__(self, job: Job) -> Iterator[JobResult]:
         """Yield the results of a job, computed unless they are stored."""
-        self._precompute.release(job)
         before = usable(self._prepared, job, self._store)
         single = job.plan.into is None or job.part
         if before and not incomplete(before, self._prepared.formats(job)):

@@ -11,13 +11,12 @@ from pathlib import Path
 import torch
 
 from circuitlang.base.diagnostics import CircuitError
-from circuitlang.engine.runtime.groups import groups_of
+from circuitlang.engine.runtime.groups import groups_of, predecessors
 from circuitlang.engine.runtime.job_errors import process_error
 from circuitlang.engine.runtime.job_runner import JobRunner
 from circuitlang.engine.runtime.jobs import Job, PreparedRun, prepare
-from circuitlang.engine.runtime.precomputation import predecessors
 from circuitlang.engine.runtime.work_selection import part_of
-from circuitlang.plugins.executors import EXECUTORS, Begun, Detached, DetachedError, Died, Ended, Event, Work
+from circuitlang.plugins.executors import EXECUTORS, Begun, Detached, DetachedError, Died, Ended, Event, Group, Work
 from circuitlang.plugins.placements import Placement
 from circuitlang.results.outcomes import JobResult
 from circuitlang.results.run_listener import SILENT, ExpectedWork, RunListener
@@ -43,13 +42,14 @@ def run_on_executor(
     plan = part_of(prepared.plan, [job.plan for job in jobs])
     options = replace(prepared.options, listener=SILENT)
     again = partial(prepare, plan, folder=prepared.folder, origins=prepared.origins, options=options)
+    groups = groups_of(jobs, workers, {name: work.operations for name, work in expected.items()})
     work = Work(
-        groups_of(jobs, workers, {name: work.operations for name, work in expected.items()}),
+        groups,
         workers,
         # Workers elsewhere have another working folder.
         partial(start_group_worker, partial(again, folder=prepared.folder.resolve()), folder.resolve()),
-        partial(start_worker, again, folder, threads),
-        predecessors(jobs),
+        partial(start_worker, again, folder, threads, groups),
+        predecessors(jobs, groups),
         folder,
         placement.command,
     )
@@ -86,16 +86,17 @@ def _results(
             listener.circuit_ended(name)
 
 
-def start_worker(again: Callable[[], PreparedRun], folder: Path, threads: int) -> Run:
-    """Prepare the run in a new process of this machine; return the function that computes circuits by their ids."""
+def start_worker(again: Callable[[], PreparedRun], folder: Path, threads: int, groups: Sequence[Group]) -> Run:
+    """Prepare the run in a new process of this machine; return the function that computes circuits by their ids.
+
+    Those of a group may be computed by several processes, which find what they share in the cache.
+    """
     torch.set_num_threads(threads)
     try:
         prepared = again()
     except CircuitError as error:
         return partial(_refused, error)
-    jobs = {job.plan.id: job for job in prepared.jobs}
-    run = JobRunner(prepared, folder, prepared.jobs, own_layer=True)
-    return lambda names: [result for name in names for result in run(jobs[name])]
+    return _CircuitRunner(prepared, folder, groups)
 
 
 def start_group_worker(again: Callable[[], PreparedRun], folder: Path) -> Run:
@@ -112,12 +113,30 @@ def start_group_worker(again: Callable[[], PreparedRun], folder: Path) -> Run:
 
 def run_group(prepared: PreparedRun, folder: Path, names: Sequence[str]) -> list[JobResult]:
     """Compute a group of circuits in this process."""
-    jobs = [job for name in names for job in prepared.jobs if job.plan.id == name]
-    run = JobRunner(prepared, folder, jobs)
-    results = [result for job in jobs for result in run(job)]
-    for job in jobs:
-        job.subnetwork.memo.clear()
-    return results
+    by_id = {job.plan.id: job for job in prepared.jobs}
+    return [result for _, result in JobRunner(prepared, folder, [by_id[name] for name in names]).in_turn()]
+
+
+class _CircuitRunner:
+    """Computes circuits in a process that doesn't know which it will get next."""
+
+    def __init__(self, prepared: PreparedRun, folder: Path, groups: Sequence[Group]) -> None:
+        self._prepared, self._folder = prepared, folder
+        self._jobs = {job.plan.id: job for job in prepared.jobs}
+        self._groups = {name: group.circuits for group in groups for name in group.circuits}
+        self._runners: dict[Sequence[str], JobRunner] = {}
+
+    def __call__(self, names: Sequence[str]) -> list[JobResult]:
+        return [result for name in names for result in self._compute(self._jobs[name])]
+
+    def _compute(self, job: Job) -> Iterator[JobResult]:
+        for other in self._jobs.values():
+            if other.subnetwork is not job.subnetwork:
+                other.subnetwork.memo.clear()
+        group = self._groups[job.plan.id]
+        if group not in self._runners:
+            self._runners[group] = JobRunner(self._prepared, self._folder, [self._jobs[name] for name in group])
+        return self._runners[group](job)
 
 
 def _refused(error: CircuitError, names: Sequence[str]) -> list[JobResult]:

@@ -84,18 +84,11 @@ def _one_by_one(
 ) -> Generator[JobResult, None, None]:
     from circuitlang.engine.runtime.job_runner import JobRunner
 
-    run = JobRunner(prepared, folder, jobs)
-    last = {job.subnetwork: job for job in jobs}
     # Libraries, network and images live on: the garbage collector need not look through them for each circuit.
     gc.freeze()
     try:
-        for job in jobs:
-            listener.circuit_begun(job.plan.id)
-            yield from run(job)
-            listener.circuit_ended(job.plan.id)
-            if last[job.subnetwork] is job:
-                # Stored values of the feature may be large, and are not needed any more.
-                job.subnetwork.memo.clear()
+        for _, result in JobRunner(prepared, folder, jobs).in_turn(listener):
+            yield result
     finally:
         gc.unfreeze()
 

@@ -94,15 +94,11 @@ def _work_off(
 ) -> Generator[JobResult, None, None]:
     """Yield the results of a group, and give its claim back when they are written."""
     begin = time.monotonic()
-    run, failed = JobRunner(prepared, store.folder, group.jobs, own_layer=True, store=store), dict[str, str]()
-    for job in group.jobs:
-        listener.circuit_begun(job.plan.id)
-        for result in run(job):
-            if isinstance(result, CircuitError):
-                failed[job.plan.id] = result.findings[0].message
-            yield result
-        listener.circuit_ended(job.plan.id)
-        job.subnetwork.memo.clear()
+    failed = dict[str, str]()
+    for job, result in JobRunner(prepared, store.folder, group.jobs, store).in_turn(listener):
+        if isinstance(result, CircuitError):
+            failed[job.plan.id] = result.findings[0].message
+        yield result
     listener.settled()
     seconds = time.monotonic() - begin
     claims.release(group.name, Done([job.plan.id for job in group.jobs], failed, seconds))

@@ -165,7 +165,7 @@ def test_from_python_what_failed_is_raised_after_the_others_are_done(here, broke
     assert [outcome.folder.name for outcome in results.outcomes] == [IDS[0], IDS[2], IDS[3]]
 
 
-def _breaking(again, folder, threads):
+def _breaking(*arguments):
     """In a process of its own: the second circuit fails, the third kills its process."""
     whole = job_runner.execute
 
@@ -177,7 +177,7 @@ def _breaking(again, folder, threads):
         return whole(prepared, job)
 
     job_runner.execute = execute
-    return parallel_runner.start_worker(again, folder, threads)
+    return parallel_runner.start_worker(*arguments)
 
 
 @pytest.mark.slow

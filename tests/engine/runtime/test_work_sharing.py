@@ -17,10 +17,11 @@ from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
 from circuitlang.engine.evaluation import reference_responses
 from circuitlang.engine.graph.targets import Target
 from circuitlang.engine.graph.tracer import trace
+from circuitlang.engine.runtime.groups import groups_of, predecessors
 from circuitlang.engine.runtime.job_runner import JobRunner
 from circuitlang.engine.runtime.jobs import prepare
 from circuitlang.engine.runtime.options import Options
-from circuitlang.engine.runtime.precomputation import predecessors
+from circuitlang.engine.runtime.parallel_runner import start_worker
 from circuitlang.engine.runtime.work_sharing import precompute_shared
 from circuitlang.pipeline import compile_source, run_compiled
 from circuitlang.plan.model import Choice
@@ -115,17 +116,19 @@ def test_what_is_finished_is_not_scored_for_company(here, numbers_alone, passes)
     assert {tuple(targets) for targets in passes} == {("conv2",)}
 
 
-def test_of_several_processes_none_waits_for_another_layer(here, passes, monkeypatch):
+def test_of_several_processes_none_waits_for_another_group(here, passes, monkeypatch):
     compiled = compile_source(Source(str(here / "some.circuit"), SWEEP))
     prepared = prepare(compiled.plan, compiled.folder, compiled.origins, Options())
     jobs = prepared.jobs
     first, second, *_, last = jobs
     assert last.subnetwork.target.step.name == "conv3"
-    after = predecessors(jobs)
+    groups = groups_of(jobs, 1, {})
+    group, _ = groups
+    after = predecessors(jobs, groups)
     assert after.pop(second.plan.id) == first.plan.id
     assert last.plan.id not in after
     assert not passes
-    performer = JobRunner(prepared, here, jobs, own_layer=True)
+    performer = JobRunner(prepared, here, [job for job in jobs if job.plan.id in group.circuits])
     monkeypatch.setattr("circuitlang.engine.runtime.job_runner.execute", lambda *_: 1 / 0)
     (error,) = performer(first)
     assert isinstance(error, CircuitError)
@@ -149,7 +152,8 @@ def test_of_several_sizes_the_smallest_comes_first(here):
     compiled = compile_source(Source(str(here / "some.circuit"), text))
     prepared = prepare(compiled.plan, compiled.folder, compiled.origins, Options())
     search, large, middle, small, *_ = (job.plan.id for job in prepared.jobs)
-    assert predecessors(prepared.jobs) == dict.fromkeys((search, large, middle), small)
+    groups = groups_of(prepared.jobs, 2, {})
+    assert predecessors(prepared.jobs, groups) == dict.fromkeys((search, large, middle), small)
 
 
 def test_what_the_network_does_is_found_once_for_all_and_forgotten_at_the_end(here, numbers_alone, monkeypatch):
@@ -232,7 +236,8 @@ def test_one_of_several_processes_holds_what_it_knows_of_one_feature(here, numbe
     text = "preserve conv4:[1, 2, 3] on images/dogs/* sparsity<=0.1 criterion=snip"
     compiled = compile_source(Source(str(here / "some.circuit"), text))
     prepared = prepare(compiled.plan, compiled.folder, compiled.origins, Options())
-    performer = JobRunner(prepared, here / "runs", prepared.jobs, own_layer=True)
+    groups = groups_of(prepared.jobs, 1, {})
+    compute = start_worker(lambda: prepared, here / "runs", torch.get_num_threads(), groups)
     for job in prepared.jobs:
-        list(performer(job))
+        compute([job.plan.id])
     assert [bool(job.subnetwork.memo.held) for job in prepared.jobs] == [False, False, True]
