@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Literal
 
@@ -49,47 +48,6 @@ class Cost:
 
 
 @dataclass(frozen=True)
-class Forward:
-    """The floating-point operations of one image's forward pass up to a target, by step that has kernels; of `own`
-    the target's rows alone are computed, and for no other target."""
-
-    steps: Mapping[str, int]
-    own: str
-
-    @property
-    def operations(self) -> int:
-        return sum(self.steps.values())
-
-
-@dataclass(frozen=True)
-class Common:
-    """A cost that circuits share, identified by `key`. The network's own responses to images, identified by
-    `pictures`, it does together for several targets."""
-
-    key: str
-    cost: Cost
-    pictures: str = ""
-
-
-# The beginning of the keys of costs of probes.
-PROBE = "probe "
-
-
-@dataclass(frozen=True)
-class SharedStage:
-    """A part of the work of scoring that circuits of several sizes share: those whose `scores` are of one kind, if they
-    have a stage of this budget."""
-
-    scores: str
-    budget: int
-    cost: Cost
-
-    @property
-    def key(self) -> tuple[str, int]:
-        return self.scores, self.budget
-
-
-@dataclass(frozen=True)
 class Setting:
     """A value of a circuit, as it is written in the language, and its origin: `file:line`, `default`, or unknown."""
 
@@ -130,14 +88,9 @@ class CircuitForecast:
     measured_on: int
     contrasted_with: int
     also: dict[str, int]
-    relevant: int | None
+    relevant: int
     asked: int | None
-    cost: Cost | None
-    # The cost of its scores alone, beside that of the stages.
-    scoring: Cost
-    stages: tuple[SharedStage, ...]
-    common: tuple[Common, ...]
-    forward: Forward | None
+    cost: Cost
     refused: tuple[str, ...]
     state: State = "new"
     # The source of its scores if they cost no pass: `cache`, or the id of the circuit of this plan that has the same.
@@ -146,15 +99,11 @@ class CircuitForecast:
     beside: str = ""
     # The source of its first stages if they cost no pass: `cache`, or the id of a circuit of this plan.
     continues: str = ""
-    # The operations that an image of a channel takes at most, and all that are made; they are not in its cost, as those
-    # in the network are made once for all circuits.
-    image_work: int = 0
+    # The number of images that the probe of a concept needs; 0 for other targets.
+    probed: int = 0
+    # The operations that images of channels take at most; they are not in its cost, as those in the network are made
+    # once for all circuits.
     visualising: int = 0
-
-    @property
-    def probed(self) -> int:
-        """The number of images that the probe of a concept needs; 0 for other targets."""
-        return next((round(work.cost.forwarded) for work in self.common if work.key.startswith(PROBE)), 0)
 
 
 @dataclass(frozen=True)
@@ -170,8 +119,6 @@ class EditForecast:
     cost: Cost
     waits: str = ""
     state: State = "new"
-    # Costs of it that other edits and circuits may have too.
-    common: tuple[Common, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -198,7 +145,7 @@ class Forecast:
     @property
     def total(self) -> Cost:
         """The total cost of the circuits and edits that are due."""
-        costs = *(circuit.cost for circuit in self.due if circuit.cost), *(edit.cost for edit in self.due_edits)
+        costs = *(circuit.cost for circuit in self.due), *(edit.cost for edit in self.due_edits)
         return sum(costs, Cost())
 
     @property

@@ -6,7 +6,8 @@ from contextlib import suppress
 from dataclasses import replace
 
 from circuitlang.base.diagnostics import InputError
-from circuitlang.engine.runtime.circuit_job import find, masks_of
+from circuitlang.engine.runtime.circuit_job import masks_of
+from circuitlang.engine.runtime.found_circuit import find_circuit
 from circuitlang.engine.runtime.jobs import Job
 from circuitlang.engine.runtime.stored_results import is_stored
 from circuitlang.plugins.protocols import Masks
@@ -27,4 +28,4 @@ def _kernels(job: Job, store: ResultStore) -> Masks:
             if result.circuit.kernels:
                 return masks_of(result)
     # Its scores are stored if this machine found it before.
-    return find(among_kernels(job, store)).effective
+    return find_circuit(among_kernels(job, store)).built.effective

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from circuitlang.engine.runtime.amounts import TOGETHER
 from circuitlang.engine.runtime.jobs import Job
-from circuitlang.engine.runtime.work_sharing import has_stages, sharing_key, size_of_stages
+from circuitlang.engine.runtime.steps.scores import has_stages, sharing_key, size_of_stages
 from circuitlang.plugins.executors import Group
 from circuitlang.plugins.protocols import CRITERIA, passes_of
 

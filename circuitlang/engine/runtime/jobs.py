@@ -100,6 +100,11 @@ class Job:
         return Builder.of(self.plan, self.subnetwork, images or self.train, self.among)
 
     @property
+    def single(self) -> bool:
+        """True for a circuit, also of a part of a split, and false for a split."""
+        return self.plan.into is None or self.part is not None
+
+    @property
     def against(self) -> ImageSet | None:
         """The images that the circuit is measured on as contrast."""
         return self.contrast_test or self.contrast

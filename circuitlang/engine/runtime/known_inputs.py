@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,7 +12,6 @@ from msgspec import UNSET
 
 from circuitlang.base.diagnostics import InputError
 from circuitlang.engine.cache.tensor_cache import ScoreCache
-from circuitlang.engine.evaluation.response_keys import responses_key, strongest_key
 from circuitlang.engine.images.file_patterns import find
 from circuitlang.engine.images.hashed_images import HashedImages
 from circuitlang.engine.images.image_receipts import known_images
@@ -34,7 +33,7 @@ from circuitlang.results.run_listener import SILENT
 from circuitlang.results.types import Part, Provenance
 
 if TYPE_CHECKING:
-    from circuitlang.engine.runtime.jobs import Job, PreparedRun
+    from circuitlang.engine.runtime.jobs import PreparedRun
 
 Sets = dict[str, tuple[HashedImages, list[str]]]
 
@@ -161,20 +160,3 @@ def prepared_inputs(known: KnownInputs) -> PreparedRun:
 
     # Its notes were sent already.
     return prepare(known.plan, known.folder, known.origins, replace(known.options, listener=SILENT))
-
-
-def answered(job: Job | KnownJob) -> Iterator[str]:
-    """Yield the image sets of a circuit for which the network's responses are stored.
-
-    That is the names of what it is contrasted with and of what it is measured on besides, and no name for its own.
-    """
-
-    def has(key: str) -> bool:
-        return job.responses.derived(key).has(None)
-
-    own = has(responses_key(job.train)) and has(strongest_key(job.train))
-    if own and (not job.test or has(responses_key(job.test))):
-        yield ""
-    if job.against and job.plan.contrast and has(responses_key(job.against)):
-        yield job.plan.contrast
-    yield from (name for name, images in job.also.items() if has(responses_key(images)))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from circuitlang.engine.graph.graph_record import GraphRecord, record
@@ -15,7 +16,19 @@ from circuitlang.plan.model import Target
 if TYPE_CHECKING:
     from circuitlang.engine.graph.channel_graph import Graph
     from circuitlang.plugins.loaded_model import LoadedModel
-    from circuitlang.results.forecast import Forward
+
+
+@dataclass(frozen=True)
+class Forward:
+    """The floating-point operations of one image's forward pass up to a target, by step that has kernels; of `own`
+    the target's rows alone are computed, and for no other target."""
+
+    steps: Mapping[str, int]
+    own: str
+
+    @property
+    def operations(self) -> int:
+        return sum(self.steps.values())
 
 
 class TargetNode(NamedTuple):
@@ -88,8 +101,6 @@ class NetworkCosts:
         return self._forward[key]
 
     def _forward_of(self, node: str, units: int) -> Forward:
-        from circuitlang.results.forecast import Forward
-
         rows = self._graph.operations(node)
         widths = {step.name: step.layer.out_channels for step in self._graph.nodes if step.layer}
         steps = {name: row * widths[name] for name, row in rows.items()}

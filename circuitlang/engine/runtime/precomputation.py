@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from circuitlang.engine.runtime.jobs import Job
+from circuitlang.engine.runtime.steps.scores import sharing_key
+from circuitlang.engine.runtime.steps.shared_work import precompute_shared
 from circuitlang.engine.runtime.stored_results import is_stored
-from circuitlang.engine.runtime.work_sharing import precompute_shared, sharing_key
 from circuitlang.results.result_store import ResultStore
 
 

@@ -58,13 +58,8 @@ def draw(forecast: Forecast) -> Tree:
 
 def as_json(forecast: Forecast) -> str:
     """Return the forecast as JSON; operations are plain numbers, `total` is that of the circuits that are due."""
-    whole = msgspec.to_builtins(forecast)
-    for circuit in whole["circuits"]:
-        for word in ("scoring", "stages", "common", "forward", "image_work"):
-            # Parts of the cost that `estimate` reckons with.
-            del circuit[word]
     content = {
-        **whole,
+        **msgspec.to_builtins(forecast),
         "due": [circuit.id for circuit in forecast.due],
         "due_edits": [edit.name for edit in forecast.due_edits],
         "total": msgspec.to_builtins(forecast.total),
@@ -99,8 +94,7 @@ def _circuit(tree: Tree, circuit: CircuitForecast) -> None:
     branch.add(Text.assemble(_word("images"), *_image_counts(circuit)))
     if circuit.probed:
         branch.add(Text.assemble(_word("probe"), f"of the concept, on {circuit.probed:,} images"))
-    if circuit.cost is not None:
-        branch.add(Text.assemble(_word("cost"), *_cost(circuit)))
+    branch.add(Text.assemble(_word("cost"), *_cost(circuit)))
     if circuit.visualising:
         work = _operations(circuit.visualising)
         branch.add(Text.assemble(_word("channels"), (f"images of some, at most {work}", "dim")))
@@ -118,9 +112,6 @@ def _edit(tree: Tree, edit: EditForecast) -> None:
 
 
 def _kernels(circuit: CircuitForecast) -> Iterable[str | tuple[str, str]]:
-    if circuit.relevant is None:
-        yield "known when it is run", "dim"
-        return
     wanted = "as few as hold the bounds" if circuit.asked is None else f"{circuit.asked:,}"
     yield f"{wanted} of {circuit.relevant:,} relevant"
 
@@ -141,7 +132,6 @@ def _image_counts(circuit: CircuitForecast) -> Iterable[str | tuple[str, str]]:
 
 def _cost(circuit: CircuitForecast) -> Iterable[str | tuple[str, str]]:
     cost = circuit.cost
-    assert cost is not None
     yield f"{_number(cost.passes, 'pass')}: {_operations(cost.finding)}" if cost.passes else "no pass"
     if circuit.scored:
         source = "in the cache" if circuit.scored == "cache" else f"those of {circuit.scored}"

@@ -26,7 +26,7 @@ from circuitlang.base.source import Source
 from circuitlang.cli.main import main
 from circuitlang.engine import device
 from circuitlang.engine.loops import backend
-from circuitlang.engine.runtime import circuit_finder, circuit_job, precision_check
+from circuitlang.engine.runtime import circuit_finder, fidelity_evaluator, precision_check
 from circuitlang.engine.runtime.jobs import prepare
 from circuitlang.engine.runtime.options import Options
 from tests.conftest import draw_pictures
@@ -159,13 +159,13 @@ def test_kernels_are_exchanged_that_one_precision_alone_selects(here, tf32, monk
 def test_fidelity_is_measured_exactly(here, tf32, monkeypatch):
     (found,) = circuitlang.run(LINE, "fast", fast=True)
     seen = [("measured", Tf32)]
-    whole = circuit_job.responses
+    whole = fidelity_evaluator.responses
 
     def responses(*arguments, **named):
         seen.append(torch.utils._python_dispatch._get_current_dispatch_mode())
         return whole(*arguments, **named)
 
-    monkeypatch.setattr(circuit_job, "responses", responses)
+    monkeypatch.setattr(fidelity_evaluator, "responses", responses)
     (again,) = circuitlang.run(LINE, "again", fast=True)
     assert len(seen) > 3
     assert set(seen[1:]) == {None}

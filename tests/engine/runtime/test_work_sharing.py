@@ -22,7 +22,7 @@ from circuitlang.engine.runtime.job_runner import JobRunner
 from circuitlang.engine.runtime.jobs import prepare
 from circuitlang.engine.runtime.options import Options
 from circuitlang.engine.runtime.parallel_runner import start_worker
-from circuitlang.engine.runtime.work_sharing import precompute_shared
+from circuitlang.engine.runtime.steps.shared_work import precompute_shared
 from circuitlang.pipeline import compile_source, run_compiled
 from circuitlang.plan.model import Choice
 from circuitlang.plugins.protocols import CRITERIA
@@ -175,7 +175,7 @@ def test_what_the_network_does_is_found_once_for_all_and_forgotten_at_the_end(he
 def test_responses_that_take_much_room_are_not_found_for_others(here, numbers_alone, monkeypatch, room, together):
     ran = set()
     collect = reference_responses.collect
-    monkeypatch.setattr("circuitlang.engine.runtime.work_sharing.ROOM", room)
+    monkeypatch.setattr("circuitlang.engine.runtime.steps.responses.ROOM", room)
 
     def counted(some, images, label, look=False):
         ran.add(len(some))
@@ -191,7 +191,7 @@ def test_no_more_are_scored_together_than_their_sums_have_room(
     here, numbers_alone, passes, monkeypatch, room, together
 ):
     """Of conv4 and what leads to it there are 6,704 kernels, for gn five numbers of 8 bytes each: 268,160."""
-    monkeypatch.setattr("circuitlang.engine.runtime.work_sharing.SCORES", room)
+    monkeypatch.setattr("circuitlang.engine.runtime.steps.scores.ROOM", room)
     spec("preserve conv4:[1, 2, 3] on images/dogs/* sparsity<=0.1 criterion=gn", here)
     assert {len(targets) for targets in passes} == {together}
 
@@ -227,7 +227,7 @@ def test_what_is_done_is_not_done_again_for_those_that_come_later(here, numbers_
         collect(subnetworks, images, label, look)
 
     monkeypatch.setattr(reference_responses, "collect", counted)
-    monkeypatch.setattr("circuitlang.engine.runtime.work_sharing.TOGETHER", 2)
+    monkeypatch.setattr("circuitlang.engine.runtime.steps.responses.TOGETHER", 2)
     spec("preserve conv4:[1, 2, 3, 4, 5] on images/dogs/* sparsity<=0.1 criterion=snip", here)
     assert len(found) == len(set(found)) == 5 * 2
 

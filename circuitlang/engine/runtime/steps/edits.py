@@ -1,24 +1,28 @@
-"""The cost of the edits of a plan: passes forward through the network and the edited network."""
+"""The edits of a plan: passes forward through the network and the edited network."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from circuitlang.engine.runtime.network_costs import NetworkCosts
+from circuitlang.engine.runtime.steps.circuit_amounts import forwards
+from circuitlang.engine.runtime.steps.probes import Files, edit_probes
+from circuitlang.engine.runtime.steps.step import Step
 from circuitlang.plan.edits import IMAGE, Edit, OfChannels, OfKernel
+from circuitlang.plan.model import Plan
 from circuitlang.plan.targets import Channel, ClassOutput, Target
-from circuitlang.results.forecast import Cost
 
 # The network and the edited one; and where a part is patched, the network on the other images.
 _SCALED, _PATCHED = 2, 3
 
 
-def edit_cost(edit: Edit, network: NetworkCosts, images: int) -> Cost:
-    """Return the cost of an edit on so many images. Raises InputError for targets that the network hasn't."""
+def edit_steps(edit: Edit, plan: Plan, network: NetworkCosts, files: Files) -> Iterator[Step]:
+    """Yield the steps of an edit. Raises InputError for targets that the network hasn't."""
+    yield from edit_probes(edit, plan, network, files)
     targets = [*edit.measure, *([ClassOutput(0)] if edit.classes else [])]
     operations = network.together([network.find(target) for target in targets])
     passes = _SCALED if edit.patch is None else _PATCHED
-    return Cost(forwards=passes, measuring=passes * operations * images, forwarded=passes * images)
+    yield Step("edit", "", forwards(operations, (passes, len(files.get(edit.images, ())))))
 
 
 def edited_targets(edit: Edit) -> Iterator[Target]:
