@@ -6,14 +6,15 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from circuitlang.base.diagnostics import InputError
 from circuitlang.engine.cache import tensor_cache
 from circuitlang.engine.runtime.circuit_images import edit_concepts
 from circuitlang.engine.runtime.concept_images import probe_cache
 from circuitlang.engine.runtime.cost_model import CostModel, Existing, cost_model
-from circuitlang.engine.runtime.known_inputs import KnownInputs, KnownJob, inputs_of
+from circuitlang.engine.runtime.known_inputs import KnownInputs, inputs_of
+from circuitlang.engine.runtime.known_job import KnownJob
 from circuitlang.engine.runtime.model_receipts import UnknownTargetError, known_model
 from circuitlang.engine.runtime.network_costs import NetworkCosts
 from circuitlang.engine.runtime.options import Options
@@ -93,7 +94,7 @@ def expected_work(prepared: PreparedRun, ids: Collection[str], folder: Path) -> 
     }
 
 
-def _stored(model: CostModel, jobs: Iterable[Job | KnownJob]) -> Iterator[str]:
+def _stored(model: CostModel, jobs: Iterable[KnownJob[Any]]) -> Iterator[str]:
     """Yield the keys of steps of jobs whose outcome is in the cache."""
     for job in jobs:
         for work in SHARED_WORK:

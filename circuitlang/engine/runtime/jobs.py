@@ -3,7 +3,7 @@ begins. `survey` finds the same mistakes without the weights."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -11,7 +11,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
-from msgspec import UNSET
 from torch import Tensor
 
 from circuitlang.base.diagnostics import Finding, InputError
@@ -39,10 +38,10 @@ from circuitlang.engine.runtime.circuit_images import (
     check_circuit_concept,
     check_contrast,
     check_edit_concepts,
-    circuit_images,
 )
 from circuitlang.engine.runtime.concept_probe import ConceptProbe, Probes
 from circuitlang.engine.runtime.editing import find_part
+from circuitlang.engine.runtime.known_job import KnownJob, known_job
 from circuitlang.engine.runtime.model_loading import drawn_model, load_model, outline, remember_graph
 from circuitlang.engine.runtime.model_receipts import remember_model
 from circuitlang.engine.runtime.options import Options
@@ -53,16 +52,13 @@ from circuitlang.engine.runtime.plan_checks import (
     refused_findings,
     weights_notes,
 )
-from circuitlang.engine.runtime.provenance import caches_of, provenance_of
 from circuitlang.engine.runtime.work_request import WorkRequest
 from circuitlang.plan.edits import OfChannels
 from circuitlang.plan.model import IN_MEMORY, MEMORY, Key, Model, OfClasses, Origins, Plan, digest
-from circuitlang.plan.model import Circuit as CircuitPlan
 from circuitlang.plugins.loaded_model import LoadedModel
 from circuitlang.plugins.preprocess import Preprocess
 from circuitlang.plugins.progress import no_progress
 from circuitlang.plugins.protocols import Masks
-from circuitlang.results.types import Part, Provenance
 
 # The images of each set, and the problems of those that were left out.
 Sets = dict[str, tuple[ImageSet, list[str]]]
@@ -70,44 +66,23 @@ Sets = dict[str, tuple[ImageSet, list[str]]]
 _ANY = Preprocess(1, 1, (), ())
 
 
-@dataclass(frozen=True)
-class Job:
-    """A circuit, or a split, that is ready to be computed; `provenance.identity` tells whether it was before. `part`
-    says which of a split it is."""
+@dataclass(frozen=True, kw_only=True)
+class Job(KnownJob[ImageSet]):
+    """A circuit, or a split, that is ready to be computed.
 
-    plan: CircuitPlan
+    Attributes:
+        subnetwork: What its target depends on.
+        among: Kernels [out, in / groups] of the circuit that it is within, as soon as they are found.
+    """
+
     subnetwork: TargetSubnetwork
-    train: ImageSet
-    test: ImageSet | None
-    provenance: Provenance
-    score_cache: ScoreCache
-    # The network's own responses, stored.
-    responses: ScoreCache
-    # The contrast images for scoring, and those of them that are held out.
-    contrast: ImageSet | None = None
-    contrast_test: ImageSet | None = None
-    # The images that it is measured on besides, by the name of their set.
-    also: Mapping[str, ImageSet] = field(default_factory=dict)
-    part: Part | None = None
-    # The probe of a concept.
-    probe: ConceptProbe | None = None
-    # The circuit that it is within, and the kernels [out, in / groups] of that one as soon as they are found.
-    within: Job | None = None
+    probe: ConceptProbe | None
+    within: Job | None
     among: Masks | None = field(default=None, compare=False)
 
     def builder(self, images: ImageSet | None = None) -> Builder:
         """Return the builder of its circuits, from its own images or from others."""
         return Builder.of(self.plan, self.subnetwork, images or self.train, self.among)
-
-    @property
-    def single(self) -> bool:
-        """True for a circuit, also of a part of a split, and false for a split."""
-        return self.plan.into is None or self.part is not None
-
-    @property
-    def against(self) -> ImageSet | None:
-        """The images that the circuit is measured on as contrast."""
-        return self.contrast_test or self.contrast
 
     @property
     def fast(self) -> bool:
@@ -191,26 +166,19 @@ def prepare(plan: Plan, folder: Path, origins: Origins, options: Options) -> Pre
     subnetworks: dict[str, TargetSubnetwork] = {}
     probes = Probes(plan, ground.graph, network)
 
-    def job(circuit: CircuitPlan, target: Target) -> Job:
-        within = None if circuit.within is UNSET else job(circuit.within, target)
-        images = circuit_images(circuit, ground.sets)
-        concept = images.concept.digest if images.concept else ""
-        provenance = provenance_of(
-            plan, circuit, network, images.sets, images.unreadable, options.fast, ground.model.notes, concept, within
-        )
-        follows = plan, circuit, network, provenance
-        scores, responses = caches_of(*follows, images.train, images.contrast, concept, within)
-        probe = probes.of(circuit.target, target.step, images.concept) if images.concept else None
+    def ready(known: KnownJob[ImageSet], target: Target) -> Job:
+        within = ready(known.within, target) if known.within else None
+        probe = probes.of(known.plan.target, target.step, known.concept) if known.concept else None
         # Targets that are written alike may differ: a class by its number, and by a name of digits; a concept by its
         # images that are held out.
-        key = f"{circuit.target!r} {concept}"
+        key = f"{known.plan.target!r} {known.concept.digest if known.concept else ''}"
         if key not in subnetworks:
             target = target.learned_by(partial(getattr, probe, "direction")) if probe else target
-            subnetworks[key] = TargetSubnetwork(ground.graph, target, responses)
-        of_job = circuit, subnetworks[key], images.train, images.test, provenance, scores, responses
-        return Job(*of_job, images.contrast, images.contrast_test, images.also, probe=probe, within=within)
+            subnetworks[key] = TargetSubnetwork(ground.graph, target, known.responses)
+        return Job(**{**vars(known), "probe": probe, "within": within, "subnetwork": subnetworks[key]})
 
-    jobs = [job(circuit, ground.targets[circuit.id]) for circuit in plan.circuits]
+    how = network, ground.sets, options.fast, ground.model.notes
+    jobs = [ready(known_job(plan, circuit, *how), ground.targets[circuit.id]) for circuit in plan.circuits]
     return PreparedRun(
         plan, folder, origins, options, ground.model, jobs, ground.sets, weights, ground.graph, network[1], probes
     )

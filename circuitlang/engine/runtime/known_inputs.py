@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from msgspec import UNSET
-
 from circuitlang.base.diagnostics import InputError
-from circuitlang.engine.cache.tensor_cache import ScoreCache
 from circuitlang.engine.images.file_patterns import find
 from circuitlang.engine.images.hashed_images import HashedImages
 from circuitlang.engine.images.image_receipts import known_images
@@ -20,17 +16,14 @@ from circuitlang.engine.runtime.circuit_images import (
     check_circuit_concept,
     check_contrast,
     check_edit_concepts,
-    circuit_images,
 )
-from circuitlang.engine.runtime.concept_images import probe_cache
+from circuitlang.engine.runtime.known_job import KnownJob, known_job
 from circuitlang.engine.runtime.model_receipts import ModelReceipt, UnknownTargetError, known_model
 from circuitlang.engine.runtime.options import Options
 from circuitlang.engine.runtime.plan_checks import check_criterion, refused_findings, weights_notes
-from circuitlang.engine.runtime.provenance import caches_of, provenance_of
 from circuitlang.engine.runtime.work_request import WorkRequest
-from circuitlang.plan.model import Circuit, Concept, Origins, Plan
+from circuitlang.plan.model import Origins, Plan
 from circuitlang.results.run_listener import SILENT
-from circuitlang.results.types import Part, Provenance
 
 if TYPE_CHECKING:
     from circuitlang.engine.runtime.jobs import PreparedRun
@@ -39,41 +32,11 @@ Sets = dict[str, tuple[HashedImages, list[str]]]
 
 
 @dataclass(frozen=True)
-class KnownProbe:
-    """The place in the cache of the probe of a concept."""
-
-    cache: ScoreCache
-
-
-@dataclass(frozen=True)
-class KnownJob:
-    """A circuit, or a split, whose provenance is known; fields are as in `jobs.Job`."""
-
-    plan: Circuit
-    train: HashedImages
-    test: HashedImages | None
-    provenance: Provenance
-    score_cache: ScoreCache
-    responses: ScoreCache
-    contrast: HashedImages | None = None
-    contrast_test: HashedImages | None = None
-    also: Mapping[str, HashedImages] = field(default_factory=dict)
-    part: Part | None = None
-    probe: KnownProbe | None = None
-    within: KnownJob | None = None
-
-    @property
-    def against(self) -> HashedImages | None:
-        """The images that the circuit is measured on as contrast."""
-        return self.contrast_test or self.contrast
-
-
-@dataclass(frozen=True)
 class KnownInputs(WorkRequest):
     """A plan with what is known of its model and its images; fields are as in `jobs.PreparedRun`."""
 
     model: ModelReceipt
-    jobs: list[KnownJob]
+    jobs: list[KnownJob[HashedImages]]
     sets: Sets
     weights: str
     structure: str
@@ -106,7 +69,7 @@ def known_inputs(plan: Plan, folder: Path, origins: Origins, options: Options) -
         for edit in plan.edited:
             check_edit_concepts(edit, plan.circuits, sets)
         network = model.fingerprint, model.structure, model.prepared
-        jobs = [_job(plan, circuit, network, sets, options, model) for circuit in plan.circuits]
+        jobs = [known_job(plan, circuit, network, sets, options.fast, model.notes) for circuit in plan.circuits]
         return KnownInputs(plan, folder, origins, options, model, jobs, sets, model.fingerprint, model.structure)
     return None
 
@@ -119,22 +82,6 @@ def _sets(plan: Plan, folder: Path, model: ModelReceipt, options: Options) -> Se
             return None
         sets[name] = known[0].known_as(images.transformed), known[1]
     return sets
-
-
-def _job(
-    plan: Plan, circuit: Circuit, network: tuple[str, str, str], sets: Sets, options: Options, model: ModelReceipt
-) -> KnownJob:
-    within = None if circuit.within is UNSET else _job(plan, circuit.within, network, sets, options, model)
-    images = circuit_images(circuit, sets)
-    concept = images.concept.digest if images.concept else ""
-    of_model = options.fast, model.notes
-    provenance = provenance_of(plan, circuit, network, images.sets, images.unreadable, *of_model, concept, within)
-    scores, responses = caches_of(plan, circuit, network, provenance, images.train, images.contrast, concept, within)
-    probe = None
-    if isinstance(circuit.target, Concept) and images.concept:
-        probe = KnownProbe(probe_cache(plan, circuit.target, network, images.concept))
-    by = provenance, scores, responses, images.contrast, images.contrast_test, images.also
-    return KnownJob(circuit, images.train, images.test, *by, probe=probe, within=within)
 
 
 def inputs_of(plan: Plan, folder: Path, origins: Origins, options: Options) -> PreparedRun | KnownInputs:

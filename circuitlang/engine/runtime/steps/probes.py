@@ -18,7 +18,7 @@ from circuitlang.results.forecast import Cost
 
 if TYPE_CHECKING:
     from circuitlang.engine.runtime.jobs import Job
-    from circuitlang.engine.runtime.known_inputs import KnownJob
+    from circuitlang.engine.runtime.known_job import I, KnownJob
 
 PROBE = "probe"
 Files = Mapping[str, Sequence[Path]]
@@ -31,7 +31,7 @@ class ProbeWork:
         """Yield the step of the probe that the target of a circuit asks for, if it does."""
         yield from _circuit_probe(amounts.asked, amounts.plan, amounts.network, amounts.files)
 
-    def there(self, amounts: CircuitAmounts, job: Job | KnownJob) -> Iterator[str]:
+    def there(self, amounts: CircuitAmounts, job: KnownJob[I]) -> Iterator[str]:
         """Yield the key of the probe if it is stored."""
         if job.probe and job.probe.cache.has(None):
             yield from (step.key for step in self.steps(amounts))

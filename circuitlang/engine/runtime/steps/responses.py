@@ -16,7 +16,7 @@ from circuitlang.results.forecast import Cost
 if TYPE_CHECKING:
     from circuitlang.engine.images.image_set import ImageSet
     from circuitlang.engine.runtime.jobs import Job
-    from circuitlang.engine.runtime.known_inputs import KnownJob
+    from circuitlang.engine.runtime.known_job import I, KnownJob
 
 RESPONSES = "responses"
 # The bytes that responses of several targets may take together.
@@ -39,7 +39,7 @@ class ResponseWork:
         for name, number in images.also.items():
             yield _step(amounts, name, amounts.forwards((_ONCE, number)))
 
-    def there(self, amounts: CircuitAmounts, job: Job | KnownJob) -> Iterator[str]:
+    def there(self, amounts: CircuitAmounts, job: KnownJob[I]) -> Iterator[str]:
         """Yield the keys of the responses that are stored."""
 
         def has(key: str) -> bool:

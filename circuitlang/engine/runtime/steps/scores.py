@@ -18,7 +18,7 @@ from circuitlang.results.forecast import Cost
 if TYPE_CHECKING:
     from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
     from circuitlang.engine.runtime.jobs import Job
-    from circuitlang.engine.runtime.known_inputs import KnownJob
+    from circuitlang.engine.runtime.known_job import I, KnownJob
 
 SCORES, STAGE = "scores", "stage"
 # The bytes that sums over images of several targets may take together, and how many sums are taken of what isn't
@@ -46,7 +46,7 @@ class ScoreWork:
             together = SharedPass(scored, str(asked.target), amounts.forward, going, gradient)
         yield Step(SCORES, scores_key(amounts), own, needs, together)
 
-    def there(self, amounts: CircuitAmounts, job: Job | KnownJob) -> Iterator[str]:
+    def there(self, amounts: CircuitAmounts, job: KnownJob[I]) -> Iterator[str]:
         """Yield the keys of scores and stages that are stored.
 
         Scores of a split are those of its parts, which aren't known before the split is.

@@ -13,7 +13,7 @@ from circuitlang.engine.runtime.steps.step import Step
 
 if TYPE_CHECKING:
     from circuitlang.engine.runtime.jobs import Job
-    from circuitlang.engine.runtime.known_inputs import KnownJob
+    from circuitlang.engine.runtime.known_job import I, KnownJob
 
 
 class SharedWork(Protocol):
@@ -22,7 +22,7 @@ class SharedWork(Protocol):
     def steps(self, amounts: CircuitAmounts) -> Iterator[Step]:
         """Yield the steps of it that a circuit needs."""
 
-    def there(self, amounts: CircuitAmounts, job: Job | KnownJob) -> Iterator[str]:
+    def there(self, amounts: CircuitAmounts, job: KnownJob[I]) -> Iterator[str]:
         """Yield the keys of those of the steps whose outcome is in the cache."""
 
     def precompute(self, job: Job, due: Sequence[Job]) -> bool:
