@@ -6,12 +6,13 @@ import gc
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from circuitlang.base.diagnostics import CircuitError, Finding, OutputError
 from circuitlang.engine.runtime.known_inputs import KnownInputs, prepared_inputs
+from circuitlang.engine.runtime.known_job import KnownJob
 from circuitlang.engine.runtime.stored_results import incomplete, lacking, renamed, usable
-from circuitlang.engine.runtime.work_request import RequestedJob, WorkRequest
+from circuitlang.engine.runtime.work_request import WorkRequest
 from circuitlang.plugins.placements import Placement
 from circuitlang.results.outcomes import JobResult
 from circuitlang.results.run_listener import RunListener
@@ -20,7 +21,7 @@ from circuitlang.results.writer import claim
 if TYPE_CHECKING:
     from circuitlang.engine.runtime.jobs import Job, PreparedRun
 
-J = TypeVar("J", bound=RequestedJob)
+J = TypeVar("J", bound=KnownJob[Any])
 
 
 def run_jobs(

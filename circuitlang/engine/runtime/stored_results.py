@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from circuitlang.base.diagnostics import Finding, InputError
 from circuitlang.engine.runtime.job_errors import job_error
-from circuitlang.engine.runtime.work_request import RequestedJob, WorkRequest
+from circuitlang.engine.runtime.known_job import KnownJob
+from circuitlang.engine.runtime.work_request import WorkRequest
 from circuitlang.plan.labels import Labels
 from circuitlang.results.manifest import damage
 from circuitlang.results.outcomes import CircuitOutcome, JobResult, SplitOutcome
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from circuitlang.results.forecast import State
 
 
-def stored(job: RequestedJob, store: ResultStore, channels: int = NOTHING) -> list[CircuitOutcome | SplitOutcome]:
+def stored(job: KnownJob[Any], store: ResultStore, channels: int = NOTHING) -> list[CircuitOutcome | SplitOutcome]:
     """Return the stored outcomes of a job if they are those that would be computed, else none.
 
     A split has outcomes if all of its circuits have. Circuits count if as many `channels` were visualised.
@@ -41,12 +42,12 @@ def stored(job: RequestedJob, store: ResultStore, channels: int = NOTHING) -> li
     return []
 
 
-def usable(request: WorkRequest, job: RequestedJob, store: ResultStore) -> list[CircuitOutcome | SplitOutcome]:
+def usable(request: WorkRequest, job: KnownJob[Any], store: ResultStore) -> list[CircuitOutcome | SplitOutcome]:
     """Return the stored outcomes of a job that a run uses instead of computing it."""
     return [] if request.options.force else stored(job, store, request.visualises(job))
 
 
-def state_of(job: RequestedJob, store: ResultStore, formats: Collection[str], channels: int = NOTHING) -> State:
+def state_of(job: KnownJob[Any], store: ResultStore, formats: Collection[str], channels: int = NOTHING) -> State:
     """Compare what is stored of a job with what a run of these output formats would leave, with so many `channels`
     visualised."""
     name = job.plan.id
@@ -75,7 +76,7 @@ def incomplete(outcomes: Sequence[CircuitOutcome | SplitOutcome], formats: Colle
 
 
 def renamed(
-    request: WorkRequest, job: RequestedJob, outcomes: Sequence[CircuitOutcome | SplitOutcome], store: ResultStore
+    request: WorkRequest, job: KnownJob[Any], outcomes: Sequence[CircuitOutcome | SplitOutcome], store: ResultStore
 ) -> Iterator[JobResult]:
     """Yield the stored outcomes of a job with the labels of the plan, which are put into the files of its circuits, or
     the error that prevented it."""
@@ -129,7 +130,7 @@ def is_stored(store: ResultStore, name: str, identity: str) -> bool:
     return False
 
 
-def seems_stored(request: WorkRequest, job: RequestedJob, store: ResultStore) -> bool:
+def seems_stored(request: WorkRequest, job: KnownJob[Any], store: ResultStore) -> bool:
     """Return whether a job seems to be finished; its files are not checked, unlike by `usable`."""
     name, formats = job.plan.id, request.formats(job)
     if request.options.force:
