@@ -140,6 +140,24 @@ def test_of_several_processes_none_waits_for_another_group(here, passes, monkeyp
     assert reference_responses.there(last.subnetwork, last.train)
 
 
+def test_processes_begin_with_different_groups_of_a_layer(here, passes):
+    """Each scores its own, and none waits for another's."""
+    text = "preserve conv4:[1, 2, 3, 4, 5] on images/dogs/* sparsity<=0.1 criterion=snip"
+    compiled = compile_source(Source(str(here / "some.circuit"), text))
+    prepared = prepare(compiled.plan, compiled.folder, compiled.origins, Options())
+    groups = groups_of(prepared.jobs, 2, {})
+    assert sorted(len(group.circuits) for group in groups) == [2, 3]
+    after = predecessors(prepared.jobs, groups)
+    for group in groups:
+        first, *others = group.circuits
+        assert {name: after.get(name) for name in group.circuits} == {first: None, **dict.fromkeys(others, first)}
+    compute = start_worker(lambda: prepared, here / "runs", torch.get_num_threads(), groups)
+    for group in groups:
+        passes.clear()
+        compute(group.circuits[:1])
+        assert {len(targets) for targets in passes} == {len(group.circuits)}
+
+
 def test_of_several_sizes_the_smallest_comes_first(here):
     """It leaves every stage that the others share; a search waits for it too."""
     text = """
