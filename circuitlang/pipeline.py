@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from circuitlang.plan.model import Plan
     from circuitlang.reporting.run_overview import RunOverview
     from circuitlang.results.comparison import Comparison
-    from circuitlang.results.edits import EditResult
+    from circuitlang.results.edit import EditResult
     from circuitlang.results.forecast import Forecast
     from circuitlang.results.run_listener import ExpectedWork, RunListener
 

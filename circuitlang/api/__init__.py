@@ -17,9 +17,10 @@ from __future__ import annotations
 from circuitlang.api.circuits import Channel, LoadedCircuit, load
 from circuitlang.api.comparisons import LoadedComparison, compare
 from circuitlang.api.edits import LoadedEdit
+from circuitlang.api.loading import load_either
 from circuitlang.api.packed_runs import PackedRun
 from circuitlang.api.running import ObjectArguments, edit, preserve, run_edit, run_one, run_source, source_of
-from circuitlang.api.runs import Run, load_either
+from circuitlang.api.runs import Run
 
 __all__ = [
     "Channel",

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from circuitlang.api.frames import framed
-from circuitlang.results.edits import EditResult, Response, read_edit
+from circuitlang.results.edit import EditResult, Response
+from circuitlang.results.edits import read_edit
 
 if TYPE_CHECKING:
     import pandas

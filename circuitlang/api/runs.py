@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, SupportsIndex, overload
 
 from circuitlang.api.circuits import LoadedCircuit
-from circuitlang.api.edits import LoadedEdit, load_edit
+from circuitlang.api.edits import LoadedEdit
 from circuitlang.api.frames import framed
 from circuitlang.base.diagnostics import Finding, InputError, did_you_mean, listing
 
@@ -131,24 +131,3 @@ class Run(list[LoadedCircuit]):
         with suppress(OSError):
             return framed(read_plain(page).decode(errors="replace"), page)
         return "".join(circuit._repr_html_() for circuit in self)
-
-
-def load_either(folder: Path) -> LoadedCircuit | Run:
-    """Return the circuit in a folder, or those of the run that is there in the order of its plan. Raises InputError."""
-    from circuitlang.api.circuits import load
-    from circuitlang.api.packed_runs import PackedRun
-    from circuitlang.results.edits import edits
-    from circuitlang.results.packed.files import is_packed_run
-    from circuitlang.results.reader import circuits, plan_of
-
-    if is_packed_run(folder):
-        return PackedRun(folder)
-    there = {path.name: path for path in circuits(folder)}
-    edited = {path.name: path for path in edits(folder) if path != folder}
-    plan = plan_of(folder) if (there or edited) and [*there.values()] != [folder] else None
-    if plan is None:
-        return load(folder)
-    order = {circuit.id: number for number, circuit in enumerate(plan.circuits)}
-    ordered = sorted(there.values(), key=lambda path: order.get(path.name, len(order)))
-    measured = {edit.name: load_edit(edited[edit.folder]) for edit in plan.edited if edit.folder in edited}
-    return Run(folder, map(load, ordered), edits=measured)

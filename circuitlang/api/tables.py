@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from circuitlang.base.diagnostics import Finding, InputError
 from circuitlang.results.comparison import Comparison
-from circuitlang.results.edits import EditResult
+from circuitlang.results.edit import EditResult
 from circuitlang.results.packed.circuits import PackedCircuits
 from circuitlang.results.types import Result
 

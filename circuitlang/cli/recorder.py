@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from circuitlang.engine.runtime.work_selection import WorkSelection
     from circuitlang.plan.compiled import CompiledPlan
     from circuitlang.reporting.ci.record import Record
-    from circuitlang.results.edits import EditResult
+    from circuitlang.results.edit import EditResult
     from circuitlang.results.types import Summary
 
 # Findings about failed assertions, which a record lists as assertions instead of failures.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from circuitlang.plan.compiled import CompiledPlan
     from circuitlang.plan.model import Circuit
     from circuitlang.reporting.terminal.console import Console
-    from circuitlang.results.edits import EditResult
+    from circuitlang.results.edit import EditResult
     from circuitlang.results.types import Result, Summary
 
 # The detail in which circuits are printed.

@@ -16,7 +16,7 @@ from circuitlang.base.versions import version
 from circuitlang.plan.model import Plan, digest
 from circuitlang.reporting.failed_expectations import note_failed
 from circuitlang.results.comparison import Comparison
-from circuitlang.results.edits import EditResult
+from circuitlang.results.edit import EditResult
 from circuitlang.results.finished_run import FinishedRun, read_finished
 from circuitlang.results.outcomes import CircuitOutcome, SplitOutcome
 from circuitlang.results.run_listener import RunListener

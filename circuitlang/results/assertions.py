@@ -11,7 +11,7 @@ from msgspec import UNSET
 
 from circuitlang.base.diagnostics import Finding
 from circuitlang.plan.model import Key, Origins, Plan
-from circuitlang.results.edits import EditResult
+from circuitlang.results.edit import EditResult
 from circuitlang.results.types import Summary
 
 # The code and the words of the finding for each kind of assertion.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from circuitlang.base.diagnostics import CircuitError
 from circuitlang.results.comparison import Comparison
-from circuitlang.results.edits import EditResult
+from circuitlang.results.edit import EditResult
 from circuitlang.results.split import SplitResult
 from circuitlang.results.types import Result
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 from circuitlang.base.diagnostics import Finding, InputError, listing
 from circuitlang.plugins.registry import Registry
 from circuitlang.results.comparison import Comparison
-from circuitlang.results.edits import EditResult
+from circuitlang.results.edit import EditResult
 from circuitlang.results.split import SplitResult
 from circuitlang.results.types import Result
 

@@ -13,7 +13,7 @@ import msgspec
 
 from circuitlang.base.diagnostics import Finding, reason
 from circuitlang.plugins.registry import Registry
-from circuitlang.results.edits import EditResult
+from circuitlang.results.edit import EditResult
 from circuitlang.results.labelling import labelled, labelled_comparison
 from circuitlang.results.outputs import (
     COMPARISON_FORMATS,

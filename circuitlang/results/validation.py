@@ -23,7 +23,7 @@ from circuitlang.results.types import ChannelSources, Circuit, Fidelity, KeptKer
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from circuitlang.results.edits import EditResult
+    from circuitlang.results.edit import EditResult
 
 # No count is larger, and no measurement.
 _COUNT, _MEASURED = 1 << 53, 1e30

@@ -16,7 +16,7 @@ from circuitlang.base.plain_files import read_plain
 from circuitlang.plan.labels import Labels
 from circuitlang.plan.model import is_folder_name
 from circuitlang.results.comparison import Comparison
-from circuitlang.results.edits import EditResult
+from circuitlang.results.edit import EditResult
 from circuitlang.results.folder_lock import NEW, OLD, bring_over, folder_lock, staged
 from circuitlang.results.labelling import labelled, labelled_comparison
 from circuitlang.results.manifest import SUMS, manifest, written

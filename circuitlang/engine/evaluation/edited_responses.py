@@ -16,7 +16,7 @@ from circuitlang.engine.graph.channel_graph import Graph
 from circuitlang.engine.graph.channel_nodes import ChannelNode
 from circuitlang.engine.graph.targets import Target
 from circuitlang.engine.images.image_set import ImageSet
-from circuitlang.results.edits import ChangedClass, ClassTable, Response, TopClasses
+from circuitlang.results.edit import ChangedClass, ClassTable, Response, TopClasses
 from circuitlang.results.statistics import percentile_interval
 
 # The classes of a table: those whose mean output changes most.

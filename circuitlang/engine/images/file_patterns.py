@@ -8,7 +8,6 @@ written.
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from random import Random
@@ -18,14 +17,14 @@ from circuitlang.base.hub_address import is_on_hub
 from circuitlang.base.source import resolved, unfit
 from circuitlang.bundled.images import PATTERN as BUNDLED
 from circuitlang.bundled.images import SETS, set_files
+from circuitlang.engine.images.archive_patterns import ARCHIVES, inside_archive
+from circuitlang.engine.images.folder_walk import is_folder, is_there, walk
 from circuitlang.engine.images.list_files import ENDING as LIST
 from circuitlang.engine.images.list_files import listed
-from circuitlang.engine.images.parquet_files import ENDING as PARQUET
-from circuitlang.engine.images.wildcards import is_like, is_wild
+from circuitlang.engine.images.wildcards import is_wild
 from circuitlang.plan.model import MEMORY, Images
 from circuitlang.plugins.progress import TrackProgress, no_progress
 
-ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", PARQUET)
 _RELATIVE = "paths are relative to the spec's folder"
 # Words that other languages have for what this one doesn't.
 _LETTERS = {
@@ -97,7 +96,7 @@ def matches(pattern: str, folder: Path, track: TrackProgress | None = no_progres
         if place.name.lower().endswith(LIST):
             return listed(place)
         return inside_archive(pattern, place, parts[len(place.relative_to(start).parts) :])
-    paths = set() if pattern.endswith("/") or not parts else set(_walk(start, parts))
+    paths = set() if pattern.endswith("/") or not parts else set(walk(start, parts))
     if not paths:
         raise InputError(_no_match(pattern, parts, start))
     return sorted(paths, key=bytes)
@@ -127,96 +126,9 @@ def _file_of_files(start: Path, parts: tuple[str, ...]) -> Path | None:
             return None
         is_list = count == len(parts) and part.lower().endswith(LIST)
         path = start.joinpath(*parts[:count])
-        if (is_list or part.lower().endswith(ARCHIVES)) and _is_there(path) and not _is_folder(path):
+        if (is_list or part.lower().endswith(ARCHIVES)) and is_there(path) and not is_folder(path):
             return path
     return None
-
-
-def inside_archive(pattern: str, archive: Path, inside: tuple[str, ...]) -> list[Path]:
-    """Return the images of an archive that the rest of a pattern names, all of them if nothing is left of it.
-
-    Raises InputError if there is none.
-    """
-    from circuitlang.engine.images.archives import unpacked
-
-    root = unpacked(archive)
-    paths = set(_walk(root, inside or ("**", "*")))
-    if ".." in inside or not paths:
-        label = f"{archive.name} has no such image"
-        folders = [name for name, is_folder in _inside(root, "*") if is_folder]
-        if inside and not is_wild(inside[-1]):
-            cure = f"write {pattern}/* for its images"
-        else:
-            cure = did_you_mean(inside[0], folders, f"it has {listing(folders)}" if folders else "")
-        raise InputError(Finding("E301", f"nothing matches '{pattern}'", None, label, cure))
-    return sorted(paths, key=bytes)
-
-
-def _walk(start: Path, parts: tuple[str, ...]) -> Iterator[Path]:
-    """Yield the files below a folder that the parts of a pattern name.
-
-    A folder is visited once for each part, whatever links lead to it, so that no links make a walk long or endless.
-    """
-    seen: set[tuple[int, int, int]] = set()
-    waiting = [(start, 0)]
-    while waiting:
-        place, index = waiting.pop()
-        part, last = parts[index], index + 1 == len(parts)
-        if not is_wild(part):
-            # A name is taken as it is, so that `..` is the folder above even where a link leads in.
-            if not last:
-                waiting.append((place / part, index + 1))
-            elif not _is_folder(place / part) and _is_there(place / part):
-                yield place / part
-            continue
-        visit = (*_identity(place), index)
-        if visit in seen:
-            continue
-        seen.add(visit)
-        if part == "**" and not last:
-            waiting.append((place, index + 1))
-        inside = _inside(place, "*" if part == "**" else part)
-        # The last that waits is the first that is visited.
-        for name in reversed([name for name, is_folder in inside if is_folder and (part == "**" or not last)]):
-            waiting.append((place / name, index if part == "**" else index + 1))
-        if last:
-            yield from (place / name for name, is_folder in inside if not is_folder)
-
-
-def _inside(folder: Path, part: str) -> list[tuple[str, bool]]:
-    """Return the entries of a folder that match a part of a pattern, sorted, and whether each is a folder."""
-    if not _is_folder(folder):
-        return []
-    try:
-        with os.scandir(folder) as entries:
-            inner = [(entry.name, _leads_on(entry)) for entry in entries if is_like(entry.name, part)]
-    except OSError as error:
-        raise InputError(Finding("E302", f"can't look into {folder}", None, error.strerror or "")) from None
-    return sorted(inner, key=lambda entry: os.fsencode(entry[0]))
-
-
-def _leads_on(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:
-        return False
-
-
-def _identity(folder: Path) -> tuple[int, int]:
-    """Return the device and inode of a folder: the same whatever path leads to it."""
-    try:
-        status = folder.stat()
-        return status.st_dev, status.st_ino
-    except OSError:
-        return 0, 0
-
-
-def _is_folder(path: Path) -> bool:
-    return os.path.isdir(path)  # noqa: PTH112 - false where Path.is_dir raises, as for names that are too long
-
-
-def _is_there(path: Path) -> bool:
-    return os.path.exists(path)  # noqa: PTH110 - as above
 
 
 def _no_match(pattern: str, parts: tuple[str, ...], start: Path) -> Finding:
@@ -224,9 +136,9 @@ def _no_match(pattern: str, parts: tuple[str, ...], start: Path) -> Finding:
     cure = next((cure for letter, cure in _LETTERS.items() if letter in pattern), "")
     wild = next((number for number, part in enumerate(parts) if is_wild(part)), len(parts))
     fixed = start.joinpath(*parts[:wild])
-    if not _is_there(fixed):
+    if not is_there(fixed):
         there, missing = fixed, fixed
-        while not _is_there(there) and there != there.parent:
+        while not is_there(there) and there != there.parent:
             there, missing = there.parent, there
         named = str(Path(*parts[:wild])) if start != Path("/") else str(fixed)
         label = f"there is no '{missing.name}' in {resolved(there)}"

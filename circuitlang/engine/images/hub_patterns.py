@@ -15,7 +15,7 @@ from circuitlang.base.hub_address import HubAddress, HubFile, hub_file
 from circuitlang.base.hub_client import snapshot_place
 from circuitlang.engine.cache.hub_listings import Listing
 from circuitlang.engine.cache.hub_snapshots import commit_of, files_at, local_files, no_such_file
-from circuitlang.engine.images.file_patterns import ARCHIVES, inside_archive
+from circuitlang.engine.images.archive_patterns import ARCHIVES, inside_archive
 from circuitlang.engine.images.list_files import ENDING, lines
 from circuitlang.engine.images.wildcards import is_wild, leads_to
 from circuitlang.plugins.progress import TrackProgress, no_progress

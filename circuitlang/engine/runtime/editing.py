@@ -2,55 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
 from circuitlang.engine import device
 from circuitlang.engine.circuits.edits import edits_from_result
-from circuitlang.engine.circuits.interventions import EditedPart, channels, kernel
+from circuitlang.engine.circuits.interventions import EditedPart
 from circuitlang.engine.evaluation.edited_responses import EditedResponses
-from circuitlang.engine.graph.channel_graph import Graph
-from circuitlang.engine.graph.channel_nodes import ChannelNode
-from circuitlang.engine.graph.targets import Target, resolve
 from circuitlang.engine.runtime.circuit_images import edit_concepts
-from circuitlang.plan.edits import Edit, OfChannels, OfCircuit, OfKernel
+from circuitlang.engine.runtime.edited_parts import find_edit
+from circuitlang.engine.runtime.jobs import PreparedRun
+from circuitlang.plan.edits import Edit, OfChannels, OfCircuit
 from circuitlang.plugins.protocols import Masks
-from circuitlang.results.edits import EditResult
+from circuitlang.results.edit import EditResult
 from circuitlang.results.reader import read
 from circuitlang.results.types import Result
-
-if TYPE_CHECKING:
-    from circuitlang.engine.runtime.jobs import PreparedRun
-
-
-@dataclass(frozen=True)
-class FoundEdit:
-    """An edit whose parts were found in the network; `part` is None of a circuit, which may not be there yet."""
-
-    part: EditedPart | None
-    targets: dict[str, Target]
-    output: ChannelNode | None
-
-
-def find_edit(edit: Edit, graph: Graph, classes: Sequence[str], output: int | str | None) -> FoundEdit:
-    """Find the parts of an edit. Raises InputError where the network has none such."""
-    targets = {text: resolve(target, graph, classes, output) for text, target in edit.targets()}
-    return FoundEdit(find_part(edit, graph), targets, graph.output(output) if edit.classes else None)
-
-
-def find_part(edit: Edit, graph: Graph) -> EditedPart | None:
-    """Return the channels or the kernel of an edit, None for a circuit. Raises InputError where there is none such."""
-    match edit.of:
-        case OfChannels(layer=layer, units=units):
-            return channels(graph, layer, units)
-        case OfKernel(layer=layer, unit=unit, source_layer=source_layer, source=source):
-            return kernel(graph, layer, unit, source_layer, source)
-    return None
 
 
 def computed_edit(prepared: PreparedRun, edit: Edit, identity: str, folder: Path) -> EditResult:

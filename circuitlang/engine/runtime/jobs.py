@@ -40,7 +40,7 @@ from circuitlang.engine.runtime.circuit_images import (
     check_edit_concepts,
 )
 from circuitlang.engine.runtime.concept_probe import ConceptProbe, Probes
-from circuitlang.engine.runtime.editing import find_part
+from circuitlang.engine.runtime.edited_parts import find_part
 from circuitlang.engine.runtime.known_job import KnownJob, known_job
 from circuitlang.engine.runtime.model_loading import drawn_model, load_model, outline, remember_graph
 from circuitlang.engine.runtime.model_receipts import remember_model

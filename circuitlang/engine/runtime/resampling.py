@@ -23,7 +23,7 @@ from circuitlang.engine.images.image_set import ImageSet
 from circuitlang.engine.runtime.amounts import BLOCKS
 from circuitlang.engine.runtime.circuit_finder import CircuitFinder
 from circuitlang.engine.runtime.jobs import Job
-from circuitlang.engine.runtime.steps.hypothesis_tests import summed
+from circuitlang.engine.runtime.steps.scores import summed
 from circuitlang.plan.clauses import STABILITY
 from circuitlang.plugins.hypothesis_tests import TESTS
 from circuitlang.plugins.protocols import Masks, passes_of

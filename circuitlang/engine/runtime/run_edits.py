@@ -14,7 +14,8 @@ from circuitlang.engine.runtime.circuit_images import edit_concepts
 from circuitlang.engine.runtime.known_inputs import KnownInputs, prepared_inputs
 from circuitlang.plan.edits import Edit, OfChannels
 from circuitlang.plan.model import Concept, digest
-from circuitlang.results.edits import FILE, EditResult, circuit_of, read_edit
+from circuitlang.results.edit import EditResult
+from circuitlang.results.edits import FILE, circuit_of, read_edit
 from circuitlang.results.manifest import damage
 from circuitlang.results.outcomes import EditStatus
 from circuitlang.results.outputs import asked_formats

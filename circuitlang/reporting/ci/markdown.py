@@ -9,7 +9,7 @@ from circuitlang.reporting.ci.record import Done, Record
 from circuitlang.reporting.text import edit_sentences
 from circuitlang.reporting.text.markdown_text import escaped
 from circuitlang.results.assertions import Assertion
-from circuitlang.results.edits import EditResult
+from circuitlang.results.edit import EditResult
 from circuitlang.results.verdict import verdict
 
 _METRICS = ("pearson", "error")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from circuitlang.base.diagnostics import Finding
 from circuitlang.results.assertions import Assertion
-from circuitlang.results.edits import EditResult
+from circuitlang.results.edit import EditResult
 from circuitlang.results.types import Summary
 
 

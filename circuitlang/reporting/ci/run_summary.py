@@ -10,7 +10,7 @@ from circuitlang.reporting.ci.record import Record
 from circuitlang.reporting.diagnostics.json import plain
 from circuitlang.reporting.text import edit_sentences
 from circuitlang.results.assertions import Assertion
-from circuitlang.results.edits import EditResult
+from circuitlang.results.edit import EditResult
 from circuitlang.results.verdict import verdict
 
 

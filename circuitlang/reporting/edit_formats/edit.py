@@ -1,6 +1,7 @@
 import msgspec
 
-from circuitlang.results.edits import FILE, EditResult
+from circuitlang.results.edit import EditResult
+from circuitlang.results.edits import FILE
 from circuitlang.results.outputs import edit_format
 
 

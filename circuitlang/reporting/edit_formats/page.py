@@ -1,5 +1,5 @@
 from circuitlang.reporting.html.edit_page import edit_page
-from circuitlang.results.edits import EditResult
+from circuitlang.results.edit import EditResult
 from circuitlang.results.outputs import edit_format
 
 

@@ -1,6 +1,6 @@
 from circuitlang.reporting.terminal.console import as_text
 from circuitlang.reporting.terminal.edit_report import render
-from circuitlang.results.edits import EditResult
+from circuitlang.results.edit import EditResult
 from circuitlang.results.outputs import edit_format
 
 

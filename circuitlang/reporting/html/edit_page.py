@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from circuitlang.reporting.html.pages import render
 from circuitlang.reporting.text import edit_sentences
-from circuitlang.results.edits import FILE, EditResult
+from circuitlang.results.edit import EditResult
+from circuitlang.results.edits import FILE
 
 
 def edit_page(result: EditResult) -> bytes:

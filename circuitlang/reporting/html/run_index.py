@@ -19,7 +19,7 @@ from circuitlang.reporting.text import circuit_sentences, edit_sentences, split_
 from circuitlang.reporting.text.extension_calls import curve_label
 from circuitlang.results.assertions import assertions
 from circuitlang.results.comparison import Comparison
-from circuitlang.results.edits import EditResult
+from circuitlang.results.edit import EditResult
 from circuitlang.results.split import Split
 from circuitlang.results.sweep import Curve, Sweep, effective
 from circuitlang.results.sweep_grouping import sweeps

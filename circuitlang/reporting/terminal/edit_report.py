@@ -11,7 +11,7 @@ from rich.text import Text
 
 from circuitlang.reporting.terminal.layout import Claim, ResponsiveTable, empty_table, origin, section, separated
 from circuitlang.reporting.text import edit_sentences
-from circuitlang.results.edits import ClassTable, EditResult
+from circuitlang.results.edit import ClassTable, EditResult
 
 # The frequent changes of the top class that are listed.
 _MOVES = 5

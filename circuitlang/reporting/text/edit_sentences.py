@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from circuitlang.plan.edits import OfChannels, OfCircuit
 from circuitlang.reporting.text.circuit_sentences import interval
-from circuitlang.results.edits import ChangedClass, EditResult, Response, TopClasses
+from circuitlang.results.edit import ChangedClass, EditResult, Response, TopClasses
 
 # Shares that differ by less are written alike.
 _SAME = 0.0005

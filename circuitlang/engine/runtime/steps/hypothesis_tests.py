@@ -10,11 +10,10 @@ from msgspec.structs import replace
 from circuitlang.engine.images.hashed_images import held_out
 from circuitlang.engine.runtime.steps.circuit_amounts import GUESS, CircuitAmounts, forwards
 from circuitlang.engine.runtime.steps.refit import refit_cost
-from circuitlang.engine.runtime.steps.scores import scoring_cost
+from circuitlang.engine.runtime.steps.scores import scoring_cost, summed
 from circuitlang.engine.runtime.steps.step import Step
 from circuitlang.plan.clauses import Circuit, Sparsity
 from circuitlang.plugins.hypothesis_tests import TESTS, Runs
-from circuitlang.plugins.protocols import CRITERIA, Criterion
 from circuitlang.results.forecast import Cost
 
 if TYPE_CHECKING:
@@ -52,11 +51,6 @@ class HypothesisTests:
         halves, resamples = circuit.resampling.halves, circuit.resampling.resamples
         claim = BuiltClaim(builder, built.masks, built.edits, *own, run, halves, plan.seed, noun, resamples=resamples)
         return {"tests": {choice.name: claim.test(choice) for choice in plan.tests}}
-
-
-def summed(asked: Circuit) -> bool:
-    """Return whether a circuit's scores on parts of its images add up to those on all of them."""
-    return isinstance(CRITERIA.load(asked.criterion.name), Criterion) and asked.contrast is None
 
 
 def _halving_cost(amounts: CircuitAmounts, number: int) -> Cost:

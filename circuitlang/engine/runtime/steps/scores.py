@@ -117,6 +117,11 @@ def scoring_cost(
     return own, shared
 
 
+def summed(asked: Circuit) -> bool:
+    """Return whether a circuit's scores on parts of its images add up to those on all of them."""
+    return isinstance(CRITERIA.load(asked.criterion.name), Criterion) and asked.contrast is None
+
+
 def tries(asked: Circuit, relevant: int) -> int:
     """Guess how many sizes a search tries: each down to the last, and some between two of them."""
     return round(math.log2(max(relevant, 2))) if asked.size is None else 0
