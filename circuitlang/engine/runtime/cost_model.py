@@ -95,7 +95,7 @@ class CostModel:
         state: State = existing.circuits.get(asked.id, "new")
         amounts, refused = self.amounts[asked.id], tuple(refusals(asked).values())
         steps = [*circuit_steps(amounts)]
-        # What is finished leaves nothing to others, and what can't be run neither.
+        # A circuit that is finished leaves nothing to others, and one that can't be run neither.
         left = (Ledger(existing.there) if refused or state in FOUND else ledger).take(asked.id, steps)
         return CircuitForecast(
             id=asked.id,
@@ -113,9 +113,9 @@ class CostModel:
             cost=left.cost,
             refused=refused,
             state=state,
-            scored=left.found.get(SCORES, ""),
+            scored=left.makers.get(SCORES, ""),
             beside=left.beside.get(SCORES, ""),
-            continues=left.found.get(STAGE, ""),
+            continues=left.makers.get(STAGE, ""),
             probed=next((round(step.cost.forwarded) for step in steps if step.kind == PROBE), 0),
             visualising=visualising(amounts),
         )

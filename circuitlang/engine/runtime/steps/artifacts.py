@@ -28,7 +28,7 @@ class ArtifactWork:
         yield Step(MODULE, "", amounts.forwards((_COMPARED, min(judged_on, CHECKED))))
         yield Step("activation maps", "", amounts.forwards((SHOWN, few)))
         yield Step("path fidelity", "", amounts.forwards((path_fidelity.MOST, judged_on)))
-        # Of what kernels carry to the feature: a pass over a few images.
+        # A pass over a few images tells what kernels carry to the feature.
         carried = Cost(forwards=1, measuring=PASS * operations * few, forwarded=few, returned=few)
         yield Step("contributions", "", carried)
         tried = Cost(forwarded=amounts.network.tried(amounts.target))

@@ -50,5 +50,5 @@ class Baselines:
 
         pictures = job.train.digest, job.test.digest if job.test else ""
         key = "baseline", name, size, *building(plan), plan.seed, *pictures
-        found: Fidelity = job.subnetwork.memo.once(key, compute)
-        return found
+        fidelity: Fidelity = job.subnetwork.memo.once(key, compute)
+        return fidelity

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Precision:
-    """What reduced precision changes in scores, as `measurement.Measurement`."""
+    """Changes of scores by reduced precision, as `measurement.Measurement`."""
 
     def steps(self, amounts: CircuitAmounts) -> Iterator[Step]:
         """Yield a step for the scores and for each of their stages, which circuits share as they do the scores."""

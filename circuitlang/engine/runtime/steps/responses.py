@@ -1,4 +1,4 @@
-"""What the network itself does on the images of circuits, found for several features in one pass."""
+"""Responses of the network itself to the images of circuits, found for several features in one pass."""
 
 from __future__ import annotations
 

@@ -60,21 +60,21 @@ class Step:
 
 @dataclass(frozen=True)
 class Remaining:
-    """What is left of the steps of a circuit or an edit when its turn comes.
+    """The steps of a circuit or an edit that are left when its turn comes.
 
     Attributes:
         cost: Cost of the steps that it makes, less what is computed for others in the same passes.
-        found: The maker of the others, by kind: `CACHE`, or the id of an earlier circuit; of several the last one.
+        makers: The maker of the others, by kind: `CACHE`, or the id of an earlier circuit; of several the last one.
         beside: The first circuit of those that steps are done together with, by kind, unless it is itself.
     """
 
     cost: Cost
-    found: Mapping[str, str]
+    makers: Mapping[str, str]
     beside: Mapping[str, str]
 
 
 class Ledger:
-    """Who makes which step of a run, one circuit after another.
+    """The maker of each step of a run, one circuit after another.
 
     Args:
         there: Keys of steps whose outcome is in the cache.
@@ -86,22 +86,22 @@ class Ledger:
 
     def take(self, name: str, steps: Iterable[Step]) -> Remaining:
         """Return what is left of the steps of the next circuit, which makes it."""
-        cost, found, beside = Cost(), dict[str, str](), dict[str, str]()
-        for step in self._made(name, steps, found):
+        cost, makers, beside = Cost(), dict[str, str](), dict[str, str]()
+        for step in self._made(name, steps, makers):
             cost += step.cost
             if step.together is not None:
                 first, spared = self._passes[step.together.images].join(name, step.together, step.cost)
                 cost -= spared
                 if first != name:
                     beside[step.kind] = first
-        return Remaining(cost, found, beside)
+        return Remaining(cost, makers, beside)
 
-    def _made(self, name: str, steps: Iterable[Step], found: dict[str, str]) -> Iterator[Step]:
+    def _made(self, name: str, steps: Iterable[Step], makers: dict[str, str]) -> Iterator[Step]:
         for step in steps:
             if maker := self._makers.get(step.key):
-                found[step.kind] = maker
+                makers[step.kind] = maker
                 continue
-            yield from self._made(name, step.needs, found)
+            yield from self._made(name, step.needs, makers)
             if step.key:
                 self._makers[step.key] = name
             yield step

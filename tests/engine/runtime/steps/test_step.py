@@ -26,10 +26,10 @@ def test_a_step_is_made_once_and_its_maker_is_told():
     ledger = Ledger(["b"])
     first = ledger.take("one", [step("a"), step("b", 2, kind="stage"), step("", 4, kind="own")])
     assert first.cost.passes == 1 + 4
-    assert first.found == {"stage": CACHE}
+    assert first.makers == {"stage": CACHE}
     second = ledger.take("two", [step("a"), step("", 4, kind="own")])
     assert second.cost.passes == 4
-    assert second.found == {"scores": "one"}
+    assert second.makers == {"scores": "one"}
 
 
 def test_what_only_a_finished_step_needs_is_not_made():
@@ -39,7 +39,7 @@ def test_what_only_a_finished_step_needs_is_not_made():
     # Another that needs them makes them, and a third begins with the last one that is there.
     assert ledger.take("two", [step("middle", 1, *stages)]).cost.passes == 1 + 3 + 3
     more = ledger.take("three", [step("large", 1, stages[0], step("stage 7", 3, kind="stage"))])
-    assert (more.cost.passes, more.found) == (1 + 3, {"stage": "two"})
+    assert (more.cost.passes, more.makers) == (1 + 3, {"stage": "two"})
 
 
 def forward(layer: str) -> Forward:
