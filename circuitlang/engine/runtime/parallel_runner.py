@@ -121,21 +121,26 @@ class _CircuitRunner:
     """Computes circuits in a process that doesn't know which it will get next."""
 
     def __init__(self, prepared: PreparedRun, folder: Path, groups: Sequence[Group]) -> None:
-        self._prepared, self._folder = prepared, folder
+        # A packed run is read once, not for each group.
+        self._prepared, self._store = prepared, prepared.store(folder)
         self._jobs = {job.plan.id: job for job in prepared.jobs}
         self._groups = {name: group.circuits for group in groups for name in group.circuits}
         self._runners: dict[Sequence[str], JobRunner] = {}
+        self._last: Sequence[str] = ()
 
     def __call__(self, names: Sequence[str]) -> list[JobResult]:
         return [result for name in names for result in self._compute(self._jobs[name])]
 
     def _compute(self, job: Job) -> Iterator[JobResult]:
-        for other in self._jobs.values():
-            if other.subnetwork is not job.subnetwork:
-                other.subnetwork.memo.clear()
         group = self._groups[job.plan.id]
+        # Shared work leaves something to all of a group, which other processes may compute.
+        for name in {*self._last, *group}:
+            if self._jobs[name].subnetwork is not job.subnetwork:
+                self._jobs[name].subnetwork.memo.clear()
+        self._last = group
         if group not in self._runners:
-            self._runners[group] = JobRunner(self._prepared, self._folder, [self._jobs[name] for name in group])
+            jobs = [self._jobs[name] for name in group]
+            self._runners[group] = JobRunner(self._prepared, self._store.folder, jobs, self._store)
         return self._runners[group](job)
 
 
