@@ -231,6 +231,21 @@ def test_a_plan_says_what_is_scored_together(here):
     assert f"its scores are those of {first}" in tree
 
 
+def test_circuits_of_one_size_have_the_same_scores(here, numbers_alone, monkeypatch):
+    """Of a criterion that scores for a size, too: one of them is scored, as the plan says."""
+    from circuitlang.engine.runtime import circuit_finder
+
+    text = "preserve conv5:34 on images/dogs/* kernels<=10 criterion=force(steps=3)\n"
+    text += "preserve conv5:34 on images/dogs/* kernels<=10 criterion=force(steps=3) robust=mean\n"
+    first, second = numbers(text)["circuits"]
+    assert (first["cost"]["passes"], first["scored"]) == (3, "")
+    assert (second["cost"]["passes"], second["scored"]) == (0, first["id"])
+    scored, score = [], circuit_finder.score
+    monkeypatch.setattr(circuit_finder, "score", lambda *asked: scored.append(asked[1]) or score(*asked))
+    call("run", "-e", text)
+    assert [name for name in scored if name == "force"] == ["force"]
+
+
 def test_only_so_many_are_scored_together(here):
     targets = ", ".join(map(str, range(20)))
     found = numbers(f"preserve conv5:[{targets}] on images/dogs/* kernels<=10 criterion=snip")["circuits"]
