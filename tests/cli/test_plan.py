@@ -232,7 +232,7 @@ def test_a_plan_says_what_is_scored_together(here):
 
 
 def test_circuits_of_one_size_have_the_same_scores(here, numbers_alone, monkeypatch):
-    """Of a criterion that scores for a size, too: one of them is scored, as the plan says."""
+    """One of them is scored, as the plan says, by a criterion that scores for a size too."""
     from circuitlang.engine.runtime import circuit_finder
 
     text = "preserve conv5:34 on images/dogs/* kernels<=10 criterion=force(steps=3)\n"

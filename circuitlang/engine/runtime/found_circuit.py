@@ -54,6 +54,7 @@ class FoundCircuit:
 
     @property
     def builder(self) -> Builder:
+        """Builds it, and circuits of other kernels."""
         return self.finder.builder
 
     @property

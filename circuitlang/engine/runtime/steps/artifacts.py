@@ -65,4 +65,4 @@ def _versions(amounts: CircuitAmounts) -> int:
 def _channels(amounts: CircuitAmounts) -> int:
     """Return the number of channels that are visualised, at most; there are no more than kernels."""
     most = visuals.MOST if amounts.visualised == BUDGET else max(amounts.visualised, 0)
-    return amounts.parts * min(most, amounts.size or amounts.relevant or 0)
+    return amounts.parts * min(most, amounts.relevant if amounts.size is None else amounts.size)

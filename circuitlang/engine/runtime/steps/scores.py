@@ -38,7 +38,7 @@ class ScoreWork:
         entry = CRITERIA.load(asked.criterion.name)
         together = None
         if isinstance(entry, Criterion) and asked.into is None and asked.contrast is None:
-            # With other images to measure on, none are held out of those that are scored.
+            # None are held out of the images that are scored if there are others to measure on.
             holdout = 0 if asked.test else asked.holdout
             scored = f"{SCORES} {asked.images}|{holdout}|{asked.seed}|{asked.structure}"
             going = Cost(own.passes / PASS, finding=own.finding // PASS, forwarded=own.forwarded)

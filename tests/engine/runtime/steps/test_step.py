@@ -1,4 +1,4 @@
-"""What is left of the steps of circuits, against a naive count of what one pass computes."""
+"""The steps of circuits that are left, against a naive count of what one pass computes."""
 
 from fractions import Fraction
 
@@ -70,7 +70,7 @@ def test_circuits_of_one_pass_cost_together_what_it_computes(asked):
     operations = Fraction(0)
     for start in range(0, len(targets), 16):
         some = targets[start : start + 16]
-        # What leads to any of them goes forward once, and the rows of each; backward goes each with each beginning.
+        # Layers that lead to any of them go forward once, and the rows of each; backward goes each with each beginning.
         computed = {name for layer, _ in some for name in LEADS[layer]}
         operations += sum(ROWS[name] for name in computed) + OWN * len(some)
         sources = {(layer, unit, gradient) for layer, unit, gradient in asked if (layer, unit) in some}
