@@ -20,7 +20,8 @@ from circuitlang.bundled.images import PATTERN, SETS
 from circuitlang.bundled.layers import layers
 from circuitlang.compiler import compile
 from circuitlang.compiler.sources import open_source
-from circuitlang.compiler.vocabulary import Vocabulary
+from circuitlang.compiler.vocabulary import Vocabulary, names_unknown
+from circuitlang.engine.models.catalog import names_in
 from circuitlang.engine.models.layer_index import LayerIndex
 from circuitlang.plan.compiled import CompiledPlan
 from circuitlang.plan.layers import has_own_shapes
@@ -54,13 +55,17 @@ def vocabulary() -> Vocabulary:
         models=MODELS.declarations,
         tests=TESTS.declarations,
         layers=LayerIndex({"bundled.doodle": layers()}),
+        names=names_in,
         images={f"bundled.{name}": Images([f"{PATTERN}{name}"]) for name in SETS},
     )
 
 
 def compile_source(source: Source) -> CompiledPlan:
-    """Return the plan of a spec, or of a plan's own YAML. Raises SpecError with all mistakes in its text."""
-    return compile.compile_source(source, vocabulary())
+    """Return the plan of a spec, or of a plan's own YAML. Raises SpecError with all mistakes in its text.
+
+    Whether the model exists is left to who loads it, and looks for everything else that may be missing.
+    """
+    return compile.compile_source(source, msgspec.structs.replace(vocabulary(), names=names_unknown))
 
 
 def run(source: Source, out: Path, options: Options | None = None, work: WorkSelection | None = None) -> None:
@@ -307,7 +312,7 @@ def check_file(path: Path, deep: Options | None = None) -> CheckReport:
         source = open_source(path)
         if deep is not None:
             return _check_deep(path, _compile_without_layers(source), deep)
-        compiled = compile_source(source)
+        compiled = compile.compile_source(source, vocabulary())
         plan = compiled.plan
         return CheckReport(path, len(plan.circuits), compiled.warnings, len(plan.edited))
     except CircuitError as error:
@@ -327,7 +332,7 @@ def fix_file(path: Path) -> tuple[Source, int]:
 
 def _findings(source: Source) -> tuple[Finding, ...]:
     try:
-        return compile_source(source).warnings
+        return compile.compile_source(source, vocabulary()).warnings
     except CircuitError as error:
         return error.findings
 
@@ -354,7 +359,7 @@ def _compile_without_layers(source: Source) -> CompiledPlan:
     If the source has other mistakes, names of layers are checked too.
     """
     with suppress(SpecError):
-        return compile.compile_source(source, msgspec.structs.replace(vocabulary(), layers={}))
+        return compile.compile_source(source, msgspec.structs.replace(vocabulary(), layers={}, names=names_unknown))
     return compile_source(source)
 
 

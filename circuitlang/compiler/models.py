@@ -57,7 +57,13 @@ def read_model(statement: syntax.Model, vocabulary: Vocabulary) -> Model:
             label = "this is no argument of the network"
             raise SpecError(Finding("E105", f"unknown parameter '{key}'", argument.span, label, _ELSEWHERE[key]))
         read[key] = _model_argument(key, argument.value)
-    return Model(source, name, read)
+    model = Model(source, name, read)
+    # The layers of a model that was looked at before are known: it exists.
+    if model.key not in vocabulary.layers and (names := vocabulary.names(source)) and name not in names:
+        others = "write model bundled.doodle" if name == "doodle" else "`circuitlang models` lists them"
+        cure = did_you_mean(name, names, others)
+        raise SpecError(Finding("E109", f"{source} has no model '{name}'", call.name.span, "", cure))
+    return model
 
 
 def _another_source(name: str) -> str:

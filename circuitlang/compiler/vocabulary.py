@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import msgspec
 
 from circuitlang.plan.layers import Layers
 from circuitlang.plan.model import Images, Model
 from circuitlang.plugins.registry import Declaration
+
+
+def names_unknown(_source: str) -> Collection[str]:
+    """Return no names: of no source is it known which models there are."""
+    return ()
 
 
 class Vocabulary(msgspec.Struct, frozen=True):
@@ -24,6 +29,8 @@ class Vocabulary(msgspec.Struct, frozen=True):
     transforms: Mapping[str, Declaration] = {}
     tests: Mapping[str, Declaration] = {}
     layers: Mapping[str, Layers] = {}
+    # The names of all models of a source; none where they are not known.
+    names: Callable[[str], Collection[str]] = names_unknown
     # The model of a spec without a model statement.
     model: Model = Model("bundled", "doodle")
     # Image sets that a spec need not define, by name.

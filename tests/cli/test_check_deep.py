@@ -94,6 +94,8 @@ def test_pictures_are_looked_at_where_the_model_is_wrong(here):
     (here / "images" / "broken.png").write_bytes(b"nonsense")
     text = "model alexnt\npreserve conv1:3 on images/*.png kernels<=1\n"
     assert found(text, "--deep") == [("E109", "alexnt"), ("E303", "images/*.png")]
+    # Names of models are known without loading any.
+    assert found(text) == [("E109", "alexnt")]
 
 
 def test_mistakes_of_the_text_come_first_and_all_of_them(here):

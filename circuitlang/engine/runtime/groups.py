@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from circuitlang.engine.runtime.amounts import TOGETHER
 from circuitlang.engine.runtime.jobs import Job
-from circuitlang.engine.runtime.steps.scores import has_stages, sharing_key, size_of_stages
+from circuitlang.engine.runtime.steps.scores import has_stages, sharing_key, size_of, size_of_stages
 from circuitlang.plugins.executors import Group
 from circuitlang.plugins.protocols import CRITERIA, passes_of
 
@@ -56,7 +56,10 @@ def predecessors(jobs: Sequence[Job], groups: Sequence[Group]) -> dict[str, str]
             criterion = job.plan.criterion
             kept = passes_of(criterion.name, criterion.parameters) > 0
             source: object = sharing_key(job) or job.score_cache
-            if kept and (CRITERIA.load(criterion.name).nested or has_stages(job)) and source in first:
+            if not (CRITERIA.load(criterion.name).nested or has_stages(job)):
+                # Scored for a size: circuits of another size have other scores.
+                source = source, size_of(job)
+            if kept and source in first:
                 after[job.plan.id] = first[source]
             first.setdefault(source, job.plan.id)
     return after

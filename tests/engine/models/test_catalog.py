@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from circuitlang.engine.models.catalog import known_models
+from circuitlang.engine.models.catalog import known_models, names_in
 
 
 def test_networks_with_attention_are_marked() -> None:
@@ -12,3 +12,11 @@ def test_networks_with_attention_are_marked() -> None:
     assert {"vit_b_16", "swin_t", "swin_v2_s", "maxvit_t"} <= marked
     assert {name.split("_")[0] for name in marked} == {"vit", "swin", "maxvit"}
     assert {"resnet50", "alexnet", "convnext_tiny", "efficientnet_b0"} <= known.keys() - marked
+
+
+def test_all_models_of_torchvision_are_known_by_name() -> None:
+    """Those that `known_models` leaves out as well, as networks for segmentation are run too."""
+    from torchvision import models
+
+    assert names_in("torchvision") == set(models.list_models())
+    assert not names_in("timm")

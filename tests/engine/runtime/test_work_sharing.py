@@ -13,6 +13,7 @@ from circuitlang.engine.attribution.multi_target import MultiTargetPass
 from circuitlang.engine.attribution.scorer import score, score_together
 from circuitlang.engine.cache import tensor_cache
 from circuitlang.engine.circuits.builder import Builder
+from circuitlang.engine.circuits.selection import count
 from circuitlang.engine.circuits.subnetwork import TargetSubnetwork
 from circuitlang.engine.evaluation import reference_responses
 from circuitlang.engine.graph.targets import Target
@@ -172,6 +173,20 @@ def test_of_several_sizes_the_smallest_comes_first(here):
     search, large, middle, small, *_ = (job.plan.id for job in prepared.jobs)
     groups = groups_of(prepared.jobs, 2, {})
     assert predecessors(prepared.jobs, groups) == dict.fromkeys((search, large, middle), small)
+
+
+def test_of_one_size_one_is_scored_first_where_scores_are_of_a_size(here):
+    """However the size is written; circuits of another size have other scores."""
+    text = """
+    preserve conv4:2 on images/dogs/* sparsity<=each(0.1, 0.05) criterion=force
+    preserve conv4:2 on images/dogs/* kernels<={} criterion=force
+    """
+    unknown = compile_source(Source(str(here / "some.circuit"), text.format(1)))
+    relevant = count(prepare(unknown.plan, unknown.folder, unknown.origins, Options()).jobs[0].builder().relevant)
+    compiled = compile_source(Source(str(here / "some.circuit"), text.format(relevant // 10)))
+    prepared = prepare(compiled.plan, compiled.folder, compiled.origins, Options())
+    large, _, same = (job.plan.id for job in prepared.jobs)
+    assert predecessors(prepared.jobs, groups_of(prepared.jobs, 2, {})) == {same: large}
 
 
 def test_what_the_network_does_is_found_once_for_all_and_forgotten_at_the_end(here, numbers_alone, monkeypatch):

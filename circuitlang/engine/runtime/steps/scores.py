@@ -141,9 +141,12 @@ def has_stages(job: Job) -> bool:
 
 
 def size_of_stages(job: Job) -> int:
-    """Return the number of kernels of a circuit that shares stages with larger ones, a search last; 0 for others."""
-    if not has_stages(job):
-        return 0
+    """Return `size_of` a circuit that shares stages with larger ones, 0 of others."""
+    return size_of(job) if has_stages(job) else 0
+
+
+def size_of(job: Job) -> int:
+    """Return the number of kernels of a circuit; of a search, whose number is not known, one more than there are."""
     relevant = count(job.builder().relevant)
     return relevant + 1 if job.plan.size is None else budget(job.plan.size, relevant)
 
