@@ -16,6 +16,8 @@ METRIC = "pearson"
 FEW = 2
 PRESERVED = 0.9
 PARTLY = 0.5
+# A circuit whose pearson is higher by so much on the images that it was found on fits these.
+GAP = 0.2
 # Silence, no output at all, has an error of 1. The mean of the feature has an r2 of 0.
 SILENCE = 1.0
 MEAN = 0.0
@@ -58,6 +60,14 @@ def merit(summary: Summary, fidelity: Fidelity) -> float:
     """Return how well a fidelity of a circuit speaks of it, 1 at best: pearson, or 1 - error where that decides."""
     value = fidelity.metrics.get(decisive(summary), 0.0)
     return value if decisive(summary) == METRIC else 1 - value
+
+
+def overfits(summary: Summary) -> bool:
+    """Return whether a circuit follows the feature much better on the images that it was found on than on others."""
+    if summary.test is None or decisive(summary) != METRIC:
+        return False
+    own, others = (fidelity.metrics.get(METRIC, 0.0) for fidelity in (summary.train, summary.test))
+    return own - others >= GAP
 
 
 def threshold(circuit: Circuit) -> float:

@@ -123,6 +123,15 @@ def test_what_is_not_preserved_comes_with_what_to_try(name: str) -> None:
     assert circuit_sentences.notes(CASES[name][0])[0] == NOTES[name]
 
 
+def test_a_circuit_that_fits_its_own_images_wants_more_of_them() -> None:
+    made = summary(measured(0.3))
+    overfit = replace(made, train=measured(0.51))
+    said = "On the 8 images that it was found on, pearson is 0.510: it fits these. Try more images to find it on, "
+    assert said + "a larger size (keep<=20%)" in circuit_sentences.notes(overfit)[0]
+    for other in (replace(made, train=measured(0.49)), replace(overfit, test=None), replace(overfit, responses=2)):
+        assert "more images" not in circuit_sentences.notes(other)[0]
+
+
 @pytest.mark.parametrize("name", [name for name, (_, word) in CASES.items() if word == "preserved"])
 def test_what_is_preserved_needs_no_advice(name: str) -> None:
     made, _ = CASES[name]

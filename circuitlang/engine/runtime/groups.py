@@ -55,7 +55,7 @@ def predecessors(jobs: Sequence[Job], groups: Sequence[Group]) -> dict[str, str]
         for job in sorted((by_id[name] for name in group.circuits), key=size_of_stages):
             criterion = job.plan.criterion
             kept = passes_of(criterion.name, criterion.parameters) > 0
-            # Where scores are of a size, circuits of another size have others.
+            # Scores of one size are not those of another, unless the criterion scores for all of them.
             of_all_sizes = CRITERIA.load(criterion.name).nested or has_stages(job)
             source: object = sharing_key(job) or (job.score_cache, 0 if of_all_sizes else size_of(job))
             if kept and source in first:

@@ -8,7 +8,7 @@ from circuitlang.base.diagnostics import listing
 from circuitlang.plan.clauses import Kernels, Sparsity
 from circuitlang.plan.targets import OfClasses
 from circuitlang.results.types import Summary
-from circuitlang.results.verdict import METRIC, PRESERVED, decisive, equal_baselines, threshold, verdict
+from circuitlang.results.verdict import METRIC, PRESERVED, decisive, equal_baselines, overfits, threshold, verdict
 
 # Changes of class that a sentence lists.
 _CONFUSIONS = 3
@@ -87,13 +87,17 @@ def classification(summary: Summary) -> str:
 
 
 def advice(summary: Summary) -> str:
-    """Suggest what to try next for a circuit that is not preserved; empty where it is."""
+    """Suggest what to try next for a circuit that is not preserved, and why; empty where it is."""
     word, plan = verdict(summary), summary.plan
     if word == "preserved":
         return ""
     if word == "constant":
         return "Try other images, or another feature."
-    steps = []
+    steps, overfit = [], ""
+    if overfits(summary):
+        own = f"{METRIC} is {summary.train.metrics[METRIC]:.3f}"
+        overfit = f"On the {summary.train.images:,} images that it was found on, {own}: it fits these. "
+        steps.append("more images to find it on")
     if word == "no better than a baseline":
         steps.append("a smaller size (where criteria differ)")
     elif larger := _larger(summary):
@@ -104,7 +108,7 @@ def advice(summary: Summary) -> str:
         steps.append("criterion=annealed (which keeps most at small sizes)")
     if plan.size is not None:
         steps.append("a look at the curve (keep<=each(5%, 10%, 20%, 50%))")
-    return f"Try {listing(steps, 'or')}." if steps else ""
+    return f"{overfit}Try {listing(steps, 'or')}." if steps else ""
 
 
 def constant_feature(target: str) -> str:
