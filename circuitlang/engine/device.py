@@ -6,6 +6,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from circuitlang.base.diagnostics import Finding, InputError
 from circuitlang.engine.deferred import torch
@@ -13,6 +14,8 @@ from circuitlang.engine.deferred import torch
 # Images at a time, unless the user says otherwise. On a GPU it is a beginning: it is halved until it fits.
 _BATCH = {"cpu": 16}
 _BATCH_ELSEWHERE = 128
+# The number of threads that `one_thread` puts aside, 0 outside of it.
+_ASIDE: ContextVar[int] = ContextVar("threads put aside", default=0)
 # The first of NVIDIA's GPUs with TF32, by their compute capability.
 _AMPERE = (8, 0)
 
@@ -53,16 +56,23 @@ def batch_size(device: torch.device) -> int:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Compute on one thread of the CPU inside the block, and on as many as before afterwards.
+    """Compute each operation on one thread of the CPU inside the block, and on as many as before afterwards.
 
-    The last bits of convolutions and of sums depend on the number of threads.
+    The last bits of convolutions and of sums depend on the number of threads. The others are `threads_aside`.
     """
     threads = torch.get_num_threads()
+    token = _ASIDE.set(max(threads, _ASIDE.get()))
     torch.set_num_threads(1)
     try:
         yield
     finally:
         torch.set_num_threads(threads)
+        _ASIDE.reset(token)
+
+
+def threads_aside() -> int:
+    """Return the number of threads that may compute at the same time inside `one_thread`, 0 outside of it."""
+    return _ASIDE.get()
 
 
 @contextmanager

@@ -285,7 +285,7 @@ class Scorer:
 
     def feature(self, images: Tensor, edits: Edits | Masks | None = None) -> Tensor:
         with self._subnetwork.edited(edits):
-            return self._subnetwork.feature(images)
+            return self._subnetwork.feature_in_parts(images)
 
     def _pass(
         self,

@@ -19,14 +19,19 @@ from torch import Tensor, nn
 
 from circuitlang.engine.cache.tensor_cache import ScoreCache
 from circuitlang.engine.circuits.feature_memo import FeatureMemo
+from circuitlang.engine.circuits.image_parts import in_parts
 from circuitlang.engine.circuits.masked_layer import MaskedLayer, Watcher
 from circuitlang.engine.circuits.partial_runs import Recorder, RestOfNetwork
 from circuitlang.engine.circuits.subgraph import cut_subgraph
+from circuitlang.engine.device import threads_aside
 from circuitlang.engine.graph.channel_graph import Graph
 from circuitlang.engine.graph.channel_nodes import ChannelNode, Layer
 from circuitlang.engine.graph.reachability import constant_kernels, on_path, path_bottleneck_rank, would_be_connected
 from circuitlang.engine.graph.targets import Place, Target
 from circuitlang.plugins.protocols import Edit, Edits, LayerSignals, Masks
+
+# Maps with fewer numbers than this for each image are computed faster than they are shared out.
+_LARGE = 1_000_000
 
 # Sees a layer in the backward pass of the cotangent of a number.
 Observer = Callable[[int, Layer, LayerSignals], None]
@@ -95,6 +100,19 @@ class TargetSubnetwork:
         """The target's maps [N, maps, H, W] of images [N, C, H, W], as the network is edited; 1 x 1 for a linear layer
         and for a position. Differentiable with respect to gains that are."""
         return self._narrow(self._maps(images), images)
+
+    def feature_in_parts(self, images: Tensor) -> Tensor:
+        """`feature`, without observers; inside `one_thread` in parts, which as many threads compute as there are.
+
+        The parts follow from the network alone, and so do all bits of the result.
+        """
+        threads = threads_aside()
+        if not threads or self._maps_per_image < _LARGE or self.device.type != "cpu":
+            return self.feature(images)
+        # Weights are read, and their gradients written, once for each part.
+        size = 1 + 2 * self._weights // self._maps_per_image
+        maps = in_parts(self._maps, images, size, list(self._kernel_layers.values()), threads)
+        return self._narrow(maps, images)
 
     def maps(self, images: Tensor) -> Tensor:
         """`feature`, but whole maps where the position is that of the largest response."""
@@ -189,10 +207,17 @@ class TargetSubnetwork:
         It is more than one as far as their maps take no more memory than the gradients of all weights would. With few
         weights and large maps it is 1, which is as fast and spares the CPU's cache.
         """
-        steps = self.graph.ancestors(self.target.step.name)
-        maps = sum(math.prod(step.shape) for step in steps)
-        weights = sum(layer.weight.numel() for layer in self._kernel_layers.values())
-        return 1 + weights // max(maps, 1)
+        return 1 + self._weights // max(self._maps_per_image, 1)
+
+    @cached_property
+    def _weights(self) -> int:
+        """The number of all weights."""
+        return sum(layer.weight.numel() for layer in self._kernel_layers.values())
+
+    @cached_property
+    def _maps_per_image(self) -> int:
+        """The numbers in all maps of one image."""
+        return sum(math.prod(step.shape) for step in self.graph.ancestors(self.target.step.name))
 
     def observe(self, images: Tensor, cotangents: Sequence[Cotangent], observer: Observer) -> None:
         """Run one forward pass, and for each cotangent a backward pass in which the observer sees every layer, last

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from circuitlang.engine.attribution.scorer import Scorer, score
 from circuitlang.engine.cache.tensor_cache import ScoreCache
+from circuitlang.engine.circuits import subnetwork as subnetworks
 from circuitlang.engine.circuits.builder import Builder
 from circuitlang.engine.circuits.image_seeds import seeded
 from circuitlang.engine.circuits.selection import count
@@ -267,8 +268,11 @@ class Wide(nn.Module):
         return self.conv3(self.conv2(self.conv1(x).relu()).relu())
 
 
-def test_threads_do_not_matter():
+@pytest.mark.parametrize("in_parts", [False, True])
+def test_threads_do_not_matter(monkeypatch, in_parts):
     """On a network whose gradients for two images differ in the last bits from one number of threads to another."""
+    if in_parts:
+        monkeypatch.setattr(subnetworks, "_LARGE", 0)
     graph = trace(build(Wide).float(), (32, 32))
     part = TargetSubnetwork(graph, Target(graph.find("conv3"), (4,)))
     x = torch.randn(24, 3, 32, 32, generator=torch.Generator().manual_seed(0))
