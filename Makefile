@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 help:
 	@echo 'make demo    run examples/dogs.circuit on the bundled network and images'
 	@echo 'make test    the tests'
-	@echo 'make test-slow  the tests that CI runs as well: every page of the docs, every family of networks'
+	@echo 'make test-slow  tests that take longer: whole runs, every page of the docs, every family of networks'
 	@echo 'make mutants put mistakes into a copy of the package and see that the tests find them'
 	@echo 'make check   lint, format, types, import order'
 	@echo 'make docs    the documentation, into site/'

@@ -105,6 +105,7 @@ def test_a_circuit_of_tensors_is_that_of_a_hook(net: Net) -> None:
     assert circuit.metrics["train.pearson"] == pytest.approx(pearson, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_pil_images_and_paths_are_prepared_alike(net: Net) -> None:
     words = {"resize": SIZE, "crop": SIZE, "mean": [0.5] * 3, "std": [0.25] * 3}
     files = found(net, PATHS, preprocess=words)

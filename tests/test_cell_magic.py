@@ -75,6 +75,7 @@ def test_a_wrong_line_is_an_error_of_the_cell(here: Path, shell: InteractiveShel
     assert not here.joinpath("runs").exists()
 
 
+@pytest.mark.slow
 def test_the_documented_cells_run(here: Path, shell: InteractiveShell) -> None:
     cells = re.findall(r"^```ipython\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     assert len(cells) > 4

@@ -72,6 +72,7 @@ def ran(spec: str, out: Path, *options: str) -> str:
     return result.stdout
 
 
+@pytest.mark.slow
 def test_a_polysemantic_channel_is_split(tmp_path: Path, numbers_alone: None):
     ran("doodle/polysemantic.circuit", tmp_path)
     split = json.loads((tmp_path / "polysemantic/parts/split.json").read_text())
@@ -83,6 +84,7 @@ def test_a_polysemantic_channel_is_split(tmp_path: Path, numbers_alone: None):
     assert {name.split("_")[0] for name in one | other} == {"cars", "cats"}
 
 
+@pytest.mark.slow
 def test_the_circle_shares_its_kernels_with_its_arcs(tmp_path: Path):
     ran("doodle/shapes.circuit", tmp_path)
     comparison = json.loads((tmp_path / "shapes/compare-circles-curves/comparison.json").read_text())

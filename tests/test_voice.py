@@ -84,6 +84,7 @@ def test_old_phrases_do_not_come_back_in_pages(phrase: str) -> None:
     assert [str(path) for path, text in pages.items() if old(phrase, text)] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phrase", OLD_PHRASES)
 def test_old_phrases_do_not_come_back_in_messages(phrase: str) -> None:
     """Checks texts of more than a word, as what is one word may be a key of a file."""
@@ -138,6 +139,7 @@ def private_uses(path: Path) -> Iterator[str]:
                 yield name
 
 
+@pytest.mark.slow
 def test_tests_use_no_private_names() -> None:
     """Private names of other packages are their own affair, unless the project has one that is called the same."""
     own = {name for path in FILES for name in names(ROOT / path) if private(name)} - OTHERS

@@ -139,6 +139,7 @@ def test_rows_that_are_measured_stay_when_one_fails(tmp_path: Path) -> None:
     assert read_board(tmp_path / "leaderboard.json").sections["planted"].rows.keys() == {"gn"}
 
 
+@pytest.mark.slow
 def test_an_installed_criterion_is_on_the_board_beside_the_built_in_ones(tmp_path: Path) -> None:
     package, info = tmp_path / "my_package", tmp_path / "my_package-1.0.dist-info"
     package.mkdir()

@@ -192,6 +192,7 @@ def test_the_same_seed_plants_the_same_weights_again():
     assert torch.equal(response(module, called(one), x), response(module, called(other), x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", [distractors, half])
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_default_criterion_finds_the_circuit(build, seed):

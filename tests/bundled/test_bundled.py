@@ -115,6 +115,7 @@ def test_network_is_traceable(network: Doodle) -> None:
     assert targets == [name for name, _ in network.named_children()]
 
 
+@pytest.mark.slow
 def test_network_names_fresh_pictures(network: Doodle) -> None:
     inputs = as_input([draw(label, seed) for label in CLASSES for seed in UNSEEN])
     labels = torch.arange(len(CLASSES)).repeat_interleave(len(UNSEEN))

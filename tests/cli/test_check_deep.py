@@ -136,11 +136,13 @@ def test_weights_that_would_run_code_are_refused(here):
     assert not (here / "harmed").exists()
 
 
+@pytest.mark.slow
 def test_published_weights_of_other_classes_do_not_fit(here):
     assert found("model alexnet(num_classes=3)\n" + SPEC.format("conv1:3"), "--deep") == [("E305", "alexnet")]
     assert found("model alexnet(num_classes=3, weights=none)\n" + SPEC.format("fc3:2"), "--deep") == []
 
 
+@pytest.mark.slow
 def test_a_plan_is_looked_at_as_its_spec_is(here):
     plan = CliRunner().invoke(main, ["plan", "--yaml", "-e", "model alexnet\n" + SPEC.format("conv9:1")]).stdout
     Path("plan.yaml").write_text(plan)
@@ -149,6 +151,7 @@ def test_a_plan_is_looked_at_as_its_spec_is(here):
     assert re.search(r"E102.*\n +--> plan.yaml:\d+:\d+\n(.*\n)+.*layer: conv9\n +\| +\^\^\^\^\^ ", result.stdout)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "densenet121", "googlenet", "mobilenet_v3_small", "regnet_x_400mf"])
 def test_an_outline_has_the_layers_of_the_network(name):
     _, outlined = read_model(Model("torchvision", name, {}), Path(), outline)
@@ -165,6 +168,7 @@ def test_the_bundled_network_is_known_by_every_name_its_targets_may_have():
     assert layers().short == tuple(layer.name for layer in graph.layers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [["run"], ["check", "--deep"], ["layers"]], ids=" ".join)
 def test_a_model_that_was_looked_at_is_known_to_check(here, command):
     text = "model alexnet(weights=none)\n" + SPEC.format("conv9:1") + SPEC.format("features.0:64")
@@ -222,6 +226,7 @@ def test_models_of_files_are_not_remembered():
     assert not cache().exists()
 
 
+@pytest.mark.slow
 def test_a_cache_that_can_not_be_written_does_no_harm(here):
     cache().parent.mkdir(parents=True, exist_ok=True)
     cache().write_text("a file is in the way")

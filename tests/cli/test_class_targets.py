@@ -24,6 +24,7 @@ from tests.helpers.specs import compiled, findings
 RUN = 'circuit dogs = preserve class("dogs") on images/dogs/* keep<=5% criterion=snip\n'
 
 
+@pytest.mark.slow
 def test_a_run_reports_the_classification(here, with_pages, monkeypatch):
     monkeypatch.setattr(amounts, "STEPS", 1)
     spared = unmeasured_parts(monkeypatch)
@@ -59,6 +60,7 @@ def test_a_run_reports_the_classification(here, with_pages, monkeypatch):
     assert (classes.agreement, classes.circuit) == (1, pytest.approx(classes.network, abs=0.01))
 
 
+@pytest.mark.slow
 def test_other_targets_have_no_class(here):
     for name, target in (("margin", 'class("dogs") - class("cats")'), ("channel", "conv5:34")):
         spec = RUN.replace('class("dogs")', target).replace("circuit dogs", f"circuit {name}")
@@ -80,6 +82,7 @@ def test_a_probability_that_cannot_be(here):
     assert "probability of its class" in caught.value.findings[0].label
 
 
+@pytest.mark.slow
 def test_outputs_that_are_no_numbers_are_not_compared(here):
     """A circuit's module has one output, a map."""
     pipeline.run_compiled(

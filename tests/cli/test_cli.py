@@ -291,6 +291,7 @@ def test_results_cannot_go_where_a_file_is(here):
     assert (here / "runs").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_names_of_files_and_folders_may_be_anything(here, numbers_alone):
     odd = here / "images" / "mes chiens é 犬"
     odd.mkdir()
@@ -299,6 +300,7 @@ def test_names_of_files_and_folders_may_be_anything(here, numbers_alone):
     call("run", "-e", 'preserve conv5:34 on "images/mes chiens é 犬/*" kernels<=10')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "signum",
     [
@@ -331,6 +333,7 @@ def test_a_run_that_is_killed_leaves_nothing_half_done_and_goes_on_where_it_was(
     assert left == {"plan.yaml", "index.html", *(f"conv5_{channel}-magnitude-30kernels" for channel in channels)}
 
 
+@pytest.mark.slow
 def test_what_a_plan_has_no_more_is_not_of_the_run(here):
     (here / "a.circuit").write_text("preserve conv5:[33, 34] on images/dogs/* kernels<=20 criterion=magnitude\n")
     call("run", "a.circuit")

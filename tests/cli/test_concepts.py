@@ -114,6 +114,7 @@ def test_the_accuracy_stands_in_files_reports_and_expectations(here, with_pages)
     assert "few images for the probe" in circumstances(summary)
 
 
+@pytest.mark.slow
 def test_a_whole_circuit_is_the_sum_by_the_direction(here):
     """The extracted module has the direction too; the run compares it with the masked network."""
     run(OWN.replace("kernels<=20", "keep<=1 refill=none"), here / "runs")
@@ -138,6 +139,7 @@ MORE = "".join(
 SEEDED = OWN.replace("kernels", "seed=3 kernels")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spec", "images"),
     [

@@ -95,6 +95,7 @@ def test_a_plan_with_a_mistake_is_refused(before, after, code, says):
     assert finding.span
 
 
+@pytest.mark.slow
 def test_a_run_measures_edits_and_does_not_measure_them_again(here, with_pages):
     heard = run(FACE + LESION + CUT + SWAPPED, here / "runs")
     assert [(status.name, status.cached) for status in heard.edits] == [

@@ -10,6 +10,9 @@ import pytest
 
 from tests.helpers.pseudo_terminal import SIZES, Session, Terminal
 
+# What its tests share takes seconds to make.
+pytestmark = pytest.mark.slow
+
 # The prompt and the command are printed before its output, as on a screen.
 SHELL = """
 circuitlang() {{ "{python}" -m circuitlang "$@"; }}

@@ -93,6 +93,7 @@ def test_what_is_expected_of_a_test_that_is_not_asked_for_is_a_mistake():
     assert (code, "sufficiency.p" in cure) == ("E116", True)
 
 
+@pytest.mark.slow
 def test_a_run_tests_as_much_as_its_plan_says_and_reports_it(here, with_pages, monkeypatch):
     monkeypatch.setattr(amounts, "STEPS", 1)
     spared = unmeasured_parts(monkeypatch)
@@ -124,6 +125,7 @@ def test_a_run_tests_as_much_as_its_plan_says_and_reports_it(here, with_pages, m
 
 
 # A one-pass criterion takes one pass for all halvings and resamples, any other all of its passes for each of them.
+@pytest.mark.slow
 @pytest.mark.parametrize(("criterion", "passes"), [("snip", 1), ("gn", 1), ("force(steps=2)", 2 * 2)])
 def test_stability_is_that_of_circuits_found_on_halves_of_the_images(here, monkeypatch, criterion, passes):
     """The same as by two specs, each with the images of one half, and as many passes as the plan says."""

@@ -28,6 +28,7 @@ def call(*arguments: str) -> Result:
     return CliRunner().invoke(main, [*arguments])
 
 
+@pytest.mark.slow
 def test_a_first_spec_runs(here: Path, numbers_alone: None) -> None:
     result = call("init", "first")
     assert result.exit_code == 0, result.output
@@ -77,6 +78,7 @@ def test_bundled_sets_are_the_classes_of_the_network() -> None:
         assert set_files(name) == sorted((ROOT / "examples" / "images" / name).iterdir())
 
 
+@pytest.mark.slow
 def test_bundled_images_are_named_in_a_spec(here: Path, numbers_alone: None) -> None:
     spec = """
     images pets = [bundled.dogs, bundled.cats] limit=20

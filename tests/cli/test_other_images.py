@@ -98,6 +98,7 @@ def both(here: Path) -> Path:
     return here
 
 
+@pytest.mark.slow
 def test_a_run_measures_as_much_as_its_plan_says_and_reports_it(both, with_pages, monkeypatch):
     monkeypatch.setattr(amounts, "STEPS", 1)
     spared = unmeasured_parts(monkeypatch)
@@ -124,6 +125,7 @@ def test_a_run_measures_as_much_as_its_plan_says_and_reports_it(both, with_pages
         assert f" {name} " in full
 
 
+@pytest.mark.slow
 def test_the_fidelity_is_that_of_the_same_circuit_judged_by_these_images(both):
     """Without a holdout, as other images to judge by leave none out."""
     spec = compiled(

@@ -112,6 +112,7 @@ def test_the_cost_of_a_circuit(here, target, operations, tried, monkeypatch):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("targets", "calibrate"),
     [
@@ -140,6 +141,7 @@ def test_pictures_forward_and_backward_are_as_many_as_a_sweep_sends(here, with_p
     assert (count.forward + sum(spared), count.backward) == (total.forwarded + 17 * made, total.returned + made)
 
 
+@pytest.mark.slow
 def test_images_of_channels_are_counted(here, with_pages, monkeypatch):
     monkeypatch.setattr(amounts, "STEPS", 1)
     from circuitlang import pipeline
@@ -180,6 +182,7 @@ def test_images_of_channels_are_counted(here, with_pages, monkeypatch):
     assert (forward, count.backward) == (total.forwarded + once + 2 * len(layers), total.returned + once)
 
 
+@pytest.mark.slow
 def test_a_finished_circuit_lacks_the_images_of_channels(here, with_pages, monkeypatch):
     monkeypatch.setattr(amounts, "STEPS", 1)
     text = "preserve conv5:34 on images/dogs/* kernels<=30 criterion=snip"
@@ -310,6 +313,7 @@ def test_passes_are_what_the_criterion_declares(here, criterion, passes):
 SHARED = "preserve {} on images/dogs/* kernels<=each({}) criterion=annealed(passes=8, images={}) refill=none"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", ["500, 40, 33", "33, 500, 40"])
 def test_passes_of_circuits_that_share_stages_are_counted_once(here, with_pages, monkeypatch, sizes):
     """Three passes for each size of 6,768 kernels, one more from the last rung, and one for each rung.
@@ -415,6 +419,7 @@ def test_a_damaged_result_is_not_finished(here, numbers_alone, standard_run):
     assert f"{FOLDER}  damaged: files were lost or changed, and a run will make it again" in plan_of_line()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["circuit.json", "report.html", "SHA256SUMS"])
 def test_a_result_that_lost_a_file_is_damaged(here, name, standard_run, with_pages):
     standard_run(LINE)

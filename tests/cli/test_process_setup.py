@@ -91,6 +91,7 @@ def test_letters_that_a_terminal_lacks_are_written_by_number(spec, environment):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_paths_that_a_locale_lacks_are_a_finding(spec):
     Path("s.circuit").write_text('preserve conv1:0 on "é/*" kernels<=3', encoding="utf-8")
     done = call("check", "--deep", "s.circuit", environment=ASCII)

@@ -78,6 +78,7 @@ def test_what_is_expected():
 
 
 # Images beside those that are planned, with the clause and without it: `test_hypothesis_tests.py` says of which kind.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("clauses", "beside"),
     [("", 17), (" ablation=mean", 21), (" calibrate=bias", 17), (" structure=weight", 17), (" holdout=0", 1)],
@@ -93,6 +94,7 @@ def test_a_run_measures_as_much_as_its_plan_says(here, with_pages, monkeypatch, 
     assert (count.forward + sum(spared), count.backward) == (total.forwarded + beside, total.returned + 1)
 
 
+@pytest.mark.slow
 def test_a_run_reports_it(here, with_pages):
     spec = compiled(f"{RUN} robust=all\nexpect face.robust.resample.pearson >= 2\n")
     pipeline.run_compiled(spec, here / "runs", Options(visualise=False))

@@ -59,6 +59,7 @@ def test_quiet_prints_findings_alone():
     assert "circuit 1/1" not in failing.stderr
 
 
+@pytest.mark.slow
 def test_many_circuits_are_sorted_by_fidelity_and_verbose_reports_each():
     printed = run(MANY).stdout
     assert "╭─" not in printed
@@ -88,6 +89,7 @@ def test_json_lines_replace_the_reports():
         assert event["metrics"]["test.pearson"] == pytest.approx(stored["test.pearson"], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_several_specs_and_folders_run_and_one_that_fails_stops_no_other():
     Path("specs").mkdir()
     for place, channel in (("specs/a", 30), ("specs/c", 32), ("d", 33)):

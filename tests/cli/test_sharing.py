@@ -25,6 +25,9 @@ from circuitlang.results.shared_folder import refuse_names, shared_files, shared
 from tests.conftest import ROOT
 from tests.helpers.hub_server import Hub, hub_server, talk_to
 
+# What its tests share takes seconds to make.
+pytestmark = pytest.mark.slow
+
 SPEC = """images dogs = images/dogs/* limit=12
 circuit one = preserve conv5:34 on dogs kernels<=60 criterion=magnitude tests=sufficiency
 circuit two = preserve conv4:45 on dogs kernels<=30 criterion=magnitude

@@ -68,6 +68,7 @@ def test_plans_without_it_keep_their_hashes_and_files():
     assert fingerprint(more) != fingerprint(plain)
 
 
+@pytest.mark.slow
 def test_a_run_keeps_stable_kernels_alone_and_reports_it(here, with_pages):
     ask = f"{RUN.replace('snip', 'annealed(passes=2)')} tests=stability(halvings=4)"
     expectations = "expect face.stability.share >= 0.8\nexpect plain.stability.share >= 0.99\n"
@@ -124,6 +125,7 @@ def shares_of(result) -> dict[tuple[int, int, int], float]:
 
 
 # Passes over the images for the circuit itself and for its halvings, which share one for a one-pass criterion.
+@pytest.mark.slow
 @pytest.mark.parametrize(("criterion", "passes"), [("snip", 1 + 1), ("magnitude", 0), ("force(steps=2)", 2 + 2 * 2)])
 def test_a_run_measures_as_much_as_its_plan_says(here, with_pages, monkeypatch, criterion, passes):
     monkeypatch.setattr(amounts, "STEPS", 1)
@@ -156,6 +158,7 @@ def test_where_it_cannot_be_measured(here):
     assert "this version can't run stable without tests=stability" in result.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("shares", "says"), [([2.0], "a share of layer conv5"), ([0.5] * 99, "shares of more kernels")]
 )

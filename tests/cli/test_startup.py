@@ -66,6 +66,7 @@ def test_no_torch_before_a_run(tmp_path: Path, arguments: list[str]) -> None:
     assert imported(arguments, tmp_path) == []
 
 
+@pytest.mark.slow
 def test_layers_of_a_model_that_was_looked_at_import_no_torch(tmp_path: Path) -> None:
     # Without its weights it is another model.
     assert CliRunner().invoke(main, ["layers", "squeezenet1_1(weights=none)"]).exit_code == 0
@@ -81,6 +82,7 @@ def test_lists_of_what_there_is_import_no_numpy(tmp_path: Path, arguments: list[
     assert imported(arguments, tmp_path, {"numpy"}) == []
 
 
+@pytest.mark.slow
 def test_what_is_finished_is_read_without_torch(here: Path, numbers_alone: None) -> None:
     two = "circuit {} = preserve conv5:34 on images/dogs/* kernels<={} criterion=magnitude\n"
     here.joinpath("a.circuit").write_text(f"{two.format('one', 20)}{two.format('two', 40)}compare one, two\n")

@@ -99,6 +99,7 @@ def test_a_circuit_that_fails_leaves_the_reports_of_the_others(here, size):
     assert has_no_status(session.lines)
 
 
+@pytest.mark.slow
 @both_sizes
 def test_ctrl_c_says_what_is_finished_and_how_to_go_on(two, size):
     os.mkfifo("fifo")
@@ -113,6 +114,7 @@ def test_ctrl_c_says_what_is_finished_and_how_to_go_on(two, size):
     assert "finished before" in CliRunner().invoke(main, ["run", "two.circuit"]).stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("size", "other"), [SIZES, pytest.param(*reversed(SIZES), marks=pytest.mark.slow)], ids=str)
 def test_after_a_resize_nothing_is_lost_and_nothing_there_twice(two, size, other):
     os.mkfifo("fifo")

@@ -106,6 +106,7 @@ def test_a_plan_by_hand_is_held_to_the_same():
     assert [finding.code for finding in caught.value.findings] == ["E142"]
 
 
+@pytest.mark.slow
 def test_a_run_finds_the_best_kernels_of_the_other_circuit(here, with_pages):
     spec = compiled(WHY.replace("within=face", "within=face refill=none"))
     pipeline.run_compiled(spec, here / "runs", Options(visualise=False))
@@ -134,6 +135,7 @@ def test_a_run_finds_the_best_kernels_of_the_other_circuit(here, with_pages):
     assert f"{len(kept)} of {len(among)} kernels of face" in shown
 
 
+@pytest.mark.slow
 def test_the_same_kernels_are_found_wherever_the_other_circuit_is(here):
     text = f"{WHY}circuit less = {ONE} kernels<=9 within=why\n"
     spec = compiled(text)
@@ -164,6 +166,7 @@ def test_processes_find_the_other_circuit_first(here):
         assert kernels_of(here / "jobs" / name) == kernels_of(here / "runs" / name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("criterion", ["snip", "force(steps=2)"])
 def test_a_run_measures_as_much_as_its_plan_says(here, with_pages, monkeypatch, criterion):
     monkeypatch.setattr(amounts, "STEPS", 1)

@@ -180,6 +180,7 @@ def texts(draw) -> str:
     return text
 
 
+@pytest.mark.slow
 @settings(max_examples=150)
 @given(texts())
 def test_any_text_of_the_grammar_keeps_its_tree_and_its_comments(text):
@@ -193,6 +194,7 @@ PIECES = [*STATEMENTS, " ", "\n", ";", "#", "# c\n", '"', "(", ")", "[", "]", "{
 WHOLE = "\n".join(path.read_bytes().decode().partition(SEPARATOR)[0] for path in CASES)
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(st.data())
 def test_a_damaged_text_is_refused_or_keeps_everything(data):

@@ -119,6 +119,7 @@ def test_what_is_compared_is_counted():
     assert len(compile_source(Source("", f"{text}expect c.r2 >= 0.1")).plan.expectations) == 1
 
 
+@pytest.mark.slow
 def test_what_is_expected_is_counted():
     text = f"{UNKNOWN}circuit c = preserve conv1:[1..10000] on a/* kernels<=3\n"
     assert refused(text + "expect c.r2 >= 0.1\n" * 200) == ("E211",)

@@ -102,6 +102,7 @@ def little_memory(monkeypatch):
     return tried
 
 
+@pytest.mark.slow
 def test_batches_are_halved_until_they_fit_and_stay_so(here, little_memory):
     first, second = circuitlang.run(LINE + "\npreserve conv5:33 on images/dogs/* sparsity<=0.1 criterion=gn")
     assert little_memory == [16, 8, 4, 2, 2]
@@ -120,6 +121,7 @@ def test_what_does_not_fit_picture_by_picture_is_an_error_with_a_cure(here, monk
     assert "--batch-size" in finding.help
 
 
+@pytest.mark.slow
 def test_the_batch_size_has_no_say_in_what_is_found(here, little_memory):
     (one,) = circuitlang.run(LINE, "one", batch_size=1)
     (same,) = circuitlang.run(LINE, "one", batch_size=2)
@@ -165,6 +167,7 @@ def another_device(monkeypatch) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "clauses",
     [

@@ -44,6 +44,7 @@ def same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> bool:
     return one.keys() == other.keys() and all(np.array_equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", [0, *(pytest.param(share, marks=pytest.mark.slow) for share in (0.003, 0.9))])
 def test_one_flipped_bit_in_every_entry_changes_nothing(here, with_pages, where):
     fresh = found()

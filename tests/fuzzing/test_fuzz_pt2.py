@@ -60,6 +60,7 @@ def hold(path: Path, records: dict[str, bytes], number: int, seed: int) -> None:
     assert 0 < read_well < place
 
 
+@pytest.mark.slow
 def test_a_damaged_program_is_read_or_refused(tmp_path: Path, good: dict[str, bytes]) -> None:
     hold(tmp_path / "module.pt2", good, NUMBER, 0)
 

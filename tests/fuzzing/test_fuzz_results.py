@@ -163,6 +163,7 @@ def test_damaged_circuits(run, place):
     attempt(arrays, odd_arrays(arrays.read_bytes(), 40), use_circuit)
 
 
+@pytest.mark.slow
 def test_damaged_files_of_a_run(run):
     for name in ("plan.yaml", "a/circuit.json", "s/split.json"):
         path = run / name
@@ -187,6 +188,7 @@ def test_a_split_without_overlaps_or_of_one_part_is_refused(run):
         assert caught.value.findings[0].code == "E312"
 
 
+@pytest.mark.slow
 def test_damaged_comparisons(run):
     (place,) = comparisons(run)
     path = place / "comparison.json"
@@ -194,6 +196,7 @@ def test_damaged_comparisons(run):
     attempt(path, damaged_json(path.read_bytes(), 60), use_comparison)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["report.html", "diagram.html", SUMS])
 def test_damaged_pages_and_hashes(run, whole, name):
     shutil.copy(whole / "a" / SUMS, run / "a" / SUMS)

@@ -165,6 +165,7 @@ SMALL = svg(
 )
 
 
+@pytest.mark.slow
 def test_damaged_drawings(tmp_path):
     attempt(tmp_path, SMALL, 600, 0)
     attempt(tmp_path, OURS, 10, 0)

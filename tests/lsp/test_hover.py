@@ -91,6 +91,7 @@ def test_a_model_that_was_never_loaded_can_be_looked_at(documents: Documents, tm
 RUN = "circuit face = preserve conv5:34 on images/dogs/* keep<=each(5%, 10%) criterion=magnitude\n"
 
 
+@pytest.mark.slow
 def test_the_last_result_of_each_circuit(here: Path, standard_run: Callable[..., None]) -> None:
     standard_run(RUN, name="spec.circuit")
     ended, documents = r"- face-0\.05: [a-z ]+, r \.\d\d, 338 kernels", Documents()

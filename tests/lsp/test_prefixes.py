@@ -47,6 +47,7 @@ def actions(analysis: Analysis, offset: int) -> None:
         code_actions(documents, uri, types.Range(place, place))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "path",
     [
@@ -71,6 +72,7 @@ def test_each_feature_answers_for_each_prefix(path: Path) -> None:
             feature(analysis, offset)
 
 
+@pytest.mark.slow
 def test_each_feature_answers_for_damaged_specs() -> None:
     """Letters are left out, doubled and replaced, at the same places each time."""
     draw = random.Random(0)
@@ -87,6 +89,7 @@ def test_each_feature_answers_for_damaged_specs() -> None:
                     feature(analysis, offset)
 
 
+@pytest.mark.slow
 def test_one_session_in_which_a_spec_is_typed(tmp_path: Path) -> None:
     text = ROOT.joinpath("examples", "dogs.circuit").read_text(encoding="utf-8")
     uri = tmp_path.joinpath("typed.circuit").as_uri()

@@ -68,6 +68,7 @@ def test_what_is_no_word_has_no_token() -> None:
     assert shown("§ \t'on\n\n keep ]") == ["on keyword", "keep variable"]
 
 
+@pytest.mark.slow
 def test_an_editor_gets_them_after_each_change(tmp_path: Path) -> None:
     uri = tmp_path.joinpath("a.circuit").as_uri()
     with LanguageClient(tmp_path) as client:

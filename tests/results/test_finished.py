@@ -32,6 +32,7 @@ def call(*arguments: str, code: int = 0) -> str:
     return ran.output
 
 
+@pytest.mark.slow
 def test_every_file_that_a_run_writes_is_looked_at(here, standard_run):
     standard_run(SPEC)
     names = {path.name for path in FOLDER.iterdir()}
@@ -95,6 +96,7 @@ def test_what_was_changed_is_never_shown_as_the_circuit(here, numbers_alone, nam
         circuitlang.load(FOLDER)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [pytest.param("split.json", marks=pytest.mark.slow), "comparison.json"])
 def test_a_damaged_split_or_comparison_is_made_again(here, name):
     spec = (

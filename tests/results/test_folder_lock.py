@@ -220,6 +220,7 @@ def killed_at(change: int, folder: Path) -> bool:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0
 
 
+@pytest.mark.slow
 def test_a_writer_may_be_killed_at_any_point(tmp_path):
     seen = set()
     for change in count(1):

@@ -147,6 +147,7 @@ def test_no_link_is_followed(packed: PackedCircuit, tmp_path: Path) -> None:
     assert "link" in PackedCircuits.read(tmp_path / "other").damaged[0]
 
 
+@pytest.mark.slow
 def test_damage_is_an_error_or_nothing(packed: PackedCircuit, tmp_path: Path) -> None:
     """Whatever bytes are changed, a circuit is read as it was or not at all."""
     path = file(packed, tmp_path)

@@ -202,6 +202,7 @@ def test_the_page_shows_curves_table_and_effective_sizes():
     assert page.count('<b>0.300</b> <span class="interval">0.100–0.500</span>') == 2 * 5
 
 
+@pytest.mark.slow
 def test_a_run_of_many_circuits_is_told_in_lines_and_as_a_sweep(here: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("circuitlang.cli.run_output.REPORTS_AT_MOST", 5)
     sizes = "kernels<=each(1, 2, 3)"

@@ -186,6 +186,7 @@ def test_against_a_naive_rewrite(net, path, unit, ablation, share):
         torch.testing.assert_close(found[name], expected[name] * mask, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("net", "path", "unit", "number"), [(*CASES[1], 1), (*CASES[1], 5), (Chain, "fc2", 1, 5)])
 def test_few_images_come_several_times_in_a_pass(net, path, unit, number):
     module, x = build(net), images(number)
@@ -349,6 +350,7 @@ def steps(monkeypatch) -> list[int]:
     return seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("net", "path", "unit"), [(Branches, "head", 4), (Chain, "fc2", 1)])
 def test_a_circuit_is_the_same_whatever_sizes_came_before(net, path, unit, steps, tmp_path):
     """Those of one cache share the way down; each still has the scores that it has alone."""
@@ -373,6 +375,7 @@ def test_a_circuit_is_the_same_whatever_sizes_came_before(net, path, unit, steps
     assert taken == 12 * ((3 + 1) + (3 + 1) + (3 + 3) + (3 + 3))
 
 
+@pytest.mark.slow
 def test_stages_are_those_of_the_criterion_with_its_parameters(tmp_path):
     """Of other parameters, and within another criterion, nothing is shared."""
     part, x, cache = subnetwork(build(Branches), "head", 4), Fixed(images(12)), ScoreCache(tmp_path, "scores")

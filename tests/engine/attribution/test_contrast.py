@@ -62,6 +62,7 @@ def test_scores_are_differences_of_means_per_image(net, path, unit, naive):
     assert_scores(found, expected, part.relevant)
 
 
+@pytest.mark.slow
 def test_a_learned_mask_keeps_the_feature_on_its_own_images_alone(here: Path, numbers_alone: None):
     """Drawings of dogs against those of all other things, which by gn have much in common."""
     text = "preserve conv5:34 on {0}/dogs/* contrast={0}/*/* keep<=5% "
@@ -125,6 +126,7 @@ def test_what_does_as_much_on_the_others_is_never_kept(refill):
     assert not any(each.any() for each in same.values())
 
 
+@pytest.mark.slow
 def test_it_is_measured_on_pictures_of_both_that_had_no_say(both: Path, with_pages: None):
     (place,) = run(SPEC).values()
     summary, numbers = read_summary(place), json.loads((place / "metrics.json").read_text())
@@ -137,6 +139,7 @@ def test_it_is_measured_on_pictures_of_both_that_had_no_say(both: Path, with_pag
     assert place.name == "conv5_34-snip-150kernels-contrast_images_cats"
 
 
+@pytest.mark.slow
 def test_pictures_of_its_own_are_no_contrast(both: Path):
     """`images/*/*` has the dogs too, and says the same as the cats alone."""
     (place,) = run(SPEC.replace("cats", "*")).values()
@@ -149,6 +152,7 @@ def test_pictures_of_its_own_are_no_contrast(both: Path):
     assert raised.value.findings[0].span.text == "contrast=images/dogs/*"
 
 
+@pytest.mark.slow
 def test_what_is_found_follows_from_the_contrast(both: Path):
     """Another contrast is another circuit, of which neither the result nor the scores are taken from the cache."""
     plain, contrasted = run(SPEC.replace("contrast=images/cats/* ", "")), run(SPEC)
@@ -231,6 +235,7 @@ def test_a_search_may_contrast(both: Path):
     assert torch.isfinite(torch.tensor(read_summary(place).contrast.metrics["pearson"]))
 
 
+@pytest.mark.slow
 def test_a_contrast_is_scored_by_itself_beside_circuits_that_are_scored_together(both: Path):
     alone = run(SPEC)
     company = "preserve conv5:[12, 34] on images/dogs/* kernels<=150 criterion=each(snip, actgrad)\n"

@@ -58,6 +58,7 @@ def files() -> list[Path]:
     return sorted(tensor_cache.folder().glob("*/*.safetensors"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rest", ["criterion=snip", "criterion=gn ablation=mean", "criterion=greedy structure=weight"])
 def test_another_size_takes_no_pass_and_gives_the_same_circuit(scored, rest):
     run(0.2, rest)
@@ -81,6 +82,7 @@ def test_what_has_a_say_in_the_scores_makes_others(scored, change):
     assert len(scored) == 2
 
 
+@pytest.mark.slow
 def test_other_pictures_and_other_code_make_other_scores(scored, here, monkeypatch):
     run(0.2)
     first = here / "images" / "dogs" / "0.png"
@@ -92,6 +94,7 @@ def test_other_pictures_and_other_code_make_other_scores(scored, here, monkeypat
     assert len(scored) == 3
 
 
+@pytest.mark.slow
 def test_the_name_of_a_picture_does_not(scored, here):
     run(0.2)
     (here / "images" / "dogs").rename(here / "images" / "hounds")
@@ -173,6 +176,7 @@ def test_those_go_that_were_not_used_the_longest(tmp_path, monkeypatch):
     assert not score_caches[1].folder.exists()
 
 
+@pytest.mark.slow
 def test_a_search_scores_once(scored):
     shutil.rmtree("runs", ignore_errors=True)
     circuitlang.run("preserve conv5:34 on images/dogs/* pearson>=0.9 criterion=snip\n")
@@ -201,6 +205,7 @@ def answered(here: Path, numbers_alone: None, monkeypatch: pytest.MonkeyPatch) -
     return seen
 
 
+@pytest.mark.slow
 def test_the_network_is_not_run_again_by_the_next_run(answered, here):
     run(0.2)
     everything = sorted(answered)
@@ -243,6 +248,7 @@ def test_responses_to_very_many_pictures_are_not_kept(here, numbers_alone, monke
     assert len(files()) == 1
 
 
+@pytest.mark.slow
 def test_a_diagram_from_what_is_kept_is_the_same(here):
     run(0.2)
     drawn = next(here.rglob("diagram.svg")).read_bytes()

@@ -234,6 +234,7 @@ def test_a_circuit_that_training_makes_worse_stays_as_it_was():
     assert same(train_gains(part, builder.images, part.relevant, [start], passes=2, seed=0), start)
 
 
+@pytest.mark.slow
 def test_training_begins_with_the_better_start():
     part, x = subnetwork(build(Branches), "head", 4), images(24)
     builder = Builder(part, Fixed(x), calibrate="kernels")
@@ -250,6 +251,7 @@ def test_training_begins_with_the_better_start():
     assert same(both, trained[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("net", "path", "unit"), [(Branches, "head", 4), (Chain, "fc2", 0)])
 def test_neither_the_order_of_images_nor_the_size_of_batches_matters(net, path, unit):
     part, x = subnetwork(build(net, torch.float32), path, unit), images(26, torch.float32)
@@ -268,6 +270,7 @@ def test_neither_the_order_of_images_nor_the_size_of_batches_matters(net, path, 
     assert same(*built)
 
 
+@pytest.mark.slow
 def test_the_layerwise_start_does_not_depend_on_the_size_of_batches_either():
     net = nn.Sequential(nn.Conv2d(3, 64, 3), nn.ReLU(), nn.Conv2d(64, 64, 3), nn.ReLU(), nn.Conv2d(64, 1, 3))
     part, x = subnetwork(net.eval(), "4", 0), images(24, torch.float32)

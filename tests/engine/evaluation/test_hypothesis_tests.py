@@ -107,6 +107,7 @@ def test_random_circuits_are_refitted_like_the_circuit():
         assert case.claim.built_error(masks) == pytest.approx(naive, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_the_best_circuit_is_better_than_chance_and_the_worst_is_not():
     best, worst = (setting(budget=10, best=best).test("sufficiency", circuits=60).p for best in (True, False))
     assert best < 0.2 < 0.5 < worst

@@ -112,6 +112,7 @@ def test_the_optimal_constants_lose_no_more_than_zero_mean_and_their_neighbours(
         torch.testing.assert_close(edit.offset, edits[name].offset, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("net", "path", "unit"), [(Branches, "head", 4), (Residual, "head", 2), (Groups, "point", 2)])
 def test_the_optimal_constant_of_the_last_layer_alone_is_the_mean_of_what_is_lacking(net, path, unit):
     """There the loss is a parabola: its minimum is known."""

@@ -266,6 +266,7 @@ def draw(folder: Path, inner: int, count: int = 5) -> None:
         np.save(folder / f"{number}.npy", values if number % 2 else values.transpose(1, 2, 0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inner", [1, 4])
 def test_a_run_for_other_than_three_channels(inner: int, here: Path, with_pages: None) -> None:
     draw(here / "images", inner)
@@ -301,6 +302,7 @@ def test_a_circuit_of_many_channels_is_the_model_of_another_spec(here: Path) -> 
     assert loaded.preprocess == Preprocess(14, 12, (0.4,) * 5, (0.2,) * 5)
 
 
+@pytest.mark.slow
 def test_the_onnx_file_takes_the_channels_of_the_network(here: Path) -> None:
     import onnx
 

@@ -59,6 +59,7 @@ def test_a_single_number_can_be_preserved(one: Path, target: str):
     assert "measured on one number: too few for a correlation" in " ".join(notes(summary))
 
 
+@pytest.mark.slow
 def test_a_correlation_of_two_numbers_says_nothing(here: Path):
     (circuit,) = circuitlang.run('preserve class("dogs") on images/dogs/* sparsity<=5% criterion=snip holdout=40%')
     assert (circuit.summary.judged.images, circuit.summary.responses) == (2, 2)

@@ -102,6 +102,7 @@ def test_layers_are_told_without_the_network(offline, arguments):
     assert all(each.is_meta for each in outline(model, Path()).module.parameters())
 
 
+@pytest.mark.slow
 def test_no_weights_are_none_of_the_backbone_either(offline):
     loaded = load_model(compiled("lraspp_mobilenet_v3_large(weights=none)"), Path())
     again = load_model(compiled("lraspp_mobilenet_v3_large(weights=none, weights_backbone=none)"), Path())
@@ -240,6 +241,7 @@ def odd_arguments(number: int, seed: int) -> int:
     return built
 
 
+@pytest.mark.slow
 def test_odd_arguments_end_in_networks_or_findings(offline):
     assert odd_arguments(60, 0) > 3
 

@@ -81,6 +81,7 @@ def test_weights_from_a_file(tmp_path, suffix):
     assert all(torch.equal(value, state[name]) for name, value in loaded.module.state_dict().items())
 
 
+@pytest.mark.slow
 def test_weights_of_another_model_say_what_does_not_fit(tmp_path):
     save_file(models.resnet18(num_classes=7).state_dict(), tmp_path / "mine.safetensors")
     with pytest.raises(InputError) as caught:
@@ -133,6 +134,7 @@ def segmentation(name):
     return models.get_model(name, weights=None, weights_backbone=None, num_classes=21, **side)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SEGMENTATION)
 def test_published_weights_of_segmentation_fit(hub, name):
     original = segmentation(name).state_dict()

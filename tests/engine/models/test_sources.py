@@ -176,6 +176,7 @@ def test_a_program_keeps_the_names_that_targets_use(here, name):
     assert mine[word] == trace(original, (size, size)).widths()[word]
 
 
+@pytest.mark.slow
 def test_a_program_runs_from_a_spec_as_the_network_it_was(here):
     original = load("bundled", "doodle").module
     export(original, network.SIZE)
@@ -196,6 +197,7 @@ def test_a_program_runs_from_a_spec_as_the_network_it_was(here):
     assert "no mistakes" in call("check", "--deep", "spec.circuit").stdout
 
 
+@pytest.mark.slow
 def test_a_program_changed_in_its_operations_alone_is_computed_again(here):
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 5, 3))
@@ -583,6 +585,7 @@ def own(here, target="two:1", kind="float", **changed):
     return CliRunner().invoke(main, ["run", "own.circuit", "--allow-code"])
 
 
+@pytest.mark.slow
 def test_what_is_no_weight_has_a_say_too(here, numbers_alone):
     """A tensor that is an attribute, a buffer that isn't saved, a constant in the code: none is in a state dict."""
 
@@ -623,6 +626,7 @@ def test_a_target_before_all_layers_has_no_circuit(here, command):
     assert "no layer lies on the way to 'pool'" in said.output
 
 
+@pytest.mark.slow
 def test_a_lock_knows_the_code_of_a_network_of_ones_own(here):
     own(here)
     assert CliRunner().invoke(main, ["lock", "own.circuit", "--allow-code"]).exit_code == 0

@@ -84,6 +84,7 @@ def test_every_format_is_tried() -> None:
     assert set(FILES) | {"circuit"} == set(FORMATS.declarations)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
 def test_a_format_that_fails_takes_nothing_with_it(
     folder: Path, whole: dict[str, bytes], name: str, monkeypatch: pytest.MonkeyPatch
@@ -117,6 +118,7 @@ def test_a_format_that_fails_takes_nothing_with_it(
         assert outcome.cached, "nothing is left to be done"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", ["pack", "verify", "exemplars.collect", "activation_maps.collect", "visualise"])
 def test_a_module_or_picture_that_fails_takes_nothing_with_it(
     folder: Path, whole: dict[str, bytes], place: str, monkeypatch: pytest.MonkeyPatch
@@ -160,6 +162,7 @@ def test_a_module_of_something_else_is_no_circuit(folder: Path, monkeypatch: pyt
     assert finding.code == "E350"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("place", "name"),
     [
@@ -197,6 +200,7 @@ SPLIT = "circuit parts = split conv5:34 on images/*/* into 2 kernels<=20 criteri
 COMPARED = SPEC + SPEC.replace("one", "two").replace("2:3", "2:4") + "compare one, two\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("registry", "name", "spec", "kept", "place"),
     [

@@ -33,6 +33,9 @@ from circuitlang.results.manifest import SUMS, damage
 from circuitlang.results.run_listener import OutcomeList
 from tests.conftest import draw_pictures
 
+# What its tests share takes seconds to make.
+pytestmark = pytest.mark.slow
+
 RENDER = "all"
 
 SVG = "{http://www.w3.org/2000/svg}"

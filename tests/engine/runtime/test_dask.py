@@ -65,6 +65,7 @@ def test_a_worker_of_dask_that_dies_loses_nothing(here, numbers_alone, tmp_path,
     assert numbers(here / "runs" / "inline") == numbers(here / "alone" / "inline")
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_is_not_there_is_an_error_with_a_cure(here):
     arguments = ["run", "-e", SPEC, "--on", "dask", "--on-set", "timeout=1", "--on-set"]
     said = CliRunner().invoke(main, [*arguments, "address=tcp://127.0.0.1:1"])

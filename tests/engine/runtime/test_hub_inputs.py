@@ -109,6 +109,7 @@ def test_a_run_is_that_of_the_same_files_on_a_disk(hub: Hub, animals: Repository
     assert "@" in str(one.model)
 
 
+@pytest.mark.slow
 def test_only_files_that_match_are_fetched_and_only_once(hub: Hub) -> None:
     call("run", "a.circuit")
     assert sorted(hub.fetched) == [*DOGS, "weights/doodle.safetensors"]
@@ -135,6 +136,7 @@ def test_a_deep_check_finds_what_is_wrong_with_the_files(hub: Hub, animals: Repo
     assert "a.circuit:2:15" in said
 
 
+@pytest.mark.slow
 def test_without_a_lock_a_run_follows_the_branch(hub: Hub, animals: Repository) -> None:
     call("run", "a.circuit")
     animals.put({"dogs/9.png": png("dogs", 9)})
@@ -143,6 +145,7 @@ def test_without_a_lock_a_run_follows_the_branch(hub: Hub, animals: Repository) 
     assert "dogs/9.png" in hub.fetched
 
 
+@pytest.mark.slow
 def test_a_lock_pins_the_commit_and_a_branch_that_moves_changes_nothing(hub: Hub, animals: Repository) -> None:
     call("lock", "a.circuit")
     first = commit(animals)
@@ -167,6 +170,7 @@ def test_a_lock_pins_the_commit_and_a_branch_that_moves_changes_nothing(hub: Hub
     assert call("lock", "--check", "a.circuit").exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_commit_that_changes_no_file_of_a_spec_is_nothing_new(hub: Hub, animals: Repository) -> None:
     call("run", "a.circuit")
     call("lock", "a.circuit")
@@ -260,6 +264,7 @@ def test_offline_it_says_what_is_missing(hub: Hub, monkeypatch: pytest.MonkeyPat
     assert "me/net" not in said
 
 
+@pytest.mark.slow
 def test_offline_a_file_that_came_another_way_is_used(
     hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -358,6 +363,7 @@ def test_two_files_of_the_same_content_are_two_images(hub: Hub, animals: Reposit
     assert call("lock", "a.circuit").stdout.startswith("a.circuit.lock: 5 images")
 
 
+@pytest.mark.slow
 def test_archives_and_lists(hub: Hub, animals: Repository) -> None:
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:

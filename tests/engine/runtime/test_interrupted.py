@@ -89,6 +89,7 @@ def test_two_runs_into_one_folder_at_once_do_each_other_no_harm(four):
     assert call(*two).stdout.count("finished before") == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call_of", ["write_through", "fsync"])
 def test_a_disk_that_fills_up_during_a_run_is_said_once_and_leaves_what_was_finished(four, monkeypatch, call_of):
     """There is room for the first circuit, and none for the second."""
@@ -131,6 +132,7 @@ def test_nothing_is_computed_where_a_folder_is_anothers(four, monkeypatch, jobs)
     assert [path.name for path in RUN.glob("conv*/*")] == ["mine.png"] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES, errno.EPERM])
 def test_a_folder_that_is_read_only_is_said_with_a_cure_and_stays_as_it_is(four, monkeypatch, number):
     """Root may write where others may not, so what the system would say is put in its mouth."""

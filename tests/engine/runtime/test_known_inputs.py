@@ -190,6 +190,7 @@ def test_few_receipts_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert len(list(receipts.folder().iterdir())) == 3
 
 
+@pytest.mark.slow
 def test_a_finished_run_says_the_same_without_torch(here: Path, numbers_alone, monkeypatch) -> None:
     text = f"circuit one = {LINE}circuit two = {LINE.replace('20', '30')}compare one, two\nexpect one.pearson >= -2\n"
     (here / "a.circuit").write_text(text)

@@ -126,6 +126,7 @@ def test_columns_of_further_image_sets_are_names(folder: Path) -> None:
     assert all(name.isidentifier() for name in names)
 
 
+@pytest.mark.slow
 def test_a_circuit_is_found_by_its_number_its_name_and_its_target(folder: Path) -> None:
     run()
     packed = circuitlang.load(folder)
@@ -137,6 +138,7 @@ def test_a_circuit_is_found_by_its_number_its_name_and_its_target(folder: Path) 
     assert circuitlang.load(folder / IDS[1]).summary.plan.id == IDS[1]
 
 
+@pytest.mark.slow
 def test_circuits_of_a_packed_run_are_compared(folder: Path) -> None:
     run()
     assert circuitlang.compare(folder / IDS[0], folder / IDS[1]).iou.shape == (2, 2)
@@ -149,6 +151,7 @@ def test_labels_are_those_of_the_plan(folder: Path, monkeypatch: pytest.MonkeyPa
     assert last.result.summary.labels.channels[0].text == "stripes"
 
 
+@pytest.mark.slow
 def test_several_processes_pack_too(folder: Path) -> None:
     from circuitlang.engine.runtime.work_selection import WorkSelection
     from circuitlang.plugins.placements import Placement
@@ -159,6 +162,7 @@ def test_several_processes_pack_too(folder: Path) -> None:
     assert (folder / "circuits.parquet").read_bytes() == Path("single/inline/circuits.parquet").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_killed_run_loses_nothing_that_it_had_written(folder: Path) -> None:
     """Killed after two shards, with the third circuit about to be finished."""
     script = """
@@ -257,6 +261,7 @@ def test_changed_inputs_are_noticed_before_a_folder_is_made(folder: Path) -> Non
     assert not (folder / IDS[0]).exists()
 
 
+@pytest.mark.slow
 def test_commands_take_a_circuit_of_a_run_by_its_target(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened = []
     monkeypatch.setattr("webbrowser.open", opened.append)

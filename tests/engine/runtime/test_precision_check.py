@@ -108,6 +108,7 @@ def test_on_the_cpu_it_is_an_error_before_anything_is_written(here):
         circuitlang.run(LINE, device="cpu", fast=True)
 
 
+@pytest.mark.slow
 def test_the_change_is_that_of_a_naive_computation(here, tf32):
     draw_pictures(here, "cats", 40)
     line = "preserve conv4:8 on images/cats/* sparsity<=0.05 criterion=snip holdout=0"
@@ -156,6 +157,7 @@ def test_kernels_are_exchanged_that_one_precision_alone_selects(here, tf32, monk
     assert change.spearman == pytest.approx(1 - 6 * 2 / (64 * (64**2 - 1)))
 
 
+@pytest.mark.slow
 def test_fidelity_is_measured_exactly(here, tf32, monkeypatch):
     (found,) = circuitlang.run(LINE, "fast", fast=True)
     seen = [("measured", Tf32)]
@@ -173,6 +175,7 @@ def test_fidelity_is_measured_exactly(here, tf32, monkeypatch):
     assert found.summary.extracted_difference < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "rest",
     [
@@ -229,6 +232,7 @@ def planned(*options: str) -> dict[str, Any]:
     return json.loads(ran.stdout)["circuits"][0]
 
 
+@pytest.mark.slow
 def test_plan_tells_them_apart(here, tf32):
     exact, fast = planned(), planned("--fast")
     assert (exact["state"], exact["scored"]) == (fast["state"], fast["scored"]) == ("new", "")
@@ -241,6 +245,7 @@ def test_plan_tells_them_apart(here, tf32):
     assert (planned("--fast")["state"], planned("--fast")["scored"]) == ("finished", "cache")
 
 
+@pytest.mark.slow
 def test_a_sweep_is_compared_once(here, tf32, monkeypatch):
     scored = []
     whole = precision_check.score
@@ -254,6 +259,7 @@ def test_a_sweep_is_compared_once(here, tf32, monkeypatch):
     assert [each["cost"]["passes"] for each in json.loads(ran.stdout)["circuits"]] == [2, 0, 0]
 
 
+@pytest.mark.slow
 def test_it_is_said_wherever_the_circuit_is(here, tf32):
     ran = CliRunner().invoke(main, ["run", "-e", LINE, "--fast", "--verbose"])
     assert ran.exit_code == 0
@@ -270,6 +276,7 @@ def test_it_is_said_wherever_the_circuit_is(here, tf32):
     assert "circuitlang run plan.yaml --out again --fast" in (folder / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_what_costs_no_pass_is_the_same(here, tf32):
     exact, fast = (circuitlang.run(LINE.replace("snip", "magnitude"), str(fast), fast=fast) for fast in (False, True))
     assert fast[0].summary == exact[0].summary
@@ -285,6 +292,7 @@ def test_a_split_is_scored_fast_and_its_circuits_are_compared(here, tf32):
     assert all(each.summary.reduced and each.summary.provenance.precision == "tf32" for each in parts)
 
 
+@pytest.mark.slow
 def test_it_can_be_expected(here, tf32):
     text = f"circuit one = {LINE}\nexpect one.score_difference <= {{limit}}\n"
     for limit, code in (("0.1", 0), ("1e-9", 1)):

@@ -76,6 +76,7 @@ def test_a_rendering_writes_its_files_and_no_link_leads_nowhere(folder: Path, re
     CliRunner().invoke(main, ["show", str(folder / "one")], catch_exceptions=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", ["none", "diagram"])
 def test_a_later_run_makes_what_is_absent_as_one_run_would_have(
     folder: Path, first: str, monkeypatch: pytest.MonkeyPatch
@@ -98,6 +99,7 @@ def test_a_run_that_asks_for_less_keeps_what_is_there(folder: Path, monkeypatch:
     assert {path.name: path.stat().st_mtime_ns for path in (folder / "one").iterdir()} == before
 
 
+@pytest.mark.slow
 def test_a_failed_page_is_tried_again_only_where_pages_are_asked_for(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,6 +116,7 @@ def test_a_failed_page_is_tried_again_only_where_pages_are_asked_for(
     assert json.loads((folder / "one" / "circuit.json").read_bytes())["missing"] == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_compared_circuits_have_their_modules_at_any_rendering(folder: Path, jobs: str) -> None:
     run(COMPARED, "--render", "none", "--jobs", jobs)
@@ -127,6 +130,7 @@ def test_compared_circuits_have_their_modules_at_any_rendering(folder: Path, job
     assert all(path.exists() for page in ("diagram", "report") for path in links(comparison / f"{page}.html"))
 
 
+@pytest.mark.slow
 def test_a_split_has_the_files_of_its_rendering(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     draw_pictures(Path.cwd(), "boats", 4)
     run(SPLIT, "--render", "none")

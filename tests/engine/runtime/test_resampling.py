@@ -31,6 +31,7 @@ def flat(masks) -> tuple[int, ...]:
     return tuple(torch.cat([mask.flatten() for mask in masks.values()]).nonzero()[:, 0].tolist())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("criterion", ["snip", "gn"])
 def test_resamples_are_circuits_of_images_that_were_drawn_with_replacement(here, criterion):
     job = job_of(here, f"{IMAGES} kernels<=60 criterion={criterion}")

@@ -61,6 +61,7 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
+@pytest.mark.slow
 def test_one_process_does_what_a_run_alone_does(spec: Path) -> None:
     run("--out", "alone")
     run("--shared")
@@ -91,6 +92,7 @@ def test_who_comes_late_divides_the_run_as_the_others_do_and_begins_with_what_co
     assert last.name == second.name
 
 
+@pytest.mark.slow
 def test_the_status_estimates_the_time_that_is_left(spec: Path) -> None:
     run("--shared")
     folder = Path("runs/a")
@@ -114,6 +116,7 @@ def test_the_status_estimates_the_time_that_is_left(spec: Path) -> None:
         assert "about 20 s left" in CliRunner().invoke(main, ["status", "a"]).output
 
 
+@pytest.mark.slow
 def test_what_another_process_holds_is_left_to_it_and_read_when_it_is_done(
     spec: Path, computed: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -138,6 +141,7 @@ def test_what_another_process_holds_is_left_to_it_and_read_when_it_is_done(
     assert "conv4_20" in printed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("packed", [False, True], ids=["folders", "packed"])
 def test_a_process_that_is_killed_loses_one_group_to_the_others(
     spec: Path, computed: list[str], monkeypatch: pytest.MonkeyPatch, packed: bool
@@ -190,6 +194,7 @@ def test_two_processes_share_a_run(spec: Path) -> None:
     assert mine.table().equals(alone.table())
 
 
+@pytest.mark.slow
 def test_a_circuit_that_fails_is_an_error_of_every_process_and_is_tried_again(
     spec: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -336,6 +336,7 @@ def test_the_fidelity_of_a_part_is_that_of_its_circuits_report(run):
         assert split.fidelity[number][number] == pytest.approx(summary.test.metrics["pearson"], abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "clauses",
     [
@@ -384,6 +385,7 @@ def test_what_is_finished_is_not_done_again(run, nothing_is_computed):
     assert again.replace("finished before, and nothing has changed since\n", "") == Path("said.txt").read_text()
 
 
+@pytest.mark.slow
 def test_a_part_that_is_missing_is_found_again_and_no_other(run, monkeypatch):
     before = {path: path.read_bytes() for path in PLACE.rglob("*.json")}
     shutil.rmtree(PLACE / "parts-part2")
@@ -396,6 +398,7 @@ def test_a_part_that_is_missing_is_found_again_and_no_other(run, monkeypatch):
     assert {path: path.read_bytes() for path in PLACE.rglob("*.json")} == before
 
 
+@pytest.mark.slow
 def test_parts_that_an_earlier_split_had_more_go(run):
     (PLACE / "parts-part2").rename(PLACE / "parts-part7")
     call("run", "-e", SPEC.format(into=2))
@@ -429,6 +432,7 @@ def test_the_parts_of_a_split_are_compared(run, nothing_is_computed):
     assert pair["overlap"]["total"]["iou"] == pytest.approx(read_split(PLACE / "parts").overlaps[0].iou)
 
 
+@pytest.mark.slow
 def test_a_split_that_is_not_there_is_waited_for(run):
     text = SPEC.format(into=2) + "circuit one = preserve conv5:34 on images/*/* kernels<=60\ncompare parts, one\n"
     shutil.rmtree("runs")
@@ -447,6 +451,7 @@ def test_a_record_has_the_circuits_of_parts(run, nothing_is_computed):
     assert Path("junit.xml").read_text().count("<failure") == 2
 
 
+@pytest.mark.slow
 def test_a_split_is_shown_and_its_parts_are_loaded(run):
     shown = call("show", str(PLACE / "parts")).stdout
     assert "pearson of each circuit on the held-out images of each part" in shown
@@ -582,6 +587,7 @@ def planted_split(name: str, seed: int) -> tuple[Parted, set[frozenset]]:
     return parted(subnetwork(planted), planted, size, seed), set(truths)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
 def test_the_or_of_two_features_is_split_into_the_two(seed):
     outcome, halves = planted_split("OR", seed)

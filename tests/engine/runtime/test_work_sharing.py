@@ -90,6 +90,7 @@ def test_a_sweep_makes_one_pass_for_all_targets(here, numbers_alone, passes):
     assert passes == [["conv4", "conv4", "conv3"]] * len(passes)
 
 
+@pytest.mark.slow
 def test_a_sweep_finds_what_single_circuits_find(here, numbers_alone, monkeypatch):
     together = spec(SWEEP, here)
     monkeypatch.setattr("circuitlang.engine.runtime.precomputation.precompute_shared", lambda *_: None)
@@ -100,6 +101,7 @@ def test_a_sweep_finds_what_single_circuits_find(here, numbers_alone, monkeypatc
         assert one == pytest.approx(other, rel=1e-4, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_where_nothing_can_be_kept_each_is_scored_by_itself(here, numbers_alone, monkeypatch, passes):
     (here / "file").write_text("")
     monkeypatch.setenv("CIRCUITLANG_CACHE", str(here / "file"))
@@ -109,6 +111,7 @@ def test_where_nothing_can_be_kept_each_is_scored_by_itself(here, numbers_alone,
     assert many == {3: many[3], 1: 9 * many[3]}
 
 
+@pytest.mark.slow
 def test_what_is_finished_is_not_scored_for_company(here, numbers_alone, passes):
     spec(SWEEP, here)
     tensor_cache.clear()

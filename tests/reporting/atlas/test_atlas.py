@@ -198,6 +198,7 @@ def visit(chromium: Browser) -> Any:
     assert errors == []
 
 
+@pytest.mark.slow
 def test_a_packed_run_and_one_of_folders_have_the_same_atlas(run: Path, tmp_path: Path) -> None:
     """But for the crops, and the links to pages. Both tell how far they are."""
     pipeline.run(Source("<-e>", SPEC, run.parent.parent), tmp_path, Options(render="none"))
@@ -239,6 +240,7 @@ def test_every_link_of_the_site_leads_somewhere(run: Path) -> None:
             assert (page.parent / link).exists(), (page, link)
 
 
+@pytest.mark.slow
 def test_from_the_map_to_a_channel_to_what_feeds_it(run: Path, visit: Visit) -> None:
     page = visit(run / "atlas" / "index.html")
     cells = page.locator(".layer", has_text="conv3").locator(".cells a")
@@ -264,6 +266,7 @@ def test_from_the_map_to_a_channel_to_what_feeds_it(run: Path, visit: Visit) -> 
     assert "conv3:11" in page.locator("section", has=page.locator("#feeds")).inner_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("words", "hit"), [("conv2:3", "conv2:3"), ("strip", "conv3:11")])
 def test_channels_are_found_by_name_and_by_label(run: Path, visit: Visit, words: str, hit: str) -> None:
     page = visit(run / "atlas" / "channels" / "conv2" / "4.html")

@@ -69,6 +69,7 @@ def visit(show: Callable[..., Page], tmp_path: Path) -> Callable[..., Page]:
     return opened
 
 
+@pytest.mark.slow
 def test_edges_are_shown_by_who_has_them(visit: Callable[..., Page]) -> None:
     page = visit(comparison(strands(), other()))
     both = {("image", "conv1:0"), ("conv1:0", "conv2:2"), ("conv2:2", "conv3:6")}
@@ -97,6 +98,7 @@ def test_edges_are_shown_by_who_has_them(visit: Callable[..., Page]) -> None:
     assert links == ["report.html", "../face/diagram.html", "../snout/diagram.html", "../index.html"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_serious_fault(visit: Callable[..., Page], scheme: str) -> None:
     page = visit(comparison(strands(), other()), color_scheme=scheme)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from xml.etree import ElementTree
 
 import numpy as np
+import pytest
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import expect
@@ -17,6 +18,7 @@ from tests.helpers.drawn_circuits import residual
 RENDER = "all"
 
 
+@pytest.mark.slow
 def test_a_channel_is_found_as_people_write_it(show):
     page = show(strands())
     page.fill("#search", "conv2")
@@ -49,6 +51,7 @@ def test_a_channel_is_found_as_people_write_it(show):
     expect(node(page, "conv2:3")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_a_channel_is_seen_large_and_the_circuit_is_walked(show):
     page = show(seen(strands()))
     panel = page.locator("#channel")
@@ -75,6 +78,7 @@ def test_a_channel_is_seen_large_and_the_circuit_is_walked(show):
     expect(panel).to_be_hidden()
 
 
+@pytest.mark.slow
 def test_the_large_view_is_saved_for_a_paper(show):
     page = show(seen(strands()), color_scheme="dark")
     node(page, "conv2:3").click()
@@ -100,6 +104,7 @@ def test_the_large_view_is_saved_for_a_paper(show):
         page.keyboard.press("e")
 
 
+@pytest.mark.slow
 def test_the_card_of_a_kernel_shows_its_weights(show):
     made = strands()
     made.circuit.kernels[1].weight[0] = np.array([[1, 0, 0], [0, -2, 0], [0, 0, 0.5]])
@@ -124,6 +129,7 @@ def test_the_card_of_a_kernel_shows_its_weights(show):
     expect(card).to_be_hidden()
 
 
+@pytest.mark.slow
 def test_the_card_of_a_sum_says_so(show):
     page = show(residual())
     assert page.locator(".circuit-sum").count() == 1
@@ -134,6 +140,7 @@ def test_the_card_of_a_sum_says_so(show):
     expect(page.locator("footer")).to_contain_text("reads a sum")
 
 
+@pytest.mark.slow
 def test_arrow_keys_go_along_the_edges(show):
     page = show(strands())
     focused = "(({channel, from, to}) => channel || from + '>' + to)(document.activeElement.dataset)"
@@ -150,6 +157,7 @@ def test_arrow_keys_go_along_the_edges(show):
     expect(node(page, "conv3:6")).to_have_attribute("aria-pressed", "true")
 
 
+@pytest.mark.slow
 def test_the_card_of_a_channel_has_the_line_of_its_edit(show):
     page = show(strands())
     for name, lines in (("conv2:3", 1), ("image", 0)):

@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from playwright.sync_api import expect
 
 from tests.helpers.diagram_page import node, seen, strands, wait
@@ -13,6 +14,7 @@ from tests.helpers.diagram_page import node, seen, strands, wait
 RENDER = "all"
 
 
+@pytest.mark.slow
 def test_a_picture_shows_every_channels_maps(show):
     page = show(seen(strands()))
     expect(page.locator("#inside input").first).to_be_disabled()
@@ -33,6 +35,7 @@ def test_a_picture_shows_every_channels_maps(show):
     assert page.locator(".circuit-node g[visibility=visible]").count() == 0
 
 
+@pytest.mark.slow
 def test_maps_of_a_layer_have_one_scale_if_asked_for(show):
     made = seen(strands())
     assert made.activation_maps is not None
@@ -47,6 +50,7 @@ def test_maps_of_a_layer_have_one_scale_if_asked_for(show):
     wait(page, "location.hash.includes('scale=layer')")
 
 
+@pytest.mark.slow
 def test_made_pictures_are_shown_through_the_network_and_the_circuit(show):
     page = show(seen(strands()))
     expect(page.locator("#feature-title")).to_have_text("made to excite conv3:6")
@@ -61,6 +65,7 @@ def test_made_pictures_are_shown_through_the_network_and_the_circuit(show):
     assert page.locator(".circuit-node g[visibility=visible]").count() == 0
 
 
+@pytest.mark.slow
 def test_channels_that_are_not_visualised_keep_their_crops(show):
     made = seen(strands())
     assert made.visualisations is not None
@@ -76,6 +81,7 @@ def test_channels_that_are_not_visualised_keep_their_crops(show):
     assert page.locator("#views").count() == 0
 
 
+@pytest.mark.slow
 def test_affordable_pictures_are_of_the_network_alone(show):
     made = seen(strands())
     assert made.visualisations is not None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import msgspec
+import pytest
 from playwright.sync_api import Page, expect
 
 from circuitlang.plan.labels import Group, Label, Labels
@@ -24,6 +25,7 @@ def put(page: Page, field: str, text: str) -> None:
     page.press(field, "Enter")
 
 
+@pytest.mark.slow
 def test_a_channel_is_called_by_its_label_and_found_by_it(show):
     labels = Labels([Label("features.1", 3, "snout", "face.labels"), Label("conv3", 6, "dog", "face.circuit")])
     page = show(called(strands(), labels))
@@ -46,6 +48,7 @@ def test_a_channel_is_called_by_its_label_and_found_by_it(show):
     expect(page.locator("#saving-title")).to_have_text("1 change to save in face.labels")
 
 
+@pytest.mark.slow
 def test_a_group_is_one_node_that_opens(show):
     made = called(seen(strands()), Labels([], [Group("dog face", "conv2", [2, 3, 7], "face.circuit")]))
     page = show(made)
@@ -77,6 +80,7 @@ def test_a_group_is_one_node_that_opens(show):
     assert page.locator(".circuit-group").count() == 0
 
 
+@pytest.mark.slow
 def test_names_are_given_by_hand_kept_and_saved(show):
     made = called(
         strands(), Labels([Label("conv1", 1, "edge", "face.labels"), Label("conv3", 6, "dog", "face.circuit")])

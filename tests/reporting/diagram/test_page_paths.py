@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from playwright.sync_api import expect
 
 from circuitlang.reporting.diagram import captions
@@ -17,6 +18,7 @@ from tests.helpers.drawn_circuits import RGB, Made, crowd, fed_by, flattened, re
 RENDER = "all"
 
 
+@pytest.mark.slow
 def test_the_slider_hides_the_weakest_paths_and_counts(show):
     page = show(strands())
     assert shown_edges(page) == 7
@@ -32,6 +34,7 @@ def test_the_slider_hides_the_weakest_paths_and_counts(show):
     assert shown_edges(page) == 6
 
 
+@pytest.mark.slow
 def test_at_every_setting_what_is_drawn_are_whole_paths(show):
     made = crowd(160, 12, skipping=6)
     page = show(made)
@@ -59,6 +62,7 @@ def test_at_every_setting_what_is_drawn_are_whole_paths(show):
     assert len(settings) > 40
 
 
+@pytest.mark.slow
 def test_the_little_that_flows_through_many_layers_is_not_nothing(show):
     """A path through 24 layers of four channels carries a millionth of a millionth."""
     kernels = [(target, source, 1.0, 1.0, True) for target in range(4) for source in range(4)]
@@ -73,6 +77,7 @@ def test_the_little_that_flows_through_many_layers_is_not_nothing(show):
     assert width >= 0.3
 
 
+@pytest.mark.slow
 def test_kernels_are_counted_where_an_edge_is_several_and_where_several_edges_are_one(show):
     page = show(flattened())
     expect(page.locator("#count")).to_contain_text("7 of 7 kernels")  # two and five kernels on four edges
@@ -81,6 +86,7 @@ def test_kernels_are_counted_where_an_edge_is_several_and_where_several_edges_ar
     expect(page.locator("#count")).to_contain_text("5 of 5 kernels")  # one is in two edges
 
 
+@pytest.mark.slow
 def test_a_click_isolates_and_another_or_escape_brings_back(show):
     page = show(strands())
     node(page, "conv2:2").click()
@@ -97,6 +103,7 @@ def test_a_click_isolates_and_another_or_escape_brings_back(show):
     expect(page.locator("#status")).to_have_text("")
 
 
+@pytest.mark.slow
 def test_what_is_hidden_feeds_nothing(show):
     page = show(strands())
     node(page, "conv2:3").click()
@@ -105,6 +112,7 @@ def test_what_is_hidden_feeds_nothing(show):
     assert dimmed(page) == {"conv1:0", "conv2:2"}
 
 
+@pytest.mark.slow
 def test_steps_before_the_target(show):
     page = show(strands())
     page.select_option("#depth", "1")
@@ -116,6 +124,7 @@ def test_steps_before_the_target(show):
     assert near >= node(page, "conv2:2").locator(".circuit-rim").bounding_box()["width"]
 
 
+@pytest.mark.slow
 def test_layers_fold(show):
     page = show(strands())
     slide(page, 1)
@@ -131,6 +140,7 @@ def test_layers_fold(show):
     assert channels(page, ".folded:not(.hidden)") == {"conv1:0", "conv2:2"}
 
 
+@pytest.mark.slow
 def test_edges_are_weighted_by_what_they_carry_in_an_image(show):
     flows = [np.ones((len(kernels.target), 3), np.float32) for kernels in strands().circuit.kernels]
     flows[2][0] = [1, 9, 0]  # what conv2:2 carries to the target
@@ -159,6 +169,7 @@ def test_the_fidelity_of_drawn_paths_alone_is_said_where_it_was_measured(show):
     expect(page.locator("#status")).to_have_text("")
 
 
+@pytest.mark.slow
 def test_what_is_left_out_is_said(show):
     page = show(crowd(3000, 90))
     expect(page.locator("header")).to_contain_text("with 2,000 of 3,000 effective kernels. They carry")

@@ -34,6 +34,7 @@ def test_every_page_opens_without_a_word(show, made, full):
 
 
 # In turn light and dark; `make test-slow` looks at the others.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("made", "scheme"),
     [
@@ -48,6 +49,7 @@ def test_axe_finds_no_serious_fault(show, made, scheme):
     assert [each["id"] for each in found if each["impact"] in ("serious", "critical")] == []
 
 
+@pytest.mark.slow
 def test_axe_finds_no_serious_fault_in_use(show):
     page = show(seen(strands()))
     page.locator("input[name=image][value='1']").check(force=True)

@@ -12,6 +12,7 @@ from tests.helpers.drawn_circuits import crowd
 RENDER = "all"
 
 
+@pytest.mark.slow
 def test_what_was_enlarged_stays_so_when_the_window_changes(show):
     page = show(strands())
     fitted = scale(page)
@@ -43,6 +44,7 @@ def test_it_opens_whole_with_words_that_can_be_read(show, width):
         assert page.locator("#minimap").is_hidden()
 
 
+@pytest.mark.slow
 def test_wheel_drag_and_double_click(show):
     page = show(strands())
     target = node(page, "conv3:6").locator(".circuit-rim")
@@ -77,6 +79,7 @@ def test_wheel_drag_and_double_click(show):
     assert scale(page) == pytest.approx(fitted, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_every_state_has_an_address(show):
     made = seen(strands())
     page = show(made)
@@ -107,6 +110,7 @@ def test_every_state_has_an_address(show):
     assert channels(other, ".folded") == {"conv1:0", "conv1:1"}
 
 
+@pytest.mark.slow
 def test_the_theme_is_switched(show):
     page = show(strands())
     paper = "getComputedStyle(document.documentElement).backgroundColor"
@@ -118,6 +122,7 @@ def test_the_theme_is_switched(show):
     assert page.evaluate(paper) != show(strands(), color_scheme="dark").evaluate(paper)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernels", [*(pytest.param(count, marks=pytest.mark.slow) for count in (10, 100)), 2000])
 def test_nothing_overlaps_the_window(show, kernels):
     made = crowd(kernels, min(90, max(kernels // 5, 1)))
@@ -125,6 +130,7 @@ def test_nothing_overlaps_the_window(show, kernels):
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+@pytest.mark.slow
 def test_two_thousand_kernels_are_fluid_and_small(show):
     made = seen(crowd(2000, 90))
     content = diagram_html(made)["diagram.html"]
@@ -141,6 +147,7 @@ def test_two_thousand_kernels_are_fluid_and_small(show):
     assert took < 200, f"{took:.0f} ms for a step of the slider"
 
 
+@pytest.mark.slow
 def test_print_shows_the_drawing_alone(show):
     page = show(seen(strands()), color_scheme="dark")
     page.emulate_media(media="print", color_scheme="dark")

@@ -34,6 +34,7 @@ def page(name: str) -> str:
     return (FOLDER / name / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_pages_have_the_expectations_that_fail_now():
     run("expect one.pearson >= 2\nexpect two.pearson <= 1\n", code=1)
     assert page("one").count(FAILED) == 1

@@ -23,6 +23,9 @@ from circuitlang.reporting.formats.page import page as report
 from circuitlang.reporting.html import charts
 from tests.conftest import ROOT
 
+# What its tests share takes seconds to make.
+pytestmark = pytest.mark.slow
+
 RENDER = "all"
 
 DOGS = ROOT / "examples" / "images" / "dogs"

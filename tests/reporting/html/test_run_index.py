@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 import numpy as np
+import pytest
 from playwright.sync_api import Browser, expect
 
 from circuitlang.base.source import Source
@@ -40,10 +41,12 @@ def made(number: int) -> bytes:
     return index("large", plan, finished, thumbnails=dict.fromkeys(finished, IMAGE))
 
 
+@pytest.mark.slow
 def test_ten_thousand_circuits_are_a_page_of_twelve_megabytes() -> None:
     assert len(made(10_000)) < 12_000_000
 
 
+@pytest.mark.slow
 def test_rows_of_a_long_table_are_made_as_they_are_shown(chromium: Browser, tmp_path: Path) -> None:
     (tmp_path / "index.html").write_bytes(made(1000))
     page = chromium.new_page()

@@ -36,6 +36,7 @@ def run(place: str, plan: Plan, finished: int | None = None) -> ListedRun:
     return ListedRun(place, plan, summaries, {}, dict.fromkeys(summaries, IMAGE), 1, True)
 
 
+@pytest.mark.slow
 def test_circuits_of_several_runs_are_in_one_table(chromium: Browser, tmp_path: Path) -> None:
     labelled = msgspec.structs.replace(plan(2), labels=Labels([Label("conv5", 1, "snout")]))
     runs = [run("cats", labelled, 1), run("../more runs/a&b", plan(150)), run("last", plan(100))]

@@ -47,6 +47,7 @@ def test_every_extension_is_its_name_where_nothing_was_written(name):
     assert without_defaults(getattr(circuit, clause)) == name
 
 
+@pytest.mark.slow
 def test_people_read_the_short_form_and_programs_the_whole(here: Path, with_pages):
     (here / "a.circuit").write_text(
         "preserve conv5:[30, 34] on images/dogs/* kernels<=each(20, 40) criterion=force(steps=2)\n"

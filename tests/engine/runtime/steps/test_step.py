@@ -54,6 +54,7 @@ def scored(name: str, layer: str, unit: int, gradient: str) -> Step:
     return Step("scores", name, Cost(passes=1, finding=3 * operations, forwarded=IMAGES, returned=IMAGES), (), own)
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.tuples(st.sampled_from([*LEADS]), st.integers(0, 20), st.sampled_from(["plain", "squared"])),
