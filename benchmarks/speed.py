@@ -180,6 +180,20 @@ def learning(graph: Graph, name: str, images: Tensor, share: float, rounds: int)
     return median(ratios)
 
 
+def shared_out(graph: Graph, name: str, images: Tensor, share: float, threads: int, rounds: int) -> float:
+    """Return the median time that learning takes on so many threads, in that on one."""
+    ratios = []
+    for _ in range(rounds):
+        times = []
+        for number in (1, threads):
+            torch.set_num_threads(number)
+            begin = time.perf_counter()
+            learned(graph, name, images, share, 2)
+            times.append(time.perf_counter() - begin)
+        ratios.append(times[1] / times[0])
+    return median(ratios)
+
+
 def refitted(graph: Graph, name: str, images: Tensor, share: float) -> Callable[[], object]:
     """What refits a circuit of some of the kernels, the best by `snip`."""
     builder = Builder(subnetwork(graph, name), Fixed(images), refill="live", calibrate="kernels")
@@ -397,6 +411,10 @@ def main() -> None:
         for share in options.learn:
             ratio = learning(trace(network(name), (SIDE, SIDE)), name, images, share, options.rounds)
             rows.setdefault(f"a learning step at {share:.0%}, time in FB of its images", {})[name] = f"{ratio:.2f}"
+            if options.threads > 1:
+                graph = trace(network(name), (SIDE, SIDE))
+                ratio = shared_out(graph, name, images, share, options.threads, options.rounds)
+                rows.setdefault(f"learning at {share:.0%}, time in that on one thread", {})[name] = f"{ratio:.2f}"
         for word in options.memory:
             against, growth = memory(name, word)
             rows.setdefault(f"{word}, memory of one FB", {})[name] = f"{against:.2f}"

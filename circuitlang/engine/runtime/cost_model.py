@@ -166,7 +166,7 @@ def cost_model(
                 target, counts = network.find(circuit.target), ImageCounts.of(circuit, files)
                 check_counts(circuit.target, plan, files)
                 known = plan, network, target, counts, files
-                amounts[circuit.id] = CircuitAmounts(circuit, *known, options.fast, visualised)
+                amounts[circuit.id] = CircuitAmounts(circuit, *known, options.fast, visualised, not options.packed)
     if network is not None:
         _check_edits(plan, network, files, origins, findings)
     if findings or network is None:

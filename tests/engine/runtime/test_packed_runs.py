@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 import circuitlang
+from benchmarks.sweep import counted
 from circuitlang import pipeline
 from circuitlang.base.diagnostics import InputError, OutputError
 from circuitlang.base.source import Source
@@ -73,6 +74,14 @@ def test_a_plan_says_that_a_run_is_packed_and_counts_no_pages(folder: Path) -> N
     assert packed.total.forwarded < usual.total.forwarded
     shown = CliRunner().invoke(main, ["plan", "--packed", "-e", SPEC], catch_exceptions=False).output
     assert "a row of circuits.parquet for each circuit" in shown
+
+
+def test_a_packed_run_computes_what_its_plan_counts(folder: Path) -> None:
+    text = SPEC + "preserve conv2:9 on images/dogs/* kernels<=each(9, 40) criterion=annealed(passes=1)\n"
+    total = pipeline.forecast(compiled(text), folder, PACKED).total
+    with counted() as count:
+        run(text)
+    assert (count.forward, count.backward) == (total.forwarded, total.returned)
 
 
 def compiled(text: str) -> Any:

@@ -23,6 +23,8 @@ class ArtifactWork:
 
     def steps(self, amounts: CircuitAmounts) -> Iterator[Step]:
         """Yield a step for each kind; of paths of the diagram there are as many as there may be."""
+        if not amounts.folder:
+            return
         judged_on, operations = amounts.judged_on, amounts.forward.operations
         few = min(judged_on, visuals.SHOWN)
         yield Step(MODULE, "", amounts.forwards((_COMPARED, min(judged_on, CHECKED))))

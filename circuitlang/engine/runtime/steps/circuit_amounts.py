@@ -73,6 +73,7 @@ class CircuitAmounts:
         files: Files of each set of images.
         fast: Its scores are computed in TF32.
         visualised: Channels that are visualised, as `channel_budget` returns them.
+        folder: It gets a folder, with its module and pages; else a row of a packed run.
     """
 
     asked: Circuit
@@ -83,6 +84,7 @@ class CircuitAmounts:
     files: Mapping[str, Sequence[Path]]
     fast: bool = False
     visualised: int = BUDGET
+    folder: bool = True
 
     @cached_property
     def relevant(self) -> int:
