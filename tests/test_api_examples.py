@@ -50,6 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OBJECTS)
 def test_example(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = inspect.getdoc(OBJECTS[name])

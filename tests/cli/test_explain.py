@@ -129,6 +129,7 @@ def test_a_page_says_what_is_wrong_shows_it_and_tells_the_cure(code):
     assert max(map(len, FENCE.sub("", about.text).splitlines())) <= 120
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", sorted(set(codes()) - NO_EXAMPLE))
 def test_the_example_of_a_page_gets_the_output_that_is_printed_there(
     code, numbers_alone, tmp_path, monkeypatch, request

@@ -30,6 +30,9 @@ from circuitlang.results.sweep_grouping import sweeps
 from tests.conftest import draw_pictures
 from tests.helpers.fuzzing import all_night, damaged, damaged_json, survives
 
+# What its tests share takes seconds to make.
+pytestmark = pytest.mark.slow
+
 RENDER = "all"
 
 SPEC = """

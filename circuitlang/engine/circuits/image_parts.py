@@ -79,7 +79,7 @@ class _Parts(torch.autograd.Function):
                 return [None] * len(wanted)
             return torch.autograd.grad(maps, wanted, own[number], allow_unused=True)
 
-        sums = iter([_sum(found) for found in zip(*ctx.workers(slopes), strict=True)])
+        sums = iter([_sum(parts) for parts in zip(*ctx.workers(slopes), strict=True)])
         # Graphs are gone, and what they kept.
         ctx.maps = None
         return None, None, None, None, *(next(sums) if value.requires_grad else None for value in ctx.edits)

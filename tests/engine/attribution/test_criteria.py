@@ -569,6 +569,7 @@ def test_criteria_that_share_a_pass_find_what_each_finds_alone(net, path, unit, 
         assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("structure", ["kernel", "weight"])
 @pytest.mark.parametrize("criterion", ["snip", "actgrad", "taylor", "gn"])
 @pytest.mark.parametrize(("net", "path", "unit"), [CASES[3], CASES[5], CASES[9]])

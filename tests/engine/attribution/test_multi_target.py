@@ -83,6 +83,7 @@ def test_no_layer_runs_twice_but_for_rows_of_its_own(net, monkeypatch):
         assert rows is None or (path, rows) in wanted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("structure", ["kernel", "weight"])
 @pytest.mark.parametrize("net", TARGETS, ids=lambda each: each.__name__)
 def test_targets_of_several_layers_score_together_as_alone(net, structure):

@@ -292,6 +292,7 @@ SHAPES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("structure", ["kernel", "weight", "channel"])
 @pytest.mark.parametrize(("net", "path", "units", "target"), SHAPES)
 def test_every_shape_of_target_is_kept_better_and_can_be_extracted(net, path, units, target, structure):

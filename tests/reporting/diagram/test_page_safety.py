@@ -19,6 +19,7 @@ RENDER = "all"
 
 
 # In turn plain and with images; `make test-slow` opens the others.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("made", "full"),
     [
