@@ -26,7 +26,7 @@ test: $(VENV)/.test
 	@OMP_NUM_THREADS=1 $(BIN)/pytest -n $(or $(WORKERS),auto) --dist worksteal
 
 test-slow: $(VENV)/.test
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -n $(or $(WORKERS),auto) --dist worksteal -m slow
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n $(or $(WORKERS),auto) --dist worksteal -m 'slow and not nightly'
 
 mutants: $(VENV)/.test
 	@$(BIN)/python -m tests.mutations

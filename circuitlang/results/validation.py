@@ -187,7 +187,7 @@ def sound_split(split: Split) -> None:
     _demand(parts > 1, "there are not two parts")
     _demand(len({kind.id for kind in split.kinds}) == parts, "two parts are the same")
     rows = [len(row) for row in split.fidelity]
-    _demand(rows in ([], [parts] * (parts + 1)), "the fidelity is not of each part on each part")
+    _demand(rows == [parts] * (parts + 1), "the fidelity is not of each part on each part")
     images = sum(len(kind.train) + len(kind.test) for kind in split.kinds)
     _demand(len(split.points) == images, "there is not a point for each image")
     overlaps = [(overlap.parts, overlap.layer) for overlap in split.overlaps]

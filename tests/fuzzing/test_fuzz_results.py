@@ -30,9 +30,6 @@ from circuitlang.results.sweep_grouping import sweeps
 from tests.conftest import draw_pictures
 from tests.helpers.fuzzing import all_night, damaged, damaged_json, survives
 
-# What its tests share takes seconds to make.
-pytestmark = pytest.mark.slow
-
 RENDER = "all"
 
 SPEC = """
@@ -155,6 +152,7 @@ def odd_arrays(content: bytes, number: int, seed: int = 0) -> Iterator[bytes]:
 PLACES = ("a", "b-20", "w", "s-part1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "place", [pytest.param(place, marks=() if place in ("a", "w") else pytest.mark.slow) for place in PLACES]
 )
@@ -175,16 +173,24 @@ def test_damaged_files_of_a_run(run):
             attempt(path, damaged_json(path.read_bytes(), 20), use_run, run)
 
 
+@pytest.mark.slow
 def test_damaged_splits(run):
     path = run / "s" / "split.json"
     attempt(path, damaged(path.read_bytes(), 40), use_split)
     attempt(path, damaged_json(path.read_bytes(), 150), use_split)
 
 
-def test_a_split_without_overlaps_or_of_one_part_is_refused(run):
+@pytest.mark.slow
+def test_a_split_that_lacks_something_is_refused(run):
     path = run / "s" / "split.json"
     whole = json.loads(path.read_bytes())
-    for change in ({"overlaps": []}, {"overlaps": whole["overlaps"][1:]}, {"kinds": whole["kinds"][:1]}):
+    for change in (
+        {"overlaps": []},
+        {"overlaps": whole["overlaps"][1:]},
+        {"kinds": whole["kinds"][:1]},
+        {"fidelity": []},
+        {"fidelity": whole["fidelity"][1:]},
+    ):
         path.write_text(json.dumps({**whole, **change}))
         with pytest.raises(InputError) as caught:
             read_split(path.parent)
@@ -224,12 +230,14 @@ def test_damaged_results_all_night(run):
         )
 
 
+@pytest.mark.slow
 def test_circuits_that_were_measured_by_other_metrics_are_shown_side_by_side(run):
     path = run / "b-20" / "circuit.json"
     path.write_text(path.read_text().replace('"spearman"', '"of_an_extension"'))
     use_run(run)
 
 
+@pytest.mark.slow
 def test_what_is_whole_is_read(run):
     for place in PLACES:
         use_circuit(run / place)
@@ -238,6 +246,7 @@ def test_what_is_whole_is_read(run):
     use_comparison(*comparisons(run))
 
 
+@pytest.mark.slow
 def test_a_graph_of_layers_of_any_name_is_xml(run):
     path = run / "a" / "circuit.json"
     path.write_text(path.read_text().replace('"name": "conv1"', '"name": "conv\\u0000\\u001b"'))

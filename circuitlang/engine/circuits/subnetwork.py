@@ -31,7 +31,7 @@ from circuitlang.engine.graph.targets import Place, Target
 from circuitlang.plugins.protocols import Edit, Edits, LayerSignals, Masks
 
 # Maps with fewer numbers than this for each image are computed faster than they are shared out.
-_LARGE = 1_000_000
+LARGE = 1_000_000
 
 # Sees a layer in the backward pass of the cotangent of a number.
 Observer = Callable[[int, Layer, LayerSignals], None]
@@ -107,7 +107,7 @@ class TargetSubnetwork:
         The parts follow from the network alone, and so do all bits of the result.
         """
         threads = threads_aside()
-        if not threads or self._maps_per_image < _LARGE or self.device.type != "cpu":
+        if not threads or self._maps_per_image < LARGE or self.device.type != "cpu":
             return self.feature(images)
         # Weights are read, and their gradients written, once for each part.
         size = 1 + 2 * self._weights // self._maps_per_image

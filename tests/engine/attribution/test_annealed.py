@@ -273,7 +273,7 @@ class Wide(nn.Module):
 def test_threads_do_not_matter(monkeypatch, in_parts):
     """On a network whose gradients for two images differ in the last bits from one number of threads to another."""
     if in_parts:
-        monkeypatch.setattr(subnetworks, "_LARGE", 0)
+        monkeypatch.setattr(subnetworks, "LARGE", 0)
     graph = trace(build(Wide).float(), (32, 32))
     part = TargetSubnetwork(graph, Target(graph.find("conv3"), (4,)))
     x = torch.randn(24, 3, 32, 32, generator=torch.Generator().manual_seed(0))

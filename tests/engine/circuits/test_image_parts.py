@@ -30,7 +30,7 @@ CASES = [
 @pytest.fixture
 def threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Networks of any size are large; torch's number of threads is restored."""
-    monkeypatch.setattr(subnetworks, "_LARGE", 0)
+    monkeypatch.setattr(subnetworks, "LARGE", 0)
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
@@ -129,7 +129,7 @@ def test_elsewhere_and_of_small_networks_all_images_are_computed_at_once(monkeyp
     monkeypatch.setattr(subnetwork.module, "forward", lambda part: seen.append(len(part)) or forward(part))
     with one_thread():
         subnetwork.feature_in_parts(images(5))
-    monkeypatch.setattr(subnetworks, "_LARGE", 0)
+    monkeypatch.setattr(subnetworks, "LARGE", 0)
     subnetwork.feature_in_parts(images(5))
     assert seen == [5, 5]
     with one_thread(), one_thread():
