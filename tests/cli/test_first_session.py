@@ -10,7 +10,7 @@ import pytest
 
 from tests.helpers.pseudo_terminal import SIZES, Session, Terminal
 
-# What its tests share takes seconds to make.
+# The run that its tests share takes seconds.
 pytestmark = pytest.mark.slow
 
 # The prompt and the command are printed before its output, as on a screen.

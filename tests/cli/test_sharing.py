@@ -25,7 +25,7 @@ from circuitlang.results.shared_folder import refuse_names, shared_files, shared
 from tests.conftest import ROOT
 from tests.helpers.hub_server import Hub, hub_server, talk_to
 
-# What its tests share takes seconds to make.
+# The run that its tests share takes seconds.
 pytestmark = pytest.mark.slow
 
 SPEC = """images dogs = images/dogs/* limit=12

@@ -33,7 +33,7 @@ from circuitlang.results.manifest import SUMS, damage
 from circuitlang.results.run_listener import OutcomeList
 from tests.conftest import draw_pictures
 
-# What its tests share takes seconds to make.
+# The run that its tests share takes seconds.
 pytestmark = pytest.mark.slow
 
 RENDER = "all"

@@ -23,7 +23,7 @@ from circuitlang.reporting.formats.page import page as report
 from circuitlang.reporting.html import charts
 from tests.conftest import ROOT
 
-# What its tests share takes seconds to make.
+# The run that its tests share takes seconds.
 pytestmark = pytest.mark.slow
 
 RENDER = "all"

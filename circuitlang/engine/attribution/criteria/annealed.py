@@ -125,12 +125,12 @@ def annealed(
     12 batches to a pass, in which fewer than 12 images come several times, in an order that follows from the circuit's
     seed and the content of the images. To `augment` is to mirror them and shift them by up to a sixteenth, at random
     for each step; it takes another forward pass of the network for each pass. Neither their order, nor the batch size
-    of the device, nor the number of threads matters: on a CPU, one thread computes each image of a large network. Of
-    more than `images` images, so many are drawn by the seed. Maps of fewer than 16 values are compared together with
-    those of the last steps, 16 in all. In the end the mask of `base` is taken instead if its loss over all images is
-    smaller. A feature that is the same everywhere is scored by `greedy`. The mask fits the images it was learned from
-    best: give it many, and with 30 passes or more, augment them. Cost: these, `base`, and a forward pass of the network
-    and of both masks.
+    of the device, nor the number of threads matters: on a CPU, parts of a batch that follow from the network alone have
+    one thread each. Of more than `images` images, so many are drawn by the seed. Maps of fewer than 16 values are
+    compared together with those of the last steps, 16 in all. In the end the mask of `base` is taken instead if its
+    loss over all images is smaller. A feature that is the same everywhere is scored by `greedy`. The mask fits the
+    images it was learned from best: give it many, and with 30 passes or more, augment them. Cost: these, `base`, and a
+    forward pass of the network and of both masks.
 
     Straight-through gradients: Bengio et al. 2013; for masks: Ramanujan et al., "edge-popup", CVPR 2020, and Sanh et
     al., "Movement Pruning", NeurIPS 2020; budgets that shrink: Zhu and Gupta, "To prune, or not to prune", 2017; Fisher
